@@ -1,0 +1,175 @@
+"""The registry: string names for models, losses, datasets, samplers and the other things a recipe picks by name.
+
+Registering is one line beside the definition, with literal strings::
+
+    @register("model", "tiny_tower")
+    def tiny_tower(width: int = 64) -> nn.Module: ...
+
+The registry reads those lines from source, so listing and checking import nothing; building an entry imports the
+one module that defines it.
+"""
+
+import ast
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from corekit import projects
+from corekit.errors import CorekitError
+from corekit.signatures import Signature, nearest, read_signature
+
+KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator")
+
+T = TypeVar("T", bound=Callable[..., Any])
+_in_session: dict[tuple[str, str], Callable[..., Any]] = {}  # what was defined outside any file, as in a notebook
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Give a top-level class or function a name among the entries of a kind.
+
+    Args:
+        kind: one of ``KINDS``.
+        name: a literal string, unique among the entries of that kind.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind '{kind}'{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}")
+
+    def keep(definition: T) -> T:
+        if definition.__module__ == "__main__":
+            _in_session[kind, name] = definition
+        return definition
+
+    return keep
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name, as its source describes it."""
+
+    kind: str
+    name: str
+    module: str
+    attribute: str
+    path: Path
+    line: int
+    signature: Signature = field(repr=False)
+    summary: str = field(repr=False)
+
+    def load(self) -> Callable[..., Any]:
+        """Import the defining module and return the registered object."""
+        loaded: Callable[..., Any] = getattr(projects.import_module(self.module), self.attribute)
+        return loaded
+
+
+def entries(kind: str) -> dict[str, Entry]:
+    """All entries of a kind, by name, sorted.
+
+    Raises:
+        CorekitError: no such kind, or one name in two places.
+    """
+    if kind not in KINDS:
+        raise CorekitError(f"there is no kind '{kind}'{nearest(kind, KINDS)}; kinds are {', '.join(KINDS)}")
+    return {entry.name: entry for entry in _scan(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
+            if entry.kind == kind}
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of that name; a CorekitError with the nearest name where there is none."""
+    known = entries(kind)
+    if name not in known:
+        raise CorekitError(f"no {kind} is called '{name}'{nearest(name, known)}; "
+                           f"`corekit list {kind}s` lists them all")
+    return known[name]
+
+
+def names(kind: str, pattern: str = "*") -> list[str]:
+    """The names of a kind that match a shell-style pattern."""
+    return fnmatch.filter(entries(kind), pattern)
+
+
+def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
+          supplied: Mapping[str, Any] | None = None) -> Any:
+    """Call the entry's constructor.
+
+    An argument named after a kind and given as a mapping with a ``name`` is built first, so entries nest.
+
+    Args:
+        kind: the kind of entry.
+        name: its name.
+        arguments: what the recipe gives; checked against the signature.
+        supplied: what the caller has to offer: given to parameters of these names that ``arguments`` leaves out.
+
+    Raises:
+        CorekitError: unknown name, unknown or missing arguments, wrong types.
+    """
+    arguments, supplied = dict(arguments or {}), supplied or {}
+    if (kind, name) in _in_session:
+        return _in_session[kind, name](**arguments)
+    entry = find(kind, name)
+    wrong = entry.signature.problems(arguments, supplied)
+    if wrong:
+        raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in wrong))
+    for key, value in arguments.items():
+        if is_nested(key, value):
+            rest = {inner: item for inner, item in value.items() if inner != "name"}
+            arguments[key] = build(key, value["name"], rest, supplied)
+    for key in entry.signature.names:
+        if key in supplied and key not in arguments:
+            arguments[key] = supplied[key]
+    return entry.load()(**arguments)
+
+
+def is_nested(key: str, value: object) -> bool:
+    """Whether an argument names an entry to be built: it is called as a kind is, and is a mapping with a name."""
+    return key in KINDS and isinstance(value, Mapping) and "name" in value
+
+
+@lru_cache
+def _scan(working_directory: str, variable: str) -> tuple[Entry, ...]:
+    core = Path(__file__).parent
+    found = list(_entries_under(core, projects.Project("corekit", core, "corekit", "corekit").module_name))
+    for project in projects.find_projects().values():
+        found += _entries_under(project.folder, project.module_name)
+    by_name: dict[tuple[str, str], Entry] = {}
+    for entry in found:
+        other = by_name.setdefault((entry.kind, entry.name), entry)
+        if other is not entry:
+            raise CorekitError(f"two {entry.kind}s are called '{entry.name}': {other.path}:{other.line} and "
+                               f"{entry.path}:{entry.line}; rename one")
+    return tuple(sorted(by_name.values(), key=lambda entry: (entry.kind, entry.name)))
+
+
+def _entries_under(folder: Path, module_name: Callable[[Path], str]) -> Iterable[Entry]:
+    for path in sorted(folder.rglob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if "register(" not in text:
+            continue
+        try:
+            tree = ast.parse(text)
+        except SyntaxError as error:
+            raise CorekitError(f"{path}:{error.lineno}: {error.msg}; entries are read from source, "
+                               "so this file must parse") from None
+        for node in tree.body:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                continue
+            for kind, name in filter(None, map(_registration, node.decorator_list)):
+                summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+                yield Entry(kind, name, module_name(path), node.name, path, node.lineno,
+                            read_signature(node, tree), summary)
+
+
+def _registration(decorator: ast.expr) -> tuple[str, str] | None:
+    if not isinstance(decorator, ast.Call) or len(decorator.args) != 2:
+        return None
+    called = decorator.func.attr if isinstance(decorator.func, ast.Attribute) else getattr(decorator.func, "id", None)
+    values = [argument.value for argument in decorator.args if isinstance(argument, ast.Constant)]
+    if called != "register" or len(values) != 2 or values[0] not in KINDS:
+        return None
+    return str(values[0]), str(values[1])
