@@ -1,0 +1,172 @@
+"""Batches of a run, the same for any number of ranks and workers, from any step on.
+
+Ranks take contiguous lanes, micro-batches blocks of lanes, and workers whole lanes, so the batch of a step is its
+lanes laid side by side whoever reads them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from corekit.data.order import Draw, Order
+from corekit.data.source import BadSampleError, Sample, Source
+from corekit.errors import CorekitError
+from corekit.seeds import derive_seed
+
+Batch = dict[str, Any]
+
+
+class Sampler(Protocol):
+    """The contract of entries of kind ``sampler``."""
+
+    def draws(self, step: int) -> range: ...
+
+
+@dataclass
+class Part:
+    """What one worker gives to one step: its lanes' samples, and the bad ones met on the way (kind -> keys)."""
+
+    batch: Batch
+    bad: dict[str, list[str]] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Everything that decides the batches of one rank; picklable, so that workers can have it.
+
+    Args:
+        source: the samples.
+        order: which sample a lane's k-th draw is.
+        sampler: which draws a step makes.
+        lanes: this rank's lanes.
+        seed: of the augmentations.
+        transform: PIL image -> uint8 [3, H, W], drawing from torch's generator.
+        tokenizer: list of strings -> int64 [n, L].
+    """
+
+    source: Source
+    order: Order
+    sampler: Sampler
+    lanes: range
+    seed: int
+    transform: Callable[[Any], Tensor] | None
+    tokenizer: Callable[[Sequence[str]], Tensor] | None
+
+    def parts(self, first_step: int, last_step: int, lanes: range) -> Iterator[Part]:
+        """These lanes' part of every step from ``first_step`` up to ``last_step``."""
+        windows: dict[int, tuple[tuple[int, int], list[Any]]] = {}
+        for step in range(first_step, last_step):
+            part = Part({})
+            try:
+                samples = [self._sample(windows, lane, step, slot, draw, part) for lane in lanes
+                           for slot, draw in enumerate(self.sampler.draws(step))]
+                part.batch = self._collate(samples)
+            except (CorekitError, OSError) as error:  # told by the training process, in one sentence
+                part.error = str(error)
+            yield part
+
+    def _sample(self, windows: dict[int, tuple[tuple[int, int], list[Any]]], lane: int, step: int, slot: int,
+                draw: int, part: Part) -> Sample:
+        where = self.order.locate(lane, draw)
+        handles = self._window(windows, lane, where)
+        # A bad sample is replaced by the next good one of its window, starting at a place that (seed, step) decides.
+        jump = derive_seed(self.seed, "replacement", step, lane, slot)
+        for attempt in range(len(handles) + 1):
+            position = where.position if attempt == 0 else (jump + attempt) % len(handles)
+            if attempt and position == where.position:
+                continue
+            try:
+                sample = self.source.decode(handles[position])
+                if self.transform is not None and "image" in sample:
+                    # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
+                    torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
+                    sample["image"] = self.transform(sample["image"])
+                return sample
+            except BadSampleError as error:
+                if attempt == 0:
+                    part.bad.setdefault(error.kind, []).append(error.message)
+        raise CorekitError(f"none of the {len(handles)} samples around {part.bad} can be read")
+
+    def _window(self, windows: dict[int, tuple[tuple[int, int], list[Any]]], lane: int, where: Draw) -> list[Any]:
+        name = (where.pass_number, where.window)
+        if lane not in windows or windows[lane][0] != name:
+            segments = self.order.segments(lane, *name)
+            windows[lane] = (name, [handle for segment in segments
+                                    for handle in self.source.read(segment.shard, segment.first, segment.count)])
+        return windows[lane][1]
+
+    def _collate(self, samples: list[Sample]) -> Batch:
+        batch: Batch = {}
+        for name in samples[0] if samples else ():
+            values = [sample[name] for sample in samples]
+            if name == "text" and self.tokenizer is not None:
+                batch[name] = self.tokenizer(values)
+                batch["caption"] = values
+            elif isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values):
+                batch[name] = torch.stack(values)
+            elif isinstance(values[0], (int, float)):
+                batch[name] = torch.tensor(values)
+            else:
+                batch[name] = values
+        return batch
+
+
+class _PartsOfWorker(IterableDataset[Part]):
+    def __init__(self, lanes: Lanes, first_step: int, last_step: int) -> None:
+        self.lanes, self.first_step, self.last_step = lanes, first_step, last_step
+
+    def __iter__(self) -> Iterator[Part]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        mine = self.lanes.lanes[share(len(self.lanes.lanes), number, workers)]
+        return self.lanes.parts(self.first_step, self.last_step, mine)
+
+
+def share(items: int, number: int, parts: int) -> slice:
+    """The contiguous slice of ``items`` that belongs to one of ``parts`` equal shares (sizes differ by one at most)."""
+    return slice(items * number // parts, items * (number + 1) // parts)
+
+
+def step_parts(lanes: Lanes, first_step: int, last_step: int, workers: int) -> Iterator[Part]:
+    """One rank's batch of every step from ``first_step`` up to ``last_step``, in order.
+
+    Raises:
+        CorekitError: a worker could not read its data.
+    """
+    workers = min(workers, len(lanes.lanes))
+    dataset = _PartsOfWorker(lanes, first_step, last_step)
+    loader: DataLoader[Part] = DataLoader(dataset, batch_size=None, num_workers=workers,
+                                          prefetch_factor=2 if workers else None)
+    parts = iter(loader)
+    for _ in range(first_step, last_step):
+        yield _join([next(parts) for _ in range(max(1, workers))])
+
+
+def _join(parts: list[Part]) -> Part:
+    for part in parts:
+        if part.error is not None:
+            raise CorekitError(part.error)
+    if len(parts) == 1:
+        return parts[0]
+    joined = Part({name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
+    for part in parts:
+        for kind, keys in part.bad.items():
+            joined.bad.setdefault(kind, []).extend(keys)
+    return joined
+
+
+def _concatenate(values: list[Any]) -> Any:
+    if isinstance(values[0], Tensor):
+        return torch.cat(values)
+    return [item for value in values for item in value]
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """A batch cut into equal micro-batches, in order."""
+    count = len(batch["key"]) // parts
+    return [{name: value[at * count:(at + 1) * count] for name, value in batch.items()} for at in range(parts)]

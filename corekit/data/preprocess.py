@@ -1,0 +1,115 @@
+"""What turns a picture into a model's input, and the random crops that training uses instead."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+_PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_TORCHVISION = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize the shorter side, crop the centre, scale to [0, 1], subtract ``mean``, divide by ``std``.
+
+    Args:
+        size: pixels of the square the model sees.
+        interpolation: bilinear or bicubic, antialiased.
+        mean, std: of the three channels, for values in [0, 1].
+    """
+
+    size: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _PIL:
+            raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor bicubic")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1:
+            raise CorekitError("preprocessing needs a positive size, and three values of mean and of std > 0")
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """float32 [3, size, size] of one picture."""
+        return self.normalize(self.crop(image)[None])[0]
+
+    def crop(self, image: Image.Image) -> Tensor:
+        """uint8 [3, size, size]: the centre of the picture, resized."""
+        image = image.convert("RGB")
+        width, height = image.size
+        scale = self.size / min(width, height)
+        if scale != 1:
+            resized = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
+            image = image.resize(resized, _PIL[self.interpolation])
+        left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
+        return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """float32 of uint8 images [B, 3, H, W], on the device where they are."""
+        shape = (1, 3, 1, 1)
+        scale = torch.tensor([1 / (255 * std) for std in self.std], device=images.device).view(shape)
+        shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std)], device=images.device).view(shape)
+        return images.float().mul_(scale).sub_(shift)
+
+    def save(self, path: Path) -> None:
+        """Write ``preprocess.json``."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Preprocess":
+        """Read ``preprocess.json``; a CorekitError where it is missing or not one."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CorekitError(f"{path} is not a preprocessing that corekit saved: {error}") from None
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """uint8 [3, H, W] of an RGB picture."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+@register("transform", "random_resized_crop")
+class RandomResizedCrop:
+    """A random part of the picture, resized to the model's size; torchvision's, drawing from torch's generator.
+
+    Args:
+        preprocess: gives size and interpolation.
+        scale: smallest and largest share of the picture's area.
+        ratio: smallest and largest width / height.
+        flip: probability of a horizontal mirror image.
+    """
+
+    def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
+                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0) -> None:
+        self.flip = flip
+        self.crop = v2.RandomResizedCrop(preprocess.size, scale=tuple(scale), ratio=tuple(ratio), antialias=True,
+                                         interpolation=_TORCHVISION[preprocess.interpolation])
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """uint8 [3, size, size]."""
+        cropped = to_tensor(self.crop(image.convert("RGB")))
+        return cropped.flip(-1) if self.flip and torch.rand(()).item() < self.flip else cropped
+
+
+@register("transform", "center_crop")
+class CenterCrop:
+    """No augmentation: training sees what evaluation sees."""
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self.preprocess = preprocess
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """uint8 [3, size, size]."""
+        return self.preprocess.crop(image)

@@ -1,0 +1,47 @@
+"""What a dataset is to the rest of corekit: numbered samples in shards, read by position and decoded one by one."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Sample = dict[str, Any]
+
+
+class BadSampleError(Exception):
+    """A sample whose bytes cannot be turned into what its fields promise.
+
+    Args:
+        kind: a short name that bad samples are counted by, such as ``image`` or ``missing_field``.
+        message: what is wrong, with the shard and the key.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+
+@runtime_checkable
+class Source(Protocol):
+    """The contract of entries of kind ``dataset``.
+
+    ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards]; ``fingerprint``
+    is another string wherever the samples or their order would be others.
+    """
+
+    fields: tuple[str, ...]
+    shard_sizes: NDArray[np.int64]
+    fingerprint: str
+
+    def read(self, shard: int, first: int, count: int) -> list[Any]:
+        """Handles of ``count`` samples of one shard from position ``first``, in one read; nothing is decoded."""
+        ...
+
+    def decode(self, handle: Any) -> Sample:
+        """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string, ``label`` an int).
+
+        Raises:
+            BadSampleError: the bytes are bad; the sample is counted and replaced.
+        """
+        ...

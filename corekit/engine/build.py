@@ -1,0 +1,302 @@
+"""From a checked recipe to the objects of a run: the one place below the commands that reads a recipe."""
+
+import contextlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from corekit import registry
+from corekit.data.loader import Lanes, share
+from corekit.data.order import Order
+from corekit.data.preprocess import Preprocess
+from corekit.data.source import Source
+from corekit.engine.checkpoint import Checkpoints
+from corekit.engine.distributed import Ranks
+from corekit.engine.ema import Ema
+from corekit.engine.step import Frozen, Step, Term
+from corekit.engine.wiring import Wire, check, rename_outputs
+from corekit.errors import CorekitError
+from corekit.evaluation.base import Subject
+from corekit.seeds import derive_seed
+
+Recipe = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluator of the recipe: its label, the object, and how often it runs (None: at the end)."""
+
+    label: str
+    evaluator: Any
+    every_steps: int | None
+
+    def is_due(self, step: int, last: int) -> bool:
+        return step == last or (self.every_steps is not None and step % self.every_steps == 0)
+
+
+@dataclass
+class Run:
+    """Everything the training loop uses."""
+
+    recipe: Recipe
+    environment: Mapping[str, Any]
+    ranks: Ranks
+    plain_model: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    ema: Ema | None
+    step: Step
+    lanes: Lanes
+    preprocess: Preprocess
+    checkpoints: Checkpoints
+    evaluators: list[Evaluated]
+
+    @property
+    def steps(self) -> int:
+        return int(self.recipe["engine"]["steps"])
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.recipe["engine"]["batch_size"])
+
+    @property
+    def grad_clip(self) -> float | None:
+        value: float | None = self.recipe["engine"]["grad_clip"]
+        return value
+
+    @property
+    def channels_last(self) -> bool:
+        return bool(self.recipe["engine"]["channels_last"])
+
+    @property
+    def workers(self) -> int:
+        return int(self.recipe["data"]["workers"])
+
+    @property
+    def max_bad_fraction(self) -> float:
+        return float(self.recipe["data"]["max_bad_fraction"])
+
+    @property
+    def log_every(self) -> int:
+        return int(self.recipe["log"]["every_steps"])
+
+    @property
+    def save_every(self) -> int | None:
+        value: int | None = self.recipe["checkpoint"]["every_steps"]
+        return value
+
+    def learning_rate(self, step: int) -> float:
+        """Of a step, counted from 0."""
+        return float(self.recipe["optimizer"]["learning_rate"] * self.schedule(step))
+
+    def average_statistics(self) -> None:
+        """Make running statistics the same on all ranks."""
+        self.step.statistics.average(self.ranks)
+        if self.ema is not None:
+            type(self.step.statistics)(self.ema.model).average(self.ranks)
+
+    def subject(self) -> Subject:
+        """The weights that are evaluated and saved: the averaged ones where there are any."""
+        return make_subject(self.ema.model if self.ema else self.plain_model, self.recipe, self.preprocess,
+                            self.lanes.tokenizer, self.ranks)
+
+
+def make_subject(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any, ranks: Ranks) -> Subject:
+    """A model ready to be evaluated as its recipe says."""
+    bf16 = recipe["engine"]["precision"] == "bf16"
+    return Subject(model, preprocess, tokenizer, ranks.device,
+                   lambda: torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=bf16),
+                   ranks.rank, ranks.world, ranks.sum, int(recipe["data"]["workers"]))
+
+
+def arguments(node: Mapping[str, Any], *engine_keys: str) -> dict[str, Any]:
+    """A node's arguments for its entry: all but its name and what the engine reads itself."""
+    return {key: value for key, value in node.items() if key not in ("name", *engine_keys)}
+
+
+def build_preprocess(recipe: Recipe) -> Preprocess:
+    """The recipe's preprocessing."""
+    return Preprocess(**recipe["data"]["preprocess"])
+
+
+def build_tokenizer(recipe: Recipe) -> Any:
+    """The recipe's tokenizer; None where it has none."""
+    node = recipe["data"]["tokenizer"]
+    return registry.build("tokenizer", node["name"], arguments(node)) if node else None
+
+
+def build_model(recipe: Recipe, device: torch.device) -> nn.Module:
+    """The recipe's model with random weights drawn by its seed, on a device."""
+    node = recipe["model"]
+    torch.manual_seed(derive_seed(int(recipe["seed"]), "weights"))
+    with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
+        model: nn.Module = registry.build("model", node["name"], arguments(node, "inputs", "outputs"))
+    return model if device.type == "meta" else model.to(device)
+
+
+def model_wire(recipe: Recipe, module: nn.Module) -> Wire:
+    """How batch entries reach the model's ``forward``."""
+    node = recipe["model"]
+    return Wire.of(f"model `{node['name']}`", module, module.forward, node.get("inputs"))
+
+
+def build_terms(recipe: Recipe) -> list[Term]:
+    """The recipe's losses: one entry, or a mapping of label -> entry with a weight."""
+    node = recipe["loss"]
+    labelled = {node["name"]: node} if "name" in node else node
+    terms = []
+    for label, each in labelled.items():
+        loss = registry.build("loss", each["name"], arguments(each, "inputs", "weight"))
+        call = loss if inspect.isfunction(loss) else type(loss).__call__
+        takes_rows = "rows" in inspect.signature(call).parameters
+        wire = Wire.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
+                       each.get("inputs"), ignore=("rows",))
+        weights = getattr(loss, "weights", None)
+        terms.append(Term(label, float(each.get("weight", 1.0)), wire,
+                          None if weights is None else Wire.of(f"loss `{each['name']}` (weights)", weights),
+                          bool(getattr(loss, "compares_samples", False)), takes_rows))
+    return terms
+
+
+def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
+    """The recipe's frozen modules."""
+    found = []
+    for label, node in (recipe.get("frozen") or {}).items():
+        with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
+            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs"))
+        module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
+        wire = Wire.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
+        found.append(Frozen(label, wire, node.get("outputs")))
+    return found
+
+
+def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
+    """A batch with the shapes and dtypes of the declared entries, and no content."""
+    shapes: dict[str, Any] = {"key": [str(number) for number in range(size)]}
+    for name in source.fields:
+        if name == "image":
+            shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
+        elif name in ("text", "synthetic_text"):
+            length = getattr(tokenizer, "context_length", 77)
+            shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
+        elif name == "label":
+            shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
+        else:
+            shapes[name] = []
+    return shapes
+
+
+def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
+    """Check by name that model and losses get all they ask for, on meta tensors, before anything is allocated.
+
+    Returns:
+        a line for each parameter that is left at its default.
+
+    Raises:
+        CorekitError: naming who needs what, and who gives what.
+    """
+    meta = torch.device("meta")
+    model = build_model(recipe, meta)
+    wire = model_wire(recipe, model)
+    batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
+    given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
+    check(wire, given)
+    values = dict(batch)
+    for frozen in build_frozen(recipe, meta):
+        check(frozen.wire, given)
+        outputs = frozen(batch, contextlib.nullcontext())
+        values.update(outputs)
+        given[f"frozen model `{frozen.label}`"] = list(outputs)
+    check(wire, given)
+    outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
+    given[wire.label] = list(outputs)
+    defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
+    for term in build_terms(recipe):
+        check(term.wire, given)
+        if term.weights is not None:
+            check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
+        names = [name for names in given.values() for name in names]
+        defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
+    return defaults
+
+
+def micro_batches(recipe: Recipe, world: int) -> int:
+    """How many micro-batches a step has; a CorekitError where sizes do not divide."""
+    engine, data = recipe["engine"], recipe["data"]
+    batch, micro = engine["batch_size"], engine["micro_batch"]
+    if batch < 1 or micro < 1 or batch % micro:
+        raise CorekitError(f"engine.micro_batch={micro} must divide engine.batch_size={batch}")
+    count: int = batch // micro
+    if count % world:
+        raise CorekitError(f"{world} ranks cannot share the {count} micro-batches of a step (engine.batch_size={batch} / "
+                           f"engine.micro_batch={micro}) equally: start a number of ranks that divides {count}")
+    if data["lanes"] % count:
+        raise CorekitError(f"data.lanes={data['lanes']} must be a multiple of the {count} micro-batches of a step "
+                           f"(engine.batch_size={batch} / engine.micro_batch={micro})")
+    return count
+
+
+def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) -> Lanes:
+    """What this rank reads."""
+    data, seed = recipe["data"], int(recipe["seed"])
+    preprocess = build_preprocess(recipe)
+    node = data["transform"] or {"name": "center_crop"}
+    transform = registry.build("transform", node["name"], arguments(node), {"preprocess": preprocess})
+    sampler = registry.build("sampler", recipe["sampler"]["name"], arguments(recipe["sampler"]),
+                             {"batch_size": recipe["engine"]["batch_size"], "lanes": data["lanes"]})
+    order = Order(source.shard_sizes, data["lanes"], data["window"], derive_seed(seed, "order"))
+    mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
+    return Lanes(source, order, sampler, mine, seed, transform, tokenizer)
+
+
+def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpoints,
+              environment: Mapping[str, Any]) -> Run:
+    """Build everything a run needs.
+
+    Raises:
+        CorekitError: something the recipe asks for does not fit.
+    """
+    count = micro_batches(recipe, ranks.world)
+    tokenizer = build_tokenizer(recipe)
+    lanes = build_lanes(recipe, source, tokenizer, ranks)
+    evaluators = [
+        Evaluated(label, registry.build("evaluator", node["name"], arguments(node, "every_steps")), node.get("every_steps"))
+        for label, node in (recipe.get("evaluators") or {}).items()]
+    plain_model = build_model(recipe, ranks.device)
+    if recipe["engine"]["channels_last"]:
+        plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    node = recipe["optimizer"]
+    optimizer = registry.build("optimizer", node["name"], arguments(node), {"model": plain_model})
+    schedule = registry.build("schedule", recipe["schedule"]["name"], arguments(recipe["schedule"]),
+                              {"steps": recipe["engine"]["steps"]})
+    decay = recipe["engine"]["ema_decay"]
+    ema = Ema(plain_model, decay) if decay is not None else None
+    model = wrap(plain_model, ranks)
+    step = Step(model, plain_model, model_wire(recipe, plain_model), recipe["model"].get("outputs"),
+                build_frozen(recipe, ranks.device), build_terms(recipe), ranks, recipe["engine"]["precision"],
+                int(recipe["seed"]), count)
+    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, step, lanes,
+               build_preprocess(recipe), checkpoints, evaluators)
+
+
+def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
+    if ranks.world == 1:
+        return model
+    devices = [ranks.device.index] if ranks.device.type == "cuda" else None
+    wrapped = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    wrapped.register_comm_hook(None, _sum_gradients)  # type: ignore[arg-type]
+    return wrapped
+
+
+def _sum_gradients(_: object, bucket: "dist.GradBucket") -> "torch.futures.Future[Tensor]":
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

@@ -1,0 +1,38 @@
+"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing written."""
+
+from typing import Any
+
+from corekit.data.source import Source
+from corekit.engine.build import build_tokenizer, check_wiring, micro_batches
+from corekit.engine.flops import measure
+
+
+def dry_run(recipe: dict[str, Any], source: Source) -> None:
+    """Print what the recipe would train, what a step costs and what the run would see."""
+    engine = recipe["engine"]
+    engine["micro_batch"] = engine["micro_batch"] or engine["batch_size"]
+    count = micro_batches(recipe, 1)
+    defaults = check_wiring(recipe, source, build_tokenizer(recipe))
+    cost = measure(recipe, source)
+    seen = engine["steps"] * engine["batch_size"]
+    samples = int(source.shard_sizes.sum())
+    passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
+    rows = {
+        "model": f"{recipe['model']['name']}, {cost.parameters:,} parameters ({cost.trained:,} trained)",
+        "arithmetic": f"{cost.forward_flops / 1e9:.3f} GFLOPs a sample forward, {3 * cost.forward_flops / 1e9:.3f} a training step",
+        "memory": f"{gigabytes(cost.weights)} for weights, gradients and optimizer; {gigabytes(cost.activations)} of "
+                  f"activations for a micro-batch of {engine['micro_batch']} ({engine['precision']}, estimated)",
+        "step": f"{engine['batch_size']} samples in {count} micro-batches of {engine['micro_batch']}",
+        "run": f"{engine['steps']:,} steps, {seen:,} samples seen{passes}",
+        "directory": f"{recipe['run_dir']} (nothing is written by a dry run)",
+    }
+    for name, text in rows.items():
+        print(f"{name:<11}{text}")
+    for line in defaults:
+        print(f"{'wiring':<11}{line}")
+    print("The recipe is sound: leave out dry_run=true to train.")
+
+
+def gigabytes(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / 2**30:.2f} GiB"

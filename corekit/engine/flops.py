@@ -1,0 +1,56 @@
+"""What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without allocating anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from corekit.data.source import Source
+from corekit.engine.build import build_model, build_preprocess, build_tokenizer, example_batch, model_wire
+from corekit.engine.wiring import rename_outputs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its batch."""
+
+    parameters: int
+    trained: int
+    forward_flops: float
+    weights: int  # bytes of parameters, gradients, two moments and the average
+    activations: int  # bytes kept for the backward pass of one micro-batch
+
+
+def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
+    """The cost of the recipe's model at its micro-batch."""
+    model = build_model(recipe, torch.device("meta")).train()
+    wire = model_wire(recipe, model)
+    preprocess, tokenizer = build_preprocess(recipe), build_tokenizer(recipe)
+    size = int(recipe["engine"]["micro_batch"] or recipe["engine"]["batch_size"])
+    kept: dict[int, tuple[Tensor, int]] = {}  # by storage, held so that no two storages get the same number
+    parameters = {value.untyped_storage()._cdata for value in model.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
+            kept[storage._cdata] = (tensor, storage.nbytes())
+        return tensor
+
+    batch = example_batch(source, preprocess, tokenizer, size)
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        rename_outputs(model(**wire.pick(batch)), recipe["model"].get("outputs"))
+    total = sum(value.numel() for value in model.parameters())
+    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)
+    activations = sum(size for _, size in kept.values())
+    if recipe["engine"]["precision"] == "bf16":
+        activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
+    return Cost(total, trained, counter.get_total_flops() / size, copies, activations)
+
+
+def flops_per_sample(recipe: Mapping[str, Any], source: Source) -> float:
+    """Of forward and backward: three times the forward pass."""
+    return 3 * measure(recipe, source).forward_flops

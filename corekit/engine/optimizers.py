@@ -1,0 +1,68 @@
+"""Optimizers, with parameters named into groups that are decayed and groups that are not."""
+
+import fnmatch
+
+import torch
+from torch import nn
+
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+GROUPS = ("norms", "biases", "positions", "vectors")
+
+
+def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
+    """The names of the parameters that weight decay leaves alone.
+
+    Args:
+        model: the module.
+        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions`` (position tables),
+            ``vectors`` (fewer than two dimensions longer than 1, such as layer scales), or patterns of names.
+
+    Raises:
+        CorekitError: a pattern that matches no parameter.
+    """
+    names = dict(model.named_parameters())
+    norms = {f"{path}.{name}" for path, layer in model.named_modules() if "Norm" in type(layer).__name__
+             for name, _ in layer.named_parameters(recurse=False)}
+    found: set[str] = set()
+    for pattern in no_decay:
+        if pattern == "norms":
+            found |= norms
+        elif pattern == "biases":
+            found |= {name for name in names if name.endswith("bias")}
+        elif pattern == "positions":
+            found |= {name for name in names if "pos_embed" in name or "positional_embedding" in name}
+        elif pattern == "vectors":
+            found |= {name for name, value in names.items() if sum(length > 1 for length in value.shape) < 2}
+        else:
+            matched = set(fnmatch.filter(names, pattern)) | set(fnmatch.filter(names, f"*.{pattern}"))
+            if not matched:
+                raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group ({', '.join(GROUPS)}) nor the "
+                                   "name or pattern of a parameter of this model")
+            found |= matched
+    return found & names.keys()
+
+
+@register("optimizer", "adamw")
+def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+          weight_decay: float = 0.0, no_decay: list[str] | None = None) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019), torch's fused form.
+
+    Args:
+        model: whose trainable parameters are optimised.
+        learning_rate: the largest one; the schedule scales it.
+        betas: of the two moments.
+        eps: added to the root of the second moment.
+        weight_decay: times the learning rate, of every parameter not named by ``no_decay``.
+        no_decay: groups (norms, biases, positions, vectors) or patterns of parameter names.
+    """
+    exempt = undecayed(model, list(no_decay or []))
+    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    groups = [
+        {"params": [value for name, value in trained if name not in exempt], "weight_decay": weight_decay},
+        {"params": [value for name, value in trained if name in exempt], "weight_decay": 0.0},
+    ]
+    fused = all(value.device.type in ("cpu", "cuda", "mps") for _, value in trained)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate,
+                             betas=(betas[0], betas[1]), eps=eps, fused=fused)

@@ -1,0 +1,55 @@
+"""Running statistics of normalisation layers, updated once a step with the mean over its micro-batches."""
+
+import torch
+from torch import Tensor, nn
+
+from corekit.engine.distributed import Ranks
+
+
+class RunningStatistics:
+    """Holds the statistics still during a step of several micro-batches, then sets them to the mean update.
+
+    A layer's update is linear in the statistics it starts from, so the mean over micro-batches of the updated
+    statistics is the update by the mean: the order of micro-batches and who computes them change nothing.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        layers = [layer for layer in model.modules() if getattr(layer, "track_running_stats", False)]
+        self.buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
+        self.before: list[Tensor] | None = None
+        self.after: list[Tensor] = []
+        self.count = 0
+
+    def begin(self) -> None:
+        """Start a step of several micro-batches."""
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.after = [torch.zeros_like(buffer) for buffer in self.buffers]
+        self.count = 0
+
+    @torch.no_grad()
+    def collect(self, first_time: bool) -> None:
+        """After a forward pass: note its update if this micro-batch is seen for the first time, and take it back."""
+        if self.before is None:
+            return
+        for buffer, before, after in zip(self.buffers, self.before, self.after):
+            if first_time:
+                after += buffer
+            buffer.copy_(before)
+        self.count += first_time
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """End of the step: the mean of the noted updates."""
+        for buffer, after in zip(self.buffers, self.after):
+            buffer.copy_(after // self.count if not buffer.is_floating_point() else after / self.count)
+        self.before = None
+
+    @torch.no_grad()
+    def average(self, ranks: Ranks) -> None:
+        """The mean over ranks, before an evaluation or a save."""
+        floating = [buffer for buffer in self.buffers if buffer.is_floating_point()]
+        if ranks.world == 1 or not floating:
+            return
+        flat = ranks.sum(torch.cat([buffer.flatten() for buffer in floating])) / ranks.world
+        for buffer, piece in zip(floating, flat.split([buffer.numel() for buffer in floating])):
+            buffer.copy_(piece.view_as(buffer))

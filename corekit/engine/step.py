@@ -1,0 +1,221 @@
+"""One optimizer step's forward and backward passes over this rank's micro-batches.
+
+Gradients are those of the whole step's loss, summed over micro-batches and ranks: how many ranks share the
+micro-batches changes nothing but rounding.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from corekit.data.loader import Batch
+from corekit.engine.distributed import Ranks
+from corekit.engine.statistics import RunningStatistics
+from corekit.engine.wiring import Wire, rename_outputs
+from corekit.seeds import derive_seed
+
+Outputs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of the recipe: its label, its weight, and whether it compares samples with each other.
+
+    A *sample loss* returns the sum over the samples it is given, as a tensor or as part -> tensor; its optional
+    method ``weights`` says from batch entries alone what each sum is to be divided by (the number of samples where
+    there is no such method). A *batch loss* (``compares_samples = True``) is given the values of all samples of the
+    step, and returns this rank's share of the loss of the rows it is asked for.
+    """
+
+    label: str
+    weight: float
+    wire: Wire
+    weights: Wire | None
+    compares_samples: bool
+    takes_rows: bool = False
+
+
+class Step:
+    """Forward and backward of one step.
+
+    Args:
+        model: the module, wrapped for several ranks or not.
+        plain_model: the module itself.
+        model_wire: how batch entries reach ``model``.
+        outputs: the recipe's ``model.outputs``.
+        frozen: modules run without gradient on every micro-batch.
+        terms: the losses.
+        ranks: this process among the others.
+        precision: fp32 or bf16, of the forward pass.
+        seed: of dropout and the like.
+        micro_batches: on all ranks together.
+    """
+
+    def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
+                 frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, precision: str, seed: int,
+                 micro_batches: int) -> None:
+        self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
+        self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
+        self.precision = precision
+        self.own = micro_batches // ranks.world
+        self.statistics = RunningStatistics(plain_model)
+
+    def __call__(self, batches: list[Batch], step: int) -> dict[str, Tensor]:
+        """Add the step's gradients to the parameters.
+
+        Args:
+            batches: this rank's micro-batches, on the device.
+            step: the number of the step, which its random numbers are keyed by.
+
+        Returns:
+            the loss and every named part of the whole step, the same on all ranks: [] fp32 (fp64 for a double model).
+        """
+        with torch.no_grad():
+            for batch in batches:
+                for module in self.frozen:
+                    batch.update(module(batch, self._autocast()))
+        divisors = self._divisors(batches)
+        parts: dict[str, Tensor] = {}
+        several = len(batches) > 1
+        if several:
+            self.statistics.begin()
+        cached: Outputs | None = None
+        slopes: list[dict[str, Tensor]] = [{} for _ in batches]
+        if any(term.compares_samples for term in self.terms):
+            # GradCache: outputs of all micro-batches, the loss's slope at them, then each micro-batch once more.
+            with torch.set_grad_enabled(not several):
+                outputs = [self._forward(batch, step, at, direct=several) for at, batch in enumerate(batches)]
+            slopes = self._compare(batches, outputs, parts)
+            cached = None if several else outputs[0]
+        for at, batch in enumerate(batches):
+            with self._synchronised(last=at == len(batches) - 1):
+                values = cached if cached is not None else self._forward(batch, step, at)
+                self._backward({**batch, **values}, values, slopes[at], divisors, parts)
+        if several:
+            self.statistics.commit()
+        return self._total(parts)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.ranks.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _forward(self, batch: Batch, step: int, at: int, direct: bool = False) -> Outputs:
+        number = self.ranks.rank * self.own + at  # of this micro-batch in the step, whoever computes it
+        torch.manual_seed(derive_seed(self.seed, "model", step, number))
+        model = self.plain_model if direct else self.model
+        with self._autocast():
+            outputs = rename_outputs(model(**self.model_wire.pick(batch)), self.outputs)
+        self.statistics.collect(first_time=direct or not self._seen_before())
+        return outputs
+
+    def _seen_before(self) -> bool:
+        return self.own > 1 and any(term.compares_samples for term in self.terms)
+
+    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        # Gradients travel once a step, during the last micro-batch's backward pass.
+        return contextlib.nullcontext() if last or self.model is self.plain_model else self.model.no_sync()  # type: ignore[operator]
+
+    def _divisors(self, batches: list[Batch]) -> dict[str, Tensor]:
+        """What each sample loss's sums are divided by: weights summed over micro-batches and ranks."""
+        divisors: dict[str, Tensor] = {}
+        for term in self.terms:
+            if term.compares_samples:
+                continue
+            for batch in batches:
+                weights = term.weights(batch) if term.weights is not None else len(batch["key"])
+                for part, weight in _named(term.label, weights):
+                    weight = torch.as_tensor(weight, dtype=torch.float64, device="cpu")
+                    divisors[part] = divisors.get(part, torch.zeros((), dtype=torch.float64)) + weight
+        if divisors and self.ranks.world > 1:
+            device = self.ranks.device if self.ranks.device.type == "cuda" else torch.device("cpu")
+            summed = self.ranks.sum(torch.stack(list(divisors.values())).to(device)).cpu()
+            divisors = dict(zip(divisors, summed))
+        return divisors
+
+    def _compare(self, batches: list[Batch], outputs: list[Outputs], parts: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Run the batch losses on the values of all ranks; their slopes at this rank's outputs, per micro-batch."""
+        terms = [term for term in self.terms if term.compares_samples]
+        wanted = {name for term in terms for name in term.wire.reads.values()}
+        leaves: dict[str, Tensor] = {}
+        entries: dict[str, Any] = {}
+        for name in sorted(wanted & (outputs[0].keys() | batches[0].keys())):
+            pieces = [values[name] if name in values else batch[name] for values, batch in zip(outputs, batches)]
+            if name in outputs[0] and pieces[0].is_floating_point():
+                single = pieces[0].dim() == 0  # a global value such as the logit scale: every micro-batch has the same
+                value = pieces[0] if single else self.ranks.gather_rows(torch.cat(pieces).detach())
+                leaves[name] = entries[name] = value.detach().requires_grad_()
+            else:
+                entries[name] = self.ranks.gather_rows(torch.cat(pieces))
+        count = sum(len(batch["key"]) for batch in batches)
+        rows = slice(self.ranks.rank * count, (self.ranks.rank + 1) * count)
+        objective = torch.zeros((), device=self.ranks.device)
+        for term in terms:
+            more = {"rows": rows} if term.takes_rows else {}
+            for part, value in _named(term.label, term.wire(entries, **more)):
+                value = value if term.takes_rows else value / self.ranks.world
+                parts[part] = parts.get(part, torch.zeros((), device=value.device)) + value.detach()
+                objective = objective + term.weight * value
+        objective.backward()  # type: ignore[no-untyped-call]
+        slopes: list[dict[str, Tensor]] = [{} for _ in batches]
+        for name, leaf in leaves.items():
+            slope = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+            if leaf.dim() == 0:
+                # this rank's share: the sum over ranks adds the others. The last micro-batch, because DDP waits for
+                # every parameter in the backward pass that it synchronises.
+                slopes[-1][name] = slope
+            else:
+                for target, piece in zip(slopes, self.ranks.sum_rows(slope).chunk(len(batches))):
+                    target[name] = piece
+        return slopes
+
+    def _backward(self, entries: Mapping[str, Any], outputs: Outputs, slopes: dict[str, Tensor],
+                  divisors: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+        roots: list[Tensor] = []
+        gradients: list[Tensor | None] = []
+        for term in self.terms:
+            if term.compares_samples:
+                continue
+            with torch.autocast(self.ranks.device.type, enabled=False):
+                for part, total in _named(term.label, term.wire(entries)):
+                    mean = total / divisors[part].clamp(min=1e-12).to(total)
+                    parts[part] = parts.get(part, torch.zeros((), device=total.device)) + mean.detach()
+                    roots.append(term.weight * mean)
+                    gradients.append(None)
+        for name, slope in slopes.items():
+            if outputs[name].requires_grad:
+                roots.append(outputs[name])
+                gradients.append(slope.to(outputs[name].dtype))
+        torch.autograd.backward(roots, gradients)
+
+    def _total(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights = {term.label: term.weight for term in self.terms}
+        stacked = self.ranks.sum(torch.stack([value.detach() for value in parts.values()]))
+        found = dict(zip(parts, stacked))
+        total = sum((weights[part.split("/")[0]] * value for part, value in found.items()),
+                    torch.zeros((), device=stacked.device))
+        return {"loss": total, **(found if len(found) > 1 else {})}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A module run without gradient before the losses: an online teacher, a locked tower."""
+
+    label: str
+    wire: Wire
+    outputs: Mapping[str, str] | str | None
+
+    def __call__(self, batch: Batch, autocast: contextlib.AbstractContextManager[Any]) -> Outputs:
+        with torch.no_grad(), autocast:
+            return rename_outputs(self.wire(batch), self.outputs)
+
+
+def _named(label: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """(name, value) of every part of what a loss returned: the label itself, or label/part."""
+    if isinstance(value, Mapping):
+        for part, item in value.items():
+            yield f"{label}/{part}", item
+    else:
+        yield label, value

@@ -1,0 +1,86 @@
+"""The contrastive loss over the global batch, in blocks: the full matrix of logits is never held."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from corekit.registry import register
+
+Grads = tuple[Tensor, Tensor, Tensor]
+
+
+@register("loss", "contrastive")
+class Contrastive:
+    """CLIP's symmetric cross-entropy (Radford et al. 2021, figure 3).
+
+    With s the logit scale and f, g the normalised image and text features of the B samples of the global batch:
+    1/2 [mean_i CE(s f_i G^T, i) + mean_i CE(s g_i F^T, i)].
+
+    Args:
+        block: rows of the B x B matrix of logits that exist at one time.
+    """
+
+    compares_samples = True
+
+    def __init__(self, block: int = 1024) -> None:
+        self.block = block
+
+    def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor,
+                 rows: slice | None = None) -> Tensor:
+        """This rank's share of the loss: the shares of all ranks add up to the loss.
+
+        Args:
+            image_features, text_features: [B, D] of the global batch, unit norm.
+            logit_scale: [] positive.
+            rows: the samples whose cross-entropies this rank computes; None: all.
+
+        Returns:
+            [] in the features' dtype.
+        """
+        rows = rows if rows is not None else slice(0, len(image_features))
+        share: Tensor = _BlockwiseCrossEntropy.apply(image_features, text_features, logit_scale, rows, self.block)
+        return share
+
+
+class _BlockwiseCrossEntropy(torch.autograd.Function):
+    """Value and gradients block by block in the forward pass, so that no block outlives its turn."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            wide = torch.promote_types(image.dtype, torch.float32)
+            left, right, factor = image.to(wide), text.to(wide), scale.to(wide)
+            gradients = (torch.zeros_like(left), torch.zeros_like(right), torch.zeros_like(factor))
+            total = factor.new_zeros(())
+            for first in range(rows.start, rows.stop, block):
+                part = slice(first, min(first + block, rows.stop))
+                total += _block(left, right, factor, part, gradients)
+                total += _block(right, left, factor, part, (gradients[1], gradients[0], gradients[2]))
+        ctx.save_for_backward(*(gradient.to(tensor.dtype) for gradient, tensor in
+                                zip(gradients, (image, text, scale), strict=True)))
+        return total.to(image.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        image, text, scale = ctx.saved_tensors
+        return image * outer[0], text * outer[0], scale * outer[0], None, None
+
+
+def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradients: Grads) -> Tensor:
+    """Half the summed cross-entropy of some rows over B; adds d/d(queries, targets, scale) to ``gradients``."""
+    weight = 0.5 / len(queries)
+    similarity = queries[part] @ targets.T  # [b, B]
+    logits = similarity * scale
+    normaliser = logits.logsumexp(1, keepdim=True)  # [b, 1]
+    at = torch.arange(part.start, part.stop, device=queries.device)
+    local = torch.arange(len(at), device=queries.device)
+    loss = (normaliser.squeeze(1) - logits[local, at]).sum() * weight
+    slope = logits.sub_(normaliser).exp_()  # softmax, then minus one at the true pair
+    slope[local, at] -= 1
+    slope *= weight
+    gradients[2].add_((slope * similarity).sum())
+    slope *= scale
+    gradients[0][part] += slope @ targets
+    gradients[1].addmm_(slope.T, queries[part])
+    return loss

@@ -1,0 +1,14 @@
+"""Seeds for every random draw, as a pure function of what the draw is for: no random state is kept anywhere."""
+
+import hashlib
+
+
+def derive_seed(*purpose: int | str) -> int:
+    """A 63-bit seed for one purpose.
+
+    Args:
+        *purpose: what the draw is for, such as (seed, "augmentation", step, place in the batch). Different tuples
+            give independent seeds; the same tuple gives the same seed on any machine.
+    """
+    digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

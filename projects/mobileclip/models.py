@@ -1,0 +1,111 @@
+"""MobileCLIP's models (Vasu et al., 2024, tables 1 and 6).
+
+Each gives image_features, text_features and logit_scale, and synthetic_text_features where there is synthetic_text
+(``corekit.models.clip.CLIP``). Parameter counts are those of training, image + text.
+"""
+
+from corekit.models.clip import CLIP
+from corekit.models.transformer import TextTransformer
+from corekit.registry import register
+
+from .mci import MCi
+from .text import HybridTextTransformer
+from .vit import MobileCLIPViT
+
+SQUEEZE_EXCITE = (False, False, True, True)
+
+
+@register("model", "mobileclip_nano")
+def mobileclip_nano(embed_dim: int = 128, context_length: int = 77, vocab_size: int = 49408,
+                    drop_path_rate: float = 0.0, layer_scale_init: float = 0.1) -> CLIP:
+    image_tower = MCi((1, 1, 2, 1), (32, 64, 128, 256), embed_dim, squeeze_excite=SQUEEZE_EXCITE,
+                      drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)
+    text_tower = HybridTextTransformer(128, heads=4, layers=2, embed_dim=embed_dim, context_length=context_length,
+                                       vocab_size=vocab_size, layer_scale_init=layer_scale_init)
+    return CLIP(image_tower, text_tower)
+
+
+@register("model", "mobileclip_s0")
+def mobileclip_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
+                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5) -> CLIP:
+    """MobileCLIP-S0: MCi0 and the hybrid text tower, 11.4 M + 42.4 M parameters, made for 256x256 pixels.
+
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+
+    Args:
+        embed_dim: width of the features.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        drop_path_rate: stochastic depth of the image tower's last block.
+        layer_scale_init: where the residual scales of both towers start.
+    """
+    image_tower = MCi((2, 6, 10, 2), (64, 128, 256, 512), embed_dim, squeeze_excite=SQUEEZE_EXCITE,
+                      drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)
+    text_tower = HybridTextTransformer(512, heads=8, layers=4, embed_dim=embed_dim, context_length=context_length,
+                                       vocab_size=vocab_size, layer_scale_init=layer_scale_init)
+    return CLIP(image_tower, text_tower)
+
+
+@register("model", "mobileclip_s1")
+def mobileclip_s1(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
+                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5) -> CLIP:
+    """MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters, made for 256x256 pixels.
+
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+
+    Args:
+        embed_dim: width of the features.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        drop_path_rate: stochastic depth of the image tower's last block.
+        layer_scale_init: where the residual scales of the image tower start.
+    """
+    image_tower = MCi((4, 12, 20, 4), (64, 128, 256, 512), embed_dim, squeeze_excite=SQUEEZE_EXCITE,
+                      drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)
+    text_tower = TextTransformer(512, heads=8, layers=12, embed_dim=embed_dim, causal=False,
+                                 context_length=context_length, vocab_size=vocab_size)
+    return CLIP(image_tower, text_tower)
+
+
+@register("model", "mobileclip_s2")
+def mobileclip_s2(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
+                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5) -> CLIP:
+    """MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters, made for 256x256 pixels.
+
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+
+    Args:
+        embed_dim: width of the features.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        drop_path_rate: stochastic depth of the image tower's last block.
+        layer_scale_init: where the residual scales of the image tower start.
+    """
+    image_tower = MCi((4, 12, 24, 4), (80, 160, 320, 640), embed_dim, squeeze_excite=SQUEEZE_EXCITE,
+                      drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)
+    text_tower = TextTransformer(512, heads=8, layers=12, embed_dim=embed_dim, causal=False,
+                                 context_length=context_length, vocab_size=vocab_size)
+    return CLIP(image_tower, text_tower)
+
+
+@register("model", "mobileclip_b")
+def mobileclip_b(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
+                 stem_padding: int = 1, norm_eps: float = 1e-5, drop_path_rate: float = 0.0) -> CLIP:
+    """MobileCLIP-B: a ViT-B/16 with a convolutional stem and the causal text tower, 86.3 M + 63.4 M parameters.
+
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+
+    Args:
+        embed_dim: width of the features.
+        image_size: height and width of the images the position table is made for, in pixels.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        stem_padding: 1 for Apple's weights, 0 for those trained in timm's ``vit_base_mci_224``.
+        norm_eps: epsilon of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for timm's.
+        drop_path_rate: stochastic depth of the image tower's last block.
+    """
+    image_tower = MobileCLIPViT(embed_dim, image_size, stem_padding=stem_padding, norm_eps=norm_eps,
+                                drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(512, heads=8, layers=12, embed_dim=embed_dim, causal=True,
+                                 context_length=context_length, vocab_size=vocab_size)
+    return CLIP(image_tower, text_tower)

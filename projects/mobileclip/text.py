@@ -1,0 +1,52 @@
+"""The hybrid text tower of MobileCLIP-S0: convolutions around a short transformer (Vasu et al., 2024, section 3.2)."""
+
+from torch import Tensor, nn
+
+from corekit.models.transformer import TextTransformer
+from corekit.models.vit import init_weights
+
+from .blocks import ConvFFN, LayerScale, RepMixer
+
+KERNEL = (1, 11)  # along the tokens
+
+
+class TextRepMixerBlock(nn.Module):
+    """Text-RepMixer (figure 4): a depthwise convolution over 11 tokens, then ConvFFN with a residual, on [B, L, D]."""
+
+    def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
+        super().__init__()
+        self.token_mixer = RepMixer(width, KERNEL, scale_branch=False, layer_scale_init=layer_scale_init)
+        self.mlp = ConvFFN(width, int(width * mlp_ratio), KERNEL)
+        self.layer_scale = LayerScale(width, layer_scale_init)
+        self.apply(init_weights)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x: Tensor = tokens.transpose(1, 2).unsqueeze(2)  # [B, D, 1, L], and channels_last as it lies
+        x = self.token_mixer(x)
+        x = self.layer_scale(x, self.mlp(x))
+        return x.squeeze(2).transpose(1, 2)
+
+
+class HybridTextTransformer(TextTransformer):
+    """CLIP's text tower, not causal, with a Text-RepMixer block before and one after its transformer blocks.
+
+    Token ids int64 [B, L] to features [B, embed_dim].
+
+    Args:
+        width: D, the width of the residual stream.
+        heads: attention heads; divides the width.
+        layers: transformer blocks, without the two Text-RepMixer blocks.
+        embed_dim: width of the features.
+        mlp_ratio: hidden width of the feed-forward parts over D.
+        context_length: length of the position table; other lengths get it interpolated linearly.
+        vocab_size: number of token ids.
+        layer_scale_init: where the residual scales of the Text-RepMixer blocks start.
+    """
+
+    def __init__(self, width: int = 512, heads: int = 8, layers: int = 4, embed_dim: int = 512, *,
+                 mlp_ratio: float = 4.0, context_length: int = 77, vocab_size: int = 49408,
+                 layer_scale_init: float = 1e-5) -> None:
+        super().__init__(width, heads, layers, embed_dim, causal=False, mlp_ratio=mlp_ratio,
+                         context_length=context_length, vocab_size=vocab_size)
+        self.transformer.resblocks.insert(0, TextRepMixerBlock(width, mlp_ratio, layer_scale_init))
+        self.transformer.resblocks.append(TextRepMixerBlock(width, mlp_ratio, layer_scale_init))

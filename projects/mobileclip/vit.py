@@ -1,0 +1,59 @@
+"""The image tower of MobileCLIP-B: a ViT-B/16 with a convolutional stem (Vasu et al., 2024, section 3.1)."""
+
+from torch import Tensor, nn
+
+from corekit.models.vit import ViT
+
+
+class ConvStemLayer(nn.Module):
+    """A convolution whose stride is its kernel, then batch norm and GELU unless it is the last of the stem."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
+                 last: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding, bias=last)
+        self.bn = None if last else nn.BatchNorm2d(out_channels)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.act(self.bn(x))
+        return x
+
+
+class ConvStem(nn.Module):
+    """Patches of 16x16 pixels in three steps (4, 2, 2): [B, 3, H, W] to [B, D, H / 16, W / 16]."""
+
+    def __init__(self, width: int, padding: int) -> None:
+        super().__init__()
+        hidden = width // 4
+        self.backbone = nn.Sequential(
+            ConvStemLayer(3, hidden, 4, padding),
+            ConvStemLayer(hidden, hidden, 2),
+            ConvStemLayer(hidden, width, 2, last=True),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches: Tensor = self.backbone(image)
+        return patches
+
+
+class MobileCLIPViT(ViT):
+    """ViT-B/16 behind a convolutional stem, the class token without a position; named as timm's ``vit_base_mci_224``.
+
+    Two trained forms exist that differ in nothing the weights would show, so both arguments must be given: Apple's
+    MobileCLIP-B (padding 1, epsilon 1e-5) and timm's, in which MobileCLIP2-B was trained (padding 0, epsilon 1e-6).
+
+    Args:
+        embed_dim: width of the features.
+        image_size: height and width of the images the position table is made for, in pixels.
+        stem_padding: zeros around the image before the stem's first convolution, in pixels.
+        norm_eps: epsilon of every layer norm.
+        drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
+    """
+
+    def __init__(self, embed_dim: int, image_size: int, *, stem_padding: int, norm_eps: float,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__(ConvStem(768, stem_padding), image_size // 16, width=768, layers=12, heads=12,
+                         embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, drop_path_rate=drop_path_rate)

@@ -1,0 +1,99 @@
+"""The image towers against timm's, under random weights, running statistics and layer scales."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from corekit_projects.mobileclip.blocks import AttentionBlock, RepMixerBlock
+from corekit_projects.mobileclip.mci import MCi
+from corekit_projects.mobileclip.vit import MobileCLIPViT
+from torch import Tensor, nn
+
+Randomize = Callable[[nn.Module], None]
+SQUEEZE_EXCITE = (False, False, True, True)
+
+
+def outputs(theirs: nn.Module, build: Callable[[], nn.Module], image: Tensor,
+            randomize: Randomize) -> tuple[Tensor, Tensor]:
+    """What both give for the image with the same random weights; names must be equal, their head's bias left out."""
+    theirs.eval()
+    randomize(theirs)
+    state = theirs.state_dict()
+    for key in ("head.fc.bias", "head.bias"):
+        if key in state:
+            state.pop(key).zero_()
+    with torch.device("meta"):
+        ours = build().eval()
+    ours.load_state_dict(state, assign=True)
+    with torch.no_grad():
+        return ours(image), theirs(image)
+
+
+def error(ours: Tensor, theirs: Tensor) -> float:
+    assert (theirs[0] - theirs[1]).abs().max() > 0.01 * theirs.abs().max(), "the two inputs must be told apart"
+    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("fastvit_mci0", {"depths": (2, 6, 10, 2), "widths": (64, 128, 256, 512)}),
+    ("fastvit_mci1", {"depths": (4, 12, 20, 4), "widths": (64, 128, 256, 512)}),
+    ("fastvit_mci2", {"depths": (4, 12, 24, 4), "widths": (80, 160, 320, 640)}),
+])
+def test_mci_agrees_with_timm(name: str, arguments: dict[str, Any], randomize: Randomize) -> None:
+    torch.manual_seed(0)
+    ours, theirs = outputs(timm.create_model(name, num_classes=512),
+                           lambda: MCi(embed_dim=512, squeeze_excite=SQUEEZE_EXCITE, **arguments),
+                           torch.randn(2, 3, 128, 160), randomize)
+    assert error(ours, theirs) < 1e-5
+
+
+def test_five_stages_with_layer_norm_agree_with_timm(randomize: Randomize) -> None:
+    """MCi3 and MCi4 in small: five stages, two with attention after layer norm, no squeeze-excite."""
+    torch.manual_seed(0)
+    depths, widths = (1, 1, 2, 1, 1), (32, 64, 128, 256, 512)
+    ours, theirs = outputs(timm.create_model("fastvit_mci3", num_classes=64, layers=depths, embed_dims=widths),
+                           lambda: MCi(depths, widths, 64, attention_stages=2, squeeze_excite=(False,) * 5,
+                                       mlp_ratio=4.0, layer_norm=True, stem_scale_branch=False),
+                           torch.randn(2, 3, 128, 128), randomize)
+    assert error(ours, theirs) < 1e-5
+
+
+def test_vit_agrees_with_timm_and_apples_form_differs(randomize: Randomize) -> None:
+    torch.manual_seed(0)
+    reference = timm.create_model("vit_base_mci_224", num_classes=512)
+    image = torch.randn(2, 3, 224, 224)
+    ours, theirs = outputs(reference, lambda: MobileCLIPViT(512, 224, stem_padding=0, norm_eps=1e-6), image, randomize)
+    assert error(ours, theirs) < 1e-5
+    apple, _ = outputs(reference, lambda: MobileCLIPViT(512, 224, stem_padding=1, norm_eps=1e-5), image, randomize)
+    assert error(apple, theirs) > 1e-3
+
+
+def test_stem_padding_surrounds_the_image_with_zeros() -> None:
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        towers = [MobileCLIPViT(8, 32, stem_padding=padding, norm_eps=1e-5).patch_embed for padding in (1, 0)]
+    stems = [tower.to_empty(device="cpu").eval() for tower in towers]
+    for value in stems[0].state_dict().values():
+        value.copy_(torch.rand(value.shape))
+    stems[1].load_state_dict(stems[0].state_dict())
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(stems[0](image), stems[1](nn.functional.pad(image, (1, 1, 1, 1))))
+
+
+def test_stochastic_depth_grows_linearly_over_all_stages() -> None:
+    with torch.device("meta"):
+        tower = MCi((1, 2, 1, 1), (32, 64, 128, 256), 8, squeeze_excite=SQUEEZE_EXCITE, drop_path_rate=0.4)
+    rates = [block.drop_path_rate for block in tower.modules() if isinstance(block, (RepMixerBlock, AttentionBlock))]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_attention_sees_the_grid_that_the_strides_leave() -> None:
+    with torch.device("meta"):
+        tower = MCi((1, 1, 1, 1), (32, 64, 128, 256), 8, squeeze_excite=SQUEEZE_EXCITE,
+                    downsample_strides=(1, 2, 2, 1))
+        grids = []
+        tower.stages[-1].register_forward_hook(lambda _module, _inputs, output: grids.append(tuple(output.shape)))
+        tower(torch.empty(2, 3, 64, 64))
+    assert grids == [(2, 256, 4, 4)]
