@@ -60,7 +60,12 @@ class Entry:
     path: Path
     line: int
     signature: Signature = field(repr=False)
-    summary: str = field(repr=False)
+    doc: str = field(repr=False)
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of its docstring, in one line."""
+        return self.doc.split("\n\n")[0].replace("\n", " ")
 
     def load(self) -> Callable[..., Any]:
         """Import the defining module and return the registered object."""
@@ -160,9 +165,8 @@ def _entries_under(folder: Path, module_name: Callable[[Path], str]) -> Iterable
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 continue
             for kind, name in filter(None, map(_registration, node.decorator_list)):
-                summary = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
                 yield Entry(kind, name, module_name(path), node.name, path, node.lineno,
-                            read_signature(node, tree), summary)
+                            read_signature(node, tree), ast.get_docstring(node) or "")
 
 
 def _registration(decorator: ast.expr) -> tuple[str, str] | None:

@@ -20,25 +20,39 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from corekit import registry
+from corekit.cli.sentences import sentences
 from corekit.conf import sources
 from corekit.conf.schema import FREE_SECTIONS, recipe_schema
 from corekit.errors import CorekitError
+from corekit.recipes import recipe_file, recipe_names
 from corekit.signatures import nearest
 
 Plain = dict[str, Any]
+_FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 
 
-def run_command(task: Callable[[DictConfig], None], config_name: str) -> None:
+_schema = recipe_schema()  # what this process's command line is checked against
+
+
+def run_command(task: Callable[[DictConfig], None], config_name: str,
+                make_schema: Callable[[], DictConfig] = recipe_schema) -> None:
     """Compose the configuration named by the command line and hand it to the task.
 
     What a user can put right ends in one sentence and exit status 2; a programming error keeps its traceback.
+
+    Args:
+        task: gets the composed configuration, once for each job.
+        config_name: the primary configuration.
+        make_schema: gives the schema it is checked against.
     """
-    with sentences():
+    global _schema
+    with sentences(_FOREIGN, _explain):
+        _schema = make_schema()
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the same command line "
                                "continues a run")
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the sentence is ours
-        sources.install()
+        sources.install(_schema)
         with _scratch_folder():
             hydra.main(version_base="1.3", config_path="pkg://corekit.conf", config_name=config_name)(
                 _within_sentences(task))()
@@ -47,31 +61,10 @@ def run_command(task: Callable[[DictConfig], None], config_name: str) -> None:
 def _within_sentences(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """The task with its errors said inside it: Hydra would print a line of its own about any that pass through."""
     def said(config: DictConfig) -> None:
-        with sentences():
+        with sentences(_FOREIGN, _explain):
             task(config)
 
     return said
-
-
-@contextlib.contextmanager
-def sentences() -> Iterator[None]:
-    """Turn what a user can put right into one sentence on standard error and exit status 2."""
-    try:
-        yield
-    except CorekitError as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        _fail(_explain(error))
-    except KeyboardInterrupt:
-        print("\ncorekit: interrupted", file=sys.stderr)
-        sys.exit(130)
-
-
-def _fail(sentence: str) -> None:
-    if os.environ.get("COREKIT_TRACEBACK"):
-        raise
-    print(f"corekit: {sentence}", file=sys.stderr)
-    sys.exit(2)
 
 
 @contextlib.contextmanager
@@ -141,7 +134,7 @@ def named_entries(recipe: Mapping[str, Any]) -> list[tuple[str, str, Plain]]:
 
 def check_closed(recipe: Mapping[str, Any]) -> None:
     """Refuse keys that a + added to a closed section: Hydra lets them through."""
-    known = set(_keys(recipe_schema()))
+    known = set(_keys(_schema))
     for key in _flat_keys(recipe):
         inside = any(key == section or key.startswith(section + ".") for section in FREE_SECTIONS)
         if key not in known and not inside:
@@ -167,14 +160,19 @@ def check_names(recipe: Mapping[str, Any]) -> None:
     if not recipe["model"]:
         raise CorekitError("there is no model: name a recipe, as in corekit-train +recipe=mobileclip/quickstart "
                            "(`corekit list recipes` lists them)")
-    _check_entry("model", "model", recipe["model"])
+    check_entry("model", "model", recipe["model"])
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit list losses` lists them")
     for key, kind, node in named_entries(recipe):
-        _check_entry(key, kind, node)
+        check_entry(key, kind, node)
 
 
-def _check_entry(key: str, kind: str, node: object, nested: bool = False) -> None:
+def check_entry(key: str, kind: str, node: object, nested: bool = False) -> None:
+    """Check one node of a recipe that names an entry: the name, and its arguments against the signature.
+
+    Raises:
+        CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
+    """
     if not isinstance(node, dict) or "name" not in node:
         raise CorekitError(f"{key}{_origin(key)} needs a `name`; `corekit list {kind}s` lists what there is")
     try:
@@ -184,7 +182,7 @@ def _check_entry(key: str, kind: str, node: object, nested: bool = False) -> Non
     arguments = {name: value for name, value in node.items() if name not in ("name", *WIRING.get(kind, ()))}
     for name, value in arguments.items():
         if registry.is_nested(name, value):
-            _check_entry(f"{key}.{name}", name, value, nested=True)
+            check_entry(f"{key}.{name}", name, value, nested=True)
     for name, what in entry.signature.problems(arguments, () if nested else SUPPLIED.get(kind, ())):
         remedy = f"; to leave it out, type '~{key}.{name}'" if name in arguments and "is not an" in what else ""
         raise CorekitError(f"{key}.{name}{_origin(f'{key}.{name}')}: {kind} '{entry.name}': '{name}' {what}{remedy}")
@@ -227,7 +225,7 @@ def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
 
 
 def _load(config_path: str) -> tuple[str, DictConfig] | None:
-    recipe = sources.recipe_file(config_path)
+    recipe = recipe_file(config_path)
     candidates = [recipe] if recipe else [folder / f"{config_path}.yaml" for folder in _group_folders()]
     for path in candidates:
         if path is not None and path.is_file():
@@ -258,7 +256,7 @@ def _explain(error: Exception) -> str:
         return _explain_missing(error)
     if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'", text, re.S):
         return _explain_unknown_key(match.group(1), text)
-    if match := re.search(r"In '([^']+)': \w+ raised while", text):
+    if match := re.search(r"In '([^']+)': \w+ raised while\s+composing config:\s*", text):
         return f"{_file_of(match.group(1))}: {_explain_value(text[match.end():])}"
     if isinstance(root, yaml.YAMLError):
         return f"a recipe file is not valid YAML: {' '.join(str(root).split())}"
@@ -266,7 +264,7 @@ def _explain(error: Exception) -> str:
 
 
 def _file_of(config_path: str) -> str:
-    loaded = sources.recipe_file(config_path)
+    loaded = recipe_file(config_path)
     if loaded is not None:
         return str(loaded)
     return next((str(folder / f"{config_path}.yaml") for folder in _group_folders()
@@ -279,7 +277,7 @@ def _explain_missing(error: MissingConfigException) -> str:
     wanted = match.group(1) if match else str(error.missing_cfg_file)
     if wanted.startswith("recipe/"):
         name = wanted.removeprefix("recipe/")
-        return (f"there is no recipe '{name}'{nearest(name, sources.recipe_names())}; "
+        return (f"there is no recipe '{name}'{nearest(name, recipe_names())}; "
                 "`corekit list recipes` lists them all")
     group, _, option = wanted.rpartition("/")
     options = list(error.options or [])
@@ -298,7 +296,7 @@ def _explain_unknown_key(key: str, text: str) -> str:
 
 def nearest_key(key: str) -> str:
     """The nearest key of the schema, as a suggestion."""
-    keys = _keys(recipe_schema())
+    keys = _keys(_schema)
     last = {name.rsplit(".", 1)[-1]: name for name in keys}
     suggestion = nearest(key, keys)
     if suggestion or "." not in key:

@@ -109,13 +109,35 @@ class Recipe:
     dry_run: bool = False
 
 
+@dataclass
+class EvaluationRecipe:
+    """What ``corekit-eval`` takes: a run or model folder, and its recipe, to change parts of."""
+
+    checkpoint: Optional[str] = None  # a run directory, a checkpoint or a model folder  # noqa: UP045
+    model: Free = field(default_factory=dict)
+    data: DataSection = field(default_factory=DataSection)
+    engine: EngineSection = field(default_factory=EngineSection)
+    evaluators: Free = field(default_factory=dict)
+    seed: int = 0
+
+
 FREE_SECTIONS = ("model", "loss", "frozen", "sampler", "optimizer", "schedule", "evaluators",
                  "data.dataset", "data.transform", "data.tokenizer")
 
 
 def recipe_schema() -> DictConfig:
-    """The schema as a config: closed, but for the free sections."""
-    schema: DictConfig = OmegaConf.structured(Recipe)
+    """The schema of a recipe as a config: closed, but for the free sections."""
+    return _opened(OmegaConf.structured(Recipe))
+
+
+def evaluation_schema() -> DictConfig:
+    """The schema of an evaluation as a config: closed, but for the free sections."""
+    return _opened(OmegaConf.structured(EvaluationRecipe))
+
+
+def _opened(schema: DictConfig) -> DictConfig:
     for section in FREE_SECTIONS:
-        OmegaConf.set_struct(OmegaConf.select(schema, section), False)
+        node = OmegaConf.select(schema, section)
+        if node is not None:
+            OmegaConf.set_struct(node, False)
     return schema

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import yaml
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -9,23 +10,11 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from corekit import projects
-from corekit.conf.schema import recipe_schema
-
-
-def recipe_file(config_path: str) -> Path | None:
-    """The file of ``recipe/<project>/<name>``; None for another path or a project that is not there."""
-    parts = config_path.removesuffix(".yaml").split("/")
-    project = projects.find_projects().get(parts[1]) if len(parts) > 2 and parts[0] == "recipe" else None
-    return None if project is None else project.folder / "recipes" / Path(*parts[2:]).with_suffix(".yaml")
-
-
-def recipe_names() -> list[str]:
-    """Every ``<project>/<name>``, sorted."""
-    return [f"{name}/{path.stem}" for name, project in sorted(projects.find_projects().items())
-            for path in sorted((project.folder / "recipes").glob("*.yaml"))]
+from corekit.errors import CorekitError
+from corekit.recipes import recipe_file, recipe_names
 
 
 class RecipeSource(ConfigSource):
@@ -40,7 +29,11 @@ class RecipeSource(ConfigSource):
         if path is None or not path.is_file():
             raise ConfigLoadError(f"no recipe file for {config_path}")
         text = path.read_text(encoding="utf-8")
-        return ConfigResult(provider=self.provider, path=f"file://{path}", config=OmegaConf.create(text),
+        try:
+            config = OmegaConf.create(text)
+        except yaml.YAMLError as error:
+            raise CorekitError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return ConfigResult(provider=self.provider, path=f"file://{path}", config=config,
                             header=self._get_header_dict(text))
 
     def available(self) -> bool:
@@ -76,8 +69,8 @@ class CorekitSearchPath(SearchPathPlugin):
             search_path.append("local", f"file://{local}")
 
 
-def install() -> None:
-    """Tell this process's Hydra about corekit's sources and schema."""
+def install(schema: DictConfig) -> None:
+    """Tell this process's Hydra about corekit's sources, and the schema that the command line is checked against."""
     Plugins.instance().register(CorekitSearchPath)
     SourcesRegistry.instance().register(RecipeSource)
-    ConfigStore.instance().store("schema", recipe_schema(), provider="corekit")
+    ConfigStore.instance().store("schema", schema, provider="corekit")

@@ -1,9 +1,10 @@
 """What a dataset is to the rest of corekit: numbered samples in shards, read by position and decoded one by one."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Sample = dict[str, Any]
 
@@ -31,7 +32,7 @@ class Source(Protocol):
     """
 
     fields: tuple[str, ...]
-    shard_sizes: NDArray[np.int64]
+    shard_sizes: "NDArray[np.int64]"
     fingerprint: str
 
     def read(self, shard: int, first: int, count: int) -> list[Any]:

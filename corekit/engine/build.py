@@ -290,13 +290,18 @@ def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
     """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
     if ranks.world == 1:
         return model
-    devices = [ranks.device.index] if ranks.device.type == "cuda" else None
-    wrapped = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
-    wrapped.register_comm_hook(None, _sum_gradients)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    if ranks.device.type == "cuda":
+        options["device_ids"] = [ranks.device.index]
+    # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another name.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False
+    wrapped = DistributedDataParallel(model, **options)
+    wrapped.register_comm_hook(None, _sum_gradients)
     return wrapped
 
 
-def _sum_gradients(_: object, bucket: "dist.GradBucket") -> "torch.futures.Future[Tensor]":
+def _sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

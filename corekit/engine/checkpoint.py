@@ -7,6 +7,7 @@ complete one, whatever was killed when.
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,7 +93,9 @@ class Checkpoints:
             shutil.rmtree(writing, ignore_errors=True)
             writing.mkdir(parents=True)
         self.ranks.barrier()
-        dcp.save(_state(model, optimizer, ema), checkpoint_id=writing / "state", no_dist=self.ranks.world == 1)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
+            dcp.save(_state(model, optimizer, ema), checkpoint_id=writing / "state", no_dist=self.ranks.world == 1)
         if self.ranks.is_first:
             (writing / "counters.json").write_text(json.dumps(asdict(counters)), encoding="utf-8")
             (writing / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
@@ -125,7 +128,9 @@ class Checkpoints:
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
-        dcp.load(state, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
+            dcp.load(state, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
         model.load_state_dict(state["model"])
         set_optimizer_state_dict(model, optimizer, state["optimizer"])
         if ema is not None:

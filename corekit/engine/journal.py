@@ -93,7 +93,7 @@ class Journal:
             record["mfu"] = round(utilisation, 4)
         self.last, self.waited, self.samples_at_last = now, 0.0, samples
         if self.ranks.is_first:
-            _append(self.run / "metrics.jsonl", record)
+            append_record(self.run / "metrics.jsonl", record)
             assert self.board is not None
             for name, value in record.items():
                 if name not in ("step", "samples"):
@@ -117,7 +117,7 @@ class Journal:
         record = {"step": step, "samples": samples, "evaluator": label, "dataset": result.dataset,
                   "evaluated": result.samples, "metrics": result.metrics}
         if self.ranks.is_first:
-            _append(self.run / "evaluations.jsonl", record)
+            append_record(self.run / "evaluations.jsonl", record)
             assert self.board is not None
             for name, value in result.metrics.items():
                 self.board.add_scalar(f"{label}/{name}", value, step)  # type: ignore[no-untyped-call]
@@ -171,9 +171,11 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
+def append_record(path: Path, record: dict[str, Any]) -> Path:
+    """Add a line to a ``.jsonl`` file."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
+    return path
 
 
 def _cut_back(path: Path, step: int) -> None:

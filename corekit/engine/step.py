@@ -84,17 +84,23 @@ class Step:
         if several:
             self.statistics.begin()
         cached: Outputs | None = None
+        compares = any(term.compares_samples for term in self.terms)
         slopes: list[dict[str, Tensor]] = [{} for _ in batches]
-        if any(term.compares_samples for term in self.terms):
+        if compares:
             # GradCache: outputs of all micro-batches, the loss's slope at them, then each micro-batch once more.
-            with torch.set_grad_enabled(not several):
-                outputs = [self._forward(batch, step, at, direct=several) for at, batch in enumerate(batches)]
+            outputs = []
+            for at, batch in enumerate(batches):
+                with torch.set_grad_enabled(not several):
+                    outputs.append(self._forward(batch, step, at, direct=several))
+                self.statistics.collect(first_time=True)
             slopes = self._compare(batches, outputs, parts)
             cached = None if several else outputs[0]
         for at, batch in enumerate(batches):
             with self._synchronised(last=at == len(batches) - 1):
                 values = cached if cached is not None else self._forward(batch, step, at)
                 self._backward({**batch, **values}, values, slopes[at], divisors, parts)
+            # Only now: the backward pass refuses statistics that were changed since the forward pass.
+            self.statistics.collect(first_time=not compares)
         if several:
             self.statistics.commit()
         return self._total(parts)
@@ -107,12 +113,7 @@ class Step:
         torch.manual_seed(derive_seed(self.seed, "model", step, number))
         model = self.plain_model if direct else self.model
         with self._autocast():
-            outputs = rename_outputs(model(**self.model_wire.pick(batch)), self.outputs)
-        self.statistics.collect(first_time=direct or not self._seen_before())
-        return outputs
-
-    def _seen_before(self) -> bool:
-        return self.own > 1 and any(term.compares_samples for term in self.terms)
+            return rename_outputs(model(**self.model_wire.pick(batch)), self.outputs)
 
     def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         # Gradients travel once a step, during the last micro-batch's backward pass.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from corekit.models.transformer import drop_path_rates
@@ -90,6 +91,8 @@ class MCi(nn.Module):
         self.head = Head(2 * last, embed_dim, head_bias)
 
     def forward(self, image: Tensor) -> Tensor:
+        if image.device.type == "cpu":  # twice as fast or more; on a GPU, the caller's choice
+            image = image.contiguous(memory_format=torch.channels_last)
         x = self.stem(image)
         for stage in self.stages:
             x = stage(x)

@@ -68,8 +68,7 @@ def test_the_webdataset_library_reads_what_the_source_gave(source, tmp_path, ima
         assert notes == {"boxes": wanted["boxes"].tolist(), "labels": wanted["labels"].tolist(),
                          "nouns": wanted["nouns"]}
         image = np.asarray(Image.open(io.BytesIO(sample[image_format]))).astype(int)
-        difference = np.abs(image - np.asarray(wanted["image"])).mean()
-        assert difference == 0 if image_format == "png" else difference < 20
+        assert np.abs(image - np.asarray(wanted["image"])).mean() <= {"png": 0, "jpg": 5, "webp": 40}[image_format]
 
 
 def test_corekit_reads_what_it_wrote(source, tmp_path):

@@ -43,7 +43,8 @@ def test_outputs_are_normalised_features_and_the_scale(model: CLIP) -> None:
     torch.testing.assert_close(outputs["image_features"], plain / plain.square().sum(1, keepdim=True).sqrt())
     torch.testing.assert_close(outputs["image_features"], model.encode_image(image, normalize=True))
     torch.testing.assert_close(outputs["text_features"], model.encode_text(text, normalize=True))
-    assert outputs["logit_scale"].shape == () and outputs["logit_scale"].item() == pytest.approx(1 / 0.07)
+    assert outputs["logit_scale"].shape == ()
+    assert outputs["logit_scale"].item() == pytest.approx(1 / 0.07)
 
 
 def test_synthetic_captions_share_one_run_of_the_text_tower(model: CLIP) -> None:
@@ -62,7 +63,8 @@ def test_scale_is_clamped_at_100_and_gets_no_gradient_beyond(model: CLIP, log_sc
     given = model(image, text)["logit_scale"]
     given.backward()
     assert given.item() == pytest.approx(scale)
-    assert model.logit_scale.grad is not None and model.logit_scale.grad.item() == pytest.approx(gradient)
+    assert model.logit_scale.grad is not None
+    assert model.logit_scale.grad.item() == pytest.approx(gradient)
 
 
 def test_features_are_float32_and_unit_length_under_bfloat16_autocast(model: CLIP) -> None:

@@ -14,7 +14,7 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
         for name, value in module.named_parameters():
             noise = torch.randn(value.shape, generator=generator)
             if "gamma" in name:
-                value.copy_(0.3 + 0.1 * noise)
+                value.copy_(0.1 + 0.03 * noise)
             elif value.ndim >= 2 and "weight" in name and "embedding" not in name:
                 value.copy_(noise * value[0].numel() ** -0.5)
             elif value.ndim == 1 and name.endswith("weight"):

@@ -22,7 +22,8 @@ TRANSFORMER = [
 ]
 IMAGE_S0 = [
     (r"^stem\.", "patch_embed."), (r"^final_conv\.se\.fc1", "conv_exp.se.reduce"),
-    (r"^final_conv\.se\.fc2", "conv_exp.se.expand"), (r"^final_conv\.", "conv_exp."), (r"^head\.fc\.weight", "head.proj"),
+    (r"^final_conv\.se\.fc2", "conv_exp.se.expand"), (r"^final_conv\.", "conv_exp."),
+    (r"^head\.fc\.weight", "head.proj"),
     (r"^stages\.0\.blocks\.", "network.0."), (r"^stages\.1\.downsample\.", "network.1."),
     (r"^stages\.1\.blocks\.", "network.2."), (r"^stages\.2\.downsample\.", "network.3."),
     (r"^stages\.2\.blocks\.", "network.4."), (r"^stages\.3\.downsample\.", "network.5."),
@@ -36,7 +37,8 @@ IMAGE_B = [
     (r"^pos_embed$", "pos_embed.pos_embed.pos_embed"), *TRANSFORMER,
 ]
 TEXT = [
-    (r"^token_embedding\.", "embedding_layer."), (r"^positional_embedding$", "positional_embedding.pos_embed.pos_embed"),
+    (r"^token_embedding\.", "embedding_layer."),
+    (r"^positional_embedding$", "positional_embedding.pos_embed.pos_embed"),
     (r"^ln_final\.", "final_layer_norm."), (r"^text_projection$", "projection_layer"),
     (r"^transformer\.resblocks\.", "transformer."),
 ]

@@ -1,0 +1,35 @@
+"""What a user can put right, said in one sentence with exit status 2."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from corekit.errors import CorekitError
+
+
+@contextlib.contextmanager
+def sentences(foreign: tuple[type[Exception], ...] = (),
+              explain: Callable[[Exception], str] = str) -> Iterator[None]:
+    """Print a user's error on standard error and exit with status 2; COREKIT_TRACEBACK=1 shows the traceback too.
+
+    Args:
+        foreign: other libraries' errors that a user can cause.
+        explain: says one of those in a sentence.
+    """
+    try:
+        yield
+    except CorekitError as error:
+        _fail(str(error))
+    except foreign as error:
+        _fail(explain(error))
+    except KeyboardInterrupt:
+        print("\ncorekit: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    if os.environ.get("COREKIT_TRACEBACK"):
+        raise  # noqa: PLE0704 (called while the error is being handled)
+    print(f"corekit: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,62 @@
+"""Evaluating what a run left behind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from corekit import registry
+from corekit.data.preprocess import Preprocess
+from corekit.engine.build import arguments, build_model, build_preprocess, build_tokenizer, make_subject
+from corekit.engine.checkpoint import load_weights
+from corekit.engine.distributed import connect, disconnect
+from corekit.engine.journal import append_record, figures
+from corekit.engine.load import model_folder
+from corekit.errors import CorekitError
+
+
+def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
+    """Run the recipe's evaluators on the weights of ``checkpoint``; one line a figure, and a record of each.
+
+    Raises:
+        CorekitError: the weights do not fit the model, or the preprocessing asked for is not the one saved with them.
+    """
+    folder = model_folder(recipe["checkpoint"])
+    ranks = connect(recipe["engine"]["parallel"], recipe["engine"]["device"])
+    try:
+        preprocess = Preprocess.load(folder / "preprocess.json")
+        if preprocess != build_preprocess(recipe):
+            raise CorekitError(f"data.preprocess asks for {build_preprocess(recipe)}, but these weights were trained with "
+                               f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
+        evaluators = {label: registry.build("evaluator", node["name"], arguments(node, "every_steps"))
+                      for label, node in recipe["evaluators"].items()}
+        model = build_model(recipe, ranks.device)
+        load_weights(model, folder)
+        subject = make_subject(model.eval(), recipe, preprocess, build_tokenizer(recipe), ranks)
+        step, samples = _progress(folder)
+        for label, evaluator in evaluators.items():
+            result = evaluator(subject)
+            if ranks.is_first:
+                record = {"step": step, "samples": samples, "evaluator": label, "dataset": result.dataset,
+                          "evaluated": result.samples, "metrics": result.metrics}
+                where = append_record(_records_path(folder), record)
+                print(f"{label} on {result.samples} samples of {result.dataset}: {figures(result.metrics)}  ({where})")
+    finally:
+        disconnect()
+
+
+def _progress(folder: Path) -> tuple[int | None, int | None]:
+    """Steps and samples behind these weights, where a checkpoint says so."""
+    counters = folder.resolve().parent / "counters.json"
+    if not counters.is_file():
+        return None, None
+    content = json.loads(counters.read_text(encoding="utf-8"))
+    return content["step"], content["samples"]
+
+
+def _records_path(folder: Path) -> Path:
+    """The run's ``evaluations.jsonl``, or a file beside a model folder that belongs to no run."""
+    checkpoint = folder.resolve().parent
+    run = checkpoint.parent.parent
+    if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
+        return run / "evaluations.jsonl"
+    return folder.with_name(folder.name + ".evaluations.jsonl")

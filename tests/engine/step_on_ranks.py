@@ -1,0 +1,105 @@
+"""Run by test_step.py on one rank of several: one step's gradients of small float64 models, saved to a file."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.data.loader import split
+from corekit.engine.build import wrap
+from corekit.engine.distributed import Ranks, connect, disconnect
+from corekit.engine.step import Step, Term
+from corekit.engine.wiring import Wire
+from corekit.losses.contrastive import Contrastive
+
+SAMPLES = 24
+
+
+class Pair(nn.Module):
+    """Two small towers, with or without batch statistics and dropout."""
+
+    def __init__(self, norm: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.image_tower = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Identity(), nn.GELU(),
+                                         nn.Dropout(dropout), nn.Linear(8, 4))
+        self.text_tower = nn.Linear(5, 4)
+        self.head = nn.Linear(8, 3)
+        self.logit_scale = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        hidden = self.image_tower[:3](image)
+        return {"image_features": F.normalize(self.image_tower[3:](hidden), dim=-1),
+                "text_features": F.normalize(self.text_tower(text), dim=-1),
+                "logit_scale": self.logit_scale.exp(), "logits": self.head(hidden)}
+
+
+class Masked:
+    """A sample loss whose samples weigh differently: cross-entropy where ``mask`` is set."""
+
+    def weights(self, mask: Tensor) -> dict[str, Tensor]:
+        return {"masked": mask.sum()}
+
+    def __call__(self, logits: Tensor, label: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask).sum()}
+
+
+def batch() -> dict[str, object]:
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(width: int) -> Tensor:
+        return torch.randn(SAMPLES, width, generator=generator, dtype=torch.float64)
+
+    return {"key": [str(number) for number in range(SAMPLES)], "image": draw(6), "text": draw(5),
+            "label": torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()}
+
+
+def terms(which: str) -> list[Term]:
+    contrastive = Contrastive(block=7)
+    pair = Term("contrastive", 0.7, Wire.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",)), None, True, True)
+    masked = Masked()
+    single = Term("masked", 1.3, Wire.of("masked", masked, masked.__call__), Wire.of("weights", masked.weights), False)
+    return {"contrastive": [pair], "masked": [single], "both": [pair, single]}[which]
+
+
+def model(norm: bool, dropout: float = 0.0) -> Pair:
+    torch.manual_seed(0)
+    return Pair(norm, dropout).double()
+
+
+def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches: int) -> dict[str, Tensor]:
+    """Gradients, losses and statistics after one step."""
+    plain = model(norm, dropout)
+    for name, parameter in plain.named_parameters():  # DDP waits for every parameter, so leave out what has no part
+        unused = {"contrastive": ("head",), "masked": ("image_tower.4", "text_tower", "logit_scale"), "both": ()}[which]
+        parameter.requires_grad_(not name.startswith(unused) if unused else True)
+    wrapped = wrap(plain, ranks)
+    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, "fp32", 0, micro_batches)
+    whole = batch()
+    share = SAMPLES // ranks.world
+    mine = {name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()}  # type: ignore[index]
+    losses = step(split(mine, micro_batches // ranks.world), 5)
+    step.statistics.average(ranks)
+    gradients = {name: value.grad for name, value in plain.named_parameters() if value.grad is not None}
+    return {**gradients, **{f"loss {name}": value for name, value in losses.items()},
+            **{f"buffer {name}": value.clone() for name, value in plain.named_buffers()}}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    ranks = connect("ddp", "cpu")
+    results = {}
+    for which in ("contrastive", "masked", "both"):
+        for norm, dropout in ((False, 0.0), (True, 0.0), (True, 0.3)):
+            for micro_batches in (1, 2, 4, 12):
+                if micro_batches % ranks.world == 0:
+                    results[which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)
+    if ranks.is_first:
+        torch.save({str(key): value for key, value in results.items()}, folder / f"{ranks.world}.pt")
+    disconnect()
+
+
+if __name__ == "__main__":
+    torch.use_deterministic_algorithms(True)
+    main()

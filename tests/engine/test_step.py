@@ -1,0 +1,84 @@
+"""One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.conftest import free_port
+from tests.engine import step_on_ranks
+
+Results = dict[int, dict[str, dict[str, Tensor]]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("steps")
+    root = Path(__file__).parents[2]
+    for ranks in (1, 2, 4):
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port()),
+             "-m", "tests.engine.step_on_ranks", str(folder)], cwd=root, capture_output=True, text=True, timeout=120,
+            env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-3000:]
+    return {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2, 4)}
+
+
+def reference(which: str) -> dict[str, Tensor]:
+    """Plain autograd on the whole batch at once."""
+    model, batch = step_on_ranks.model(norm=False), step_on_ranks.batch()
+    outputs = model(batch["image"], batch["text"])
+    logits = outputs["logit_scale"] * outputs["image_features"] @ outputs["text_features"].T
+    target = torch.arange(step_on_ranks.SAMPLES)
+    contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    mask = batch["mask"]
+    assert isinstance(mask, Tensor)
+    masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
+    loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked}[which]
+    loss.backward()
+    return {"loss loss": loss.detach(), **{name: value.grad for name, value in model.named_parameters() if value.grad is not None}}
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10) -> None:
+    for name, value in expected.items():
+        difference = (found[name].double() - value.double()).norm()
+        assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 2, 4, 12])
+def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Results, which: str, ranks: int,
+                                                                 micro_batches: int) -> None:
+    if micro_batches % ranks:
+        assert str((which, False, 0.0, micro_batches)) not in results[ranks]
+        return
+    assert_equal(results[ranks][str((which, False, 0.0, micro_batches))], reference(which))
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(results: Results, which: str, dropout: float,
+                                                                              ranks: int) -> None:
+    for micro_batches in (4, 12):
+        case = str((which, True, dropout, micro_batches))
+        expected = results[1][case]
+        assert any(name.endswith("running_mean") for name in expected)
+        assert_equal(results[ranks][case], expected)
+
+
+def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(results: Results) -> None:
+    batch, model = step_on_ranks.batch(), step_on_ranks.model(norm=True)
+    image = batch["image"]
+    assert isinstance(image, Tensor)
+    hidden = model.image_tower[0](image).detach().view(4, -1, 8)
+    found = results[1][str(("contrastive", True, 0.0, 4))]
+    assert torch.allclose(found["buffer image_tower.1.running_mean"], 0.1 * hidden.mean(1).mean(0), rtol=1e-10)
+    assert torch.allclose(found["buffer image_tower.1.running_var"], 0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
+    assert int(found["buffer image_tower.1.num_batches_tracked"]) == 1

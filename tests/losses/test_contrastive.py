@@ -1,0 +1,64 @@
+"""The blockwise contrastive loss against the dense one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from corekit.losses.contrastive import Contrastive
+
+
+def dense(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+    logits = scale * image @ text.T
+    target = torch.arange(len(image))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def features(count: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    image, text = (F.normalize(torch.randn(count, width, generator=generator, dtype=torch.float64), dim=-1).to(dtype)
+                   for _ in range(2))
+    return image.requires_grad_(), text.requires_grad_(), torch.tensor(14.3, dtype=dtype, requires_grad=True)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("block", [5, 16, 1000])
+def test_shares_of_ranks_add_up_to_the_dense_loss(dtype: torch.dtype, tolerance: float, ranks: int, block: int) -> None:
+    reference, given = features(48, 16, dtype), features(48, 16, dtype)
+    expected = dense(*(value.double() for value in reference))
+    expected.backward()
+    loss = Contrastive(block)
+    share = 48 // ranks
+    total = sum(loss(*given, rows=slice(rank * share, (rank + 1) * share)) for rank in range(ranks))
+    assert isinstance(total, Tensor)
+    total.backward()
+    assert abs(total.double() - expected) <= tolerance * expected
+    for mine, theirs in zip(given, reference):
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        assert (mine.grad - theirs.grad).norm() <= tolerance * theirs.grad.norm()
+
+
+def test_the_matrix_of_logits_is_never_held() -> None:
+    largest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.numel())
+            return result
+
+    image, text, scale = features(512, 8, torch.float32)
+    with Watch():
+        Contrastive(block=32)(image, text, scale).backward()
+    assert largest <= 32 * 512
+
+
+def test_bf16_features_are_compared_in_fp32() -> None:
+    image, text, scale = features(64, 16, torch.float32)
+    expected = Contrastive()(image.bfloat16().float(), text.bfloat16().float(), scale)
+    found = Contrastive()(image.bfloat16(), text.bfloat16(), scale)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-2)
