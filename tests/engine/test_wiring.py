@@ -1,0 +1,79 @@
+"""Wiring by name: gaps are said in one sentence, renaming works, defaults are told."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from corekit import CorekitError
+from corekit.cli.compose import check_names
+from corekit.engine.build import check_wiring
+from corekit.engine.wiring import Wire, check, rename_outputs
+
+
+class Foreign(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return x * 2
+
+
+def test_gaps_name_who_needs_what_and_who_gives_what() -> None:
+    def loss(image_features: Tensor, teacher_image_features: Tensor) -> None: ...
+
+    with pytest.raises(CorekitError) as told:
+        check(Wire.of("loss `reinforced`", loss), {"dataset `webdataset`": ["text", "image", "key"],
+                                                   "model `m`": ["image_features"]})
+    assert str(told.value) == ("loss `reinforced` needs `teacher_image_features`; dataset `webdataset` gives image, key, "
+                               "text; model `m` gives image_features")
+
+
+def test_models_of_other_libraries_are_wired_by_renaming() -> None:
+    model = Foreign()
+    wire = Wire.of("model", model, model.forward, {"x": "image"})
+    assert wire.missing(["image"]) == []
+    assert wire.defaulted(["image"]) == ["mask"]
+    outputs = rename_outputs(wire({"image": torch.ones(1), "text": 3}), "logits")
+    assert outputs == {"logits": torch.tensor([2.0])}
+    assert rename_outputs({"a": 1, "b": 2}, {"a": "logits"}) == {"logits": 1, "b": 2}
+    with pytest.raises(CorekitError, match="has no input 'y'; its inputs are x, mask"):
+        Wire.of("model", model, model.forward, {"y": "image"})
+    with pytest.raises(CorekitError, match=r"model\.outputs=logits"):
+        rename_outputs(torch.ones(1), None)
+
+
+class Pairs:
+    fields = ("image", "text")
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    data = {"dataset": {"name": "openmoji"}, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0],
+            "std": [1, 1, 1]}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 32}}
+    return {"seed": 0, "data": data, "model": {"name": "mobileclip_nano"}, "loss": {"name": "contrastive"}, **changes}
+
+
+def test_a_recipe_is_wired_on_meta_tensors() -> None:
+    told = check_wiring(recipe(), Pairs(), None)  # type: ignore[arg-type]
+    assert told == ["model `mobileclip_nano`: `synthetic_text` left at its default"]
+
+
+def test_a_frozen_model_gives_what_a_loss_needs() -> None:
+    frozen = {"teacher": {"name": "mobileclip_nano", "outputs": {"image_features": "teacher_image_features"}}}
+    loss = {"name": "contrastive", "inputs": {"text_features": "teacher_image_features"}}
+    check_wiring(recipe(frozen=frozen, loss=loss), Pairs(), None)  # type: ignore[arg-type]
+    with pytest.raises(CorekitError, match="needs `teacher_image_features`"):
+        check_wiring(recipe(loss=loss), Pairs(), None)  # type: ignore[arg-type]
+
+
+def test_a_dataset_without_captions_is_noticed_before_anything_is_read() -> None:
+    class Images:
+        fields = ("image",)
+
+    with pytest.raises(CorekitError, match="model `mobileclip_nano` needs `text`; dataset `openmoji` gives image, key"):
+        check_wiring(recipe(), Images(), None)  # type: ignore[arg-type]
+
+
+def test_several_losses_are_named() -> None:
+    node = {"one": {"name": "contrastive", "weight": 0.5}, "two": {"name": "contrastiv"}}
+    whole = {**recipe(loss=node), "sampler": {}, "optimizer": {}, "schedule": {}}
+    with pytest.raises(CorekitError, match=r"loss\.two\.name.*did you mean 'contrastive'"):
+        check_names(whole)
