@@ -60,10 +60,16 @@ class Signature:
         return found
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """' (did you mean ...?)' with the nearest of the words, or ''."""
+def closest(word: str, words: Iterable[str]) -> str | None:
+    """The word most like it, None where none is."""
     matches = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
-    return f" (did you mean '{matches[0]}'?)" if matches else ""
+    return matches[0] if matches else None
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """' (did you mean ...?)' with the closest of the words, or ''."""
+    match = closest(word, words)
+    return f" (did you mean '{match}'?)" if match else ""
 
 
 def read_signature(node: ast.FunctionDef | ast.ClassDef, module: ast.Module) -> Signature:

@@ -25,7 +25,7 @@ from corekit.conf import sources
 from corekit.conf.schema import FREE_SECTIONS, recipe_schema
 from corekit.errors import CorekitError
 from corekit.recipes import recipe_file, recipe_names
-from corekit.signatures import nearest
+from corekit.signatures import closest, nearest
 
 Plain = dict[str, Any]
 _FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -295,19 +295,17 @@ def _explain_unknown_key(key: str, text: str) -> str:
 
 
 def nearest_key(key: str) -> str:
-    """The nearest key of the schema, as a suggestion."""
+    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in another section."""
     keys = _keys(_schema)
-    last = {name.rsplit(".", 1)[-1]: name for name in keys}
-    suggestion = nearest(key, keys)
-    if suggestion or "." not in key:
-        return suggestion or (nearest(key, last) and nearest(key, last).replace(
-            nearest(key, last).split("'")[1], last[nearest(key, last).split("'")[1]]))
-    return nearest(key.rsplit(".", 1)[-1], last)
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
+    last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
+    match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
+    return f" (did you mean '{match}'?)" if match else ""
 
 
 def _keys(schema: DictConfig, prefix: str = "") -> list[str]:
-    found = []
-    for name in schema:
+    found: list[str] = []
+    for name in map(str, schema):
         key = f"{prefix}{name}"
         found.append(key)
         node = schema._get_node(name)

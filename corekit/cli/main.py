@@ -113,7 +113,7 @@ def _openmoji(chosen: argparse.Namespace) -> None:
     from corekit.data.openmoji import OpenMoji
     from corekit.data.shard_writer import write_shards
 
-    objects = {"objects": (1, 1)} if chosen.split == "validation" else {}
-    source = OpenMoji(samples=chosen.samples, seed=chosen.seed, split=chosen.split, size=chosen.size, **objects)
+    objects = (1, 1) if chosen.split == "validation" else (1, 3)
+    source = OpenMoji(chosen.samples, chosen.seed, chosen.split, size=chosen.size, objects=objects)
     write_shards(source, chosen.out, workers=chosen.workers)
     print(f"{chosen.samples:,} scenes under {chosen.out}; train on them with data.root={chosen.out}")

@@ -30,6 +30,6 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
 
 def _fail(sentence: str) -> None:
     if os.environ.get("COREKIT_TRACEBACK"):
-        raise  # noqa: PLE0704 (called while the error is being handled)
+        raise
     print(f"corekit: {sentence}", file=sys.stderr)
     sys.exit(2)

@@ -49,6 +49,7 @@ class OpenMoji:
         concepts: how many kinds of objects; concept i is the same for any number above i.
         size: side of the square picture, pixels.
         objects: least and largest number of objects in a scene; (1, 1) for classification.
+        detail: how often a caption tells each of background, place and size, beside naming what there is.
         annotations: also give ``boxes`` (float32 [n, 4]: x1, y1, x2, y2 in pixels), ``masks`` (uint8 [n, H, W]),
             ``labels`` (int64 [n]), all of what is visible and with the main object first, and ``nouns``, the names of
             the concepts in the scene.
@@ -58,7 +59,7 @@ class OpenMoji:
     """
 
     def __init__(self, samples: int = 20_000, seed: int = 0, split: Literal["train", "validation"] = "train",
-                 concepts: int = 200, size: int = 64, objects: tuple[int, int] = (1, 3),
+                 concepts: int = 200, size: int = 64, objects: tuple[int, int] = (1, 3), detail: float = 0.25,
                  annotations: bool = False) -> None:
         most = len(concept_emoji())
         for name, value, low, high in (("samples", samples, 1, 10**12), ("concepts", concepts, 2, most),
@@ -71,6 +72,9 @@ class OpenMoji:
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= largest:
             raise CorekitError("dataset 'openmoji': objects must be a least and a largest number of objects, "
                                f"between 1 and {largest}, not {list(objects)}")
+        if not 0 <= detail <= 1:
+            raise CorekitError(f"dataset 'openmoji': detail must be between 0 and 1, not {detail}")
+        self.detail = detail
         self.samples, self.seed, self.split, self.size, self.annotations = samples, seed, split, size, annotations
         self.objects = objects[0], objects[1]
         self.class_names = list(concept_names()[:concepts])
@@ -97,7 +101,7 @@ class OpenMoji:
         random = Random(derive_seed("openmoji", self.seed, self.split, handle))
         scene = draw_scene(random, self.size, self.objects, self._emoji, self._repeatable)
         sample: Sample = {"key": f"{self.split}_{self.seed}_{handle:08d}",
-                          "text": describe_scene(random, scene, self.class_names),
+                          "text": describe_scene(random, scene, self.class_names, self.detail),
                           "label": scene.objects[0].concept}
         if not self.annotations:
             return sample | {"image": paint_scene(scene, self._emoji)}
@@ -112,5 +116,5 @@ class OpenMoji:
         except metadata.PackageNotFoundError as missing:
             raise missing_extra(missing.name) from None
         decides = [GENERATOR, versions, self.samples, self.seed, self.split, self.class_names, self.size, self.objects,
-                   self.annotations]
+                   self.detail, self.annotations]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

@@ -25,23 +25,24 @@ _LARGE = 0.75  # parts of the picture's side from which, and up to which, the si
 _SMALL = 0.3
 
 
-def describe_scene(random: Random, scene: Scene, names: Sequence[str]) -> str:
+def describe_scene(random: Random, scene: Scene, names: Sequence[str], detail: float) -> str:
     """One caption; it names the main object and every other one, and counts them right.
 
     Args:
         random: where the choice of words comes from.
         scene: what is described.
         names: one a concept.
+        detail: probability of saying each of background, place and size.
     """
     groups: dict[int, list[Placed]] = {}
     for placed in scene.objects:
         groups.setdefault(placed.concept, []).append(placed)
-    if len(scene.objects) == len(groups) == 2 and random.random() < 0.5:
-        phrase = _relation(random, scene, names)
+    if len(scene.objects) == len(groups) == 2 and random.random() < detail:
+        phrase = _relation(random, scene, names, detail)
     else:
-        phrase = _listing([_group(random, members, scene.size, names) for members in groups.values()])
+        phrase = _listing([_group(random, members, scene.size, names, detail) for members in groups.values()])
     caption = _pick(random, _OPENINGS).format(phrase)
-    if random.random() < 0.7:
+    if random.random() < detail:
         caption += " " + _background(random, scene.background)
     return caption
 
@@ -51,23 +52,23 @@ def _background(random: Random, background: Background) -> str:
     return phrase.replace(" a orange", " an orange")
 
 
-def _relation(random: Random, scene: Scene, names: Sequence[str]) -> str:
+def _relation(random: Random, scene: Scene, names: Sequence[str], detail: float) -> str:
     main, other = scene.objects
     right, down = main.distance(other)
     if abs(right) > abs(down):
         place = "to the left of" if right > 0 else "to the right of"
     else:
         place = "above" if down > 0 else "below"
-    first, second = (_group(random, [placed], scene.size, names) for placed in scene.objects)
+    first, second = (_group(random, [placed], scene.size, names, detail) for placed in scene.objects)
     return f"{first} {place} {second}"
 
 
-def _group(random: Random, members: list[Placed], size: int, names: Sequence[str]) -> str:
+def _group(random: Random, members: list[Placed], size: int, names: Sequence[str], detail: float) -> str:
     name = names[members[0].concept]
     if len(members) > 1:
         return f"{_NUMBERS[len(members) - 2]} {plural(name)}"
     part = members[0].side / size
-    if _SMALL < part < _LARGE or random.random() < 0.7:
+    if _SMALL < part < _LARGE or random.random() >= detail:
         return with_article(name)
     words = ("large", "big") if part >= _LARGE else ("small", "little")
     return with_article(f"{_pick(random, words)} {name}", name)

@@ -123,7 +123,7 @@ def decode_image(content: bytes, where: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata and of sizes that the next lines judge
-            image = Image.open(io.BytesIO(content))
+            image: Image.Image = Image.open(io.BytesIO(content))
             if image.width * image.height > MAX_PIXELS:
                 raise BadSampleError("bomb", f"{where}: {image.width} x {image.height} pixels")
             if image.mode == "P" and "transparency" in image.info:

@@ -19,7 +19,8 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
     passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
     rows = {
         "model": f"{recipe['model']['name']}, {cost.parameters:,} parameters ({cost.trained:,} trained)",
-        "arithmetic": f"{cost.forward_flops / 1e9:.3f} GFLOPs a sample forward, {3 * cost.forward_flops / 1e9:.3f} a training step",
+        "arithmetic": f"{cost.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
+                      f"{3 * cost.forward_flops / 1e9:.3f} forward and backward",
         "memory": f"{gigabytes(cost.weights)} for weights, gradients and optimizer; {gigabytes(cost.activations)} of "
                   f"activations for a micro-batch of {engine['micro_batch']} ({engine['precision']}, estimated)",
         "step": f"{engine['batch_size']} samples in {count} micro-batches of {engine['micro_batch']}",

@@ -57,8 +57,10 @@ class Journal:
         """A line for people: on the terminal from rank 0, and in this rank's log file."""
         print(text, file=self.log, flush=True)
         if self.ranks.is_first:
-            (self.progress.console.print if self.progress else print)(
-                text, **({"markup": False, "highlight": False} if self.progress else {"flush": True}))
+            if self.progress:
+                self.progress.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, flush=True)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

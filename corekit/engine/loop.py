@@ -122,5 +122,5 @@ def _show_batch(journal: Journal, batch: Batch) -> None:
     """The first batch as training sees it, for TensorBoard."""
     if isinstance(batch.get("image"), Tensor) and batch["image"].dtype == torch.uint8:
         images = [image.permute(1, 2, 0).numpy() for image in batch["image"][:PICTURED]]
-        captions = batch.get("caption", batch["key"])[:PICTURED]
+        captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
         journal.picture("data/first_batch", captioned_grid(images, [str(caption) for caption in captions]), 0)

@@ -1,5 +1,6 @@
 """One run from its directory to its closing words."""
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from corekit.data.loader import split, step_parts
 from corekit.data.source import Source
 from corekit.engine.build import Run, build_run, build_tokenizer, check_wiring
 from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints, save_recipe
@@ -17,7 +19,6 @@ from corekit.engine.environment import describe
 from corekit.engine.flops import flops_per_sample
 from corekit.engine.journal import Journal, clock, figures, read_records
 from corekit.engine.loop import to_device, train
-from corekit.data.loader import split, step_parts
 from corekit.errors import CorekitError
 
 # What may change between one start of a run and the next without making it another training.
@@ -69,7 +70,7 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> None:
 def _set_determinism(recipe: Mapping[str, Any], ranks: Ranks) -> None:
     wanted = recipe["engine"]["deterministic"]
     torch.use_deterministic_algorithms(ranks.device.type == "cpu" if wanted is None else wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # every tensor here is written before it is read
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -98,8 +99,8 @@ def _refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source)
         shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in different[:4])
         raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or the same command again")
     for checkpoint in complete_checkpoints(folder)[-1:]:
-        data = OmegaConf.load(checkpoint / "environment.json").get("data")
-        if data != source.fingerprint:
+        environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
+        if environment["data"] != source.fingerprint:
             raise CorekitError(f"{folder} was trained on other data: the index of {recipe['data']['root'] or 'the data set'} "
                                "differs from the one in its checkpoint; give it the same data or another run_dir")
 
@@ -113,8 +114,6 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
 def _prepare_folder(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any], checkpoints: Checkpoints,
                     ranks: Ranks) -> None:
     if ranks.is_first:
-        import json
-
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
             save_recipe(folder / "recipe.yaml", recipe)

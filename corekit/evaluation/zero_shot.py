@@ -39,6 +39,8 @@ class ZeroShot:
         self.dataset, self.batch_size = dataset, batch_size
         self.class_names = class_names or list(getattr(dataset, "class_names", []))
         self.templates = templates or list(getattr(dataset, "templates", [])) or ["a photo of a {}."]
+        # CLIP_benchmark writes {c} where the class name goes
+        self.templates = [template.replace("{c}", "{}") for template in self.templates]
         if "label" not in dataset.fields:
             raise CorekitError("evaluator 'zero_shot' needs a data set with a `label` field; for shards, set "
                                "dataset.fields to {image: 'jpg;png', label: cls}")

@@ -106,7 +106,8 @@ def test_ranks_change_nothing_but_rounding(finished_run: Path, tmp_path: Path, r
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path) == pytest.approx(losses(finished_run), rel=2e-5)
     run = tmp_path / "run"
-    assert sorted(path.name for path in run.glob("log*.txt")) == ["log.txt", *[f"log_rank{rank}.txt" for rank in range(1, ranks)]]
+    logs = ["log.txt", *[f"log_rank{rank}.txt" for rank in range(1, ranks)]]
+    assert sorted(path.name for path in run.glob("log*.txt")) == logs
     assert [line["step"] for line in records(run / "evaluations.jsonl")] == [4]
 
 

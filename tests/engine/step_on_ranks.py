@@ -57,7 +57,8 @@ def batch() -> dict[str, object]:
 
 def terms(which: str) -> list[Term]:
     contrastive = Contrastive(block=7)
-    pair = Term("contrastive", 0.7, Wire.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",)), None, True, True)
+    wire = Wire.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",))
+    pair = Term("contrastive", 0.7, wire, None, True, True)
     masked = Masked()
     single = Term("masked", 1.3, Wire.of("masked", masked, masked.__call__), Wire.of("weights", masked.weights), False)
     return {"contrastive": [pair], "masked": [single], "both": [pair, single]}[which]

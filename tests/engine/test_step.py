@@ -41,7 +41,8 @@ def reference(which: str) -> dict[str, Tensor]:
     masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
     loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked}[which]
     loss.backward()
-    return {"loss loss": loss.detach(), **{name: value.grad for name, value in model.named_parameters() if value.grad is not None}}
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    return {"loss loss": loss.detach(), **gradients}
 
 
 def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10) -> None:
