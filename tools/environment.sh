@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: a virtual environment with corekit and the extras named in $1, in $bin.
+# Sourced by the scripts beside it: a virtual environment with corekit and the extras named in $extra, in $bin.
 # An active environment is used; otherwise .venv in the checkout, made where it is not there yet.
 
 cd "$(dirname "$0")/.." || exit 2
@@ -17,9 +17,9 @@ else
     fi
 fi
 bin=$folder/bin
-stamp=$folder/corekit-$1.installed # names this checkout; older than setup.cfg: something may have been added there
+stamp=$folder/corekit-$extra.installed # names this checkout; older than setup.cfg: something may have been added there
 if [ "$(cat "$stamp" 2>/dev/null)" != "$PWD" ] || [ ! "$stamp" -nt setup.cfg ]; then
     echo "Installing corekit and what it needs into $folder: about 5 GB to download the first time."
-    "$bin/python" -m pip install --quiet --editable ".[$1]" || exit 2
+    "$bin/python" -m pip install -qq --editable ".[$extra]" || exit 2
     echo "$PWD" >"$stamp"
 fi

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
+from torch.distributed import checkpoint as dcp
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -88,6 +88,8 @@ class Checkpoints:
              recipe: Mapping[str, Any], preprocess: Preprocess, environment: Mapping[str, Any]) -> Path:
         """Write the state of the run, then make it count by one rename."""
         final = self.folder / f"step_{counters.step:08d}"
+        if final.is_dir():  # complete, from before: never replaced, so that no moment is without it
+            return final
         writing = final.with_name(final.name + WRITING)
         if self.ranks.is_first:
             shutil.rmtree(writing, ignore_errors=True)
@@ -95,13 +97,13 @@ class Checkpoints:
         self.ranks.barrier()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
-            dcp.save(_state(model, optimizer, ema), checkpoint_id=writing / "state", no_dist=self.ranks.world == 1)
+            dcp.save(  # type: ignore[attr-defined]
+                _state(model, optimizer, ema), checkpoint_id=writing / "state", no_dist=self.ranks.world == 1)
         if self.ranks.is_first:
             (writing / "counters.json").write_text(json.dumps(asdict(counters)), encoding="utf-8")
             (writing / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
             save_model_folder(writing / "model", ema or model, recipe, preprocess)
             _to_disk(writing)
-            shutil.rmtree(final, ignore_errors=True)
             os.replace(writing, final)
             self.tidy()
         self.ranks.barrier()
@@ -130,7 +132,7 @@ class Checkpoints:
         state = _state(model, optimizer, ema)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(state, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
+            dcp.load(state, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
         model.load_state_dict(state["model"])
         set_optimizer_state_dict(model, optimizer, state["optimizer"])
         if ema is not None:

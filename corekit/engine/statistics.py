@@ -51,5 +51,5 @@ class RunningStatistics:
         if ranks.world == 1 or not floating:
             return
         flat = ranks.sum(torch.cat([buffer.flatten() for buffer in floating])) / ranks.world
-        for buffer, piece in zip(floating, flat.split([buffer.numel() for buffer in floating])):
+        for buffer, piece in zip(floating, torch.split(flat, [buffer.numel() for buffer in floating])):
             buffer.copy_(piece.view_as(buffer))

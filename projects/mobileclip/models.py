@@ -17,7 +17,7 @@ SQUEEZE_EXCITE = (False, False, True, True)
 
 @register("model", "mobileclip_nano")
 def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: int = 49408,
-                    drop_path_rate: float = 0.0, layer_scale_init: float = 0.1) -> CLIP:
+                    drop_path_rate: float = 0.0, layer_scale_init: float = 1.0) -> CLIP:
     """MobileCLIP-S0 in small, for trying things on a CPU at 64x64 pixels: 1.3 M parameters beside the token table.
 
     Not a model of the paper. Gives image_features, text_features, logit_scale; synthetic_text_features where there is
@@ -30,9 +30,9 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
         drop_path_rate: stochastic depth of the image tower's last block.
         layer_scale_init: where the residual scales of both towers start.
     """
-    # Layer scale: 1e-5 is for the long training of deep networks. After 120 steps of a toy task (512-way retrieval,
-    # one seed, standard error 0.02) top-1 was 0.62 from 1e-5, 0.65 from 0.01, 0.70 from 0.1 and 0.65 from 1.
-    # Widths: the stem costs most. 24 channels did as well there as 32 and run 1.2 to 1.5 times faster; with 16 or fewer
+    # Layer scale: 1e-5 is for the long training of deep networks. On the quickstart's data, zero-shot top-1 after 30 k
+    # samples was 61 % from 1 and 42 % from 0.1 (one seed each).
+    # Widths: the stem costs most. 24 channels run 1.2 to 1.5 times faster than 32; with 16 or fewer
     # torch's CPU convolution (1x1, stride 2, channels last) crashes in torch 2.15.
     image_tower = MCi((1, 1, 2, 1), (24, 48, 96, 192), embed_dim, squeeze_excite=SQUEEZE_EXCITE,
                       drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)

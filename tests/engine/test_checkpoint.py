@@ -1,0 +1,115 @@
+"""Checkpoints are whole or not there; what is loaded is what was saved; nothing from outside is unpickled."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from corekit import CorekitError
+from corekit.data.preprocess import Preprocess
+from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints, load_weights
+from corekit.engine.distributed import Ranks
+from corekit.engine.journal import Journal, read_records
+
+ALONE = Ranks(0, 1, torch.device("cpu"))
+PREPROCESS = Preprocess(8, "bilinear", (0, 0, 0), (1, 1, 1))
+RECIPE = {"model": {"name": "x"}}
+
+
+def trained(seed: int, steps: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(5, 3)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def save(run: Path, step: int, seed: int = 0, keep_last: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model, optimizer = trained(seed)
+    Checkpoints(run, keep_last, ALONE).save(model, optimizer, None, Counters(step, 10 * step, {"image": 1}), RECIPE,
+                                            PREPROCESS, {"python": "3"})
+    return model, optimizer
+
+
+def test_everything_comes_back_to_the_bit(tmp_path: Path) -> None:
+    model, optimizer = save(tmp_path, 3)
+    other, other_optimizer = trained(1, steps=0)
+    counters = Checkpoints(tmp_path, 2, ALONE).load_newest(other, other_optimizer, None)
+    assert counters == Counters(3, 30, {"image": 1})
+    for (name, mine), theirs in zip(model.state_dict().items(), other.state_dict().values()):
+        assert torch.equal(mine, theirs), name
+    for mine, theirs in zip(optimizer.state.values(), other_optimizer.state.values()):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(mine[key], theirs[key])
+    fresh = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    load_weights(fresh, tmp_path / "model")
+    assert torch.equal(fresh[0].weight, model[0].weight)
+
+
+def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 10):
+        save(tmp_path, step, seed=step)
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000003", "step_00000010"]
+    half = tmp_path / "checkpoints" / "step_00000011.writing"
+    (half / "state").mkdir(parents=True)
+    assert complete_checkpoints(tmp_path)[-1].name == "step_00000010"
+    Checkpoints(tmp_path, 2, ALONE).tidy()
+    assert not half.exists()
+    assert os.readlink(tmp_path / "model") == "checkpoints/step_00000010/model"
+
+
+@pytest.mark.parametrize("call", ["os.replace", "shutil.rmtree", "corekit.engine.checkpoint.save_model_folder",
+                                  "corekit.engine.checkpoint._to_disk"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path, call: str, count: int) -> None:
+    """The process dies at the count-th use of a function inside the save; a complete checkpoint is there all the same."""
+    save(tmp_path, 1)
+    module, name = call.rsplit(".", 1)
+    program = f"""
+import importlib, os, sys
+from pathlib import Path
+from tests.engine.test_checkpoint import save
+import corekit.engine.checkpoint
+module = importlib.import_module({module!r})
+real, seen = getattr(module, {name!r}), []
+def dying(*arguments, **more):
+    if len(seen) == {count}:
+        os._exit(9)
+    seen.append(1)
+    return real(*arguments, **more)
+setattr(module, {name!r}, dying)
+save(Path(sys.argv[1]), 2, seed=7, keep_last=1)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[2])
+    complete = complete_checkpoints(tmp_path)
+    assert complete
+    model, optimizer = trained(3, steps=0)
+    counters = Checkpoints(tmp_path, 1, ALONE).load_newest(model, optimizer, None)
+    expected, _ = trained({1: 0, 2: 7}[counters.step])
+    assert torch.equal(model[0].weight, expected[0].weight)
+
+
+def test_weights_that_do_not_fit_are_said(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    with pytest.raises(CorekitError, match="model.safetensors cannot be loaded.*size mismatch"):
+        load_weights(nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5)), tmp_path / "model")
+    (tmp_path / "checkpoints" / "step_00000001" / "model" / "model.safetensors").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(CorekitError, match="cannot be loaded"):
+        load_weights(trained(0)[0], tmp_path / "model")
+
+
+def test_records_of_lost_steps_are_cut_away(tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        lines = [json.dumps({"step": step}) for step in (1, 2, 3, 4)]
+        (tmp_path / name).write_text("\n".join(lines) + '\n{"step": 5, "lo')
+    Journal(tmp_path, ALONE, steps=10, done=2, samples=20).close()
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert [record["step"] for record in read_records(tmp_path / name)] == [1, 2]
