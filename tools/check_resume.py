@@ -7,6 +7,7 @@ where the losses of all steps are equal to the last bit and there is one line a 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -19,8 +20,8 @@ import time
 from pathlib import Path
 
 STEPS = 24
-WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_batch=4", "data.lanes=12", "data.window=8",
-         "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
+WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_batch=4", "data.lanes=12",
+         "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
          "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
          "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=6", f"engine.steps={STEPS}",
          "engine.ema_decay=0.9")
@@ -36,9 +37,9 @@ def main() -> int:
     draw = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        start(whole, chosen.ranks).wait()
-        moments = [kill_once(killed, chosen.ranks, draw, inside_write=number % 3 == 2) for number in range(chosen.kills)]
-        start(killed, chosen.ranks).wait()
+        wait(start(whole, chosen.ranks))
+        moments = [kill_once(killed, chosen.ranks, draw, number % 3 == 2) for number in range(chosen.kills)]
+        wait(start(killed, chosen.ranks))
         expected, found = read(whole / "metrics.jsonl"), read(killed / "metrics.jsonl")
         evaluated, again = read(whole / "evaluations.jsonl"), read(killed / "evaluations.jsonl")
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
@@ -51,32 +52,48 @@ def main() -> int:
     return 0 if steps == list(range(1, STEPS + 1)) and all(same) and evaluated == again and len(evaluated) == 4 else 1
 
 
-def start(run: Path, ranks: int) -> "subprocess.Popen[bytes]":
-    """Start the run's command in a process group of its own."""
-    train = str(Path(sys.executable).with_name("corekit-train"))
-    launcher = [train] if ranks == 1 else [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks),
-                                           "--master_port", str(free_port()), train]
-    return subprocess.Popen([*launcher, *WORDS, f"run_dir={run}"], start_new_session=True, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def start(run: Path, ranks: int) -> "list[subprocess.Popen[bytes]]":
+    """Start the run's command on every rank, as torchrun would, but with every process ours to kill."""
+    command = [str(Path(sys.executable).with_name("corekit-train")), *WORDS, f"run_dir={run}"]
+    port = str(free_port())
+    places = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
+               "MASTER_PORT": port} for rank in range(ranks)] if ranks > 1 else [{}]
+    return [subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             env={**os.environ, "OMP_NUM_THREADS": "1", **place}) for place in places]
+
+
+def wait(processes: "list[subprocess.Popen[bytes]]") -> None:
+    """Until all have ended by themselves."""
+    for process in processes:
+        if process.wait() != 0:
+            raise SystemExit(f"a process of the run ended with status {process.returncode}")
 
 
 def kill_once(run: Path, ranks: int, draw: random.Random, inside_write: bool) -> str:
     """Start the command, SIGKILL all of it at a random moment, and say which moment it was."""
-    process = start(run, ranks)
-    before = len(read(run / "metrics.jsonl"))
-    while len(read(run / "metrics.jsonl")) <= before and process.poll() is None:  # until it trains
-        time.sleep(0.01)
-    time.sleep(draw.uniform(0, 1.5))
+    processes = start(run, ranks)
+    metrics = run / "metrics.jsonl"
+    before = metrics.stat().st_mtime_ns if metrics.is_file() else 0
+    complete = [int(path.name.removeprefix("step_")) for path in (run / "checkpoints").glob("step_*") if not path.suffix]
+    target = min(STEPS - 1, max(complete, default=0) + draw.randint(1, 5))
+    while processes[0].poll() is None:  # until it has done some steps more than the ones it has kept
+        fresh = metrics.is_file() and metrics.stat().st_mtime_ns != before
+        if fresh and len(read(metrics)) >= target:
+            break
+        time.sleep(0.005)
+    time.sleep(draw.uniform(0, 0.3))
     deadline = time.monotonic() + 20
-    while inside_write and process.poll() is None and time.monotonic() < deadline:
+    while inside_write and processes[0].poll() is None and time.monotonic() < deadline:
         if list((run / "checkpoints").glob("*.writing")):
             break
         time.sleep(0.0005)
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     writing = bool(list((run / "checkpoints").glob("*.writing")))
-    if process.poll() is not None:
+    codes = [process.wait() for process in processes]
+    if codes[0] == 0:
         return "after the end"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
     return "inside a checkpoint's writing" if writing else f"after step {len(read(run / 'metrics.jsonl'))}"
 
 

@@ -51,6 +51,8 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the same command line "
                                "continues a run")
+        # argparse takes overrides in one stretch only, so -m goes before them wherever it was typed
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the sentence is ours
         sources.install(_schema)
         with _scratch_folder():
@@ -256,6 +258,9 @@ def _explain(error: Exception) -> str:
         return _explain_missing(error)
     if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'", text, re.S):
         return _explain_unknown_key(match.group(1), text)
+    if match := re.search(r"Error merging override ~(\S+)", text):
+        return (f"'~{match.group(1)}' on the command line: this key cannot be removed, only what stands inside it, such as "
+                f"'~{match.group(1)}.NAME'")
     if match := re.search(r"In '([^']+)': \w+ raised while\s+composing config:\s*", text):
         return f"{_file_of(match.group(1))}: {_explain_value(text[match.end():])}"
     if isinstance(root, yaml.YAMLError):

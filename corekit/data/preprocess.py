@@ -46,13 +46,12 @@ class Preprocess:
 
     def crop(self, image: Image.Image) -> Tensor:
         """uint8 [3, size, size]: the centre of the picture, resized."""
-        image = image.convert("RGB")
-        width, height = image.size
-        scale = self.size / min(width, height)
-        if scale != 1:
-            resized = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-            image = image.resize(resized, _PIL[self.interpolation])
-        left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
+        image = _at_most_two_to_one(image.convert("RGB"))
+        short = min(image.size)
+        width, height = (int(self.size * side / short) for side in image.size)  # rounded down, as torchvision does
+        if (width, height) != image.size:
+            image = image.resize((width, height), _PIL[self.interpolation])
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -73,6 +72,13 @@ class Preprocess:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise CorekitError(f"{path} is not a preprocessing that corekit saved: {error}") from None
+
+
+def _at_most_two_to_one(image: Image.Image) -> Image.Image:
+    """The middle of a very long picture: resized whole, 3 x 5,000 pixels would become 256 x 426,666."""
+    width, height = min(image.width, 2 * image.height), min(image.height, 2 * image.width)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

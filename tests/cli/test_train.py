@@ -118,7 +118,8 @@ def test_shards_train_like_any_data(tmp_path: Path) -> None:
                                "validation", folder=tmp_path)
     assert labelled.returncode == 0, labelled.stderr
     words = ("+recipe=mobileclip/s0", "data.root=shards", "engine.steps=2", "engine.batch_size=4", "engine.micro_batch=4",
-             "data.lanes=4", "data.workers=1", "data.preprocess.size=64", "schedule.warmup_steps=0", "run_dir=run")
+             "data.lanes=4", "data.workers=1", "data.preprocess.size=64", "schedule.warmup_steps=0", "run_dir=run",
+             "engine.ema_decay=null", "model.vocab_size=49408")
     planned = corekit_command("corekit-train", *words, "dry_run=true", folder=tmp_path)
     assert planned.returncode == 0, planned.stderr
     for part in ("53,847,681 parameters", "GFLOPs a sample", "GiB", "8 samples seen", "0.12 passes over 64 samples"):
@@ -150,8 +151,57 @@ def test_a_sweep_trains_each_value_in_its_own_directory(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_is_the_same_training_and_another_is_not(finished_run: Path, tmp_path: Path) -> None:
-    short = (*TINY, "engine.steps=2", "schedule=constant", "~evaluators")
+    short = (*TINY, "engine.steps=2", "~evaluators")
     for name, more in (("a", ()), ("b", ("data.workers=1",)), ("c", ("seed=1",))):
         assert corekit_command("corekit-train", *short, *more, f"run_dir={name}/run", folder=tmp_path).returncode == 0
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_bf16_averaged_weights_and_a_frozen_teacher(finished_run: Path, tmp_path: Path) -> None:
+    teacher = ("frozen.teacher.name=mobileclip_nano", "frozen.teacher.outputs={image_features: teacher_image_features}",
+               "loss={clip: {name: contrastive}, distill: {name: contrastive, weight: 0.5, "
+               "inputs: {text_features: teacher_image_features}}}", "~loss.name")
+    done = corekit_command("corekit-train", *TINY, *teacher, "engine.precision=bf16", "engine.ema_decay=0.5", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = records(tmp_path / "run" / "metrics.jsonl")
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["clip"] + 0.5 * line["distill"], rel=1e-5)
+    assert lines[0]["clip"] == pytest.approx(records(finished_run / "run" / "metrics.jsonl")[0]["loss"], rel=2e-2)
+    judged = corekit_command("corekit-eval", "checkpoint=run", folder=tmp_path)
+    assert judged.returncode == 0, judged.stderr
+    first, second = records(tmp_path / "run" / "evaluations.jsonl")
+    assert first == second
+
+
+def test_a_loss_that_is_not_finite_is_said_with_the_batch(tmp_path: Path) -> None:
+    done = corekit_command("corekit-train", *TINY, "optimizer.learning_rate=1e30", "engine.grad_clip=null", folder=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert "is not finite" in done.stderr
+    assert "train_0_0000" in done.stderr
+    assert "optimizer.learning_rate" in done.stderr
+
+
+def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> None:
+    import tarfile
+
+    from tests.data.test_loader import add, jpeg
+
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:
+        for at in range(40):
+            add(archive, f"{at:04d}.jpg", b"no picture" if at == 7 else jpeg(at))
+            add(archive, f"{at:04d}.txt", b"something")
+    kept = [word for word in TINY if not word.startswith("data.dataset.")]
+    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples", "~data.dataset.objects",
+             "~data.dataset.detail", "~evaluators", "engine.batch_size=40", "engine.micro_batch=40", "engine.steps=2")
+    done = corekit_command("corekit-train", *words, folder=tmp_path)
+    assert done.returncode == 2
+    assert "1 of 40 samples were bad (image 1), more than data.max_bad_fraction=0.001" in done.stderr
+    done = corekit_command("corekit-train", *words, "data.max_bad_fraction=0.05", folder=tmp_path)
+    assert done.returncode == 2, "the allowed fraction is part of the recipe that this directory began with"
+    done = corekit_command("corekit-train", *words, "data.max_bad_fraction=0.05", "run_dir=other", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "bad samples: image 2" in done.stdout
+    assert "bad sample (image): " in (tmp_path / "other" / "log.txt").read_text()
+    assert "00000.tar: 0007" in (tmp_path / "other" / "log.txt").read_text()

@@ -1,10 +1,11 @@
 """Checkpoints are whole or not there; what is loaded is what was saved; nothing from outside is unpickled."""
 
+import contextlib
+import importlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,28 +70,27 @@ def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", ["os.replace", "shutil.rmtree", "corekit.engine.checkpoint.save_model_folder",
                                   "corekit.engine.checkpoint._to_disk"])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path, call: str, count: int) -> None:
+def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str,
+                                                      count: int) -> None:
     """The process dies at the count-th use of a function inside the save; a complete checkpoint is there all the same."""
+    class Killed(BaseException):
+        """Nothing catches it, and no clean-up runs in between."""
+
     save(tmp_path, 1)
     module, name = call.rsplit(".", 1)
-    program = f"""
-import importlib, os, sys
-from pathlib import Path
-from tests.engine.test_checkpoint import save
-import corekit.engine.checkpoint
-module = importlib.import_module({module!r})
-real, seen = getattr(module, {name!r}), []
-def dying(*arguments, **more):
-    if len(seen) == {count}:
-        os._exit(9)
-    seen.append(1)
-    return real(*arguments, **more)
-setattr(module, {name!r}, dying)
-save(Path(sys.argv[1]), 2, seed=7, keep_last=1)
-"""
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=Path(__file__).parents[2])
-    complete = complete_checkpoints(tmp_path)
-    assert complete
+    real, seen = getattr(importlib.import_module(module), name), []
+
+    def dying(*arguments: Any, **more: Any) -> Any:
+        if len(seen) == count:
+            raise Killed
+        seen.append(1)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(call, dying)
+    with contextlib.suppress(Killed):
+        save(tmp_path, 2, seed=7, keep_last=1)
+    monkeypatch.undo()
+    assert complete_checkpoints(tmp_path)
     model, optimizer = trained(3, steps=0)
     counters = Checkpoints(tmp_path, 1, ALONE).load_newest(model, optimizer, None)
     expected, _ = trained({1: 0, 2: 7}[counters.step])
