@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
-from corekit.data.loader import Lanes, share
+from corekit.data.loader import Batch, Lanes, share
 from corekit.data.order import Order
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
@@ -70,10 +70,6 @@ class Run:
     def grad_clip(self) -> float | None:
         value: float | None = self.recipe["engine"]["grad_clip"]
         return value
-
-    @property
-    def channels_last(self) -> bool:
-        return bool(self.recipe["engine"]["channels_last"])
 
     @property
     def workers(self) -> int:
@@ -211,7 +207,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     values = dict(batch)
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
-        outputs = frozen(batch, contextlib.nullcontext())
+        outputs = frozen(batch)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wire, given)
@@ -264,7 +260,7 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
         CorekitError: something the recipe asks for does not fit.
     """
     count = micro_batches(recipe, ranks.world)
-    tokenizer = build_tokenizer(recipe)
+    tokenizer, preprocess = build_tokenizer(recipe), build_preprocess(recipe)
     lanes = build_lanes(recipe, source, tokenizer, ranks)
     evaluators = [
         Evaluated(label, registry.build("evaluator", node["name"], arguments(node, "every_steps")), node.get("every_steps"))
@@ -280,10 +276,21 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     ema = Ema(plain_model, decay) if decay is not None else None
     model = wrap(plain_model, ranks)
     step = Step(model, plain_model, model_wire(recipe, plain_model), recipe["model"].get("outputs"),
-                build_frozen(recipe, ranks.device), build_terms(recipe), ranks, recipe["engine"]["precision"],
-                int(recipe["seed"]), count)
-    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, step, lanes,
-               build_preprocess(recipe), checkpoints, evaluators)
+                build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
+                lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
+                recipe["engine"]["precision"], int(recipe["seed"]), count)
+    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, step, lanes, preprocess,
+               checkpoints, evaluators)
+
+
+def to_device(batch: Batch, preprocess: Preprocess, device: torch.device, channels_last: bool) -> Batch:
+    """The batch on a device, images normalised."""
+    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+             for name, value in batch.items()}
+    if isinstance(moved.get("image"), Tensor):
+        image = preprocess.normalize(moved["image"])
+        moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
+    return moved
 
 
 def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:

@@ -32,13 +32,11 @@ def train(run: Run, counters: Counters, journal: Journal) -> None:
             part = next(parts)
         if step == 0:
             _show_batch(journal, part.batch)
-        batches = [to_device(batch, run) for batch in split(part.batch, run.step.own)]
-
         learning_rate = run.learning_rate(step)
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate
         run.optimizer.zero_grad()
-        losses = run.step(batches, step)
+        losses = run.step(split(part.batch, run.step.own), step)
         if run.grad_clip is not None:
             torch.nn.utils.clip_grad_norm_(run.plain_model.parameters(), run.grad_clip)
         _check_finite(losses, step, part.batch)
@@ -68,16 +66,6 @@ def train(run: Run, counters: Counters, journal: Journal) -> None:
                 run.average_statistics()
                 run.checkpoints.save(run.plain_model, run.optimizer, run.ema.model if run.ema else None, counters,
                                      run.recipe, run.preprocess, run.environment)
-
-
-def to_device(batch: Batch, run: Run) -> Batch:
-    """The batch on the run's device, images normalised."""
-    moved = {name: value.to(run.ranks.device, non_blocking=True) if isinstance(value, Tensor) else value
-             for name, value in batch.items()}
-    if "image" in moved and isinstance(moved["image"], Tensor):
-        image = run.preprocess.normalize(moved["image"])
-        moved["image"] = image.to(memory_format=torch.channels_last) if run.channels_last else image
-    return moved
 
 
 def evaluate(run: Run, evaluator: Any) -> Result:

@@ -18,7 +18,7 @@ from corekit.engine.distributed import Ranks, connect, disconnect
 from corekit.engine.environment import describe
 from corekit.engine.flops import flops_per_sample
 from corekit.engine.journal import Journal, clock, figures, read_records
-from corekit.engine.loop import to_device, train
+from corekit.engine.loop import train
 from corekit.errors import CorekitError
 
 # What may change between one start of a run and the next without making it another training.
@@ -133,7 +133,7 @@ def _settle_buckets(run: Run, step: int) -> None:
     if run.ranks.world == 1:
         return
     part = next(step_parts(run.lanes, step, step + 1, 0))
-    batch = to_device(split(part.batch, run.step.own)[0], run)
+    batch = run.step.place(split(part.batch, run.step.own)[0])
     run.plain_model.train()
     run.step.statistics.begin()
     outputs = run.model(**run.step.model_wire.pick(batch))

@@ -5,7 +5,7 @@ micro-batches changes nothing but rounding.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +50,18 @@ class Step:
         frozen: modules run without gradient on every micro-batch.
         terms: the losses.
         ranks: this process among the others.
+        place: puts a micro-batch on the device, ready for the model; called when it is needed, so that one is there at a time.
         precision: fp32 or bf16, of the forward pass.
         seed: of dropout and the like.
         micro_batches: on all ranks together.
     """
 
     def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
-                 frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, precision: str, seed: int,
-                 micro_batches: int) -> None:
+                 frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, place: Callable[[Batch], Batch],
+                 precision: str, seed: int, micro_batches: int) -> None:
         self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
         self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
-        self.precision = precision
+        self.place, self.precision = place, precision
         self.own = micro_batches // ranks.world
         self.statistics = RunningStatistics(plain_model)
 
@@ -68,16 +69,12 @@ class Step:
         """Add the step's gradients to the parameters.
 
         Args:
-            batches: this rank's micro-batches, on the device.
+            batches: this rank's micro-batches, where they were read.
             step: the number of the step, which its random numbers are keyed by.
 
         Returns:
             the loss and every named part of the whole step, the same on all ranks: [] fp32 (fp64 for a double model).
         """
-        with torch.no_grad():
-            for batch in batches:
-                for module in self.frozen:
-                    batch.update(module(batch, self._autocast()))
         divisors = self._divisors(batches)
         parts: dict[str, Tensor] = {}
         several = len(batches) > 1
@@ -86,24 +83,38 @@ class Step:
         cached: Outputs | None = None
         compares = any(term.compares_samples for term in self.terms)
         slopes: list[dict[str, Tensor]] = [{} for _ in batches]
+        placed: Batch = {}
         if compares:
             # GradCache: outputs of all micro-batches, the loss's slope at them, then each micro-batch once more.
             outputs = []
             for at, batch in enumerate(batches):
+                placed = self._place(batch, first_time=True)
                 with torch.set_grad_enabled(not several):
-                    outputs.append(self._forward(batch, step, at, direct=several))
+                    outputs.append(self._forward(placed, step, at, direct=several))
                 self.statistics.collect(first_time=True)
             slopes = self._compare(batches, outputs, parts)
             cached = None if several else outputs[0]
         for at, batch in enumerate(batches):
             with self._synchronised(last=at == len(batches) - 1):
-                values = cached if cached is not None else self._forward(batch, step, at)
-                self._backward({**batch, **values}, values, slopes[at], divisors, parts)
+                placed = placed if cached is not None else self._place(batch, first_time=not compares)
+                values = cached if cached is not None else self._forward(placed, step, at)
+                self._backward({**placed, **values}, values, slopes[at], divisors, parts)
             # Only now: the backward pass refuses statistics that were changed since the forward pass.
             self.statistics.collect(first_time=not compares)
         if several:
             self.statistics.commit()
         return self._total(parts)
+
+    def _place(self, batch: Batch, first_time: bool) -> Batch:
+        """A micro-batch on the device, with what the frozen modules say of it: they run once and are remembered."""
+        placed = self.place(batch)
+        if first_time:
+            for module in self.frozen:
+                with torch.no_grad(), self._autocast():
+                    said = module(placed)
+                batch.update(said)
+                placed.update(said)
+        return placed
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.ranks.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
@@ -143,7 +154,8 @@ class Step:
         leaves: dict[str, Tensor] = {}
         entries: dict[str, Any] = {}
         for name in sorted(wanted & (outputs[0].keys() | batches[0].keys())):
-            pieces = [values[name] if name in values else batch[name] for values, batch in zip(outputs, batches)]
+            pieces = [values[name] if name in values else batch[name].to(self.ranks.device)
+                      for values, batch in zip(outputs, batches)]
             if name in outputs[0] and pieces[0].is_floating_point():
                 single = pieces[0].dim() == 0  # a global value such as the logit scale: every micro-batch has the same
                 value = pieces[0] if single else self.ranks.gather_rows(torch.cat(pieces).detach())
@@ -208,9 +220,8 @@ class Frozen:
     wire: Wire
     outputs: Mapping[str, str] | str | None
 
-    def __call__(self, batch: Batch, autocast: contextlib.AbstractContextManager[Any]) -> Outputs:
-        with torch.no_grad(), autocast:
-            return rename_outputs(self.wire(batch), self.outputs)
+    def __call__(self, batch: Batch) -> Outputs:
+        return rename_outputs(self.wire(batch), self.outputs)
 
 
 def _named(label: str, value: Any) -> Iterator[tuple[str, Any]]:

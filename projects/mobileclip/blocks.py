@@ -25,7 +25,14 @@ class ConvNorm(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.bn(self.conv(x))
+        stride = self.conv.stride[0]
+        if self.conv.kernel_size == (1, 1) and stride > 1:
+            # The same pixels, picked before the convolution: torch 2.15's strided 1x1 convolution writes past its
+            # memory on a CPU where images are channels_last.
+            x = F.conv2d(x[:, :, ::stride, ::stride], self.conv.weight, groups=self.conv.groups)
+        else:
+            x = self.conv(x)
+        out: Tensor = self.bn(x)
         return out
 
 

@@ -76,7 +76,8 @@ def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches
         unused = {"contrastive": ("head",), "masked": ("image_tower.4", "text_tower", "logit_scale"), "both": ()}[which]
         parameter.requires_grad_(not name.startswith(unused) if unused else True)
     wrapped = wrap(plain, ranks)
-    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, "fp32", 0, micro_batches)
+    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, dict, "fp32", 0,
+                micro_batches)
     whole = batch()
     share = SAMPLES // ranks.world
     mine = {name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()}  # type: ignore[index]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from corekit_projects.mobileclip.blocks import AttentionBlock, RepMixerBlock
+from corekit_projects.mobileclip.blocks import AttentionBlock, ConvNorm, RepMixerBlock
 from corekit_projects.mobileclip.mci import MCi
 from corekit_projects.mobileclip.vit import MobileCLIPViT
 from torch import Tensor, nn
@@ -97,3 +97,17 @@ def test_attention_sees_the_grid_that_the_strides_leave() -> None:
         tower.stages[-1].register_forward_hook(lambda _module, _inputs, output: grids.append(tuple(output.shape)))
         tower(torch.empty(2, 3, 64, 64))
     assert grids == [(2, 256, 4, 4)]
+
+
+@pytest.mark.parametrize("channels", [16, 64, 80])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_strided_pointwise_convolutions_stay_in_their_memory(channels: int, bf16: bool) -> None:
+    """torch 2.15's own ends in a crash here: 1x1, stride 2, channels_last, on a CPU."""
+    branch = ConvNorm(3, channels, (1, 1), stride=2)
+    image = torch.rand(4, 3, 256, 256).to(memory_format=torch.channels_last)
+    for _ in range(3):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            found = branch(image)
+        found.float().sum().backward()
+    expected = branch.bn(branch.conv(image.contiguous()))
+    assert torch.allclose(found.float(), expected, atol=5e-2 if bf16 else 1e-3)
