@@ -117,7 +117,7 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "optimizer": ("model",),
     "schedule": ("steps",),
 }
-WIRING = {"model": ("inputs", "outputs"), "loss": ("inputs", "weight"), "evaluator": ("every_steps",)}
+WIRING = {"model": ("inputs", "outputs", "frozen"), "loss": ("inputs", "weight"), "evaluator": ("every_steps",)}
 
 
 def named_entries(recipe: Mapping[str, Any]) -> list[tuple[str, str, Plain]]:

@@ -1,5 +1,7 @@
 """``corekit-train``: compose the recipe, check it and its data, then hand it to the engine."""
 
+import signal
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +30,8 @@ def _train(config: DictConfig) -> None:
     else:
         from corekit.engine.run import run
 
-        run(recipe, source)
+        if not run(recipe, source):
+            sys.exit(128 + signal.SIGTERM)  # so that whoever waits for the end does not take this for it
 
 
 def open_source(recipe: Mapping[str, Any]) -> Source:

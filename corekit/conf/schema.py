@@ -14,10 +14,11 @@ Free = Dict[str, Any]  # noqa: UP006
 
 
 class Precision(Enum):
-    """Arithmetic of the forward pass; parameters and losses are fp32 in both."""
+    """Arithmetic of the forward pass; parameters and losses are fp32 in all."""
 
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 class Parallel(Enum):
@@ -25,6 +26,10 @@ class Parallel(Enum):
 
     none = "none"
     ddp = "ddp"
+    fsdp = "fsdp"
+
+
+NonFinite = Enum("NonFinite", {"raise": "raise", "skip": "skip"})  # what a loss or gradient that is not finite does
 
 
 class Device(Enum):
@@ -76,12 +81,26 @@ class EngineSection:
     channels_last: bool = False  # memory layout of images and convolutions
     ema_decay: Optional[float] = None  # of the averaged weights that are evaluated and saved  # noqa: UP045
     grad_clip: Optional[float] = None  # largest L2 norm of the whole gradient  # noqa: UP045
+    compile: bool = False  # torch.compile: the model, or with fsdp each of its layers
+    activation_checkpointing: bool = False  # layers are computed again in the backward pass: less memory, more time
+    non_finite: NonFinite = NonFinite["raise"]  # a loss or gradient that is not finite: stop, or skip the step's update
+    max_skipped: int = 100  # steps that non_finite=skip may skip in a run
 
 
 @dataclass
 class CheckpointSection:
-    every_steps: Optional[int] = 1000  # None: only at the end  # noqa: UP045
+    every_steps: Optional[int] = 1000  # None: not by steps; the last step always has one  # noqa: UP045
+    every_minutes: Optional[float] = None  # by the first rank's clock, beside those by steps  # noqa: UP045
     keep_last: int = 2
+    keep_best: Optional[str] = None  # EVALUATOR/METRIC, as in zero_shot/top1: the best is kept too  # noqa: UP045
+    background: bool = True  # written while training goes on
+
+
+@dataclass
+class InitSection:
+    path: Optional[str] = None  # weights to start from: a run, a model folder, a .safetensors file  # noqa: UP045
+    exclude: List[str] = field(default_factory=list)  # patterns of names left at random, or in the file only  # noqa: UP006
+    rename: Dict[str, str] = field(default_factory=dict)  # beginning of a name in the file -> in the model  # noqa: UP006
 
 
 @dataclass
@@ -102,6 +121,7 @@ class Recipe:
     schedule: Free = field(default_factory=dict)
     engine: EngineSection = field(default_factory=EngineSection)
     evaluators: Free = field(default_factory=dict)  # label -> {name, every_steps, ...}
+    init: InitSection = field(default_factory=InitSection)
     checkpoint: CheckpointSection = field(default_factory=CheckpointSection)
     log: LogSection = field(default_factory=LogSection)
     seed: int = 0

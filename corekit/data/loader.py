@@ -4,6 +4,7 @@ Ranks take contiguous lanes, micro-batches blocks of lanes, and workers whole la
 lanes laid side by side whoever reads them.
 """
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
+GRACE = 60  # seconds that a data process goes on after SIGTERM
 
 
 class Sampler(Protocol):
@@ -123,6 +125,9 @@ class _PartsOfWorker(IterableDataset[Part]):
     def __iter__(self) -> Iterator[Part]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            # A scheduler sends SIGTERM to every process of a job; training needs its data until the step is done.
+            signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
         mine = self.lanes.lanes[share(len(self.lanes.lanes), number, workers)]
         return self.lanes.parts(self.first_step, self.last_step, mine)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,14 @@ from corekit.data.loader import Batch, Lanes, share
 from corekit.data.order import Order
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
-from corekit.engine.checkpoint import Checkpoints
+from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
 from corekit.engine.distributed import Ranks
 from corekit.engine.ema import Ema
+from corekit.engine.init import freeze, start_from, training_mode
+from corekit.engine.layers import all_layers
+from corekit.engine.precision import Precision
+from corekit.engine.recompute import recompute_layers
+from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
 from corekit.engine.wiring import Wire, check, rename_outputs
 from corekit.errors import CorekitError
@@ -52,6 +57,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     schedule: Any
     ema: Ema | None
+    precision: Precision
     step: Step
     lanes: Lanes
     preprocess: Preprocess
@@ -84,6 +90,11 @@ class Run:
         return int(self.recipe["log"]["every_steps"])
 
     @property
+    def keep_best(self) -> str | None:
+        value: str | None = self.recipe["checkpoint"]["keep_best"]
+        return value
+
+    @property
     def save_every(self) -> int | None:
         value: int | None = self.recipe["checkpoint"]["every_steps"]
         return value
@@ -96,20 +107,26 @@ class Run:
         """Make running statistics the same on all ranks."""
         self.step.statistics.average(self.ranks)
         if self.ema is not None:
-            type(self.step.statistics)(self.ema.model).average(self.ranks)
+            with self.ema.swapped():
+                self.step.statistics.average(self.ranks)
 
-    def subject(self) -> Subject:
-        """The weights that are evaluated and saved: the averaged ones where there are any."""
-        return make_subject(self.ema.model if self.ema else self.plain_model, self.recipe, self.preprocess,
-                            self.lanes.tokenizer, self.ranks)
+    @contextlib.contextmanager
+    def subject(self) -> Iterator[Subject]:
+        """The model as it is evaluated: with the averaged weights where there are any, whole on every rank."""
+        self.average_statistics()
+        with self.ema.swapped() if self.ema else contextlib.nullcontext(), whole(self.plain_model):
+            self.plain_model.eval()
+            try:
+                yield make_subject(self.plain_model, self.recipe, self.preprocess, self.lanes.tokenizer, self.ranks)
+            finally:
+                training_mode(self.plain_model)
 
 
 def make_subject(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any, ranks: Ranks) -> Subject:
     """A model ready to be evaluated as its recipe says."""
-    bf16 = recipe["engine"]["precision"] == "bf16"
-    return Subject(model, preprocess, tokenizer, ranks.device,
-                   lambda: torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=bf16),
-                   ranks.rank, ranks.world, ranks.sum, int(recipe["data"]["workers"]))
+    precision = Precision(recipe["engine"]["precision"])
+    return Subject(model, preprocess, tokenizer, ranks.device, lambda: precision.autocast(ranks.device), ranks.rank,
+                   ranks.world, ranks.sum, int(recipe["data"]["workers"]))
 
 
 def arguments(node: Mapping[str, Any], *engine_keys: str) -> dict[str, Any]:
@@ -133,7 +150,8 @@ def build_model(recipe: Recipe, device: torch.device) -> nn.Module:
     node = recipe["model"]
     torch.manual_seed(derive_seed(int(recipe["seed"]), "weights"))
     with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-        model: nn.Module = registry.build("model", node["name"], arguments(node, "inputs", "outputs"))
+        model: nn.Module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
+    freeze(model, node.get("frozen") or [])
     return model if device.type == "meta" else model.to(device)
 
 
@@ -166,7 +184,7 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     found = []
     for label, node in (recipe.get("frozen") or {}).items():
         with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs"))
+            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
         module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
         wire = Wire.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
         found.append(Frozen(label, wire, node.get("outputs")))
@@ -265,21 +283,35 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     evaluators = [
         Evaluated(label, registry.build("evaluator", node["name"], arguments(node, "every_steps")), node.get("every_steps"))
         for label, node in (recipe.get("evaluators") or {}).items()]
+    keep_best = recipe["checkpoint"]["keep_best"]
+    labels = [evaluated.label for evaluated in evaluators]
+    if keep_best and keep_best.rpartition("/")[0] not in labels:
+        raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this recipe: its evaluators are "
+                           f"{', '.join(labels) or 'none'}")
     plain_model = build_model(recipe, ranks.device)
-    if recipe["engine"]["channels_last"]:
+    if not complete_checkpoints(checkpoints.run):
+        start_from(plain_model, **recipe["init"])
+    sharded = recipe["engine"]["parallel"] == "fsdp" and ranks.world > 1
+    if recipe["engine"]["channels_last"] and not sharded:  # FSDP2 takes contiguous weights only; the images tell the format
         plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe["engine"]["activation_checkpointing"]:
+        recompute_layers(plain_model)
+    if recipe["engine"]["compile"]:
+        for module in all_layers(plain_model) if sharded else [plain_model]:
+            module.compile()
+    model = shard(plain_model, ranks) if sharded else wrap(plain_model, ranks)
     node = recipe["optimizer"]
     optimizer = registry.build("optimizer", node["name"], arguments(node), {"model": plain_model})
     schedule = registry.build("schedule", recipe["schedule"]["name"], arguments(recipe["schedule"]),
                               {"steps": recipe["engine"]["steps"]})
     decay = recipe["engine"]["ema_decay"]
     ema = Ema(plain_model, decay) if decay is not None else None
-    model = wrap(plain_model, ranks)
+    precision = Precision(recipe["engine"]["precision"])
     step = Step(model, plain_model, model_wire(recipe, plain_model), recipe["model"].get("outputs"),
                 build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
                 lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
-                recipe["engine"]["precision"], int(recipe["seed"]), count)
-    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, step, lanes, preprocess,
+                precision, int(recipe["seed"]), count)
+    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, lanes, preprocess,
                checkpoints, evaluators)
 
 

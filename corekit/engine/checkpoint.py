@@ -4,71 +4,54 @@ A checkpoint is written to ``step_<N>.writing`` and renamed when every rank is d
 complete one, whatever was killed when.
 """
 
+import contextlib
+import copy
 import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from corekit.data.preprocess import Preprocess
 from corekit.engine.distributed import Ranks
+from corekit.engine.ema import Ema
+from corekit.engine.folders import WRITING, save_model_folder
+from corekit.engine.sharding import from_files, full_state, is_sharded, to_files
 from corekit.errors import CorekitError
-
-WRITING = ".writing"
 
 
 @dataclass
 class Counters:
-    """What a run has done so far; ``bad`` counts undecodable samples by kind."""
+    """What a run has done so far.
+
+    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update; ``best`` is the value and the step
+    of the best evaluation; ``loss_scale`` and ``good_steps`` are those of fp16.
+    """
 
     step: int = 0
     samples: int = 0
     bad: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    best: dict[str, Any] | None = None
+    loss_scale: float | None = None
+    good_steps: int = 0
 
 
 def complete_checkpoints(run: Path) -> list[Path]:
     """The run's complete checkpoints, oldest first."""
     return sorted(path for path in (run / "checkpoints").glob("step_*") if path.is_dir() and path.suffix == "")
-
-
-def save_model_folder(folder: Path, model: nn.Module, recipe: Mapping[str, Any], preprocess: Preprocess) -> None:
-    """Write ``model.safetensors``, ``recipe.yaml`` and ``preprocess.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors")
-    save_recipe(folder / "recipe.yaml", recipe)
-    preprocess.save(folder / "preprocess.json")
-
-
-def save_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
-    """Write a resolved recipe; a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + WRITING)
-    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(recipe))), encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def load_weights(model: nn.Module, folder: Path) -> None:
-    """Fill a model with a model folder's weights, strictly.
-
-    Raises:
-        CorekitError: no such file, no safetensors, or other names or shapes than the model's.
-    """
-    path = folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CorekitError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
 
 
 class Checkpoints:
@@ -78,71 +61,148 @@ class Checkpoints:
         run: the run directory.
         keep_last: how many complete ones to keep.
         ranks: all of them take part in a save.
+        background: write while training goes on; what is written is copied to the CPU first.
     """
 
-    def __init__(self, run: Path, keep_last: int, ranks: Ranks) -> None:
+    def __init__(self, run: Path, keep_last: int, ranks: Ranks, background: bool = False) -> None:
         self.run, self.keep_last, self.ranks = run, max(1, keep_last), ranks
         self.folder = run / "checkpoints"
+        # Exchanges of a save in the background must not meet those of training.
+        self.group = dist.new_group(backend="gloo") if ranks.world > 1 else None
+        self.writer = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self.pending: Future[None] | None = None
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None, counters: Counters,
-             recipe: Mapping[str, Any], preprocess: Preprocess, environment: Mapping[str, Any]) -> Path:
-        """Write the state of the run, then make it count by one rename."""
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, counters: Counters,
+             recipe: Mapping[str, Any], preprocess: Preprocess, environment: Mapping[str, Any]) -> None:
+        """Write the state of the run, then make it count by one rename.
+
+        In the background this returns once the state is copied; :meth:`wait` tells how the writing went.
+
+        Raises:
+            CorekitError: this one, or the one before in the background, could not be written.
+        """
+        self.wait()
         final = self.folder / f"step_{counters.step:08d}"
         if final.is_dir():  # complete, from before: never replaced, so that no moment is without it
-            return final
+            return
         writing = final.with_name(final.name + WRITING)
         if self.ranks.is_first:
-            shutil.rmtree(writing, ignore_errors=True)
-            writing.mkdir(parents=True)
+            with self._said(writing):
+                shutil.rmtree(writing, ignore_errors=True)
+                writing.mkdir(parents=True)
         self.ranks.barrier()
+        state = to_files(_state(model, optimizer, ema), model)
+        with ema.swapped() if ema else contextlib.nullcontext():
+            weights = full_state(model) if self.ranks.is_first or is_sharded(model) else {}
+        files = {"counters.json": json.dumps(asdict(counters)), "environment.json": json.dumps(environment, indent=1)}
+
+        def write() -> None:
+            with self._said(writing):
+                self._write(state, writing)
+                if self.ranks.is_first:
+                    for name, content in files.items():
+                        (writing / name).write_text(content, encoding="utf-8")
+                    save_model_folder(writing / "model", weights, recipe, preprocess)
+                    _to_disk(writing)
+                    os.replace(writing, final)
+                    self.tidy()
+
+        if self.writer is None:
+            write()
+            self.ranks.barrier()
+        else:
+            state = _copied(state)
+            self.pending = self.writer.submit(write)
+
+    def wait(self) -> None:
+        """Until the checkpoint that is being written in the background is complete; a CorekitError where it failed."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.result()
+            self.ranks.barrier()
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, without waiting for what is under way."""
+        if self.pending is not None and self.pending.done() and self.pending.exception() is not None:
+            self.pending.result()
+
+    def _write(self, state: dict[str, Any], writing: Path) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
-            dcp.save(  # type: ignore[attr-defined]
-                _state(model, optimizer, ema), checkpoint_id=writing / "state", no_dist=self.ranks.world == 1)
-        if self.ranks.is_first:
-            (writing / "counters.json").write_text(json.dumps(asdict(counters)), encoding="utf-8")
-            (writing / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
-            save_model_folder(writing / "model", ema or model, recipe, preprocess)
-            _to_disk(writing)
-            os.replace(writing, final)
-            self.tidy()
-        self.ranks.barrier()
-        return final
+            dcp.save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
+                     process_group=self.group)
+
+    @contextlib.contextmanager
+    def _said(self, writing: Path) -> Iterator[None]:
+        """What a disk can do wrong, as one sentence; the half-written checkpoint is removed."""
+        try:
+            yield
+        except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
+            complete = complete_checkpoints(self.run)
+            stands = f"{complete[-1].name} is whole and stands" if complete else "there is none before it"
+            with contextlib.suppress(OSError):
+                shutil.rmtree(writing, ignore_errors=True)
+            free = shutil.disk_usage(self.run).free / 2**30
+            reason = " ".join(str(error).split())[-200:]
+            raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} could not be written "
+                               f"({free:.1f} GiB are free there; {reason}); {stands}: make room, then type the same "
+                               "command again") from None
 
     def tidy(self) -> None:
         """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and old ones."""
         complete = complete_checkpoints(self.run)
         if complete:
-            link = self.run / ("model" + WRITING)
-            link.unlink(missing_ok=True)
-            link.symlink_to(Path("checkpoints") / complete[-1].name / "model")
-            os.replace(link, self.run / "model")
-        for old in [*complete[:-self.keep_last], *self.folder.glob(f"*{WRITING}")]:
+            self._link("model", complete[-1])
+        kept = complete[-self.keep_last:]
+        best = read_counters(complete[-1]).best if complete else None
+        if best is not None and (self.folder / f"step_{best['step']:08d}").is_dir():
+            kept = [*kept, self.folder / f"step_{best['step']:08d}"]
+            self._link("best", kept[-1])
+        for old in [*(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")]:
             # An old one is renamed first: killed half-way through, what is left must not look complete.
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
             if doomed != old:
                 os.replace(old, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
-    def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None) -> Counters:
+    def _link(self, name: str, checkpoint: Path) -> None:
+        link = self.run / (name + WRITING)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("checkpoints") / checkpoint.name / "model")
+        os.replace(link, self.run / name)
+
+    def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Counters:
         """Fill everything from the newest complete checkpoint; fresh counters where there is none."""
         complete = complete_checkpoints(self.run)
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
+        files = to_files(state, model)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(state, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
-        model.load_state_dict(state["model"])
-        set_optimizer_state_dict(model, optimizer, state["optimizer"])
+            dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        loaded = from_files(files, state, model)
+        model.load_state_dict(loaded["model"])
+        set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         if ema is not None:
-            ema.load_state_dict(state["ema"])
-        return Counters(**json.loads((complete[-1] / "counters.json").read_text(encoding="utf-8")))
+            ema.load(loaded["ema"])
+        return read_counters(complete[-1])
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: nn.Module | None) -> dict[str, Any]:
+def read_counters(checkpoint: Path) -> Counters:
+    """How far a complete checkpoint is."""
+    return Counters(**json.loads((checkpoint / "counters.json").read_text(encoding="utf-8")))
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> dict[str, Any]:
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
-    return state if ema is None else {**state, "ema": ema.state_dict()}
+    return state if ema is None else {**state, "ema": ema.values}
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """The nested mapping with its tensors copied to the CPU."""
+    return {name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor)
+            else _copied(value) if isinstance(value, dict) else copy.deepcopy(value) for name, value in state.items()}
 
 
 def _to_disk(folder: Path) -> None:

@@ -3,12 +3,15 @@
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from corekit.errors import CorekitError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Ranks:
         # all_reduce because gloo has no reduce_scatter for every dtype and version
         return self.sum(tensor)[self.rank * count:(self.rank + 1) * count]
 
-    def broadcast(self, value: object) -> object:
+    def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         if self.world == 1:
             return value

@@ -1,9 +1,12 @@
 """An exponential moving average of a model's weights."""
 
-import copy
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from corekit.engine.sharding import local
 
 
 class Ema:
@@ -17,15 +20,14 @@ class Ema:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        pairs = list(zip(self._tensors(self.model), self._tensors(model), strict=True))
+        self.model, self.decay = model, decay
+        kept = model.state_dict().keys()
+        self.live = {name: value.detach() for name, value in [*model.named_parameters(), *model.named_buffers()]
+                     if name in kept}
+        self.values = {name: value.clone() for name, value in self.live.items()}
+        pairs = [(local(value), local(self.live[name])) for name, value in self.values.items()]
         self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-
-    @staticmethod
-    def _tensors(model: nn.Module) -> list[torch.Tensor]:
-        return [*model.parameters(), *model.buffers()]
 
     @torch.no_grad()
     def update(self) -> None:
@@ -34,3 +36,25 @@ class Ema:
         torch._foreach_lerp_(averages, values, 1 - self.decay)
         for mine, theirs in self.copied:
             mine.copy_(theirs)
+
+    @torch.no_grad()
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Go on from saved averages."""
+        for name, value in values.items():
+            local(self.values[name]).copy_(local(value))
+
+    @contextlib.contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The model has the averaged weights while this lasts, and the trained ones lie here."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for mine, theirs in [*self.averaged, *self.copied]:
+            kept = mine.clone()
+            mine.copy_(theirs)
+            theirs.copy_(kept)

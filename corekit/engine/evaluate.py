@@ -7,10 +7,9 @@ from typing import Any
 from corekit import registry
 from corekit.data.preprocess import Preprocess
 from corekit.engine.build import arguments, build_model, build_preprocess, build_tokenizer, make_subject
-from corekit.engine.checkpoint import load_weights
 from corekit.engine.distributed import connect, disconnect
+from corekit.engine.folders import load_weights, model_folder
 from corekit.engine.journal import append_record, figures
-from corekit.engine.load import model_folder
 from corekit.errors import CorekitError
 
 

@@ -1,6 +1,7 @@
 """What a run tells: ``metrics.jsonl`` and ``evaluations.jsonl``, TensorBoard, log files, and lines for people."""
 
 import json
+import math
 import os
 import resource
 import sys
@@ -87,8 +88,10 @@ class Journal:
         elapsed = max(now - self.last, 1e-9)
         rate = (samples - self.samples_at_last) / elapsed
         record: dict[str, Any] = {
-            "step": step, "samples": samples, **losses, "learning_rate": learning_rate,
-            "samples_per_second": round(rate, 2), "data_wait": round(min(1.0, self.waited / elapsed), 4),
+            "step": step, "samples": samples,
+            **{name: value if math.isfinite(value) else None for name, value in losses.items()},  # JSON has no NaN
+            "learning_rate": learning_rate, "samples_per_second": round(rate, 2),
+            "data_wait": round(min(1.0, self.waited / elapsed), 4),
             "peak_memory": peak_memory(self.ranks.device)}
         utilisation = self._mfu(rate)
         if utilisation is not None:
@@ -98,7 +101,7 @@ class Journal:
             append_record(self.run / "metrics.jsonl", record)
             assert self.board is not None
             for name, value in record.items():
-                if name not in ("step", "samples"):
+                if name not in ("step", "samples") and value is not None:
                     self.board.add_scalar(f"train/{name}", value, step)  # type: ignore[no-untyped-call]
         left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
         parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())

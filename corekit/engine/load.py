@@ -8,24 +8,7 @@ from torch import nn
 
 from corekit.data.preprocess import Preprocess
 from corekit.engine.build import build_model, build_tokenizer
-from corekit.engine.checkpoint import load_weights
-from corekit.errors import CorekitError
-
-
-def model_folder(path: str | Path) -> Path:
-    """The model folder that a run directory, a checkpoint or a model folder stands for.
-
-    Raises:
-        CorekitError: none is there.
-    """
-    path = Path(path)
-    for folder in (path, path / "model"):
-        if (folder / "model.safetensors").is_file():
-            return folder
-    what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
-        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)" if path.exists()
-        else "does not exist")
-    raise CorekitError(f"{path} {what}")
+from corekit.engine.folders import load_weights, model_folder
 
 
 def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:

@@ -1,6 +1,6 @@
 """The training loop: one story for one process or many."""
 
-import math
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,20 +11,27 @@ from corekit.data.loader import Batch, split, step_parts
 from corekit.data.pictures import captioned_grid
 from corekit.engine.build import Run
 from corekit.engine.checkpoint import Counters
-from corekit.engine.journal import Journal
+from corekit.engine.init import training_mode
+from corekit.engine.journal import Journal, read_records
+from corekit.engine.requests import Requests
+from corekit.engine.update import update
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result
 
 PICTURED = 16
 
 
-def train(run: Run, counters: Counters, journal: Journal) -> None:
-    """Train from where the counters stand to the last step.
+def train(run: Run, counters: Counters, journal: Journal, requests: Requests) -> bool:
+    """Train from where the counters stand to the last step, or to where the run is asked to end.
+
+    Returns:
+        whether the last step was reached.
 
     Raises:
-        CorekitError: a loss that is not finite, or too many bad samples.
+        CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot be written.
     """
-    run.model.train()
+    training_mode(run.plain_model)
+    _make_up(run, counters, journal)
     pending: dict[str, int] = {}
     parts = step_parts(run.lanes, counters.step, run.steps, run.workers)
     for step in range(counters.step, run.steps):
@@ -32,17 +39,10 @@ def train(run: Run, counters: Counters, journal: Journal) -> None:
             part = next(parts)
         if step == 0:
             _show_batch(journal, part.batch)
-        learning_rate = run.learning_rate(step)
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate
         run.optimizer.zero_grad()
-        losses = run.step(split(part.batch, run.step.own), step)
-        if run.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(run.plain_model.parameters(), run.grad_clip)
-        _check_finite(losses, step, part.batch)
-        run.optimizer.step()
-        if run.ema is not None:
-            run.ema.update()
+        losses, (asked, stop) = run.step(split(part.batch, run.step.own), step, requests.asks())
+        learning_rate = run.learning_rate(step)
+        norm, said = update(run, counters, losses, part.batch["key"], learning_rate)
 
         counters.step = done = step + 1
         counters.samples += run.batch_size
@@ -50,43 +50,71 @@ def train(run: Run, counters: Counters, journal: Journal) -> None:
             pending[kind] = pending.get(kind, 0) + len(messages)
             for message in messages:
                 journal.say(f"bad sample ({kind}): {message}")
+        if said:
+            journal.say(said)
         last = done == run.steps
-        saves = last or (run.save_every is not None and done % run.save_every == 0)
-        if done == 1 or last or done % run.log_every == 0:
-            journal.metrics(done, counters.samples, {name: float(value) for name, value in losses.items()}, learning_rate)
-        if saves or last or done % run.log_every == 0:
-            pending = _count_bad(pending, counters, run)
+        logs = last or done == 1 or done % run.log_every == 0
+        if logs:
+            journal.metrics(done, counters.samples, {**losses, "gradient_norm": norm}, learning_rate)
         journal.advance(done)
+        run.checkpoints.check()
         with journal.pause():
-            for evaluated in run.evaluators:
-                if evaluated.is_due(done, run.steps):
-                    result = evaluate(run, evaluated.evaluator)
-                    journal.evaluation(done, counters.samples, evaluated.label, result)
+            better = (last or not stop) and _evaluate_due(run, counters, journal)
+            saves = last or asked or better or (run.save_every is not None and done % run.save_every == 0)
+            if logs or saves:
+                pending = _count_bad(pending, counters, run)
             if saves:
-                run.average_statistics()
-                run.checkpoints.save(run.plain_model, run.optimizer, run.ema.model if run.ema else None, counters,
-                                     run.recipe, run.preprocess, run.environment)
+                save(run, counters)
+                requests.saved()
+        if stop and not last:
+            return False
+    return True
+
+
+def save(run: Run, counters: Counters) -> None:
+    """Write a checkpoint of where the run is."""
+    run.average_statistics()
+    counters.loss_scale, counters.good_steps = run.precision.loss_scale, run.precision.good_steps
+    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters, run.recipe, run.preprocess, run.environment)
 
 
 def evaluate(run: Run, evaluator: Any) -> Result:
     """Run an evaluator on the weights that would be saved now."""
-    run.average_statistics()
-    subject = run.subject()
-    was_training = subject.model.training
-    subject.model.eval()
-    try:
+    with run.subject() as subject:
         result: Result = evaluator(subject)
-    finally:
-        subject.model.train(was_training)
     return result
 
 
-def _check_finite(losses: dict[str, Tensor], step: int, batch: Batch) -> None:
-    if not math.isfinite(float(losses["loss"])):
-        values = ", ".join(f"{name} {float(value)}" for name, value in losses.items())
-        keys = ", ".join(map(str, batch["key"][:8]))
-        raise CorekitError(f"the loss of step {step + 1} is not finite ({values}); its batch begins with {keys}. "
-                           "The last checkpoint is untouched: lower optimizer.learning_rate or set engine.grad_clip")
+def _evaluate_due(run: Run, counters: Counters, journal: Journal, without: Collection[str] = ()) -> bool:
+    """Run what is due at this step; whether the figure that the best checkpoint is kept by was never higher."""
+    better = False
+    for evaluated in run.evaluators:
+        if evaluated.label not in without and evaluated.is_due(counters.step, run.steps):
+            result = evaluate(run, evaluated.evaluator)
+            journal.evaluation(counters.step, counters.samples, evaluated.label, result)
+            better |= _is_best(run, counters, evaluated.label, result)
+    return better
+
+
+def _is_best(run: Run, counters: Counters, label: str, result: Result) -> bool:
+    wanted, _, metric = (run.keep_best or "").rpartition("/")
+    if label != wanted:
+        return False
+    if metric not in result.metrics:
+        raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures {', '.join(result.metrics)}")
+    value = run.ranks.broadcast(result.metrics[metric])
+    if counters.best is not None and value <= counters.best["value"]:
+        return False
+    counters.best = {"value": value, "step": counters.step}
+    return True
+
+
+def _make_up(run: Run, counters: Counters, journal: Journal) -> None:
+    """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has no time for them."""
+    if 0 < counters.step < run.steps:
+        made = {record["evaluator"] for record in read_records(journal.run / "evaluations.jsonl")
+                if record["step"] == counters.step}
+        _evaluate_due(run, counters, journal, without=run.ranks.broadcast(made))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:

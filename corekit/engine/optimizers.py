@@ -5,6 +5,7 @@ import fnmatch
 import torch
 from torch import nn
 
+from corekit.engine.layers import depths
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -46,7 +47,8 @@ def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
 
 @register("optimizer", "adamw")
 def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-          weight_decay: float = 0.0, no_decay: list[str] | None = None) -> torch.optim.Optimizer:
+          weight_decay: float = 0.0, no_decay: list[str] | None = None,
+          layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019), torch's fused form.
 
     Args:
@@ -56,13 +58,18 @@ def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (
         eps: added to the root of the second moment.
         weight_decay: times the learning rate, of every parameter not named by ``no_decay``.
         no_decay: groups (norms, biases, positions, vectors) or patterns of parameter names.
+        layer_decay: the learning rate of a layer over that of the next one (Clark et al., 2020; Bao et al., 2022): in a
+            tower of n layers, the k-th learns at layer_decay^(n + 1 - k), what comes before the layers (k = 0) included.
     """
     exempt = undecayed(model, list(no_decay or []))
-    trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for name, value in trained if name not in exempt], "weight_decay": weight_decay},
-        {"params": [value for name, value in trained if name in exempt], "weight_decay": 0.0},
-    ]
-    fused = all(value.device.type in ("cpu", "cuda", "mps") for _, value in trained)
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate,
-                             betas=(betas[0], betas[1]), eps=eps, fused=fused)
+    depth_of = depths(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, value in model.named_parameters():
+        depth, last = depth_of[name]
+        if value.requires_grad:
+            key = (0.0 if name in exempt else weight_decay, layer_decay ** (last - depth))
+            groups.setdefault(key, []).append(value)
+    fused = all(value.device.type in ("cpu", "cuda", "mps") for values in groups.values() for value in values)
+    return torch.optim.AdamW([{"params": values, "weight_decay": decay, "lr_scale": scale}
+                              for (decay, scale), values in groups.items()],
+                             lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused)

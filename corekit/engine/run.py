@@ -1,6 +1,6 @@
 """One run from its directory to its closing words."""
 
-import json
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -8,49 +8,61 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from corekit.data.loader import split, step_parts
 from corekit.data.source import Source
 from corekit.engine.build import Run, build_run, build_tokenizer, check_wiring
-from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints, save_recipe
+from corekit.engine.checkpoint import Checkpoints, Counters
+from corekit.engine.directory import prepare, refuse_another_run, settle_micro_batch
 from corekit.engine.distributed import Ranks, connect, disconnect
 from corekit.engine.environment import describe
 from corekit.engine.flops import flops_per_sample
+from corekit.engine.init import training_mode
 from corekit.engine.journal import Journal, clock, figures, read_records
 from corekit.engine.loop import train
+from corekit.engine.requests import Requests
 from corekit.errors import CorekitError
 
-# What may change between one start of a run and the next without making it another training.
-CHANGEABLE = ("engine.steps", "engine.device", "log", "checkpoint", "data.root", "data.workers", "run_dir", "dry_run")
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
-def run(recipe: dict[str, Any], source: Source) -> None:
+def run(recipe: dict[str, Any], source: Source) -> bool:
     """Train what a checked recipe describes, from its newest checkpoint on if it has one.
 
+    Returns:
+        whether the last step was reached: a run that was asked to end says False.
+
     Raises:
-        CorekitError: the directory holds another run, or something does not fit.
+        CorekitError: the directory holds another run, or something does not fit, or a disk is full.
     """
     ranks = connect(recipe["engine"]["parallel"], recipe["engine"]["device"])
+    folder = Path(recipe["run_dir"])
+    lock = None
     try:
         _set_determinism(recipe, ranks)
-        folder = Path(recipe["run_dir"])
-        _settle_micro_batch(recipe, folder, ranks)
-        _refuse_another_run(recipe, folder, source)
+        settle_micro_batch(recipe, folder, ranks)
+        refuse_another_run(recipe, folder, source)
         defaults = check_wiring(recipe, source, build_tokenizer(recipe))
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
-        checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks)
+        checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks, recipe["checkpoint"]["background"])
         prepared = build_run(recipe, source, ranks, checkpoints, environment)
-        _prepare_folder(folder, recipe, environment, checkpoints, ranks)
-        _train(prepared, folder, defaults)
+        lock = prepare(folder, recipe, environment, checkpoints, ranks)
+        return _train(prepared, folder, defaults)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise CorekitError(f"{error.filename or folder} cannot be written to: {error.strerror}; the last whole checkpoint "
+                           "stands, and the same command goes on from it") from None
     finally:
         disconnect()
+        if lock is not None:
+            lock.close()
 
 
-def _train(run: Run, folder: Path, defaults: list[str]) -> None:
+def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
     began = time.perf_counter()
-    ema = run.ema.model if run.ema else None
-    counters = run.checkpoints.load_newest(run.plain_model, run.optimizer, ema)
+    counters = run.checkpoints.load_newest(run.plain_model, run.optimizer, run.ema)
+    run.precision.resume(counters.loss_scale, counters.good_steps)
     first = counters.step
     if first < run.steps:
         _settle_buckets(run, first)
@@ -60,11 +72,16 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> None:
         for line in defaults:
             journal.say(line)
         journal.say(_opening(run, first, folder))
-        train(run, counters, journal)
-        if run.ranks.is_first:
+        with Requests(run.recipe["checkpoint"]["every_minutes"], run.ranks) as requests:
+            finished = train(run, counters, journal, requests)
+        run.checkpoints.wait()
+        if not finished:
+            journal.say(f"stopped by SIGTERM; step {counters.step} of {run.steps} is saved: the same command goes on from it")
+        elif run.ranks.is_first:
             journal.say(closing(run, counters, folder, first, time.perf_counter() - began))
     finally:
         journal.close()
+    return finished
 
 
 def _set_determinism(recipe: Mapping[str, Any], ranks: Ranks) -> None:
@@ -76,71 +93,23 @@ def _set_determinism(recipe: Mapping[str, Any], ranks: Ranks) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def _settle_micro_batch(recipe: dict[str, Any], folder: Path, ranks: Ranks) -> None:
-    """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch a rank."""
-    engine = recipe["engine"]
-    if engine["micro_batch"] is None:
-        saved = folder / "recipe.yaml"
-        remembered = OmegaConf.select(OmegaConf.load(saved), "engine.micro_batch") if saved.is_file() else None
-        if remembered is None and engine["batch_size"] % ranks.world:
-            raise CorekitError(f"engine.batch_size={engine['batch_size']} cannot be shared equally by {ranks.world} ranks")
-        engine["micro_batch"] = remembered or engine["batch_size"] // ranks.world
-
-
-def _refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) -> None:
-    saved = folder / "recipe.yaml"
-    if not saved.is_file():
-        return
-    before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
-    now = _flat(recipe)
-    different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
-                 and not any(key == part or key.startswith(part + ".") for part in CHANGEABLE)]
-    if different:
-        shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in different[:4])
-        raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or the same command again")
-    for checkpoint in complete_checkpoints(folder)[-1:]:
-        environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
-        if environment["data"] != source.fingerprint:
-            raise CorekitError(f"{folder} was trained on other data: the index of {recipe['data']['root'] or 'the data set'} "
-                               "differs from the one in its checkpoint; give it the same data or another run_dir")
-
-
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, Mapping) or (not node and prefix):
-        return {prefix.rstrip("."): node}
-    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
-
-
-def _prepare_folder(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any], checkpoints: Checkpoints,
-                    ranks: Ranks) -> None:
-    if ranks.is_first:
-        try:
-            checkpoints.folder.mkdir(parents=True, exist_ok=True)
-            save_recipe(folder / "recipe.yaml", recipe)
-            (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
-            checkpoints.tidy()
-        except OSError as error:
-            raise CorekitError(f"run_dir={folder} cannot be written to: {error}") from None
-    ranks.barrier()
-
-
 def _settle_buckets(run: Run, step: int) -> None:
-    """One backward pass that leaves no trace, where there are several ranks.
+    """One forward and backward pass that leaves no trace, where there are several ranks.
 
     DDP orders its gradient buckets anew after the first backward pass, and sums of three and more ranks round by that
-    order: with this pass behind it, a resumed run sums as the undisturbed one does.
+    order: with this pass behind it, a resumed run sums as the undisturbed one does. FSDP2 sets itself up in a first
+    forward pass of the whole model, which has to come before an evaluation's passes through parts of it.
     """
     if run.ranks.world == 1:
         return
     part = next(step_parts(run.lanes, step, step + 1, 0))
     batch = run.step.place(split(part.batch, run.step.own)[0])
-    run.plain_model.train()
+    training_mode(run.plain_model)
     run.step.statistics.begin()
     outputs = run.model(**run.step.model_wire.pick(batch))
     values = outputs.values() if isinstance(outputs, dict) else [outputs]
     sum((value.float().sum() for value in values if value.requires_grad), torch.zeros(())).mul(0.0).backward()
-    run.step.statistics.collect(first_time=False)
-    run.step.statistics.before = None
+    run.step.statistics.discard()
     run.optimizer.zero_grad()
 
 

@@ -7,7 +7,7 @@ from corekit.engine.distributed import Ranks
 
 
 class RunningStatistics:
-    """Holds the statistics still during a step of several micro-batches, then sets them to the mean update.
+    """Holds the statistics still during a step, then sets them to the mean update of its micro-batches, or leaves them.
 
     A layer's update is linear in the statistics it starts from, so the mean over micro-batches of the updated
     statistics is the update by the mean: the order of micro-batches and who computes them change nothing.
@@ -16,33 +16,37 @@ class RunningStatistics:
     def __init__(self, model: nn.Module) -> None:
         layers = [layer for layer in model.modules() if getattr(layer, "track_running_stats", False)]
         self.buffers = [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
-        self.before: list[Tensor] | None = None
+        self.before = [buffer.clone() for buffer in self.buffers]
         self.after: list[Tensor] = []
         self.count = 0
 
+    @torch.no_grad()
     def begin(self) -> None:
-        """Start a step of several micro-batches."""
-        self.before = [buffer.clone() for buffer in self.buffers]
-        self.after = [torch.zeros_like(buffer) for buffer in self.buffers]
+        """Start a step."""
+        _copy(self.buffers, self.before)
+        self.after = []
         self.count = 0
 
     @torch.no_grad()
     def collect(self, first_time: bool) -> None:
-        """After a forward pass: note its update if this micro-batch is seen for the first time, and take it back."""
-        if self.before is None:
-            return
-        for buffer, before, after in zip(self.buffers, self.before, self.after):
-            if first_time:
+        """After a micro-batch, where a step has several: note its update if it is seen for the first time, and take it back."""
+        if first_time:
+            self.after = self.after or [torch.zeros_like(buffer) for buffer in self.buffers]
+            for buffer, after in zip(self.buffers, self.after):
                 after += buffer
-            buffer.copy_(before)
-        self.count += first_time
+            self.count += 1
+        _copy(self.before, self.buffers)
 
     @torch.no_grad()
     def commit(self) -> None:
-        """End of the step: the mean of the noted updates."""
+        """End of a step that counts: the mean of the noted updates, or the only one."""
         for buffer, after in zip(self.buffers, self.after):
             buffer.copy_(after // self.count if not buffer.is_floating_point() else after / self.count)
-        self.before = None
+
+    @torch.no_grad()
+    def discard(self) -> None:
+        """End of a step that does not count."""
+        _copy(self.before, self.buffers)
 
     @torch.no_grad()
     def average(self, ranks: Ranks) -> None:
@@ -53,3 +57,8 @@ class RunningStatistics:
         flat = ranks.sum(torch.cat([buffer.flatten() for buffer in floating])) / ranks.world
         for buffer, piece in zip(floating, torch.split(flat, [buffer.numel() for buffer in floating])):
             buffer.copy_(piece.view_as(buffer))
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    if source:
+        torch._foreach_copy_(target, source)

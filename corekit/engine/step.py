@@ -4,7 +4,6 @@ Gradients are those of the whole step's loss, summed over micro-batches and rank
 micro-batches changes nothing but rounding.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from corekit.data.loader import Batch
 from corekit.engine.distributed import Ranks
+from corekit.engine.precision import Precision
+from corekit.engine.sharding import synchronised
 from corekit.engine.statistics import RunningStatistics
 from corekit.engine.wiring import Wire, rename_outputs
 from corekit.seeds import derive_seed
@@ -51,35 +52,37 @@ class Step:
         terms: the losses.
         ranks: this process among the others.
         place: puts a micro-batch on the device, ready for the model; called when it is needed, so that one is there at a time.
-        precision: fp32 or bf16, of the forward pass.
+        precision: of the forward pass; its loss scale is in the gradients.
         seed: of dropout and the like.
         micro_batches: on all ranks together.
     """
 
     def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
                  frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, place: Callable[[Batch], Batch],
-                 precision: str, seed: int, micro_batches: int) -> None:
+                 precision: Precision, seed: int, micro_batches: int) -> None:
         self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
         self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
         self.place, self.precision = place, precision
         self.own = micro_batches // ranks.world
         self.statistics = RunningStatistics(plain_model)
 
-    def __call__(self, batches: list[Batch], step: int) -> dict[str, Tensor]:
-        """Add the step's gradients to the parameters.
+    def __call__(self, batches: list[Batch], step: int, asks: Sequence[float] = ()) -> tuple[dict[str, float], list[float]]:
+        """Add the step's gradients, times the loss scale, to the parameters.
+
+        Whoever calls ends the step with ``statistics.commit()``, or ``statistics.discard()`` where it does not count.
 
         Args:
             batches: this rank's micro-batches, where they were read.
             step: the number of the step, which its random numbers are keyed by.
+            asks: what this rank wants all ranks to know; it travels with the losses.
 
         Returns:
-            the loss and every named part of the whole step, the same on all ranks: [] fp32 (fp64 for a double model).
+            the loss and every named part of the whole step, and the sums of ``asks``, the same on all ranks.
         """
         divisors = self._divisors(batches)
         parts: dict[str, Tensor] = {}
         several = len(batches) > 1
-        if several:
-            self.statistics.begin()
+        self.statistics.begin()
         cached: Outputs | None = None
         compares = any(term.compares_samples for term in self.terms)
         slopes: list[dict[str, Tensor]] = [{} for _ in batches]
@@ -91,44 +94,36 @@ class Step:
                 placed = self._place(batch, first_time=True)
                 with torch.set_grad_enabled(not several):
                     outputs.append(self._forward(placed, step, at, direct=several))
-                self.statistics.collect(first_time=True)
+                if several:
+                    self.statistics.collect(first_time=True)
             slopes = self._compare(batches, outputs, parts)
             cached = None if several else outputs[0]
         for at, batch in enumerate(batches):
-            with self._synchronised(last=at == len(batches) - 1):
+            with synchronised(self.model, at == len(batches) - 1):
                 placed = placed if cached is not None else self._place(batch, first_time=not compares)
                 values = cached if cached is not None else self._forward(placed, step, at)
                 self._backward({**placed, **values}, values, slopes[at], divisors, parts)
-            # Only now: the backward pass refuses statistics that were changed since the forward pass.
-            self.statistics.collect(first_time=not compares)
-        if several:
-            self.statistics.commit()
-        return self._total(parts)
+            if several:  # only now: the backward pass refuses statistics that were changed since the forward pass
+                self.statistics.collect(first_time=not compares)
+        return self._total(parts, asks)
 
     def _place(self, batch: Batch, first_time: bool) -> Batch:
         """A micro-batch on the device, with what the frozen modules say of it: they run once and are remembered."""
         placed = self.place(batch)
         if first_time:
             for module in self.frozen:
-                with torch.no_grad(), self._autocast():
+                with torch.no_grad(), self.precision.autocast(self.ranks.device):
                     said = module(placed)
                 batch.update(said)
                 placed.update(said)
         return placed
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.ranks.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-
     def _forward(self, batch: Batch, step: int, at: int, direct: bool = False) -> Outputs:
         number = self.ranks.rank * self.own + at  # of this micro-batch in the step, whoever computes it
         torch.manual_seed(derive_seed(self.seed, "model", step, number))
         model = self.plain_model if direct else self.model
-        with self._autocast():
+        with self.precision.autocast(self.ranks.device):
             return rename_outputs(model(**self.model_wire.pick(batch)), self.outputs)
-
-    def _synchronised(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        # Gradients travel once a step, during the last micro-batch's backward pass.
-        return contextlib.nullcontext() if last or self.model is self.plain_model else self.model.no_sync()  # type: ignore[operator]
 
     def _divisors(self, batches: list[Batch]) -> dict[str, Tensor]:
         """What each sample loss's sums are divided by: weights summed over micro-batches and ranks."""
@@ -195,21 +190,21 @@ class Step:
                 for part, total in _named(term.label, term.wire(entries)):
                     mean = total / divisors[part].clamp(min=1e-12).to(total)
                     parts[part] = parts.get(part, torch.zeros((), device=total.device)) + mean.detach()
-                    roots.append(term.weight * mean)
+                    roots.append(term.weight * self.precision.loss_scale * mean)
                     gradients.append(None)
         for name, slope in slopes.items():
             if outputs[name].requires_grad:
                 roots.append(outputs[name])
-                gradients.append(slope.to(outputs[name].dtype))
+                gradients.append((slope * self.precision.loss_scale).to(outputs[name].dtype))
         torch.autograd.backward(roots, gradients)
 
-    def _total(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _total(self, parts: dict[str, Tensor], asks: Sequence[float]) -> tuple[dict[str, float], list[float]]:
         weights = {term.label: term.weight for term in self.terms}
-        stacked = self.ranks.sum(torch.stack([value.detach() for value in parts.values()]))
-        found = dict(zip(parts, stacked))
-        total = sum((weights[part.split("/")[0]] * value for part, value in found.items()),
-                    torch.zeros((), device=stacked.device))
-        return {"loss": total, **(found if len(found) > 1 else {})}
+        values = torch.stack([value.detach() for value in parts.values()])
+        everything = self.ranks.sum(torch.cat([values, values.new_tensor(asks)])).tolist()
+        found = dict(zip(parts, everything))
+        total = sum(weights[part.split("/")[0]] * value for part, value in found.items())
+        return {"loss": total, **(found if len(found) > 1 else {})}, everything[len(parts):]
 
 
 @dataclass(frozen=True)

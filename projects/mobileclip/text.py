@@ -23,8 +23,9 @@ class TextRepMixerBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x: Tensor = tokens.transpose(1, 2).unsqueeze(2)  # [B, D, 1, L], and channels_last as it lies
         x = self.token_mixer(x)
-        x = self.layer_scale(x, self.mlp(x))
-        return x.squeeze(2).transpose(1, 2)
+        update: Tensor = self.mlp(x).squeeze(2).transpose(1, 2)
+        # added up as tokens: a layer that is sharded must not return a view
+        return x.squeeze(2).transpose(1, 2) + self.layer_scale.gamma.flatten() * update
 
 
 class HybridTextTransformer(TextTransformer):

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from corekit.data.loader import split
 from corekit.engine.build import wrap
 from corekit.engine.distributed import Ranks, connect, disconnect
+from corekit.engine.precision import Precision
+from corekit.engine.sharding import shard
 from corekit.engine.step import Step, Term
 from corekit.engine.wiring import Wire
 from corekit.losses.contrastive import Contrastive
@@ -22,15 +24,16 @@ class Pair(nn.Module):
 
     def __init__(self, norm: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        self.image_tower = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Identity(), nn.GELU(),
-                                         nn.Dropout(dropout), nn.Linear(8, 4))
+        self.image_tower = nn.Sequential(  # two layers: FSDP2 shards each of them, and the rest together
+            nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Identity(), nn.GELU()),
+            nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 4)))
         self.text_tower = nn.Linear(5, 4)
         self.head = nn.Linear(8, 3)
         self.logit_scale = nn.Parameter(torch.tensor(1.5))
 
     def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
-        hidden = self.image_tower[:3](image)
-        return {"image_features": F.normalize(self.image_tower[3:](hidden), dim=-1),
+        hidden = self.image_tower[0](image)
+        return {"image_features": F.normalize(self.image_tower[1](hidden), dim=-1),
                 "text_features": F.normalize(self.text_tower(text), dim=-1),
                 "logit_scale": self.logit_scale.exp(), "logits": self.head(hidden)}
 
@@ -69,22 +72,27 @@ def model(norm: bool, dropout: float = 0.0) -> Pair:
     return Pair(norm, dropout).double()
 
 
-def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches: int) -> dict[str, Tensor]:
+def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches: int,
+             sharded: bool = False) -> dict[str, Tensor]:
     """Gradients, losses and statistics after one step."""
     plain = model(norm, dropout)
     for name, parameter in plain.named_parameters():  # DDP waits for every parameter, so leave out what has no part
-        unused = {"contrastive": ("head",), "masked": ("image_tower.4", "text_tower", "logit_scale"), "both": ()}[which]
+        unused = {"contrastive": ("head",), "masked": ("image_tower.1.1", "text_tower", "logit_scale"), "both": ()}[which]
         parameter.requires_grad_(not name.startswith(unused) if unused else True)
-    wrapped = wrap(plain, ranks)
-    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, dict, "fp32", 0,
+    wrapped = shard(plain, ranks) if sharded else wrap(plain, ranks)
+    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, dict,
+                Precision("fp32"), 0,
                 micro_batches)
     whole = batch()
     share = SAMPLES // ranks.world
     mine = {name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()}  # type: ignore[index]
-    losses = step(split(mine, micro_batches // ranks.world), 5)
+    losses, asked = step(split(mine, micro_batches // ranks.world), 5, [1.0, float(ranks.rank)])
+    assert asked == [ranks.world, sum(range(ranks.world))]
+    step.statistics.commit()
     step.statistics.average(ranks)
-    gradients = {name: value.grad for name, value in plain.named_parameters() if value.grad is not None}
-    return {**gradients, **{f"loss {name}": value for name, value in losses.items()},
+    gradients = {name: getattr(value.grad, "full_tensor", lambda value=value: value.grad)()
+                 for name, value in plain.named_parameters() if value.grad is not None}
+    return {**gradients, **{f"loss {name}": torch.tensor(value, dtype=torch.float64) for name, value in losses.items()},
             **{f"buffer {name}": value.clone() for name, value in plain.named_buffers()}}
 
 
@@ -97,6 +105,9 @@ def main() -> None:
             for micro_batches in (1, 2, 4, 12):
                 if micro_batches % ranks.world == 0:
                     results[which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)
+                    if ranks.world > 1:
+                        results["fsdp", which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout,
+                                                                                        micro_batches, sharded=True)
     if ranks.is_first:
         torch.save({str(key): value for key, value in results.items()}, folder / f"{ranks.world}.pt")
     disconnect()

@@ -13,8 +13,9 @@ from torch import nn
 
 from corekit import CorekitError
 from corekit.data.preprocess import Preprocess
-from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints, load_weights
+from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints
 from corekit.engine.distributed import Ranks
+from corekit.engine.folders import load_weights
 from corekit.engine.journal import Journal, read_records
 
 ALONE = Ranks(0, 1, torch.device("cpu"))

@@ -70,6 +70,10 @@ def test_ema_averages_floats_and_copies_integers() -> None:
         ema.update()
         assert model.running_mean is not None
         expected = 0.9 * expected + 0.1 * model.running_mean
-    assert torch.allclose(ema.model.running_mean, expected)
-    assert torch.allclose(ema.model.weight, torch.full((2,), 1 + 3 - (0.9 * (1 - 0.9**3) / 0.1)))
-    assert int(ema.model.num_batches_tracked) == 3
+    trained = {name: value.clone() for name, value in model.state_dict().items()}
+    with ema.swapped():
+        assert model.running_mean is not None
+        assert torch.allclose(model.running_mean, expected)
+        assert torch.allclose(model.weight, torch.full((2,), 1 + 3 - (0.9 * (1 - 0.9**3) / 0.1)))
+        assert int(model.num_batches_tracked or 0) == 3
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())

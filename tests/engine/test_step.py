@@ -63,6 +63,16 @@ def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Result
 
 
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("micro_batches", [4, 12])
+def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which: str, ranks: int, micro_batches: int) -> None:
+    assert_equal(results[ranks][str(("fsdp", which, False, 0.0, micro_batches))], reference(which))
+    for dropout in (0.0, 0.3):
+        assert_equal(results[ranks][str(("fsdp", which, True, dropout, micro_batches))],
+                     results[1][str((which, True, dropout, micro_batches))])
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(results: Results, which: str, dropout: float,
@@ -78,8 +88,8 @@ def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(resul
     batch, model = step_on_ranks.batch(), step_on_ranks.model(norm=True)
     image = batch["image"]
     assert isinstance(image, Tensor)
-    hidden = model.image_tower[0](image).detach().view(4, -1, 8)
+    hidden = model.image_tower[0][0](image).detach().view(4, -1, 8)
     found = results[1][str(("contrastive", True, 0.0, 4))]
-    assert torch.allclose(found["buffer image_tower.1.running_mean"], 0.1 * hidden.mean(1).mean(0), rtol=1e-10)
-    assert torch.allclose(found["buffer image_tower.1.running_var"], 0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
-    assert int(found["buffer image_tower.1.num_batches_tracked"]) == 1
+    assert torch.allclose(found["buffer image_tower.0.1.running_mean"], 0.1 * hidden.mean(1).mean(0), rtol=1e-10)
+    assert torch.allclose(found["buffer image_tower.0.1.running_var"], 0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
+    assert int(found["buffer image_tower.0.1.num_batches_tracked"]) == 1

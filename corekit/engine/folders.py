@@ -1,0 +1,60 @@
+"""Model folders: weights, the recipe they come from, and the preprocessing they want."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from corekit.data.preprocess import Preprocess
+from corekit.errors import CorekitError
+
+WRITING = ".writing"  # the suffix of what is not whole yet
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder that a run directory, a checkpoint or a model folder stands for.
+
+    Raises:
+        CorekitError: none is there.
+    """
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
+        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)" if path.exists()
+        else "does not exist")
+    raise CorekitError(f"{path} {what}")
+
+
+def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Write ``model.safetensors``, ``recipe.yaml`` and ``preprocess.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "model.safetensors")
+    save_recipe(folder / "recipe.yaml", recipe)
+    preprocess.save(folder / "preprocess.json")
+
+
+def save_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a resolved recipe; a reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(path.name + WRITING)
+    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(recipe))), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fill a model with a model folder's weights, strictly.
+
+    Raises:
+        CorekitError: no such file, no safetensors, or other names or shapes than the model's.
+    """
+    path = folder / "model.safetensors"
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CorekitError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None

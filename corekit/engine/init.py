@@ -1,0 +1,95 @@
+"""Where a model starts: weights from elsewhere, and the parts of it that stay as they are."""
+
+import fnmatch
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from corekit.engine.folders import model_folder
+from corekit.errors import CorekitError
+from corekit.signatures import nearest
+
+SHOWN = 12  # names in a message
+
+
+def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str]) -> None:
+    """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or is excluded.
+
+    Args:
+        model: filled in place; nothing is changed where something does not fit.
+        path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random weights stay.
+        exclude: patterns of names, of tensors of the model that stay as they are and of tensors of the file that are
+            left out.
+        rename: how names begin in the file -> how they begin in the model; the longest beginning counts.
+
+    Raises:
+        CorekitError: nothing is there, names are left over on either side, shapes differ, or a pattern fits nothing.
+    """
+    if path is None:
+        return
+    file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
+    try:
+        loaded = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CorekitError(f"init.path={path} cannot be read: {error}") from None
+    found = {_renamed(name, rename): value for name, value in loaded.items()}
+    own = model.state_dict()
+    for beginning in rename:
+        if not any(name.startswith(beginning) for name in loaded):
+            raise CorekitError(f"init.rename: no name in {file} begins with '{beginning}'; they begin with "
+                               f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}")
+    excluded = {name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")}
+    missing = [name for name in own if name not in found and name not in excluded]
+    left_over = [name for name in found if name not in own and name not in excluded]
+    both = [name for name in own if name in found and name not in excluded]
+    shapes = [f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here" for name in both
+              if found[name].shape != own[name].shape]
+    problems = [f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+                for names, what in ((missing, "tensors of the model are not in the file"),
+                                    (left_over, "tensors of the file are not in the model"),
+                                    (shapes, "shapes differ")) if names]
+    if problems:
+        raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to stay random or be left "
+                           "out in init.exclude, and what is called otherwise in init.rename")
+    with torch.no_grad():
+        for name in both:
+            own[name].copy_(found[name])
+
+
+def freeze(model: nn.Module, patterns: list[str]) -> None:
+    """Parameters whose names fit a pattern are not trained.
+
+    Raises:
+        CorekitError: a pattern that fits no parameter, or patterns that leave nothing to train.
+    """
+    parameters = dict(model.named_parameters())
+    for pattern in patterns:
+        for name in matching(pattern, list(parameters), "model.frozen"):
+            parameters[name].requires_grad_(False)
+    if patterns and not any(value.requires_grad for value in parameters.values()):
+        raise CorekitError("model.frozen leaves no parameter to train")
+
+
+def training_mode(model: nn.Module) -> None:
+    """Training mode, but for modules whose parameters are all frozen: their statistics and dropout stand still."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(value.requires_grad for value in parameters):
+            module.eval()
+
+
+def matching(pattern: str, names: list[str], key: str) -> set[str]:
+    """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError where none does."""
+    found = set(fnmatch.filter(names, pattern)) | {name for name in names if name.startswith(pattern + ".")}
+    if not found:
+        raise CorekitError(f"{key}: '{pattern}' fits no name{nearest(pattern, names)}")
+    return found
+
+
+def _renamed(name: str, rename: dict[str, str]) -> str:
+    beginning = max((known for known in rename if name.startswith(known)), key=len, default="")
+    return rename[beginning] + name.removeprefix(beginning) if beginning else name
