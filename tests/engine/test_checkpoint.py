@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import json
 import os
+import threading
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from corekit import CorekitError
 from corekit.data.preprocess import Preprocess
 from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoints
 from corekit.engine.distributed import Ranks
+from corekit.engine.ema import Ema
 from corekit.engine.folders import load_weights
 from corekit.engine.journal import Journal, read_records
 
@@ -114,3 +117,66 @@ def test_records_of_lost_steps_are_cut_away(tmp_path: Path) -> None:
     Journal(tmp_path, ALONE, steps=10, done=2, samples=20).close()
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         assert [record["step"] for record in read_records(tmp_path / name)] == [1, 2]
+
+
+def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    real = Checkpoints._write
+
+    def late(self: Checkpoints, state: dict[str, Any], writing: Path) -> None:
+        go_on.wait(10)
+        real(self, state, writing)
+
+    monkeypatch.setattr(Checkpoints, "_write", late)
+    model, optimizer = trained(0)
+    ema = Ema(model, 0.5)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    counters = Counters(3, 30)
+    checkpoints = Checkpoints(tmp_path, 2, ALONE, background=True)
+    checkpoints.save(model, optimizer, ema, counters, RECIPE, PREPROCESS, {})
+    assert not complete_checkpoints(tmp_path)
+    with torch.no_grad():  # training goes on meanwhile
+        for value in [*model.parameters(), *ema.values.values()]:
+            value.mul_(7)
+    counters.step = 4
+    go_on.set()
+    checkpoints.wait()
+    other, other_optimizer = trained(1, steps=0)
+    other_ema = Ema(other, 0.5)
+    assert Checkpoints(tmp_path, 2, ALONE).load_newest(other, other_optimizer, other_ema).step == 3
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+        assert torch.equal(other_ema.values[name], expected[name]), name
+    fresh = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    load_weights(fresh, tmp_path / "model")
+    assert torch.equal(fresh[0].weight, expected["0.weight"])
+
+
+def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("corekit.engine.checkpoint.save_model_folder", full)
+    model, optimizer = trained(0)
+    checkpoints = Checkpoints(tmp_path, 2, ALONE, background=True)
+    checkpoints.save(model, optimizer, None, Counters(3, 30), RECIPE, PREPROCESS, {})
+    with pytest.raises(CorekitError, match="step_00000003 .* could not be written .*No space left.*there is none before it"):
+        checkpoints.wait()
+    checkpoints.save(model, optimizer, None, Counters(3, 30), RECIPE, PREPROCESS, {})
+    assert checkpoints.pending is not None
+    futures.wait([checkpoints.pending], timeout=10)
+    with pytest.raises(CorekitError, match="could not be written"):
+        checkpoints.check()
+
+
+def test_the_best_one_is_kept_beside_the_last(tmp_path: Path) -> None:
+    model, optimizer = trained(0)
+    checkpoints = Checkpoints(tmp_path, 1, ALONE)
+    best = None
+    for step, value in ((1, 0.1), (2, 0.5), (3, 0.3), (4, 0.4)):
+        best = {"value": value, "step": step} if best is None or value > best["value"] else best
+        checkpoints.save(model, optimizer, None, Counters(step, best=best), RECIPE, PREPROCESS, {})
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000004"]
+    assert os.readlink(tmp_path / "best") == "checkpoints/step_00000002/model"
+    Checkpoints(tmp_path, 1, ALONE).tidy()  # the next start knows it too
+    assert (tmp_path / "best" / "model.safetensors").is_file()

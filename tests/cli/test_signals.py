@@ -1,0 +1,64 @@
+"""What a scheduler and a user send to a running training: SIGUSR1 saves, SIGTERM saves and stops."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from corekit.engine.checkpoint import complete_checkpoints
+from tests.conftest import TINY, corekit_command, free_port
+
+WORDS = (*TINY, "checkpoint.every_steps=null", "engine.steps=100", "data.workers=1", "checkpoint.keep_last=9",
+         "evaluators.zero_shot.every_steps=20")
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def lines(run: Path) -> int:
+    metrics = run / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.is_file() else 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_signals_save_and_stop(tmp_path: Path, ranks: int) -> None:
+    run = tmp_path / "run"
+    program = tmp_path / "train.py"
+    program.write_text("from corekit.cli.train import main\nif __name__ == '__main__':\n    main()\n")
+    port = str(free_port())
+    places = [{"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
+               "MASTER_PORT": port} for rank in range(ranks)] if ranks > 1 else [{}]
+    processes = [subprocess.Popen([sys.executable, str(program), *WORDS], cwd=tmp_path, start_new_session=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  env={**os.environ, "OMP_NUM_THREADS": "1", **place}) for place in places]
+    try:
+        until(lambda: lines(run) >= 2)
+        processes[-1].send_signal(signal.SIGUSR1)  # to any one rank
+        until(lambda: len(complete_checkpoints(run)) == 1)
+        reached = lines(run)
+        until(lambda: lines(run) > reached)
+        os.killpg(processes[0].pid, signal.SIGTERM)  # to a rank and its data workers, as srun does
+        said = [process.communicate(timeout=60)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [143] * ranks, said
+    step = lines(run)
+    assert f"stopped by SIGTERM; step {step} of 100 is saved" in said[0]
+    assert "Traceback" not in "".join(said)
+    assert complete_checkpoints(run)[-1].name == f"step_{step:08d}"
+    done = corekit_command("corekit-train", *WORDS, f"engine.steps={step + 2}", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"continuing at step {step}" in done.stdout
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, step + 3))
