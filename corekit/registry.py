@@ -160,7 +160,7 @@ def _entries_under(folder: Path, module_name: Callable[[Path], str]) -> Iterable
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError) as error:  # ValueError: null bytes, before Python 3.12
-            where, what = getattr(error, "lineno", 1), getattr(error, "msg", error)
+            where, what = getattr(error, "lineno", None) or 1, getattr(error, "msg", error)
             raise CorekitError(f"{path}:{where}: {what}; entries are read from source, so this file must parse") from None
         for node in tree.body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):

@@ -12,7 +12,8 @@ from corekit.signatures import nearest
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="corekit", description="List and show what recipes can name, make data, and begin a project.")
+    parser = argparse.ArgumentParser(prog="corekit", description="List and show what recipes can name, begin a project of "
+                                                                 "your own, and make data.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="names of a kind: models, losses, recipes, ...")
