@@ -89,7 +89,7 @@ def shrink(recipe: dict[str, Any]) -> dict[str, Any]:
         assert node["name"] in DATASETS, f"add {node['name']} to DATASETS"
         node.update(DATASETS[node["name"]])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),
-                                ("engine", "ema_decay", 0.5)):
+                                ("engine", "ema_decay", 0.5), ("engine", "compile", False)):
         if recipe[section].get(key) is not None:
             recipe[section][key] = value
     return recipe

@@ -88,7 +88,8 @@ def test_ranks_with_spawned_workers_train_it_alike_from_another_place(trained: P
 @pytest.mark.parametrize(("name", "told"), [
     ("3d", "cannot be a project's name"), ("my-idea", "cannot be"), ("class", "cannot be"), ("../up", "cannot be"),
     ("Demo", "cannot be"), ("", "cannot be"), ("mobileclip", "there is a project 'mobileclip' in"),
-    ("taken", "taken is there already"), ("dangling", "dangling is there already"), ("shadow", "a loss is called 'shadow_agreement'"),
+    ("taken", "taken is there already"), ("dangling", "dangling is there already"),
+    ("shadow", "a loss is called 'shadow_agreement'"),
 ])
 def test_names_that_will_not_do_write_nothing(name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
