@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,19 +18,6 @@ from tests.conftest import TINY, corekit_command
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"corekit": "corekit", "projects": "corekit_projects", "recipes": "corekit_recipes"}
-PACKAGE = """
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "stranger"
-version = "1.0"
-[project.entry-points."corekit.projects"]
-idea = "idea"
-[tool.setuptools]
-packages = ["idea", "idea.recipes"]
-package-data = {"*" = ["*.yaml"]}
-"""
 COMPOSED = """
 import json, hydra, corekit
 from corekit.cli.compose import plain
@@ -50,7 +38,7 @@ def say(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
 def build_wheel(source: Path, out: Path) -> Path:
     done = say(sys.executable, "-m", "pip", "wheel", source, "--no-deps", "--no-build-isolation", "-w", out, folder=out)
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(out.glob(f"{'stranger' if source.name == 'projects' else 'corekit'}-*.whl"))
+    return next(out.glob(f"{'idea' if source.name == 'projects' else 'corekit'}-*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +66,8 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
-def install(scripts: Path, wheel: Path) -> None:
-    done = say(scripts / "python", "-m", "pip", "install", "--no-deps", "--ignore-installed", wheel, folder=scripts)
+def install(scripts: Path, *what: str | Path) -> None:
+    done = say(scripts / "python", "-m", "pip", "install", "--no-deps", "--ignore-installed", *what, folder=scripts)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -110,7 +98,8 @@ def test_a_strangers_package_brings_its_project(scripts: Path, tmp_path: Path) -
     """Made by ``corekit new``, with the lines of packaging that the README shows; no two may have one name."""
     begun = corekit_command("corekit", "new", "idea", folder=tmp_path)
     assert begun.returncode == 0, begun.stderr
-    (tmp_path / "projects" / "pyproject.toml").write_text(PACKAGE)
+    packaging = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[0]
+    (tmp_path / "projects" / "pyproject.toml").write_text(packaging)
     install(scripts, build_wheel(tmp_path / "projects", tmp_path))
     try:
         elsewhere = tmp_path / "elsewhere"
@@ -120,10 +109,13 @@ def test_a_strangers_package_brings_its_project(scripts: Path, tmp_path: Path) -
                    "data.workers=1", folder=elsewhere)
         assert done.returncode == 0, done.stderr
         assert "step 2 " in done.stdout
-        clash = say(scripts / "corekit", "list", "recipes", folder=tmp_path)
+        clash = say(scripts / "corekit", "list", "recipes", folder=tmp_path)  # another copy
         assert clash.returncode == 2
         assert "two projects are called 'idea'" in clash.stderr
         assert "(package idea)" in clash.stderr
         assert "(./projects)" in clash.stderr
+        say(scripts / "python", "-m", "pip", "uninstall", "-y", "idea", folder=tmp_path)
+        install(scripts, "--no-build-isolation", "--editable", tmp_path / "projects")  # the same folder
+        assert say(scripts / "corekit", "list", "recipes", "idea/*", folder=tmp_path).stdout == "idea/first\n"
     finally:
-        say(scripts / "python", "-m", "pip", "uninstall", "-y", "stranger", folder=tmp_path)
+        say(scripts / "python", "-m", "pip", "uninstall", "-y", "idea", folder=tmp_path)
