@@ -4,18 +4,22 @@ A project is a folder with a ``recipes/`` folder in it; its Python files may reg
 is imported to find it.
 """
 
-import importlib
 import importlib.util
+import multiprocessing
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 
 from corekit.errors import CorekitError
 
 NAMESPACE = "corekit_projects"
+OWN, LOCAL = "installed with corekit", "./projects"  # places, as messages call them
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ def find_projects() -> dict[str, Project]:
     """All projects in reach, by name.
 
     Raises:
-        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, or two places hold different projects
-            of one name. An installed corekit's own projects yield to those in ``./projects``.
+        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is incomplete, or two
+            places hold different projects of one name. An installed corekit's own projects yield to those in
+            ``./projects``.
     """
     return _find_projects(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
 
@@ -56,69 +61,74 @@ def find_projects() -> dict[str, Project]:
 @lru_cache
 def _find_projects(working_directory: str, variable: str) -> dict[str, Project]:
     found: dict[str, Project] = {}
-    own: set[str] = set()
     shipped = package_folder(NAMESPACE)
-    if shipped is not None:
-        for folder in _projects_in(shipped):
-            found[folder.name] = Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", "installed with corekit")
-            own.add(folder.name)
+    for folder in _projects_in(shipped) if shipped else ():
+        _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", OWN))
     for point in entry_points(group="corekit.projects"):
-        installed = package_folder(point.value)
+        installed = package_folder(point.module)
         if installed is None:
-            raise CorekitError(f"the installed project '{point.name}' points at package '{point.value}', "
-                               "which cannot be found: reinstall it")
-        _add(found, own, Project(point.name, installed, point.value, f"package {point.value}"))
-    for part in filter(None, variable.split(os.pathsep)):
-        folders = _projects_in(Path(part))
+            raise CorekitError(f"the installed project '{point.name}' points at package '{point.module}', which cannot be "
+                               "found: reinstall what brought it, or uninstall it")
+        _add(found, Project(point.name, installed, point.module, f"package {point.module}"))
+    for part in map(Path, filter(None, variable.split(os.pathsep))):
+        folders = [part.absolute()] if (part / "recipes").is_dir() else _projects_in(part)
         if not folders:
             raise CorekitError(f"COREKIT_PROJECTS names '{part}', which is neither a project (a folder with recipes/) "
                                "nor a folder of projects")
         for folder in folders:
-            _add(found, own, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", "COREKIT_PROJECTS"))
+            _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", "COREKIT_PROJECTS"))
     for folder in _projects_in(Path(working_directory) / "projects"):
-        _add(found, own, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", "./projects"))
+        _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", LOCAL))
     return found
 
 
 def _projects_in(folder: Path) -> list[Path]:
-    if (folder / "recipes").is_dir():
-        return [folder.resolve()]
+    """The projects right under a folder; hidden ones, such as one that is being written, are left out."""
     if not folder.is_dir():
         return []
-    return sorted(child.resolve() for child in folder.iterdir() if (child / "recipes").is_dir())
+    return sorted(child.absolute() for child in folder.iterdir()
+                  if not child.name.startswith(".") and (child / "recipes").is_dir())
 
 
-def _add(found: dict[str, Project], own: set[str], project: Project) -> None:
-    other = found.get(project.name)
-    if other is not None and os.path.realpath(other.folder) == os.path.realpath(project.folder):
+def _add(found: dict[str, Project], project: Project) -> None:
+    if any(os.path.samefile(other.folder, project.folder) for other in found.values()):
         return
-    if other is not None and not (project.name in own and project.place == "./projects"):
+    if not project.name.replace("-", "_").isidentifier():
+        raise CorekitError(f"{project.folder} ({project.place}) cannot be a project's name: rename the folder to letters, "
+                           "digits and _")
+    other = found.get(project.name)
+    if other is not None and (other.place, project.place) != (OWN, LOCAL):
         raise CorekitError(f"two projects are called '{project.name}': {other.folder} ({other.place}) and "
                            f"{project.folder} ({project.place}); rename one of the folders")
-    if other is not None:
+    if other is not None and _speaks():
         print(f"corekit: using {project.folder} in place of the installed project '{project.name}'", file=sys.stderr)
     found[project.name] = project
 
 
-def import_module(name: str) -> object:
-    """Import a module of corekit or of a project, making a project found in a folder importable first."""
-    for project in find_projects().values():
-        in_package = name == project.package or name.startswith(project.package + ".")
-        if in_package and project.package not in sys.modules:
-            _make_importable(project)
-    return importlib.import_module(name)
+def _speaks() -> bool:
+    """Whether this is the one process of a run that gives notice: not a data worker, and the first rank."""
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    return rank == "0" and multiprocessing.parent_process() is None
 
 
-def _make_importable(project: Project) -> None:
-    init = project.folder / "__init__.py"
-    spec = importlib.util.spec_from_file_location(
-        project.package, init if init.is_file() else None, submodule_search_locations=[str(project.folder)])
-    if spec is None:
-        spec = importlib.machinery.ModuleSpec(project.package, None, is_package=True)
+class ProjectFinder:
+    """Python's import of ``corekit_projects.<name>``, wherever the project lies.
+
+    ``corekit_projects`` itself puts it on ``sys.meta_path``, so that a process that only unpickles a project's
+    objects, such as a data worker on macOS, finds their classes too.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The package of a project; None for anything else, which other finders find."""
+        if not name.startswith(NAMESPACE + ".") or name.count(".") > 1:
+            return None
+        project = find_projects().get(name.partition(".")[2])
+        if project is None or project.package != name:
+            return None
+        init = project.folder / "__init__.py"
+        if init.is_file():
+            return importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(project.folder)])
+        spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [str(project.folder)]
-    if NAMESPACE not in sys.modules and project.package.startswith(NAMESPACE + "."):
-        importlib.import_module(NAMESPACE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[project.package] = module
-    if spec.loader is not None:
-        spec.loader.exec_module(module)
+        return spec

@@ -11,6 +11,7 @@ one module that defines it.
 
 import ast
 import fnmatch
+import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ class Entry:
 
     def load(self) -> Callable[..., Any]:
         """Import the defining module and return the registered object."""
-        loaded: Callable[..., Any] = getattr(projects.import_module(self.module), self.attribute)
+        loaded: Callable[..., Any] = getattr(importlib.import_module(self.module), self.attribute)
         return loaded
 
 
@@ -152,21 +153,31 @@ def _scan(working_directory: str, variable: str) -> tuple[Entry, ...]:
 
 
 def _entries_under(folder: Path, module_name: Callable[[Path], str]) -> Iterable[Entry]:
-    for path in sorted(folder.rglob("*.py")):
+    for path in _python_files(folder):
         text = path.read_text(encoding="utf-8", errors="replace")
         if "register(" not in text:
             continue
         try:
             tree = ast.parse(text)
-        except SyntaxError as error:
-            raise CorekitError(f"{path}:{error.lineno}: {error.msg}; entries are read from source, "
-                               "so this file must parse") from None
+        except (SyntaxError, ValueError) as error:  # ValueError: null bytes, before Python 3.12
+            where, what = getattr(error, "lineno", None) or 1, getattr(error, "msg", error)
+            raise CorekitError(f"{path}:{where}: {what}; entries are read from source, so this file must parse") from None
         for node in tree.body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 continue
             for kind, name in filter(None, map(_registration, node.decorator_list)):
                 yield Entry(kind, name, module_name(path), node.name, path, node.lineno,
                             read_signature(node, tree), ast.get_docstring(node) or "")
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """The Python files under a folder, without hidden ones and virtual environments."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders
+                      if not name.startswith(".") and not Path(place, name, "pyvenv.cfg").exists()]
+        found += [Path(place, name) for name in files if name.endswith(".py") and not name.startswith(".")]
+    return sorted(found)
 
 
 def _registration(decorator: ast.expr) -> tuple[str, str] | None:

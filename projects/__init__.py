@@ -1,0 +1,7 @@
+"""Projects, one folder a paper. Those found in folders of one's own are imported below this name too."""
+
+import sys
+
+from corekit.projects import ProjectFinder
+
+sys.meta_path.insert(0, ProjectFinder)  # first: a project in ./projects may stand in for an installed one

@@ -1,4 +1,4 @@
-"""``corekit``: list and show what there is, and make data."""
+"""``corekit``: list and show what there is, make data, and begin a project."""
 
 import argparse
 import sys
@@ -12,7 +12,8 @@ from corekit.signatures import nearest
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="corekit", description="List and show what recipes can name, and make data.")
+    parser = argparse.ArgumentParser(prog="corekit", description="List and show what recipes can name, begin a project of "
+                                                                 "your own, and make data.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="names of a kind: models, losses, recipes, ...")
@@ -24,6 +25,10 @@ def main() -> None:
     showing.add_argument("kind", help="recipe, " + ", ".join(registry.KINDS))
     showing.add_argument("name")
     showing.set_defaults(run=_show)
+
+    new = commands.add_parser("new", help="write a small project that works: ./projects/NAME")
+    new.add_argument("name", help="lower-case letters, digits and _")
+    new.set_defaults(run=_new)
 
     data = commands.add_parser("data", help="make and index data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
@@ -99,6 +104,20 @@ def _show(chosen: argparse.Namespace) -> None:
     print("Arguments:" if entry.signature.parameters else "It takes no arguments.")
     for parameter in entry.signature.parameters:
         print(f"  {parameter}")
+
+
+def _new(chosen: argparse.Namespace) -> None:
+    from corekit.cli.new import new_project
+
+    folder = new_project(chosen.name)
+    print(f"""{folder} is a project of your own:
+  model.py            a model and a loss
+  data.py             a dataset and a sampler
+  recipes/first.yaml  a recipe that picks them by name
+  README.md           for what it finds
+Next:
+  corekit-train +recipe={chosen.name}/first
+  corekit show model {chosen.name}_towers""")
 
 
 def _index(chosen: argparse.Namespace) -> None:

@@ -218,6 +218,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     """
     meta = torch.device("meta")
     model = build_model(recipe, meta)
+    _check_context_length(model, tokenizer)
     wire = model_wire(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
@@ -239,6 +240,16 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         names = [name for names in given.values() for name in names]
         defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
     return defaults
+
+
+def _check_context_length(model: nn.Module, tokenizer: Any) -> None:
+    """Refuse captions of another length than a text tower is made for: it would stretch its positions and say nothing."""
+    given = getattr(tokenizer, "context_length", None)
+    for module in model.modules():
+        wanted = getattr(module, "context_length", None)
+        if given is not None and wanted is not None and given != wanted:
+            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but the model's text tower is made for "
+                               f"{wanted}: set model.context_length and data.tokenizer.context_length to the same number")
 
 
 def micro_batches(recipe: Recipe, world: int) -> int:

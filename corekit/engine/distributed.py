@@ -1,6 +1,7 @@
 """Ranks and what they exchange. Started by plain python, torchrun or srun: ranks are read from the environment."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -86,11 +87,16 @@ def connect(parallel: str, device: str) -> Ranks:
     chosen = _device(device, local)
     if world > 1 and not dist.is_initialized():
         if "MASTER_ADDR" not in os.environ:  # under srun nothing has said where rank 0 is
-            os.environ["MASTER_ADDR"] = os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1")
+            os.environ["MASTER_ADDR"] = _first_node(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1"))
             os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
     return Ranks(rank, world, chosen)
+
+
+def _first_node(nodes: str) -> str:
+    """The first of SLURM's list of nodes, gpu03 of ``gpu[03-10,12],big1``: where rank 0 is."""
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).split(",")[0]
 
 
 def disconnect() -> None:

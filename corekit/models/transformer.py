@@ -145,6 +145,7 @@ class TextTransformer(nn.Module):
                  mlp_ratio: float = 4.0, context_length: int = 77, vocab_size: int = 49408,
                  norm_eps: float = 1e-5) -> None:
         super().__init__()
+        self.context_length = context_length
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
         self.transformer = Transformer(width, layers, heads, mlp_ratio, causal=causal, norm_eps=norm_eps)

@@ -48,12 +48,14 @@ class MobileCLIPViT(ViT):
     Args:
         embed_dim: width of the features.
         image_size: height and width of the images the position table is made for, in pixels.
+        width: width of the residual stream.
+        heads: attention heads; divides the width.
         stem_padding: zeros around the image before the stem's first convolution, in pixels.
         norm_eps: epsilon of every layer norm.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
-    def __init__(self, embed_dim: int, image_size: int, *, stem_padding: int, norm_eps: float,
-                 drop_path_rate: float = 0.0) -> None:
-        super().__init__(ConvStem(768, stem_padding), image_size // 16, width=768, layers=12, heads=12,
+    def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12, *, stem_padding: int,
+                 norm_eps: float, drop_path_rate: float = 0.0) -> None:
+        super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width, layers=12, heads=heads,
                          embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, drop_path_rate=drop_path_rate)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from corekit import CorekitError
 from corekit.cli.compose import check_names
+from corekit.data.tokenizers import ClipTokenizer
 from corekit.engine.build import check_wiring
 from corekit.engine.wiring import Wire, check, rename_outputs
 
@@ -54,6 +55,12 @@ def recipe(**changes: Any) -> dict[str, Any]:
 def test_a_recipe_is_wired_on_meta_tensors() -> None:
     told = check_wiring(recipe(), Pairs(), None)  # type: ignore[arg-type]
     assert told == ["model `mobileclip_nano`: `synthetic_text` left at its default"]
+
+
+def test_captions_of_another_length_than_the_text_towers_are_refused() -> None:
+    with pytest.raises(CorekitError, match="captions of 77 tokens, but the model's text tower is made for 32"):
+        check_wiring(recipe(), Pairs(), ClipTokenizer(77))  # type: ignore[arg-type]
+    assert check_wiring(recipe(), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
 
 
 def test_a_frozen_model_gives_what_a_loss_needs() -> None:

@@ -1,0 +1,144 @@
+"""``corekit new NAME``: a small project that works, to be read first and then changed."""
+
+import keyword
+import os
+import re
+import shutil
+from pathlib import Path
+
+from corekit import registry
+from corekit.errors import CorekitError
+from corekit.projects import find_projects
+
+MODEL = '''\
+import torch.nn.functional as F
+from corekit.registry import register
+from torch import Tensor, nn
+
+
+@register("model", "NAME_towers")
+class Towers(nn.Module):
+    """Two small towers into one space: images of 32 x 32 pixels, and captions as bags of tokens."""
+
+    def __init__(self, width: int = 64, vocab_size: int = 49408) -> None:
+        super().__init__()
+        self.encode_image = nn.Sequential(nn.Conv2d(3, width, 8, stride=4), nn.GELU(), nn.Conv2d(width, width, 3), nn.GELU(),
+                                          nn.Flatten(), nn.Linear(25 * width, width))
+        self.encode_text = nn.EmbeddingBag(vocab_size, width)
+
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:  # asks for entries of the batch by their names
+        return {"image_features": self.encode_image(image), "text_features": self.encode_text(text)}
+
+
+@register("loss", "NAME_agreement")
+class Agreement:
+    """Each image must find the captions of its own label among all captions of the batch."""
+
+    compares_samples = True  # so the engine calls it with the whole batch, whatever the ranks and micro-batches
+
+    def __call__(self, image_features: Tensor, text_features: Tensor, label: Tensor) -> Tensor:
+        logits = 10 * F.normalize(image_features) @ F.normalize(text_features).T  # [B, B]
+        right = (label[:, None] == label).float()
+        return F.cross_entropy(logits, right / right.sum(1, keepdim=True))
+'''
+
+DATA = '''\
+from random import Random
+
+import numpy as np
+from corekit.registry import register
+from PIL import Image, ImageDraw
+
+SIDES = {"triangle": 3, "square": 4, "disc": 30}
+
+
+@register("dataset", "NAME_shapes")
+class Shapes:
+    """Coloured shapes and what they are called: sample n is drawn from (seed, n), so there is nothing to download."""
+
+    fields = ("image", "text", "label")
+
+    def __init__(self, samples: int = 10_000, seed: int = 0) -> None:
+        self.seed, self.shard_sizes = seed, np.array([samples])  # all in one shard
+        self.fingerprint = f"shapes {samples} {seed}"  # another string wherever the samples are others
+        self.class_names = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in SIDES]
+
+    def read(self, shard: int, first: int, count: int) -> list[int]:
+        return list(range(first, first + count))
+
+    def decode(self, handle: int) -> dict[str, object]:
+        random = Random(f"{self.seed} {handle}")
+        label = random.randrange(len(self.class_names))
+        colour, shape = self.class_names[label].split()
+        image, circle = Image.new("RGB", (32, 32), "white"), (16, 16, random.uniform(5, 15))
+        ImageDraw.Draw(image).regular_polygon(circle, SIDES[shape], random.uniform(0, 360), fill=colour)
+        return {"key": str(handle), "image": image, "text": f"a {colour} {shape}", "label": label}
+
+
+@register("sampler", "NAME_echo")
+class Echo:
+    """Data echoing (Choi et al., 2019): every batch is trained on `echoes` times in a row."""
+
+    def __init__(self, batch_size: int, lanes: int, echoes: int = 2) -> None:
+        self.per_lane, self.echoes = batch_size // lanes, echoes
+
+    def draws(self, step: int) -> range:  # what every lane gives to the batch of a step: a function of the step alone
+        return range(step // self.echoes * self.per_lane, (step // self.echoes + 1) * self.per_lane)
+'''
+
+RECIPE = """\
+# @package _global_
+# Coloured shapes and their names: a first run of some seconds.
+model: {name: NAME_towers}
+loss: {name: NAME_agreement}
+sampler: {name: NAME_echo}
+data:
+  {workers: 1, lanes: 16, dataset: {name: NAME_shapes}, tokenizer: {name: clip_bpe, context_length: 8}, preprocess: {size: 32}}
+engine: {steps: 200, batch_size: 64, micro_batch: 64}
+evaluators: {zero_shot: {name: zero_shot, dataset: {name: NAME_shapes, samples: 500, seed: 1}}}
+"""
+
+README = """\
+# NAME
+
+What is the idea, and which figures does it give?
+
+| figure | value | command |
+|---|---|---|
+| zero-shot top-1 on 500 drawn shapes | | `corekit-train +recipe=NAME/first` |
+"""
+
+FILES = {"model.py": MODEL, "data.py": DATA, "recipes/first.yaml": RECIPE, "README.md": README}
+
+
+def new_project(name: str) -> Path:
+    """Write ``./projects/NAME``, complete or not at all.
+
+    Returns:
+        its folder.
+
+    Raises:
+        CorekitError: the name cannot be one or is taken, the folder is there, or it cannot be written.
+    """
+    folder = Path("projects") / name
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise CorekitError(f"'{name}' cannot be a project's name: take lower-case letters, digits and _, beginning with a "
+                           "letter, and no word of Python's own")
+    if name in find_projects():
+        raise CorekitError(f"there is a project '{name}' in {find_projects()[name].folder} already: take another name")
+    if os.path.lexists(folder):
+        raise CorekitError(f"{folder} is there already, and nothing of it is changed: take another name")
+    files = {file: text.replace("NAME", name) for file, text in FILES.items()}
+    for kind, entry in re.findall(r'@register\("(\w+)", "(\w+)"\)', "".join(files.values())):
+        if entry in registry.entries(kind):
+            raise CorekitError(f"a {kind} is called '{entry}' already ({registry.find(kind, entry).path}): take another name")
+    writing = folder.with_name(f".{name}.{os.getpid()}.writing")
+    try:
+        for file, text in files.items():
+            (writing / file).parent.mkdir(parents=True, exist_ok=True)
+            (writing / file).write_text(text, encoding="utf-8")
+        writing.rename(folder)
+    except OSError as error:
+        shutil.rmtree(writing, ignore_errors=True)
+        raise CorekitError(f"{folder} cannot be written: {error}") from None
+    return folder
