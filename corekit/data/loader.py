@@ -126,8 +126,9 @@ class _PartsOfWorker(IterableDataset[Part]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
-            # A scheduler sends SIGTERM to every process of a job; training needs its data until the step is done.
+            # A scheduler signals every process of a job; training needs its data until the step is done.
             signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         mine = self.lanes.lanes[share(len(self.lanes.lanes), number, workers)]
         return self.lanes.parts(self.first_step, self.last_step, mine)
 

@@ -76,7 +76,7 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
             finished = train(run, counters, journal, requests)
         run.checkpoints.wait()
         if not finished:
-            journal.say(f"stopped by SIGTERM; step {counters.step} of {run.steps} is saved: the same command goes on from it")
+            journal.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the same command goes on from it")
         elif run.ranks.is_first:
             journal.say(closing(run, counters, folder, first, time.perf_counter() - began))
     finally:
