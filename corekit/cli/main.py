@@ -104,9 +104,8 @@ def _show(chosen: argparse.Namespace) -> None:
 def _index(chosen: argparse.Namespace) -> None:
     from corekit.data.index import load_index
 
-    shards = load_index(chosen.root)
-    print(f"{len(shards)} shards, {sum(shard.samples for shard in shards):,} samples, "
-          f"{sum(shard.size for shard in shards) / 2**30:.2f} GiB under {chosen.root}")
+    index = load_index(chosen.root)
+    print(f"{len(index)} shards, {index.samples.sum():,} samples, {index.sizes.sum() / 2**30:.2f} GiB under {chosen.root}")
 
 
 def _openmoji(chosen: argparse.Namespace) -> None:
