@@ -4,12 +4,13 @@ Input and output fail for reasons that are no property of the data: a server tha
 So reads are tried ``TRIES`` times, waiting longer each time, before they are an error that ends the run.
 """
 
+import glob
 import os
+import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from corekit.errors import CorekitError
 
@@ -19,8 +20,7 @@ FIRST_WAIT = 0.5  # seconds, doubled after each try
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A file: its name relative to the root, its bytes, and when it was written in ns where that can be relied on."""
 
     name: str
@@ -40,19 +40,18 @@ class LocalStorage:
         Raises:
             CorekitError: there is no such folder.
         """
-        folder = Path(self.root)
-        if not folder.is_dir():
+        if not os.path.isdir(self.root):
             raise CorekitError(f"data.root={self.root} is not a folder")
         found = []
-        for path in folder.glob(pattern):
-            status = os.stat(path)
-            if not os.path.isdir(path):
-                found.append(Stored(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns))
-        return sorted(found, key=lambda stored: stored.name)
+        for name in glob.glob(pattern, root_dir=self.root, recursive=True):
+            status = os.stat(os.path.join(self.root, name))
+            if stat.S_ISREG(status.st_mode):
+                found.append(Stored(name, status.st_size, status.st_mtime_ns))
+        return sorted(found)
 
     def where(self, name: str) -> str:
         """The file's full name, for people."""
-        return str(Path(self.root, name))
+        return os.path.join(self.root, name)
 
     def open(self, name: str) -> IO[bytes]:
         """The file, to be read and sought in."""
@@ -123,8 +122,8 @@ class RemoteStorage:
         system, path = self._connect()
         found: dict[str, dict[str, Any]] = patiently(
             lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, Exception)
-        return sorted((Stored(name[len(path):].lstrip("/"), int(status["size"] or 0), None)
-                       for name, status in found.items() if status["type"] == "file"), key=lambda stored: stored.name)
+        return sorted(Stored(name[len(path):].lstrip("/"), int(status["size"] or 0), None)
+                      for name, status in found.items() if status["type"] == "file")
 
     def where(self, name: str) -> str:
         """The file's full name, for people."""
