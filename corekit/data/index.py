@@ -186,10 +186,11 @@ def _index_stale(index: Index, files: Sequence[Stored], stale: list[int], table:
             index.sizes[at], offsets = table[name][0], old
             print(f"corekit: {index.storage.where(name)} has been cut short: {len(old) - len(scan.offsets)} samples "
                   "behind the cut are bad", file=sys.stderr)
-        elif not index.storage.write(_index_file(name), _npy(offsets)):
-            index._kept[at] = offsets
-        if scan.problem:
-            problems[index.storage.where(name)] = scan.problem
+        else:
+            if not index.storage.write(_index_file(name), _npy(offsets)):
+                index._kept[at] = offsets
+            if scan.problem:
+                problems[index.storage.where(name)] = scan.problem
         index.samples[at], index.hashes[at] = len(offsets) - 1, _hash(offsets)
     for name, problem in problems.items():
         if len(problems) == len(files):
