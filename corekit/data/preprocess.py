@@ -92,8 +92,9 @@ class RandomResizedCrop:
     """A random part of the picture, resized to the model's size; torchvision's, drawing from torch's generator.
 
     The part is resized by torch, within two of 255 levels of Pillow and four times as fast. A JPEG is decoded at 1/2, 1/4
-    or 1/8 of its size where the part still is at least the model's size: downscaling remains downscaling. The edges of
-    the part then fall on pixels of the smaller picture, less than half a pixel of the result away.
+    or 1/8 of its size where the part still is at least the model's size: downscaling remains downscaling. That changes
+    pixels by about one of 255 levels on average (bilinear instead of bicubic: 0.8), and the edges of the part are
+    rounded to pixels of the smaller picture, at most half a pixel of the result away from where they were drawn.
 
     Args:
         preprocess: gives size and interpolation.
