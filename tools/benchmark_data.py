@@ -82,7 +82,8 @@ def corekit_images(root: str, scale: tuple[float, float], size: int, scaled_deco
     preprocess = Preprocess(SIZE, "bicubic", MEAN, STD)
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
-    lanes = Lanes(source, Order(source.shard_sizes, LANES, 16, 0), FixedSize(size, LANES), range(LANES), 0, transform, tokenizer)
+    order = Order(source.shard_sizes, LANES, 16, 0)
+    lanes = Lanes(source, order, FixedSize(size, LANES), range(LANES), 0, transform, tokenizer)
     for part in step_parts(lanes, 0, 1_000_000, 1):
         yield preprocess.normalize(part.batch["image"])
 
