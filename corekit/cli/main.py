@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from corekit import registry
+from corekit.cli.data import add_commands
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
@@ -25,11 +26,9 @@ def main() -> None:
     showing.add_argument("name")
     showing.set_defaults(run=_show)
 
-    data = commands.add_parser("data", help="make and index data").add_subparsers(
+    data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
-    index = data.add_parser("index", help="index a folder of tar shards, so that runs start at once")
-    index.add_argument("root", type=Path, help="the folder, as data.root names it")
-    index.set_defaults(run=_index)
+    add_commands(data)
     openmoji = data.add_parser("openmoji", help="write drawn scenes with captions as WebDataset shards")
     openmoji.add_argument("out", type=Path, help="the folder to write")
     openmoji.add_argument("--samples", type=int, default=20_000)
@@ -99,13 +98,6 @@ def _show(chosen: argparse.Namespace) -> None:
     print("Arguments:" if entry.signature.parameters else "It takes no arguments.")
     for parameter in entry.signature.parameters:
         print(f"  {parameter}")
-
-
-def _index(chosen: argparse.Namespace) -> None:
-    from corekit.data.index import load_index
-
-    index = load_index(chosen.root)
-    print(f"{len(index)} shards, {index.samples.sum():,} samples, {index.sizes.sum() / 2**30:.2f} GiB under {chosen.root}")
 
 
 def _openmoji(chosen: argparse.Namespace) -> None:

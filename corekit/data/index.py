@@ -211,7 +211,7 @@ def _is_cut(row: tuple[int, int, str], old: Offsets, size: int, found: Offsets) 
 
 
 def _scan_all(storage: Storage, files: list[Stored], workers: int) -> Iterator[Scan]:
-    if workers <= 1 or len(files) <= 1:
+    if workers <= 1 or len(files) < 16:
         for stored in files:
             yield _stored_scan(storage, stored)
         return
