@@ -109,7 +109,7 @@ def test_a_remote_index_is_written_once_where_that_is_allowed(tmp_path: Path, fl
 def test_what_fails_for_a_while_is_tried_again(tmp_path: Path, flaky: str) -> None:
     upload(write_shards(tmp_path, (17, 9)), flaky)
     wanted = batches(flaky)
-    Flaky.failures = storage.TRIES - 1
+    Flaky.failures = 3
     assert equal(batches(flaky), wanted)
     assert Flaky.failures == 0
 
