@@ -104,7 +104,8 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
           supplied: Mapping[str, Any] | None = None) -> Any:
     """Call the entry's constructor.
 
-    An argument named after a kind and given as a mapping with a ``name`` is built first, so entries nest.
+    An argument named after a kind and given as a mapping with a ``name`` is built first, so entries nest; so is one inside
+    a mapping that is given, as in ``sources: {web: {dataset: {name: ...}}}``.
 
     Args:
         kind: the kind of entry.
@@ -122,14 +123,19 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     wrong = entry.signature.problems(arguments, supplied)
     if wrong:
         raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in wrong))
-    for key, value in arguments.items():
-        if is_nested(key, value):
-            rest = {inner: item for inner, item in value.items() if inner != "name"}
-            arguments[key] = build(key, value["name"], rest, supplied)
+    arguments = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
     for key in entry.signature.names:
         if key in supplied and key not in arguments:
             arguments[key] = supplied[key]
     return entry.load()(**arguments)
+
+
+def _build_nested(key: str, value: Any, supplied: Mapping[str, Any]) -> Any:
+    if is_nested(key, value):
+        return build(key, value["name"], {inner: item for inner, item in value.items() if inner != "name"}, supplied)
+    if isinstance(value, Mapping):
+        return {inner: _build_nested(inner, item, supplied) for inner, item in value.items()}
+    return value
 
 
 def is_nested(key: str, value: object) -> bool:

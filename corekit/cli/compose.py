@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +169,14 @@ def check_names(recipe: Mapping[str, Any]) -> None:
         check_entry(key, kind, node)
 
 
-def check_entry(key: str, kind: str, node: object, nested: bool = False) -> None:
+def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
     """Check one node of a recipe that names an entry: the name, and its arguments against the signature.
+
+    Args:
+        key: where it stands in the recipe.
+        kind: of entry.
+        node: a mapping with a ``name`` and arguments.
+        supplied: what the engine gives, where that is not what it gives to this kind: nested entries get what the outer does.
 
     Raises:
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
@@ -182,12 +188,20 @@ def check_entry(key: str, kind: str, node: object, nested: bool = False) -> None
     except CorekitError as error:
         raise CorekitError(f"{key}.name{_origin(key + '.name')}: {error}") from None
     arguments = {name: value for name, value in node.items() if name not in ("name", *WIRING.get(kind, ()))}
+    supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
     for name, value in arguments.items():
-        if registry.is_nested(name, value):
-            check_entry(f"{key}.{name}", name, value, nested=True)
-    for name, what in entry.signature.problems(arguments, () if nested else SUPPLIED.get(kind, ())):
+        _check_nested(f"{key}.{name}", name, value, supplied)
+    for name, what in entry.signature.problems(arguments, supplied):
         remedy = f"; to leave it out, type '~{key}.{name}'" if name in arguments and "is not an" in what else ""
         raise CorekitError(f"{key}.{name}{_origin(f'{key}.{name}')}: {kind} '{entry.name}': '{name}' {what}{remedy}")
+
+
+def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -> None:
+    if registry.is_nested(name, value):
+        check_entry(key, name, value, supplied)
+    elif isinstance(value, dict):
+        for inner, item in value.items():
+            _check_nested(f"{key}.{inner}", inner, item, supplied)
 
 
 def _origin(key: str) -> str:

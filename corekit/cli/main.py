@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from corekit import registry
+from corekit.cli.data import add_commands
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
@@ -30,11 +31,9 @@ def main() -> None:
     new.add_argument("name", help="lower-case letters, digits and _")
     new.set_defaults(run=_new)
 
-    data = commands.add_parser("data", help="make and index data").add_subparsers(
+    data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
-    index = data.add_parser("index", help="index a folder of tar shards, so that runs start at once")
-    index.add_argument("root", type=Path, help="the folder, as data.root names it")
-    index.set_defaults(run=_index)
+    add_commands(data)
     openmoji = data.add_parser("openmoji", help="write drawn scenes with captions as WebDataset shards")
     openmoji.add_argument("out", type=Path, help="the folder to write")
     openmoji.add_argument("--samples", type=int, default=20_000)
@@ -118,14 +117,6 @@ def _new(chosen: argparse.Namespace) -> None:
 Next:
   corekit-train +recipe={chosen.name}/first
   corekit show model {chosen.name}_towers""")
-
-
-def _index(chosen: argparse.Namespace) -> None:
-    from corekit.data.index import load_index
-
-    shards = load_index(chosen.root)
-    print(f"{len(shards)} shards, {sum(shard.samples for shard in shards):,} samples, "
-          f"{sum(shard.size for shard in shards) / 2**30:.2f} GiB under {chosen.root}")
 
 
 def _openmoji(chosen: argparse.Namespace) -> None:

@@ -33,10 +33,10 @@ class _Chunks(IterableDataset[Chunk]):
             for handle in self.source.read(shard, first - int(self.starts[shard]), count):
                 try:
                     sample = self.source.decode(handle)
+                    sample["image"] = self.preprocess.crop(sample["image"])  # where a picture may turn out to be bad
                 except BadSampleError:
                     bad += 1
                     continue
-                sample["image"] = self.preprocess.crop(sample["image"])
                 samples.append(sample)
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples] for name in (samples[0] if samples else ())}

@@ -1,138 +1,280 @@
 """The index of a folder of tar shards: how many samples each holds and where each begins.
 
-``index.json`` in the folder gives samples and bytes of every shard; beside each shard lie its offsets,
-``<shard>.tar.index``, an int64 array [samples + 1] of byte positions. A sample is a run of neighbouring members that
-share a key, as WebDataset has it.
+``index.json`` in the folder has samples, bytes and a hash of the offsets of every shard, and is all that a run reads
+to start. Beside each shard lie its offsets, ``<shard>.tar.index``, an int64 array [samples + 1] of byte positions
+(.npy), read when the shard is. A sample is a run of neighbouring members that share a key, as WebDataset has it.
+
+A shard that was cut short is read as far as it goes. The sample that the cut went through counts as one bad sample;
+where the shard was whole when it was indexed, the index stays, so that each sample behind the cut counts as one too.
 """
 
 import hashlib
+import io
 import json
-import os
+import multiprocessing
 import sys
 import tarfile
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corekit.data.members import member_key
+from corekit.data.storage import Storage, Stored, open_storage, patiently
 from corekit.errors import CorekitError
 
 Offsets = NDArray[np.int64]
+TABLE = "index.json"
+KEPT_SHARDS = 256  # of which a process remembers the offsets: 80 kB each, for 10,000 samples
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One tar file: its path, its size in bytes, and where its samples begin and the last one ends."""
+class Scan:
+    """What one look at a tar file gives.
 
-    path: Path
-    size: int
-    offsets: Offsets
-
-    @property
-    def samples(self) -> int:
-        return len(self.offsets) - 1
-
-
-def member_key(name: str) -> tuple[str, str]:
-    """WebDataset's split of a member's name: the key up to the first dot of the file name, the rest the field."""
-    folder, _, file = name.rpartition("/")
-    stem, _, extension = file.partition(".")
-    return (f"{folder}/{stem}" if folder else stem), extension.lower()
-
-
-def scan_shard(path: Path) -> Offsets:
-    """Byte offsets of the samples of one tar file.
-
-    Raises:
-        CorekitError: the file is no tar at all.
+    Args:
+        offsets: where its samples begin and the last one ends.
+        whole: it ends as a tar file should.
+        problem: why it is no tar file at all; its bytes then count as one sample, a bad one.
     """
+
+    offsets: Offsets
+    whole: bool
+    problem: str | None = None
+
+
+def scan_shard(file: IO[bytes]) -> Scan:
+    """Find the samples of one tar file."""
     starts: list[int] = []
     end, key = 0, None
     try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                if not member.isfile():
-                    continue
-                this, _ = member_key(member.name)
-                if this != key:
-                    starts.append(member.offset)
-                    key = this
-                end = member.offset_data + (member.size + 511) // 512 * 512
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+            try:
+                for member in archive:
+                    if archive.offset <= end:  # a size below nothing would lead round in circles
+                        raise tarfile.ReadError("a member of negative size")
+                    end = archive.offset
+                    if member.isfile() and member_key(member.name)[0] != key:
+                        key = member_key(member.name)[0]
+                        starts.append(member.offset)
+            except (tarfile.TarError, EOFError):  # the last member was read, but ends beyond the file
+                return Scan(_offsets(starts, end), whole=False)
+            file.seek(end)
+            last = file.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError) as error:
-        if not starts:
-            raise CorekitError(f"{path} is not a tar file: {error}") from None
-    return np.array([*starts, end], dtype=np.int64)
+        size = file.seek(0, io.SEEK_END)
+        return Scan(np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64), False, f"is not a tar file: {error}")
+    if last.strip(b"\0"):  # a header that is cut or broken: the sample before it is not to be trusted
+        return Scan(_offsets(starts, end + len(last)), whole=False)
+    return Scan(_offsets(starts, end), whole=len(last) == tarfile.BLOCKSIZE)
 
 
-def shard_paths(root: Path, pattern: str) -> list[Path]:
-    """The shards of a folder, sorted by name.
+def _offsets(starts: list[int], end: int) -> Offsets:
+    return np.array([*(starts or [0] * (end > 0)), end], dtype=np.int64)
+
+
+@dataclass
+class Index:
+    """The shards of a folder: names, bytes and samples of each, and on request the offsets of one.
+
+    ``cut`` has the bytes left of shards that were cut short after they were indexed.
+    """
+
+    storage: Storage
+    names: list[str]
+    sizes: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    hashes: list[str]
+    cut: dict[int, int] = field(default_factory=dict)
+    _kept: dict[int, Offsets] = field(default_factory=dict)  # could not be written beside the shards
+    _recent: "OrderedDict[int, Offsets]" = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the shards' names, sizes and offsets: another one, another order of samples."""
+        digest = hashlib.sha256()
+        for row in zip(self.names, self.sizes.tolist(), self.samples.tolist(), self.hashes):
+            digest.update("{} {} {} {}\n".format(*row).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def offsets(self, shard: int) -> Offsets:
+        """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.
+
+        Raises:
+            CorekitError: the shard is not the one that was indexed.
+        """
+        if shard in self._kept:
+            return self._kept[shard]
+        if shard not in self._recent:
+            self._recent[shard] = self._load(shard)
+            if len(self._recent) > KEPT_SHARDS:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(shard)
+        return self._recent[shard]
+
+    def _load(self, shard: int) -> Offsets:
+        name = self.names[shard]
+        offsets = _stored_offsets(self.storage, name)
+        if offsets is None or _hash(offsets) != self.hashes[shard]:
+            offsets = _scan(self.storage, name).offsets
+            if _hash(offsets) != self.hashes[shard]:
+                raise CorekitError(f"{self.storage.where(name)} has changed since it was indexed: start the run again")
+        return offsets
+
+    def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:
+        """(bytes, how many they should be) of neighbouring samples, by one ranged read; cut shards give fewer."""
+        bounds = self.offsets(shard)[first:first + count + 1].tolist()
+        begin, end = bounds[0], min(bounds[-1], self.cut.get(shard, bounds[-1]))
+        content = self.storage.read(self.names[shard], begin, end) if begin < end else b""
+        for low, high in pairwise(bounds):
+            yield content[low - begin:high - begin], high - low
+
+
+def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) -> Index:
+    """The shards of a folder, scanning only those that have no index yet.
+
+    The index is written beside the shards where that is allowed, and kept in memory elsewhere.
+
+    Args:
+        root: a folder, or a URL that fsspec understands.
+        pattern: of the shards' names under it.
+        workers: processes that scan; 0: this one.
 
     Raises:
-        CorekitError: no such folder, or no shard in it.
+        CorekitError: no such folder, no shard in it, or none that can be read.
     """
-    if not root.is_dir():
-        raise CorekitError(f"data.root={root} is not a folder")
-    paths = sorted(path for path in root.glob(pattern) if path.is_file())
-    if not paths:
+    storage = open_storage(str(root))
+    table = _read_table(storage)
+    written = storage.modified(TABLE)
+    files = storage.files(pattern)
+    if not files:
         raise CorekitError(f"data.root={root} holds no shard that matches '{pattern}'; "
                            "`corekit data openmoji OUT` writes some to try with")
-    return paths
+    stale = [at for at, stored in enumerate(files) if not _is_fresh(stored, table.get(stored.name), written)]
+    index = Index(storage, [stored.name for stored in files], np.array([stored.size for stored in files], dtype=np.int64),
+                  np.zeros(len(files), dtype=np.int64), [""] * len(files))
+    for at in set(range(len(files))).difference(stale):
+        _, index.samples[at], index.hashes[at] = table[files[at].name]
+    if stale:
+        _index_stale(index, files, stale, table, workers)
+        rest = {name: row for name, row in table.items() if name not in set(index.names)}
+        _write_table(index, rest)
+    return index
 
 
-def load_index(root: Path, pattern: str = "**/*.tar") -> list[Shard]:
-    """The shards of a folder with their offsets, scanning only those that have no index yet.
-
-    The index is written beside the shards where the folder can be written to, and kept in memory elsewhere.
-    """
-    paths = shard_paths(root, pattern)
-    missing = [path for path in paths if _read_offsets(path) is None]
-    if len(missing) > 16:
-        print(f"corekit: indexing {len(missing)} shards under {root}", file=sys.stderr)
-    shards = []
-    for path in paths:
-        offsets = _read_offsets(path)
-        if offsets is None:
-            offsets = scan_shard(path)
-            _write(_index_file(path), offsets)
-        shards.append(Shard(path, path.stat().st_size, offsets))
-    if missing:
-        table = {str(shard.path.relative_to(root)): {"samples": shard.samples, "bytes": shard.size} for shard in shards}
-        _write(root / "index.json", {"fingerprint": fingerprint(root, shards), "shards": table})
-    return shards
-
-
-def fingerprint(root: Path, shards: list[Shard]) -> str:
-    """A hash of the shards' names, sizes and offsets: another one, another order of samples."""
-    digest = hashlib.sha256()
-    for shard in shards:
-        digest.update(f"{shard.path.relative_to(root)} {shard.size}\n".encode())
-        digest.update(shard.offsets.tobytes())
-    return digest.hexdigest()
+def _index_stale(index: Index, files: Sequence[Stored], stale: list[int], table: dict[str, tuple[int, int, str]],
+                 workers: int) -> None:
+    """Fill the rows of these shards, from their offsets where these are newer than the shard, else by scanning."""
+    if len(stale) > 16:
+        print(f"corekit: indexing {len(stale)} shards under {index.storage.root}", file=sys.stderr)
+    problems = {}
+    scans = _scan_all(index.storage, [files[at] for at in stale], workers)
+    for at, scan in zip(stale, scans):
+        name, offsets = index.names[at], scan.offsets
+        old = _stored_offsets(index.storage, name) if not scan.whole and name in table else None
+        if old is not None and _is_cut(table[name], old, files[at].size, offsets):
+            index.cut[at] = files[at].size
+            index.sizes[at], offsets = table[name][0], old
+            print(f"corekit: {index.storage.where(name)} has been cut short: {len(old) - len(scan.offsets)} samples "
+                  "behind the cut are bad", file=sys.stderr)
+        else:
+            if not index.storage.write(_index_file(name), _npy(offsets)):
+                index._kept[at] = offsets
+            if scan.problem:
+                problems[index.storage.where(name)] = scan.problem
+        index.samples[at], index.hashes[at] = len(offsets) - 1, _hash(offsets)
+    for name, problem in problems.items():
+        if len(problems) == len(files):
+            raise CorekitError(f"{name} {problem}")
+        print(f"corekit: {name} {problem}; it counts as one bad sample", file=sys.stderr)
 
 
-def _index_file(path: Path) -> Path:
-    return path.with_name(path.name + ".index")
+def _is_fresh(stored: Stored, row: tuple[int, int, str] | None, written: int | None) -> bool:
+    if row is None or row[0] != stored.size:
+        return False
+    return stored.modified is None or (written is not None and stored.modified <= written)
 
 
-def _read_offsets(path: Path) -> Offsets | None:
+def _is_cut(row: tuple[int, int, str], old: Offsets, size: int, found: Offsets) -> bool:
+    """Whether what was found is the beginning of what was indexed."""
+    count = len(found) - 1
+    return size < row[0] and _hash(old) == row[2] and count < len(old) and bool((found[:count] == old[:count]).all())
+
+
+def _scan_all(storage: Storage, files: list[Stored], workers: int) -> Iterator[Scan]:
+    if workers <= 1 or len(files) < 16:
+        for stored in files:
+            yield _stored_scan(storage, stored)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_stored_scan, [storage] * len(files), files, chunksize=4)
+
+
+def _stored_scan(storage: Storage, stored: Stored) -> Scan:
+    """The offsets beside the shard, where they are newer: an index that was interrupted goes on where it stopped."""
+    written = storage.modified(_index_file(stored.name))
+    if written is not None and stored.modified is not None and written >= stored.modified:
+        offsets = _stored_offsets(storage, stored.name)
+        if offsets is not None and offsets[-1] <= stored.size:
+            return Scan(offsets, whole=True)
+    return _scan(storage, stored.name)
+
+
+def _scan(storage: Storage, name: str) -> Scan:
+    def once() -> Scan:
+        with storage.open(name) as file:
+            return scan_shard(file)
+
+    return patiently(once, storage.where(name), Exception if "://" in storage.root else OSError)
+
+
+def _index_file(name: str) -> str:
+    return name + ".index"
+
+
+def _hash(offsets: Offsets) -> str:
+    return hashlib.sha256(offsets.tobytes()).hexdigest()[:16]
+
+
+def _npy(offsets: Offsets) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, offsets)
+    return buffer.getvalue()
+
+
+def _stored_offsets(storage: Storage, name: str) -> Offsets | None:
+    content = storage.read_if_there(_index_file(name))
     try:
-        offsets: Offsets = np.load(_index_file(path), allow_pickle=False)
-        fresh = _index_file(path).stat().st_mtime_ns >= path.stat().st_mtime_ns
-        return offsets if fresh and offsets.ndim == 1 and offsets[-1] <= path.stat().st_size else None
-    except (OSError, ValueError):
+        offsets = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError):
         return None
+    return offsets if offsets is not None and offsets.ndim == 1 and offsets.dtype == np.int64 and len(offsets) else None
 
 
-def _write(path: Path, content: object) -> None:
-    """Write beside, then rename; a folder that cannot be written to is left as it is."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def _read_table(storage: Storage) -> dict[str, tuple[int, int, str]]:
+    """name -> (bytes, samples, hash) of the shards that ``index.json`` knows."""
+    content = storage.read_if_there(TABLE)
     try:
-        with open(temporary, "wb") as file:
-            if isinstance(content, np.ndarray):
-                np.save(file, content)
-            else:
-                file.write(json.dumps(content, indent=1).encode())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+        table: dict[str, Any] = {} if content is None else json.loads(content)
+        columns = (table[name] for name in ("names", "bytes", "samples", "hashes"))
+        return {name: row for name, *row in zip(*columns)}  # type: ignore[misc]
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write_table(index: Index, rest: dict[str, tuple[int, int, str]]) -> None:
+    rows = {**rest, **{name: row for name, *row in zip(index.names, index.sizes.tolist(), index.samples.tolist(),
+                                                       index.hashes)}}
+    names = sorted(rows)
+    table = {"names": names, **{column: [rows[name][at] for name in names]
+                                for at, column in enumerate(("bytes", "samples", "hashes"))}}
+    index.storage.write(TABLE, json.dumps(table).encode())

@@ -6,20 +6,22 @@ lanes laid side by side whoever reads them.
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from corekit.data.order import Draw, Order
+from corekit.data.order import Draw, MixedOrder, Order
 from corekit.data.source import BadSampleError, Sample, Source
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
 GRACE = 60  # seconds that a data process goes on after SIGTERM
+Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (lane, source) -> (pass, window), its handles
+ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
 
 class Sampler(Protocol):
@@ -52,7 +54,7 @@ class Lanes:
     """
 
     source: Source
-    order: Order
+    order: Order | MixedOrder
     sampler: Sampler
     lanes: range
     seed: int
@@ -61,7 +63,7 @@ class Lanes:
 
     def parts(self, first_step: int, last_step: int, lanes: range) -> Iterator[Part]:
         """These lanes' part of every step from ``first_step`` up to ``last_step``."""
-        windows: dict[int, tuple[tuple[int, int], list[Any]]] = {}
+        windows: Windows = {}
         for step in range(first_step, last_step):
             part = Part({})
             try:
@@ -72,35 +74,51 @@ class Lanes:
                 part.error = str(error)
             yield part
 
-    def _sample(self, windows: dict[int, tuple[tuple[int, int], list[Any]]], lane: int, step: int, slot: int,
-                draw: int, part: Part) -> Sample:
+    def _sample(self, windows: Windows, lane: int, step: int, slot: int, draw: int, part: Part) -> Sample:
         where = self.order.locate(lane, draw)
-        handles = self._window(windows, lane, where)
-        # A bad sample is replaced by the next good one of its window, starting at a place that (seed, step) decides.
-        jump = derive_seed(self.seed, "replacement", step, lane, slot)
-        for attempt in range(len(handles) + 1):
-            position = where.position if attempt == 0 else (jump + attempt) % len(handles)
-            if attempt and position == where.position:
-                continue
+        replacement = derive_seed(self.seed, "replacement", step, lane, slot)
+        for attempt, handle in enumerate(self._candidates(windows, lane, where, replacement)):
             try:
-                sample = self.source.decode(handles[position])
+                sample = self.source.decode(handle)
                 if self.transform is not None and "image" in sample:
                     # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
                     torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
                     sample["image"] = self.transform(sample["image"])
                 return sample
             except BadSampleError as error:
-                if attempt == 0:
+                if attempt == 0:  # counted when it is drawn itself, not when it fails to replace another
                     part.bad.setdefault(error.kind, []).append(error.message)
-        raise CorekitError(f"none of the {len(handles)} samples around {part.bad} can be read")
+        raise CorekitError(f"no sample can be read, neither those around {part.bad} nor those of {ELSEWHERE} other windows")
 
-    def _window(self, windows: dict[int, tuple[tuple[int, int], list[Any]]], lane: int, where: Draw) -> list[Any]:
+    def _candidates(self, windows: Windows, lane: int, where: Draw, replacement: int) -> Iterator[Any]:
+        """The handle drawn, then what may replace it, as (seed, step) decides.
+
+        That is the rest of its window, and where that is all bad, as behind the cut of a truncated shard, windows
+        anywhere in this pass of its source.
+        """
+        handles = self._window(windows, lane, where)
+        yield handles[where.position]
+        for attempt in range(len(handles)):
+            position = (replacement + attempt) % len(handles)
+            if position != where.position:
+                yield handles[position]
+        for attempt in range(ELSEWHERE):
+            other, window, position = (derive_seed(replacement, name, attempt) for name in ("lane", "window", "position"))
+            window %= self.order.windows(where.source)
+            handles = self._read(other % self.order.lanes, replace(where, window=window))
+            yield handles[position % len(handles)]
+
+    def _window(self, windows: Windows, lane: int, where: Draw) -> list[Any]:
         name = (where.pass_number, where.window)
-        if lane not in windows or windows[lane][0] != name:
-            segments = self.order.segments(lane, *name)
-            windows[lane] = (name, [handle for segment in segments
-                                    for handle in self.source.read(segment.shard, segment.first, segment.count)])
-        return windows[lane][1]
+        kept = windows.get((lane, where.source))
+        if kept is None or kept[0] != name:
+            windows[lane, where.source] = kept = (name, self._read(lane, where))
+        return kept[1]
+
+    def _read(self, lane: int, where: Draw) -> list[Any]:
+        segments = self.order.segments(lane, where.pass_number, where.window, where.source)
+        return [handle for segment in segments
+                for handle in self.source.read(segment.shard, segment.first, segment.count)]
 
     def _collate(self, samples: list[Sample]) -> Batch:
         batch: Batch = {}

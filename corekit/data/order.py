@@ -3,14 +3,19 @@
 The data is read in *lanes*. A pass lays the shards, permuted by (seed, pass), end to end as one line; every lane owns
 an equal stretch of it, reads it in windows, and shuffles inside a window by (seed, pass, lane, window). Fewer samples
 than there are lanes are left out of a pass, others in each.
+
+A mixture has lanes of each of its sources. Every lane deals its draws to the sources period by period: the counts of a
+period are the weights' by largest remainder, their order is permuted by (seed, lane, period).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from corekit.data.source import Source
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
@@ -26,11 +31,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Draw:
-    """Where one draw lies: a window (its number in the pass) and a position among the window's samples."""
+    """Where one draw lies: a window (its number in the pass of its source) and a position among the window's samples."""
 
     pass_number: int
     window: int
     position: int
+    source: int = 0
 
 
 class Order:
@@ -69,7 +75,11 @@ class Order:
         window, place = divmod(offset, self.window)
         return Draw(pass_number, window, int(self._permutation(pass_number, lane, window)[place]))
 
-    def segments(self, lane: int, pass_number: int, window: int) -> list[Segment]:
+    def windows(self, source: int = 0) -> int:
+        """How many windows a lane has in a pass; the last may be smaller."""
+        return -(-self.stretch // self.window)
+
+    def segments(self, lane: int, pass_number: int, window: int, source: int = 0) -> list[Segment]:
         """What to read for one window, in the order of its positions."""
         shards, starts = self._line(pass_number)
         first = lane * self.stretch + window * self.window
@@ -98,3 +108,59 @@ class Order:
     def _shuffle(self, pass_number: int, lane: int, window: int) -> NDArray[np.int64]:
         seed = derive_seed(self.seed, "window", pass_number, lane, window)
         return np.random.Generator(np.random.Philox(key=seed)).permutation(self._window_size(window))
+
+
+class MixedOrder:
+    """The order in which the samples of a mixture are drawn.
+
+    Args:
+        orders: of each source, with the same lanes.
+        counts: draws of each source in a period of a lane.
+        seed: of the permutations.
+    """
+
+    def __init__(self, orders: Sequence[Order], counts: Sequence[int], seed: int) -> None:
+        self.orders, self.counts, self.seed = list(orders), list(counts), seed
+        self.period, self.lanes = sum(counts), orders[0].lanes
+        self.first_shard = np.cumsum([0, *(len(order.shard_sizes) for order in orders)]).tolist()
+        self._dealt = lru_cache(maxsize=self.lanes)(self._deal)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"orders": self.orders, "counts": self.counts, "seed": self.seed}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def locate(self, lane: int, draw: int) -> Draw:
+        """Where the ``draw``-th draw (from 0, over all periods) of a lane lies."""
+        period, place = divmod(draw, self.period)
+        sources, earlier = self._dealt(lane, period)
+        source = int(sources[place])
+        inner = self.orders[source].locate(lane, period * self.counts[source] + int(earlier[place]))
+        return replace(inner, source=source)
+
+    def windows(self, source: int = 0) -> int:
+        """How many windows a lane has in a pass of that source."""
+        return self.orders[source].windows()
+
+    def segments(self, lane: int, pass_number: int, window: int, source: int = 0) -> list[Segment]:
+        """What to read for one window of a source; shards are numbered through all sources."""
+        return [replace(segment, shard=segment.shard + self.first_shard[source])
+                for segment in self.orders[source].segments(lane, pass_number, window)]
+
+    def _deal(self, lane: int, period: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
+        """The source of every draw of a period, and how many draws before it in this period have that source."""
+        generator = np.random.Generator(np.random.Philox(key=derive_seed(self.seed, "mixture", lane, period)))
+        sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts))
+        earlier = np.zeros(self.period, dtype=np.int32)
+        for source, count in enumerate(self.counts):
+            earlier[sources == source] = np.arange(count)
+        return sources, earlier
+
+
+def order_of(source: Source, lanes: int, window: int, seed: int) -> Order | MixedOrder:
+    """The order of a source's samples: its own where it has a method ``order``, as a mixture has."""
+    if hasattr(source, "order"):
+        own: Order | MixedOrder = source.order(lanes, window, seed)
+        return own
+    return Order(source.shard_sizes, lanes, window, seed)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torch.nn import functional as F
+from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
+from corekit.data.images import LazyJpeg
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 _PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_TORCHVISION = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -90,22 +91,36 @@ def to_tensor(image: Image.Image) -> Tensor:
 class RandomResizedCrop:
     """A random part of the picture, resized to the model's size; torchvision's, drawing from torch's generator.
 
+    The part is resized by torch, within two of 255 levels of Pillow and four times as fast. A JPEG is decoded at 1/2, 1/4
+    or 1/8 of its size where the part still is at least the model's size: downscaling remains downscaling. That changes
+    pixels by about one of 255 levels on average (bilinear instead of bicubic: 0.8), and the edges of the part are
+    rounded to pixels of the smaller picture, at most half a pixel of the result away from where they were drawn.
+
     Args:
         preprocess: gives size and interpolation.
         scale: smallest and largest share of the picture's area.
         ratio: smallest and largest width / height.
         flip: probability of a horizontal mirror image.
+        scaled_decoding: False: every JPEG is decoded in full.
     """
 
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
-                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0) -> None:
-        self.flip = flip
-        self.crop = v2.RandomResizedCrop(preprocess.size, scale=tuple(scale), ratio=tuple(ratio), antialias=True,
-                                         interpolation=_TORCHVISION[preprocess.interpolation])
+                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0, scaled_decoding: bool = True) -> None:
+        self.size, self.interpolation = preprocess.size, preprocess.interpolation
+        self.scale, self.ratio, self.flip = list(scale), list(ratio), flip
+        self.scaled_decoding = scaled_decoding
 
     def __call__(self, image: Image.Image) -> Tensor:
         """uint8 [3, size, size]."""
-        cropped = to_tensor(self.crop(image.convert("RGB")))
+        top, left, height, width = TorchvisionCrop.get_params(image, self.scale, self.ratio)  # before pixels are decoded
+        factor = 1
+        if self.scaled_decoding and isinstance(image, LazyJpeg):
+            factor = image.shrink(min(height, width) // self.size)
+        edges = [round(edge / factor) for edge in (left, top, left + width, top + height)]
+        part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
+        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
+        # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
+        cropped = F.interpolate(pixels, (self.size, self.size), mode=self.interpolation, antialias=True)[0].contiguous()
         return cropped.flip(-1) if self.flip and torch.rand(()).item() < self.flip else cropped
 
 

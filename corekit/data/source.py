@@ -42,7 +42,9 @@ class Source(Protocol):
     def decode(self, handle: Any) -> Sample:
         """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string, ``label`` an int).
 
+        The image may be decoded later, when its pixels are first asked for.
+
         Raises:
-            BadSampleError: the bytes are bad; the sample is counted and replaced.
+            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced.
         """
         ...

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
 from corekit.data.loader import Batch, Lanes, share
-from corekit.data.order import Order
+from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
@@ -276,7 +276,7 @@ def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) ->
     transform = registry.build("transform", node["name"], arguments(node), {"preprocess": preprocess})
     sampler = registry.build("sampler", recipe["sampler"]["name"], arguments(recipe["sampler"]),
                              {"batch_size": recipe["engine"]["batch_size"], "lanes": data["lanes"]})
-    order = Order(source.shard_sizes, data["lanes"], data["window"], derive_seed(seed, "order"))
+    order = order_of(source, data["lanes"], data["window"], derive_seed(seed, "order"))
     mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
     return Lanes(source, order, sampler, mine, seed, transform, tokenizer)
 

@@ -1,0 +1,170 @@
+"""Shards that lie elsewhere: read through fsspec, tried again when that fails, an error that names the shard at last."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import torch
+from fsspec.implementations.memory import MemoryFileSystem
+
+from corekit import CorekitError
+from corekit.data import storage
+from corekit.data.folder import Folder
+from corekit.data.index import load_index
+from corekit.data.loader import Lanes, step_parts
+from corekit.data.order import Order
+from corekit.data.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.samplers import FixedSize
+from corekit.data.shards import WebDataset
+from tests.data.test_loader import jpeg, write_shards
+
+LANES, BATCH = 6, 12
+
+
+class Flaky(MemoryFileSystem):
+    """Memory whose next reads fail, as servers do for a while; or to which nothing can be written."""
+
+    protocol = "flaky"
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+    failures = 0
+    writable = True
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        if path.endswith(".tar") and Flaky.failures > 0:
+            Flaky.failures -= 1
+            raise ConnectionResetError("by the peer")
+        content: bytes = super().cat_file(path, **options)
+        return content
+
+    def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
+        if not Flaky.writable:
+            raise PermissionError(path)
+        super().pipe_file(path, value, **options)
+
+
+@pytest.fixture
+def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(storage, "FIRST_WAIT", 0.001)
+    fsspec.register_implementation("flaky", Flaky, clobber=True)
+    Flaky.failures, Flaky.writable = 0, True
+    yield "flaky://bucket/shards"
+    Flaky.store.clear()
+    Flaky.pseudo_dirs[:] = [""]
+
+
+def upload(folder: Path, root: str) -> str:
+    system, path = fsspec.core.url_to_fs(root)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix not in (".json", ".index"):
+            system.pipe_file(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return root
+
+
+def batches(root: str, workers: int = 0) -> list[dict[str, Any]]:
+    source = WebDataset(root)
+    transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
+    lanes = Lanes(source, Order(source.shard_sizes, LANES, 4, 0), FixedSize(BATCH, LANES), range(LANES), 0, transform, None)
+    return [part.batch for part in step_parts(lanes, 0, 4, workers)]
+
+
+def equal(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
+    return len(mine) == len(theirs) and all(
+        one["key"] == other["key"] and one["text"] == other["text"] and torch.equal(one["image"], other["image"])
+        for one, other in zip(mine, theirs))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_remote_shards_give_the_batches_that_local_ones_do(tmp_path: Path, flaky: str, workers: int) -> None:
+    write_shards(tmp_path / "a", (17, 9))
+    (tmp_path / "a" / "classnames.txt").write_text("one\ntwo\n")
+    upload(tmp_path / "a", flaky)
+    local = batches(str(tmp_path / "a"))
+    assert equal(batches(flaky, workers), local)
+    assert equal(batches(f"file://{tmp_path / 'a'}", workers), local)
+    assert WebDataset(flaky).fingerprint == WebDataset(str(tmp_path / "a")).fingerprint
+    assert WebDataset(flaky).class_names == ["one", "two"]
+
+
+def test_a_remote_index_is_written_once_where_that_is_allowed(tmp_path: Path, flaky: str,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(write_shards(tmp_path, (5, 4)), flaky)
+    Flaky.writable = False
+    assert load_index(flaky).samples.tolist() == [5, 4]
+    assert not [name for name in Flaky.store if name.endswith((".json", ".index"))]
+    handles = WebDataset(flaky).read(1, 1, 2)
+    assert [handle.key for handle in handles] == ["010001", "010002"]
+    Flaky.writable = True
+    index = load_index(flaky)
+    assert {name.rsplit("/", 1)[1] for name in Flaky.store} == {
+        "00000.tar", "00001.tar", "00000.tar.index", "00001.tar.index", "index.json"}
+    monkeypatch.setattr("corekit.data.index.scan_shard", lambda file: pytest.fail("scanned again"))
+    assert load_index(flaky).fingerprint == index.fingerprint
+    assert json.loads(fsspec.open(f"{flaky}/index.json").open().read())["samples"] == [5, 4]
+
+
+def test_what_fails_for_a_while_is_tried_again(tmp_path: Path, flaky: str) -> None:
+    upload(write_shards(tmp_path, (17, 9)), flaky)
+    wanted = batches(flaky)
+    Flaky.failures = 3
+    assert equal(batches(flaky), wanted)
+    assert Flaky.failures == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_fails_every_time_ends_the_run_and_names_the_shard(tmp_path: Path, flaky: str, workers: int) -> None:
+    upload(write_shards(tmp_path, (17, 9)), flaky)
+    WebDataset(flaky)
+    Flaky.failures = 10_000
+    with pytest.raises(CorekitError, match=r"flaky://bucket/shards/0000\d\.tar cannot be read, tried 4 times: "
+                                           "ConnectionResetError: by the peer"):
+        batches(flaky, workers)
+
+
+def test_a_local_shard_that_vanishes_is_no_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "FIRST_WAIT", 0.001)
+    source = WebDataset(str(write_shards(tmp_path, (5,))))
+    (tmp_path / "00000.tar").unlink()
+    with pytest.raises(CorekitError, match=r"00000\.tar cannot be read, tried 4 times: FileNotFoundError"):
+        source.read(0, 0, 5)
+
+
+def test_what_cannot_be_reached_is_said(flaky: str) -> None:
+    with pytest.raises(CorekitError, match=r"notaprotocol://x cannot be reached.*corekit\[remote\]"):
+        WebDataset("notaprotocol://x")
+    with pytest.raises(CorekitError, match=r"data\.root=flaky://bucket/nothing holds no shard"):
+        WebDataset("flaky://bucket/nothing")
+
+
+def test_a_remote_folder_of_pictures(tmp_path: Path, flaky: str) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(3):
+            (tmp_path / name / f"{at}.jpg").write_bytes(jpeg(at))
+    upload(tmp_path, flaky)
+    fields = {"image": "jpg", "label": "folder"}
+    mine, theirs = Folder(flaky, fields), Folder(str(tmp_path), fields)
+    assert mine.fingerprint == theirs.fingerprint
+    assert [mine.decode(handle)["label"] for handle in mine.read(0, 0, 6)] == [
+        theirs.decode(handle)["label"] for handle in theirs.read(0, 0, 6)]
+
+
+def test_a_run_starts_from_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shards(tmp_path, (5, 4, 3))
+    first = WebDataset(str(tmp_path))
+    opened: list[str] = []
+    read = storage.LocalStorage.read
+    monkeypatch.setattr(storage.LocalStorage, "read",
+                        lambda self, name, *rest: (opened.append(name), read(self, name, *rest))[1])
+    again = WebDataset(str(tmp_path))
+    assert opened == ["index.json"], "no offsets and no shard: at 130,000 shards these would be ten gigabytes"
+    assert again.fingerprint == first.fingerprint
+    again.read(1, 0, 4)
+    again.read(1, 2, 2)
+    assert opened == ["index.json", "00001.tar.index", "00001.tar", "00001.tar"]
+    for at in range(3):
+        (tmp_path / f"0000{at}.tar.index").unlink()
+    assert [handle.key for handle in WebDataset(str(tmp_path)).read(2, 1, 2)] == ["020001", "020002"]
