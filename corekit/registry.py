@@ -103,7 +103,8 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
           supplied: Mapping[str, Any] | None = None) -> Any:
     """Call the entry's constructor.
 
-    An argument named after a kind and given as a mapping with a ``name`` is built first, so entries nest.
+    An argument named after a kind (``dataset``, or ``train_dataset``) and given as a mapping with a ``name`` is built
+    first, so entries nest.
 
     Args:
         kind: the kind of entry.
@@ -122,18 +123,21 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     if wrong:
         raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in wrong))
     for key, value in arguments.items():
-        if is_nested(key, value):
+        nested = nested_kind(key, value)
+        if nested is not None:
             rest = {inner: item for inner, item in value.items() if inner != "name"}
-            arguments[key] = build(key, value["name"], rest, supplied)
+            arguments[key] = build(nested, value["name"], rest, supplied)
     for key in entry.signature.names:
         if key in supplied and key not in arguments:
             arguments[key] = supplied[key]
     return entry.load()(**arguments)
 
 
-def is_nested(key: str, value: object) -> bool:
-    """Whether an argument names an entry to be built: it is called as a kind is, and is a mapping with a name."""
-    return key in KINDS and isinstance(value, Mapping) and "name" in value
+def nested_kind(key: str, value: object) -> str | None:
+    """The kind of entry that an argument names: it is called as a kind is, or ``<something>_<kind>``, and is a mapping
+    with a name. None: it is a plain value."""
+    kind = key.rsplit("_", 1)[-1]
+    return kind if kind in KINDS and isinstance(value, Mapping) and "name" in value else None
 
 
 @lru_cache

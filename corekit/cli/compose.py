@@ -183,8 +183,9 @@ def check_entry(key: str, kind: str, node: object, nested: bool = False) -> None
         raise CorekitError(f"{key}.name{_origin(key + '.name')}: {error}") from None
     arguments = {name: value for name, value in node.items() if name not in ("name", *WIRING.get(kind, ()))}
     for name, value in arguments.items():
-        if registry.is_nested(name, value):
-            check_entry(f"{key}.{name}", name, value, nested=True)
+        inner = registry.nested_kind(name, value)
+        if inner is not None:
+            check_entry(f"{key}.{name}", inner, value, nested=True)
     for name, what in entry.signature.problems(arguments, () if nested else SUPPLIED.get(kind, ())):
         remedy = f"; to leave it out, type '~{key}.{name}'" if name in arguments and "is not an" in what else ""
         raise CorekitError(f"{key}.{name}{_origin(f'{key}.{name}')}: {kind} '{entry.name}': '{name}' {what}{remedy}")
