@@ -66,15 +66,18 @@ def scan_shard(path: Path) -> Offsets:
 
 
 def shard_paths(root: Path, pattern: str) -> list[Path]:
-    """The shards of a folder, sorted by name.
+    """The shards of a folder, sorted by name; of patterns separated by ``;``, those of the first that any shard matches.
 
     Raises:
         CorekitError: no such folder, or no shard in it.
     """
     if not root.is_dir():
         raise CorekitError(f"data.root={root} is not a folder")
-    paths = sorted(path for path in root.glob(pattern) if path.is_file())
-    if not paths:
+    for each in pattern.split(";"):
+        paths = sorted(path for path in root.glob(each) if path.is_file())
+        if paths:
+            break
+    else:
         raise CorekitError(f"data.root={root} holds no shard that matches '{pattern}'; "
                            "`corekit data openmoji OUT` writes some to try with")
     return paths

@@ -33,7 +33,7 @@ class WebDataset:
 
     Args:
         root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
-        shards: pattern of the shards' names under it.
+        shards: pattern of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken.
 
     Raises:
@@ -50,8 +50,8 @@ class WebDataset:
         self.fingerprint = fingerprint(folder, self._shards) if folder else ""
         if folder and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = _lines(folder / "classnames.txt") if folder else []
-        self.templates = _lines(folder / "zeroshot_classification_templates.txt") if folder else []
+        self.class_names = _lines(folder, "classnames.txt") if folder else []
+        self.templates = _lines(folder, "zeroshot_classification_templates.txt") if folder else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""
@@ -135,5 +135,7 @@ def decode_image(content: bytes, where: str) -> Image.Image:
         raise BadSampleError("image", f"{where}: {error}") from None
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+def _lines(folder: Path, name: str) -> list[str]:
+    """A text file's lines: in the folder, or above it where it is a part such as CLIP_benchmark's ``test``."""
+    path = next((path for path in (folder / name, folder.absolute().parent / name) if path.is_file()), None)
+    return path.read_text(encoding="utf-8").splitlines() if path else []
