@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from corekit import CorekitError
-from corekit.evaluation.linear_probe import LinearProbe
+from corekit.evaluation.linear_probe import LinearProbe, _rank
 from tests.evaluation.known import Numbered, Table, on_ranks, subject
 
 CLASSES, WIDTH, TRAIN, TEST = 6, 16, 90, 45
@@ -72,6 +72,8 @@ def test_the_best_on_the_validation_samples_is_reported() -> None:
     useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"], 1e30])(subject(model)).details
     assert useless["chosen"]["learning_rate"] == chosen["learning_rate"]
     assert useless["grid"][-1]["validation_loss"] is None, "JSON has no NaN"
+    lucky = {"validation_top1": 0.9, "validation_loss": None}
+    assert _rank(lucky) < _rank(chosen), "a head that diverged is never chosen"
 
 
 def test_the_validation_part_is_not_trained_on() -> None:
