@@ -1,6 +1,6 @@
 """The time of a linear probe with 14 heads against one with a single head, on the same frozen ViT-B/16.
 
-    python tools/benchmark_probe.py [--train 64] [--test 16] [--classes 1000] [--epochs 100] [--pairs 3]
+    python tools/benchmark_probe.py [--train 96] [--test 32] [--classes 1000] [--epochs 100] [--pairs 5]
 
 Both sides do everything an evaluation does: features of all images by the image tower of ``clip_vit_b16``, training of the
 heads, the choice on held-out samples, the figures of the test samples. They take turns, the first one alternating; what is
@@ -47,12 +47,12 @@ class Noise:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=int, default=64, help="images to train on")
-    parser.add_argument("--test", type=int, default=16, help="images to report on")
+    parser.add_argument("--train", type=int, default=96, help="images to train on")
+    parser.add_argument("--test", type=int, default=32, help="images to report on")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=1024, help="samples of a step of the heads")
-    parser.add_argument("--pairs", type=int, default=3, help="how often each side runs")
+    parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()

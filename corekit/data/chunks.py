@@ -36,10 +36,11 @@ class _Chunks(IterableDataset[Chunk]):
             for position, handle in enumerate(self.source.read(shard, first - int(self.starts[shard]), count), first):
                 try:
                     sample = self.source.decode(handle)
+                    sample["image"] = self.preprocess.crop(sample["image"])
                 except BadSampleError:
                     bad += 1
                     continue
-                samples.append({**sample, "image": self.preprocess.crop(sample["image"]), "position": position})
+                samples.append({**sample, "position": position})
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples] for name in ("key", "position", *self.source.fields)}
         side = self.preprocess.size
