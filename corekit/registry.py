@@ -104,8 +104,8 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
           supplied: Mapping[str, Any] | None = None) -> Any:
     """Call the entry's constructor.
 
-    An argument named after a kind and given as a mapping with a ``name`` is built first, so entries nest; so is one inside
-    a mapping that is given, as in ``sources: {web: {dataset: {name: ...}}}``.
+    An argument named after a kind (``dataset``, or ``train_dataset``) and given as a mapping with a ``name`` is built first,
+    so entries nest; so is one inside a mapping that is given, as in ``sources: {web: {dataset: {name: ...}}}``.
 
     Args:
         kind: the kind of entry.
@@ -131,16 +131,21 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
 
 
 def _build_nested(key: str, value: Any, supplied: Mapping[str, Any]) -> Any:
-    if is_nested(key, value):
-        return build(key, value["name"], {inner: item for inner, item in value.items() if inner != "name"}, supplied)
+    kind = nested_kind(key, value)
+    if kind is not None:
+        return build(kind, value["name"], {inner: item for inner, item in value.items() if inner != "name"}, supplied)
     if isinstance(value, Mapping):
         return {inner: _build_nested(inner, item, supplied) for inner, item in value.items()}
     return value
 
 
-def is_nested(key: str, value: object) -> bool:
-    """Whether an argument names an entry to be built: it is called as a kind is, and is a mapping with a name."""
-    return key in KINDS and isinstance(value, Mapping) and "name" in value
+def nested_kind(key: str, value: object) -> str | None:
+    """The kind of entry that an argument names, None where it is a plain value.
+
+    It names one where it is called as a kind is, or ``<something>_<kind>``, and is a mapping with a name.
+    """
+    kind = key.rsplit("_", 1)[-1]
+    return kind if kind in KINDS and isinstance(value, Mapping) and "name" in value else None
 
 
 @lru_cache

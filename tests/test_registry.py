@@ -108,3 +108,13 @@ def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str
         assert done.returncode == 0, done.stderr
         assert "mobileclip" in done.stdout
     assert min(times) < 1.0
+
+
+def test_an_argument_called_after_a_kind_is_built_first() -> None:
+    drawn = {"name": "openmoji", "samples": 12}
+    probe = registry.build("evaluator", "linear_probe", {"dataset": drawn, "train_dataset": {**drawn, "seed": 3}})
+    assert (probe.dataset.samples, probe.train_dataset.seed, probe.validation_dataset) == (12, 3, None)
+    with pytest.raises(CorekitError, match="no dataset is called 'openmojo'"):
+        registry.build("evaluator", "linear_probe", {"dataset": drawn, "train_dataset": {"name": "openmojo"}})
+    assert registry.nested_kind("train_dataset", {"samples": 3}) is None, "without a name it is a plain mapping"
+    assert registry.nested_kind("train_data", {"name": "openmoji"}) is None

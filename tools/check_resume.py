@@ -4,7 +4,8 @@
 
 Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every third time. With
 --then-ranks the second half of the starts is on that many ranks. Exits with 0 where there is one line a step and the losses
-of all steps are equal to the last bit (to a relative 1e-3 on changing ranks); prints what it saw.
+of all steps are equal to the last bit; prints what it saw. On changing ranks the first loss that differs must do so by
+rounding alone (1e-5 of it); later ones drift apart as training amplifies it (1e-2 allowed).
 """
 
 import argparse
@@ -55,10 +56,11 @@ def main() -> int:
     numbers = [record["step"] for record in found]
     pairs = [(mine["loss"], theirs["loss"]) for mine, theirs in zip(expected, found)]
     same = sum(mine == theirs for mine, theirs in pairs)
-    apart = max(abs(mine - theirs) / mine for mine, theirs in pairs)
-    print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses equal to the bit, largest "
-          f"difference {apart:.1e} of the loss; evaluations {'equal' if evaluated == again else 'differ'}")
-    whole_again = apart <= 1e-3 if chosen.then_ranks else same == steps and evaluated == again
+    differences = [abs(mine - theirs) / mine for mine, theirs in pairs]
+    first = next((difference for difference in differences if difference), 0.0)
+    print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses equal to the bit, first "
+          f"difference {first:.1e} of the loss, largest {max(differences):.1e}; evaluations {'equal' if evaluated == again else 'differ'}")
+    whole_again = first <= 1e-5 and max(differences) <= 1e-2 if chosen.then_ranks else same == steps and evaluated == again
     return 0 if numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
 

@@ -197,8 +197,9 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
 
 
 def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -> None:
-    if registry.is_nested(name, value):
-        check_entry(key, name, value, supplied)
+    inner_kind = registry.nested_kind(name, value)
+    if inner_kind is not None:
+        check_entry(key, inner_kind, value, supplied)
     elif isinstance(value, dict):
         for inner, item in value.items():
             _check_nested(f"{key}.{inner}", inner, item, supplied)

@@ -21,34 +21,40 @@ class _Chunks(IterableDataset[Chunk]):
     def __iter__(self) -> Iterator[Chunk]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        chunks = range(self.rank, -(-int(self.starts[-1]) // self.size), self.world)
-        for chunk in chunks[number::workers]:
-            yield self._chunk(chunk * self.size, min(int(self.starts[-1]), (chunk + 1) * self.size))
+        total = int(self.starts[-1])
+        rounds = -(-total // (self.size * self.world))  # every rank has as many chunks, the last of some is empty
+        for turn in range(rounds)[number::workers]:
+            first = (turn * self.world + self.rank) * self.size
+            yield self._chunk(min(total, first), min(total, first + self.size))
 
     def _chunk(self, first: int, last: int) -> Chunk:
-        samples, bad = [], 0
+        samples: list[Chunk] = []
+        bad = 0
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
             count = min(last, int(self.starts[shard + 1])) - first
-            for handle in self.source.read(shard, first - int(self.starts[shard]), count):
+            for position, handle in enumerate(self.source.read(shard, first - int(self.starts[shard]), count), first):
                 try:
                     sample = self.source.decode(handle)
-                    sample["image"] = self.preprocess.crop(sample["image"])  # where a picture may turn out to be bad
+                    sample["image"] = self.preprocess.crop(sample["image"])
                 except BadSampleError:
                     bad += 1
                     continue
-                samples.append(sample)
+                samples.append({**sample, "position": position})
             first += count
-        chunk: Chunk = {name: [sample[name] for sample in samples] for name in (samples[0] if samples else ())}
-        if samples:
-            chunk["image"] = torch.stack(chunk["image"])
+        chunk: Chunk = {name: [sample[name] for sample in samples] for name in ("key", "position", *self.source.fields)}
+        side = self.preprocess.size
+        chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(0, 3, side, side, dtype=torch.uint8)
         return {**chunk, "bad": bad}
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
            workers: int = 0) -> Iterator[Chunk]:
-    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``bad`` the undecodable ones left out.
+    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``position`` where each sample stands in
+    the source, ``bad`` how many undecodable ones were left out.
 
-    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
+    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks and workers. All ranks
+    get the same number of chunks, some of which may hold no sample.
     """
-    return iter(DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers))
+    return iter(DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
+                           generator=torch.Generator()))  # its own, or it would draw from everybody's

@@ -45,7 +45,7 @@ class Folder:
         if root is not None:
             self.storage = open_storage(root)
             self._list_files(root)
-            self.templates = lines(self.storage, "zeroshot_classification_templates.txt")
+            self.templates = lines(root, "zeroshot_classification_templates.txt")
         count = len(self.names)
         self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)], dtype=np.int64)
 
@@ -73,7 +73,7 @@ class Folder:
         if outside is not None:
             raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
-        self.class_names = lines(self.storage, "classnames.txt") or self.class_folders
+        self.class_names = lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
             raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} lines for "
                                f"{len(self.class_folders)} class folders")

@@ -146,7 +146,7 @@ def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) ->
 
     Args:
         root: a folder, or a URL that fsspec understands.
-        pattern: of the shards' names under it.
+        pattern: of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
         workers: processes that scan; 0: this one.
 
     Raises:
@@ -155,7 +155,7 @@ def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) ->
     storage = open_storage(str(root))
     table = _read_table(storage)
     written = storage.modified(TABLE)
-    files = storage.files(pattern)
+    files = next(filter(None, map(storage.files, pattern.split(";"))), [])
     if not files:
         raise CorekitError(f"data.root={root} holds no shard that matches '{pattern}'; "
                            "`corekit data openmoji OUT` writes some to try with")

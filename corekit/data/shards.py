@@ -5,7 +5,7 @@ import numpy as np
 from corekit.data.index import load_index
 from corekit.data.members import RawSample, decode_sample, parse_sample, split_extensions
 from corekit.data.source import Sample
-from corekit.data.storage import lines, open_storage
+from corekit.data.storage import lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -17,7 +17,7 @@ class WebDataset:
     Args:
         root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``; ``data.root`` where the recipe
             gives none. None: no samples, as a dry run needs it.
-        shards: pattern of the shards' names under it.
+        shards: pattern of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken.
 
     Raises:
@@ -32,8 +32,8 @@ class WebDataset:
         self.fingerprint = self.index.fingerprint if self.index else ""
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = lines(open_storage(root), "classnames.txt") if root else []
-        self.templates = lines(open_storage(root), "zeroshot_classification_templates.txt") if root else []
+        self.class_names = lines(root, "classnames.txt") if root else []
+        self.templates = lines(root, "zeroshot_classification_templates.txt") if root else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""

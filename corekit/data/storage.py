@@ -203,7 +203,11 @@ def patiently(action: Callable[[], T], what: str, failures: type[Exception]) -> 
     raise AssertionError("not reached")
 
 
-def lines(storage: Storage, name: str) -> list[str]:
-    """The lines of a small text file; none where there is no such file."""
-    content = storage.read_if_there(name)
-    return [] if content is None else content.decode("utf-8").splitlines()
+def lines(root: str, name: str) -> list[str]:
+    """The lines of a small text file in a folder, or above it where it is a part such as CLIP_benchmark's ``test``."""
+    above = os.path.dirname(root.rstrip("/")) if "://" in root else os.path.dirname(os.path.abspath(root))
+    for folder in (root, above):
+        content = open_storage(folder).read_if_there(name)
+        if content is not None:
+            return content.decode("utf-8").splitlines()
+    return []

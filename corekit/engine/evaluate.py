@@ -35,9 +35,7 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
         for label, evaluator in evaluators.items():
             result = evaluator(subject)
             if ranks.is_first:
-                record = {"step": step, "samples": samples, "evaluator": label, "dataset": result.dataset,
-                          "evaluated": result.samples, "metrics": result.metrics}
-                where = append_record(_records_path(folder), record)
+                where = append_record(_records_path(folder), result.record(step, samples, label))
                 print(f"{label} on {result.samples} samples of {result.dataset}: {figures(result.metrics)}  ({where})")
     finally:
         disconnect()

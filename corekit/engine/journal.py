@@ -119,10 +119,8 @@ class Journal:
 
     def evaluation(self, step: int, samples: int, label: str, result: Result) -> None:
         """The line of an evaluation."""
-        record = {"step": step, "samples": samples, "evaluator": label, "dataset": result.dataset,
-                  "evaluated": result.samples, "metrics": result.metrics}
         if self.ranks.is_first:
-            append_record(self.run / "evaluations.jsonl", record)
+            append_record(self.run / "evaluations.jsonl", result.record(step, samples, label))
             assert self.board is not None
             for name, value in result.metrics.items():
                 self.board.add_scalar(f"{label}/{name}", value, step)  # type: ignore[no-untyped-call]

@@ -36,10 +36,21 @@ class Subject:
 class Result:
     """What an evaluation found: figures (fractions of 1), the data set, how many samples, pictures to look at.
 
-    ``pictures`` are uint8 [H, W, 3] by title.
+    ``pictures`` are uint8 [H, W, 3] by title; ``details`` is what else the record holds, as JSON has it.
     """
 
     metrics: dict[str, float]
     dataset: str
     samples: int
     pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, Any]:
+        """The line of ``evaluations.jsonl``.
+
+        Args:
+            step, samples: of the training behind the weights; None: nobody knows.
+            evaluator: the evaluator's label in the recipe.
+        """
+        return {"step": step, "samples": samples, "evaluator": evaluator, "dataset": self.dataset,
+                "evaluated": self.samples, "metrics": self.metrics, **self.details}
