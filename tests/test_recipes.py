@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from corekit import registry
+from corekit.cli.compose import compose
 from corekit.cli.train import open_source
 from corekit.data.openmoji import OpenMoji
 from corekit.data.shard_writer import write_shards
@@ -22,7 +23,6 @@ from corekit.engine.build import build_model
 from corekit.engine.dry_run import dry_run
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
-from tests.composing import compose
 
 PIXELS = 64
 MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXELS, and make it small where it is large

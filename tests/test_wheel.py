@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from corekit.cli.compose import compose
 from corekit.recipes import recipe_names
-from tests.composing import compose
 from tests.conftest import TINY, corekit_command
 
 ROOT = Path(__file__).parents[1]

@@ -59,7 +59,8 @@ def main() -> int:
     differences = [abs(mine - theirs) / mine for mine, theirs in pairs]
     first = next((difference for difference in differences if difference), 0.0)
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses equal to the bit, first "
-          f"difference {first:.1e} of the loss, largest {max(differences):.1e}; evaluations {'equal' if evaluated == again else 'differ'}")
+          f"difference {first:.1e} of the loss, largest {max(differences):.1e}; "
+          f"evaluations {'equal' if evaluated == again else 'differ'}")
     whole_again = first <= 1e-5 and max(differences) <= 1e-2 if chosen.then_ranks else same == steps and evaluated == again
     return 0 if numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 

@@ -60,6 +60,24 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
                 _within_sentences(task))()
 
 
+def compose(*words: str) -> Plain:
+    """The checked recipe that ``corekit-train`` would train for these words, without a command of its own.
+
+    Raises:
+        CorekitError: as the command says it.
+    """
+    global _schema
+    _schema = recipe_schema()
+    sources.install(_schema)
+    try:
+        with hydra.initialize_config_module("corekit.conf", version_base="1.3"):
+            recipe = plain(hydra.compose("train", list(words)))
+    except _FOREIGN as error:
+        raise CorekitError(_explain(error)) from None
+    check_names(recipe)
+    return recipe
+
+
 def _within_sentences(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """The task with its errors said inside it: Hydra would print a line of its own about any that pass through."""
     def said(config: DictConfig) -> None:
