@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from corekit.data.source import Source
 from corekit.engine.build import build_model, build_preprocess, build_tokenizer, example_batch, model_wire
+from corekit.engine.recompute import recompute_layers
 from corekit.engine.wiring import rename_outputs
 
 
@@ -27,6 +28,8 @@ class Cost:
 def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     """The cost of the recipe's model at its micro-batch."""
     model = build_model(recipe, torch.device("meta")).train()
+    if recipe["engine"]["activation_checkpointing"]:
+        recompute_layers(model)
     wire = model_wire(recipe, model)
     preprocess, tokenizer = build_preprocess(recipe), build_tokenizer(recipe)
     size = int(recipe["engine"]["micro_batch"] or recipe["engine"]["batch_size"])

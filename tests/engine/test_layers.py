@@ -5,6 +5,9 @@ import torch
 from torch import nn
 
 from corekit import create_model
+from corekit.cli.compose import compose
+from corekit.cli.train import open_source
+from corekit.engine.flops import measure
 from corekit.engine.layers import all_layers, depths, layers, towers
 from corekit.engine.optimizers import adamw
 from corekit.engine.recompute import recompute_layers
@@ -71,3 +74,12 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
     for name, value in found[False].items():
         assert torch.equal(value, found[True][name]), name
     assert int(found[True]["1.1.num_batches_tracked"]) == 1
+
+
+def test_recomputed_layers_keep_less_for_the_backward_pass() -> None:
+    kept = {}
+    for recompute in ("false", "true"):
+        recipe = compose("+recipe=mobileclip/s0", "engine.micro_batch=4", "dry_run=true",
+                         f"engine.activation_checkpointing={recompute}")
+        kept[recompute] = measure(recipe, open_source(recipe)).activations
+    assert kept["true"] < kept["false"] / 3

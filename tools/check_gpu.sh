@@ -1,0 +1,31 @@
+#!/bin/sh
+# What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
+# engine's cost at MobileCLIP-S2's size. Results go to the folder given, or gpu/ here. With corekit's environment active:
+#
+#   sh tools/check_gpu.sh [FOLDER]
+set -u
+out=${1:-gpu}
+mkdir -p "$out"
+failed=0
+
+try() { # NAME COMMAND...: runs it, keeps what it says, and says how it ended
+    name=$1
+    shift
+    begin=$(date +%s)
+    "$@" >"$out/$name.txt" 2>&1
+    status=$?
+    [ $status = 0 ] || failed=1
+    echo "$name: status $status, $(($(date +%s) - begin)) s"
+    grep -E 'top1|equal|engine /|bare loop' "$out/$name.txt" | tail -n 3
+}
+
+quickstart='+recipe=mobileclip/quickstart engine.device=cuda engine.steps=200 data.workers=8'
+for precision in fp32 bf16 fp16; do
+    try "$precision" corekit-train $quickstart "engine.precision=$precision" "run_dir=$out/runs/$precision"
+done
+try compiled corekit-train $quickstart engine.precision=bf16 engine.compile=true "run_dir=$out/runs/compiled"
+try recomputed corekit-train $quickstart engine.activation_checkpointing=true "run_dir=$out/runs/recomputed"
+try resume python tools/check_resume.py --kills 5
+size='model.name=mobileclip_s2 model.context_length=77 data.preprocess.size=256 engine.precision=bf16 engine.device=cuda'
+try engine_s2 python tools/benchmark_engine.py --steps 10 $size engine.batch_size=256 engine.micro_batch=256
+exit $failed
