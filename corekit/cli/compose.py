@@ -51,8 +51,8 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the same command line "
                                "continues a run")
-        # argparse takes overrides in one stretch only, so -m goes before them wherever it was typed
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+        # argparse takes overrides in one stretch only, so flags go after them wherever they were typed
+        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the sentence is ours
         sources.install(_schema)
         with _scratch_folder():

@@ -150,7 +150,8 @@ def test_a_sweep_trains_each_value_in_its_own_directory(tmp_path: Path) -> None:
 
 def test_the_same_seed_is_the_same_training_and_another_is_not(finished_run: Path, tmp_path: Path) -> None:
     for name, more in (("again", "data.workers=1"), ("other", "seed=1")):
-        assert corekit_command("corekit-train", *TINY, "~evaluators", more, f"run_dir={name}/run", folder=tmp_path).returncode == 0
+        done = corekit_command("corekit-train", *TINY, "~evaluators", more, f"run_dir={name}/run", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "again") == losses(finished_run)
     assert losses(tmp_path / "other") != losses(finished_run)
 
