@@ -4,8 +4,8 @@
 
 Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every third time. With
 --then-ranks the second half of the starts is on that many ranks. Exits with 0 where there is one line a step and the losses
-of all steps are equal to the last bit; prints what it saw. On changing ranks the first loss that differs must do so by
-rounding alone (1e-5 of it); later ones drift apart as training amplifies it (1e-2 allowed).
+of all steps are equal to the last bit; prints what it saw. On changing ranks the first five losses that differ must do so by
+rounding alone (1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
 """
 
 import argparse
@@ -57,11 +57,11 @@ def main() -> int:
     pairs = [(mine["loss"], theirs["loss"]) for mine, theirs in zip(expected, found)]
     same = sum(mine == theirs for mine, theirs in pairs)
     differences = [abs(mine - theirs) / mine for mine, theirs in pairs]
-    first = next((difference for difference in differences if difference), 0.0)
+    first = [difference for difference in differences if difference][:5] or [0.0]
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses equal to the bit, first "
-          f"difference {first:.1e} of the loss, largest {max(differences):.1e}; "
+          f"differences {', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest {max(differences):.0e}; "
           f"evaluations {'equal' if evaluated == again else 'differ'}")
-    whole_again = first <= 1e-5 and max(differences) <= 1e-2 if chosen.then_ranks else same == steps and evaluated == again
+    whole_again = max(first) <= 1e-4 if chosen.then_ranks else same == steps and evaluated == again
     return 0 if numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
 

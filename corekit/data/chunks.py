@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import BadSampleError, Source
+from corekit.data.workers import outlive_signals
+from corekit.errors import CorekitError
 
 Chunk = dict[str, Any]
 
@@ -21,11 +23,16 @@ class _Chunks(IterableDataset[Chunk]):
     def __iter__(self) -> Iterator[Chunk]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            outlive_signals()
         total = int(self.starts[-1])
         rounds = -(-total // (self.size * self.world))  # every rank has as many chunks, the last of some is empty
         for turn in range(rounds)[number::workers]:
             first = (turn * self.world + self.rank) * self.size
-            yield self._chunk(min(total, first), min(total, first + self.size))
+            try:
+                yield self._chunk(min(total, first), min(total, first + self.size))
+            except (CorekitError, OSError) as error:  # raised again by the process that evaluates, in one sentence
+                yield {"error": str(error)}
 
     def _chunk(self, first: int, last: int) -> Chunk:
         samples: list[Chunk] = []
@@ -55,6 +62,12 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
 
     What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks and workers. All ranks
     get the same number of chunks, some of which may hold no sample.
+
+    Raises:
+        CorekitError: the data cannot be read.
     """
-    return iter(DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
-                           generator=torch.Generator()))  # its own, or it would draw from everybody's
+    for chunk in DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
+                            generator=torch.Generator()):  # its own, or it would draw from everybody's
+        if "error" in chunk:
+            raise CorekitError(chunk["error"])
+        yield chunk

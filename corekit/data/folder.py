@@ -51,13 +51,15 @@ class Folder:
 
     def _list_files(self, root: str) -> None:
         first = next(iter(self.extensions.values()), [])
+        wanted = {extension for extensions in self.extensions.values() for extension in extensions}
         digest = hashlib.sha256()
         found: list[tuple[str, int, str]] = []
         for name, size, _ in self.storage.files("**/*"):
             key, extension = _split(name)
             if extension in first:
                 found.append((key, first.index(extension), name))
-            digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
+            if extension in wanted:  # other files below the folder are no part of the data
+                digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
         found.sort()
         names = [name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]]
         if not names:
@@ -86,6 +88,9 @@ class Folder:
 
     def _read_files(self, name: str) -> RawSample:
         key, own = _split(name)
+        if name.encode("utf-8", "replace").decode() != name:
+            shown = name.encode("utf-8", "backslashreplace").decode()  # it must be possible to print it
+            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not UTF-8"))
         members = {own: self.storage.read(name)}
         for extensions in list(self.extensions.values())[1:]:
             for extension in extensions:

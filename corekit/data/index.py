@@ -177,7 +177,7 @@ def _index_stale(index: Index, files: Sequence[Stored], stale: list[int], table:
     if len(stale) > 16:
         print(f"corekit: indexing {len(stale)} shards under {index.storage.root}", file=sys.stderr)
     problems = {}
-    scans = _scan_all(index.storage, [files[at] for at in stale], workers)
+    scans = _scan_all(index.storage, [files[at] for at in stale], [files[at].name in table for at in stale], workers)
     for at, scan in zip(stale, scans):
         name, offsets = index.names[at], scan.offsets
         old = _stored_offsets(index.storage, name) if not scan.whole and name in table else None
@@ -210,19 +210,21 @@ def _is_cut(row: tuple[int, int, str], old: Offsets, size: int, found: Offsets) 
     return size < row[0] and _hash(old) == row[2] and count < len(old) and bool((found[:count] == old[:count]).all())
 
 
-def _scan_all(storage: Storage, files: list[Stored], workers: int) -> Iterator[Scan]:
+def _scan_all(storage: Storage, files: list[Stored], changed: list[bool], workers: int) -> Iterator[Scan]:
     if workers <= 1 or len(files) < 16:
-        for stored in files:
-            yield _stored_scan(storage, stored)
+        yield from map(_stored_scan, [storage] * len(files), files, changed)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_stored_scan, [storage] * len(files), files, chunksize=4)
+        yield from pool.map(_stored_scan, [storage] * len(files), files, changed, chunksize=4)
 
 
-def _stored_scan(storage: Storage, stored: Stored) -> Scan:
-    """The offsets beside the shard, where they are newer: an index that was interrupted goes on where it stopped."""
+def _stored_scan(storage: Storage, stored: Stored, changed: bool) -> Scan:
+    """The offsets beside the shard, where they are newer: an index that was interrupted goes on where it stopped.
+
+    Those of a shard that has changed since it was indexed are never trusted: a copy may be older than they are.
+    """
     written = storage.modified(_index_file(stored.name))
-    if written is not None and stored.modified is not None and written >= stored.modified:
+    if not changed and written is not None and stored.modified is not None and written >= stored.modified:
         offsets = _stored_offsets(storage, stored.name)
         if offsets is not None and offsets[-1] <= stored.size:
             return Scan(offsets, whole=True)

@@ -4,7 +4,6 @@ Ranks take contiguous lanes, micro-batches blocks of lanes, and workers whole la
 lanes laid side by side whoever reads them.
 """
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -15,11 +14,11 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from corekit.data.order import Draw, MixedOrder, Order
 from corekit.data.source import BadSampleError, Sample, Source
+from corekit.data.workers import outlive_signals
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
-GRACE = 60  # seconds that a data process goes on after SIGTERM
 Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (lane, source) -> (pass, window), its handles
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
@@ -88,7 +87,8 @@ class Lanes:
             except BadSampleError as error:
                 if attempt == 0:  # counted when it is drawn itself, not when it fails to replace another
                     part.bad.setdefault(error.kind, []).append(error.message)
-        raise CorekitError(f"no sample can be read, neither those around {part.bad} nor those of {ELSEWHERE} other windows")
+        raise CorekitError(f"no sample can be read, neither one of the window that lane {lane} is in at step {step + 1} nor "
+                           f"one of {ELSEWHERE} other windows; bad so far in this step: {', '.join(part.bad)}")
 
     def _candidates(self, windows: Windows, lane: int, where: Draw, replacement: int) -> Iterator[Any]:
         """The handle drawn, then what may replace it, as (seed, step) decides.
@@ -144,9 +144,7 @@ class _PartsOfWorker(IterableDataset[Part]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
-            # A scheduler signals every process of a job; training needs its data until the step is done.
-            signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            outlive_signals()
         mine = self.lanes.lanes[share(len(self.lanes.lanes), number, workers)]
         return self.lanes.parts(self.first_step, self.last_step, mine)
 

@@ -90,6 +90,8 @@ def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
     found = []
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
         for member in archive:
+            if member.size > len(content):  # a sparse file may claim any size
+                raise EOFError("a member is larger than the file it is in")
             file = archive.extractfile(member) if member.isreg() else None  # no links: they lead elsewhere
             if file is not None:
                 data = file.read()
@@ -147,6 +149,9 @@ def decode_field(field: str, content: bytes, where: str) -> object:
             raise BadSampleError("empty_text", f"{where}: {field} is empty")
         return text
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise BadSampleError(field, f"{where}: {field} is not a whole number") from None
+    if not -2**63 <= number < 2**63:
+        raise BadSampleError(field, f"{where}: {field} is no number of 64 bits")
+    return number

@@ -44,6 +44,9 @@ class Mixture:
             _check_entry(label, entry)
         self.labels = list(sources)
         self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
+        nested = [label for label, source in zip(self.labels, self.sources) if hasattr(source, "order")]
+        if nested:
+            raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its sources here, with their weights")
         self.captions: list[str] = [entry.get("caption", "text") for entry in sources.values()]
         self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()}, period)
         self.fields = self._same_fields()

@@ -25,7 +25,3 @@ class FixedSize:
     def draws(self, step: int) -> range:
         """The draws that every lane makes for the batch of a step."""
         return range(step * self.per_lane, (step + 1) * self.per_lane)
-
-    def samples_before(self, step: int) -> int:
-        """How many draws a lane has made before a step."""
-        return step * self.per_lane

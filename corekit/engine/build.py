@@ -22,7 +22,7 @@ from corekit.engine.ema import Ema
 from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
 from corekit.engine.precision import Precision
-from corekit.engine.recompute import recompute_layers
+from corekit.engine.recompute import has_statistics, recompute_layers
 from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
 from corekit.engine.wiring import Wire, check, rename_outputs
@@ -306,6 +306,9 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     if recipe["engine"]["channels_last"] and not sharded:  # FSDP2 takes contiguous weights only; the images tell the format
         plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe["engine"]["activation_checkpointing"]:
+        if recipe["engine"]["compile"] and any(map(has_statistics, all_layers(plain_model))):
+            raise CorekitError("engine.compile and engine.activation_checkpointing do not go together for a model whose layers "
+                               "have running statistics, such as batch norm's: leave one of them out")
         recompute_layers(plain_model)
     if recipe["engine"]["compile"]:
         for module in all_layers(plain_model) if sharded else [plain_model]:

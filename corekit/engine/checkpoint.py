@@ -9,8 +9,8 @@ import copy
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 
 from corekit.data.preprocess import Preprocess
@@ -31,20 +32,21 @@ from corekit.engine.folders import WRITING, save_model_folder
 from corekit.engine.sharding import from_files, full_state, is_sharded, to_files
 from corekit.errors import CorekitError
 
+ABANDON = 900  # seconds for a checkpoint that is being written when a run ends with an error
+
 
 @dataclass
 class Counters:
     """What a run has done so far.
 
-    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update; ``best`` is the value and the step
-    of the best evaluation; ``loss_scale`` and ``good_steps`` are those of fp16.
+    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update; ``loss_scale`` and ``good_steps``
+    are those of fp16.
     """
 
     step: int = 0
     samples: int = 0
     bad: dict[str, int] = field(default_factory=dict)
     skipped: int = 0
-    best: dict[str, Any] | None = None
     loss_scale: float | None = None
     good_steps: int = 0
 
@@ -67,6 +69,7 @@ class Checkpoints:
     def __init__(self, run: Path, keep_last: int, ranks: Ranks, background: bool = False) -> None:
         self.run, self.keep_last, self.ranks = run, max(1, keep_last), ranks
         self.folder = run / "checkpoints"
+        self.best: int | None = None  # the step whose checkpoint is kept whatever comes after it
         # Exchanges of a save in the background must not meet those of training.
         self.group = dist.new_group(backend="gloo") if ranks.world > 1 else None
         self.writer = ThreadPoolExecutor(1, "checkpoint") if background else None
@@ -93,7 +96,7 @@ class Checkpoints:
         self.ranks.barrier()
         state = to_files(_state(model, optimizer, ema), model)
         with ema.swapped() if ema else contextlib.nullcontext():
-            weights = full_state(model) if self.ranks.is_first or is_sharded(model) else {}
+            weights = full_state(model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
         files = {"counters.json": json.dumps(asdict(counters)), "environment.json": json.dumps(environment, indent=1)}
 
         def write() -> None:
@@ -105,6 +108,7 @@ class Checkpoints:
                     save_model_folder(writing / "model", weights, recipe, preprocess)
                     _to_disk(writing)
                     os.replace(writing, final)
+                    _sync(self.folder)
                     self.tidy()
 
         if self.writer is None:
@@ -121,16 +125,19 @@ class Checkpoints:
             pending.result()
             self.ranks.barrier()
 
+    def abandon(self) -> None:
+        """Let what is being written in the background come to its end, well or not: the run is over."""
+        if self.pending is not None:
+            futures.wait([self.pending], timeout=ABANDON)
+
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
         if self.pending is not None and self.pending.done() and self.pending.exception() is not None:
             self.pending.result()
 
     def _write(self, state: dict[str, Any], writing: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
-            dcp.save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
-                     process_group=self.group)
+        dcp.save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
+                 process_group=self.group)
 
     @contextlib.contextmanager
     def _said(self, writing: Path) -> Iterator[None]:
@@ -145,7 +152,7 @@ class Checkpoints:
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
             raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} could not be written "
-                               f"({free:.1f} GiB are free there; {reason}); {stands}: make room, then type the same "
+                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that right, then type the same "
                                "command again") from None
 
     def tidy(self) -> None:
@@ -154,10 +161,10 @@ class Checkpoints:
         if complete:
             self._link("model", complete[-1])
         kept = complete[-self.keep_last:]
-        best = read_counters(complete[-1]).best if complete else None
-        if best is not None and (self.folder / f"step_{best['step']:08d}").is_dir():
-            kept = [*kept, self.folder / f"step_{best['step']:08d}"]
-            self._link("best", kept[-1])
+        best = self.folder / f"step_{self.best:08d}" if self.best is not None else None
+        if best in complete:
+            kept = [*kept, best]
+            self._link("best", best)
         for old in [*(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")]:
             # An old one is renamed first: killed half-way through, what is left must not look complete.
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
@@ -178,12 +185,19 @@ class Checkpoints:
             return Counters()
         state = _state(model, optimizer, ema)
         files = to_files(state, model)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        # A parameter without a gradient so far, as where every step was skipped, has no state yet, and none is saved.
+        saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
+        moments = files["optimizer"]["state"]
+        without = [name for name in moments if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
+        fresh = {name: moments.pop(name) for name in without}
+        dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        moments.update(fresh)
         loaded = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
+        for name, value in model.named_parameters():
+            if name in fresh:
+                optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
         return read_counters(complete[-1])
@@ -206,8 +220,14 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_disk(folder: Path) -> None:
-    """Make the files outlive a power cut before the rename that makes them count."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+    """Make files and folders outlive a power cut before the rename that makes them count."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

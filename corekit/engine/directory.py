@@ -16,11 +16,13 @@ from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
 from corekit.engine.distributed import Ranks
 from corekit.engine.folders import save_recipe
+from corekit.engine.journal import best_evaluation
 from corekit.errors import CorekitError
 
 # What may change between one start of a run and the next without making it another training.
 CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile", "engine.activation_checkpointing",
-              "engine.non_finite", "engine.max_skipped", "log", "checkpoint", "data.root", "data.workers", "run_dir", "dry_run")
+              "engine.non_finite", "engine.max_skipped", "log", "checkpoint", "data.root", "data.workers",
+              "data.max_bad_fraction", "run_dir", "dry_run")
 PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
@@ -43,7 +45,8 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
     before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
     now = _flat(recipe)
     different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
-                 and not any(key == part or key.startswith(part + ".") for part in CHANGEABLE)]
+                 and not any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
+                 and not (key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")))]
     if different:
         shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in different[:4])
         raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or the same command again")
@@ -69,6 +72,8 @@ def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, A
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
             lock = _lock(folder)
+            best = best_evaluation(folder / "evaluations.jsonl", recipe["checkpoint"]["keep_best"])
+            checkpoints.best = best[1] if best else None
             save_recipe(folder / "recipe.yaml", recipe)
             (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
             checkpoints.tidy()

@@ -37,6 +37,9 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         raise CorekitError(f"init.path={path} cannot be read: {error}") from None
     found = {_renamed(name, rename): value for name, value in loaded.items()}
     own = model.state_dict()
+    if len(found) < len(loaded):
+        twice = [name for name in loaded if sum(_renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1]
+        raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
     for beginning in rename:
         if not any(name.startswith(beginning) for name in loaded):
             raise CorekitError(f"init.rename: no name in {file} begins with '{beginning}'; they begin with "

@@ -174,6 +174,14 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
+    """(value, step) of the highest figure, the first of equals; ``keep_best`` is EVALUATOR/METRIC."""
+    label, _, metric = (keep_best or "").rpartition("/")
+    found = [(record["metrics"][metric], record["step"]) for record in read_records(path)
+             if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))]
+    return max(found, key=lambda each: each[0], default=None)
+
+
 def append_record(path: Path, record: dict[str, Any]) -> Path:
     """Add a line to a ``.jsonl`` file."""
     with open(path, "a", encoding="utf-8") as file:

@@ -57,5 +57,8 @@ def _flat(found: nn.Module) -> list[nn.Module]:
         if not any(True for _ in item.children()):
             return []  # a list of plain operations is part of a layer
         lists = [item] if isinstance(item, Lists) else [child for child in item.children() if isinstance(child, Lists)]
-        stack += [layer for inner in lists for layer in _flat(inner)] or [item]
+        inside = [layer for inner in lists for layer in _flat(inner)]
+        if not inside and isinstance(item, nn.ModuleList):
+            return []  # nobody calls a list, so it is no layer
+        stack += inside or [item]
     return stack

@@ -1,5 +1,6 @@
 """The training loop: one story for one process or many."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -12,13 +13,14 @@ from corekit.data.pictures import captioned_grid
 from corekit.engine.build import Run
 from corekit.engine.checkpoint import Counters
 from corekit.engine.init import training_mode
-from corekit.engine.journal import Journal, read_records
+from corekit.engine.journal import Journal, best_evaluation, read_records
 from corekit.engine.requests import Requests
 from corekit.engine.update import update
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result
 
 PICTURED = 16
+FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
 
 
 def train(run: Run, counters: Counters, journal: Journal, requests: Requests) -> bool:
@@ -59,13 +61,16 @@ def train(run: Run, counters: Counters, journal: Journal, requests: Requests) ->
         journal.advance(done)
         run.checkpoints.check()
         with journal.pause():
-            better = (last or not stop) and _evaluate_due(run, counters, journal)
-            saves = last or asked or better or (run.save_every is not None and done % run.save_every == 0)
+            saves = last or asked or (run.save_every is not None and done % run.save_every == 0)
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
-            if saves:
+            if saves:  # before evaluations, which may take long; the end comes after them, with its best one
                 save(run, counters)
                 requests.saved()
+            better = (last or not stop) and _evaluate_due(run, counters, journal)
+            if better and not saves:
+                pending = _count_bad(pending, counters, run)
+                save(run, counters)
         if stop and not last:
             return False
     return True
@@ -86,27 +91,27 @@ def evaluate(run: Run, evaluator: Any) -> Result:
 
 
 def _evaluate_due(run: Run, counters: Counters, journal: Journal, without: Collection[str] = ()) -> bool:
-    """Run what is due at this step; whether the figure that the best checkpoint is kept by was never higher."""
+    """Run what is due at this step; whether the figure that the best checkpoint is kept by was never as high."""
     better = False
     for evaluated in run.evaluators:
         if evaluated.label not in without and evaluated.is_due(counters.step, run.steps):
             result = evaluate(run, evaluated.evaluator)
+            better |= _is_best(run, journal, evaluated.label, result)
             journal.evaluation(counters.step, counters.samples, evaluated.label, result)
-            better |= _is_best(run, counters, evaluated.label, result)
+    if better:
+        run.checkpoints.best = counters.step
     return better
 
 
-def _is_best(run: Run, counters: Counters, label: str, result: Result) -> bool:
+def _is_best(run: Run, journal: Journal, label: str, result: Result) -> bool:
     wanted, _, metric = (run.keep_best or "").rpartition("/")
     if label != wanted:
         return False
     if metric not in result.metrics:
         raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures {', '.join(result.metrics)}")
-    value = run.ranks.broadcast(result.metrics[metric])
-    if counters.best is not None and value <= counters.best["value"]:
-        return False
-    counters.best = {"value": value, "step": counters.step}
-    return True
+    before = best_evaluation(journal.run / "evaluations.jsonl", run.keep_best)
+    value = result.metrics[metric]
+    return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))  # as the first rank sees it
 
 
 def _make_up(run: Run, counters: Counters, journal: Journal) -> None:
@@ -127,10 +132,11 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
         for kind, count in counts.items():
             counters.bad[kind] = counters.bad.get(kind, 0) + count
     bad = sum(counters.bad.values())
-    if bad > run.max_bad_fraction * counters.samples:
+    if bad > run.max_bad_fraction * max(counters.samples, FEW):
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counters.bad.items()))
+        counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
-                           f"data.max_bad_fraction={run.max_bad_fraction}; the log files name every one")
+                           f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log files name every one")
     return {}
 
 

@@ -14,8 +14,13 @@ from corekit.engine.layers import all_layers
 def recompute_layers(model: nn.Module) -> None:
     """Recompute every layer of the model's towers (Chen et al., 2016), with the same random numbers, in place."""
     for layer in all_layers(model):
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False,  # type: ignore[method-assign]
-                                context_fn=partial(_contexts, layer))
+        contexts = {"context_fn": partial(_contexts, layer)} if has_statistics(layer) else {}
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **contexts)  # type: ignore[method-assign]
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether some layer in it keeps running statistics."""
+    return any(getattr(layer, "track_running_stats", False) for layer in module.modules())
 
 
 def _contexts(layer: nn.Module) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,14 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
         checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks, recipe["checkpoint"]["background"])
         prepared = build_run(recipe, source, ranks, checkpoints, environment)
         lock = prepare(folder, recipe, environment, checkpoints, ranks)
-        return _train(prepared, folder, defaults)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
+            return _train(prepared, folder, defaults)
     except OSError as error:
         if error.errno not in DISK:
             raise
-        raise CorekitError(f"{error.filename or folder} cannot be written to: {error.strerror}; the last whole checkpoint "
-                           "stands, and the same command goes on from it") from None
+        raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole checkpoint stands, and the same "
+                           "command goes on from it") from None
     finally:
         disconnect()
         if lock is not None:
@@ -74,12 +77,15 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
         journal.say(_opening(run, first, folder))
         with Requests(run.recipe["checkpoint"]["every_minutes"], run.ranks) as requests:
             finished = train(run, counters, journal, requests)
-        run.checkpoints.wait()
+            run.checkpoints.wait()
+        if run.ranks.is_first:
+            run.checkpoints.tidy()
         if not finished:
             journal.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the same command goes on from it")
         elif run.ranks.is_first:
             journal.say(closing(run, counters, folder, first, time.perf_counter() - began))
     finally:
+        run.checkpoints.abandon()
         journal.close()
     return finished
 
@@ -103,13 +109,8 @@ def _settle_buckets(run: Run, step: int) -> None:
     if run.ranks.world == 1:
         return
     part = next(step_parts(run.lanes, step, step + 1, 0))
-    batch = run.step.place(split(part.batch, run.step.own)[0])
     training_mode(run.plain_model)
-    run.step.statistics.begin()
-    outputs = run.model(**run.step.model_wire.pick(batch))
-    values = outputs.values() if isinstance(outputs, dict) else [outputs]
-    sum((value.float().sum() for value in values if value.requires_grad), torch.zeros(())).mul(0.0).backward()
-    run.step.statistics.discard()
+    run.step.rehearse(split(part.batch, run.step.own)[0])
     run.optimizer.zero_grad()
 
 

@@ -85,10 +85,14 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def full_state(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state dict with whole tensors, on the CPU; all ranks must ask for it."""
-    return {name: _full(value).detach().cpu().contiguous().clone()
-            for name, value in to_files(model.state_dict(), model).items()}
+def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
+    """A copy of the model's state dict with whole tensors on the CPU, for ranks that keep it; all ranks must ask for it."""
+    found = {}
+    for name, value in to_files(model.state_dict(), model).items():
+        whole_value = _full(value)
+        if keep:
+            found[name] = whole_value.detach().to("cpu", copy=True).contiguous()
+    return found
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -107,6 +107,14 @@ class Step:
                 self.statistics.collect(first_time=not compares)
         return self._total(parts, asks)
 
+    def rehearse(self, batch: Batch) -> None:
+        """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
+        self.statistics.begin()
+        values = self._forward(self._place(batch, first_time=True), 0, 0).values()
+        roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
+        torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
+        self.statistics.discard()
+
     def _place(self, batch: Batch, first_time: bool) -> Batch:
         """A micro-batch on the device, with what the frozen modules say of it: they run once and are remembered."""
         placed = self.place(batch)

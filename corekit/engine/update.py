@@ -44,7 +44,8 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
         run.step.statistics.discard()
         said = (f"step {counters.step + 1}: fp16 gradients overflow at loss scale {precision.loss_scale:g}, which is halved"
                 if overflow else _skip(run, counters, losses, norm, keys))
-    precision.update(finite)
+    if finite or overflow:  # a loss that is not finite says nothing about the scale of its gradients
+        precision.update(finite)
     return norm, said
 
 
@@ -59,8 +60,8 @@ def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float, k
     what = (f"step {counters.step + 1} is not finite ({values}, gradient norm {norm:g}); this rank's batch: "
             f"{', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}")
     if run.recipe["engine"]["non_finite"] == "raise":
-        raise CorekitError(f"{what}. The last checkpoint is untouched: lower optimizer.learning_rate, set engine.grad_clip, "
-                           "or let such steps be skipped with engine.non_finite=skip")
+        raise CorekitError(f"{what}. The last checkpoint is untouched: go on with engine.non_finite=skip, or begin anew, in "
+                           "another run_dir, with a lower optimizer.learning_rate or with engine.grad_clip")
     counters.skipped += 1
     limit = run.recipe["engine"]["max_skipped"]
     if counters.skipped > limit:

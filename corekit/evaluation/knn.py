@@ -58,7 +58,7 @@ class NearestNeighbours:
             labels += chunk["label"]
             positions += chunk["position"]
             cosine, near = nearest(F.normalize(features, dim=-1), train, max(self.ks), self.block)
-            ballots = (cosine / self.temperature).exp()
+            ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()  # the nearest one's is 1, whatever the temperature
             guesses.append(torch.stack([_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks], 1))
         total = int(self.dataset.shard_sizes.sum())
         position = torch.tensor(positions, dtype=torch.int64, device=subject.device)

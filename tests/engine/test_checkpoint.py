@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import math
 import os
 import threading
 from concurrent import futures
@@ -19,7 +20,7 @@ from corekit.engine.checkpoint import Checkpoints, Counters, complete_checkpoint
 from corekit.engine.distributed import Ranks
 from corekit.engine.ema import Ema
 from corekit.engine.folders import load_weights
-from corekit.engine.journal import Journal, read_records
+from corekit.engine.journal import Journal, append_record, best_evaluation, read_records
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
 PREPROCESS = Preprocess(8, "bilinear", (0, 0, 0), (1, 1, 1))
@@ -172,11 +173,35 @@ def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: 
 def test_the_best_one_is_kept_beside_the_last(tmp_path: Path) -> None:
     model, optimizer = trained(0)
     checkpoints = Checkpoints(tmp_path, 1, ALONE)
-    best = None
-    for step, value in ((1, 0.1), (2, 0.5), (3, 0.3), (4, 0.4)):
-        best = {"value": value, "step": step} if best is None or value > best["value"] else best
-        checkpoints.save(model, optimizer, None, Counters(step, best=best), RECIPE, PREPROCESS, {})
-    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000004"]
+    for step, value in ((1, 0.1), (2, 0.5), (3, 0.3), (4, 0.5), (5, math.nan)):
+        before = best_evaluation(tmp_path / "evaluations.jsonl", "zero_shot/top1")
+        checkpoints.best = step if before is None or value > before[0] else before[1]
+        append_record(tmp_path / "evaluations.jsonl", {"step": step, "evaluator": "zero_shot", "metrics": {"top1": value}})
+        append_record(tmp_path / "evaluations.jsonl", {"step": step, "evaluator": "knn", "metrics": {"top1": 0.9}})
+        checkpoints.save(model, optimizer, None, Counters(step), RECIPE, PREPROCESS, {})
+    assert best_evaluation(tmp_path / "evaluations.jsonl", "zero_shot/top1") == (0.5, 2)
+    assert best_evaluation(tmp_path / "evaluations.jsonl", "retrieval/top1") is None
+    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000005"]
     assert os.readlink(tmp_path / "best") == "checkpoints/step_00000002/model"
-    Checkpoints(tmp_path, 1, ALONE).tidy()  # the next start knows it too
-    assert (tmp_path / "best" / "model.safetensors").is_file()
+
+
+def test_a_run_whose_steps_were_all_skipped_goes_on(tmp_path: Path) -> None:
+    """The optimizer has no state yet, or none for some parameters: it begins afresh for those, to the bit."""
+    model, optimizer = trained(0, steps=0)
+    model(torch.randn(5, 3)).sum().backward()  # gradients are there, but no step was taken
+    Checkpoints(tmp_path / "a", 1, ALONE).save(model, optimizer, None, Counters(1), RECIPE, PREPROCESS, {})
+    other, other_optimizer = trained(1, steps=0)
+    Checkpoints(tmp_path / "a", 1, ALONE).load_newest(other, other_optimizer, None)
+    assert not other_optimizer.state
+    model.zero_grad()
+    model[0](torch.ones(5, 3)).sum().backward()  # the norm has no gradient
+    optimizer.step()
+    Checkpoints(tmp_path / "b", 1, ALONE).save(model, optimizer, None, Counters(2), RECIPE, PREPROCESS, {})
+    Checkpoints(tmp_path / "b", 1, ALONE).load_newest(other, other_optimizer, None)
+    assert set(other_optimizer.state) == set(other[0].parameters())
+    for each, its_optimizer in ((model, optimizer), (other, other_optimizer)):
+        each.zero_grad()
+        each(torch.ones(5, 3)).square().sum().backward()
+        its_optimizer.step()
+    assert torch.equal(model[1].weight, other[1].weight)
+    assert torch.equal(model[0].weight, other[0].weight)
