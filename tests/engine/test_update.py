@@ -95,3 +95,9 @@ def test_fp16_overflow_halves_the_scale_and_good_steps_double_it(monkeypatch: py
     made.precision.loss_scale = 2.0**-10  # gradients that overflow at any scale are no matter of fp16
     with pytest.raises(CorekitError, match="not finite"):
         one_step(made, counters, factor=math.inf)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_scale_alone() -> None:
+    made = run("fp16", non_finite="skip")
+    one_step(made, Counters(), math.nan)
+    assert made.precision.loss_scale == 2**16
