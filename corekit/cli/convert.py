@@ -12,9 +12,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "convert", help="published weights to a model folder, or a model folder to another layout",
         description="Make a model folder of a file of published weights, whatever its layout; or write a run or model folder "
                     "in another layout, with --to. Files are read without unpickling anything but tensors.")
-    convert.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors; with --to or --fuse: a run or model folder")
+    convert.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors; a run or model folder with --to, --fuse")
     convert.add_argument("target", type=Path, help="the model folder to write; with --to: the file")
-    convert.add_argument("--model", metavar="NAME", help="the model, where the keys do not tell; `corekit list models` lists them")
+    convert.add_argument("--model", metavar="NAME", help="the model, where the keys do not tell (corekit list models)")
     convert.add_argument("--to", metavar="LAYOUT", help="write a run or model folder in this layout, such as open_clip")
     convert.add_argument("--fuse", action="store_true", help="fold branches and norms, as corekit.reparameterize does")
     convert.set_defaults(run=_convert)

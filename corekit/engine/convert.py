@@ -58,7 +58,7 @@ class Converter(Protocol):
         """The registered models that these weights fit; several where no key tells them apart, none where it knows none."""
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as those of the model of that name; a CorekitError where a tensor is missing, left over or of another shape."""
+        """The weights as those of the model of that name; a CorekitError where names or shapes differ."""
 
     def layouts(self, name: str) -> list[str]:
         """The layouts in which it can write the model of that name; none where it does not know the model."""
@@ -87,8 +87,8 @@ def convert_in(source: Path, target: Path, name: str | None = None, fused: bool 
         raise CorekitError(f"{target} is there already; name a folder that is not")
     if source.is_dir():
         if not fused:
-            raise CorekitError(f"{source} is a folder: to make a model folder, name a file of weights in it; --to writes a run or "
-                               "model folder in another layout, --fuse makes a fused copy of it")
+            raise CorekitError(f"{source} is a folder: name a file of weights in it to make a model folder of; a run or model "
+                               "folder is written in another layout with --to, and fused with --fuse")
         recipe, preprocess, weights, notes = *_read_folder(source), list[str]()
     else:
         name, made = _read_foreign(source, name)
@@ -142,7 +142,8 @@ def read_state(path: Path) -> State:
     if not path.is_file():
         raise CorekitError(f"{path} does not exist")
     try:
-        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = (load_file(path) if path.suffix == ".safetensors"
+                        else torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise CorekitError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
     except pickle.UnpicklingError:

@@ -41,7 +41,8 @@ def fold(model: nn.Module) -> nn.Module:
 
 def norm_as_scale(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """A batch norm in evaluation as scale and shift of each channel, float64 [C] each."""
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     scale = exact(norm.weight) / (exact(norm.running_var) + norm.eps).sqrt()
     return scale, exact(norm.bias) - exact(norm.running_mean) * scale
 

@@ -256,6 +256,7 @@ class RepCPE(nn.Module):
 
     def folded(self) -> FusedConv:
         """The convolution, with the residual in the middle of its kernel."""
+        assert self.pos_enc.bias is not None
         kernel, bias = exact(self.pos_enc.weight), exact(self.pos_enc.bias)
         residual = diagonal_kernel(torch.ones_like(bias), kernel.shape)
         return FusedConv(convolution(self.pos_enc, residual + kernel, bias))

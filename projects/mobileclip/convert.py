@@ -5,10 +5,13 @@ corekit's name to the other; the way back is the same table over the names of th
 """
 
 import inspect
+import math
 import re
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from corekit import registry
 from corekit.engine.convert import Converted, State
@@ -86,13 +89,14 @@ class MobileCLIPConverter:
             weights[ours] = (given.T if _transposed(theirs) else given.reshape(value.shape)).contiguous()
         notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"] if missing else []
         if name in UNSTATED:
-            notes.append(f"how pictures are to be prepared for '{name}' is not published: taken to be as for its successor, see "
-                         "preprocess.json")
+            notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json has what its successor wants")
         tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
         defaults = inspect.signature(registry.find("model", name).load()).parameters
+        preprocess = PREPROCESS[name]
         return Converted(_without_norms(weights) if chosen["fused"] else weights,
                          {key: value for key, value in chosen.items() if value != defaults[key].default},
-                         PREPROCESS[name], {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
+                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
@@ -109,31 +113,41 @@ def _layout(state: State) -> str:
     return "open_clip" if any(key.startswith(("visual.", "text.")) for key in state) else "timm"
 
 
-def _arguments(state: State, name: str, layout: str) -> dict[str, int | bool | None]:
+def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
     """What the weights say of the model's arguments."""
-    found: dict[str, int | bool | None] = {
+    found: dict[str, Any] = {
         "fused": any("reparam" in key for key in state),
         "head_bias": layout != "apple" and (name not in IN_APPLES or any(
             bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc"))
             if key in state))}
+    positions = state.get(_renamed("image_tower.pos_embed", layout))
+    if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
+        class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
+        found["image_size"] = patch * math.isqrt(max(0, positions[..., 0].numel() - class_position))
     if layout == "timm":
-        return {**found, "text_tower": None}
+        found["text_tower"] = None
     sizes = (("text_projection", "embed_dim", -1), ("positional_embedding", "context_length", -2),
              ("token_embedding.weight", "vocab_size", 0))
     for key, argument, dimension in sizes:
         table = state.get(_renamed(f"text_tower.{key}", layout))
         if table is not None and table.ndim >= 2:
             found[argument] = table.shape[dimension]
-    return found
+    takes = registry.find("model", name).signature.names
+    return {key: value for key, value in found.items() if key in takes}
 
 
-def _official(name: str, arguments: dict[str, int | bool | None]) -> State:
+def _official(name: str, arguments: dict[str, Any]) -> State:
     """The model's state on the meta device, with the norms that are left in other people's fused form."""
+    return _built(name, tuple(arguments.items()))
+
+
+@lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
+def _built(name: str, arguments: tuple[tuple[str, Any], ...]) -> State:
     with torch.device("meta"):
-        return _with_norms(registry.build("model", name, arguments).state_dict())
+        return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
 
 
-def _expected(name: str, layout: str, arguments: dict[str, int | bool | None]) -> State:
+def _expected(name: str, layout: str, arguments: dict[str, Any]) -> State:
     return _laid_out(_official(name, arguments), layout)
 
 
@@ -184,8 +198,8 @@ def _with_norms(weights: State) -> State:
         convolution = block.endswith(".mlp.conv")
         if leaf == "bias" and (convolution or re.search(r"\.backbone\.[01]\.conv$", block)):
             norm = block + ".bn." if convolution else block.removesuffix("conv") + "bn."
-            made |= {norm + "weight": torch.ones_like(value), norm + "bias": value, norm + "running_mean": torch.zeros_like(value),
-                     norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
+            made |= {norm + "weight": torch.ones_like(value), norm + "bias": value,
+                     norm + "running_mean": torch.zeros_like(value), norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
                      norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)}
         else:
             made[f"{block}.conv.weight" if convolution else key] = value
@@ -196,7 +210,7 @@ def _without_norms(weights: State) -> State:
     """The same with ConvFFN's norms folded."""
     made: State = {}
     for key, value in weights.items():
-        block, _, leaf = key.rpartition(".")
+        block = key.rpartition(".")[0]
         if block.endswith(".mlp.conv.conv"):
             outer = block.removesuffix(".conv")
             norm = {name: exact(weights[f"{outer}.bn.{name}"]) for name in ("weight", "bias", "running_mean", "running_var")}

@@ -178,7 +178,8 @@ def mobileclip_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: in
 @register("model", "mobileclip_l14")
 def mobileclip_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
-                   head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False, width_divisor: int = 1) -> nn.Module:
+                   head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
+                   width_divisor: int = 1) -> nn.Module:
     """MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
@@ -266,7 +267,8 @@ def mobileclip2_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: i
 @register("model", "mobileclip2_l14")
 def mobileclip2_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                     text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
-                    head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False, width_divisor: int = 1) -> nn.Module:
+                    head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
+                    width_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.

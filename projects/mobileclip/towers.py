@@ -1,4 +1,4 @@
-"""What the variants are put together from: sizes of the towers (Vasu et al., 2024, table 1 and appendix; Faghri et al., 2025)."""
+"""What the variants are put together from (Vasu et al., 2024, table 1 and appendix; Faghri et al., 2025)."""
 
 from torch import nn
 
@@ -54,7 +54,7 @@ def text(kind: str | None, width: int, embed_dim: int, causal: bool, context_len
         return TextTransformer(width, heads, layers=12, embed_dim=embed_dim, causal=causal, context_length=context_length,
                                vocab_size=vocab_size)
     if causal:
-        raise CorekitError("model.text_tower=hybrid cannot be causal: its convolutions see 5 tokens ahead; set model.causal=false")
+        raise CorekitError("model.text_tower=hybrid sees 5 tokens ahead and cannot be causal: set model.causal=false")
     return HybridTextTransformer(width, heads, layers=4, embed_dim=embed_dim, context_length=context_length,
                                  vocab_size=vocab_size, layer_scale_init=layer_scale_init)
 
