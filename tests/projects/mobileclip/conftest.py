@@ -11,10 +11,12 @@ from torch import Tensor, nn
 def randomize(module: nn.Module, seed: int = 0) -> None:
     """Draw every parameter and running statistic so that activations keep their size through the network."""
     generator = torch.Generator().manual_seed(seed)
-    pool = torch.randn(2**22 - 1, generator=generator)  # large models take stretches of it: drawing costs most of their test
+    pool = torch.randn(2**21 - 1, generator=generator)  # large models take stretches of it: drawing costs most of their test
 
     def draw(shape: torch.Size) -> Tensor:
-        start, count = int(torch.randint(len(pool), (), generator=generator)), shape.numel()
+        start, count = int(torch.randint(2**20, (), generator=generator)), shape.numel()
+        if start + count <= len(pool):
+            return pool[start:start + count].view(shape)
         return pool.repeat(-(-(start + count) // len(pool)))[start:start + count].view(shape)
 
     with torch.no_grad():
