@@ -133,7 +133,7 @@ class Harmful:
 
 def test_files_are_never_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"state_dict": Harmful(tmp_path / "harm")}, tmp_path / "new.pt")
-    (tmp_path / "old.pt").write_bytes(pickle.dumps({"state_dict": Harmful(tmp_path / "harm")}))
+    (tmp_path / "old.pt").write_bytes(pickle.dumps({"state_dict": Harmful(tmp_path / "harm")}, protocol=2))
     for name in ("new.pt", "old.pt"):
         assert "corekit unpickles nothing else" in refused(capsys, tmp_path / name, tmp_path / "out")
     assert not (tmp_path / "harm").exists()
