@@ -4,7 +4,7 @@ from typing import Any
 
 from corekit.errors import CorekitError
 
-__all__ = ["CorekitError", "create_model", "load"]
+__all__ = ["CorekitError", "create_model", "load", "reparameterize"]
 __version__ = "0.1.0"
 
 
@@ -41,3 +41,20 @@ def load(path: str) -> Any:
     from corekit.engine.load import load as load_folder
 
     return load_folder(path)
+
+
+def reparameterize(model: Any) -> Any:
+    """A copy of a trained model with its parallel branches and batch norms folded: the same outputs, sooner.
+
+    Args:
+        model: a ``torch.nn.Module`` in evaluation mode. Blocks with a method ``folded()`` are replaced by what it returns.
+
+    Returns:
+        the copy; where nothing is left to fold, an equal one.
+
+    Raises:
+        CorekitError: the model is in training mode.
+    """
+    from corekit.models.fusion import reparameterize as reparameterize_model
+
+    return reparameterize_model(model)

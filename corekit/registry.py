@@ -1,4 +1,4 @@
-"""The registry: string names for models, losses, datasets, samplers and the other things a recipe picks by name.
+"""The registry: string names for models, losses, datasets, samplers and the other things a recipe or a command picks by name.
 
 Registering is one line beside the definition, with literal strings::
 
@@ -23,7 +23,8 @@ from corekit import projects
 from corekit.errors import CorekitError
 from corekit.signatures import Signature, nearest, read_signature
 
-KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator")
+KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator",
+         "converter")
 
 T = TypeVar("T", bound=Callable[..., Any])
 _in_session: dict[tuple[str, str], Callable[..., Any]] = {}  # what was defined outside any file, as in a notebook

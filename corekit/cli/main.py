@@ -1,10 +1,11 @@
-"""``corekit``: list and show what there is, make data, and begin a project."""
+"""``corekit``: list and show what there is, convert weights, make data, and begin a project."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from corekit import registry
+from corekit.cli import convert
 from corekit.cli.data import add_commands
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
@@ -30,6 +31,8 @@ def main() -> None:
     new = commands.add_parser("new", help="write a small project that works: ./projects/NAME")
     new.add_argument("name", help="lower-case letters, digits and _")
     new.set_defaults(run=_new)
+
+    convert.add_command(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")

@@ -55,6 +55,15 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     """
     path = folder / "model.safetensors"
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
         raise CorekitError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    fill(model, weights, str(path))
+
+
+def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Fill a model with weights, strictly; a CorekitError that says where they are from, for other names or shapes."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CorekitError(f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None

@@ -51,5 +51,25 @@ class CLIP(nn.Module):
         return outputs
 
 
+class ImageEncoder(nn.Module):
+    """The image half of a CLIP alone: ``forward`` gives ``image_features`` [B, D], of unit length and float32.
+
+    Args:
+        image_tower: float [B, 3, H, W] to features [B, D].
+    """
+
+    def __init__(self, image_tower: nn.Module) -> None:
+        super().__init__()
+        self.image_tower = image_tower
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Features [B, D] of images [B, 3, H, W]; of unit length and float32 if ``normalize``."""
+        features: Tensor = self.image_tower(image)
+        return _unit_length(features) if normalize else features
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"image_features": self.encode_image(image, normalize=True)}
+
+
 def _unit_length(features: Tensor) -> Tensor:
     return F.normalize(features.float(), dim=-1)

@@ -93,12 +93,13 @@ class ViT(nn.Module):
         norm_pre: a layer norm before the first block, as CLIP has it.
         class_position: whether the class token has a row in the position table.
         norm_eps: epsilon of every layer norm.
+        head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
     def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12, heads: int = 12,
                  embed_dim: int = 512, *, mlp_ratio: float = 4.0, norm_pre: bool = False, class_position: bool = True,
-                 norm_eps: float = 1e-5, drop_path_rate: float = 0.0) -> None:
+                 norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.grid_size = grid_size
         self.class_position = class_position
@@ -109,7 +110,7 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, norm_eps, rate)
                                     for rate in drop_path_rates(drop_path_rate, layers))
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.head = nn.Linear(width, embed_dim, bias=False)
+        self.head = nn.Linear(width, embed_dim, bias=head_bias)
         self.apply(init_weights)
         for table in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(table, std=0.02)

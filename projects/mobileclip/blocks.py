@@ -1,59 +1,20 @@
 """What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a) and FastViT (2023b).
 
-Every block is in its training form: several branches that a deployed model folds into one convolution. Attributes are
-named as in timm's FastViT, so that its weights load by prefix.
+Every block is in its training form: several branches, which ``folded`` makes one convolution of for a deployed model.
+Attributes are named as in timm's FastViT, in both forms, so that its weights load by prefix.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.models.fusion import convolution, diagonal_kernel, exact
 from corekit.models.transformer import drop_path
 from corekit.models.vit import Attention
 
+from .branches import ConvNorm, FusedConv, SqueezeExcite, merge
+
 HEAD_WIDTH = 32  # of the attention blocks
-
-
-class ConvNorm(nn.Module):
-    """A convolution without bias and its batch norm; padding keeps H and W at stride 1."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1,
-                 groups: int = 1) -> None:
-        super().__init__()
-        padding = (kernel_size[0] // 2, kernel_size[1] // 2)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        stride = self.conv.stride[0]
-        if self.conv.kernel_size == (1, 1) and stride > 1:
-            # The same pixels, picked before the convolution: torch 2.15's strided 1x1 convolution writes past its
-            # memory on a CPU where images are channels_last.
-            x = F.conv2d(x[:, :, ::stride, ::stride], self.conv.weight, groups=self.conv.groups)
-        else:
-            x = self.conv(x)
-        out: Tensor = self.bn(x)
-        return out
-
-
-class SqueezeExcite(nn.Module):
-    """Channel gates from the image's mean (Hu et al., 2018).
-
-    Args:
-        channels: C of [B, C, H, W].
-        ratio: hidden width over C.
-    """
-
-    def __init__(self, channels: int, ratio: float) -> None:
-        super().__init__()
-        hidden = int(channels * ratio)
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.fc2 = nn.Conv2d(hidden, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
-        gate: Tensor = self.fc2(self.fc1(mean).relu()).sigmoid()
-        return x * gate
 
 
 class LayerScale(nn.Module):
@@ -113,14 +74,25 @@ class MobileOneBlock(nn.Module):
         self.se = None if squeeze_ratio is None else SqueezeExcite(out_channels, squeeze_ratio)
         self.act = nn.GELU() if activation else None
 
+    @property
+    def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
+        """Those that there are."""
+        return [branch for branch in (*self.conv_kxk, self.conv_scale, self.identity) if branch is not None]  # type: ignore
+
     def forward(self, x: Tensor) -> Tensor:
-        branches = [branch for branch in (*self.conv_kxk, self.conv_scale, self.identity) if branch is not None]
-        out: Tensor = branches[0](x)
-        for branch in branches[1:]:
+        first, *others = self.branches
+        out: Tensor = first(x)
+        for branch in others:
             out = out + branch(x)
         if self.se is not None:
             out = self.se(out)
         return out if self.act is None else self.act(out)
+
+    def folded(self) -> FusedConv:
+        """One convolution, then what followed."""
+        like = self.conv_kxk[0].conv
+        assert isinstance(like, nn.Conv2d)
+        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se, self.act)
 
 
 class RepMixer(nn.Module):
@@ -145,6 +117,18 @@ class RepMixer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mixed: Tensor = self.layer_scale(x, self.mixer(x) - self.norm(x))
         return mixed
+
+    def folded(self) -> FusedConv:
+        """One depthwise convolution, with the residual in the middle of its kernel."""
+        like = self.mixer.conv_kxk[0].conv
+        assert isinstance(like, nn.Conv2d)
+        shape = like.weight.shape
+        gamma = exact(self.layer_scale.gamma)
+        mixer, mixer_bias = merge(self.mixer.branches, shape)
+        norm, norm_bias = merge(self.norm.branches, shape)
+        residual = diagonal_kernel(torch.ones_like(norm_bias), shape)
+        return FusedConv(convolution(like, residual + gamma[..., None] * (mixer - norm),
+                                     gamma.flatten() * (mixer_bias - norm_bias)))
 
 
 class ConvFFN(nn.Module):
@@ -237,6 +221,12 @@ class ReparamLargeKernelConv(nn.Module):
         activated: Tensor = self.act(out)
         return activated
 
+    def folded(self) -> FusedConv:
+        """One 7x7 convolution, then what followed."""
+        like = self.large_conv.conv
+        kernel, bias = merge([self.large_conv, self.small_conv], like.weight.shape)
+        return FusedConv(convolution(like, kernel, bias), self.se, self.act)
+
 
 class PatchEmbed(nn.Module):
     """Between two stages: [B, C, H, W] to [B, C', H / stride, W / stride]."""
@@ -263,3 +253,10 @@ class RepCPE(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.pos_enc(x)
         return out
+
+    def folded(self) -> FusedConv:
+        """The convolution, with the residual in the middle of its kernel."""
+        assert self.pos_enc.bias is not None
+        kernel, bias = exact(self.pos_enc.weight), exact(self.pos_enc.bias)
+        residual = diagonal_kernel(torch.ones_like(bias), kernel.shape)
+        return FusedConv(convolution(self.pos_enc, residual + kernel, bias))

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from corekit.models.fusion import convolution, exact, norm_as_scale
 from corekit.models.vit import ViT
 
 
@@ -13,13 +14,21 @@ class ConvStemLayer(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding, bias=last)
         self.bn = None if last else nn.BatchNorm2d(out_channels)
-        self.act = nn.GELU()
+        self.act = None if last else nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
         if self.bn is not None:
-            x = self.act(self.bn(x))
-        return x
+            x = self.bn(x)
+        return x if self.act is None else self.act(x)
+
+    def folded(self) -> "ConvStemLayer":
+        """Itself, with its norm in the convolution."""
+        if self.bn is not None:
+            scale, shift = norm_as_scale(self.bn)
+            self.conv = convolution(self.conv, exact(self.conv.weight) * scale[:, None, None, None], shift)
+            self.bn = None
+        return self
 
 
 class ConvStem(nn.Module):
@@ -52,10 +61,12 @@ class MobileCLIPViT(ViT):
         heads: attention heads; divides the width.
         stem_padding: zeros around the image before the stem's first convolution, in pixels.
         norm_eps: epsilon of every layer norm.
+        head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
     def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12, *, stem_padding: int,
-                 norm_eps: float, drop_path_rate: float = 0.0) -> None:
+                 norm_eps: float, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
         super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width, layers=12, heads=heads,
-                         embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, drop_path_rate=drop_path_rate)
+                         embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, head_bias=head_bias,
+                         drop_path_rate=drop_path_rate)

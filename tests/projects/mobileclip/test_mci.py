@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from corekit_projects.mobileclip.blocks import AttentionBlock, ConvNorm, RepMixerBlock
+from corekit_projects.mobileclip.blocks import AttentionBlock, RepMixerBlock
+from corekit_projects.mobileclip.branches import ConvNorm
 from corekit_projects.mobileclip.mci import MCi
 from corekit_projects.mobileclip.vit import MobileCLIPViT
 from torch import Tensor, nn
@@ -38,8 +39,6 @@ def error(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.mark.parametrize(("name", "arguments"), [
     ("fastvit_mci0", {"depths": (2, 6, 10, 2), "widths": (64, 128, 256, 512)}),
-    ("fastvit_mci1", {"depths": (4, 12, 20, 4), "widths": (64, 128, 256, 512)}),
-    ("fastvit_mci2", {"depths": (4, 12, 24, 4), "widths": (80, 160, 320, 640)}),
 ])
 def test_mci_agrees_with_timm(name: str, arguments: dict[str, Any], randomize: Randomize) -> None:
     torch.manual_seed(0)
@@ -58,16 +57,6 @@ def test_five_stages_with_layer_norm_agree_with_timm(randomize: Randomize) -> No
                                        mlp_ratio=4.0, layer_norm=True, stem_scale_branch=False),
                            torch.randn(2, 3, 128, 128), randomize)
     assert error(ours, theirs) < 1e-5
-
-
-def test_vit_agrees_with_timm_and_apples_form_differs(randomize: Randomize) -> None:
-    torch.manual_seed(0)
-    reference = timm.create_model("vit_base_mci_224", num_classes=512)
-    image = torch.randn(2, 3, 224, 224)
-    ours, theirs = outputs(reference, lambda: MobileCLIPViT(512, 224, stem_padding=0, norm_eps=1e-6), image, randomize)
-    assert error(ours, theirs) < 1e-5
-    apple, _ = outputs(reference, lambda: MobileCLIPViT(512, 224, stem_padding=1, norm_eps=1e-5), image, randomize)
-    assert error(apple, theirs) > 1e-3
 
 
 def test_stem_padding_surrounds_the_image_with_zeros() -> None:

@@ -1,19 +1,28 @@
-"""The registered models: their sizes, that all of them trains, and that they agree with open_clip's."""
+"""The registered models: their sizes, that all of them trains, and what tells variants apart."""
 
-from collections.abc import Callable
-
-import open_clip
 import pytest
 import torch
+from corekit_projects.mobileclip.preprocess import PREPROCESS
 from torch import Tensor, nn
 
 import corekit
+from corekit import CorekitError, registry
 
-COUNTS = {  # image and text tower in training, of Apple's implementation
+COUNTS = {  # image and text tower in training, of Apple's implementation, or open_clip's of the second generation
     "mobileclip_s0": (11_406_464, 42_441_216),
     "mobileclip_s1": (21_541_120, 63_428_096),
     "mobileclip_s2": (35_814_720, 63_428_096),
     "mobileclip_b": (86_348_544, 63_428_096),
+    "mobileclip_b_lt": (86_348_544, 63_428_096),
+    "mobileclip_s3": (125_235_648, 123_650_304),
+    "mobileclip_s4": (321_784_832, 123_650_304),
+    "mobileclip_l14": (303_966_976, 123_650_304),
+    "mobileclip2_s0": (11_406_976, 63_428_096),
+    "mobileclip2_s2": (35_815_232, 63_428_096),
+    "mobileclip2_b": (86_349_056, 63_428_096),
+    "mobileclip2_s3": (125_235_648, 123_650_304),
+    "mobileclip2_s4": (321_784_832, 123_650_304),
+    "mobileclip2_l14": (303_966_976, 123_650_304),
 }
 
 
@@ -30,7 +39,7 @@ def captions(vocab_size: int = 49408, length: int = 77) -> Tensor:
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_parameter_counts_equal_apples(name: str) -> None:
+def test_parameter_counts_equal_the_published_ones(name: str) -> None:
     with torch.device("meta"):
         model = corekit.create_model(name)
     assert (parameters(model.image_tower), parameters(model.text_tower)) == COUNTS[name]
@@ -42,9 +51,13 @@ def test_nano_is_small() -> None:
     assert parameters(model) - model.text_tower.token_embedding.weight.numel() < 2_000_000
 
 
-@pytest.mark.parametrize(("name", "size"), [("mobileclip_nano", 64), ("mobileclip_s0", 256), ("mobileclip_s1", 256),
-                                            ("mobileclip_s2", 256), ("mobileclip_b", 224)])
-def test_models_run_on_the_meta_device(name: str, size: int) -> None:
+def test_these_are_all_the_variants() -> None:
+    assert registry.names("model", "mobileclip*") == sorted([*COUNTS, "mobileclip_nano"])
+
+
+@pytest.mark.parametrize("name", ["mobileclip_nano", *COUNTS])
+def test_models_run_on_the_meta_device(name: str) -> None:
+    size = PREPROCESS[name].size if name in PREPROCESS else 64
     with torch.device("meta"):
         model = corekit.create_model(name, embed_dim=96)
         text = torch.zeros(2, 77, dtype=torch.long)
@@ -88,27 +101,27 @@ def test_channels_last_changes_nothing_but_speed() -> None:
     torch.testing.assert_close(model.encode_image(image.contiguous(memory_format=torch.channels_last)), expected)
 
 
-@pytest.mark.parametrize(("name", "theirs", "size", "arguments"), [
-    ("mobileclip_s1", "MobileCLIP-S1", 128, {}),
-    ("mobileclip_s2", "MobileCLIP-S2", 128, {}),
-    ("mobileclip_b", "MobileCLIP-B", 224, {"stem_padding": 0, "norm_eps": 1e-6}),
-])
-def test_models_agree_with_open_clip(name: str, theirs: str, size: int, arguments: dict[str, float],
-                                     randomize: Callable[[nn.Module], None]) -> None:
-    reference = open_clip.create_model(theirs).eval()
-    randomize(reference)
-    nn.init.zeros_(reference.visual.trunk.get_classifier().bias)  # ours has none, as in Apple's
+def test_variants_of_one_architecture_differ_in_what_no_key_shows() -> None:
     with torch.device("meta"):
-        model = corekit.create_model(name, **arguments).eval()
-    state = {key.replace("visual.trunk.", "image_tower.").replace("text.", "text_tower.", 1): value
-             for key, value in reference.state_dict().items() if not key.endswith(("head.bias", "head.fc.bias"))}
-    model.load_state_dict(state, assign=True)
-    torch.manual_seed(0)
-    image, text = torch.randn(2, 3, size, size), captions()
-    with torch.no_grad():
-        outputs = model(image, text)
-        expected = {"image_features": reference.encode_image(image, normalize=True),
-                    "text_features": reference.encode_text(text, normalize=True)}
-    for key, value in expected.items():
-        assert (value[0] - value[1]).abs().max() > 1e-3, "the two inputs must be told apart"
-        torch.testing.assert_close(outputs[key], value, rtol=0, atol=1e-5)
+        first, second = corekit.create_model("mobileclip_b"), corekit.create_model("mobileclip2_b")
+    assert [model.image_tower.patch_embed.backbone[0].conv.padding for model in (first, second)] == [(1, 1), (0, 0)]
+    assert [model.image_tower.blocks[0].norm1.eps for model in (first, second)] == [1e-5, 1e-6]
+    assert {model.text_tower.transformer.resblocks[0].attn.causal for model in (first, second)} == {True}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_only_b_reads_captions_from_left_to_right(name: str) -> None:
+    with torch.device("meta"):
+        model = corekit.create_model(name)
+    causal = {block.attn.causal for block in model.text_tower.transformer.resblocks if hasattr(block, "attn")}
+    assert causal == {name in ("mobileclip_b", "mobileclip_b_lt", "mobileclip2_b")}
+
+
+def test_the_text_tower_is_a_choice_of_every_variant() -> None:
+    with torch.device("meta"):
+        assert parameters(corekit.create_model("mobileclip2_s0", text_tower="hybrid").text_tower) == 42_441_216
+        images = corekit.create_model("mobileclip_b", text_tower=None)
+        assert set(images(torch.empty(2, 3, 224, 224))) == {"image_features"}
+        assert not hasattr(images, "encode_text")
+    with pytest.raises(CorekitError, match="sees 5 tokens ahead and cannot be causal"):
+        corekit.create_model("mobileclip_b", text_tower="hybrid")

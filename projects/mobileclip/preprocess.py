@@ -1,0 +1,31 @@
+"""What each variant's released weights want pictures to be like. Other values lower accuracy and say nothing.
+
+First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and std, bilinear (Apple's code, open_clip's
+table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std, -L/14 bicubic (open_clip). For the first
+generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their successors'.
+"""
+
+from corekit.data.preprocess import Preprocess
+
+UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
+
+_OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def _plain(size: int) -> Preprocess:
+    return Preprocess(size, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _openai(size: int, interpolation: str) -> Preprocess:
+    return Preprocess(size, interpolation, _OPENAI_MEAN, _OPENAI_STD)
+
+
+PREPROCESS = {
+    "mobileclip_s0": _plain(256), "mobileclip_s1": _plain(256), "mobileclip_s2": _plain(256),
+    "mobileclip_b": _plain(224), "mobileclip_b_lt": _plain(224),
+    "mobileclip_s3": _openai(256, "bilinear"), "mobileclip_s4": _openai(256, "bilinear"),
+    "mobileclip_l14": _openai(224, "bicubic"),
+    "mobileclip2_s0": _plain(256), "mobileclip2_s2": _plain(256), "mobileclip2_b": _plain(224),
+    "mobileclip2_s3": _openai(256, "bilinear"), "mobileclip2_s4": _openai(256, "bilinear"),
+    "mobileclip2_l14": _openai(224, "bicubic"),
+}
