@@ -173,9 +173,10 @@ def build_terms(recipe: Recipe) -> list[Term]:
         wire = Wire.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
                        each.get("inputs"), ignore=("rows",))
         weights = getattr(loss, "weights", None)
+        gathered_as = {wire.reads[parameter]: dtype for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
         terms.append(Term(label, float(each.get("weight", 1.0)), wire,
                           None if weights is None else Wire.of(f"loss `{each['name']}` (weights)", weights),
-                          bool(getattr(loss, "compares_samples", False)), takes_rows))
+                          bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
     return terms
 
 
