@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
-from corekit.data.loader import Batch, Lanes, share
+from corekit.data.loader import Batch, Lanes, fields_read, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
@@ -192,6 +192,12 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     return found
 
 
+def build_transform(recipe: Recipe) -> Any:
+    """The recipe's transform; the centre of the picture where it names none."""
+    node = recipe["data"]["transform"] or {"name": "center_crop"}
+    return registry.build("transform", node["name"], arguments(node), {"preprocess": build_preprocess(recipe)})
+
+
 def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
     """A batch with the shapes and dtypes of the declared entries, and no content."""
     shapes: dict[str, Any] = {"key": [str(number) for number in range(size)]}
@@ -224,6 +230,10 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
     check(wire, given)
+    transform = build_transform(recipe)
+    if "image" in source.fields and fields_read(transform):
+        label = f"transform `{recipe['data']['transform']['name']}`"
+        check(Wire.of(label, transform, transform.__call__), given)
     values = dict(batch)
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
@@ -272,14 +282,11 @@ def micro_batches(recipe: Recipe, world: int) -> int:
 def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) -> Lanes:
     """What this rank reads."""
     data, seed = recipe["data"], int(recipe["seed"])
-    preprocess = build_preprocess(recipe)
-    node = data["transform"] or {"name": "center_crop"}
-    transform = registry.build("transform", node["name"], arguments(node), {"preprocess": preprocess})
     sampler = registry.build("sampler", recipe["sampler"]["name"], arguments(recipe["sampler"]),
                              {"batch_size": recipe["engine"]["batch_size"], "lanes": data["lanes"]})
     order = order_of(source, data["lanes"], data["window"], derive_seed(seed, "order"))
     mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
-    return Lanes(source, order, sampler, mine, seed, transform, tokenizer)
+    return Lanes(source, order, sampler, mine, seed, build_transform(recipe), tokenizer)
 
 
 def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpoints,

@@ -89,7 +89,7 @@ class ReinforcedContrastive:
         if features.shape[1] != sum(self.widths):
             raise CorekitError(f"loss 'reinforced_contrastive': the teachers' features are {features.shape[1]} wide, but "
                                f"loss.teacher_widths={self.widths} adds up to {sum(self.widths)}")
-        return features.detach().split(self.widths, 1)
+        return torch.split(features.detach(), self.widths, 1)
 
     def _targets(self, images: tuple[Tensor, ...], texts: tuple[Tensor, ...], dtype: torch.dtype, part: slice,
                  of_images: bool) -> Tensor:

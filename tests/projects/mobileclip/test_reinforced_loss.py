@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor
 
 from corekit import CorekitError
 from corekit.engine.distributed import Ranks
 from corekit.losses.contrastive import Contrastive
-from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from tests.conftest import free_port
 from tests.projects.mobileclip import reinforced_on_ranks
 from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACHERS, WEIGHTS
@@ -41,8 +41,8 @@ def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict
              for name, value in reinforced_on_ranks.features().items()}
     leaves = {name: given[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
     scale = torch.tensor(50.0, dtype=torch.float64, requires_grad=True)
-    real, synthetic = (dense(given["image"], given[text], scale, given["teacher_image_features"], given[f"teacher_{text}_features"],
-                             WEIGHTS["contrastive_weight"], WEIGHTS["distillation_weight"])
+    real, synthetic = (dense(given["image"], given[text], scale, given["teacher_image_features"],
+                             given[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"], WEIGHTS["distillation_weight"])
                        for text in ("text", "synthetic_text"))
     (real + synthetic).backward()
     found = {f"tables.{name}.weight": value.grad for name, value in leaves.items()}

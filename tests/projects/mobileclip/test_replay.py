@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from corekit_projects.mobileclip.replay import OPERATIONS, STORED, Augmentation, Replay, parse_augmentation
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
@@ -11,7 +12,6 @@ from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import BadSampleError
-from corekit_projects.mobileclip.replay import OPERATIONS, STORED, Augmentation, Replay, parse_augmentation
 
 DATACOMPDR = ("random_resized_crop", "rand_augment")
 SPACE = RandAugment()._augmentation_space(31, (224, 224))
@@ -34,7 +34,7 @@ def magnitudes(name: str) -> list[float]:
 
 
 def test_the_operations_are_numbered_as_torchvision_lists_them() -> None:
-    assert OPERATIONS == tuple(SPACE)
+    assert tuple(SPACE) == OPERATIONS
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
