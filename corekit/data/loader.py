@@ -21,6 +21,7 @@ from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
+CAPTIONS = {"text": "caption", "synthetic_text": "synthetic_caption"}  # field -> what a batch calls its strings
 GRACE = 60  # seconds that a data process goes on after SIGTERM
 Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (lane, source) -> (pass, window), its handles
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
@@ -128,10 +129,9 @@ class Lanes:
         batch: Batch = {}
         for name in samples[0] if samples else ():
             values = [sample[name] for sample in samples]
-            if name in ("text", "synthetic_text") and self.tokenizer is not None:
+            if name in CAPTIONS and self.tokenizer is not None:
                 batch[name] = self.tokenizer(values)
-                if name == "text":
-                    batch["caption"] = values
+                batch[CAPTIONS[name]] = values
             elif isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values):
                 batch[name] = torch.stack(values)
             elif isinstance(values[0], (int, float)):

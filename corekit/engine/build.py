@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
-from corekit.data.loader import Batch, Lanes, fields_read, share
+from corekit.data.loader import CAPTIONS, Batch, Lanes, fields_read, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
@@ -185,7 +185,8 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     found = []
     for label, node in (recipe.get("frozen") or {}).items():
         with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
+            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"),
+                                    {"preprocess": build_preprocess(recipe)})
         module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
         wire = Wire.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
         found.append(Frozen(label, wire, node.get("outputs")))
@@ -204,9 +205,11 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
     for name in source.fields:
         if name == "image":
             shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
-        elif name in ("text", "synthetic_text"):
+        elif name in CAPTIONS:
             length = getattr(tokenizer, "context_length", 77)
             shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
+            if tokenizer is not None:
+                shapes[CAPTIONS[name]] = [""] * size
         elif name == "label":
             shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
         else:
