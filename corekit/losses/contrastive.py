@@ -102,8 +102,7 @@ def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradien
     """Half the summed cross-entropy of some rows over B; adds d/d(queries, targets, scale) to ``gradients``."""
     weight = 0.5 / len(queries)
     similarity = queries[part] @ targets.T  # [b, B]
-    logits = similarity * scale
-    log_probability = logits.sub_(logits.logsumexp(1, keepdim=True))
+    log_probability = (similarity * scale).log_softmax(1)  # of differences to the largest: exact where that is the true pair
     at = torch.arange(part.start, part.stop, device=queries.device)
     local = torch.arange(len(at), device=queries.device)
     loss = -log_probability[local, at].sum() * (hard * weight)
