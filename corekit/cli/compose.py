@@ -134,6 +134,7 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "sampler": ("batch_size", "lanes"),
     "optimizer": ("model",),
     "schedule": ("steps",),
+    "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
 WIRING = {"model": ("inputs", "outputs", "frozen"), "loss": ("inputs", "weight"), "evaluator": ("every_steps",)}
 
@@ -184,7 +185,7 @@ def check_names(recipe: Mapping[str, Any]) -> None:
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit list losses` lists them")
     for key, kind, node in named_entries(recipe):
-        check_entry(key, kind, node)
+        check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:

@@ -4,8 +4,10 @@ Ranks take contiguous lanes, micro-batches blocks of lanes, and workers whole la
 lanes laid side by side whoever reads them.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +21,7 @@ from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
+CAPTIONS = {"text": "caption", "synthetic_text": "synthetic_caption"}  # field -> what a batch calls its strings
 Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (lane, source) -> (pass, window), its handles
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
@@ -48,7 +51,8 @@ class Lanes:
         sampler: which draws a step makes.
         lanes: this rank's lanes.
         seed: of the augmentations.
-        transform: PIL image -> uint8 [3, H, W], drawing from torch's generator.
+        transform: PIL image -> uint8 [3, H, W], drawing from torch's generator; other fields of the sample that it has
+            parameters for come by their names.
         tokenizer: list of strings -> int64 [n, L].
     """
 
@@ -57,7 +61,7 @@ class Lanes:
     sampler: Sampler
     lanes: range
     seed: int
-    transform: Callable[[Any], Tensor] | None
+    transform: Callable[..., Tensor] | None
     tokenizer: Callable[[Sequence[str]], Tensor] | None
 
     def parts(self, first_step: int, last_step: int, lanes: range) -> Iterator[Part]:
@@ -78,11 +82,12 @@ class Lanes:
         replacement = derive_seed(self.seed, "replacement", step, lane, slot)
         for attempt, handle in enumerate(self._candidates(windows, lane, where, replacement)):
             try:
+                # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
+                torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
                 sample = self.source.decode(handle)
                 if self.transform is not None and "image" in sample:
-                    # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
-                    torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
-                    sample["image"] = self.transform(sample["image"])
+                    more = {name: sample[name] for name in fields_read(self.transform)}
+                    sample["image"] = self.transform(sample["image"], **more)
                 return sample
             except BadSampleError as error:
                 if attempt == 0:  # counted when it is drawn itself, not when it fails to replace another
@@ -124,9 +129,9 @@ class Lanes:
         batch: Batch = {}
         for name in samples[0] if samples else ():
             values = [sample[name] for sample in samples]
-            if name == "text" and self.tokenizer is not None:
+            if name in CAPTIONS and self.tokenizer is not None:
                 batch[name] = self.tokenizer(values)
-                batch["caption"] = values
+                batch[CAPTIONS[name]] = values
             elif isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values):
                 batch[name] = torch.stack(values)
             elif isinstance(values[0], (int, float)):
@@ -134,6 +139,18 @@ class Lanes:
             else:
                 batch[name] = values
         return batch
+
+
+def fields_read(transform: Callable[..., Tensor]) -> tuple[str, ...]:
+    """The fields that a transform reads beside the image, which is its first parameter."""
+    if inspect.isroutine(transform):
+        return _parameters(transform)[1:]
+    return _parameters(type(transform).__call__)[2:]  # after itself and the image
+
+
+@lru_cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
 
 
 class _PartsOfWorker(IterableDataset[Part]):

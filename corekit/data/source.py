@@ -42,7 +42,8 @@ class Source(Protocol):
     def decode(self, handle: Any) -> Sample:
         """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string, ``label`` an int).
 
-        The image may be decoded later, when its pixels are first asked for.
+        The image may be decoded later, when its pixels are first asked for. Where a sample holds several of a kind, one
+        may be drawn from torch's default generator, which training seeds for each sample before.
 
         Raises:
             BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
-from corekit.data.loader import Batch, Lanes, share
+from corekit.data.loader import CAPTIONS, Batch, Lanes, fields_read, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import Source
@@ -173,9 +173,10 @@ def build_terms(recipe: Recipe) -> list[Term]:
         wire = Wire.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
                        each.get("inputs"), ignore=("rows",))
         weights = getattr(loss, "weights", None)
+        gathered_as = {wire.reads[parameter]: dtype for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
         terms.append(Term(label, float(each.get("weight", 1.0)), wire,
                           None if weights is None else Wire.of(f"loss `{each['name']}` (weights)", weights),
-                          bool(getattr(loss, "compares_samples", False)), takes_rows))
+                          bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
     return terms
 
 
@@ -184,11 +185,18 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     found = []
     for label, node in (recipe.get("frozen") or {}).items():
         with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
+            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"),
+                                    {"preprocess": build_preprocess(recipe)})
         module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
         wire = Wire.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
         found.append(Frozen(label, wire, node.get("outputs")))
     return found
+
+
+def build_transform(recipe: Recipe) -> Any:
+    """The recipe's transform; the centre of the picture where it names none."""
+    node = recipe["data"]["transform"] or {"name": "center_crop"}
+    return registry.build("transform", node["name"], arguments(node), {"preprocess": build_preprocess(recipe)})
 
 
 def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
@@ -197,9 +205,11 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
     for name in source.fields:
         if name == "image":
             shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
-        elif name in ("text", "synthetic_text"):
+        elif name in CAPTIONS:
             length = getattr(tokenizer, "context_length", 77)
             shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
+            if tokenizer is not None:
+                shapes[CAPTIONS[name]] = [""] * size
         elif name == "label":
             shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
         else:
@@ -223,6 +233,10 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
     check(wire, given)
+    transform = build_transform(recipe)
+    if "image" in source.fields and fields_read(transform):
+        label = f"transform `{recipe['data']['transform']['name']}`"
+        check(Wire.of(label, transform, transform.__call__), given)
     values = dict(batch)
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
@@ -271,14 +285,11 @@ def micro_batches(recipe: Recipe, world: int) -> int:
 def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) -> Lanes:
     """What this rank reads."""
     data, seed = recipe["data"], int(recipe["seed"])
-    preprocess = build_preprocess(recipe)
-    node = data["transform"] or {"name": "center_crop"}
-    transform = registry.build("transform", node["name"], arguments(node), {"preprocess": preprocess})
     sampler = registry.build("sampler", recipe["sampler"]["name"], arguments(recipe["sampler"]),
                              {"batch_size": recipe["engine"]["batch_size"], "lanes": data["lanes"]})
     order = order_of(source, data["lanes"], data["window"], derive_seed(seed, "order"))
     mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
-    return Lanes(source, order, sampler, mine, seed, transform, tokenizer)
+    return Lanes(source, order, sampler, mine, seed, build_transform(recipe), tokenizer)
 
 
 def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpoints,

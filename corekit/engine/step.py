@@ -5,7 +5,7 @@ micro-batches changes nothing but rounding.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,7 +29,8 @@ class Term:
     A *sample loss* returns the sum over the samples it is given, as a tensor or as part -> tensor; its optional
     method ``weights`` says from batch entries alone what each sum is to be divided by (the number of samples where
     there is no such method). A *batch loss* (``compares_samples = True``) is given the values of all samples of the
-    step, and returns this rank's share of the loss of the rows it is asked for.
+    step, and returns this rank's share of the loss of the rows it is asked for. Its optional attribute ``gathered_as``
+    (parameter -> dtype) says which batch entries may travel between ranks in fewer bits.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Term:
     weights: Wire | None
     compares_samples: bool
     takes_rows: bool = False
+    gathered_as: Mapping[str, torch.dtype] = field(default_factory=dict)  # entry -> dtype
 
 
 class Step:
@@ -164,7 +166,9 @@ class Step:
                 value = pieces[0] if single else self.ranks.gather_rows(torch.cat(pieces).detach())
                 leaves[name] = entries[name] = value.detach().requires_grad_()
             else:
-                entries[name] = self.ranks.gather_rows(torch.cat(pieces))
+                asked = {term.gathered_as.get(name) for term in terms if name in term.wire.reads.values()}
+                dtype = asked.pop() if len(asked) == 1 else None  # where losses disagree, as it is
+                entries[name] = self.ranks.gather_rows(torch.cat(pieces).to(dtype or pieces[0].dtype))
         count = sum(len(batch["key"]) for batch in batches)
         rows = slice(self.ranks.rank * count, (self.ranks.rank + 1) * count)
         objective = torch.zeros((), device=self.ranks.device)

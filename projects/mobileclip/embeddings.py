@@ -1,0 +1,81 @@
+"""The teachers' embeddings of one sample, from the bytes of an ``.npz`` or a ``.pth.gz`` member."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from corekit.data.source import BadSampleError
+
+MOST_BYTES = 1 << 26  # unpacked; 30 augmentations and 6 captions of 1,536 float32 numbers are 221 kB
+_GZIP = 31  # zlib's number for gzip's format
+
+
+def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Tensor]:
+    """Name -> rows [n, width] in the dtype they are stored in; ``.npz`` is preferred where both are there.
+
+    Raises:
+        BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more than ``MOST_BYTES``;
+            ``embeddings``: it is not what its name says.
+    """
+    extension = next((name for name in ("npz", "pth.gz") if name in members), None)
+    if extension is None:
+        raise BadSampleError("missing_field", f"{where}: no npz or pth.gz for the teachers' embeddings")
+    try:
+        found = _read_npz(members[extension]) if extension == "npz" else _read_torch(_gunzip(members[extension]))
+    except MemoryError:
+        raise
+    except _BombError:
+        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} bytes") from None
+    except Exception as error:  # bad bytes raise anything in zipfile and torch
+        told = str(error).split("\n")[0][:200]
+        raise BadSampleError("embeddings", f"{where}: its {extension} cannot be read: {told}") from None
+    return {name: rows for name, rows in found.items() if rows.ndim == 2 and rows.is_floating_point()}
+
+
+class _BombError(Exception):
+    """More bytes than there is any use for."""
+
+
+def _read_npz(content: bytes) -> dict[str, Tensor]:
+    """NumPy's own reader makes room for what a header promises before it looks whether that is there."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        _check_size(archive)
+        return {name.removesuffix(".npy"): _read_array(bytearray(archive.read(name))) for name in archive.namelist()}
+
+
+def _read_array(content: bytearray) -> Tensor:
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read_header(file)
+    values = np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
+    return torch.from_numpy(values)
+
+
+def _gunzip(content: bytes) -> bytes:
+    unpacking = zlib.decompressobj(_GZIP)
+    found = unpacking.decompress(content, MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise _BombError
+    if not unpacking.eof:
+        raise EOFError("its end is missing")
+    return found
+
+
+def _read_torch(content: bytes) -> dict[str, Tensor]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch's older format is no zip file, and is refused
+        _check_size(archive)
+    found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(found, dict):
+        raise ValueError(f"a {type(found).__name__}, not a dict of tensors")
+    return {str(name): value for name, value in found.items() if isinstance(value, Tensor) and value.layout == torch.strided}
+
+
+def _check_size(archive: zipfile.ZipFile) -> None:
+    if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+        raise _BombError

@@ -1,0 +1,219 @@
+"""The ``reinforced`` dataset: image shards with what teachers and a captioner said of them, as DataCompDR stores it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from corekit.data.index import load_index
+from corekit.data.members import RawSample, decode_sample, parse_sample, split_extensions
+from corekit.data.source import BadSampleError, Sample
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+from .embeddings import decode_embeddings
+from .join import Join, Uid
+from .replay import STORED, parse_augmentation
+
+LOOKED_AT = 64  # samples, to find one that says which version a set is of
+_ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_features",), "one": ("teacher_text_features",),
+          "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all samples of a set share: version 1 keeps synthetic captions' embeddings behind the real one's, 2 apart."""
+
+    version: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Reinforcement:
+    """What is stored for one sample: captions with their embeddings, augmentations with theirs.
+
+    ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row of its embeddings.
+    """
+
+    layout: Layout
+    augmentations: list[Any]
+    image: Tensor
+    real: tuple[Tensor, int]
+    synthetic: list[tuple[str, Tensor, int]]
+
+
+@register("dataset", "reinforced")
+class Reinforced:
+    """Image-text shards with stored captions, augmentations and embeddings of teachers (Vasu et al., 2024, section 3).
+
+    A sample is a picture with one of its stored augmentations (``augmentation``, for the transform ``replay``), drawn anew
+    each time, the teachers' embedding of just that (``teacher_image_features``), and captions with theirs. Stored are
+    ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
+    own, as Apple publishes DataCompDR: these are joined with the pictures by uid where they lie.
+
+    A sample of another version (the synthetic captions' embeddings in ``text_emb``, or in arrays of their own) or width
+    than the set's first one is a bad sample, as is one whose parts do not fit each other. Pictures and reinforcements
+    without a partner are left out, and counted when the run starts.
+
+    Args:
+        root: the folder or URL of the image shards; ``data.root`` where the recipe gives none. None: no samples, as a
+            dry run needs it.
+        reinforcements: the folder or URL of the shards that hold no pictures; None: the image shards hold everything.
+        shards: pattern of the shards' names under both; of several, separated by ``;``, the first that any shard matches.
+        fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
+        uid: where image shards have the uids: the samples' keys, or ``uid`` in their json member.
+        captions: both: real ones as ``text`` and synthetic ones as ``synthetic_text``; real, synthetic, or one of either
+            kind at random: as ``text``.
+        synthetic: pattern (a regular expression) of the names in ``.syn.json`` whose captions are taken.
+        augmentations: the transforms whose parameters are stored, in that order.
+
+    Raises:
+        CorekitError: no folder, no shards, no samples, none with a partner, or none that can be read.
+    """
+
+    def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
+                 fields: dict[str, str] | None = None, uid: Uid = "key",
+                 captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
+                 augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
+        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.captions, self.stored = captions, tuple(augmentations)
+        if captions not in _ADDED:
+            raise CorekitError(f"dataset 'reinforced': captions must be one of {', '.join(_ADDED)}, not '{captions}'")
+        if unknown := [name for name in self.stored if name not in STORED]:
+            raise CorekitError(f"dataset 'reinforced': augmentations may be {', '.join(STORED)}, not {unknown[0]}")
+        try:
+            self.synthetic = re.compile(synthetic)
+        except re.error as error:
+            raise CorekitError(f"dataset 'reinforced': synthetic={synthetic} is no pattern: {error}") from None
+        self.fields = (*self.extensions, "augmentation", "teacher_image_features", *_ADDED[captions])
+        self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
+        self.join: Join | None = None
+        if root is None:
+            return
+        self.index = load_index(root, shards)
+        decides = [self.index.fingerprint, uid, captions, synthetic, self.stored, self.extensions]
+        self.shard_sizes = self.index.samples
+        if reinforcements is not None:
+            self.join = Join(self.index, load_index(reinforcements, shards), uid)
+            self.shard_sizes = self.join.counts
+            decides.append(self.join.others.fingerprint)
+        self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+        self.layout = self._find_layout(root)
+
+    def read(self, shard: int, first: int, count: int) -> list[RawSample]:
+        """The bytes of neighbouring samples, with those of their reinforcements."""
+        if self.join is not None:
+            return self.join.read(shard, first, count)
+        where = self.index.storage.where(self.index.names[shard])
+        return [parse_sample(where, first + at, content, length)
+                for at, (content, length) in enumerate(self.index.read(shard, first, count))]
+
+    def decode(self, handle: RawSample) -> Sample:
+        """One sample with one of its augmentations and captions, drawn from torch's default generator."""
+        where = f"{handle.where}: {handle.key}"
+        sample = decode_sample(handle, self.extensions)
+        found = self._reinforcement(handle.members, where)
+        if found.layout != self.layout:
+            raise BadSampleError("version" if found.layout.version != self.layout.version else "width",
+                                 f"{where}: a reinforcement of {_told(found.layout)} in a set of {_told(self.layout)}")
+        at, caption, either = (_draw(number) for number in (len(found.augmentations), len(found.synthetic), 2))
+        sample["augmentation"] = parse_augmentation(found.augmentations[at], self.stored, where)
+        sample["teacher_image_features"] = _row(found.image, at, where)
+        text, rows, row = found.synthetic[caption]
+        if self.captions == "both":
+            sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(rows, row, where)
+        if self.captions == "synthetic" or (self.captions == "one" and either):
+            sample["text"], sample["teacher_text_features"] = text, _row(rows, row, where)
+        else:
+            sample["teacher_text_features"] = _row(*found.real, where)
+        return {name: sample[name] for name in ("key", *self.fields)}
+
+    def _find_layout(self, root: str) -> Layout:
+        """That of the first sample that can be read: a set is of one version."""
+        bad = None
+        for handle in self._first_samples():
+            try:
+                if handle.bad is not None:
+                    raise BadSampleError(handle.bad[0], f"{handle.where}: {handle.key}: {handle.bad[1]}")
+                return self._reinforcement(handle.members, f"{handle.where}: {handle.key}").layout
+            except BadSampleError as error:
+                bad = bad or error.message
+        advice = "" if self.join else "; data.dataset.reinforcements names the shards where they lie elsewhere"
+        raise CorekitError(f"data.root={root} holds no reinforced sample that can be read: {bad or 'no sample at all'}{advice}")
+
+    def _first_samples(self) -> Iterator[RawSample]:
+        left = LOOKED_AT
+        for shard, size in enumerate(self.shard_sizes.tolist()):
+            yield from self.read(shard, 0, min(size, left)) if size else ()
+            left -= min(size, left)
+            if not left:
+                return
+
+    def _reinforcement(self, members: Mapping[str, bytes], where: str) -> Reinforcement:
+        augmentations = _unpacked(_json(members, "paug.json", where).get("param_aug"))
+        names = _json(members, "syn.json", where)
+        chosen = {name: _unpacked(names[name]) for name in sorted(names) if self.synthetic.fullmatch(name)}
+        embeddings = decode_embeddings(members, where)
+        image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
+        if image is None or real is None:
+            raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and text_emb")
+        if not isinstance(augmentations, list) or len(augmentations) != len(image) or not augmentations:
+            many = len(augmentations) if isinstance(augmentations, list) else 0
+            raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} rows of image_emb")
+        apart = [name for name in chosen if f"{name}_emb" in embeddings]
+        found: list[tuple[str, Tensor, int]] = []
+        for name, texts in chosen.items():
+            rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
+            if not isinstance(texts, list) or len(texts) != len(rows) - first or (len(chosen) > 1 and name not in apart):
+                raise BadSampleError("synthetic_text", f"{where}: no row of embeddings for each caption of {name}")
+            if not all(isinstance(text, str) and text.strip() for text in texts):
+                raise BadSampleError("empty_text", f"{where}: a caption of {name} is empty")
+            found += [(text, rows, first + at) for at, text in enumerate(texts)]
+        if not found:
+            raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match {self.synthetic.pattern}")
+        if apart and len(real) != 1:
+            raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one caption")
+        if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in found))}) > 1:
+            raise BadSampleError("width", f"{where}: pictures and captions have embeddings of different widths")
+        return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image, (real, 0), found)
+
+
+def _told(layout: Layout) -> str:
+    return f"version {layout.version}, {layout.width} wide"
+
+
+def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str, Any]:
+    if extension not in members:
+        raise BadSampleError("missing_field", f"{where}: no {extension}")
+    try:
+        found = json.loads(members[extension])
+    except (ValueError, RecursionError) as error:
+        raise BadSampleError("json", f"{where}: its {extension} is no JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise BadSampleError("json", f"{where}: its {extension} is no mapping")
+    return found
+
+
+def _unpacked(value: Any) -> Any:
+    """A list that may be stored as the JSON of a list; None where it is neither."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return None
+
+
+def _draw(number: int) -> int:
+    return int(torch.randint(number, ()))
+
+
+def _row(rows: Tensor, at: int, where: str) -> Tensor:
+    row = rows[at].float()
+    if not bool(row.isfinite().all()):
+        raise BadSampleError("embeddings", f"{where}: an embedding is not finite")
+    return row

@@ -1,0 +1,140 @@
+"""The blockwise reinforced loss against the equations, written out densely in float64."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from corekit_projects.mobileclip.losses import ReinforcedContrastive
+from torch import Tensor
+
+from corekit import CorekitError
+from corekit.engine.distributed import Ranks
+from corekit.losses.contrastive import Contrastive
+from tests.conftest import free_port
+from tests.projects.mobileclip import reinforced_on_ranks
+from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACHERS, WEIGHTS
+
+Results = dict[int, dict[str, dict[str, Tensor]]]
+
+
+def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, teacher_text: Tensor, hard: float,
+          soft: float) -> Tensor:
+    """One set of captions; the teachers' softmaxes are averaged, not their logits."""
+    total = torch.zeros((), dtype=torch.float64)
+    for queries, targets, teacher_queries, teacher_targets in (
+            (image, text, teacher_image, teacher_text), (text, image, teacher_text, teacher_image)):
+        log_probability = (scale * queries @ targets.T).log_softmax(1)
+        aims = torch.zeros(len(image), len(image), dtype=torch.float64)
+        for one, other, temperature in zip(teacher_queries.split(TEACHERS, 1), teacher_targets.split(TEACHERS, 1), SCALES):
+            aims += (temperature * one @ other.T).softmax(1) / len(TEACHERS)
+        total = total - hard * log_probability.diagonal().mean() / 2
+        total = total - soft * (aims * log_probability).sum(1).mean() / 2
+    return total
+
+
+def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
+    """Loss and slopes by plain autograd in float64, for features as they are in ``dtype``."""
+    given = {name: value.to(rounded if name.startswith("teacher") else dtype).double()
+             for name, value in reinforced_on_ranks.features().items()}
+    leaves = {name: given[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
+    scale = torch.tensor(50.0, dtype=torch.float64, requires_grad=True)
+    real, synthetic = (dense(given["image"], given[text], scale, given["teacher_image_features"],
+                             given[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"], WEIGHTS["distillation_weight"])
+                       for text in ("text", "synthetic_text"))
+    (real + synthetic).backward()
+    found = {f"tables.{name}.weight": value.grad for name, value in leaves.items()}
+    return {**found, "scale": scale.grad, "loss": (real + synthetic).detach(),  # type: ignore[dict-item]
+            "reinforced_contrastive/real": real.detach(), "reinforced_contrastive/synthetic": synthetic.detach()}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("steps")
+    started = [subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port()),
+         "-m", "tests.projects.mobileclip.reinforced_on_ranks", str(folder)], cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) for ranks in (2, 4)]
+    for process in started:
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said[-3000:]
+    found = {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (2, 4)}
+    return {1: reinforced_on_ranks.all_steps(Ranks(0, 1, torch.device("cpu"))), **found}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [4, 12])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+def test_value_and_slopes_are_those_of_the_equations(results: Results, ranks: int, micro_batches: int, dtype: torch.dtype,
+                                                     tolerance: float) -> None:
+    found, expected = results[ranks][str((dtype, micro_batches))], reference(dtype)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found[name].double() - value).norm() <= tolerance * value.norm(), name
+
+
+def test_what_rounding_the_teachers_to_bfloat16_does() -> None:
+    exact, rounded = (reference(torch.float64, dtype) for dtype in (torch.float64, torch.bfloat16))
+    assert 0 < (rounded["loss"] - exact["loss"]).abs() <= 1e-3 * exact["loss"]
+
+
+def given(**changes: Tensor) -> dict[str, Tensor]:
+    values = {name if name.startswith("teacher") else f"{name}_features": value.float()
+              for name, value in reinforced_on_ranks.features().items()}
+    return {**values, "logit_scale": torch.tensor(50.0), **changes}
+
+
+def test_without_distillation_it_is_the_contrastive_loss() -> None:
+    values = given()
+    found = ReinforcedContrastive(TEACHERS, SCALES, 1.0, 0.0)(**values)
+    for part, text in (("real", "text_features"), ("synthetic", "synthetic_text_features")):
+        assert found[part] == Contrastive()(values["image_features"], values[text], values["logit_scale"])
+
+
+def test_real_captions_alone_leave_their_own_part() -> None:
+    values, loss = given(), ReinforcedContrastive(TEACHERS, SCALES)
+    both = loss(**values)
+    alone = loss(**{name: value for name, value in values.items() if "synthetic" not in name})
+    assert set(both) == {"real", "synthetic"}
+    assert alone == {"real": both["real"]}
+
+
+@pytest.mark.parametrize(("block", "wanted"), [(32, 768 * sum(TEACHERS)), (768, 768 * 768)])
+def test_the_largest_tensor_is_a_block_or_the_teachers_features_which_get_no_gradient(block: int, wanted: int) -> None:
+    largest = 0
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.numel())
+            return result
+
+    values = {name: value.repeat(16, 1).requires_grad_() if value.dim() else value.requires_grad_()
+              for name, value in given().items()}
+    with Watch():
+        sum(ReinforcedContrastive(TEACHERS, SCALES, block=block)(**values).values()).backward()  # type: ignore[union-attr]
+    assert SAMPLES * 16 == 768
+    assert largest == wanted
+    for name, value in values.items():
+        assert (value.grad is None) == name.startswith("teacher"), name
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (([768, 768], [100.0]), "one number for each teacher"), (([], []), "one number for each teacher"),
+    (([768], [0.0]), "above 0"), (([0], [1.0]), "above 0")])
+def test_teachers_are_described_in_full(arguments: tuple[list[int], list[float]], said: str) -> None:
+    with pytest.raises(CorekitError, match=said):
+        ReinforcedContrastive(*arguments)
+
+
+def test_features_that_are_not_there_or_of_another_width_are_told() -> None:
+    loss, values = ReinforcedContrastive(TEACHERS, SCALES), given()
+    with pytest.raises(CorekitError, match=r"are 35 wide, but loss.teacher_widths=\[24, 12\] adds up to 36"):
+        loss(**given(teacher_text_features=values["teacher_text_features"][:, 1:]))
+    del values["teacher_synthetic_text_features"]
+    with pytest.raises(CorekitError, match="teacher_synthetic_text_features, or neither"):
+        loss(**values)
