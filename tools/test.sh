@@ -3,4 +3,6 @@
 # Arguments are passed on to pytest: sh tools/test.sh tests/engine -k resume
 extra=test
 . "$(dirname "$0")/environment.sh"
-exec "$bin/python" -m pytest "$@"
+# A process a core, each of one thread: most tests wait for a command of their own.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
