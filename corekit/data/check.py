@@ -1,9 +1,7 @@
 """What is in a folder of shards, and what is wrong with it: every sample read and decoded once."""
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +10,7 @@ from corekit.data.index import Index
 from corekit.data.members import RawSample, decode_field, parse_sample
 from corekit.data.pictures import captioned_grid
 from corekit.data.source import BadSampleError
+from corekit.data.workers import in_processes
 
 NAMED = 5  # bad samples of each kind that are named
 READ = 256  # samples at a time
@@ -58,18 +57,7 @@ class Findings:
 
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
     """What is found in each shard, as soon as it is."""
-    if workers <= 1:
-        for shard in range(len(index)):
-            yield check_shard(index, shard)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(check_shard, index, shard) for shard in range(len(index))]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return in_processes(check_shard, [(index, shard) for shard in range(len(index))], workers)
 
 
 def check_shard(index: Index, shard: int) -> Findings:

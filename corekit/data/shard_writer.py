@@ -3,10 +3,8 @@
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from corekit.data.source import Sample, Source
+from corekit.data.workers import in_processes
 from corekit.errors import CorekitError
 
 WRITER = 1  # raise it with every change that makes other bytes
@@ -140,20 +139,7 @@ def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
 def _write_all(source: Source, jobs: list[tuple[Path, int, int]], image_format: str,
                workers: int) -> Iterator[WrittenShard]:
     """Write the shards, each as soon as it is whole and in no set order."""
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield _write_shard(source, *job, image_format)
-        return
-    # Not forked: the parent may have threads (torch, a progress bar) that a fork would freeze.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = [pool.submit(_write_shard, source, *job, image_format) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return in_processes(_write_shard, [(source, *job, image_format) for job in jobs], workers)
 
 
 def _write_shard(source: Source, path: Path, first: int, count: int, image_format: str) -> WrittenShard:

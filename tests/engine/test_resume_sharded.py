@@ -7,4 +7,5 @@ from tests.engine.test_resume import check
 
 @pytest.mark.parametrize("words", ["--ranks 2 --parallel fsdp", "--ranks 2 --parallel fsdp --then-ranks 1"])
 def test_losses_after_kills_are_the_same(words: str) -> None:
-    check(words)
+    done = check(words)
+    assert done.returncode == 0, done.stdout + done.stderr
