@@ -20,8 +20,8 @@ def is_exported(folder: Path) -> bool:
 def load_exported(folder: Path) -> nn.Module:
     """The model of an exported ONNX folder: a ``CLIP``, an ``ImageEncoder``, or its forward pass from images to a dict.
 
-    Files of torch.export are not read: ``torch.export.load`` unpickles (seen in torch 2.15: weights and constants that say
-    so, and example inputs that plain values cannot hold), so that a file from outside could run any code.
+    Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on the example inputs in the
+    file, so that one from outside can run any code (tried with torch 2.15: it does).
 
     Raises:
         CorekitError: they are of another format, a file is missing or damaged, or onnxruntime is not installed.

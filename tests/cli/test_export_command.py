@@ -1,6 +1,7 @@
 """corekit export as people type it: a model folder in, files that onnxruntime runs out, and the same figures from them."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.3)
             module.running_var.uniform_(0.5, 1.5)
+    nn.init.constant_(model.logit_scale, math.log(20))
     made = tmp_path_factory.mktemp("folders") / "nano"
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     save_model_folder(made, model.state_dict(), {
@@ -58,7 +60,7 @@ def test_onnxruntime_gives_the_models_features(folder: Path, exported: Path) -> 
     image, text = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), tokenize(CAPTIONS)
     with torch.no_grad():
         expected = model(image, text)
-    assert json.loads((exported / "export.json").read_text())["logit_scale"] == pytest.approx(1 / 0.07)
+    assert json.loads((exported / "export.json").read_text())["logit_scale"] == pytest.approx(20)
     for name, given in (("image", image), ("text", text)):
         session = onnxruntime.InferenceSession(exported / f"{name}.onnx")
         (features,) = session.run([f"{name}_features"], {name: given.numpy()})
