@@ -1,11 +1,11 @@
-"""``corekit``: list and show what there is, convert weights, make data, and begin a project."""
+"""``corekit``: list and show what there is, convert and export weights, make data, and begin a project."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from corekit import registry
-from corekit.cli import convert
+from corekit.cli import convert, export
 from corekit.cli.data import add_commands
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
@@ -33,6 +33,7 @@ def main() -> None:
     new.set_defaults(run=_new)
 
     convert.add_command(commands)
+    export.add_command(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
