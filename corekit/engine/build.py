@@ -23,6 +23,7 @@ from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
 from corekit.engine.precision import Precision
 from corekit.engine.recompute import has_statistics, recompute_layers
+from corekit.engine.shapes import ShapesOnly
 from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
 from corekit.engine.wiring import Wire, check, rename_outputs
@@ -240,11 +241,13 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     values = dict(batch)
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
-        outputs = frozen(batch)
+        with ShapesOnly():
+            outputs = frozen(batch)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wire, given)
-    outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
+    with ShapesOnly():
+        outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
     given[wire.label] = list(outputs)
     defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
     for term in build_terms(recipe):
