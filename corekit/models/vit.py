@@ -161,12 +161,12 @@ def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: in
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         drop_path_rate: stochastic depth of the image tower's last block.
-        width_divisor: divides widths and numbers of heads: above 1, a narrow copy of the model, for trying things.
-        depth_divisor: divides the number of blocks of each tower; one stays.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the number of blocks of each tower (one stays).
     """
     width, layers = 768 // width_divisor, max(1, 12 // depth_divisor)
     image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False), grid_size=image_size // 16, width=width, layers=layers,
-                      heads=12 // width_divisor, embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
-    text_tower = TextTransformer(width=512 // width_divisor, heads=8 // width_divisor, layers=layers, embed_dim=embed_dim,
-                                 causal=True, context_length=context_length, vocab_size=vocab_size)
+                      heads=max(1, 12 // width_divisor), embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(width=512 // width_divisor, heads=max(1, 8 // width_divisor), layers=layers,
+                                 embed_dim=embed_dim, causal=True, context_length=context_length, vocab_size=vocab_size)
     return CLIP(image_tower, text_tower)

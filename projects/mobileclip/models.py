@@ -64,8 +64,8 @@ def mobileclip_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: in
         drop_path_rate: stochastic depth of the image tower's last block.
         layer_scale_init: where residual scales start.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads: above 1, a narrow copy of the model, for trying things.
-        depth_divisor: divides the numbers of blocks, of each stage and tower; one stays.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
     image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
@@ -124,10 +124,10 @@ def mobileclip_b(embed_dim: int = 512, image_size: int = 224, context_length: in
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads: above 1, a narrow copy of the model, for trying things.
-        depth_divisor: divides the numbers of blocks, of each stage and tower; one stays.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, max(1, 12 // depth_divisor),
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
                           stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
                                 depth_divisor), fused)
@@ -143,7 +143,7 @@ def mobileclip_b_lt(embed_dim: int = 512, image_size: int = 224, context_length:
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, max(1, 12 // depth_divisor),
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
                           stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
                                 depth_divisor), fused)
@@ -234,7 +234,7 @@ def mobileclip2_b(embed_dim: int = 512, image_size: int = 224, context_length: i
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, max(1, 12 // depth_divisor),
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
                           stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
                                 depth_divisor), fused)

@@ -38,7 +38,7 @@ def vit_large(embed_dim: int, image_size: int, norm_eps: float, head_bias: bool,
     """CLIP's ViT-L/14, with GELU (timm's ``vit_large_patch14_clip_224``)."""
     width = 1024 // width_divisor
     return ViT(PatchEmbed(width, patch_size=14, bias=False), image_size // 14, width, layers=max(1, 24 // depth_divisor),
-               heads=16 // width_divisor, embed_dim=embed_dim, norm_pre=True, norm_eps=norm_eps, head_bias=head_bias,
+               heads=max(1, 16 // width_divisor), embed_dim=embed_dim, norm_pre=True, norm_eps=norm_eps, head_bias=head_bias,
                drop_path_rate=drop_path_rate)
 
 
@@ -51,7 +51,7 @@ def text(kind: str | None, width: int, embed_dim: int, causal: bool, context_len
     """
     if kind is None:
         return None
-    width, heads = width // width_divisor, width // HEAD_WIDTH // width_divisor
+    width, heads = width // width_divisor, max(1, width // HEAD_WIDTH // width_divisor)
     if kind == "plain":
         return TextTransformer(width, heads, layers=max(1, 12 // depth_divisor), embed_dim=embed_dim, causal=causal,
                                context_length=context_length, vocab_size=vocab_size)
