@@ -1,7 +1,8 @@
 """Every recipe, found by listing: it composes, dry-runs as it is, and a shrunken copy of it trains two steps.
 
 There are no exceptions. A model or a data set that the tables below do not know fails; a model too large for a test
-takes an argument that makes it smaller, as MobileCLIP's take ``width_divisor``, and stands here with it.
+takes arguments that make it smaller, as MobileCLIP's take ``width_divisor`` and ``depth_divisor``, and stands here with
+them.
 """
 
 import json
@@ -33,7 +34,7 @@ DEPTH = 6  # divides numbers of blocks: two layers are left of twelve, to be com
 
 
 def small(*names: str, width: int, **arguments: Any) -> dict[str, dict[str, Any]]:
-    return dict.fromkeys(names, {"width_divisor": width, "depth_divisor": DEPTH, **arguments})
+    return {name: {"width_divisor": width, "depth_divisor": DEPTH, **arguments} for name in names}
 
 
 MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXELS, and make it small where it is large

@@ -27,7 +27,7 @@ class Cost:
     activations: int  # bytes kept for the backward pass of one micro-batch
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the arithmetic of matrix products, convolutions and attention by torch's own formulas.
 
     torch's ``FlopCounterMode`` also says which module each was in; that takes longer than all the rest of a dry run.
@@ -60,7 +60,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         return tensor
 
     batch = example_batch(source, preprocess, tokenizer, size)
-    with (ShapesOnly(), _Counter() as counter,
+    with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
           torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
         rename_outputs(model(**wire.pick(batch)), recipe["model"].get("outputs"))
     total = sum(value.numel() for value in model.parameters())
