@@ -77,6 +77,8 @@ class Reinforced:
         CorekitError: no folder, no shards, no samples, none with a partner, or none that can be read.
     """
 
+    belongs_to = {"teacher_image_features": "augmentation"}
+
     def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None, uid: Uid = "key",
                  captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
