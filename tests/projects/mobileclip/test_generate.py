@@ -30,6 +30,7 @@ from corekit.data.manifest import Manifest
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import BadSampleError
 from corekit.seeds import derive_seed
+from tests.projects.mobileclip.conftest import randomize
 from tests.projects.mobileclip.reinforced_shards import uid_of, write_tar
 from tests.projects.mobileclip.test_online import teacher
 
@@ -301,8 +302,8 @@ def write_open_clip(folder: Path, coca: bool = False, preprocess: bool = True) -
              "resize_mode": "shortest"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, **({"preprocess_cfg": wants} if preprocess
                                                                                       else {})}))
-    torch.manual_seed(0)
     model = open_clip.create_model(f"local-dir:{folder}")
+    randomize(model)  # open_clip leaves a projection of its CoCa as memory happens to be
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors")
     return model.eval()
 
