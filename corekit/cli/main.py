@@ -45,6 +45,8 @@ def main() -> None:
     openmoji.add_argument("--split", choices=("train", "validation"), default="train",
                           help="validation: one object a scene, and no seed in common with training")
     openmoji.add_argument("--size", type=int, default=256, help="pixels of the square scenes")
+    openmoji.add_argument("--objects", type=int, nargs=2, metavar=("LEAST", "MOST"), help="objects of a scene; 1 to 3, "
+                          "and 1 for validation")
     openmoji.add_argument("--workers", type=int, default=2, help="processes")
     openmoji.set_defaults(run=_openmoji)
 
@@ -133,7 +135,7 @@ def _openmoji(chosen: argparse.Namespace) -> None:
     from corekit.data.openmoji import OpenMoji
     from corekit.data.shard_writer import write_shards
 
-    objects = (1, 1) if chosen.split == "validation" else (1, 3)
+    objects = tuple(chosen.objects or ((1, 1) if chosen.split == "validation" else (1, 3)))
     source = OpenMoji(chosen.samples, chosen.seed, chosen.split, size=chosen.size, objects=objects)
     write_shards(source, chosen.out, workers=chosen.workers)
     print(f"{chosen.samples:,} scenes under {chosen.out}; train on them with data.root={chosen.out}")

@@ -1,5 +1,7 @@
 """Captioners: what says something else of a picture than its caption does."""
 
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -7,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from corekit.data.manifest import sha256
+from corekit.data.index import load_index
 from corekit.data.preprocess import Preprocess
 from corekit.data.tokenizers import ClipTokenizer
 from corekit.errors import CorekitError
@@ -126,7 +128,7 @@ class NearestCaptions:
 
     Args:
         path: of a run or model folder with features of pictures and captions.
-        candidates: a text file, a caption a line.
+        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``) are taken.
         scale: what similarities are multiplied by; None: the model's own logit scale.
         top_p: probability that the captions drawn from have together.
     """
@@ -144,7 +146,7 @@ class NearestCaptions:
         if found < count:
             raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} different captions, and {count} "
                                "are to be drawn for each picture")
-        return {**self.folder.identity(), "candidates": sha256(self.candidates)}
+        return {**self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
@@ -176,10 +178,20 @@ class NearestCaptions:
 
     def _lines(self) -> list[str]:
         try:
-            lines = self.candidates.read_text(encoding="utf-8").splitlines()
+            if self.candidates.is_dir():
+                lines = list(_captions(self.candidates))
+            else:
+                lines = self.candidates.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise CorekitError(f"captioner 'nearest_captions': candidates={self.candidates} cannot be read: {error}") from None
         return list(dict.fromkeys(filter(None, map(str.strip, lines))))
+
+
+def _captions(folder: Path) -> Iterator[str]:
+    index = load_index(str(folder), "**/*.tar")
+    for shard, size in enumerate(index.samples.tolist()):
+        for sample in index.read_samples(shard, 0, size):
+            yield sample.members.get("txt", b"").decode()
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
