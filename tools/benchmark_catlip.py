@@ -63,7 +63,7 @@ def main() -> None:
               f"parameters {side.flops() / 1e9:8.1f} GFLOPs a sample forward")
     ratio = statistics.median(clip / catlip for catlip, clip in zip(seconds["catlip"], seconds["clip"]))
     arithmetic = sides["clip"].flops() / sides["catlip"].flops()
-    print(f"  samples/s, CatLIP over CLIP: {ratio:.2f} (median of {chosen.pairs} pairs); its arithmetic allows {arithmetic:.2f}")
+    print(f"  samples/s, CatLIP over CLIP: {ratio:.2f} (median of {chosen.pairs} pairs); arithmetic allows {arithmetic:.2f}")
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
         parts = {label: statistics.median(timed(part, chosen.steps, chosen.device) for _ in range(chosen.pairs))
