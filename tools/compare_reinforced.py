@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 BATCH = 128
-TEACHERS = (101, 102)  # their seeds
+TEACHERS = (1, 2)  # their seeds, and their scenes'
 SCALE = "19"  # about the logit scale that they learn
 AUGMENTATIONS = {"weak": ("scale=[0.8,1]", "operations=0"), "strong": ("scale=[0.4,1]", "operations=2")}
 SETS = {"weak_one": ("weak", 1), "strong_one": ("strong", 1), "strong_two": ("strong", 2)}

@@ -105,3 +105,13 @@ def test_features_of_another_picture_than_the_model_sees_are_refused() -> None:
     with pytest.raises(CorekitError, match="`teacher_image_features` of dataset `reinforced` belongs to its `augmentation`, "
                                            "which transform `random_resized_crop` does not read"):
         told("random_resized_crop", **teachers)
+
+
+def test_a_model_with_a_head_too_wide_to_hold_is_wired_to_ragged_labels() -> None:
+    class Labelled:
+        fields = ("image", "label_rows")
+
+    node = {"model": {"name": "catlip_vit_b16", "width_divisor": 12}, "loss": {"name": "binary_cross_entropy"}}
+    assert check_wiring(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
+    with pytest.raises(CorekitError, match="loss `binary_cross_entropy` needs `label_rows`, `label_offsets`; dataset"):
+        check_wiring(recipe(**node), Pairs(), None)  # type: ignore[arg-type]
