@@ -99,7 +99,7 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]
-    return float(total), torch.cat(gradients)
+    return total.item(), torch.cat(gradients)
 
 
 def unit(count: int) -> Tensor:
