@@ -18,7 +18,7 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .embeddings import decode_embeddings
-from .join import Join, Uid
+from .join import Join
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
@@ -80,7 +80,7 @@ class Reinforced:
     belongs_to = {"teacher_image_features": "augmentation"}
 
     def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, uid: Uid = "key",
+                 fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
                  captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
                  augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
