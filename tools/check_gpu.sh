@@ -1,6 +1,7 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
-# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip. Results go to the folder given, or gpu/ here. With corekit's environment active:
+# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip. Results go to the folder given, or gpu/
+# here. With corekit's environment active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
 set -u
