@@ -33,13 +33,13 @@ def attend(x: Tensor, weight: Tensor, bias: Tensor | None, heads: int, causal: b
     """
     width = x.shape[2]
     if at is None:
-        query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2)
+        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2)
                              for part in linear(x, weight, bias).chunk(3, dim=2))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     else:
         first, others = (None, None) if bias is None else (bias[:width], bias[width:])
         projected = linear(pick(x, at), weight[:width], first), *linear(x, weight[width:], others).chunk(2, dim=2)
-        query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected)
+        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in projected)
         seen = torch.arange(x.shape[1], device=x.device) <= torch.as_tensor(at, device=x.device).view(-1, 1, 1, 1)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen if causal else None)
     return mixed.transpose(1, 2).flatten(2)
