@@ -88,7 +88,7 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
                         else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
     model.to(chosen.device).train()
     # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution writes past its memory
-    if chosen.device == "cuda" and side != "theirs" or (side == "best" and name == "b"):
+    if (chosen.device == "cuda" and side != "theirs") or (side == "best" and name == "b"):
         model.to(memory_format=torch.channels_last)
         image = image.to(memory_format=torch.channels_last)
     optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
