@@ -65,8 +65,8 @@ def our_encoder(name: str, device: str) -> Callable[[Tensor], Tensor]:
     """The fused model of a model folder."""
     model = corekit.create_model(f"mobileclip_{name}")
     with tempfile.TemporaryDirectory() as folder:
-        save_model_folder(Path(folder), model.state_dict(), {"model": {"name": f"mobileclip_{name}"}},
-                          Preprocess(SIZES[name], "bilinear", (0, 0, 0), (1, 1, 1)))
+        recipe = {"model": {"name": f"mobileclip_{name}"}, "seed": 0, "data": {"tokenizer": None}}
+        save_model_folder(Path(folder), model.state_dict(), recipe, Preprocess(SIZES[name], "bilinear", (0, 0, 0), (1, 1, 1)))
         loaded, _, _ = corekit.load(folder)
     encode: Callable[[Tensor], Tensor] = corekit.reparameterize(loaded).to(device).encode_image
     return encode
