@@ -1,6 +1,7 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
-# engine's cost at MobileCLIP-S2's size. Results go to the folder given, or gpu/ here. With corekit's environment active:
+# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip. Results go to the folder given, or gpu/
+# here. With corekit's environment active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
 set -u
@@ -16,7 +17,7 @@ try() { # NAME COMMAND...: runs it, keeps what it says, and says how it ended
     status=$?
     [ $status = 0 ] || failed=1
     echo "$name: status $status, $(($(date +%s) - begin)) s"
-    grep -E 'top1|equal|engine /|bare loop' "$out/$name.txt" | tail -n 3
+    grep -E 'top1|equal|engine /|bare loop| x \(|MiB' "$out/$name.txt" | tail -n 8
 }
 
 quickstart='+recipe=mobileclip/quickstart engine.device=cuda engine.steps=200 data.workers=8'
@@ -28,4 +29,9 @@ try recomputed corekit-train $quickstart engine.activation_checkpointing=true "r
 try resume python tools/check_resume.py --kills 5
 size='model.name=mobileclip_s2 model.context_length=77 data.preprocess.size=256 engine.precision=bf16 engine.device=cuda'
 try engine_s2 python tools/benchmark_engine.py --steps 10 $size engine.batch_size=256 engine.micro_batch=256
+for precision in fp32 bf16; do
+    try "towers_$precision" python tools/benchmark_towers.py --device cuda --precision "$precision"
+    try "step_$precision" python tools/benchmark_step.py --device cuda --batch-size 64 --precision "$precision"
+    try "latency_$precision" python tools/benchmark_latency.py --device cuda --precision "$precision"
+done
 exit $failed

@@ -4,21 +4,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.models.linear import feed_forward, linear
 
-def attend(qkv: Tensor, heads: int, causal: bool = False) -> Tensor:
-    """Multi-head self-attention of projected tokens (Vaswani et al., 2017, equation 1).
+Place = int | Tensor  # of one token in each sample: the same one, or int64 [B]
+
+
+def pick(tokens: Tensor, at: Place) -> Tensor:
+    """One token of each sample: [B, L, D] to [B, 1, D]."""
+    if isinstance(at, int):
+        return tokens[:, at:at + 1]
+    return tokens[torch.arange(tokens.shape[0], device=tokens.device), at][:, None]
+
+
+def attend(x: Tensor, weight: Tensor, bias: Tensor | None, heads: int, causal: bool = False,
+           at: Place | None = None) -> Tensor:
+    """Multi-head self-attention (Vaswani et al., 2017, equation 1), without the projection of its outcome.
 
     Args:
-        qkv: [B, L, 3·D], queries, keys and values side by side.
+        x: tokens [B, L, D].
+        weight: [3·D, D], for queries, keys and values one below the other.
+        bias: [3·D], or None.
         heads: number of heads; divides D.
         causal: each token sees itself and those before it.
+        at: the only token of each sample that is to look at the others; None: all do.
 
     Returns:
-        [B, L, D], the heads side by side.
+        [B, L, D], the heads side by side; [B, 1, D] with ``at``.
     """
-    batch, length, width = qkv.shape
-    query, key, value = qkv.view(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)
-    mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    width = x.shape[2]
+    if at is None:
+        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2)
+                             for part in linear(x, weight, bias).chunk(3, dim=2))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    else:
+        first, others = (None, None) if bias is None else (bias[:width], bias[width:])
+        projected = linear(pick(x, at), weight[:width], first), *linear(x, weight[width:], others).chunk(2, dim=2)
+        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in projected)
+        seen = torch.arange(x.shape[1], device=x.device) <= torch.as_tensor(at, device=x.device).view(-1, 1, 1, 1)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen if causal else None)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -54,10 +77,9 @@ class SelfAttention(nn.Module):
         nn.init.normal_(self.in_proj_weight, std=width**-0.5)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.out_proj(attend(F.linear(x, self.in_proj_weight, self.in_proj_bias), self.heads,
-                                             self.causal))
-        return mixed
+    def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
+        mixed = attend(x, self.in_proj_weight, self.in_proj_bias, self.heads, self.causal, at)
+        return linear(mixed, self.out_proj.weight, self.out_proj.bias)
 
 
 class FeedForward(nn.Module):
@@ -66,15 +88,13 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.c_fc = nn.Linear(width, hidden)
-        self.gelu = nn.GELU()
         self.c_proj = nn.Linear(hidden, width)
         nn.init.normal_(self.c_fc.weight, std=(2 * width) ** -0.5)
         nn.init.zeros_(self.c_fc.bias)
         nn.init.zeros_(self.c_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.c_proj(self.gelu(self.c_fc(x)))
-        return out
+        return feed_forward(x, self.c_fc, self.c_proj)
 
 
 class TransformerBlock(nn.Module):
@@ -95,8 +115,8 @@ class TransformerBlock(nn.Module):
         self.ln_2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = FeedForward(width, int(width * mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
+    def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
+        x = (x if at is None else pick(x, at)) + self.attn(self.ln_1(x), at)
         x = x + self.mlp(self.ln_2(x))
         return x
 
@@ -117,10 +137,14 @@ class Transformer(nn.Module):
                 nn.init.normal_(last.weight, std=(2 * layers * width) ** -0.5)
         self.resblocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.resblocks:
+    def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
+        """All tokens, or [B, 1, D], those ``at`` a place of each sample: the last block then computes no others."""
+        *others, last = self.resblocks
+        for block in others:
             x = block(x)
-        return x
+        if at is None:
+            return last(x)  # type: ignore[no-any-return]
+        return last(x, at) if isinstance(last, TransformerBlock) else pick(last(x), at)
 
 
 class TextTransformer(nn.Module):
@@ -157,10 +181,7 @@ class TextTransformer(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         x = self.token_embedding(text) + self.positions(text.shape[1])
-        x = self.transformer(x)
-        end_of_text = text.argmax(dim=-1)
-        # the norm is a token's own, so the others need none
-        pooled: Tensor = self.ln_final(x[torch.arange(x.shape[0], device=x.device), end_of_text])
+        pooled: Tensor = self.ln_final(self.transformer(x, at=text.argmax(dim=-1))[:, 0])
         return pooled @ self.text_projection
 
     def positions(self, length: int) -> Tensor:

@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.clip import CLIP
-from corekit.models.transformer import TextTransformer, attend, drop_path, drop_path_rates
+from corekit.models.linear import feed_forward, linear
+from corekit.models.transformer import Place, TextTransformer, attend, drop_path, drop_path_rates, pick
 from corekit.registry import register
 
 
@@ -24,9 +25,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.proj(attend(self.qkv(x), self.heads))
-        return mixed
+    def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
+        mixed = attend(x, self.qkv.weight, self.qkv.bias, self.heads, at=at)
+        return linear(mixed, self.proj.weight, self.proj.bias)
 
 
 class MLP(nn.Module):
@@ -35,12 +36,10 @@ class MLP(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
-        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(self.act(self.fc1(x)))
-        return out
+        return feed_forward(x, self.fc1, self.fc2)
 
 
 class Block(nn.Module):
@@ -58,8 +57,9 @@ class Block(nn.Module):
         self.mlp = MLP(width, int(width * mlp_ratio))
         self.drop_path_rate = drop_path_rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + drop_path(self.attn(self.norm1(x)), self.drop_path_rate, self.training)
+    def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
+        """All tokens [B, L, D], or [B, 1, D], those ``at`` a place of each sample."""
+        x = (x if at is None else pick(x, at)) + drop_path(self.attn(self.norm1(x), at), self.drop_path_rate, self.training)
         x = x + drop_path(self.mlp(self.norm2(x)), self.drop_path_rate, self.training)
         return x
 
@@ -117,11 +117,14 @@ class ViT(nn.Module):
         nn.init.normal_(self.head.weight, std=width**-0.5)
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.head(self.norm(self.trunk(image)[:, 0]))  # the norm is a token's own, so the others need none
+        features: Tensor = self.head(self.norm(self.trunk(image, class_only=True)[:, 0]))
         return features
 
-    def trunk(self, image: Tensor) -> Tensor:
-        """What comes before the last norm, [B, 1 + patches, D], the class token first."""
+    def trunk(self, image: Tensor, class_only: bool = False) -> Tensor:
+        """What comes before the last norm, [B, 1 + patches, D], the class token first; or that token alone, [B, 1, D].
+
+        Where nothing but the class token is wanted, the last block computes no other.
+        """
         patches = self.patch_embed(image)
         class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
@@ -129,9 +132,10 @@ class ViT(nn.Module):
         x = torch.cat([first.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         if self.norm_pre is not None:
             x = self.norm_pre(x)
-        for block in self.blocks:
+        *others, last = self.blocks
+        for block in others:
             x = block(x)
-        return x
+        return last(x, at=0) if class_only else last(x)  # type: ignore[no-any-return]
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
         """The class token's position [1, 1, D], if it has one, and the patches' [1, height · width, D]."""

@@ -47,18 +47,14 @@ class CatLIP(ViT):
         nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
 
     def forward(self, image: Tensor) -> dict[str, Tensor | LinearOutput]:  # type: ignore[override]
-        x = self.trunk(image)
-        outputs: dict[str, Tensor | LinearOutput] = {}
-        if self.training:
-            pooled = self.norm(x[:, 0])
-        else:
-            outputs["tokens"] = tokens = self.norm(x)
-            pooled = tokens[:, 0]
+        tokens = self.norm(self.trunk(image, class_only=self.training))
+        pooled = tokens[:, 0]
+        outputs: dict[str, Tensor | LinearOutput] = {} if self.training else {"tokens": tokens}
         return {"logits": LinearOutput.of(pooled, self.head), "pooled": pooled, **outputs}
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
-        pooled: Tensor = self.norm(self.trunk(image)[:, 0])
+        pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:

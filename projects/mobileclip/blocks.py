@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact
+from corekit.models.linear import feed_forward
 from corekit.models.transformer import drop_path
 from corekit.models.vit import Attention
 
@@ -25,8 +26,7 @@ class LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((channels, 1, 1), init))
 
     def forward(self, x: Tensor, update: Tensor) -> Tensor:
-        scaled: Tensor = x + self.gamma * update
-        return scaled
+        return torch.addcmul(x, self.gamma, update)
 
 
 class LayerNorm2d(nn.Module):
@@ -144,12 +144,11 @@ class ConvFFN(nn.Module):
         super().__init__()
         self.conv = ConvNorm(channels, channels, kernel_size, groups=channels)
         self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.act = nn.GELU()
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc2(self.act(self.fc1(self.conv(x))))
-        return out
+        pixels = self.conv(x).permute(0, 2, 3, 1)  # 1x1 convolutions are linear layers where channels lie side by side
+        return feed_forward(pixels, self.fc1, self.fc2).permute(0, 3, 1, 2)
 
 
 class RepMixerBlock(nn.Module):

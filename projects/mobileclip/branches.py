@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact, norm_as_scale, padded
+from corekit.models.linear import linear
 
 
 class ConvNorm(nn.Module):
@@ -68,7 +69,10 @@ class FusedConv(nn.Module):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.reparam_conv(x)
+        conv = self.reparam_conv
+        if conv.kernel_size == (1, 1) and self.se is None and isinstance(self.act, nn.GELU):
+            return linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias, gelu=True).permute(0, 3, 1, 2)
+        x = conv(x)
         if self.se is not None:
             x = self.se(x)
         return x if self.act is None else self.act(x)

@@ -1,0 +1,124 @@
+"""A training step of MobileCLIP-S1 and B: corekit's model and loss against open_clip's, in samples a second and peak memory.
+
+    python tools/benchmark_step.py [--models s1 b] [--batch-size 16] [--precision fp32]
+
+A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the same images and captions in memory. open_clip
+is used as its documentation has it (``create_model``, ``ClipLoss``, ``torch.optim.AdamW``), and once more in its best
+setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the engine runs: the model, the loss
+``contrastive``, the optimizer ``adamw``; on a GPU in channels_last. Speed: in turns in one process. Memory: each side in a
+process of its own that takes two steps; the largest resident memory, less that of a process that only imports both (on a GPU,
+torch's largest allocated memory). Exits with 0 where ours has at least ``--limit`` times the samples a second and at most
+``--limit-memory`` times the memory of open_clip as documented, for every model.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+
+import interleaved
+import open_clip
+import torch
+from torch import Tensor, nn
+
+import corekit
+from corekit import registry
+from corekit.engine.optimizers import adamw
+
+SIZES = {"s1": 256, "b": 224}
+SIDES = ("ours", "theirs", "best")
+
+
+def main() -> int:
+    """The command."""
+    parser = interleaved.options(__doc__)
+    parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--limit", type=float, default=1.1)
+    parser.add_argument("--limit-memory", type=float, default=0.9)
+    parser.add_argument("--measure", choices=["nothing", *SIDES], help="used by the script itself")
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(peak_of(chosen.measure, chosen.models[0], chosen))
+        return 0
+    print(f"samples/s and peak memory of a step of {chosen.batch_size}: ours, theirs as documented, theirs at its best; "
+          f"{interleaved.conditions(chosen)}")
+    reached = True
+    for name in chosen.models:
+        memory = {side: in_own_process(side, name) - in_own_process("nothing", name) for side in SIDES}
+        times = interleaved.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
+        rates = ", ".join(f"{chosen.batch_size / statistics.median(values):.2f}" for values in times.values())
+        middle, said = interleaved.ratio(times, "theirs", "ours")
+        print(f"  {name:<3} {rates} samples/s: {said} as documented, {interleaved.ratio(times, 'best', 'ours')[1]} at its best")
+        shares = [memory["ours"] / memory[side] for side in SIDES[1:]]
+        sizes = ", ".join(f"{size / 2**20:.0f}" for size in memory.values())
+        print(f"      {sizes} MiB: {shares[0]:.2f} of theirs as documented, {shares[1]:.2f} at its best", flush=True)
+        reached = reached and middle >= chosen.limit and shares[0] <= chosen.limit_memory
+    return 0 if reached else 1
+
+
+def in_own_process(side: str, name: str) -> int:
+    """Bytes of peak memory, from this script run once more."""
+    said = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--models", name, "--measure", side], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+    return int(said.split()[-1])
+
+
+def peak_of(side: str, name: str, chosen: argparse.Namespace) -> int:
+    """Bytes of this process's peak memory after two steps of that side, or of none."""
+    if side != "nothing":
+        run = step(side, name, chosen)
+        for _ in range(2):
+            run()
+    if chosen.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
+    """One training step, ready to be taken."""
+    torch.manual_seed(0)
+    image = torch.rand(chosen.batch_size, 3, SIZES[name], SIZES[name], device=chosen.device)
+    text = torch.randint(1, 49406, (chosen.batch_size, 77), device=chosen.device)
+    text[torch.arange(len(text)), torch.randint(5, 77, (len(text),))] = 49407
+    losses = our_loss if side == "ours" else their_loss
+    model: nn.Module = (corekit.create_model(f"mobileclip_{name}") if side == "ours"
+                        else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
+    model.to(chosen.device).train()
+    # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution writes past its memory
+    if (chosen.device == "cuda" and side != "theirs") or (side == "best" and name == "b"):
+        model.to(memory_format=torch.channels_last)
+        image = image.to(memory_format=torch.channels_last)
+    optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
+        model.parameters(), 1e-3, (0.9, 0.95), weight_decay=0.2, fused=True if side == "best" else None))
+    loss = losses()
+
+    def run() -> None:
+        optimizer.zero_grad()
+        with interleaved.autocast(chosen):
+            outputs = model(image, text)
+        value = loss(outputs)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        value.item()
+
+    return run
+
+
+def our_loss() -> Callable[[dict[str, Tensor]], Tensor]:
+    """The registered loss of corekit's outputs."""
+    contrastive = registry.build("loss", "contrastive", {})
+    return lambda outputs: contrastive(**outputs)
+
+
+def their_loss() -> Callable[[tuple[Tensor, Tensor, Tensor]], Tensor]:
+    """open_clip's loss of its model's outputs: both features and the scale."""
+    contrastive = open_clip.loss.ClipLoss()
+    return lambda outputs: contrastive(*outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
