@@ -6,7 +6,7 @@ from pathlib import Path
 
 from corekit import registry
 from corekit.cli import convert
-from corekit.cli.data import add_commands
+from corekit.cli.data import add_commands, add_jobs
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
@@ -48,7 +48,13 @@ def main() -> None:
     openmoji.set_defaults(run=_openmoji)
 
     with sentences():
-        chosen = parser.parse_args()
+        if sys.argv[1:2] == ["data"]:  # the other commands need not know them
+            add_jobs(data)
+        # What argparse leaves over are words for a job: it takes positional ones in one stretch, people type them anywhere.
+        chosen, words = parser.parse_known_args()
+        if words and not hasattr(chosen, "job"):
+            parser.error(f"unrecognized arguments: {' '.join(words)}")
+        chosen.words = words
         chosen.run(chosen)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from corekit.data.index import load_index
-from corekit.data.members import RawSample, decode_sample, parse_sample, split_extensions
+from corekit.data.members import RawSample, decode_sample, split_extensions
 from corekit.data.source import BadSampleError, Sample
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -110,9 +110,7 @@ class Reinforced:
         """The bytes of neighbouring samples, with those of their reinforcements."""
         if self.join is not None:
             return self.join.read(shard, first, count)
-        where = self.index.storage.where(self.index.names[shard])
-        return [parse_sample(where, first + at, content, length)
-                for at, (content, length) in enumerate(self.index.read(shard, first, count))]
+        return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
         """One sample with one of its augmentations and captions, drawn from torch's default generator."""
