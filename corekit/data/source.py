@@ -7,6 +7,7 @@ if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
     from numpy.typing import NDArray
 
 Sample = dict[str, Any]
+LEFT_OUT = "left_out"  # the kind of a sample that is sound but not wanted: replaced as a bad one is, and no damage
 
 
 class BadSampleError(Exception):
