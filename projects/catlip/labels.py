@@ -95,7 +95,8 @@ class NounLabels:
         """Of one noun, its words joined by ``_``; empty where it is none."""
         key = self._nouns.get(words)
         if key is None:
-            key = self._remember(self._nouns, words, _key_by_name if self.nouns == "first_sense" else _key)
+            by_name = _key_by_spelling if "_" in words else _key_by_name
+            key = self._remember(self._nouns, words, by_name if self.nouns == "first_sense" else _key)
         return key
 
     def _remember(self, kept: dict[str, T], word: str, find: Callable[[str], T]) -> T:
@@ -141,6 +142,17 @@ def _key_by_name(word: str) -> str:
     lemma = open_wordnet().lemma_of(word)
     synset = open_wordnet().first_sense(lemma)
     return key_of(synset) if synset is not None and synset.name() == f"{lemma}.n.01" else ""
+
+
+def _key_by_spelling(words: str) -> str:
+    """The first sense, where it is called after the lemma, in one word or several: the one of hot dog is called hotdog."""
+    lemma = open_wordnet().lemma_of(words)
+    synset = open_wordnet().first_sense(lemma)
+    return key_of(synset) if synset is not None and _joined(synset.name()) == _joined(f"{lemma}.n.01") else ""
+
+
+def _joined(name: str) -> str:
+    return name.replace("_", "").replace("-", "")
 
 
 def _key(word: str) -> str:

@@ -82,7 +82,8 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:
         most = f"the most frequent one {ordered[0][1]:,} times" if ordered else "there is none at all"
-        raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower threshold=")
+        raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower threshold=, and another "
+                           "folder")
     return Vocabulary(kept)
 
 
