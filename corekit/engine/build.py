@@ -15,6 +15,7 @@ from corekit import registry
 from corekit.data.loader import CAPTIONS, Batch, Lanes, fields_read, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
+from corekit.data.ragged import RAGGED
 from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
 from corekit.engine.distributed import Ranks
@@ -212,6 +213,9 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
                 shapes[CAPTIONS[name]] = [""] * size
         elif name == "label":
             shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
+        elif name in RAGGED:
+            shapes[name] = torch.zeros(size, dtype=torch.int32, device=device)
+            shapes[RAGGED[name]] = torch.zeros(size + 1, dtype=torch.int64, device=device)
         else:
             shapes[name] = []
     return shapes

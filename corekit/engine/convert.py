@@ -163,6 +163,21 @@ def read_state(path: Path) -> State:
     return state
 
 
+def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
+    """Sentences on what is missing from a state, left over, or of another shape than expected; empty where all fits.
+
+    Args:
+        state, expected: name -> tensor.
+        optional: the end of names that may be missing.
+    """
+    missing = [key for key in expected if key not in state and not (optional and key.endswith(optional))]
+    left_over = [key for key in state if key not in expected]
+    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
+              if key in state and state[key].shape != expected[key].shape]
+    return [f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+            for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of another shape")) if found]
+
+
 def _converters() -> list[Converter]:
     return [registry.build("converter", name) for name in registry.names("converter")]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from corekit.data.loader import Batch
 from corekit.engine.distributed import Ranks
@@ -112,7 +113,7 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
         self.statistics.begin()
-        values = self._forward(self._place(batch, first_time=True), 0, 0).values()
+        values = tree_leaves(self._forward(self._place(batch, first_time=True), 0, 0))  # of a LinearOutput, its tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
         self.statistics.discard()

@@ -117,6 +117,11 @@ class ViT(nn.Module):
         nn.init.normal_(self.head.weight, std=width**-0.5)
 
     def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.head(self.norm(self.trunk(image)[:, 0]))  # the norm is a token's own, so the others need none
+        return features
+
+    def trunk(self, image: Tensor) -> Tensor:
+        """What comes before the last norm, [B, 1 + patches, D], the class token first."""
         patches = self.patch_embed(image)
         class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
@@ -126,8 +131,7 @@ class ViT(nn.Module):
             x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x)
-        features: Tensor = self.head(self.norm(x[:, 0]))  # the norm is a token's own, so the others need none
-        return features
+        return x
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
         """The class token's position [1, 1, D], if it has one, and the patches' [1, height · width, D]."""

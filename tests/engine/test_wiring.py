@@ -84,3 +84,13 @@ def test_several_losses_are_named() -> None:
     whole = {**recipe(loss=node), "sampler": {}, "optimizer": {}, "schedule": {}}
     with pytest.raises(CorekitError, match=r"loss\.two\.name.*did you mean 'contrastive'"):
         check_names(whole)
+
+
+def test_a_model_with_a_head_too_wide_to_hold_is_wired_to_ragged_labels() -> None:
+    class Labelled:
+        fields = ("image", "label_rows")
+
+    node = {"model": {"name": "catlip_vit_b16", "width_divisor": 12}, "loss": {"name": "binary_cross_entropy"}}
+    assert check_wiring(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
+    with pytest.raises(CorekitError, match="loss `binary_cross_entropy` needs `label_rows`, `label_offsets`; dataset"):
+        check_wiring(recipe(**node), Pairs(), None)  # type: ignore[arg-type]
