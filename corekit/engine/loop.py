@@ -132,9 +132,10 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
     for counts in everyone:
         for kind, count in counts.items():
             counters.bad[kind] = counters.bad.get(kind, 0) + count
-    bad = sum(count for kind, count in counters.bad.items() if kind != LEFT_OUT)
+    damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
+    bad = sum(damaged.values())
     if bad > run.max_bad_fraction * max(counters.samples, FEW):
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counters.bad.items()))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
                            f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log files name every one")

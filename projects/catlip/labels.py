@@ -10,7 +10,7 @@ import ftfy
 from nltk.tokenize.destructive import NLTKWordTokenizer
 
 from corekit.data.source import BadSampleError
-from corekit.data.wordnet import key_of, open_tagger, open_wordnet
+from corekit.data.wordnet import open_tagger, open_wordnet
 from corekit.errors import CorekitError
 
 CODE = 1  # raise it with every change that finds other labels
@@ -18,6 +18,7 @@ LONGEST = 10_000  # characters of a caption; longer ones are web pages, and some
 _REMEMBERED = 200_000  # words, some 40 MB
 _TAG = re.compile(r"<.*?>")
 _TOKENIZER = NLTKWordTokenizer()
+_CONTRACTIONS = (*_TOKENIZER.CONTRACTIONS2, *_TOKENIZER.CONTRACTIONS3)  # cannot, gonna: two tokens
 
 T = TypeVar("T")
 
@@ -129,7 +130,10 @@ def clean(caption: str) -> str:
 
 
 def _tokens_of(word: str) -> tuple[str, ...]:
-    """NLTK's tokens of a stretch between spaces."""
+    """NLTK's tokens of a stretch between spaces. Most are a word of letters, which it has nothing to cut from."""
+    stem, end = (word[:-1], word[-1:]) if word.endswith((",", ".")) else (word, "")
+    if stem.isascii() and stem.isalpha() and not any(pattern.search(f" {stem} ") for pattern in _CONTRACTIONS):
+        return (stem, end) if end else (stem,)
     return tuple(_TOKENIZER.tokenize(word))
 
 
@@ -139,16 +143,18 @@ def _keys_of(word: str) -> tuple[str, ...]:
 
 def _key_by_name(word: str) -> str:
     """The first sense, where it is called after the lemma."""
-    lemma = open_wordnet().lemma_of(word)
-    synset = open_wordnet().first_sense(lemma)
-    return key_of(synset) if synset is not None and synset.name() == f"{lemma}.n.01" else ""
+    wordnet = open_wordnet()
+    lemma = wordnet.lemma_of(word)
+    key = wordnet.first_sense(lemma)
+    return key if key is not None and wordnet.called[key] == lemma else ""
 
 
 def _key_by_spelling(words: str) -> str:
     """The first sense, where it is called after the lemma, in one word or several: the one of hot dog is called hotdog."""
-    lemma = open_wordnet().lemma_of(words)
-    synset = open_wordnet().first_sense(lemma)
-    return key_of(synset) if synset is not None and _joined(synset.name()) == _joined(f"{lemma}.n.01") else ""
+    wordnet = open_wordnet()
+    lemma = wordnet.lemma_of(words)
+    key = wordnet.first_sense(lemma)
+    return key if key is not None and _joined(wordnet.called[key]) == _joined(lemma) else ""
 
 
 def _joined(name: str) -> str:
@@ -157,8 +163,7 @@ def _joined(name: str) -> str:
 
 def _key(word: str) -> str:
     """The first sense, whatever it is called."""
-    synset = open_wordnet().first_sense(open_wordnet().lemma_of(word))
-    return key_of(synset) if synset is not None else ""
+    return open_wordnet().first_sense(open_wordnet().lemma_of(word)) or ""
 
 
 def _are_nouns(tokens: Sequence[str]) -> list[bool]:

@@ -49,7 +49,7 @@ class Vocabulary:
         """
         from corekit.data.wordnet import open_wordnet
 
-        unknown = [key for key in self.counts if key not in open_wordnet().keys]
+        unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
             raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are not in this WordNet "
                                f"({open_wordnet().root}), such as {unknown[0]}: it was made with another version")

@@ -36,11 +36,13 @@ def test_known_synsets() -> None:
                       ("n04960277", "black.n.01")):  # in ImageNet's list or CoreNet's vocabulary
         assert found.noun(key).name() == name
         assert key_of(found.noun(key)) == key
-    assert len(found.keys) == 82115, "noun synsets of WordNet 3.0, says its statistics"
+    assert len(found.called) == 82115, "noun synsets of WordNet 3.0, says its statistics"
     with pytest.raises(CorekitError, match="n00000001 is no noun of this WordNet"):
         found.noun("n00000001")
     assert [found.lemma_of(word) for word in ("dogs", "geese", "dog", "xyzzy")] == ["dog", "goose", "dog", "xyzzy"]
-    assert found.first_sense("xyzzy") is None
+    assert [found.first_sense(word) for word in ("dog", "photo", "xyzzy", "quickly")] == ["n02084071", "n03925226", None, None]
+    for key in ("n02084071", "n03925226", "n10187710", "n00007846", *sorted(found.called)[::2000]):
+        assert found.noun(key).name().rpartition(".n.")[0] == found.called[key]
 
 
 def test_a_distributions_package_is_found_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corekit_projects.catlip.vocabulary import COLUMNS, Vocabulary, choose, normal_key, read_vocabulary
 
 from corekit.errors import CorekitError
-from corekit_projects.catlip.vocabulary import COLUMNS, Vocabulary, choose, normal_key, read_vocabulary
 
 CORENET = {"n5928118": 52418327, "n13333833": 46393897, "n4960277": 38781582, "n7947958": 5}  # as it begins
 KEYS = ["n05928118", "n13333833", "n04960277", "n07947958"]
@@ -84,9 +84,9 @@ def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path, monkeypat
 
 def test_broken_pickles_are_refused(tmp_path: Path) -> None:
     whole = pickle.dumps(dict.fromkeys(KEYS, 3))
-    broken = [whole[:cut] for cut in range(len(whole))] + [b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.",
-                                                           b"}}u.", b"}(s.", b"g1\n.", b"\x93.", b"R.", b")R.", b"}\x85R.", b"}}s."]
-    for content in broken:
+    odd = [b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.", b"}}u.", b"}(s.", b"g1\n.", b"\x93.", b"R.",
+           b")R.", b"}\x85R.", b"}}s."]
+    for content in [*(whole[:cut] for cut in range(len(whole))), *odd]:
         (tmp_path / "v").write_bytes(content)
         with pytest.raises(CorekitError, match="nothing else is read from a pickle"):
             read_vocabulary(tmp_path / "v")
