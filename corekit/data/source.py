@@ -47,6 +47,7 @@ class Source(Protocol):
         may be drawn from torch's default generator, which training seeds for each sample before.
 
         Raises:
-            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced.
+            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced. So is
+                one of kind ``LEFT_OUT``, which does not count against ``data.max_bad_fraction``.
         """
         ...
