@@ -77,8 +77,8 @@ class Called:
 
 
 @pytest.mark.parametrize("value", [
-    Harm(), Called(), {"n1": Harm()}, {Harm(): 1}, [1], {"n1": 1.5}, {"n1": True}, {"n1": None}, {1: 1}, {"n1": {"n2": 1}}, {"n1": -1},
-    {"n1": 2**70}, {}, {"a dog": 1}, {"n1": 1, "n01": 2}, {"v1": 1}, set("ab"), b"dog", {"n123456789": 1}])
+    Harm(), Called(), {"n1": Harm()}, {Harm(): 1}, [1], {"n1": 1.5}, {"n1": True}, {"n1": None}, {1: 1}, {"n1": {"n2": 1}},
+    {"n1": -1}, {"n1": 2**70}, {}, {"a dog": 1}, {"n1": 1, "n01": 2}, {"v1": 1}, set("ab"), b"dog", {"n123456789": 1}])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
 def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object,
                                                        protocol: int) -> None:
