@@ -57,10 +57,11 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
     for entry in registry.entries("job").values():
         described = "\n".join(f"  {parameter}" for parameter in entry.signature.parameters)
+        summary, doc = (text.replace("%", "%%") for text in (entry.summary, entry.doc))  # argparse formats both
         job = data.add_parser(
-            entry.name, help=entry.summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+            entry.name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
             usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
-            description=f"{entry.doc}\n\nEach shard becomes one shard. The same command goes on where it was stopped.",
+            description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it was stopped.",
             epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")

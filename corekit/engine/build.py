@@ -24,6 +24,7 @@ from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
 from corekit.engine.precision import Precision
 from corekit.engine.recompute import has_statistics, recompute_layers
+from corekit.engine.shapes import ShapesOnly
 from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
 from corekit.engine.wiring import Wire, check, rename_outputs
@@ -232,7 +233,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     """
     meta = torch.device("meta")
     model = build_model(recipe, meta)
-    _check_context_length(model, tokenizer)
+    _check_context_length(model, tokenizer, "model")
     wire = model_wire(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
@@ -242,13 +243,20 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         label = f"transform `{recipe['data']['transform']['name']}`"
         check(Wire.of(label, transform, transform.__call__), given)
     values = dict(batch)
+    read = {*fields_read(transform), *wire.reads.values()}
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
-        outputs = frozen(batch)
+        read |= set(frozen.wire.reads.values())
+        if not CAPTIONS.keys().isdisjoint(frozen.wire.reads.values()):  # others bring their own tokenizer
+            assert isinstance(frozen.wire.function, nn.Module)
+            _check_context_length(frozen.wire.function, tokenizer, f"frozen.{frozen.label}")
+        with ShapesOnly():
+            outputs = frozen(batch)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wire, given)
-    outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
+    with ShapesOnly():
+        outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
     given[wire.label] = list(outputs)
     _check_classes(recipe, source, outputs.get("logits"))
     defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
@@ -258,17 +266,25 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
             check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
         names = [name for names in given.values() for name in names]
         defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
+        read |= set(term.wire.reads.values())
+    for entry, other in getattr(source, "belongs_to", {}).items():
+        if entry in read and other not in read and values[entry] is batch[entry]:
+            node = recipe["data"]
+            raise CorekitError(f"`{entry}` of dataset `{node['dataset']['name']}` belongs to its `{other}`, which transform "
+                               f"`{(node['transform'] or {}).get('name', 'center_crop')}` does not read: it would be of "
+                               f"another picture than the model sees. Set data.transform.name to one that reads `{other}`")
     return defaults
 
 
-def _check_context_length(model: nn.Module, tokenizer: Any) -> None:
+def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
     """Refuse captions of another length than a text tower is made for: it would stretch its positions and say nothing."""
     given = getattr(tokenizer, "context_length", None)
     for module in model.modules():
         wanted = getattr(module, "context_length", None)
         if given is not None and wanted is not None and given != wanted:
-            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but the model's text tower is made for "
-                               f"{wanted}: set model.context_length and data.tokenizer.context_length to the same number")
+            whose = "the model's" if key == "model" else "the frozen model's"
+            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text tower is made for {wanted}: "
+                               f"set {key}.context_length and data.tokenizer.context_length to the same number")
 
 
 def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:

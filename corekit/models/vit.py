@@ -154,7 +154,7 @@ def init_weights(module: nn.Module) -> None:
 
 @register("model", "clip_vit_b16")
 def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                 drop_path_rate: float = 0.0) -> CLIP:
+                 drop_path_rate: float = 0.0, width_divisor: int = 1, depth_divisor: int = 1) -> CLIP:
     """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with GELU.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
@@ -165,9 +165,12 @@ def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: in
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         drop_path_rate: stochastic depth of the image tower's last block.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the number of blocks of each tower (one stays).
     """
-    image_tower = ViT(PatchEmbed(768, patch_size=16, bias=False), grid_size=image_size // 16, width=768, layers=12,
-                      heads=12, embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
-    text_tower = TextTransformer(width=512, heads=8, layers=12, embed_dim=embed_dim, causal=True,
-                                 context_length=context_length, vocab_size=vocab_size)
+    width, layers = 768 // width_divisor, max(1, 12 // depth_divisor)
+    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False), grid_size=image_size // 16, width=width, layers=layers,
+                      heads=max(1, 12 // width_divisor), embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(width=512 // width_divisor, heads=max(1, 8 // width_divisor), layers=layers,
+                                 embed_dim=embed_dim, causal=True, context_length=context_length, vocab_size=vocab_size)
     return CLIP(image_tower, text_tower)

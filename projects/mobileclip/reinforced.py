@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from corekit.data.index import load_index
-from corekit.data.join import Join, Uid
+from corekit.data.join import Join
 from corekit.data.members import RawSample, decode_sample, split_extensions
 from corekit.data.source import BadSampleError, Sample
 from corekit.errors import CorekitError
@@ -77,8 +77,10 @@ class Reinforced:
         CorekitError: no folder, no shards, no samples, none with a partner, or none that can be read.
     """
 
+    belongs_to = {"teacher_image_features": "augmentation"}
+
     def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, uid: Uid = "key",
+                 fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
                  captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
                  augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})

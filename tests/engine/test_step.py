@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import free_port
 from torch import Tensor
 
-from tests.conftest import free_port
 from tests.engine import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
