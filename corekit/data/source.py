@@ -7,6 +7,7 @@ if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
     from numpy.typing import NDArray
 
 Sample = dict[str, Any]
+LEFT_OUT = "left_out"  # the kind of a sample that is sound but not wanted: replaced as a bad one is, and no damage
 
 
 class BadSampleError(Exception):
@@ -47,6 +48,7 @@ class Source(Protocol):
         may be drawn from torch's default generator, which training seeds for each sample before.
 
         Raises:
-            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced.
+            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced. So is
+                one of kind ``LEFT_OUT``, which does not count against ``data.max_bad_fraction``.
         """
         ...

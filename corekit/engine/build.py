@@ -258,6 +258,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     with ShapesOnly():
         outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
     given[wire.label] = list(outputs)
+    _check_classes(recipe, source, outputs.get("logits"))
     defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
     for term in build_terms(recipe):
         check(term.wire, given)
@@ -284,6 +285,17 @@ def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
             whose = "the model's" if key == "model" else "the frozen model's"
             raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text tower is made for {wanted}: "
                                f"set {key}.context_length and data.tokenizer.context_length to the same number")
+
+
+def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:
+    """Refuse a head of another width than the number of classes that the data set says it has."""
+    classes = getattr(source, "num_classes", None)
+    if classes is None or logits is None:
+        return
+    width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
+    if width != classes:
+        raise CorekitError(f"dataset `{recipe['data']['dataset']['name']}` has {classes:,} classes, but the head of model "
+                           f"`{recipe['model']['name']}` has {width:,}: set model.num_classes={classes}")
 
 
 def micro_batches(recipe: Recipe, world: int) -> int:

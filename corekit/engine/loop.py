@@ -10,6 +10,7 @@ from torch import Tensor
 
 from corekit.data.loader import Batch, split, step_parts
 from corekit.data.pictures import captioned_grid
+from corekit.data.source import LEFT_OUT
 from corekit.engine.build import Run
 from corekit.engine.checkpoint import Counters
 from corekit.engine.init import training_mode
@@ -50,7 +51,7 @@ def train(run: Run, counters: Counters, journal: Journal, requests: Requests) ->
         counters.samples += run.batch_size
         for kind, messages in part.bad.items():
             pending[kind] = pending.get(kind, 0) + len(messages)
-            for message in messages:
+            for message in messages if kind != LEFT_OUT else ():  # there may be many in each step
                 journal.say(f"bad sample ({kind}): {message}")
         if said:
             journal.say(said)
@@ -131,9 +132,10 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
     for counts in everyone:
         for kind, count in counts.items():
             counters.bad[kind] = counters.bad.get(kind, 0) + count
-    bad = sum(counters.bad.values())
+    damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
+    bad = sum(damaged.values())
     if bad > run.max_bad_fraction * max(counters.samples, FEW):
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(counters.bad.items()))
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
                            f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log files name every one")

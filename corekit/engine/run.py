@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from corekit.data.loader import split, step_parts
-from corekit.data.source import Source
+from corekit.data.source import LEFT_OUT, Source
 from corekit.engine.build import Run, build_run, build_tokenizer, check_wiring
 from corekit.engine.checkpoint import Checkpoints, Counters
 from corekit.engine.directory import prepare, refuse_another_run, settle_micro_batch
@@ -133,8 +133,11 @@ def closing(run: Run, counters: Counters, folder: Path, first: int, seconds: flo
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step {record['step']})"
               for label, record in newest.items()]
-    if counters.bad:
-        lines.append("  bad samples: " + ", ".join(f"{kind} {count}" for kind, count in sorted(counters.bad.items())))
+    bad = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
+    if bad:
+        lines.append("  bad samples: " + ", ".join(f"{kind} {count}" for kind, count in sorted(bad.items())))
+    if LEFT_OUT in counters.bad:
+        lines.append(f"  samples that the data set leaves out, replaced by others: {counters.bad[LEFT_OUT]}")
     lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:",
               f"  corekit-eval checkpoint={folder}          the same figures again",
               f"  tensorboard --logdir {folder}/tensorboard",

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from corekit.data.index import load_index
+from corekit.data.join import Join
 from corekit.data.members import RawSample, decode_sample, split_extensions
 from corekit.data.source import BadSampleError, Sample
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .embeddings import decode_embeddings
-from .join import Join
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of

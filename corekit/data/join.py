@@ -37,14 +37,16 @@ class Join:
         images: the first set.
         others: the second; of several samples with one uid, the first counts.
         uid: where the first set has its uids: in the samples' keys, or in their json member. The second has them as keys.
+        same_shards: partners are in shards of the same name, and a uid means nothing beyond its shard.
 
     Raises:
         CorekitError: not one sample has a partner.
     """
 
-    def __init__(self, images: Index, others: Index, uid: Uid = "key") -> None:
-        self.images, self.others, self.uid = images, others, uid
-        digest = hashlib.sha256(json.dumps([images.fingerprint, others.fingerprint, uid]).encode()).hexdigest()
+    def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False) -> None:
+        self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
+        decides = [images.fingerprint, others.fingerprint, uid, *(["same_shards"] if same_shards else [])]
+        digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
         self._storage, counts = self._find_table() or self._make_table()
@@ -95,11 +97,11 @@ class Join:
     def _make_table(self) -> tuple[Storage | None, Numbers]:
         print(f"corekit: joining the shards under {self.images.storage.root} with those under {self.others.storage.root}",
               file=sys.stderr)
-        theirs, known = _hashes(self.others, "key")
+        theirs, known = _hashes(self.others, "key", self.same_shards)
         numbers = np.flatnonzero(known)
         numbers = numbers[np.argsort(theirs[numbers], kind="stable")]  # of one uid, the first comes first
         ordered = theirs[numbers]
-        mine, readable = _hashes(self.images, self.uid)
+        mine, readable = _hashes(self.images, self.uid, self.same_shards)
         at = np.searchsorted(ordered, mine)
         joined = np.zeros(len(mine), dtype=bool)
         inside = at < len(ordered)
@@ -112,8 +114,9 @@ class Join:
         table = np.concatenate([counts, pairs.reshape(-1)]).astype("<i8")
         if not len(pairs):
             raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its uid under "
-                               f"{self.others.storage.root}: is that the right folder, or is data.dataset.uid "
-                               f"{'json' if self.uid == 'key' else 'key'}?")
+                               f"{self.others.storage.root}: is that the right folder"
+                               + ("?" if self.same_shards else
+                                  f", or is data.dataset.uid {'json' if self.uid == 'key' else 'key'}?"))
         for storage in (self.images.storage, self.others.storage):
             if storage.write(self._name, table.tobytes()):
                 return storage, counts
@@ -149,15 +152,16 @@ def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
             first = at
 
 
-def _hashes(index: Index, uid: Uid) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """64 bits of every sample's uid, and whether it could be read."""
     found = np.zeros(int(index.samples.sum()), dtype=np.uint64)
     readable = np.zeros(len(found), dtype=bool)
     at = 0
     for shard in range(len(index)):
+        prefix = f"{index.names[shard]}/" if with_shard else ""
         for name in _uids(index, shard, uid):
             if name is not None:
-                digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+                digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"), digest_size=8).digest()
                 found[at], readable[at] = int.from_bytes(digest, "little"), True
             at += 1
     return found, readable

@@ -1,0 +1,140 @@
+"""``corekit data vocabulary`` and ``corekit data label``: captions of all shards to a vocabulary, and to rows of it."""
+
+import importlib.metadata
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corekit.data.jobs import read_shard
+from corekit.data.manifest import replace_text
+from corekit.data.members import RawSample, decode_sample
+from corekit.data.source import BadSampleError
+from corekit.registry import register
+
+from .vocabulary import Vocabulary, choose, read_vocabulary
+
+if TYPE_CHECKING:
+    from .labels import NounLabels
+
+TABLE = "vocabulary.tsv"
+ROWS = "rows.npy"  # int32 [n], ascending
+
+Refuse = Callable[[BadSampleError], None]
+
+
+class _OfCaptions:
+    """What both jobs do with captions."""
+
+    def __init__(self, nouns: Literal["first_sense", "tagged"], compounds: bool, text: str) -> None:
+        self.nouns, self.compounds, self.extensions = nouns, compounds, {"text": text.split(";")}
+
+    @cached_property
+    def labels(self) -> "NounLabels":
+        from .labels import NounLabels  # imports NLTK
+
+        return NounLabels(self.nouns, self.compounds)
+
+    def identity(self) -> dict[str, Any]:
+        """The code that finds nouns, and what of WordNet and NLTK is here."""
+        from corekit.data.wordnet import VERSION, open_tagger, open_wordnet
+
+        from .labels import CODE
+
+        open_wordnet()
+        if self.nouns == "tagged":
+            open_tagger()
+        labels = self.labels  # refuses what it does not know
+        return {"nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION, "nltk": importlib.metadata.version("nltk")}
+
+    def mine(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, list[str]]]:
+        """(key, synsets) of every sample whose caption can be read."""
+        for raw in samples:
+            try:
+                text = str(decode_sample(raw, self.extensions)["text"])
+                yield raw.key, self.labels(text)
+            except BadSampleError as error:
+                refuse(error)
+
+
+@register("job", "vocabulary")
+class CountNouns(_OfCaptions):
+    """The synsets that captions name, counted and chosen: OUT/vocabulary.tsv, a row of the head a line.
+
+    As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more captions than a threshold; frequent ones come
+    first, ties by key. The table has synset, lemma, gloss and count. Beside it lie the counts of every shard.
+
+    Args:
+        threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is too much for thousands.
+        size: rows at most; CoreNet's DataComp vocabulary is cut to 24320.
+        nouns: tagged: the first sense of words tagged as nouns (the paper); first_sense: of words whose first noun sense is
+            called after them, which is what CoreNet's code does.
+        compounds: also find nouns of several words, such as hot dog.
+        text: the extensions that may hold a caption, separated by ``;``.
+    """
+
+    def __init__(self, threshold: int = 500, size: int | None = None,
+                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False, text: str = "txt") -> None:
+        super().__init__(nouns, compounds, text)
+        self.threshold, self.size = threshold, size
+
+    def process(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        """The counts of one shard, a line each."""
+        counts = Counter(key for _, keys in self.mine(samples, refuse) for key in keys)
+        yield "counts", {"tsv": "".join(f"{key}\t{count}\n" for key, count in sorted(counts.items())).encode()}
+
+    def finish(self, shards: list[Path], out: Path) -> None:
+        """Sum, choose and write the table."""
+        total: Counter[str] = Counter()
+        for shard in shards:
+            for _, content in read_shard(shard):
+                total.update({key: int(count) for key, count in (line.split("\t") for line in content.decode().splitlines())})
+        replace_text(out / TABLE, choose(total, self.threshold, self.size).table())
+
+
+@register("job", "label")
+class LabelCaptions(_OfCaptions):
+    """What captions name, as rows of a vocabulary: of each sample one member, rows.npy, int32, ascending and without repeats.
+
+    They are those that the data set mined_labels finds while training. A caption that names nothing has no rows, and is kept.
+
+    Args:
+        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, which is read without unpickling.
+        size: take its first rows only.
+        nouns: tagged or first_sense, as for the vocabulary.
+        compounds: also find nouns of several words, such as hot dog.
+        text: the extensions that may hold a caption, separated by ``;``.
+    """
+
+    def __init__(self, vocabulary: str, size: int | None = None,
+                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False, text: str = "txt") -> None:
+        super().__init__(nouns, compounds, text)
+        self.path, self.size = vocabulary, size
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Read when it is first used."""
+        found = read_vocabulary(self.path, self.size)
+        found.check()
+        return found
+
+    def identity(self) -> dict[str, Any]:
+        """With the vocabulary, whatever its file is called."""
+        return {**super().identity(), "vocabulary": self.vocabulary.fingerprint}
+
+    def process(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+        """The rows of every sample of one shard."""
+        for key, synsets in self.mine(samples, refuse):
+            yield key, {ROWS: npy(self.vocabulary.rows(synsets))}
+
+
+def npy(rows: NDArray[np.int32]) -> bytes:
+    """An array as a .npy file."""
+    content = io.BytesIO()
+    np.save(content, rows)
+    return content.getvalue()

@@ -1,0 +1,122 @@
+"""Vocabularies: which synsets a head tells apart, in the order of its rows."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corekit.errors import CorekitError
+
+from .pickled_counts import read_pickled_counts
+
+COLUMNS = ("synset", "lemma", "gloss", "count")
+_KEY = re.compile(r"n(\d{1,8})")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Synsets as keys (``n02084071``) with how often each occurred; a key's place is its row of the head."""
+
+    counts: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """Of each key."""
+        return {key: row for row, key in enumerate(self.counts)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the keys and their order."""
+        return hashlib.sha256("\n".join(self.counts).encode()).hexdigest()
+
+    def rows(self, keys: Iterable[str]) -> NDArray[np.int32]:
+        """int32 [n]: the rows of those keys that have one, ascending."""
+        return np.array(sorted(self.row[key] for key in keys if key in self.row), dtype=np.int32)
+
+    def check(self) -> None:
+        """Refuse synsets that WordNet does not have: no caption would ever name them.
+
+        Raises:
+            CorekitError: there are such, or there is no WordNet here.
+        """
+        from corekit.data.wordnet import open_wordnet
+
+        unknown = [key for key in self.counts if key not in open_wordnet().called]
+        if unknown:
+            raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are not in this WordNet "
+                               f"({open_wordnet().root}), such as {unknown[0]}: it was made with another version")
+
+    def table(self) -> str:
+        """A line for each row: synset, lemma, gloss and count, separated by tabs, under a line that says so."""
+        from corekit.data.wordnet import open_wordnet
+
+        wordnet = open_wordnet()
+        lines = [COLUMNS]
+        for key, count in self.counts.items():
+            synset = wordnet.noun(key)
+            lines.append((key, synset.name().rpartition(".n.")[0], synset.definition(), str(count)))
+        return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def normal_key(key: str) -> str | None:
+    """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where it is no noun's key."""
+    found = _KEY.fullmatch(key)
+    return f"n{int(found[1]):08d}" if found else None
+
+
+def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
+    """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most: frequent ones first, ties by key.
+
+    Raises:
+        CorekitError: none does.
+    """
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = {key: count for key, count in ordered[:size] if count > threshold}
+    if not kept:
+        most = f"the most frequent one {ordered[0][1]:,} times" if ordered else "there is none at all"
+        raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower threshold=, and another "
+                           "folder")
+    return Vocabulary(kept)
+
+
+def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
+    """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as CoreNet publishes it.
+
+    CoreNet's is a dict from keys without leading zeros to counts, in the order of rows. It is read without unpickling.
+
+    Raises:
+        CorekitError: the file is neither, or holds fewer rows, or a synset twice.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise CorekitError(f"vocabulary {path} cannot be read: {error.strerror or error}") from None
+    is_table = content.startswith(b"\t".join(column.encode() for column in COLUMNS))
+    counts: dict[str, int] = {}
+    for number, (word, count) in enumerate(_lines(content, path) if is_table else read_pickled_counts(content, path), 1):
+        key = normal_key(word)
+        if key is None:
+            raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be a noun's synset such as "
+                               "n02084071")
+        if key in counts:
+            raise CorekitError(f"vocabulary {path}: entry {number} is {key} again")
+        counts[key] = count
+    if not counts or (size is not None and not 0 < size <= len(counts)):
+        raise CorekitError(f"vocabulary {path} has {len(counts):,} synsets" + (f", not {size:,}" if counts else ""))
+    return Vocabulary(dict(list(counts.items())[:size]))
+
+
+def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines()[1:], 2):
+        cells = line.split("\t")
+        if len(cells) != len(COLUMNS) or not cells[3].isdecimal() or len(cells[3]) > 18:
+            raise CorekitError(f"vocabulary {path}: line {number} is not {', '.join(COLUMNS)}, separated by tabs")
+        yield cells[0], int(cells[3])

@@ -1,0 +1,125 @@
+"""Labels from captions on one core, against CoreNet's order of operations, in one run.
+
+    python tools/benchmark_labels.py
+
+CoreNet's order, written out here with NLTK's own functions: clean the caption, cut it into tokens, tag their parts of speech
+(and look at no tag), lemmatise each, look its first noun sense up, and look its key up in a Python list of 24,320 keys, first
+by `in`, then by `.index`. The list holds the synsets of the captions first, as a list sorted by count would, then others of
+WordNet. Captions are those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
+
+Rounds take turns, and the medians are printed. Both sides label the same captions, a round others than the one before, and
+must give the same rows. Time is this process's on its core, not the clock's. Ours remembers words, so its first round is
+printed too, which begins with nothing remembered; NLTK remembers synsets.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import nltk
+import numpy as np
+from corekit_projects.catlip.labels import NounLabels, clean
+from corekit_projects.catlip.vocabulary import Vocabulary, choose
+from nltk.corpus.reader.wordnet import WordNetError
+
+from corekit.data.wordnet import key_of, open_tagger, open_wordnet
+
+SIZE = 24_320
+
+
+def main() -> None:
+    """Time both, in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
+    parser.add_argument("--corenet-captions", type=int, default=100, help="of these, a round of CoreNet's")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--words", action="store_true", help="captions made of WordNet's nouns instead of OpenMoji scenes")
+    chosen = parser.parse_args()
+    make = word_captions if chosen.words else scene_captions
+    captions = make(chosen.captions * chosen.rounds)
+    vocabulary = of_size(captions)
+    keys = list(vocabulary.counts)
+    open_tagger()
+    corenet_rows(captions[-1], keys)  # what is loaded at first use
+    labels = NounLabels()
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(chosen.rounds):
+        mine = captions[number * chosen.captions:(number + 1) * chosen.captions]
+        few = mine[:chosen.corenet_captions]
+        theirs, seconds = timed(lambda caption: corenet_rows(caption, keys), few)
+        times[1].append(seconds / len(few))
+        ours, seconds = timed(lambda caption: vocabulary.rows(labels(caption)).tolist(), mine)
+        times[0].append(seconds / len(mine))
+        if ours[:len(few)] != theirs:
+            raise SystemExit("the two sides do not give the same rows")
+    ours_time, theirs_time = map(statistics.median, times)
+    print(f"{len(captions):,} captions such as {captions[0]!r}, {statistics.mean(map(len, ours)):.1f} labels each; "
+          f"a vocabulary of {len(vocabulary):,}")
+    print(f"  corekit                    {1 / ours_time:>10,.0f} captions/s (first round {1 / times[0][0]:,.0f})")
+    print(f"  CoreNet's order            {1 / theirs_time:>10,.0f} captions/s")
+    print(f"  ratio of the medians       {theirs_time / ours_time:>10.0f} x; rows the same in all "
+          f"{chosen.corenet_captions * chosen.rounds:,} compared")
+
+
+def corenet_rows(caption: str, keys: list[str]) -> list[int]:
+    """Rows of one caption, in CoreNet's order of operations."""
+    tokens = nltk.word_tokenize(clean(caption), preserve_line=True)  # one sentence; where sentences end takes punkt more time
+    rows = set()
+    for word, _ in open_tagger().tag(tokens):
+        lemma = open_wordnet().lemma_of(word)  # what NLTK's WordNetLemmatizer does
+        try:
+            synset = open_wordnet().synset(f"{lemma}.n.01")
+        except WordNetError:
+            continue
+        if synset.name() == f"{lemma}.n.01":
+            key = key_of(synset)
+            if key in keys:
+                rows.add(keys.index(key))
+    return sorted(rows)
+
+
+def timed(label: Callable[[str], list[int]], captions: Sequence[str]) -> tuple[list[list[int]], float]:
+    """The rows of all, and the seconds it took."""
+    began = time.process_time()
+    rows = [label(caption) for caption in captions]
+    return rows, time.process_time() - began
+
+
+def of_size(captions: Sequence[str]) -> Vocabulary:
+    """The captions' own synsets, by count, then others."""
+    labels = NounLabels()
+    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)), threshold=0, size=SIZE).counts)
+    for key in sorted(open_wordnet().called):
+        if len(counts) == SIZE:
+            break
+        counts.setdefault(key, 0)
+    return Vocabulary(counts)
+
+
+def scene_captions(count: int) -> list[str]:
+    """Of OpenMoji scenes that are never painted."""
+    from corekit.data.openmoji_caption import describe_scene
+    from corekit.data.openmoji_concepts import concept_emoji, concept_names, plural
+    from corekit.data.openmoji_scene import draw_scene
+
+    draws = random.Random(0)
+    names, emoji = concept_names(), concept_emoji()
+    repeatable = [plural(name) is not None for name in names]
+    return [describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25) for _ in range(count)]
+
+
+def word_captions(count: int) -> list[str]:
+    """Some nouns of one word in a plain sentence."""
+    nouns = sorted(name for name in open_wordnet().all_lemma_names(pos="n") if name.isalpha())
+    order = np.random.default_rng(0)
+    order.shuffle(nouns)
+    weights = 1 / np.arange(1, len(nouns) + 1)
+    drawn = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
+    return ["a photo of the {} and a {} with two {} on some {}, near a {}.".format(*(nouns[at] for at in row)) for row in drawn]
+
+
+if __name__ == "__main__":
+    main()
