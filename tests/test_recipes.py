@@ -19,7 +19,7 @@ from corekit.cli.compose import compose
 from corekit.cli.train import open_source
 from corekit.data.openmoji import OpenMoji
 from corekit.data.shard_writer import write_shards
-from corekit.engine.build import build_model
+from corekit.engine.build import build_model, build_sampler
 from corekit.engine.dry_run import dry_run
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
@@ -56,9 +56,10 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
     recipe = compose(f"+recipe={name}", "dry_run=true")
     dry_run(recipe, open_source(recipe))
     told = capsys.readouterr().out
-    model, engine = build_model(recipe, torch.device("meta")), recipe["engine"]
+    model, engine, sampler = build_model(recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
-    assert f"{engine['steps']:,} steps, {engine['steps'] * engine['batch_size']:,} samples seen" in told
+    seen = recipe["data"]["lanes"] * sampler.draws(engine["steps"]).start
+    assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -83,6 +84,7 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: Path, tmp_
 def shrink(recipe: dict[str, Any]) -> dict[str, Any]:
     """The recipe with small models and data, and nothing that moves a parameter but its gradient."""
     for node in (recipe["model"], *recipe["frozen"].values()):
+        node = node.get("model", node)  # the one that another goes around
         assert node["name"] in MODELS, f"add {node['name']} to MODELS"
         node.update(MODELS[node["name"]])
     for node in datasets(recipe):

@@ -30,7 +30,7 @@ class Sampler(Protocol):
     """The contract of entries of kind ``sampler``: which draws every lane makes for the batch of a step.
 
     One that changes the size of the images also has ``size(step)``, the pixels of that step's square images, and ``table``,
-    all its (size, samples of a lane).
+    all its (size, samples of a lane), smallest first.
     """
 
     def draws(self, step: int) -> range: ...
