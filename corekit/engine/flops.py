@@ -53,7 +53,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             model(**wire.pick(values))
         flops, samples = flops + counter.get_total_flops(), samples + lanes * of_lane
-        activations = max(activations, sum(size for _, size in kept.values()))
+        activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)

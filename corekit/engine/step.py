@@ -62,8 +62,7 @@ class Step:
 
     def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
                  frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, place: Callable[[Batch], Batch],
-                 precision: Precision, seed: int, micro_batches: int,
-                 steps: int = 1) -> None:
+                 precision: Precision, seed: int, micro_batches: int, steps: int = 1) -> None:
         self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
         self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
         self.place, self.precision, self.steps = place, precision, steps

@@ -37,7 +37,7 @@ class _Teacher(nn.Module):
 
     def images(self, image: Tensor, levels: Tensor, student: Preprocess) -> Tensor:
         """Features of the student's images, of which ``levels`` are the pixels from 0 to 255."""
-        if self.preprocess != student:
+        if self.preprocess != student or levels.shape[-1] != self.preprocess.size:  # a step may have a size of its own
             if levels.shape[-1] != self.preprocess.size:
                 levels = F.interpolate(levels, (self.preprocess.size, self.preprocess.size),
                                        mode=self.preprocess.interpolation, antialias=True).clamp(0, 255)

@@ -126,7 +126,7 @@ def alone() -> list[dict[str, Any]]:
     return [part.batch for part, in batches(1, 0)]
 
 
-@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 0, 5), (2, 2, 0), (4, 0, 0), (4, 1, 7)])
+@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 0, 5), (2, 2, 0), (4, 0, 0), (4, 2, 7)])
 def test_the_same_batches_for_any_ranks_and_workers_from_any_step(alone: list[dict[str, Any]], world: int, workers: int,
                                                                   first: int) -> None:
     found = batches(world, workers, first)
@@ -151,6 +151,7 @@ def test_a_batch_holds_the_lanes_draws_at_the_size_of_the_step(alone: list[dict[
     for step, batch in enumerate(alone):
         samples, size = lanes.samples(step), lanes.sampler.size(step)  # type: ignore[attr-defined]
         assert batch["image"].shape == (samples, 3, size, size)
+        assert lanes_of(3, 4).samples(step) == samples, "over all ranks"
         assert batch["key"] == [key_of(lanes, lane, draw) for lane in range(LANES) for draw in lanes.sampler.draws(step)]
         assert [len(part["key"]) for part in split(batch, 4)] == [samples // 4] * 4, "micro-batches are blocks of lanes"
     seen = np.concatenate([np.reshape(batch["key"], (LANES, -1)) for batch in alone], 1)

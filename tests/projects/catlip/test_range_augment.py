@@ -151,6 +151,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
         assert value.grad.item() == pytest.approx((above - below).item() / 2e-6, rel=1e-4, abs=1e-7), name
 
 
+def test_only_the_given_images_are_kept_for_the_backward_pass() -> None:
+    kept: list[Tensor] = []
+    image = images()
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        found = RangeAugment()._augment(image)
+        assert sum(value.numel() for value in kept) > 4 * image.numel(), "as it would be"
+        kept.clear()
+        found = RangeAugment()(image)
+    assert {value.data_ptr() for value in kept if value.numel()} == {image.data_ptr()}
+    found[1].sum().backward()
+
+
 def test_a_model_is_itself_with_six_scalars_more_and_evaluates_as_before() -> None:
     plain = Pixels()
     model = range_augment(copy.deepcopy(plain))

@@ -67,6 +67,14 @@ def test_another_normalisation_alone_changes_no_pixel(paths: list[str]) -> None:
     assert torch.equal(found["teacher_image_features"], alone(paths[1], pixels, ["a"])[0])
 
 
+def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that_is_like_it(paths: list[str]) -> None:
+    pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    smaller = F.interpolate(pixels.float(), (64, 64), mode=STUDENT.interpolation, antialias=True)
+    with torch.no_grad():
+        found = OnlineTeachers(paths[:1], STUDENT).eval()(STUDENT.normalize(pixels), CAPTIONS)
+    assert torch.allclose(found["teacher_image_features"], alone(paths[0], smaller, CAPTIONS)[0], atol=1e-6)
+
+
 def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
     class Pairs:
         fields = ("image", "text", "synthetic_text")
