@@ -290,8 +290,8 @@ def _check_sizes(sampler: Any, wire: Wire, values: Mapping[str, Any]) -> None:
             wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws ({reason}): "
-                               "choose other sizes of the sampler, or another model") from None
+            raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
+                               "choose other sizes, or another model") from None
 
 
 def _check_context_length(model: nn.Module, tokenizer: Any) -> None:

@@ -34,7 +34,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         recompute_layers(model)
     wire = model_wire(recipe, model)
     engine, tokenizer = recipe["engine"], build_tokenizer(recipe)
-    lanes = int(recipe["data"]["lanes"] * (engine["micro_batch"] or engine["batch_size"]) // engine["batch_size"])
+    micro_batch = int(engine["micro_batch"] or engine["batch_size"])
     kept: dict[int, tuple[Tensor, int]] = {}  # by storage, held so that no two storages get the same number
     parameters = {value.untyped_storage()._cdata for value in model.parameters()}
 
@@ -48,11 +48,12 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     flops = samples = activations = 0
     for size, of_lane in getattr(sampler, "table", [(preprocess.size, len(sampler.draws(0)))]):
         kept.clear()
-        batch = example_batch(source, replace(preprocess, size=size), tokenizer, lanes * of_lane)
+        count = max(1, micro_batch * of_lane * recipe["data"]["lanes"] // engine["batch_size"])
+        batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
         values = {**batch, "step": 0, "steps": engine["steps"]}
         with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             model(**wire.pick(values))
-        flops, samples = flops + counter.get_total_flops(), samples + lanes * of_lane
+        flops, samples = flops + counter.get_total_flops(), samples + count
         activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
