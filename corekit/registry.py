@@ -24,7 +24,7 @@ from corekit.errors import CorekitError
 from corekit.signatures import Signature, nearest, read_signature
 
 KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator",
-         "converter")
+         "converter", "job", "teacher", "captioner")
 
 T = TypeVar("T", bound=Callable[..., Any])
 _in_session: dict[tuple[str, str], Callable[..., Any]] = {}  # what was defined outside any file, as in a notebook
@@ -106,7 +106,8 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     """Call the entry's constructor.
 
     An argument named after a kind (``dataset``, or ``train_dataset``) and given as a mapping with a ``name`` is built first,
-    so entries nest; so is one inside a mapping that is given, as in ``sources: {web: {dataset: {name: ...}}}``.
+    so entries nest; so is one inside a mapping that is given, as in ``sources: {web: {dataset: {name: ...}}}``, and each of a
+    list in an argument named after several of a kind (``teachers: [{name: ...}, ...]``).
 
     Args:
         kind: the kind of entry.
@@ -137,6 +138,8 @@ def _build_nested(key: str, value: Any, supplied: Mapping[str, Any]) -> Any:
         return build(kind, value["name"], {inner: item for inner, item in value.items() if inner != "name"}, supplied)
     if isinstance(value, Mapping):
         return {inner: _build_nested(inner, item, supplied) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [_build_nested(key.removesuffix("s"), item, supplied) for item in value]
     return value
 
 

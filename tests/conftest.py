@@ -1,34 +1,31 @@
 """What several tests share."""
 
 import os
-import socket
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from commands import start_ranks
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
                     timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run corekit-train, corekit-eval or corekit in a folder, under torchrun for several ranks."""
-    module = {"corekit-train": "train", "corekit-eval": "evaluate", "corekit": "main"}[command]
-    launcher = [] if ranks == 1 else ["-m", "torch.distributed.run", "--nproc_per_node", str(ranks),
-                                      "--master_port", str(free_port())]
-    program = folder / f"run_{module}.py"
-    program.write_text(f"from corekit.cli.{module} import main\nif __name__ == '__main__':\n    main()\n")
-    # One thread a process whatever the launcher, so that runs with other numbers of ranks compare.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *launcher, str(program), *words], cwd=folder, capture_output=True, text=True,
-                          timeout=timeout, env=environment)
+    """Run corekit-train, corekit-eval or corekit in a folder, on several ranks as torchrun would."""
+    with tempfile.TemporaryDirectory() as kept:
+        told = Path(kept) / "told"
+        processes = start_ranks(command, *words, folder=folder, told=told, ranks=ranks)
+        for process in processes:
+            process.join(timeout)
+            if process.exitcode is None:
+                for other in processes:
+                    other.kill()
+                raise TimeoutError(f"{command} {' '.join(words)}: {told.read_text()}{Path(f'{told}.err').read_text()}")
+        errors = [path.read_text() for path in sorted(told.parent.glob("*.err"))]
+        return subprocess.CompletedProcess([command, *words], max(process.exitcode for process in processes),
+                                           told.read_text(), "".join(errors))
 
 
 TINY = (  # the quickstart, so small that a step takes a tenth of a second

@@ -54,7 +54,7 @@ def test_folders_are_found_where_the_design_says(project: Callable[..., Path], m
 def test_a_recipe_of_a_stranger_builds_on_a_papers(project: Callable[..., Path]) -> None:
     folder = project("projects/mine")
     (folder / "recipes" / "nano.yaml").write_text(
-        "# @package _global_\n# Mine.\ndefaults:\n  - /recipe/mobileclip/_base\n  - override /optimizer: adamw\n"
+        "# @package _global_\n# Mine.\ndefaults:\n  - /recipe/mobileclip/pairs\n  - override /optimizer: adamw\n"
         "model: {name: mobileclip_nano, context_length: 77}\nengine: {batch_size: 4096, micro_batch: 64}\n")
     (folder / "recipes" / "_part.yaml").write_text("# @package _global_\n")
     assert "mine/nano" in recipe_names()

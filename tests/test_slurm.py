@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import free_port
 
 from corekit.engine.distributed import _first_node
-from tests.conftest import TINY, free_port
+from tests.conftest import TINY
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "slurm.sbatch"
 SRUN = """#!/bin/bash

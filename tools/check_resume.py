@@ -15,12 +15,13 @@ import json
 import os
 import random
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from commands import start_ranks
 
 WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_batch=4", "data.lanes=12",
          "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
@@ -67,21 +68,17 @@ def main() -> int:
     return 0 if numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
 
-def start(words: list[str], run: Path, ranks: int) -> "list[subprocess.Popen[bytes]]":
+def start(words: list[str], run: Path, ranks: int) -> list[Any]:
     """Start the run's command on every rank, as torchrun would, but with every process ours to kill."""
-    command = [str(Path(sys.executable).with_name("corekit-train")), *words, f"run_dir={run}"]
-    port = str(free_port())
-    places = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
-               "MASTER_PORT": port} for rank in range(ranks)] if ranks > 1 else [{}]
-    return [subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                             env={**os.environ, "OMP_NUM_THREADS": "1", **place}) for place in places]
+    return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent, told=run.with_suffix(".txt"), ranks=ranks)
 
 
-def wait(processes: "list[subprocess.Popen[bytes]]") -> None:
+def wait(processes: list[Any]) -> None:
     """Until all have ended by themselves."""
     for process in processes:
-        if process.wait() != 0:
-            raise SystemExit(f"a process of the run ended with status {process.returncode}")
+        process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"a process of the run ended with status {process.exitcode}")
 
 
 def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, steps: int, inside_write: bool) -> str:
@@ -91,14 +88,14 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
     before = metrics.stat().st_mtime_ns if metrics.is_file() else 0
     complete = [int(path.name.removeprefix("step_")) for path in (run / "checkpoints").glob("step_*") if not path.suffix]
     target = min(steps - 1, max(complete, default=0) + draw.randint(1, 3))
-    while processes[0].poll() is None:  # until it has done some steps more than the ones it has kept
+    while processes[0].is_alive():  # until it has done some steps more than the ones it has kept
         fresh = metrics.is_file() and metrics.stat().st_mtime_ns != before
         if fresh and len(read(metrics)) >= target:
             break
         time.sleep(0.005)
     time.sleep(draw.uniform(0, 0.3))
     deadline = time.monotonic() + 20
-    while inside_write and processes[0].poll() is None and time.monotonic() < deadline:
+    while inside_write and processes[0].is_alive() and time.monotonic() < deadline:
         if list((run / "checkpoints").glob("*.writing")):
             break
         time.sleep(0.0005)
@@ -106,8 +103,9 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     writing = bool(list((run / "checkpoints").glob("*.writing")))
-    codes = [process.wait() for process in processes]
-    if codes[0] == 0:
+    for process in processes:
+        process.join()
+    if processes[0].exitcode == 0:
         return "after the end"
     return "inside a checkpoint's writing" if writing else f"after step {len(read(run / 'metrics.jsonl'))}"
 
@@ -118,12 +116,6 @@ def read(path: Path) -> list[dict[str, float]]:
         return []
     lines = path.read_text().split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -222,6 +222,9 @@ def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -
     elif isinstance(value, dict):
         for inner, item in value.items():
             _check_nested(f"{key}.{inner}", inner, item, supplied)
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            _check_nested(f"{key}.{at}", name.removesuffix("s"), item, supplied)
 
 
 def _origin(key: str) -> str:

@@ -1,6 +1,7 @@
-"""``corekit data index`` and ``corekit data check``."""
+"""``corekit data index``, ``corekit data check``, and the jobs that make shards of shards."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,76 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         command.add_argument("root", help="the folder or URL, as data.root names it")
         command.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
+
+
+def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add every job of the registry to ``corekit data``, read from source."""
+    from corekit import registry
+
+    for entry in registry.entries("job").values():
+        described = "\n".join(f"  {parameter}" for parameter in entry.signature.parameters)
+        summary, doc = (text.replace("%", "%%") for text in (entry.summary, entry.doc))  # argparse formats both
+        job = data.add_parser(
+            entry.name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+            usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
+            description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it was stopped.",
+            epilog=f"KEY=VALUE, as in recipes:\n{described}")
+        job.add_argument("source", help="the folder or URL of the shards")
+        job.add_argument("out", help="the folder to write; of several machines, one that all see")
+        job.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under SOURCE")
+        job.add_argument("--workers", type=int, default=1, help="processes")
+        job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; default: what SLURM says of "
+                                                       "a job array, else all")
+        job.add_argument("--ray", action="store_true", help="spread over a Ray cluster instead of processes here")
+        job.set_defaults(run=_job, job=entry.name)
+
+
+def _job(chosen: argparse.Namespace) -> None:
+    from corekit.data.jobs import in_ray, run_job
+    from corekit.data.workers import in_processes
+
+    arguments = _arguments(chosen.words)
+    task = _task(chosen.task, os.environ)
+    progress = run_job(chosen.job, arguments, chosen.source, chosen.out, chosen.shards, chosen.workers, task,
+                       in_ray if chosen.ray else in_processes, _show_progress if sys.stderr.isatty() else lambda *_: None)
+    print(f"{progress.made + progress.kept:,} shards, {progress.made:,} of them made now; {progress.samples:,} samples under "
+          f"{chosen.out}")
+    print("bad         " + (", ".join(f"{kind} {count:,}" for kind, count in sorted(progress.bad.items())) + ": left out"
+                            if progress.bad else "none"))
+    if not progress.whole:
+        print(f"of {progress.shards:,} shards in all some are still to come, from other tasks")
+
+
+def _arguments(words: list[str]) -> dict[str, object]:
+    """KEY=VALUE words as a mapping, read as recipes read them."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    for word in words:
+        if word.startswith("-") or "=" not in word:
+            raise CorekitError(f"'{word}' is neither an option nor KEY=VALUE")
+    try:
+        found = OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise CorekitError(f"{' '.join(words)} cannot be read: {' '.join(str(error).split())}") from None
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def _task(given: str | None, environment: "os._Environ[str] | dict[str, str]") -> tuple[int, int]:
+    if given is not None:
+        number, slash, tasks = given.partition("/")
+        if not (slash and number.isdigit() and tasks.isdigit()):
+            raise CorekitError(f"--task {given} is not I/N, such as 0/8")
+        return int(number), int(tasks)
+    number, tasks = environment.get("SLURM_ARRAY_TASK_ID", "0"), environment.get("SLURM_ARRAY_TASK_COUNT", "1")
+    first, step = environment.get("SLURM_ARRAY_TASK_MIN", "0"), environment.get("SLURM_ARRAY_TASK_STEP", "1")
+    return (int(number) - int(first)) // int(step), int(tasks)
+
+
+def _show_progress(done: int, total: int) -> None:
+    print(f"\r{done:,} of {total:,} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _load(chosen: argparse.Namespace) -> "Index":

@@ -39,10 +39,11 @@ def _schema_of_checkpoint() -> DictConfig:
 
 
 def recipe_path(checkpoint: str) -> Path:
-    """The recipe beside the weights of a run or model folder, found without importing torch."""
+    """The recipe beside the weights of a run, a model folder or an exported one, found without importing torch."""
     path = Path(checkpoint)
     for folder in (path / "model", path):
-        if (folder / "recipe.yaml").is_file() and (folder / "model.safetensors").is_file():
+        whole = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()
+        if whole and (folder / "recipe.yaml").is_file():
             return folder / "recipe.yaml"
     if not path.exists():
         raise CorekitError(f"checkpoint={checkpoint} does not exist")

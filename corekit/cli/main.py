@@ -1,12 +1,12 @@
-"""``corekit``: list and show what there is, convert weights, make data, and begin a project."""
+"""``corekit``: list and show what there is, convert and export weights, make data, and begin a project."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from corekit import registry
-from corekit.cli import convert
-from corekit.cli.data import add_commands
+from corekit.cli import convert, export
+from corekit.cli.data import add_commands, add_jobs
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
@@ -33,6 +33,7 @@ def main() -> None:
     new.set_defaults(run=_new)
 
     convert.add_command(commands)
+    export.add_command(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
@@ -44,11 +45,19 @@ def main() -> None:
     openmoji.add_argument("--split", choices=("train", "validation"), default="train",
                           help="validation: one object a scene, and no seed in common with training")
     openmoji.add_argument("--size", type=int, default=256, help="pixels of the square scenes")
+    openmoji.add_argument("--objects", type=int, nargs=2, metavar=("LEAST", "MOST"), help="objects of a scene; 1 to 3, "
+                          "and 1 for validation")
     openmoji.add_argument("--workers", type=int, default=2, help="processes")
     openmoji.set_defaults(run=_openmoji)
 
     with sentences():
-        chosen = parser.parse_args()
+        if sys.argv[1:2] == ["data"]:  # the other commands need not know them
+            add_jobs(data)
+        # What argparse leaves over are words for a job: it takes positional ones in one stretch, people type them anywhere.
+        chosen, words = parser.parse_known_args()
+        if words and not hasattr(chosen, "job"):
+            parser.error(f"unrecognized arguments: {' '.join(words)}")
+        chosen.words = words
         chosen.run(chosen)
 
 
@@ -126,7 +135,7 @@ def _openmoji(chosen: argparse.Namespace) -> None:
     from corekit.data.openmoji import OpenMoji
     from corekit.data.shard_writer import write_shards
 
-    objects = (1, 1) if chosen.split == "validation" else (1, 3)
+    objects = tuple(chosen.objects or ((1, 1) if chosen.split == "validation" else (1, 3)))
     source = OpenMoji(chosen.samples, chosen.seed, chosen.split, size=chosen.size, objects=objects)
     write_shards(source, chosen.out, workers=chosen.workers)
     print(f"{chosen.samples:,} scenes under {chosen.out}; train on them with data.root={chosen.out}")

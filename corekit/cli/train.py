@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 from corekit import registry
 from corekit.cli.compose import check_names, plain, run_command, run_directory
 from corekit.data.source import Source
+from corekit.data.storage import LocalStorage, open_storage
 from corekit.errors import CorekitError
 
 
@@ -45,8 +47,12 @@ def open_source(recipe: Mapping[str, Any]) -> Source:
         raise CorekitError("there is no data set: the recipe needs a `data.dataset: {name: ...}`; "
                            "`corekit list datasets` lists them")
     given = {key: value for key, value in node.items() if key != "name"}
+    root = given.get("root", recipe["data"]["root"])
+    if "root" in registry.find("dataset", node["name"]).signature.names and not recipe["dry_run"]:
+        if root is None:
+            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: type data.root=FOLDER; "
+                               "`corekit data openmoji FOLDER` writes shards to try with")
+        if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():  # before torch is imported
+            raise CorekitError(f"data.root={root} is not a folder")
     source: Source = registry.build("dataset", node["name"], given, {"root": recipe["data"]["root"]})
-    if not recipe["dry_run"] and not source.shard_sizes.sum():
-        raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: type data.root=FOLDER; "
-                           "`corekit data openmoji FOLDER` writes shards to try with")
     return source

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from corekit.data.index import Index
-from corekit.data.members import RawSample, decode_field, parse_sample
+from corekit.data.members import RawSample, decode_field
 from corekit.data.pictures import captioned_grid
 from corekit.data.source import BadSampleError
 from corekit.data.workers import in_processes
@@ -65,19 +65,13 @@ def check_shard(index: Index, shard: int) -> Findings:
     found = Findings()
     samples = int(index.samples[shard])
     for first in range(0, samples, READ):
-        for raw in _read(index, shard, first, min(READ, samples - first)):
+        for raw in index.read_samples(shard, first, min(READ, samples - first)):
             try:
                 _look_at(raw, found)
             except BadSampleError as error:
                 found.add(Findings(bad={error.kind: (1, [error.message])}))
     found.samples = samples
     return found
-
-
-def _read(index: Index, shard: int, first: int, count: int) -> list[RawSample]:
-    where = index.storage.where(index.names[shard])
-    return [parse_sample(where, first + at, content, length)
-            for at, (content, length) in enumerate(index.read(shard, first, count))]
 
 
 def _look_at(raw: RawSample, found: Findings) -> None:
@@ -113,7 +107,7 @@ def picture_of(index: Index, count: int) -> np.ndarray:
     for number in range(count):
         for at in range(number * total // count, (number + 1) * total // count):
             shard = int(np.searchsorted(starts, at, side="right")) - 1
-            shown = _show(_read(index, shard, at - int(starts[shard]), 1)[0])
+            shown = _show(index.read_samples(shard, at - int(starts[shard]), 1)[0])
             if shown is not None:
                 images.append(shown[0])
                 captions.append(shown[1])

@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.members import member_key
+from corekit.data.members import RawSample, member_key, parse_sample
 from corekit.data.storage import Storage, Stored, open_storage, patiently
 from corekit.errors import CorekitError
 
@@ -106,6 +106,12 @@ class Index:
             digest.update("{} {} {} {}\n".format(*row).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def alone(self, shard: int) -> "Index":
+        """The index of one of the shards, as number 0: the others need not travel to another process."""
+        own = slice(shard, shard + 1)
+        return Index(self.storage, self.names[own], self.sizes[own], self.samples[own], self.hashes[own],
+                     {0: self.cut[shard]} if shard in self.cut else {}, {0: self._kept[shard]} if shard in self._kept else {})
+
     def offsets(self, shard: int) -> Offsets:
         """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.
 
@@ -137,6 +143,12 @@ class Index:
         content = self.storage.read(self.names[shard], begin, end) if begin < end else b""
         for low, high in pairwise(bounds):
             yield content[low - begin:high - begin], high - low
+
+    def read_samples(self, shard: int, first: int, count: int) -> list[RawSample]:
+        """The members of neighbouring samples, by one ranged read; nothing is decoded."""
+        where = self.storage.where(self.names[shard])
+        return [parse_sample(where, first + at, content, length)
+                for at, (content, length) in enumerate(self.read(shard, first, count))]
 
 
 def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) -> Index:

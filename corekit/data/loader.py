@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from corekit.data.order import Draw, MixedOrder, Order
+from corekit.data.ragged import RAGGED, cut, join, pack
 from corekit.data.source import BadSampleError, Sample, Source
 from corekit.data.workers import outlive_signals
 from corekit.errors import CorekitError
@@ -145,6 +146,8 @@ class Lanes:
             if name in CAPTIONS and self.tokenizer is not None:
                 batch[name] = self.tokenizer(values)
                 batch[CAPTIONS[name]] = values
+            elif name in RAGGED:
+                batch[name], batch[RAGGED[name]] = pack(values)
             elif isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values):
                 batch[name] = torch.stack(values)
             elif isinstance(values[0], (int, float)):
@@ -206,6 +209,9 @@ def _join(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     joined = Part({name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
+    for rows, offsets in RAGGED.items():
+        if rows in joined.batch:
+            joined.batch[rows], joined.batch[offsets] = join([(part.batch[rows], part.batch[offsets]) for part in parts])
     for part in parts:
         for kind, keys in part.bad.items():
             joined.bad.setdefault(kind, []).extend(keys)
@@ -221,4 +227,12 @@ def _concatenate(values: list[Any]) -> Any:
 def split(batch: Batch, parts: int) -> list[Batch]:
     """A batch cut into equal micro-batches, in order."""
     count = len(batch["key"]) // parts
-    return [{name: value[at * count:(at + 1) * count] for name, value in batch.items()} for at in range(parts)]
+    return [_slice(batch, at * count, (at + 1) * count) for at in range(parts)]
+
+
+def _slice(batch: Batch, first: int, last: int) -> Batch:
+    part = {name: value[first:last] for name, value in batch.items()}
+    for rows, offsets in RAGGED.items():
+        if rows in batch:
+            part[rows], part[offsets] = cut(batch[rows], batch[offsets], first, last)
+    return part

@@ -3,70 +3,25 @@
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
+from corekit.data.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
 from corekit.data.source import Sample, Source
 from corekit.data.workers import in_processes
 from corekit.errors import CorekitError
 
 WRITER = 1  # raise it with every change that makes other bytes
-MANIFEST = "manifest.json"
 
-_WRITING = ".writing"  # ends the name of what is not whole yet; readers look for *.tar
 _ENCODERS: dict[str, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},  # small pictures would lose their colours
     "png": {"format": "PNG"},
     "webp": {"format": "WEBP", "quality": 95},
 }
-
-
-@dataclass(frozen=True)
-class WrittenShard:
-    """One shard as it was written: its file name, how many samples, how many bytes, and their SHA-256."""
-
-    name: str
-    samples: int
-    size: int
-    sha256: str
-
-    def is_whole(self, folder: Path) -> bool:
-        """Whether the file is there with these very bytes."""
-        path = folder / self.name
-        return path.is_file() and path.stat().st_size == self.size and _sha256(path) == self.sha256
-
-
-@dataclass
-class Manifest:
-    """What a folder of shards holds; ``fingerprint`` is another one for other samples or other arguments."""
-
-    fingerprint: str
-    samples: int
-    shards: list[WrittenShard] = field(default_factory=list)
-
-    @classmethod
-    def load(cls, path: Path) -> "Manifest":
-        """Read a manifest.
-
-        Raises:
-            CorekitError: the file is not a manifest.
-        """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            shards = [WrittenShard(**entry) for entry in content["shards"]]
-            return cls(content["fingerprint"], content["samples"], shards)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose another folder") from None
-
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all."""
-        _replace(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
@@ -100,7 +55,7 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
     _write_notes(source, out, attribution or getattr(source, "attribution", None))
     manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
     done = {shard.name for shard in manifest.shards}
-    jobs = [(out / name, first, min(samples_per_shard, total - first)) for first in range(0, total, samples_per_shard)
+    jobs = [(out, name, first, min(samples_per_shard, total - first)) for first in range(0, total, samples_per_shard)
             if (name := f"{first // samples_per_shard:06d}.tar") not in done]
     for shard in _write_all(source, jobs, image_format, workers):
         manifest.shards = sorted([*manifest.shards, shard], key=lambda written: written.name)
@@ -127,34 +82,23 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
 def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
     class_names: list[str] = getattr(source, "class_names", [])
     if class_names:
-        _replace(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
+        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
     templates: list[str] = getattr(source, "templates", [])
     if templates:
-        _replace(out / "zeroshot_classification_templates.txt",
-                 "".join(template.replace("{}", "{c}") + "\n" for template in templates))
+        replace_text(out / "zeroshot_classification_templates.txt",
+                     "".join(template.replace("{}", "{c}") + "\n" for template in templates))
     if attribution:
-        _replace(out / "ATTRIBUTION.md", attribution)
+        replace_text(out / "ATTRIBUTION.md", attribution)
 
 
-def _write_all(source: Source, jobs: list[tuple[Path, int, int]], image_format: str,
+def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_format: str,
                workers: int) -> Iterator[WrittenShard]:
     """Write the shards, each as soon as it is whole and in no set order."""
     return in_processes(_write_shard, [(source, *job, image_format) for job in jobs], workers)
 
 
-def _write_shard(source: Source, path: Path, first: int, count: int, image_format: str) -> WrittenShard:
-    from webdataset.writer import TarWriter  # imports torch
-
-    unfinished = path.with_name(path.name + _WRITING)
-    with open(unfinished, "wb") as file:
-        with TarWriter(file, user="corekit", group="corekit", mtime=0, encoder=False) as writer:
-            for sample in _samples(source, first, count):
-                writer.write(_members(sample, image_format))
-        file.flush()
-        os.fsync(file.fileno())
-    written = WrittenShard(path.name, count, unfinished.stat().st_size, _sha256(unfinished))
-    os.replace(unfinished, path)
-    return written
+def _write_shard(source: Source, out: Path, name: str, first: int, count: int, image_format: str) -> WrittenShard:
+    return write_tar(out, name, (_members(sample, image_format) for sample in _samples(source, first, count)))
 
 
 def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
@@ -185,17 +129,3 @@ def _encode_image(image: Image.Image, image_format: str) -> bytes:
     content = io.BytesIO()
     image.convert("RGB").save(content, **_ENCODERS[image_format])
     return content.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + _WRITING)
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from corekit.data.index import load_index
-from corekit.data.members import RawSample, decode_sample, parse_sample, split_extensions
+from corekit.data.members import RawSample, decode_sample, split_extensions
 from corekit.data.source import Sample
 from corekit.data.storage import lines
 from corekit.errors import CorekitError
@@ -38,9 +38,7 @@ class WebDataset:
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""
         assert self.index is not None
-        where = self.index.storage.where(self.index.names[shard])
-        return [parse_sample(where, first + at, content, length)
-                for at, (content, length) in enumerate(self.index.read(shard, first, count))]
+        return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
         """The fields of one sample, decoded by their canonical names."""

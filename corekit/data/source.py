@@ -28,7 +28,8 @@ class Source(Protocol):
     """The contract of entries of kind ``dataset``.
 
     ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards]; ``fingerprint``
-    is another string wherever the samples or their order would be others.
+    is another string wherever the samples or their order would be others. A dataset may have ``belongs_to``: fields that
+    are of no use without another one, as features of a picture are without the crop that they were made of.
     """
 
     fields: tuple[str, ...]

@@ -1,7 +1,9 @@
 """Processes that work on data: what a loader's process does first, and work that is spread over some of them."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, TypeVar
@@ -17,6 +19,18 @@ def outlive_signals() -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
+def end_with_parent() -> None:
+    """In a process of a pool: end when the one that started it has been killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def in_processes(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:
     """``function(*job)`` of every job, each as soon as it is there and in no set order; an error ends all.
 
@@ -29,7 +43,8 @@ def in_processes(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]], wo
         yield from (function(*job) for job in jobs)
         return
     # Not forked: the parent may have threads (torch, a progress bar) that a fork would freeze.
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn"),
+                             initializer=end_with_parent) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):

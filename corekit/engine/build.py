@@ -15,6 +15,7 @@ from corekit import registry
 from corekit.data.loader import CAPTIONS, Batch, Lanes, fields_read, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
+from corekit.data.ragged import RAGGED
 from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
 from corekit.engine.distributed import Ranks
@@ -23,6 +24,7 @@ from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
 from corekit.engine.precision import Precision
 from corekit.engine.recompute import has_statistics, recompute_layers
+from corekit.engine.shapes import ShapesOnly
 from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
 from corekit.engine.wiring import Wire, check, rename_outputs
@@ -224,6 +226,9 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
                 shapes[CAPTIONS[name]] = [""] * size
         elif name == "label":
             shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
+        elif name in RAGGED:
+            shapes[name] = torch.zeros(size, dtype=torch.int32, device=device)
+            shapes[RAGGED[name]] = torch.zeros(size + 1, dtype=torch.int64, device=device)
         else:
             shapes[name] = []
     return shapes
@@ -240,7 +245,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     """
     meta = torch.device("meta")
     model = build_model(recipe, meta)
-    _check_context_length(model, tokenizer)
+    _check_context_length(model, tokenizer, "model")
     wire = model_wire(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
@@ -251,13 +256,20 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     given["the engine"] = list(clock)
     check(wire, given)
     values = {**batch, **clock}
+    read = {*fields_read(build_transform(recipe)), *wire.reads.values()}
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
-        outputs = frozen(values)
+        read |= set(frozen.wire.reads.values())
+        if not CAPTIONS.keys().isdisjoint(frozen.wire.reads.values()):  # others bring their own tokenizer
+            assert isinstance(frozen.wire.function, nn.Module)
+            _check_context_length(frozen.wire.function, tokenizer, f"frozen.{frozen.label}")
+        with ShapesOnly():
+            outputs = frozen(values)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wire, given)
-    outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
+    with ShapesOnly():
+        outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
     given[wire.label] = list(outputs)
     if "image" in source.fields:
         _check_sizes(sampler, wire, values)
@@ -268,6 +280,13 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
             check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
         names = [name for names in given.values() for name in names]
         defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
+        read |= set(term.wire.reads.values())
+    for entry, other in getattr(source, "belongs_to", {}).items():
+        if entry in read and other not in read and values[entry] is batch[entry]:
+            node = recipe["data"]
+            raise CorekitError(f"`{entry}` of dataset `{node['dataset']['name']}` belongs to its `{other}`, which transform "
+                               f"`{(node['transform'] or {}).get('name', 'center_crop')}` does not read: it would be of "
+                               f"another picture than the model sees. Set data.transform.name to one that reads `{other}`")
     return defaults
 
 
@@ -287,21 +306,23 @@ def _check_sizes(sampler: Any, wire: Wire, values: Mapping[str, Any]) -> None:
     sizes = [size for size, _ in getattr(sampler, "table", ())]
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
-            wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
+            with ShapesOnly():
+                wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
                                "choose other sizes, or another model") from None
 
 
-def _check_context_length(model: nn.Module, tokenizer: Any) -> None:
+def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
     """Refuse captions of another length than a text tower is made for: it would stretch its positions and say nothing."""
     given = getattr(tokenizer, "context_length", None)
     for module in model.modules():
         wanted = getattr(module, "context_length", None)
         if given is not None and wanted is not None and given != wanted:
-            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but the model's text tower is made for "
-                               f"{wanted}: set model.context_length and data.tokenizer.context_length to the same number")
+            whose = "the model's" if key == "model" else "the frozen model's"
+            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text tower is made for {wanted}: "
+                               f"set {key}.context_length and data.tokenizer.context_length to the same number")
 
 
 def micro_batches(recipe: Recipe, world: int) -> int:

@@ -4,17 +4,13 @@ What a layout is belongs to the project whose models it holds: entries of kind `
 module reads and writes files, asks the converters, and makes model folders.
 """
 
-import contextlib
-import os
 import pickle
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,7 +18,7 @@ from torch import Tensor
 from corekit import registry
 from corekit.data.preprocess import Preprocess
 from corekit.engine.build import build_model
-from corekit.engine.folders import WRITING, fill, model_folder, save_model_folder
+from corekit.engine.folders import fill, model_folder, read_recipe, save_model_folder, written
 from corekit.errors import CorekitError
 from corekit.models.fusion import reparameterize
 
@@ -98,7 +94,7 @@ def convert_in(source: Path, target: Path, name: str | None = None, fused: bool 
         preprocess, weights, notes = made.preprocess, made.weights, made.notes
     if fused:
         weights, recipe["model"]["fused"] = _fused(weights, recipe), True
-    with _whole(target) as folder:
+    with written(target) as folder:
         save_model_folder(folder, weights, recipe, preprocess)
     return recipe["model"]["name"], notes
 
@@ -128,7 +124,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
                            + (f"there are {', '.join(sorted(known))}" if known else "no converter knows it"))
     state = {key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()}
-    with _whole(target) as file:
+    with written(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
 
@@ -163,6 +159,21 @@ def read_state(path: Path) -> State:
     return state
 
 
+def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
+    """Sentences on what is missing from a state, left over, or of another shape than expected; empty where all fits.
+
+    Args:
+        state, expected: name -> tensor.
+        optional: the end of names that may be missing.
+    """
+    missing = [key for key in expected if key not in state and not (optional and key.endswith(optional))]
+    left_over = [key for key in state if key not in expected]
+    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
+              if key in state and state[key].shape != expected[key].shape]
+    return [f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+            for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of another shape")) if found]
+
+
 def _converters() -> list[Converter]:
     return [registry.build("converter", name) for name in registry.names("converter")]
 
@@ -187,10 +198,7 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
 
 def _read_folder(source: Path) -> tuple[dict[str, Any], Preprocess, State]:
     folder = model_folder(source)
-    recipe = OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml"))
-    assert isinstance(recipe, dict)
-    return ({str(key): value for key, value in recipe.items()}, Preprocess.load(folder / "preprocess.json"),
-            load_file(folder / "model.safetensors"))
+    return read_recipe(folder), Preprocess.load(folder / "preprocess.json"), load_file(folder / "model.safetensors")
 
 
 def _fused(weights: State, recipe: Mapping[str, Any]) -> State:
@@ -201,17 +209,3 @@ def _fused(weights: State, recipe: Mapping[str, Any]) -> State:
     model = build_model(recipe, torch.device("cpu"))
     fill(model, weights, f"the weights of '{name}'")
     return dict(reparameterize(model.eval()).state_dict())
-
-
-@contextlib.contextmanager
-def _whole(target: Path) -> Iterator[Path]:
-    """A place to write what becomes ``target`` when all of it is there."""
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + WRITING)
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)

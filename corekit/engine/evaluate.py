@@ -6,10 +6,10 @@ from typing import Any
 
 from corekit import registry
 from corekit.data.preprocess import Preprocess
-from corekit.engine.build import arguments, build_model, build_preprocess, build_tokenizer, make_subject
+from corekit.engine.build import arguments, build_preprocess, build_tokenizer, make_subject
 from corekit.engine.distributed import connect, disconnect
-from corekit.engine.folders import load_weights, model_folder
 from corekit.engine.journal import append_record, figures
+from corekit.engine.load import load_model, trained_folder
 from corekit.errors import CorekitError
 
 
@@ -19,7 +19,7 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
     Raises:
         CorekitError: the weights do not fit the model, or the preprocessing asked for is not the one saved with them.
     """
-    folder = model_folder(recipe["checkpoint"])
+    folder = trained_folder(recipe["checkpoint"])
     ranks = connect(recipe["engine"]["parallel"], recipe["engine"]["device"])
     try:
         preprocess = Preprocess.load(folder / "preprocess.json")
@@ -28,9 +28,8 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
                                f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
         evaluators = {label: registry.build("evaluator", node["name"], arguments(node, "every_steps"))
                       for label, node in recipe["evaluators"].items()}
-        model = build_model(recipe, ranks.device)
-        load_weights(model, folder)
-        subject = make_subject(model.eval(), recipe, preprocess, build_tokenizer(recipe), ranks)
+        model = load_model(recipe, folder, ranks.device)
+        subject = make_subject(model, recipe, preprocess, build_tokenizer(recipe), ranks)
         step, samples = _progress(folder)
         for label, evaluator in evaluators.items():
             result = evaluator(subject)

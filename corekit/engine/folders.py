@@ -1,7 +1,9 @@
 """Model folders: weights, the recipe they come from, and the preprocessing they want."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from corekit.data.preprocess import Preprocess
 from corekit.errors import CorekitError
 
 WRITING = ".writing"  # the suffix of what is not whole yet
+EXPORT = "export.json"  # what an exported folder has instead of weights
 
 
 def model_folder(path: str | Path) -> Path:
@@ -30,6 +33,13 @@ def model_folder(path: str | Path) -> Path:
         "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)" if path.exists()
         else "does not exist")
     raise CorekitError(f"{path} {what}")
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """The resolved recipe beside weights."""
+    recipe = OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml"))
+    assert isinstance(recipe, dict)
+    return {str(key): value for key, value in recipe.items()}
 
 
 def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any], preprocess: Preprocess) -> None:
@@ -67,3 +77,22 @@ def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CorekitError(f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+
+
+@contextlib.contextmanager
+def written(target: Path) -> Iterator[Path]:
+    """A place to write what becomes ``target``, a file or a folder, when all of it is there."""
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + WRITING)
+    _remove(temporary)  # left by one that was killed
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

@@ -33,7 +33,8 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Parameter name -> (its depth in its tower, that tower's layers + 1).
 
     What a tower has before its layers (stem, embeddings, class token, positions) is at depth 0, its n-th layer and what
-    follows it at depth n, what follows the last one (norm, head) at layers + 1, as is what belongs to no tower.
+    follows it at depth n, what follows the last one (norm, head) at layers + 1, as is what belongs to no tower. A tower may
+    list in ``of_last_layer`` the modules that follow its last layer and count as part of it.
     """
     found: dict[str, tuple[int, int]] = {}
     for path, tower in towers(model):
@@ -41,12 +42,15 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
         last = len(stack) + 1
         number_of = {id(value): number for number, layer in enumerate(stack, 1) for value in layer.parameters()}
         own = set(dict(tower.named_parameters(recurse=False)))
+        with_last = getattr(tower, "of_last_layer", ())
         reached = 0
         for name, value in tower.named_parameters():
             reached = number_of.get(id(value), reached)
             number = last if reached == len(stack) and id(value) not in number_of else reached
             if name in own:  # torch lists a module's own parameters first, wherever forward uses them
                 number = last if "proj" in name else 0
+            if name.split(".")[0] in with_last:
+                number = len(stack)
             found[path + name] = (number, last)
     return {name: found.get(name, (1, 1)) for name, _ in model.named_parameters()}
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_SCALE = 2.0**16
 GROWTH_STEPS = 2000  # good steps until the scale is doubled
 
 
@@ -22,7 +23,7 @@ class Precision:
     def __init__(self, name: str) -> None:
         self.dtype = _DTYPES.get(name)
         self.scales = name == "fp16"
-        self.loss_scale = 2.0**16 if self.scales else 1.0
+        self.loss_scale = FIRST_SCALE if self.scales else 1.0
         self.good_steps = 0
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from corekit.data.loader import Batch
 from corekit.engine.distributed import Ranks
@@ -115,7 +116,8 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
         self.statistics.begin()
-        values = self._forward(self._place({**batch, **self._clock(0)}, first_time=True), 0, 0).values()
+        placed = self._place({**batch, **self._clock(0)}, first_time=True)
+        values = tree_leaves(self._forward(placed, 0, 0))  # of a LinearOutput, its tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
         self.statistics.discard()

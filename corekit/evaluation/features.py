@@ -11,6 +11,7 @@ from corekit.data.chunks import Chunk, chunks
 from corekit.data.source import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Subject
+from corekit.linear_output import LinearOutput, dense
 
 _SHARD_FIELDS = {"label": "{image: 'jpg;jpeg;png;webp', label: cls}", "text": "{image: 'jpg;jpeg;png;webp', text: txt}"}
 
@@ -18,8 +19,8 @@ _SHARD_FIELDS = {"label": "{image: 'jpg;jpeg;png;webp', label: cls}", "text": "{
 def check_field(evaluator: str, argument: str, dataset: Source, field: str) -> None:
     """Raise a CorekitError where a data set lacks a field that an evaluator needs."""
     if field not in dataset.fields:
-        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` field; for shards, set "
-                           f"{argument}.fields to {_SHARD_FIELDS[field]}")
+        for_shards = f"; for shards, set {argument}.fields to {_SHARD_FIELDS[field]}" if field in _SHARD_FIELDS else ""
+        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` field{for_shards}")
 
 
 @torch.no_grad()
@@ -38,16 +39,24 @@ def encode(subject: Subject, source: Source, batch_size: int, output: str | None
     Raises:
         CorekitError: the data set is empty, or the model gives no such features.
     """
+    for chunk, found in outputs(subject, source, batch_size, output):
+        yield chunk, dense(found)[:len(chunk["image"])].float()
+
+
+@torch.no_grad()
+def outputs(subject: Subject, source: Source, batch_size: int,
+            output: str | None) -> Iterator[tuple[Chunk, Tensor | LinearOutput]]:
+    """As ``encode``, but what the model gives as it is: of a blank image where a chunk has none."""
     if not source.shard_sizes.sum():
         raise CorekitError("the data set of an evaluator holds no samples; set data.root, or its own root")
     for chunk in chunks(source, subject.preprocess, batch_size, subject.rank, subject.world, subject.workers):
         images = chunk["image"] if len(chunk["image"]) else torch.zeros(1, *chunk["image"].shape[1:], dtype=torch.uint8)
         with subject.autocast():
-            features = _features(subject.model, subject.preprocess.normalize(images.to(subject.device)), output)
-        yield chunk, features[:len(chunk["image"])].float()
+            found = _features(subject.model, subject.preprocess.normalize(images.to(subject.device)), output)
+        yield chunk, found
 
 
-def _features(model: nn.Module, images: Tensor, output: str | None) -> Tensor:
+def _features(model: nn.Module, images: Tensor, output: str | None) -> Tensor | LinearOutput:
     if output is None and hasattr(model, "encode_image"):
         features: Tensor = model.encode_image(images)  # type: ignore[operator]
         return features
@@ -56,14 +65,14 @@ def _features(model: nn.Module, images: Tensor, output: str | None) -> Tensor:
     if len(needed) > 1:
         raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward needs {', '.join(needed)}; "
                            "leave `features` of the evaluator out where the model has encode_image")
-    outputs = model(images)
-    if isinstance(outputs, Tensor) and output is None:
-        return outputs
-    given = outputs if isinstance(outputs, dict) else {}
+    made = model(images)
+    if isinstance(made, Tensor) and output is None:
+        return made
+    given = made if isinstance(made, dict) else {}
     if (output or "pooled") not in given:
         raise CorekitError(f"{type(model).__name__} gives no `{output or 'pooled'}`, but {', '.join(given) or 'one tensor'}: "
                            "name one with `features` of the evaluator")
-    chosen: Tensor = given[output or "pooled"]
+    chosen: Tensor | LinearOutput = given[output or "pooled"]
     return chosen
 
 

@@ -117,6 +117,11 @@ class ViT(nn.Module):
         nn.init.normal_(self.head.weight, std=width**-0.5)
 
     def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.head(self.norm(self.trunk(image)[:, 0]))  # the norm is a token's own, so the others need none
+        return features
+
+    def trunk(self, image: Tensor) -> Tensor:
+        """What comes before the last norm, [B, 1 + patches, D], the class token first."""
         patches = self.patch_embed(image)
         class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
@@ -126,8 +131,7 @@ class ViT(nn.Module):
             x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x)
-        features: Tensor = self.head(self.norm(x[:, 0]))  # the norm is a token's own, so the others need none
-        return features
+        return x
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
         """The class token's position [1, 1, D], if it has one, and the patches' [1, height · width, D]."""
@@ -150,7 +154,7 @@ def init_weights(module: nn.Module) -> None:
 
 @register("model", "clip_vit_b16")
 def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                 drop_path_rate: float = 0.0) -> CLIP:
+                 drop_path_rate: float = 0.0, width_divisor: int = 1, depth_divisor: int = 1) -> CLIP:
     """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with GELU.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
@@ -161,9 +165,12 @@ def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: in
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         drop_path_rate: stochastic depth of the image tower's last block.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the number of blocks of each tower (one stays).
     """
-    image_tower = ViT(PatchEmbed(768, patch_size=16, bias=False), grid_size=image_size // 16, width=768, layers=12,
-                      heads=12, embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
-    text_tower = TextTransformer(width=512, heads=8, layers=12, embed_dim=embed_dim, causal=True,
-                                 context_length=context_length, vocab_size=vocab_size)
+    width, layers = 768 // width_divisor, max(1, 12 // depth_divisor)
+    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False), grid_size=image_size // 16, width=width, layers=layers,
+                      heads=max(1, 12 // width_divisor), embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(width=512 // width_divisor, heads=max(1, 8 // width_divisor), layers=layers,
+                                 embed_dim=embed_dim, causal=True, context_length=context_length, vocab_size=vocab_size)
     return CLIP(image_tower, text_tower)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from corekit import registry
-from corekit.engine.convert import Converted, State
+from corekit.engine.convert import Converted, State, differences
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.registry import register
@@ -70,14 +70,14 @@ class MobileCLIPConverter:
         """The models that have exactly these names and shapes."""
         layout = _layout(state)
         return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
-                if not _differences(state, _expected(name, layout, _arguments(state, name, layout)))]
+                if not differences(state, _expected(name, layout, _arguments(state, name, layout)), COUNTER)]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
         layout = _layout(state)
         chosen = _arguments(state, name, layout)
         expected = _expected(name, layout, chosen)
-        problems = _differences(state, expected)
+        problems = differences(state, expected, COUNTER)
         if problems:
             raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': {'; '.join(problems)}")
         missing = [key for key in expected if key not in state]
@@ -178,16 +178,6 @@ def _renamed(name: str, layout: str) -> str:
 
 def _transposed(theirs: str) -> bool:
     return theirs.endswith((".head.proj", ".classifier.proj"))
-
-
-def _differences(state: State, expected: State) -> list[str]:
-    """Sentences on what is missing (counters may be), left over, or of another shape."""
-    missing = [key for key in expected if key not in state and not key.endswith(COUNTER)]
-    left_over = [key for key in state if key not in expected]
-    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
-              if key in state and state[key].shape != expected[key].shape]
-    return [f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-            for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of another shape")) if found]
 
 
 def _with_norms(weights: State) -> State:

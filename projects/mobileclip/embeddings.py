@@ -1,9 +1,15 @@
-"""The teachers' embeddings of one sample, from the bytes of an ``.npz`` or a ``.pth.gz`` member."""
+"""The teachers' embeddings of one sample, from and to the bytes of an ``.npz`` or a ``.pth.gz`` member.
 
+DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a number are an ``.npz`` too: int8
+rows, and for ``rows`` an array ``rows_scale``, float32 [n], that each row is to be multiplied by.
+"""
+
+import gzip
 import io
 import zipfile
 import zlib
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +17,14 @@ from torch import Tensor
 
 from corekit.data.source import BadSampleError
 
+Precision = Literal["fp32", "bf16", "int8"]
+
 MOST_BYTES = 1 << 26  # unpacked; 30 augmentations and 6 captions of 1,536 float32 numbers are 221 kB
 _GZIP = 31  # zlib's number for gzip's format
 
 
 def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Tensor]:
-    """Name -> rows [n, width] in the dtype they are stored in; ``.npz`` is preferred where both are there.
+    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32; ``.npz`` is preferred where both are there.
 
     Raises:
         BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more than ``MOST_BYTES``;
@@ -27,6 +35,7 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
         raise BadSampleError("missing_field", f"{where}: no npz or pth.gz for the teachers' embeddings")
     try:
         found = _read_npz(members[extension]) if extension == "npz" else _read_torch(_gunzip(members[extension]))
+        found = {name: _widened(rows, found.get(f"{name}_scale")) for name, rows in found.items()}
     except MemoryError:
         raise
     except _BombError:
@@ -35,6 +44,40 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
         told = str(error).split("\n")[0][:200]
         raise BadSampleError("embeddings", f"{where}: its {extension} cannot be read: {told}") from None
     return {name: rows for name, rows in found.items() if rows.ndim == 2 and rows.is_floating_point()}
+
+
+def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple[str, bytes]:
+    """(extension, bytes) of rows [n, width] by name; the same bytes every time."""
+    if precision == "bf16":
+        buffer = io.BytesIO()
+        torch.save({name: values.bfloat16().contiguous() for name, values in rows.items()}, buffer)
+        return "pth.gz", gzip.compress(buffer.getvalue(), 6, mtime=0)
+    arrays: dict[str, Tensor] = {}
+    for name, values in rows.items():
+        arrays[name] = values.float()
+        if precision == "int8":
+            scale = (values.float().abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+            arrays |= {name: (values.float() / scale[:, None]).round().to(torch.int8), f"{name}_scale": scale}
+    return "npz", _npz(arrays)
+
+
+def _npz(arrays: Mapping[str, Tensor]) -> bytes:
+    """What ``numpy.savez`` writes, whatever the clock says."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, values in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(values.numpy()), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # of the year 1980
+    return buffer.getvalue()
+
+
+def _widened(rows: Tensor, scale: Tensor | None) -> Tensor:
+    if rows.dtype != torch.int8:
+        return rows
+    if rows.ndim != 2 or scale is None or scale.shape != rows.shape[:1] or not scale.is_floating_point():
+        raise ValueError("int8 rows without a scale for each")
+    return rows * scale.float()[:, None]
 
 
 class _BombError(Exception):

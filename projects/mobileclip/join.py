@@ -68,7 +68,10 @@ class Join:
         uid = _base(image.key) if self.uid == "key" else _uid_in(image.members.get("json", b""))
         if uid != _base(other.key):  # two uids with one hash, or a shard that changed behind its index
             return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is {other.key}"))
-        return RawSample(image.where, image.key, {**other.members, **image.members})
+        # What an image shard was reinforced with before does not count.
+        own = {name: content for name, content in image.members.items()
+               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json") and name in other.members)}
+        return RawSample(image.where, image.key, {**other.members, **own})
 
     def _rows(self, begin: int, count: int) -> Numbers:
         if self._kept is not None:

@@ -48,7 +48,7 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
 def mobileclip_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "hybrid", causal: bool = False, head_bias: bool = False,
                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-S0: MCi0 and the hybrid text tower, 11.4 M + 42.4 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
@@ -64,48 +64,49 @@ def mobileclip_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: in
         drop_path_rate: stochastic depth of the image tower's last block.
         layer_scale_init: where residual scales start.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads: above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
-    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip_s1")
 def mobileclip_s1(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = False,
                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(1, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(1, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip_s2")
 def mobileclip_s2(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = False,
                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip_b")
 def mobileclip_b(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 1,
                  norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
-                 width_divisor: int = 1) -> nn.Module:
+                 width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-B: a ViT-B/16 with a convolutional stem and the causal text tower, 86.3 M + 63.4 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
@@ -123,156 +124,162 @@ def mobileclip_b(embed_dim: int = 512, image_size: int = 224, context_length: in
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads: above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, stem_padding=stem_padding,
-                          norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor), fused)
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
+                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
+    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
+                                depth_divisor), fused)
 
 
 @register("model", "mobileclip_b_lt")
 def mobileclip_b_lt(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                     text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 1,
                     norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
-                    width_divisor: int = 1) -> nn.Module:
+                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-B (LT): MobileCLIP-B trained for longer; the same model, 86.3 M + 63.4 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, stem_padding=stem_padding,
-                          norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor), fused)
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
+                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
+    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
+                                depth_divisor), fused)
 
 
 @register("model", "mobileclip_s3")
 def mobileclip_s3(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip_s4")
 def mobileclip_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip_l14")
 def mobileclip_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
                    head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
-                   width_divisor: int = 1) -> nn.Module:
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor), fused)
+    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor, depth_divisor)
+    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
+                                depth_divisor), fused)
 
 
 @register("model", "mobileclip2_s0")
 def mobileclip2_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                    drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1) -> nn.Module:
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-S0: MCi0 and the plain text tower, as its published configuration has it, 11.4 M + 63.4 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip2_s2")
 def mobileclip2_s2(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                    drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1) -> nn.Module:
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip2_b")
 def mobileclip2_b(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 0,
                   norm_eps: float = 1e-6, head_bias: bool = True, drop_path_rate: float = 0.0, fused: bool = False,
-                  width_divisor: int = 1) -> nn.Module:
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-B: MobileCLIP-B as timm builds it, with another stem and epsilon, 86.3 M + 63.4 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, 12 // width_divisor, stem_padding=stem_padding,
-                          norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor), fused)
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
+                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
+    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
+                                depth_divisor), fused)
 
 
 @register("model", "mobileclip2_s3")
 def mobileclip2_s3(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                    drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1) -> nn.Module:
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip2_s4")
 def mobileclip2_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
                    drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1) -> nn.Module:
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters, made for 256x256 pixels.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_s0.
     """
-    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor)
+    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
     return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor), fused)
+                                width_divisor, depth_divisor), fused)
 
 
 @register("model", "mobileclip2_l14")
 def mobileclip2_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
                     text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
                     head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
-                    width_divisor: int = 1) -> nn.Module:
+                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
     Arguments as of mobileclip_b.
     """
-    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor), fused)
+    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor, depth_divisor)
+    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
+                                depth_divisor), fused)

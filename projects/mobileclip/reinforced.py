@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from corekit.data.index import load_index
-from corekit.data.members import RawSample, decode_sample, parse_sample, split_extensions
+from corekit.data.members import RawSample, decode_sample, split_extensions
 from corekit.data.source import BadSampleError, Sample
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .embeddings import decode_embeddings
-from .join import Join, Uid
+from .join import Join
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
@@ -77,8 +77,10 @@ class Reinforced:
         CorekitError: no folder, no shards, no samples, none with a partner, or none that can be read.
     """
 
+    belongs_to = {"teacher_image_features": "augmentation"}
+
     def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, uid: Uid = "key",
+                 fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
                  captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
                  augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
@@ -110,9 +112,7 @@ class Reinforced:
         """The bytes of neighbouring samples, with those of their reinforcements."""
         if self.join is not None:
             return self.join.read(shard, first, count)
-        where = self.index.storage.where(self.index.names[shard])
-        return [parse_sample(where, first + at, content, length)
-                for at, (content, length) in enumerate(self.index.read(shard, first, count))]
+        return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
         """One sample with one of its augmentations and captions, drawn from torch's default generator."""

@@ -1,51 +1,7 @@
 """The image tower of MobileCLIP-B: a ViT-B/16 with a convolutional stem (Vasu et al., 2024, section 3.1)."""
 
-from torch import Tensor, nn
-
-from corekit.models.fusion import convolution, exact, norm_as_scale
+from corekit.models.conv_stem import ConvStem
 from corekit.models.vit import ViT
-
-
-class ConvStemLayer(nn.Module):
-    """A convolution whose stride is its kernel, then batch norm and GELU unless it is the last of the stem."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
-                 last: bool = False) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding, bias=last)
-        self.bn = None if last else nn.BatchNorm2d(out_channels)
-        self.act = None if last else nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x)
-        return x if self.act is None else self.act(x)
-
-    def folded(self) -> "ConvStemLayer":
-        """Itself, with its norm in the convolution."""
-        if self.bn is not None:
-            scale, shift = norm_as_scale(self.bn)
-            self.conv = convolution(self.conv, exact(self.conv.weight) * scale[:, None, None, None], shift)
-            self.bn = None
-        return self
-
-
-class ConvStem(nn.Module):
-    """Patches of 16x16 pixels in three steps (4, 2, 2): [B, 3, H, W] to [B, D, H / 16, W / 16]."""
-
-    def __init__(self, width: int, padding: int) -> None:
-        super().__init__()
-        hidden = width // 4
-        self.backbone = nn.Sequential(
-            ConvStemLayer(3, hidden, 4, padding),
-            ConvStemLayer(hidden, hidden, 2),
-            ConvStemLayer(hidden, width, 2, last=True),
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        patches: Tensor = self.backbone(image)
-        return patches
 
 
 class MobileCLIPViT(ViT):
@@ -59,14 +15,15 @@ class MobileCLIPViT(ViT):
         image_size: height and width of the images the position table is made for, in pixels.
         width: width of the residual stream.
         heads: attention heads; divides the width.
+        layers: transformer blocks.
         stem_padding: zeros around the image before the stem's first convolution, in pixels.
         norm_eps: epsilon of every layer norm.
         head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
-    def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12, *, stem_padding: int,
-                 norm_eps: float, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
-        super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width, layers=12, heads=heads,
+    def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12, layers: int = 12, *,
+                 stem_padding: int, norm_eps: float, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
+        super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width, layers=layers, heads=heads,
                          embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, head_bias=head_bias,
                          drop_path_rate=drop_path_rate)

@@ -26,8 +26,8 @@ WRONG = {
                              ["data.transform.scale", "quickstart.yaml", "'~data.transform.scale'"]),
     "removed section": ([QUICKSTART, "~data.dataset"], ["'~data.dataset'", "cannot be removed"]),
     "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
-    "data folder": (["+recipe=mobileclip/s2", "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
-    "no data folder": (["+recipe=mobileclip/s2"], ["data.root=FOLDER"]),
+    "data folder": (["+recipe=mobileclip/pairs", "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
+    "no data folder": (["+recipe=mobileclip/pairs"], ["data.root=FOLDER"]),
     "no recipe": ([], ["corekit-train +recipe="]),
     "unpickling": ([QUICKSTART, "--experimental-rerun", "x.pickle"], ["unpickle"]),
 }

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import free_port
 
 import corekit
 from corekit.cli.new import new_project
 from corekit.projects import find_projects
-from tests.conftest import corekit_command, free_port
+from tests.conftest import corekit_command
 
 SHRUNKEN = ("+recipe=demo/first", "engine.steps=4", "engine.micro_batch=16", "schedule.warmup_steps=2", "log.every_steps=1",
             "run_dir=run")

@@ -3,16 +3,15 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import start_ranks
 
 from corekit.engine.checkpoint import complete_checkpoints
-from tests.conftest import TINY, corekit_command, free_port
+from tests.conftest import TINY, corekit_command
 
 WORDS = (*TINY, "checkpoint.every_steps=null", "engine.steps=100", "data.workers=1", "checkpoint.keep_last=9",
          "evaluators.zero_shot.every_steps=20")
@@ -33,22 +32,17 @@ def lines(run: Path) -> int:
 @pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGUSR1)])
 def test_signals_save_and_stop(tmp_path: Path, ranks: int, number: signal.Signals) -> None:
     run = tmp_path / "run"
-    program = tmp_path / "train.py"
-    program.write_text("from corekit.cli.train import main\nif __name__ == '__main__':\n    main()\n")
-    port = str(free_port())
-    places = [{"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
-               "MASTER_PORT": port} for rank in range(ranks)] if ranks > 1 else [{}]
-    processes = [subprocess.Popen([sys.executable, str(program), *WORDS], cwd=tmp_path, start_new_session=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                  env={**os.environ, "OMP_NUM_THREADS": "1", **place}) for place in places]
+    processes = start_ranks("corekit-train", *WORDS, folder=tmp_path, told=tmp_path / "told", ranks=ranks)
     try:
         until(lambda: lines(run) >= 2)
         os.killpg(processes[-1].pid, number)  # to any one rank, and to its data workers, as srun does
-        said = [process.communicate(timeout=60)[0] for process in processes]
+        for process in processes:
+            process.join(60)
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [143] * ranks, said
+    said = [path.read_text() for path in sorted(tmp_path.glob("told*"))]
+    assert [process.exitcode for process in processes] == [143] * ranks, said
     step = lines(run)
     assert f"stopped by a signal; step {step} of 100 is saved" in said[0]
     assert "Traceback" not in "".join(said)

@@ -117,8 +117,9 @@ def test_shards_train_like_any_data(tmp_path: Path) -> None:
     labelled = corekit_command("corekit", "data", "openmoji", "labelled", "--samples", "32", "--size", "72", "--split",
                                "validation", folder=tmp_path)
     assert labelled.returncode == 0, labelled.stderr
-    words = ("+recipe=mobileclip/s0", "data.root=shards", "engine.steps=2", "engine.batch_size=4", "engine.micro_batch=4",
-             "data.lanes=4", "data.workers=1", "data.preprocess.size=64", "schedule.warmup_steps=0", "run_dir=run",
+    words = ("+recipe=mobileclip/pairs", "model.name=mobileclip_s0", "data.root=shards", "engine.steps=2",
+             "engine.batch_size=4", "engine.micro_batch=4", "data.lanes=4", "data.workers=1", "data.preprocess.size=64",
+             "schedule.warmup_steps=0", "run_dir=run",
              "engine.ema_decay=null", "model.width_divisor=4", "engine.precision=fp32")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,15 +8,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.data.loader import split
+from corekit.data.ragged import pack
 from corekit.engine.build import wrap
 from corekit.engine.distributed import Ranks, connect, disconnect
 from corekit.engine.precision import Precision
 from corekit.engine.sharding import shard
 from corekit.engine.step import Step, Term
 from corekit.engine.wiring import Wire
+from corekit.linear_output import LinearOutput
+from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
 
-SAMPLES = 24
+SAMPLES, CLASSES = 24, 11
 
 
 class Pair(nn.Module):
@@ -29,13 +32,15 @@ class Pair(nn.Module):
             nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 4)))
         self.text_tower = nn.Linear(5, 4)
         self.head = nn.Linear(8, 3)
+        self.wide_head = nn.Linear(8, CLASSES)
         self.logit_scale = nn.Parameter(torch.tensor(1.5))
 
     def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
         hidden = self.image_tower[0](image)
         return {"image_features": F.normalize(self.image_tower[1](hidden), dim=-1),
                 "text_features": F.normalize(self.text_tower(text), dim=-1),
-                "logit_scale": self.logit_scale.exp(), "logits": self.head(hidden)}
+                "logit_scale": self.logit_scale.exp(), "logits": self.head(hidden),
+                "wide_logits": LinearOutput.of(hidden, self.wide_head)}
 
 
 class Masked:
@@ -55,6 +60,7 @@ def batch() -> dict[str, object]:
         return torch.randn(SAMPLES, width, generator=generator, dtype=torch.float64)
 
     return {"key": [str(number) for number in range(SAMPLES)], "image": draw(6), "text": draw(5),
+            **dict(zip(("label_rows", "label_offsets"), pack([range(number % 4) for number in range(SAMPLES)]))),
             "label": torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()}
 
 
@@ -64,7 +70,9 @@ def terms(which: str) -> list[Term]:
     pair = Term("contrastive", 0.7, wire, None, True, True)
     masked = Masked()
     single = Term("masked", 1.3, Wire.of("masked", masked, masked.__call__), Wire.of("weights", masked.weights), False)
-    return {"contrastive": [pair], "masked": [single], "both": [pair, single]}[which]
+    wide = BinaryCrossEntropy(block=4)
+    blocks = Term("wide", 0.9, Wire.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}), None, False)
+    return {"contrastive": [pair], "masked": [single], "both": [pair, single], "wide": [blocks]}[which]
 
 
 def model(norm: bool, dropout: float = 0.0) -> Pair:
@@ -77,15 +85,16 @@ def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches
     """Gradients, losses and statistics after one step."""
     plain = model(norm, dropout)
     for name, parameter in plain.named_parameters():  # DDP waits for every parameter, so leave out what has no part
-        unused = {"contrastive": ("head",), "masked": ("image_tower.1.1", "text_tower", "logit_scale"), "both": ()}[which]
-        parameter.requires_grad_(not name.startswith(unused) if unused else True)
+        pair = ("image_tower.1.1", "text_tower", "logit_scale")
+        unused = {"contrastive": ("head", "wide_head"), "masked": (*pair, "wide_head"), "both": ("wide_head",),
+                  "wide": (*pair, "head")}[which]
+        parameter.requires_grad_(not name.startswith(unused))
     wrapped = shard(plain, ranks) if sharded else wrap(plain, ranks)
     step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, dict,
                 Precision("fp32"), 0,
                 micro_batches)
     whole = batch()
-    share = SAMPLES // ranks.world
-    mine = {name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()}  # type: ignore[index]
+    mine = split(whole, ranks.world)[ranks.rank]
     losses, asked = step(split(mine, micro_batches // ranks.world), 5, [1.0, float(ranks.rank)])
     assert asked == [ranks.world, sum(range(ranks.world))]
     step.statistics.commit()
@@ -100,8 +109,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     ranks = connect("ddp", "cpu")
     results = {}
-    for which in ("contrastive", "masked", "both"):
-        for norm, dropout in ((False, 0.0), (True, 0.0), (True, 0.3)):
+    for which in ("contrastive", "masked", "both", "wide"):
+        for norm, dropout in ((False, 0.0), (True, 0.0), (True, 0.3))[:1 if which == "wide" else 3]:
             for micro_batches in (1, 2, 4, 12):
                 if micro_batches % ranks.world == 0:
                     results[which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)

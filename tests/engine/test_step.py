@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from commands import free_port
 from torch import Tensor
 
-from tests.conftest import free_port
 from tests.engine import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
@@ -39,7 +39,10 @@ def reference(which: str) -> dict[str, Tensor]:
     mask = batch["mask"]
     assert isinstance(mask, Tensor)
     masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
-    loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked}[which]
+    target = torch.stack([torch.arange(step_on_ranks.CLASSES) < number % 4 for number in range(step_on_ranks.SAMPLES)]).double()
+    wide = F.binary_cross_entropy_with_logits(outputs["wide_logits"].dense(), target, reduction="sum") / step_on_ranks.SAMPLES
+    loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked,
+            "wide": 0.9 * wide}[which]
     loss.backward()
     gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     return {"loss loss": loss.detach(), **gradients}
@@ -51,7 +54,7 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
         assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
 
 
-@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both", "wide"])
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("micro_batches", [1, 2, 4, 12])
 def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Results, which: str, ranks: int,
@@ -70,6 +73,12 @@ def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which
     for dropout in (0.0, 0.3):
         assert_equal(results[ranks][str(("fsdp", which, True, dropout, micro_batches))],
                      results[1][str((which, True, dropout, micro_batches))])
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("micro_batches", [4, 12])
+def test_a_head_that_the_loss_evaluates_may_be_sharded(results: Results, ranks: int, micro_batches: int) -> None:
+    assert_equal(results[ranks][str(("fsdp", "wide", False, 0.0, micro_batches))], reference("wide"))
 
 
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both"])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from corekit_projects.mobileclip.reinforced import Reinforced
 from torch import Tensor, nn
 
 from corekit import CorekitError
@@ -85,3 +86,33 @@ def test_several_losses_are_named() -> None:
     whole = {**recipe(loss=node), "sampler": {}, "optimizer": {}, "schedule": {}}
     with pytest.raises(CorekitError, match=r"loss\.two\.name.*did you mean 'contrastive'"):
         check_names(whole)
+
+
+def test_captions_of_another_length_than_a_frozen_models_are_refused() -> None:
+    frozen = {"teacher": {"name": "mobileclip_nano", "context_length": 77}}
+    with pytest.raises(CorekitError, match=r"the frozen model's text tower is made for 77: set frozen\.teacher\."):
+        check_wiring(recipe(frozen=frozen), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
+
+
+def test_features_of_another_picture_than_the_model_sees_are_refused() -> None:
+    def told(transform: str, loss: str = "reinforced_contrastive", **more: Any) -> list[str]:
+        changed = recipe(loss={"name": loss, **more}, model={"name": "mobileclip_nano"})
+        changed["data"] |= {"dataset": {"name": "reinforced"}, "transform": {"name": transform}}
+        return check_wiring(changed, Reinforced(None), ClipTokenizer(32))
+
+    teachers = {"teacher_widths": [6], "teacher_logit_scales": [10.0]}
+    assert told("replay", **teachers) == []
+    assert told("random_resized_crop", "contrastive") == []  # nothing is asked of the teachers
+    with pytest.raises(CorekitError, match="`teacher_image_features` of dataset `reinforced` belongs to its `augmentation`, "
+                                           "which transform `random_resized_crop` does not read"):
+        told("random_resized_crop", **teachers)
+
+
+def test_a_model_with_a_head_too_wide_to_hold_is_wired_to_ragged_labels() -> None:
+    class Labelled:
+        fields = ("image", "label_rows")
+
+    node = {"model": {"name": "catlip_vit_b16", "width_divisor": 12}, "loss": {"name": "binary_cross_entropy"}}
+    assert check_wiring(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
+    with pytest.raises(CorekitError, match="loss `binary_cross_entropy` needs `label_rows`, `label_offsets`; dataset"):
+        check_wiring(recipe(**node), Pairs(), None)  # type: ignore[arg-type]

@@ -45,23 +45,25 @@ def picture_members(number: int) -> Members:
     return {"jpg": jpeg(number), "txt": f"picture {number}".encode(), "json": json.dumps({"uid": uid_of(number)}).encode()}
 
 
-def embeddings(number: int, version: int, width: int = WIDTH) -> dict[str, np.ndarray]:
+def embeddings(number: int, version: int, width: int = WIDTH,
+               captioners: tuple[str, ...] = ("syn_text",)) -> dict[str, np.ndarray]:
     """Kind 0: augmentations, 1: the real caption, 2: synthetic captions."""
     image, real, synthetic = (rows(number, kind, count, width)
                               for kind, count in enumerate((AUGMENTATIONS, 1, CAPTIONS)))
     if version == 1:
         return {"image_emb": image, "text_emb": np.concatenate([real, synthetic])}
-    return {"image_emb": image, "text_emb": real, "syn_text_emb": synthetic}
+    return {"image_emb": image, "text_emb": real, **{f"{name}_emb": synthetic for name in captioners}}
 
 
 def reinforcement_members(number: int, version: int = 1, packed: str = "npz", as_string: bool = False,
-                          width: int = WIDTH) -> Members:
+                          width: int = WIDTH, captioners: tuple[str, ...] = ("syn_text",)) -> Members:
     """What DataCompDR has of one sample; the picture is 48 x 40 pixels, and the crop's top says which augmentation it is."""
     augmentations = [[[at, 0, 20, 24], [[5, 10.0], [1, -0.3]]] for at in range(AUGMENTATIONS)]
-    arrays = embeddings(number, version, width)
+    arrays = embeddings(number, version, width, captioners)
     return {
         "json": json.dumps({"uid": uid_of(number), "sha256": ""}).encode(),
-        "syn.json": json.dumps({"syn_text": [f"caption {at} of {number}" for at in range(CAPTIONS)]}).encode(),
+        "syn.json": json.dumps({name: [f"caption {at} of {number}" for at in range(CAPTIONS)]
+                                for name in captioners}).encode(),
         "paug.json": json.dumps({"param_aug": json.dumps(augmentations) if as_string else augmentations}).encode(),
         packed: npz(arrays) if packed == "npz" else
         pth({name: torch.from_numpy(value).bfloat16() for name, value in arrays.items()})}

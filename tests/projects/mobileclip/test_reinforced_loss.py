@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import free_port
 from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor
 
 from corekit import CorekitError
 from corekit.engine.distributed import Ranks
 from corekit.losses.contrastive import Contrastive
-from tests.conftest import free_port
 from tests.projects.mobileclip import reinforced_on_ranks
 from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACHERS, WEIGHTS
 

@@ -7,11 +7,11 @@ import torch
 from corekit_projects.mobileclip.blocks import ConvFFN, MobileOneBlock, ReparamLargeKernelConv, RepCPE, RepMixer, RepMixerBlock
 from corekit_projects.mobileclip.branches import ConvNorm
 from corekit_projects.mobileclip.text import KERNEL, TextRepMixerBlock
-from corekit_projects.mobileclip.vit import ConvStem
 from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
+from corekit.models.conv_stem import ConvStem
 
 Randomize = Callable[[nn.Module], None]
 IMAGE = (2, 16, 12, 14)

@@ -1,0 +1,47 @@
+"""The convolutional stem that CoreNet gives its vision transformers in place of one projection of patches."""
+
+from torch import Tensor, nn
+
+from corekit.models.fusion import convolution, exact, norm_as_scale
+
+
+class ConvStemLayer(nn.Module):
+    """A convolution whose stride is its kernel, then batch norm and GELU unless it is the last of the stem."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
+                 last: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding, bias=last)
+        self.bn = None if last else nn.BatchNorm2d(out_channels)
+        self.act = None if last else nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.bn is not None:
+            x = self.bn(x)
+        return x if self.act is None else self.act(x)
+
+    def folded(self) -> "ConvStemLayer":
+        """Itself, with its norm in the convolution."""
+        if self.bn is not None:
+            scale, shift = norm_as_scale(self.bn)
+            self.conv = convolution(self.conv, exact(self.conv.weight) * scale[:, None, None, None], shift)
+            self.bn = None
+        return self
+
+
+class ConvStem(nn.Module):
+    """Patches of 16x16 pixels in three steps (4, 2, 2): [B, 3, H, W] to [B, D, H / 16, W / 16]."""
+
+    def __init__(self, width: int, padding: int) -> None:
+        super().__init__()
+        hidden = width // 4
+        self.backbone = nn.Sequential(
+            ConvStemLayer(3, hidden, 4, padding),
+            ConvStemLayer(hidden, hidden, 2),
+            ConvStemLayer(hidden, width, 2, last=True),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        patches: Tensor = self.backbone(image)
+        return patches

@@ -1,0 +1,70 @@
+"""CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as a vocabulary."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.linear_output import LinearOutput
+from corekit.models.conv_stem import ConvStem
+from corekit.models.vit import ViT
+
+Interpolation = Literal["grid2d", "flat1d"]
+NORM_EPS = 1e-6
+HEAD_STD = 0.001  # logits start near 0, so that the loss starts at K ln 2 and rows without a counterpart are no noise
+
+
+class CatLIP(ViT):
+    """A vision transformer of CoreNet's form (Mehta et al., 2024, section 3) for images of any size in steps of 16 pixels.
+
+    The stem makes a patch of 16x16 pixels in three convolutions, the first with a pixel of padding and the first two with
+    batch norm; the class token has no position. It wants pixels in [0, 1] without mean and std. ``forward`` gives
+    ``logits``, a ``LinearOutput`` [B, K]; ``pooled`` [B, D], the class token after the last norm; and, in evaluation,
+    ``tokens`` [B, 1 + L, D], all of them after that norm, the class token first.
+
+    Weights start as those of ``corekit.models.vit.ViT``, and those of the head as a normal of std 0.001. CoreNet's
+    settings are known for convolutions alone (kaiming normal), whose scale two of the three norms of the stem undo.
+
+    Args:
+        num_classes: K.
+        image_size: height and width of the images the position table is made for, in pixels.
+        width: D.
+        layers: transformer blocks.
+        heads: attention heads; divides the width.
+        pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly over the grid; or
+            ``flat1d``, linearly along the row of all tokens, line after line, as CoreNet has it (published weights were
+            trained so), which tells sizes with equally many tokens not apart.
+        drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
+    """
+
+    of_last_layer = ("norm",)  # learns at the last block's rate under layer-wise decay, as in CoreNet
+
+    def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
+                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0) -> None:
+        super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads, num_classes,
+                         class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate)
+        self.pos_embed_interp = pos_embed_interp
+        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor | LinearOutput]:  # type: ignore[override]
+        x = self.trunk(image)
+        outputs: dict[str, Tensor | LinearOutput] = {}
+        if self.training:
+            pooled = self.norm(x[:, 0])
+        else:
+            outputs["tokens"] = tokens = self.norm(x)
+            pooled = tokens[:, 0]
+        return {"logits": LinearOutput.of(pooled, self.head), "pooled": pooled, **outputs}
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
+        pooled: Tensor = self.norm(self.trunk(image)[:, 0])
+        return F.normalize(pooled.float(), dim=-1) if normalize else pooled
+
+    def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
+        """No position of the class token, and the patches' [1, height · width, D]."""
+        if self.pos_embed_interp == "grid2d":
+            return super().positions(height, width)
+        if height * width == self.grid_size**2:
+            return None, self.pos_embed
+        return None, F.interpolate(self.pos_embed.transpose(1, 2), size=height * width, mode="linear").transpose(1, 2)

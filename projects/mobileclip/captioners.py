@@ -1,0 +1,215 @@
+"""Captioners: what says something else of a picture than its caption does."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from corekit.data.index import load_index
+from corekit.data.preprocess import Preprocess
+from corekit.data.tokenizers import ClipTokenizer
+from corekit.errors import CorekitError
+from corekit.registry import register
+from corekit.seeds import derive_seed
+
+from .teachers import FolderTeacher, Teacher
+
+START, END, PAD = 49_406, 49_407, 0  # tokens of CLIP's vocabulary
+SHORTEST = 5  # tokens, the start among them, before a caption may end: open_clip's
+
+
+class Captioner(Protocol):
+    """The contract of entries of kind ``captioner``; their constructors read nothing and load nothing."""
+
+    def identity(self, count: int) -> dict[str, Any]:
+        """What decides the captions beside the arguments, as JSON, such as hashes of weights.
+
+        Raises:
+            CorekitError: it is not there, or cannot give that many for a picture.
+        """
+        ...
+
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
+                 device: torch.device) -> list[list[str]]:
+        """``count`` captions of each RGB picture; its draws are a function of (seed, uid, number of the caption)."""
+        ...
+
+
+@register("captioner", "coca")
+class CoCa:
+    """A CoCa of open_clip (Yu et al., 2022) that writes captions; DataCompDR's are from one.
+
+    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at its first full stop.
+
+    Args:
+        model: open_clip's name for it, such as ``coca_ViT-L-14``, or ``local-dir:FOLDER``.
+        pretrained: open_clip's tag of published weights, or a file of weights.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+        top_p: probability that the tokens drawn from have together.
+        length: most tokens of a caption, start and end among them.
+    """
+
+    def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None,
+                 top_p: float = 0.9, length: int = 30) -> None:
+        if not 0 < top_p <= 1 or length <= SHORTEST:
+            raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length above {SHORTEST}, "
+                               f"not {top_p} and {length}")
+        self.source = (model, pretrained, preprocess)
+        self.top_p, self.length = top_p, length
+        self._loaded: tuple[Any, Preprocess] | None = None
+
+    def identity(self, count: int) -> dict[str, Any]:
+        """The hash of the weights."""
+        from .peers import peer_identity  # imports open_clip
+
+        return peer_identity(*self.source)
+
+    @torch.inference_mode()
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
+                 device: torch.device) -> list[list[str]]:
+        """Empty where nothing stands before the first full stop."""
+        model, preprocess = self._load(device)
+        decode = ClipTokenizer().decode
+        found = []
+        at_once = max(1, batch_size // count)
+        for first in range(0, len(images), at_once):
+            pixels = torch.stack([preprocess.crop(image) for image in images[first:first + at_once]]).to(device)
+            seeds = [derive_seed(seed, "caption", uid, number)
+                     for uid in uids[first:first + at_once] for number in range(count)]
+            rows = self._write(model, preprocess.normalize(pixels), count, seeds)
+            texts = [decode(row).split(".")[0].strip() for row in rows.tolist()]
+            found += [texts[at:at + count] for at in range(0, len(texts), count)]
+        return found
+
+    def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
+        if self._loaded is None:
+            from .peers import load_peer
+
+            model, preprocess = load_peer(*self.source)
+            if not hasattr(model, "text_decoder"):
+                raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it writes no captions")
+            self._loaded = model.to(device), preprocess
+        return self._loaded
+
+    def _write(self, model: Any, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
+        """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch it is in changes nothing.
+
+        open_clip's ``generate`` draws for a whole batch from one generator.
+        """
+        seen = model(pixels)
+        latent, tokens = (seen[name].repeat_interleave(count, 0) for name in ("image_features", "image_embs"))
+        uniform = torch.stack([torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+                               for seed in seeds]).to(pixels.device)
+        rows = torch.full((len(seeds), 1), START, device=pixels.device)
+        for length in range(1, self.length):
+            ended = (rows[:, -1] == END) | (rows[:, -1] == PAD)
+            if bool(ended.all()):
+                break
+            logits = model(None, rows, image_latent=latent, image_embs=tokens, output_labels=False)["logits"][:, -1].double()
+            if length < SHORTEST:
+                logits[:, END] = -torch.inf
+            drawn = _draw(nucleus(logits.softmax(1), self.top_p), uniform[:, length])
+            if length + 1 == self.length:
+                drawn = torch.full_like(drawn, END)
+            rows = torch.cat([rows, drawn.masked_fill(ended, PAD)[:, None]], 1)
+        return rows
+
+
+@register("captioner", "nearest_captions")
+class NearestCaptions:
+    """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as for drawn scenes.
+
+    Different ones, from softmax(scale * similarity) over the list, of which the most probable that together have ``top_p``
+    are drawn from, or as many as are asked for where these are fewer.
+
+    Args:
+        path: of a run or model folder with features of pictures and captions.
+        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``) are taken.
+        scale: what similarities are multiplied by; None: the model's own logit scale.
+        top_p: probability that the captions drawn from have together.
+    """
+
+    def __init__(self, path: str, candidates: str, scale: float | None = None, top_p: float = 0.9) -> None:
+        if not 0 < top_p <= 1 or (scale is not None and scale <= 0):
+            raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, and scale above 0, "
+                               f"not {top_p} and {scale}")
+        self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(candidates), scale, top_p
+        self._loaded: tuple[Teacher, Tensor, float] | None = None
+
+    def identity(self, count: int) -> dict[str, Any]:
+        """Hashes of the model and of the list."""
+        found = len(self._lines())
+        if found < count:
+            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} different captions, and {count} "
+                               "are to be drawn for each picture")
+        return {**self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
+
+    @torch.inference_mode()
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
+                 device: torch.device) -> list[list[str]]:
+        """All of one picture are different; which come first is drawn too."""
+        teacher, features, scale = self._load(batch_size, device)
+        lines = self._lines()
+        found = []
+        for first in range(0, len(images), batch_size):
+            pixels = torch.stack([teacher.preprocess.crop(image) for image in images[first:first + batch_size]]).to(device)
+            similarities = (teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
+            shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
+            for share, uid in zip(shares, uids[first:first + batch_size]):
+                generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
+                found.append([lines[at] for at in torch.multinomial(share, count, generator=generator).tolist()])
+        return found
+
+    def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:
+        if self._loaded is None:
+            teacher, lines = self.folder.load().to(device), self._lines()
+            scale = self.scale
+            if scale is None:
+                if not isinstance(getattr(teacher.model, "logit_scale", None), Tensor):
+                    raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit scale: give scale")
+                scale = float(teacher.model.logit_scale.exp())
+            features = [teacher.texts(lines[first:first + batch_size], device) for first in range(0, len(lines), batch_size)]
+            self._loaded = teacher, torch.cat(features), scale
+        return self._loaded
+
+    def _lines(self) -> list[str]:
+        try:
+            if self.candidates.is_dir():
+                lines = list(_captions(self.candidates))
+            else:
+                lines = self.candidates.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorekitError(f"captioner 'nearest_captions': candidates={self.candidates} cannot be read: {error}") from None
+        return list(dict.fromkeys(filter(None, map(str.strip, lines))))
+
+
+def _captions(folder: Path) -> Iterator[str]:
+    index = load_index(str(folder), "**/*.tar")
+    for shard, size in enumerate(index.samples.tolist()):
+        for sample in index.read_samples(shard, 0, size):
+            yield sample.members.get("txt", b"").decode()
+
+
+def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
+    """Probabilities [n, K], 0 outside the most probable that together have ``top_p`` (Holtzman et al., 2020); not rescaled.
+
+    Args:
+        shares: rows that add up to 1.
+        top_p: the last one taken is the one that reaches it.
+        least: as many are taken even where fewer reach it; none of these is 0.
+    """
+    ordered, places = shares.sort(stable=True, dim=1, descending=True)
+    taken = ordered.cumsum(1) - ordered < top_p
+    taken[:, :least] = True
+    return torch.zeros_like(shares).scatter_(1, places, ordered.clamp(min=1e-30) * taken)
+
+
+def _draw(shares: Tensor, uniform: Tensor) -> Tensor:
+    """int64 [n]: one of each row [n, K] of shares, by a number in [0, 1) each."""
+    sums = shares.cumsum(1)
+    drawn = torch.searchsorted(sums, uniform[:, None] * sums[:, -1:], right=True)[:, 0]
+    return drawn.clamp(max=shares.shape[1] - 1)

@@ -1,0 +1,57 @@
+"""Augmentations drawn once, to be stored: torchvision's own draws, from a generator that knows the sample alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torchvision.transforms import RandomResizedCrop
+
+from corekit.seeds import derive_seed
+
+from .replay import OPERATIONS
+
+BINS = 31  # that RandAugment's magnitudes are counted in
+
+
+def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size: int, scale: Sequence[float],
+                      ratio: Sequence[float], operations: int, magnitude: int) -> list[Any]:
+    """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
+
+    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's ``[number, magnitude]`` of
+    each operation at the given size, in the order in which torchvision draws them.
+
+    Args:
+        image: of which only the size is asked.
+        seed, uid, number: what the draws are a function of.
+        size: height and width of the stored picture; translations are in its pixels.
+        scale, ratio: RandomResizedCrop's.
+        operations, magnitude: RandAugment's, the magnitude out of ``BINS``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, "augmentation", uid, number))
+        crop = RandomResizedCrop.get_params(image, list(scale), list(ratio))
+        return [list(crop), [_draw_operation(size, magnitude) for _ in range(operations)]]
+
+
+def _draw_operation(size: int, magnitude: int) -> list[Any]:
+    number = int(torch.randint(len(OPERATIONS), (1,)).item())
+    value, signed = magnitude_of(OPERATIONS[number], size, magnitude)
+    return [number, -value if signed and torch.randint(2, (1,)) else value]
+
+
+def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool]:
+    """RandAugment's value for an operation on a square picture, and whether its sign is drawn (torchvision's table)."""
+    if operation in ("Identity", "AutoContrast", "Equalize"):
+        return 0.0, False
+    if operation == "Posterize":
+        return float(8 - round(magnitude / ((BINS - 1) / 4))), False
+    if operation == "Solarize":
+        return _step(255.0, 0.0, magnitude), False
+    most = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": 150.0 / 331.0 * size, "TranslateY": 150.0 / 331.0 * size,
+            "Rotate": 30.0}.get(operation, 0.9)
+    return _step(0.0, most, magnitude), True
+
+
+def _step(first: float, last: float, magnitude: int) -> float:
+    return float(torch.linspace(first, last, BINS)[magnitude].item())

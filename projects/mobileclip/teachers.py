@@ -1,0 +1,118 @@
+"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own way."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from corekit.data.manifest import sha256
+from corekit.data.preprocess import Preprocess
+from corekit.engine.build import build_model, build_tokenizer
+from corekit.engine.folders import load_weights, model_folder
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+
+class Teacher(nn.Module):
+    """A model with its own size, normalisation and tokenizer.
+
+    Args:
+        name: how errors call it.
+        model: with ``encode_image`` and ``encode_text``.
+        preprocess: what its pictures are to be like.
+        tokenizer: list of captions -> int64 [n, L].
+
+    Raises:
+        CorekitError: the model has not both towers.
+    """
+
+    model: Any  # encode_image and encode_text are no part of nn.Module
+
+    def __init__(self, name: str, model: nn.Module, preprocess: Preprocess, tokenizer: Any) -> None:
+        super().__init__()
+        self.name, self.model, self.preprocess, self.tokenizer = name, model, preprocess, tokenizer
+        if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
+            raise CorekitError(f"{name} holds a model without image and text features: it cannot teach")
+        if tokenizer is None:
+            raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
+
+    def images(self, image: Tensor) -> Tensor:
+        """float32 [B, D] of unit length, of normalised pictures [B, 3, size, size]."""
+        return F.normalize(self.model.encode_image(image).float(), dim=-1)
+
+    def texts(self, captions: list[str], device: torch.device) -> Tensor:
+        """float32 [B, D] of unit length, of captions."""
+        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+
+
+@register("teacher", "model_folder")
+class FolderTeacher:
+    """A model that corekit trained or converted.
+
+    Args:
+        path: of a run, a checkpoint or a model folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def identity(self) -> dict[str, Any]:
+        """Hashes of its weights, recipe and preprocessing.
+
+        Raises:
+            CorekitError: it is not there, or has no preprocessing.
+        """
+        folder = model_folder(self.path)
+        Preprocess.load(folder / "preprocess.json")
+        return {"name": self.path, "sha256": {name: sha256(folder / name) for name in
+                                              ("model.safetensors", "recipe.yaml", "preprocess.json")}}
+
+    def load(self) -> Teacher:
+        """The model in evaluation mode; without weights where torch's default device is ``meta``.
+
+        Raises:
+            CorekitError: it is not there, does not fit together, or cannot teach.
+        """
+        folder = model_folder(self.path)
+        recipe: Any = OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml"))
+        device = torch.empty(0).device  # meta, where only the wiring is checked
+        model = build_model(recipe, device)
+        if device.type != "meta":
+            load_weights(model, folder)
+        return Teacher(str(Path(self.path)), model, Preprocess.load(folder / "preprocess.json"),
+                       build_tokenizer(recipe)).eval()
+
+
+@register("teacher", "open_clip")
+class OpenClipTeacher:
+    """A model of open_clip, with the tokenizer it names.
+
+    Args:
+        model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or ``hf-hub:OWNER/REPOSITORY``, which hold
+            weights and preprocessing.
+        pretrained: open_clip's tag of published weights, or a file of weights.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+    """
+
+    def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None) -> None:
+        self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
+
+    def identity(self) -> dict[str, Any]:
+        """The hash of its weights, which are downloaded where need be, and its preprocessing.
+
+        Raises:
+            CorekitError: there are no such weights, or nothing says how it wants pictures.
+        """
+        from .peers import peer_identity  # imports open_clip
+
+        return peer_identity(self.model, self.pretrained, self.preprocess)
+
+    def load(self) -> Teacher:
+        """The model in evaluation mode."""
+        from .peers import load_peer, peer_tokenizer
+
+        model, preprocess = load_peer(self.model, self.pretrained, self.preprocess)
+        return Teacher(f"open_clip's {self.model}", model, preprocess, peer_tokenizer(self.model))

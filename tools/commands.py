@@ -1,0 +1,64 @@
+"""corekit's commands in processes that are forked from one that has imported torch already: tests and checks start many.
+
+Importing takes some four seconds of a core, a fork next to nothing. Everything else is as it is at the command line: a
+process of its own, its own session, signals, exit status.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+MODULES = {"corekit-train": "corekit.cli.train", "corekit-eval": "corekit.cli.evaluate", "corekit": "corekit.cli.main"}
+
+_PRELOADED = [*MODULES.values(), "corekit.engine.run", "corekit.engine.evaluate", "corekit.data.openmoji", "torch._dynamo",
+              "torch.utils.tensorboard", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
+
+
+def start(command: str, *words: str, folder: Path, told: Path, environment: Mapping[str, str] | None = None) -> Any:
+    """Start a command with one thread in a folder; what it prints goes to ``told`` and ``told`` + ``.err``.
+
+    Returns:
+        a process of ``multiprocessing``: ``pid``, ``join()``, ``exitcode``, ``kill()``. Its process group has its number.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch asks once, where it is imported
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    process = context.Process(target=_run, args=(command, words, str(folder), str(told), {**os.environ, **(environment or {})}))
+    process.start()
+    return process
+
+
+def start_ranks(command: str, *words: str, folder: Path, told: Path, ranks: int) -> list[Any]:
+    """Start a command on every rank, as torchrun would; what rank r > 0 prints goes to ``told`` + ``.r``."""
+    if ranks == 1:
+        return [start(command, *words, folder=folder, told=told)]
+    port = free_port()
+    return [start(command, *words, folder=folder, told=told.with_name(f"{told.name}.{rank}") if rank else told,
+                  environment={"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
+                               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}) for rank in range(ranks)]
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _run(command: str, words: tuple[str, ...], folder: str, told: str, environment: dict[str, str]) -> None:
+    os.setsid()
+    for place, descriptor in ((told, 1), (f"{told}.err", 2)):
+        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [command, *words]
+    import torch
+
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    import_module(MODULES[command]).main()
