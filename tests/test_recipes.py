@@ -23,7 +23,7 @@ from corekit.cli.train import open_source
 from corekit.data.openmoji import OpenMoji
 from corekit.data.shard_writer import write_shards
 from corekit.engine import precision
-from corekit.engine.build import build_model
+from corekit.engine.build import build_model, build_sampler
 from corekit.engine.dry_run import dry_run
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
@@ -46,6 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("clip_vit_b16", "mobileclip_b", "mobileclip_b_lt", "mobileclip2_b", width=24, image_size=PIXELS),
     **small("mobileclip_l14", "mobileclip2_l14", width=32, image_size=PIXELS),
 }
+TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {"openmoji": {"samples": 32, "concepts": 10}, "webdataset": {}, "reinforced": {}}
 MOST_PARAMETERS = 8_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
@@ -66,7 +67,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where the data sets find shards: those with teachers' embeddings have captions of every captioner."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced")}
     write_shards(OpenMoji(32, split="validation", size=72, concepts=10, objects=(1, 1)), folders["webdataset"])
-    write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * 768,
+    write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     return folders
 
@@ -85,9 +86,10 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
     recipe = {**deepcopy(composed(name)), "dry_run": True}
     dry_run(recipe, open_source(recipe))
     told = capsys.readouterr().out
-    model, engine = build_model(recipe, torch.device("meta")), recipe["engine"]
+    model, engine, sampler = build_model(recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
-    assert f"{engine['steps']:,} steps, {engine['steps'] * engine['batch_size']:,} samples seen" in told
+    seen = recipe["data"]["lanes"] * sampler.draws(engine["steps"]).start
+    assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -119,6 +121,7 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
         recipe[section].update(values)
     recipe["data"]["preprocess"]["size"] = PIXELS
     for node in (recipe["model"], *recipe["frozen"].values()):
+        node = node.get("model", node)  # the one that another goes around
         assert node["name"] in MODELS, f"add {node['name']} to MODELS"
         node.update(MODELS[node["name"]])
     for node in datasets(recipe):
@@ -126,6 +129,8 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
         node.update(DATASETS[node["name"]])
         if node["name"] in shards:
             node["root"] = str(shards[node["name"]])
+    if "teacher_widths" in recipe["loss"]:
+        recipe["loss"]["teacher_widths"] = [TEACHER] * len(recipe["loss"]["teacher_widths"])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),
                                 ("engine", "ema_decay", 0.5), ("engine", "compile", False)):
         if recipe[section].get(key) is not None:

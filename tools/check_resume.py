@@ -1,9 +1,10 @@
 """Kill a small run at random moments, start the same command again, and compare with an undisturbed run.
 
-    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed 0]
+    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed 0] [WORDS ...]
 
 Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every third time. With
---then-ranks the second half of the starts is on that many ranks. Exits with 0 where there is one line a step and the losses
+--then-ranks the second half of the starts is on that many ranks. WORDS change the run, as in
+"sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where there is one line a step and the losses
 of all steps are equal to the last bit; prints what it saw. On changing ranks the first five losses that differ must do so by
 rounding alone (1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
 """
@@ -37,10 +38,11 @@ def main() -> int:
     parser.add_argument("--parallel", default="ddp", choices=("ddp", "fsdp"))
     parser.add_argument("--then-ranks", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("words", nargs="*")
     chosen = parser.parse_args()
     draw = random.Random(chosen.seed)
     steps = 2 * (6 + chosen.kills)
-    words = [*WORDS, f"engine.steps={steps}", f"engine.parallel={chosen.parallel}"]
+    words = [*WORDS, *chosen.words, f"engine.steps={steps}", f"engine.parallel={chosen.parallel}"]
     later = chosen.then_ranks or chosen.ranks
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"

@@ -131,7 +131,7 @@ def run_directory(recipe: Mapping[str, Any]) -> Path:
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
     "dataset": ("root",),
     "transform": ("preprocess",),
-    "sampler": ("batch_size", "lanes"),
+    "sampler": ("batch_size", "lanes", "preprocess", "seed"),
     "optimizer": ("model",),
     "schedule": ("steps",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains

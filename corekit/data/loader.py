@@ -28,7 +28,11 @@ ELSEWHERE = 64  # windows to look into for a good sample where one window has no
 
 
 class Sampler(Protocol):
-    """The contract of entries of kind ``sampler``."""
+    """The contract of entries of kind ``sampler``: which draws every lane makes for the batch of a step.
+
+    One that changes the size of the images also has ``size(step)``, the pixels of that step's square images, and ``table``,
+    all its (size, samples of a lane), smallest first.
+    """
 
     def draws(self, step: int) -> range: ...
 
@@ -53,7 +57,7 @@ class Lanes:
         lanes: this rank's lanes.
         seed: of the augmentations.
         transform: PIL image -> uint8 [3, H, W], drawing from torch's generator; other fields of the sample that it has
-            parameters for come by their names.
+            parameters for come by their names, as does ``size`` where the sampler has one for each step.
         tokenizer: list of strings -> int64 [n, L].
     """
 
@@ -64,6 +68,10 @@ class Lanes:
     seed: int
     transform: Callable[..., Tensor] | None
     tokenizer: Callable[[Sequence[str]], Tensor] | None
+
+    def samples(self, step: int) -> int:
+        """How many samples the batch of a step holds, over all ranks."""
+        return self.order.lanes * len(self.sampler.draws(step))
 
     def parts(self, first_step: int, last_step: int, lanes: range) -> Iterator[Part]:
         """These lanes' part of every step from ``first_step`` up to ``last_step``."""
@@ -87,7 +95,8 @@ class Lanes:
                 torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
                 sample = self.source.decode(handle)
                 if self.transform is not None and "image" in sample:
-                    more = {name: sample[name] for name in fields_read(self.transform)}
+                    given = {**sample, **self._offered(step)}
+                    more = {name: given[name] for name in fields_read(self.transform) if name in given}
                     sample["image"] = self.transform(sample["image"], **more)
                 return sample
             except BadSampleError as error:
@@ -95,6 +104,10 @@ class Lanes:
                     part.bad.setdefault(error.kind, []).append(error.message)
         raise CorekitError(f"no sample can be read, neither one of the window that lane {lane} is in at step {step + 1} nor "
                            f"one of {ELSEWHERE} other windows; bad so far in this step: {', '.join(part.bad)}")
+
+    def _offered(self, step: int) -> dict[str, int]:
+        """What a transform may ask for beside the fields of the sample."""
+        return {"size": self.sampler.size(step)} if hasattr(self.sampler, "size") else {}
 
     def _candidates(self, windows: Windows, lane: int, where: Draw, replacement: int) -> Iterator[Any]:
         """The handle drawn, then what may replace it, as (seed, step) decides.

@@ -1,7 +1,7 @@
 """What turns a picture into a model's input, and the random crops that training uses instead."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,17 +110,18 @@ class RandomResizedCrop:
         self.scale, self.ratio, self.flip = list(scale), list(ratio), flip
         self.scaled_decoding = scaled_decoding
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """uint8 [3, size, size]."""
+    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
+        """uint8 [3, size, size]; the model's size where the step has none of its own."""
+        size = size or self.size
         top, left, height, width = TorchvisionCrop.get_params(image, self.scale, self.ratio)  # before pixels are decoded
         factor = 1
         if self.scaled_decoding and isinstance(image, LazyJpeg):
-            factor = image.shrink(min(height, width) // self.size)
+            factor = image.shrink(min(height, width) // size)
         edges = [round(edge / factor) for edge in (left, top, left + width, top + height)]
         part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
         pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
         # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-        cropped = F.interpolate(pixels, (self.size, self.size), mode=self.interpolation, antialias=True)[0].contiguous()
+        cropped = F.interpolate(pixels, (size, size), mode=self.interpolation, antialias=True)[0].contiguous()
         return cropped.flip(-1) if self.flip and torch.rand(()).item() < self.flip else cropped
 
 
@@ -131,6 +132,6 @@ class CenterCrop:
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """uint8 [3, size, size]."""
-        return self.preprocess.crop(image)
+    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
+        """uint8 [3, size, size]; the model's size where the step has none of its own."""
+        return replace(self.preprocess, size=size or self.preprocess.size).crop(image)

@@ -197,8 +197,20 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
 
 def build_transform(recipe: Recipe) -> Any:
     """The recipe's transform; the centre of the picture where it names none."""
-    node = recipe["data"]["transform"] or {"name": "center_crop"}
+    node = _transform(recipe)
     return registry.build("transform", node["name"], arguments(node), {"preprocess": build_preprocess(recipe)})
+
+
+def _transform(recipe: Recipe) -> Mapping[str, Any]:
+    return recipe["data"]["transform"] or {"name": "center_crop"}
+
+
+def build_sampler(recipe: Recipe) -> Any:
+    """The recipe's sampler."""
+    node = recipe["sampler"]
+    return registry.build("sampler", node["name"], arguments(node), {
+        "batch_size": recipe["engine"]["batch_size"], "lanes": recipe["data"]["lanes"], "seed": int(recipe["seed"]),
+        "preprocess": build_preprocess(recipe)})
 
 
 def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
@@ -237,13 +249,14 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     wire = model_wire(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
+    sampler = build_sampler(recipe)
+    if "image" in source.fields:
+        _check_transform(recipe, given, hasattr(sampler, "size"))
+    clock = {"step": 0, "steps": recipe["engine"]["steps"]}
+    given["the engine"] = list(clock)
     check(wire, given)
-    transform = build_transform(recipe)
-    if "image" in source.fields and fields_read(transform):
-        label = f"transform `{recipe['data']['transform']['name']}`"
-        check(Wire.of(label, transform, transform.__call__), given)
-    values = dict(batch)
-    read = {*fields_read(transform), *wire.reads.values()}
+    values = {**batch, **clock}
+    read = {*fields_read(build_transform(recipe)), *wire.reads.values()}
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)
         read |= set(frozen.wire.reads.values())
@@ -251,7 +264,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
             assert isinstance(frozen.wire.function, nn.Module)
             _check_context_length(frozen.wire.function, tokenizer, f"frozen.{frozen.label}")
         with ShapesOnly():
-            outputs = frozen(batch)
+            outputs = frozen(values)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wire, given)
@@ -259,6 +272,8 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
     given[wire.label] = list(outputs)
     _check_classes(recipe, source, outputs.get("logits"))
+    if "image" in source.fields:
+        _check_sizes(sampler, wire, values)
     defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
     for term in build_terms(recipe):
         check(term.wire, given)
@@ -274,6 +289,30 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
                                f"`{(node['transform'] or {}).get('name', 'center_crop')}` does not read: it would be of "
                                f"another picture than the model sees. Set data.transform.name to one that reads `{other}`")
     return defaults
+
+
+def _check_transform(recipe: Recipe, given: Mapping[str, list[str]], sized: bool) -> None:
+    """Refuse a transform that asks for what it will not get, or that does not ask for the size of the step where it has one."""
+    transform, sampler = build_transform(recipe), f"sampler `{recipe['sampler']['name']}`"
+    reads, label = fields_read(transform), f"transform `{_transform(recipe)['name']}`"
+    if sized and "size" not in reads:
+        raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes none: choose another one, "
+                           "such as random_resized_crop, or sampler.name=fixed_size")
+    if reads:
+        check(Wire.of(label, transform, transform.__call__), {**given, sampler: ["size"]} if sized else given)
+
+
+def _check_sizes(sampler: Any, wire: Wire, values: Mapping[str, Any]) -> None:
+    """Refuse a model that cannot take the smallest or the largest images of the sampler."""
+    sizes = [size for size, _ in getattr(sampler, "table", ())]
+    for size in {min(sizes), max(sizes)} if sizes else ():
+        try:
+            with ShapesOnly():
+                wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
+                               "choose other sizes, or another model") from None
 
 
 def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
@@ -317,11 +356,9 @@ def micro_batches(recipe: Recipe, world: int) -> int:
 def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) -> Lanes:
     """What this rank reads."""
     data, seed = recipe["data"], int(recipe["seed"])
-    sampler = registry.build("sampler", recipe["sampler"]["name"], arguments(recipe["sampler"]),
-                             {"batch_size": recipe["engine"]["batch_size"], "lanes": data["lanes"]})
     order = order_of(source, data["lanes"], data["window"], derive_seed(seed, "order"))
     mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
-    return Lanes(source, order, sampler, mine, seed, build_transform(recipe), tokenizer)
+    return Lanes(source, order, build_sampler(recipe), mine, seed, build_transform(recipe), tokenizer)
 
 
 def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpoints,
@@ -367,7 +404,7 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     step = Step(model, plain_model, model_wire(recipe, plain_model), recipe["model"].get("outputs"),
                 build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
                 lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
-                precision, int(recipe["seed"]), count)
+                precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
     return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, lanes, preprocess,
                checkpoints, evaluators)
 

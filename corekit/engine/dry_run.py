@@ -3,7 +3,7 @@
 from typing import Any
 
 from corekit.data.source import Source
-from corekit.engine.build import build_tokenizer, check_wiring, micro_batches
+from corekit.engine.build import build_sampler, build_tokenizer, check_wiring, micro_batches
 from corekit.engine.flops import measure
 
 
@@ -14,7 +14,9 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
     count = micro_batches(recipe, 1)
     defaults = check_wiring(recipe, source, build_tokenizer(recipe))
     cost = measure(recipe, source)
-    seen = engine["steps"] * engine["batch_size"]
+    sampler = build_sampler(recipe)
+    seen = recipe["data"]["lanes"] * sum(len(sampler.draws(step)) for step in range(engine["steps"]))
+    sizes = [size for size, _ in getattr(sampler, "table", ())]
     samples = int(source.shard_sizes.sum())
     passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
     rows = {
@@ -23,7 +25,9 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
                       f"{3 * cost.forward_flops / 1e9:.3f} forward and backward",
         "memory": f"{gigabytes(cost.weights)} for weights, gradients and optimizer; {gigabytes(cost.activations)} of "
                   f"activations for a micro-batch of {engine['micro_batch']} ({engine['precision']}, estimated)",
-        "step": f"{engine['batch_size']} samples in {count} micro-batches of {engine['micro_batch']}",
+        "step": f"{engine['batch_size']} samples in {count} micro-batches of {engine['micro_batch']}"
+                + (f" at {recipe['data']['preprocess']['size']} pixels; {len(sizes)} sizes from {min(sizes)} to {max(sizes)}, "
+                   "with about as many pixels a step" if sizes else ""),
         "run": f"{engine['steps']:,} steps, {seen:,} samples seen{passes}",
         "directory": f"{recipe['run_dir']} (nothing is written by a dry run)",
     }

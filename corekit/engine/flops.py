@@ -1,7 +1,7 @@
 """What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without allocating anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,15 +10,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from corekit.data.source import Source
-from corekit.engine.build import build_model, build_preprocess, build_tokenizer, example_batch, model_wire
+from corekit.engine.build import build_model, build_preprocess, build_sampler, build_tokenizer, example_batch, model_wire
 from corekit.engine.recompute import recompute_layers
 from corekit.engine.shapes import ShapesOnly
-from corekit.engine.wiring import rename_outputs
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its batch."""
+    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its batch.
+
+    Where the size of images changes from step to step: FLOPs on average over the samples, bytes at the most.
+    """
 
     parameters: int
     trained: int
@@ -48,8 +50,8 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     if recipe["engine"]["activation_checkpointing"]:
         recompute_layers(model)
     wire = model_wire(recipe, model)
-    preprocess, tokenizer = build_preprocess(recipe), build_tokenizer(recipe)
-    size = int(recipe["engine"]["micro_batch"] or recipe["engine"]["batch_size"])
+    engine, tokenizer = recipe["engine"], build_tokenizer(recipe)
+    micro_batch = int(engine["micro_batch"] or engine["batch_size"])
     kept: dict[int, tuple[Tensor, int]] = {}  # by storage, held so that no two storages get the same number
     parameters = {value.untyped_storage()._cdata for value in model.parameters()}
 
@@ -59,17 +61,24 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
             kept[storage._cdata] = (tensor, storage.nbytes())
         return tensor
 
-    batch = example_batch(source, preprocess, tokenizer, size)
-    with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
-          torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
-        rename_outputs(model(**wire.pick(batch)), recipe["model"].get("outputs"))
+    preprocess, sampler = build_preprocess(recipe), build_sampler(recipe)
+    flops = samples = activations = 0
+    for size, of_lane in getattr(sampler, "table", [(preprocess.size, len(sampler.draws(0)))]):
+        kept.clear()
+        count = max(1, micro_batch * of_lane * recipe["data"]["lanes"] // engine["batch_size"])
+        batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
+        values = {**batch, "step": 0, "steps": engine["steps"]}
+        with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
+              torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
+            model(**wire.pick(values))
+        flops, samples = flops + counter.flops, samples + count
+        activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)
-    activations = sum(size for _, size in kept.values())
     if recipe["engine"]["precision"] == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    return Cost(total, trained, counter.flops / size, copies, activations)
+    return Cost(total, trained, flops / samples, copies, activations)
 
 
 def flops_per_sample(recipe: Mapping[str, Any], source: Source) -> float:

@@ -48,7 +48,7 @@ def train(run: Run, counters: Counters, journal: Journal, requests: Requests) ->
         norm, said = update(run, counters, losses, part.batch["key"], learning_rate)
 
         counters.step = done = step + 1
-        counters.samples += run.batch_size
+        counters.samples += run.lanes.samples(step)
         for kind, messages in part.bad.items():
             pending[kind] = pending.get(kind, 0) + len(messages)
             for message in messages if kind != LEFT_OUT else ():  # there may be many in each step

@@ -117,9 +117,11 @@ def _settle_buckets(run: Run, step: int) -> None:
 def _opening(run: Run, first: int, folder: Path) -> str:
     parameters = sum(value.numel() for value in run.plain_model.parameters())
     ranks = f"{run.ranks.world} ranks" if run.ranks.world > 1 else "1 process"
+    table = getattr(run.lanes.sampler, "table", ())
+    sizes = f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to {table[-1][0]})" if table else ""
     begin = f"continuing at step {first}" if first else "training"
     return (f"{begin}: {run.recipe['model']['name']}, {parameters / 1e6:.2f} M parameters, {run.steps} steps of "
-            f"{run.batch_size} samples on {run.ranks.device.type} ({ranks}, {run.recipe['engine']['precision']}); "
+            f"{run.batch_size} samples{sizes} on {run.ranks.device.type} ({ranks}, {run.recipe['engine']['precision']}); "
             f"everything goes to {folder}")
 
 

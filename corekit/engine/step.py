@@ -58,14 +58,15 @@ class Step:
         precision: of the forward pass; its loss scale is in the gradients.
         seed: of dropout and the like.
         micro_batches: on all ranks together.
+        steps: of the whole run; models and losses may ask for it, and for ``step``, by name.
     """
 
     def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
                  frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, place: Callable[[Batch], Batch],
-                 precision: Precision, seed: int, micro_batches: int) -> None:
+                 precision: Precision, seed: int, micro_batches: int, steps: int = 1) -> None:
         self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
         self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
-        self.place, self.precision = place, precision
+        self.place, self.precision, self.steps = place, precision, steps
         self.own = micro_batches // ranks.world
         self.statistics = RunningStatistics(plain_model)
 
@@ -82,6 +83,8 @@ class Step:
         Returns:
             the loss and every named part of the whole step, and the sums of ``asks``, the same on all ranks.
         """
+        for batch in batches:
+            batch.update(self._clock(step))
         divisors = self._divisors(batches)
         parts: dict[str, Tensor] = {}
         several = len(batches) > 1
@@ -99,7 +102,7 @@ class Step:
                     outputs.append(self._forward(placed, step, at, direct=several))
                 if several:
                     self.statistics.collect(first_time=True)
-            slopes = self._compare(batches, outputs, parts)
+            slopes = self._compare(batches, outputs, parts, self._clock(step))
             cached = None if several else outputs[0]
         for at, batch in enumerate(batches):
             with synchronised(self.model, at == len(batches) - 1):
@@ -113,10 +116,15 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
         self.statistics.begin()
-        values = tree_leaves(self._forward(self._place(batch, first_time=True), 0, 0))  # of a LinearOutput, its tensors
+        placed = self._place({**batch, **self._clock(0)}, first_time=True)
+        values = tree_leaves(self._forward(placed, 0, 0))  # of a LinearOutput, its tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
         self.statistics.discard()
+
+    def _clock(self, step: int) -> dict[str, Any]:
+        """What the engine itself offers to models and losses."""
+        return {"step": step, "steps": self.steps}
 
     def _place(self, batch: Batch, first_time: bool) -> Batch:
         """A micro-batch on the device, with what the frozen modules say of it: they run once and are remembered."""
@@ -153,13 +161,14 @@ class Step:
             divisors = dict(zip(divisors, summed))
         return divisors
 
-    def _compare(self, batches: list[Batch], outputs: list[Outputs], parts: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    def _compare(self, batches: list[Batch], outputs: list[Outputs], parts: dict[str, Tensor],
+                 clock: dict[str, Any]) -> list[dict[str, Tensor]]:
         """Run the batch losses on the values of all ranks; their slopes at this rank's outputs, per micro-batch."""
         terms = [term for term in self.terms if term.compares_samples]
         wanted = {name for term in terms for name in term.wire.reads.values()}
         leaves: dict[str, Tensor] = {}
-        entries: dict[str, Any] = {}
-        for name in sorted(wanted & (outputs[0].keys() | batches[0].keys())):
+        entries = dict(clock)
+        for name in sorted((wanted & (outputs[0].keys() | batches[0].keys())) - clock.keys()):
             pieces = [values[name] if name in values else batch[name].to(self.ranks.device)
                       for values, batch in zip(outputs, batches)]
             if name in outputs[0] and pieces[0].is_floating_point():

@@ -50,7 +50,7 @@ class OnlineTeachers(nn.Module):
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:
         """What it makes of the student's images, of which ``levels`` are the pixels from 0 to 255."""
         wanted = teacher.preprocess
-        if wanted != self.student:
+        if wanted != self.student or levels.shape[-1] != wanted.size:  # a step may have a size of its own
             if levels.shape[-1] != wanted.size:
                 levels = F.interpolate(levels, (wanted.size, wanted.size), mode=wanted.interpolation,
                                        antialias=True).clamp(0, 255)

@@ -67,6 +67,14 @@ def test_another_normalisation_alone_changes_no_pixel(paths: list[str]) -> None:
     assert torch.equal(found["teacher_image_features"], alone(paths[1], pixels, ["a"])[0])
 
 
+def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that_is_like_it(paths: list[str]) -> None:
+    pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    smaller = F.interpolate(pixels.float(), (64, 64), mode=STUDENT.interpolation, antialias=True)
+    with torch.no_grad():
+        found = OnlineTeachers(paths[:1], STUDENT).eval()(STUDENT.normalize(pixels), CAPTIONS)
+    assert torch.allclose(found["teacher_image_features"], alone(paths[0], smaller, CAPTIONS)[0], atol=1e-6)
+
+
 def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
     class Pairs:
         fields = ("image", "text", "synthetic_text")
@@ -75,8 +83,9 @@ def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
         "model": {"name": "mobileclip_nano", "context_length": 16}, "seed": 0,
         "loss": {"name": "reinforced_contrastive", "teacher_widths": [8, 12], "teacher_logit_scales": [100.0, 70.0]},
         "frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
+        "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
         "data": {"dataset": {"name": "pairs"}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 16},
-                 "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
+                 "lanes": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
     assert check_wiring(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="needs `teacher_image_features`, `teacher_text_features`"):
         check_wiring({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]
