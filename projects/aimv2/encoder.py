@@ -38,7 +38,7 @@ class Encoder(nn.Module):
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
                  most_patches: int | None = None) -> None:
         super().__init__()
-        self.grid_size, self.most_patches = grid_size, most_patches
+        self.width, self.grid_size, self.most_patches = width, grid_size, most_patches
         self.patch_embed = Patches(width, generation)
         self.pos_embed = None if grid_size is None else nn.Parameter(
             nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
