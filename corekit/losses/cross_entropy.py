@@ -108,7 +108,9 @@ class _Blockwise(torch.autograd.Function):
                 slope = slope.to(precise)
                 if hidden_slope is not None:
                     hidden_slope[first:first + size] = slope @ back
-                if weight_slope is not None:
+                if weight_slope is not None and weight_slope.dtype == precise:
+                    weight_slope.addmm_(slope.T, rows.to(precise))  # without a product as large as the weight beside it
+                elif weight_slope is not None:
                     weight_slope += slope.T @ rows.to(precise)
         ctx.slopes, ctx.dtype = (hidden_slope, weight_slope, bias_slope), hidden.dtype
         return total
