@@ -67,11 +67,11 @@ class Decoder(nn.Module):
             x = torch.cat([x, (words + self.positional_embedding[:words.shape[1]]).to(x.dtype)], 1)
         for block in self.blocks:
             x = block(x, causal)
-        x, outputs = self.norm(x), dict[str, LinearOutput]()
-        if self.objective != "text":
-            outputs["patch_predictions"] = LinearOutput.of(x[:, :count - 1], self.patch_head)
+        outputs = {}
+        if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
+            outputs["patch_predictions"] = LinearOutput.of(self.norm(x[:, :count - 1]), self.patch_head)
         if self.objective != "image":
-            outputs["text_logits"] = LinearOutput.of(x[:, count:-1], self.text_head)
+            outputs["text_logits"] = LinearOutput.of(self.norm(x[:, count:-1]), self.text_head)
         return outputs
 
 
