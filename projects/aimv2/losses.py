@@ -50,7 +50,7 @@ class NextPatch:
         else:
             said = patch_predictions[counted]
         true = true.to(torch.promote_types(true.dtype, torch.float32))
-        if self.normalize:
+        if self.normalize and len(true):  # torch warns of a variance of nothing
             variance, mean = torch.var_mean(true, -1, keepdim=True)
             true = (true - mean) / (variance + 1e-6).sqrt()
         return (said.to(true.dtype) - true).square().mean(-1).sum()

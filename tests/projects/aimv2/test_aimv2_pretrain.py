@@ -151,7 +151,7 @@ def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
 def test_one_patch_has_nothing_to_predict() -> None:
     image, draw = torch.randn(2, 3, 14, 14), torch.rand(2)
     outputs = pretrainer()(image, torch.randint(WORDS, (2, LENGTH)), draw)
-    assert float(NextPatch()(outputs["patch_predictions"], image, draw)) == 0
+    assert NextPatch()(outputs["patch_predictions"], image, draw).item() == 0
     assert int(NextPatch().weights(image, draw)) == 0
     assert outputs["text_logits"].dense().shape == (2, LENGTH, WORDS)
 
