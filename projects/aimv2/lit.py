@@ -25,7 +25,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         query, key, value = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (
-            self.cls_token.to(tokens.dtype).expand(len(tokens), -1, -1), self.k(tokens), self.v(tokens)))
+            self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), self.k(tokens), self.v(tokens)))
         mixed = F.scaled_dot_product_attention(query.to(key.dtype), key, value)
         return self.linear(mixed.transpose(1, 2).flatten(1))  # type: ignore[no-any-return]
 
@@ -78,7 +78,7 @@ class TextTower(nn.Module):
         tokens = self.tokens(text)
         ends = text == END
         at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
-        features: Tensor = self.projection(tokens[torch.arange(len(tokens), device=tokens.device), at])
+        features: Tensor = self.projection(tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:

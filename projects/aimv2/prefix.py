@@ -49,7 +49,7 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
     def seen(sample: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key < lengths[sample]) | (key <= query)
 
-    mask = create_block_mask(seen, len(lengths), None, patches, patches, device=str(lengths.device))
+    mask = create_block_mask(seen, lengths.shape[0], None, patches, patches, device=str(lengths.device))
 
     def mixer(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.device.type == "cpu" and query.requires_grad:

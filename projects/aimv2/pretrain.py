@@ -63,7 +63,7 @@ class Decoder(nn.Module):
             if text.shape[1] > self.context_length:
                 raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made for {self.context_length}: "
                                    "have the tokenizer cut them (context_length)")
-            words = torch.cat([self.cls_token.expand(len(text), -1, -1), self.token_embedding(text)], 1)
+            words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1), self.token_embedding(text)], 1)
             x = torch.cat([x, (words + self.positional_embedding[:words.shape[1]]).to(x.dtype)], 1)
         for block in self.blocks:
             x = block(x, causal)
@@ -130,7 +130,7 @@ class Pretrainer(nn.Module):
     def forward(self, image: Tensor, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
         grid = (image.shape[2] // PATCH_SIZE, image.shape[3] // PATCH_SIZE)
         patches = math.prod(grid)
-        draw = torch.rand(len(image), device=image.device) if draw is None else draw
+        draw = torch.rand(image.shape[0], device=image.device) if draw is None else draw
         mixer = prefix_attention(prefix_lengths(draw, patches), patches, self.attention)
         tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grid, text)

@@ -214,3 +214,18 @@ def test_the_tokens_before_a_word_and_itself_are_its_target() -> None:
             said[:, at] = model(image, said, torch.rand(2))["text_logits"].dense()[:, at].argmax(1)
     assert F.pad(said[0, :4], (0, 2), value=END).tolist() == text[0].tolist()
     assert said[1].tolist() == text[1].tolist()
+
+
+def test_prefixes_are_of_the_seed_the_step_and_the_sample_alone() -> None:
+    net = nn.Linear(1, 1)
+
+    def drawn(step: int, seed: int = 0, rank: int = 0, world: int = 1, micro_batches: int = 2) -> Tensor:
+        made = Step(net, net, Wire.of("model", net, net.forward), None, [], [], Ranks(rank, world, torch.device("cpu")), dict,
+                    Precision("fp32"), seed, micro_batches)
+        return prefix_lengths(made._draws(step, 4096 // micro_batches).flatten(), 256)
+
+    assert torch.equal(drawn(3), drawn(3, micro_batches=8))
+    assert torch.equal(drawn(3), torch.cat([drawn(3, rank=rank, world=4, micro_batches=8) for rank in range(4)]))
+    ranks = drawn(3).view(2, -1)
+    for one, other in ((drawn(3), drawn(4)), (drawn(3), drawn(3, seed=1)), tuple(ranks)):
+        assert abs(float(torch.corrcoef(torch.stack([one, other]).double())[0, 1])) < 0.05

@@ -1,0 +1,70 @@
+"""AIM's models in the engine: pre-training from shards to a model folder, and towers exported."""
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+
+import corekit
+from corekit import CorekitError
+from corekit.cli.compose import compose
+from corekit.cli.train import open_source
+from corekit.data.preprocess import Preprocess
+from corekit.engine.dry_run import dry_run
+from corekit.engine.export import export_model
+from corekit.engine.folders import save_model_folder
+from corekit.engine.run import run
+
+LENGTH = 12
+MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH, "vocab_size": 49408,
+         "width_divisor": 24, "depth_divisor": 6}
+LOSS = {"text": {"name": "next_token"}, "image": {"name": "next_patch", "weight": 0.4}}
+
+
+@pytest.fixture(autouse=True)
+def _global_settings() -> Iterator[None]:
+    """A run makes torch deterministic for its whole process."""
+    before = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = compose("+recipe=mobileclip/quickstart")
+    recipe.update(model=dict(MODEL), loss=deepcopy(LOSS), evaluators={}, run_dir=str(tmp_path))
+    recipe["optimizer"]["no_decay"] = ["norms", "biases", "positions"]
+    recipe["schedule"]["warmup_steps"] = 1
+    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, lanes=4, window=4,
+                          tokenizer={"name": "clip_bpe", "context_length": LENGTH})
+    recipe["data"]["preprocess"]["size"] = 42
+    recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")
+    recipe["log"]["every_steps"] = 1
+    dry_run(deepcopy(recipe), open_source(recipe))
+    assert "The recipe is sound" in capsys.readouterr().out
+    run(recipe, open_source(recipe))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line["loss"] == pytest.approx(line["text"] + 0.4 * line["image"], rel=1e-6)
+    assert lines[-1]["text"] < lines[0]["text"] < 1.1 * torch.tensor(49408.0).log()
+    model, preprocess, _ = corekit.load(str(tmp_path))
+    assert preprocess.size == 42
+    assert model.encode_image(torch.zeros(1, 3, 42, 42)).shape == (1, 32)
+
+    recipe["data"]["tokenizer"]["context_length"] = LENGTH + 1
+    with pytest.raises(CorekitError, match="captions of 13 tokens, but the model's text tower is made for 12"):
+        dry_run(recipe, open_source(recipe))
+
+
+def test_both_towers_of_the_pair_are_exported(tmp_path: Path) -> None:
+    arguments = {"width_divisor": 8, "depth_divisor": 12}
+    torch.manual_seed(0)
+    weights = dict(corekit.create_model("aimv2_large_lit", **arguments).state_dict())
+    recipe = {"model": {"name": "aimv2_large_lit", **arguments}, "seed": 0,
+              "data": {"tokenizer": {"name": "clip_bpe", "context_length": 77}}}
+    save_model_folder(tmp_path / "model", weights, recipe, Preprocess(42, "bicubic", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)))
+    found = export_model(tmp_path / "model", tmp_path / "exported", "torch")
+    assert found.keys() == {"image.pt2", "text.pt2"}
+    assert max(found.values()) < 1e-5
