@@ -25,7 +25,7 @@ class FixedSize:
     def __init__(self, batch_size: int, lanes: int) -> None:
         if lanes < 1 or batch_size % lanes:
             raise CorekitError(f"data.lanes={lanes} must divide engine.batch_size={batch_size}: every lane gives "
-                               "the same number of samples to each batch")
+                               f"the same number of samples to each batch; data.lanes={math.gcd(max(lanes, 1), batch_size)} does")
         self.per_lane = batch_size // lanes
 
     def draws(self, step: int) -> range:
