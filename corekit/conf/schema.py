@@ -101,6 +101,8 @@ class InitSection:
     path: Optional[str] = None  # weights to start from: a run, a model folder, a .safetensors file  # noqa: UP045
     exclude: List[str] = field(default_factory=list)  # patterns of names left at random, or in the file only  # noqa: UP006
     rename: Dict[str, str] = field(default_factory=dict)  # beginning of a name in the file -> in the model  # noqa: UP006
+    head: Optional[str] = None  # how a head for other classes is made of the file's, or random; None: as it is  # noqa: UP045
+    head_arguments: Free = field(default_factory=dict)  # of the entry of kind head that `head` names
 
 
 @dataclass
@@ -142,7 +144,7 @@ class EvaluationRecipe:
 
 
 FREE_SECTIONS = ("model", "loss", "frozen", "sampler", "optimizer", "schedule", "evaluators",
-                 "data.dataset", "data.transform", "data.tokenizer")
+                 "data.dataset", "data.transform", "data.tokenizer", "init.head_arguments")
 
 
 def recipe_schema() -> DictConfig:
