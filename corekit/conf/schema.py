@@ -54,6 +54,7 @@ class PreprocessSection:
     interpolation: Interpolation = Interpolation.bicubic
     mean: List[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])  # noqa: UP006
     std: List[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])  # noqa: UP006
+    crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
 
 
 @dataclass

@@ -74,6 +74,7 @@ def test_the_command_line_is_checked(tmp_path: Path) -> None:
     assert compose(*words, "init.head=random")["init"]["head"] == "random"
     found = compose(*words, "init.head=synsets", "init.head_arguments.similarity=0.5")["init"]
     assert found["head_arguments"] == {"similarity": 0.5}
-    for word, sentence in (("init.head=synset", "did you mean 'synsets'"), ("init.head_arguments.similar=1", "'similar' is not")):
+    for word, sentence in (("init.head=synset", "did you mean 'synsets'"),
+                           ("init.head_arguments.similar=1", "'similar' is not")):
         with pytest.raises(CorekitError, match=sentence):
             compose(*words, "init.head=synsets", word)

@@ -47,8 +47,9 @@ def test_similar_ones_count_from_alpha_on_and_the_synset_itself_comes_first() ->
     assert match("puppy", NearestRows(whole, 0.51)).rows == ()
     assert match("kitchen dog", NearestRows(whole, 0.1)).similarity == 1.0
     # cat and dog share carnivore, two steps up each: of equally similar ones the most frequent, which is the first
-    assert NearestRows(vocabulary("dog.n.01", "wolf.n.01"), 0.2)(key_of(open_wordnet().synset("cat.n.01"))) == (0, 0.2)
-    assert NearestRows(vocabulary("wolf.n.01", "fox.n.01", "dog.n.01"), 0.2)(key_of(open_wordnet().synset("cat.n.01"))) == (0, 0.2)
+    cat = key_of(open_wordnet().synset("cat.n.01"))
+    assert NearestRows(vocabulary("dog.n.01", "wolf.n.01"), 0.2)(cat) == (0, 0.2)
+    assert NearestRows(vocabulary("wolf.n.01", "fox.n.01", "dog.n.01"), 0.2)(cat) == (0, 0.2)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.2, 0.06])
@@ -69,9 +70,9 @@ def test_nearest_rows_are_those_of_nltks_path_similarity(alpha: float) -> None:
 
 
 def test_the_head_says_what_does_not_fit(table: str, tmp_path: Path) -> None:
-    def refused(sentence: str, names: list[str], rows: int = 4, trained_as: dict[str, Any] | None = None, **arguments: Any) -> None:
+    def refused(sentence: str, names: list[str], rows: int = 4, **arguments: Any) -> None:
         with pytest.raises(CorekitError, match=sentence):
-            SynsetRows(**arguments)(names, rows, trained_as or {})
+            SynsetRows(**arguments)(names, rows, {})
 
     (tmp_path / "strange.tsv").write_text(Path(table).read_text().replace("n02084071", "n02084072"))
     refused("has 4 synsets, but the head in init.path has 24,320 rows", ["dog"], rows=24320, vocabulary=table)
