@@ -91,7 +91,8 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
     """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as CoreNet publishes it.
 
-    ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without leading zeros to counts, in the order of rows. It is read without unpickling.
+    ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without leading zeros to counts, in the
+    order of rows. It is read without unpickling.
 
     Raises:
         CorekitError: the file is neither, or holds fewer rows, or a synset twice.
