@@ -86,7 +86,8 @@ def tuned(folder: Path, steps: int, head: str, images: int, seed: int) -> float:
     command(folder, run.name, "corekit-train", "+recipe=catlip/transfer_quickstart", f"init.path={folder}/pretrained",
             f"init.head={HEADS[head]}", f"data.root={folder}/images_{images}_{seed}", "data.dataset.name=folder",
             "data.dataset.fields={image: png, label: folder}",
-            *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")), f"engine.steps={steps}", f"seed={seed}", f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
+            *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")), f"engine.steps={steps}", f"seed={seed}",
+            f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
     last = (run / "evaluations.jsonl").read_text().splitlines()[-1]
     top1: float = json.loads(last)["metrics"]["top1"]
     return top1
