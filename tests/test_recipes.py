@@ -137,6 +137,7 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     assert all(math.isfinite(line["loss"]) for line in steps)
     evaluated = {line["evaluator"]: line["step"] for line in records(tmp_path / "evaluations.jsonl")}
     assert evaluated == dict.fromkeys(recipe["evaluators"], 2)
+    assert len(records_of_head(tmp_path)) == (CONCEPTS if recipe["init"]["head"] else 0), "a line for every class"
     trained = load_file(tmp_path / "model" / "model.safetensors")
     still = [key for key, value in before.named_parameters() if value.requires_grad and torch.equal(value, trained[key])]
     assert not still, "no loss depends on these"
@@ -176,6 +177,10 @@ def datasets(node: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             if value.get("name") in known:
                 yield value
             yield from datasets(value)
+
+
+def records_of_head(run: Path) -> list[str]:
+    return (run / "head.tsv").read_text().splitlines()[1:] if (run / "head.tsv").is_file() else []
 
 
 def records(path: Path) -> list[dict[str, Any]]:
