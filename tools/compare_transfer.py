@@ -87,7 +87,7 @@ def tuned(folder: Path, steps: int, head: str, images: int, seed: int) -> float:
             f"init.head={HEADS[head]}", f"data.root={folder}/images_{images}_{seed}", "data.dataset.name=folder",
             "data.dataset.fields={image: png, label: folder}",
             *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")), f"engine.steps={steps}", f"seed={seed}",
-            f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
+            f"schedule.warmup_steps={min(20, steps // 2)}", f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
     last = (run / "evaluations.jsonl").read_text().splitlines()[-1]
     top1: float = json.loads(last)["metrics"]["top1"]
     return top1
