@@ -244,6 +244,11 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
     return shapes
 
 
+def example_offers(recipe: Recipe, size: int) -> dict[str, Any]:
+    """What the engine itself adds to a batch of a size: the step, the run's steps, and a random number of each sample."""
+    return {"step": 0, "steps": recipe["engine"]["steps"], "draw": torch.zeros(size, device="meta")}
+
+
 def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     """Check by name that model and losses get all they ask for, on meta tensors, before anything is allocated.
 
@@ -262,10 +267,10 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     sampler = build_sampler(recipe)
     if "image" in source.fields:
         _check_transform(recipe, given, hasattr(sampler, "size"))
-    clock = {"step": 0, "steps": recipe["engine"]["steps"]}
-    given["the engine"] = list(clock)
+    offered = example_offers(recipe, 2)
+    given["the engine"] = list(offered)
     check(wire, given)
-    values = {**batch, **clock}
+    values = {**batch, **offered}
     read = {*fields_read(build_transform(recipe)), *wire.reads.values()}
     for frozen in build_frozen(recipe, meta):
         check(frozen.wire, given)

@@ -6,7 +6,7 @@ module reads and writes files, asks the converters, and makes model folders.
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from corekit import registry
 from corekit.data.preprocess import Preprocess
 from corekit.engine.build import build_model
 from corekit.engine.folders import fill, model_folder, read_recipe, save_model_folder, written
+from corekit.engine.preprocessor_config import read_preprocessor
 from corekit.errors import CorekitError
 from corekit.models.fusion import reparameterize
 
@@ -26,6 +27,7 @@ State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep their weights
 PREFIXES = ("module.", "_orig_mod.")  # of names, from data parallelism and torch.compile
 PICKLED = (".pt", ".pth", ".bin")
+PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors save beside weights
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Converted:
         preprocess: what the weights want pictures to be like.
         tokenizer: the recipe's node; empty for a model without text.
         notes: sentences for the user: what was filled in or taken to be.
+        assumed: what ``preprocess`` was taken to be, told where no file beside the weights says it.
     """
 
     weights: State
@@ -45,6 +48,7 @@ class Converted:
     preprocess: Preprocess
     tokenizer: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    assumed: str | None = None
 
 
 class Converter(Protocol):
@@ -88,6 +92,7 @@ def convert_in(source: Path, target: Path, name: str | None = None, fused: bool 
         recipe, preprocess, weights, notes = *_read_folder(source), list[str]()
     else:
         name, made = _read_foreign(source, name)
+        made = _with_preprocessing(made, source.parent / PREPROCESSOR)
         recipe = {"model": {"name": name, **made.arguments}, "seed": 0, "data": {
             "preprocess": {**vars(made.preprocess), "mean": [*made.preprocess.mean], "std": [*made.preprocess.std]},
             "tokenizer": made.tokenizer}}
@@ -194,6 +199,14 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
         raise CorekitError(f"{source} fits {', '.join(found)}, which no key tells apart: name the one it is with --model")
     raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such as "
                        f"{', '.join(list(state)[:3])}); --model NAME says what differs from one")
+
+
+def _with_preprocessing(made: Converted, beside: Path) -> Converted:
+    """The weights with the preprocessing that a file beside them says; where there is none, with a note of what is assumed."""
+    if not beside.is_file():
+        return replace(made, notes=[*made.notes, *([made.assumed] if made.assumed else [])])
+    return replace(made, preprocess=read_preprocessor(beside, made.preprocess), notes=[
+        *made.notes, f"preprocess.json has what {beside.name} beside the weights says"])
 
 
 def _read_folder(source: Path) -> tuple[dict[str, Any], Preprocess, State]:

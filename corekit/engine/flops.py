@@ -11,7 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from corekit.data.source import Source
-from corekit.engine.build import build_model, build_preprocess, build_sampler, build_tokenizer, example_batch, model_wire
+from corekit.engine.build import (
+    build_model,
+    build_preprocess,
+    build_sampler,
+    build_tokenizer,
+    example_batch,
+    example_offers,
+    model_wire,
+)
 from corekit.engine.recompute import recompute_layers
 from corekit.engine.shapes import ShapesOnly
 
@@ -70,7 +78,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         kept.clear()
         count = max(1, micro_batch * of_lane * recipe["data"]["lanes"] // engine["batch_size"])
         batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
-        values = {**batch, "step": 0, "steps": engine["steps"]}
+        values = {**batch, **example_offers(recipe, count)}
         with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
               torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
             model(**wire.pick(values))

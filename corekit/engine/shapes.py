@@ -38,4 +38,6 @@ def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor |
     return _scaled(input, weight, 0)
 
 
-_NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {F.batch_norm: _batch_norm, F.layer_norm: _layer_norm}
+_NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {F.batch_norm: _batch_norm, F.layer_norm: _layer_norm,
+                                                        F.rms_norm: _layer_norm}
+

@@ -58,7 +58,7 @@ class Step:
         precision: of the forward pass; its loss scale is in the gradients.
         seed: of dropout and the like.
         micro_batches: on all ranks together.
-        steps: of the whole run; models and losses may ask for it, and for ``step``, by name.
+        steps: of the whole run; models and losses may ask for it, for ``step`` and for ``draw``, by name.
     """
 
     def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
@@ -83,8 +83,8 @@ class Step:
         Returns:
             the loss and every named part of the whole step, and the sums of ``asks``, the same on all ranks.
         """
-        for batch in batches:
-            batch.update(self._clock(step))
+        for batch, draw in zip(batches, self._draws(step, len(batches[0]["key"])), strict=True):
+            batch.update(self._clock(step), draw=draw)
         divisors = self._divisors(batches)
         parts: dict[str, Tensor] = {}
         several = len(batches) > 1
@@ -116,7 +116,7 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
         self.statistics.begin()
-        placed = self._place({**batch, **self._clock(0)}, first_time=True)
+        placed = self._place({**batch, **self._clock(0), "draw": torch.zeros(len(batch["key"]))}, first_time=True)
         values = tree_leaves(self._forward(placed, 0, 0))  # of a LinearOutput, its tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
@@ -125,6 +125,15 @@ class Step:
     def _clock(self, step: int) -> dict[str, Any]:
         """What the engine itself offers to models and losses."""
         return {"step": step, "steps": self.steps}
+
+    def _draws(self, step: int, samples: int) -> Tensor:
+        """A number in [0, 1) of every sample of this rank's micro-batches, float32 [own, samples], whoever computes it.
+
+        Models and losses that have to draw alike ask for it by the name ``draw``.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
+        everything = torch.rand(self.ranks.world, self.own, samples, generator=generator)  # as one row: sizes change nothing
+        return everything[self.ranks.rank]
 
     def _place(self, batch: Batch, first_time: bool) -> Batch:
         """A micro-batch on the device, with what the frozen modules say of it: they run once and are remembered."""

@@ -1,11 +1,14 @@
-"""Cross-entropy of single-label classification."""
+"""Cross-entropy over classes, with a head of any width: one block of rows of logits exists at a time."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from corekit.errors import CorekitError
-from corekit.linear_output import LinearOutput, dense
+from corekit.linear_output import LinearOutput
 from corekit.registry import register
 
 
@@ -16,21 +19,23 @@ class CrossEntropy:
     Args:
         label_smoothing: epsilon of Szegedy et al. (2016, section 7): the target is 1 - epsilon at the label, and
             epsilon / K more at every class.
+        block: samples whose logits are held at one time where the model gives a ``LinearOutput``.
 
     Raises:
-        CorekitError: a smoothing outside [0, 1).
+        CorekitError: a smoothing outside [0, 1), or a block below 1.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, block: int = 1024) -> None:
         if not 0 <= label_smoothing < 1:
             raise CorekitError(f"loss 'cross_entropy' needs label_smoothing of 0 or more and below 1, not {label_smoothing}")
-        self.label_smoothing = label_smoothing
+        check_block("cross_entropy", block)
+        self.label_smoothing, self.block = label_smoothing, block
 
     def __call__(self, logits: Tensor | LinearOutput, label: Tensor) -> Tensor:
         """The sum over these samples.
 
         Args:
-            logits: [B, K]; they are held whole.
+            logits: [B, K].
             label: int64 [B].
 
         Returns:
@@ -39,11 +44,80 @@ class CrossEntropy:
         Raises:
             CorekitError: a label that is no class.
         """
-        scores = dense(logits)
-        classes = scores.shape[1]
+        classes = logits.classes if isinstance(logits, LinearOutput) else logits.shape[1]
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
             raise CorekitError(f"loss 'cross_entropy': a label is {int(wrong[0])}, but the model has {classes} classes: set "
                                "model.num_classes")
-        return F.cross_entropy(scores.to(torch.promote_types(scores.dtype, torch.float32)), label, reduction="sum",
-                               label_smoothing=self.label_smoothing)
+        return summed_cross_entropy(logits, label, self.label_smoothing, self.block)
+
+
+def check_block(loss: str, block: int) -> None:
+    """Raise a CorekitError for a block that is none."""
+    if block < 1:
+        raise CorekitError(f"loss '{loss}' needs a block of 1 or more, not {block}")
+
+
+def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float, block: int) -> Tensor:
+    """The sum of the cross-entropies of all rows, [] in at least float32.
+
+    Args:
+        logits: [N, K]; of a ``LinearOutput``, ``block`` rows exist at a time, and so do their gradients.
+        label: int64 [N], each of them a class.
+        smoothing: as of ``CrossEntropy``.
+        block: rows.
+    """
+    if isinstance(logits, LinearOutput):
+        total: Tensor = _Blockwise.apply(*logits, label, smoothing, block, torch.is_grad_enabled())
+        return total
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(wide, label, reduction="sum", label_smoothing=smoothing)
+
+
+class _Blockwise(torch.autograd.Function):
+    """Value and gradients block by block in the forward pass, so that no block of logits outlives its turn."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, smoothing: float, size: int,
+                learning: bool) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        # The loss scale that keeps fp16's small slopes from vanishing comes only with the backward pass.
+        precise = wide if hidden.dtype == torch.float16 else hidden.dtype
+        of_hidden, of_weight, of_bias = (learning and needed for needed in ctx.needs_input_grad[:3])
+        hidden_slope = torch.empty_like(hidden, dtype=wide) if of_hidden else None
+        weight_slope = torch.zeros_like(weight) if of_weight else None
+        bias_slope = torch.zeros_like(bias) if bias is not None and of_bias else None
+        total = torch.zeros((), dtype=wide, device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)  # once, not in each block
+            for first in range(0, len(hidden), size):
+                rows, at = hidden[first:first + size], label[first:first + size, None]
+                logits = LinearOutput(rows, in_its_dtype, bias).dense().to(wide)
+                logits -= logits.amax(1, keepdim=True)
+                total -= (1 - smoothing) * logits.gather(1, at).sum()
+                if smoothing:
+                    total -= smoothing * logits.mean(1).sum()
+                slope = logits.exp_()
+                normaliser = slope.sum(1, keepdim=True)
+                total += normaliser.log().sum()
+                slope /= normaliser
+                slope.scatter_add_(1, at, slope.new_full((1, 1), smoothing - 1).expand(len(at), 1))
+                slope -= smoothing / len(weight)
+                if bias_slope is not None:
+                    bias_slope += slope.sum(0)
+                slope = slope.to(precise)
+                if hidden_slope is not None:
+                    hidden_slope[first:first + size] = slope @ back
+                if weight_slope is not None and weight_slope.dtype == precise:
+                    weight_slope.addmm_(slope.T, rows.to(precise))  # without a product as large as the weight beside it
+                elif weight_slope is not None:
+                    weight_slope += slope.T @ rows.to(precise)
+        ctx.slopes, ctx.dtype = (hidden_slope, weight_slope, bias_slope), hidden.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias = (None if each is None else each.mul_(outer[0]) for each in ctx.slopes)
+        del ctx.slopes  # they are scaled where they lie: a second time would be wrong
+        return (None if hidden is None else hidden.to(ctx.dtype)), weight, bias, *[None] * 4

@@ -19,7 +19,7 @@ from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
 
-SAMPLES, CLASSES = 24, 11
+SAMPLES, CLASSES, STEP = 24, 11, 5
 
 
 class Pair(nn.Module):
@@ -44,13 +44,13 @@ class Pair(nn.Module):
 
 
 class Masked:
-    """A sample loss whose samples weigh differently: cross-entropy where ``mask`` is set."""
+    """A sample loss whose samples weigh differently: cross-entropy where ``mask`` is set, by a weight that is drawn."""
 
-    def weights(self, mask: Tensor) -> dict[str, Tensor]:
-        return {"masked": mask.sum()}
+    def weights(self, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
+        return {"masked": (mask * draw).sum()}
 
-    def __call__(self, logits: Tensor, label: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask).sum()}
+    def __call__(self, logits: Tensor, label: Tensor, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
+        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask * draw).sum()}
 
 
 def batch() -> dict[str, object]:
@@ -95,7 +95,7 @@ def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches
                 micro_batches)
     whole = batch()
     mine = split(whole, ranks.world)[ranks.rank]
-    losses, asked = step(split(mine, micro_batches // ranks.world), 5, [1.0, float(ranks.rank)])
+    losses, asked = step(split(mine, micro_batches // ranks.world), STEP, [1.0, float(ranks.rank)])
     assert asked == [ranks.world, sum(range(ranks.world))]
     step.statistics.commit()
     step.statistics.average(ranks)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from commands import free_port
 from torch import Tensor
 
+from corekit.seeds import derive_seed
 from tests.engine import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
@@ -38,6 +39,8 @@ def reference(which: str) -> dict[str, Tensor]:
     contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     mask = batch["mask"]
     assert isinstance(mask, Tensor)
+    mask = mask * torch.rand(step_on_ranks.SAMPLES, generator=torch.Generator().manual_seed(
+        derive_seed(0, "draw", step_on_ranks.STEP)))  # of each sample, whatever rank and micro-batch it is in
     masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
     target = torch.stack([torch.arange(step_on_ranks.CLASSES) < number % 4 for number in range(step_on_ranks.SAMPLES)]).double()
     wide = F.binary_cross_entropy_with_logits(outputs["wide_logits"].dense(), target, reduction="sum") / step_on_ranks.SAMPLES

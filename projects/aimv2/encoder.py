@@ -1,0 +1,99 @@
+"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a class token."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.errors import CorekitError
+
+from .blocks import PATCH_SIZE, Block, Mixer, Patches, bidirectional, norm, sine_positions
+
+MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
+
+
+class Features(TypedDict):
+    """What an encoder gives: tokens [B, N, D], their mean ``pooled`` [B, D], and [B, N, D] of each layer asked for."""
+
+    tokens: Tensor
+    pooled: Tensor
+    layers: tuple[Tensor, ...]
+
+
+class Encoder(nn.Module):
+    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled`` [B, D], their mean.
+
+    ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a position table takes other
+    sizes than the table's by stretching it over the grid (bicubic, antialiased, as timm does); nothing is cut.
+
+    Args:
+        width: D.
+        layers: transformer blocks.
+        grid_size: patches along a side that the position table is made for; None: sines and cosines, for any grid.
+        generation: 1 for AIMv1, 2 for AIMv2.
+        most_patches: more than these are refused; None: any number.
+    """
+
+    def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
+                 most_patches: int | None = None) -> None:
+        super().__init__()
+        self.width, self.grid_size, self.most_patches = width, grid_size, most_patches
+        self.patch_embed = Patches(width, generation)
+        self.pos_embed = None if grid_size is None else nn.Parameter(
+            nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
+        self.blocks = nn.ModuleList(Block(width, generation) for _ in range(layers))
+        self.norm = norm(width, generation)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        found = self.features(image, norm=True)
+        return {"tokens": found["tokens"], "pooled": found["pooled"]}
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
+        pooled = self.features(image, norm=True)["pooled"]
+        return F.normalize(pooled.float(), dim=-1) if normalize else pooled
+
+    def features(self, image: Tensor, *, norm: bool, layers: Sequence[int] = (), mixer: Mixer = bidirectional) -> Features:
+        """Everything that one pass through the encoder gives.
+
+        Args:
+            image: [B, 3, H, W].
+            norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all of it before.
+            layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is the last.
+            mixer: who sees whom.
+
+        Raises:
+            CorekitError: no such layer, an image without a whole patch, or too many patches.
+        """
+        depth = len(self.blocks)
+        wanted = [number % depth if -depth <= number < depth else None for number in layers]
+        if None in wanted:
+            raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to -{depth}; "
+                               f"{layers[wanted.index(None)]} is none of them")
+        x, kept = self.embed(image), {}
+        for number, block in enumerate(self.blocks):
+            x = block(x, mixer)
+            if number in wanted:
+                kept[number] = self.norm(x) if norm else x
+        tokens = self.norm(x) if norm else x
+        return {"tokens": tokens, "pooled": tokens.mean(1),
+                "layers": tuple(kept[number] for number in wanted if number is not None)}
+
+    def embed(self, image: Tensor) -> Tensor:
+        """What the first block is given, [B, N, D]: patches and where they are."""
+        patches, grid = self.patch_embed(image)
+        if self.most_patches is not None and patches.shape[1] > self.most_patches:
+            raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has {patches.shape[1]} patches of "
+                               f"{PATCH_SIZE} x {PATCH_SIZE}, and the model was trained with {self.most_patches} at most: "
+                               "resize it first")
+        return patches + self.positions(grid, patches)  # type: ignore[no-any-return]
+
+    def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
+        """Positions [1, N, D] of the patches of a grid (rows, columns)."""
+        if self.pos_embed is None or self.grid_size is None:
+            return sine_positions(*grid, like)[None]
+        if grid == (self.grid_size, self.grid_size):
+            return self.pos_embed
+        table = self.pos_embed.transpose(1, 2).reshape(1, -1, self.grid_size, self.grid_size)
+        return F.interpolate(table, grid, mode="bicubic", antialias=True).flatten(2).transpose(1, 2)

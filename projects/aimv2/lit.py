@@ -1,0 +1,92 @@
+"""The two towers of AIMv2 with locked-image tuning (Fini et al., 2024, table 5; Zhai et al., 2022)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.errors import CorekitError
+
+from .blocks import HEAD_WIDTH, Block, causal, norm
+from .encoder import Encoder
+
+END = 49_407  # CLIP's end-of-text token
+
+
+class AttentionPool(nn.Module):
+    """A learned query looks at all tokens, and a linear layer follows: [B, N, D] to [B, D]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = max(1, width // HEAD_WIDTH)
+        self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
+        self.k = nn.Linear(width, width, bias=False)
+        self.v = nn.Linear(width, width, bias=False)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (
+            self.cls_token.to(tokens.dtype).expand(len(tokens), -1, -1), self.k(tokens), self.v(tokens)))
+        mixed = F.scaled_dot_product_attention(query.to(key.dtype), key, value)
+        return self.linear(mixed.transpose(1, 2).flatten(1))  # type: ignore[no-any-return]
+
+
+class ImageTower(nn.Module):
+    """An encoder, attention over its tokens after the last norm, and a projection: [B, 3, H, W] to [B, embed_dim].
+
+    ``model.frozen: [image_tower.encoder]`` locks the encoder; the other two have to be trained.
+    """
+
+    def __init__(self, encoder: Encoder, width: int, embed_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = AttentionPool(width)
+        self.projection = nn.Linear(width, embed_dim, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.projection(self.head(self.encoder.features(image, norm=True)["tokens"]))
+        return features
+
+
+class TextTower(nn.Module):
+    """Token ids int64 [B, L] to features [B, embed_dim], those of the first end-of-text token.
+
+    Each token sees itself and those before it, always: padding comes after the end and needs no mask. A caption without an
+    end, which tokenizers do not make, is read at its last token.
+
+    Args:
+        width: of the residual stream.
+        layers: transformer blocks.
+        embed_dim: width of the features.
+        context_length: most tokens of a caption; shorter rows take the first positions.
+        vocab_size: number of token ids.
+
+    Raises:
+        CorekitError: in ``forward``, captions longer than the context.
+    """
+
+    def __init__(self, width: int, layers: int, embed_dim: int, context_length: int = 77, vocab_size: int = 49408) -> None:
+        super().__init__()
+        self.context_length = context_length
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.zeros(context_length, width))
+        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.norm = norm(width, 2)
+        self.projection = nn.Linear(width, embed_dim, bias=False)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def forward(self, text: Tensor) -> Tensor:
+        tokens = self.tokens(text)
+        ends = text == END
+        at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
+        features: Tensor = self.projection(tokens[torch.arange(len(tokens), device=tokens.device), at])
+        return features
+
+    def tokens(self, text: Tensor) -> Tensor:
+        """All tokens after the last norm, [B, L, D]."""
+        if text.shape[1] > self.context_length:
+            raise CorekitError(f"captions have {text.shape[1]} tokens, and the text tower is made for {self.context_length}: "
+                               "have the tokenizer cut them (context_length)")
+        x = self.token_embedding(text) + self.positional_embedding[:text.shape[1]]
+        for block in self.blocks:
+            x = block(x, causal)
+        return self.norm(x)  # type: ignore[no-any-return]

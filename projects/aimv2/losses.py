@@ -1,0 +1,64 @@
+"""The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024, section 2.1)."""
+
+import torch
+from torch import Tensor
+
+from corekit.linear_output import LinearOutput
+from corekit.registry import register
+
+from .blocks import PATCH_SIZE
+from .prefix import prefix_lengths
+
+
+@register("loss", "next_patch")
+class NextPatch:
+    """Mean squared error between predicted and true pixels of a patch, on average over all patches that count in the step.
+
+    Only patches outside the prefix count, N - M of a sample: those inside were seen by the one that predicts them. The true
+    pixels of each patch, as the model sees them, have mean 0 and variance 1 (unbiased, 1e-6 added), as in masked
+    autoencoders (He et al., 2022).
+
+    Args:
+        normalize: False: the true pixels as they are.
+    """
+
+    def __init__(self, normalize: bool = True) -> None:
+        self.normalize = normalize
+
+    def weights(self, image: Tensor, draw: Tensor) -> Tensor:
+        """How many patches count."""
+        patches = (image.shape[2] // PATCH_SIZE) * (image.shape[3] // PATCH_SIZE)
+        return (patches - prefix_lengths(draw, patches)).sum()
+
+    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Tensor, draw: Tensor) -> Tensor:
+        """The sum over the patches of these samples that count.
+
+        Args:
+            patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
+            image: [B, 3, H, W] as the model sees it.
+            draw: [B], as the model was given it.
+
+        Returns:
+            [] in at least float32.
+        """
+        true = patchify(image)
+        number = torch.arange(1, true.shape[1], device=true.device)
+        counted = number >= prefix_lengths(draw, true.shape[1])[:, None]
+        true = true[:, 1:][counted]
+        if isinstance(patch_predictions, LinearOutput):
+            said = patch_predictions._replace(hidden=patch_predictions.hidden[counted]).dense()
+        else:
+            said = patch_predictions[counted]
+        true = true.to(torch.promote_types(true.dtype, torch.float32))
+        if self.normalize and len(true):  # torch warns of a variance of nothing
+            variance, mean = torch.var_mean(true, -1, keepdim=True)
+            true = (true - mean) / (variance + 1e-6).sqrt()
+        return (said.to(true.dtype) - true).square().mean(-1).sum()
+
+
+def patchify(image: Tensor) -> Tensor:
+    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows, columns, channels."""
+    rows, columns = (side // PATCH_SIZE for side in image.shape[2:])
+    whole = image[:, :, :rows * PATCH_SIZE, :columns * PATCH_SIZE]
+    patches = whole.reshape(len(image), 3, rows, PATCH_SIZE, columns, PATCH_SIZE)
+    return patches.permute(0, 2, 4, 3, 5, 1).reshape(len(image), rows * columns, -1)

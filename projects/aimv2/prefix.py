@@ -1,0 +1,69 @@
+"""Prefix attention (Fini et al., 2024, section 2.2): the first M patches see each other, the others what comes before them."""
+
+from functools import lru_cache, partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from corekit.errors import CorekitError
+
+from .blocks import Mixer
+
+Backend = Literal["sdpa", "flex"]
+
+
+def prefix_lengths(draw: Tensor, patches: int) -> Tensor:
+    """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the others.
+
+    Args:
+        draw: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step, sample).
+        patches: of a picture.
+    """
+    return 1 + (draw * (patches - 1)).long()
+
+
+def prefix_mask(lengths: Tensor, patches: int) -> Tensor:
+    """Whether query q sees key k, bool [B, 1, patches, patches]: k < M or k <= q."""
+    place = torch.arange(patches, device=lengths.device)
+    return (place < lengths[:, None, None, None]) | (place <= place[:, None])
+
+
+def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -> Mixer:
+    """Attention in which patch q of a sample sees patch k where k < M or k <= q.
+
+    Args:
+        lengths: M, int64 [B].
+        patches: of a picture.
+        backend: ``sdpa``, with a mask of all pairs; or torch's FlexAttention, which leaves out blocks that nobody sees. On a
+            CPU FlexAttention has no backward pass.
+
+    Raises:
+        CorekitError: in the call, where FlexAttention is asked for a gradient on a CPU.
+    """
+    if backend == "sdpa" or lengths.is_meta:  # shapes are the same
+        return partial(F.scaled_dot_product_attention, attn_mask=prefix_mask(lengths, patches))
+    from torch.nn.attention.flex_attention import create_block_mask  # half a second that few want
+
+    def seen(sample: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key < lengths[sample]) | (key <= query)
+
+    mask = create_block_mask(seen, len(lengths), None, patches, patches, device=str(lengths.device))
+
+    def mixer(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if query.device.type == "cpu" and query.requires_grad:
+            raise CorekitError("FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
+        mixed: Tensor = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())(
+            query, key, value, block_mask=mask)
+        return mixed
+
+    return mixer
+
+
+@lru_cache
+def _flex(compiled: bool) -> Any:
+    """FlexAttention; compiled by itself where nothing else compiles it, because plain it holds all scores."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention) if compiled else flex_attention

@@ -1,0 +1,190 @@
+"""AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al., 2024, section 2), or a
+head over each patch the next one (AIMv1: El-Nouby et al., 2024, section 4)."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from corekit import registry
+from corekit.errors import CorekitError
+from corekit.linear_output import LinearOutput
+from corekit.registry import register
+
+from .blocks import MLP, PATCH_SIZE, Block, causal, norm, sine_positions
+from .encoder import Encoder
+from .prefix import Backend, prefix_attention, prefix_lengths
+
+PIXELS = 3 * PATCH_SIZE**2  # values of a patch
+Objective = Literal["both", "image", "text"]
+
+
+class Decoder(nn.Module):
+    """Patches of an encoder and words before each place, to what stands at that place: one row after the other.
+
+    The row is the N patches, a learned token for the beginning, and the L tokens of the caption; each sees itself and those
+    before it. What is said at patch i is patch i + 1; at the beginning, the first token; at token l, token l + 1.
+    Patches bring their positions from the encoder, text has a table.
+
+    Args:
+        encoder_width: of the patches.
+        width: D.
+        layers: transformer blocks.
+        context_length: L.
+        vocab_size: number of token ids.
+        objective: what is predicted; without words there is no text, without patches they are only read.
+    """
+
+    def __init__(self, encoder_width: int, width: int, layers: int, context_length: int, vocab_size: int,
+                 objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+        self.projection = nn.Linear(encoder_width, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.norm = norm(width, 2)
+        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+        if objective != "text":
+            self.patch_head = _head(width, PIXELS, layers)
+        if objective != "image":
+            self.context_length = context_length
+            self.token_embedding = nn.Embedding(vocab_size, width)
+            self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
+            self.positional_embedding = nn.Parameter(nn.init.normal_(torch.empty(1 + context_length, width), std=0.01))
+            self.text_head = _head(width, vocab_size, layers)
+            nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
+        x, count = self.projection(patches), patches.shape[1]
+        if self.objective != "image":
+            if text is None:
+                raise CorekitError("the decoder says words and was given no text: set model.objective=image")
+            if text.shape[1] > self.context_length:
+                raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made for {self.context_length}: "
+                                   "have the tokenizer cut them (context_length)")
+            words = torch.cat([self.cls_token.expand(len(text), -1, -1), self.token_embedding(text)], 1)
+            x = torch.cat([x, (words + self.positional_embedding[:words.shape[1]]).to(x.dtype)], 1)
+        for block in self.blocks:
+            x = block(x, causal)
+        outputs = {}
+        if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
+            outputs["patch_predictions"] = LinearOutput.of(self.norm(x[:, :count - 1]), self.patch_head)
+        if self.objective != "image":
+            outputs["text_logits"] = LinearOutput.of(self.norm(x[:, count:-1]), self.text_head)
+        return outputs
+
+
+class PatchBlock(nn.Module):
+    """x + feed-forward(norm(x)) for x of [B, N, D]: a block of AIMv1 without its attention."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = norm(width, 1)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mlp(self.norm(x))  # type: ignore[no-any-return]
+
+
+class PatchDecoder(nn.Module):
+    """AIMv1's head: each patch alone, with its position once more, says the next one.
+
+    Args:
+        encoder_width: of the patches.
+        width: D.
+        layers: blocks.
+    """
+
+    def __init__(self, encoder_width: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(encoder_width, width)
+        self.blocks = nn.ModuleList(PatchBlock(width) for _ in range(layers))
+        self.norm = norm(width, 1)
+        self.patch_head = _head(width, PIXELS, layers)
+
+    def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
+        x = self.projection(patches + sine_positions(*grid, patches))[:, :-1]
+        for block in self.blocks:
+            x = block(x)
+        return {"patch_predictions": LinearOutput.of(self.norm(x), self.patch_head)}
+
+
+class Pretrainer(nn.Module):
+    """An encoder with prefix attention, and the decoder over its tokens after the last norm.
+
+    ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of patch i + 1, and
+    ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l. Without ``draw`` prefixes come from torch's
+    generator.
+
+    Args:
+        encoder: images to tokens.
+        decoder: tokens and text to predictions.
+        attention: how the prefix is attended to.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module, attention: Backend) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.attention = encoder, decoder, attention
+
+    def forward(self, image: Tensor, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
+        grid = (image.shape[2] // PATCH_SIZE, image.shape[3] // PATCH_SIZE)
+        patches = math.prod(grid)
+        draw = torch.rand(len(image), device=image.device) if draw is None else draw
+        mixer = prefix_attention(prefix_lengths(draw, patches), patches, self.attention)
+        tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
+        outputs: dict[str, LinearOutput] = self.decoder(tokens, grid, text)
+        return outputs
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """The encoder's ``encode_image``: every patch sees all patches."""
+        return self.encoder.encode_image(image, normalize)
+
+
+@register("model", "aimv2_pretrain")
+def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, vocab_size: int = 32000,
+                   objective: Literal["both", "image", "text"] = "both", attention: Literal["sdpa", "flex"] = "sdpa",
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
+    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with 221.4 M of decoder.
+
+    Gives patch_predictions and text_logits.
+
+    Args:
+        encoder: the model that is trained, one of those that give tokens.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        objective: what the decoder says: the next patch and the next word, or one of them alone.
+        attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no backward pass on a CPU).
+        width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the numbers of blocks (one stays).
+    """
+    trained = _encoder(encoder, width_divisor, depth_divisor)
+    decoder = Decoder(trained.width, 1024 // width_divisor, max(1, 12 // depth_divisor), context_length, vocab_size, objective)
+    return Pretrainer(trained, decoder, attention)
+
+
+@register("model", "aimv1_pretrain")
+def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex"] = "sdpa", width_divisor: int = 1,
+                   depth_divisor: int = 1) -> nn.Module:
+    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time (El-Nouby et al., 2024, 4.2).
+
+    Gives patch_predictions. Arguments as of aimv2_pretrain.
+    """
+    trained = _encoder(encoder, width_divisor, depth_divisor)
+    decoder = PatchDecoder(trained.width, 2048 // width_divisor, max(1, 12 // depth_divisor))
+    return Pretrainer(trained, decoder, attention)
+
+
+def _encoder(name: str, width_divisor: int, depth_divisor: int) -> Encoder:
+    made = registry.build("model", name, {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
+    if not isinstance(made, Encoder):
+        raise CorekitError(f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
+    return made
+
+
+def _head(width: int, outputs: int, layers: int) -> nn.Linear:
+    """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal cut at two of them."""
+    head = nn.Linear(width, outputs, bias=False)
+    std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away
+    nn.init.trunc_normal_(head.weight, std=std, a=-2 * std, b=2 * std)
+    return head

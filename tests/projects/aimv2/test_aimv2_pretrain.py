@@ -1,0 +1,216 @@
+"""AIM's pre-training: who sees whom, what is counted, and the same loss however a step is cut."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from corekit_projects.aimv2.losses import NextPatch, patchify
+from corekit_projects.aimv2.prefix import prefix_attention, prefix_lengths
+from torch import Tensor, nn
+
+import corekit
+from corekit import CorekitError
+from corekit.engine.distributed import Ranks
+from corekit.engine.precision import Precision
+from corekit.engine.step import Step, Term
+from corekit.engine.wiring import Wire
+from corekit.linear_output import LinearOutput
+from corekit.losses.next_token import NextToken
+
+SMALL = {"width_divisor": 16, "depth_divisor": 12}
+WORDS, LENGTH, END = 50, 6, 2
+PATCHES = 9  # of pictures of 42 x 42 pixels
+
+
+def pretrainer(name: str = "aimv2_pretrain", **arguments: Any) -> nn.Module:
+    torch.manual_seed(0)
+    if name == "aimv2_pretrain":
+        arguments = {"context_length": LENGTH, "vocab_size": WORDS, **arguments}
+    return corekit.create_model(name, **SMALL, **arguments)
+
+
+def draw_of(length: int) -> float:
+    """A draw that makes a prefix of that length."""
+    return (length - 0.5) / (PATCHES - 1)
+
+
+def test_every_length_of_the_prefix_is_as_likely_as_the_others() -> None:
+    patches = 257
+    even = torch.arange(256 * 40) / (256 * 40)
+    assert torch.equal(prefix_lengths(even, patches).bincount(minlength=patches)[1:], torch.full((256,), 40))
+    drawn = prefix_lengths(torch.rand(256 * 40, generator=torch.Generator().manual_seed(0)), patches).bincount()[1:]
+    assert abs(float((drawn - 40).square().sum() / 40) - 255) < 3 * math.sqrt(2 * 255), "chi-square"
+    assert prefix_lengths(torch.tensor([0.0, 1 - 2**-24]), 4097).tolist() == [1, 4096]
+    assert prefix_lengths(torch.rand(3), 1).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["aimv2_pretrain", "aimv1_pretrain"])
+def test_a_prediction_sees_the_prefix_and_what_comes_before_it_and_nothing_else(name: str) -> None:
+    model = pretrainer(name).double()
+    text = torch.randint(WORDS, (1, LENGTH))
+    for length in range(1, PATCHES):
+        image = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True)
+        said = model(image, text, torch.tensor([draw_of(length)], dtype=torch.float64))["patch_predictions"].dense()[0]
+        assert said.shape == (PATCHES - 1, 588)
+        for i in range(PATCHES - 1):
+            slope = torch.autograd.grad(said[i].square().sum(), image, retain_graph=True)[0]
+            found = patchify(slope)[0].abs().amax(1)
+            assert found[max(i + 1, length):].eq(0).all(), (length, i)
+            assert found[:max(i + 1, length)].gt(0).all(), (length, i)
+
+
+def test_a_word_sees_all_patches_and_the_words_before_it() -> None:
+    model = pretrainer().double()
+    image, draw = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True), torch.tensor([0.4])
+    text = torch.randint(WORDS, (1, LENGTH))
+    said = model(image, text, draw)["text_logits"].dense()[0]
+    assert said.shape == (LENGTH, WORDS)
+    for at in range(LENGTH):
+        assert patchify(torch.autograd.grad(said[at].square().sum(), image, retain_graph=True)[0]).abs().amax(2).gt(0).all()
+        other = text.clone()
+        other[0, at] = (other[0, at] + 1) % WORDS
+        moved = (model(image, other, draw)["text_logits"].dense()[0] - said).abs().amax(1)
+        assert moved[:at + 1].eq(0).all()
+        assert moved[at + 1:].gt(0).all()
+
+
+@torch.no_grad()
+def test_both_backends_of_prefix_attention_are_the_softmax_over_what_is_seen() -> None:
+    torch.manual_seed(0)
+    lengths, tokens = torch.tensor([1, 4, 19]), 20
+    query, key, value = torch.randn(3, 3, 2, tokens, 16).unbind()
+    found = {backend: prefix_attention(lengths, tokens, backend)(query, key, value)  # type: ignore[arg-type]
+             for backend in ("sdpa", "flex")}
+    for sample, length in enumerate(lengths.tolist()):
+        for at in range(tokens):
+            seen = max(at + 1, length)
+            share = (query[sample, :, at, None] * key[sample, :, :seen]).sum(2).div(4).softmax(1)
+            expected = (share[:, :, None] * value[sample, :, :seen]).sum(1)
+            for mixed in found.values():
+                assert (mixed[sample, :, at] - expected).abs().max() < 1e-5
+    with torch.enable_grad(), pytest.raises(CorekitError, match="no backward pass on a CPU: set model.attention=sdpa"):
+        prefix_attention(lengths, tokens, "flex")(query.requires_grad_(), key, value)
+
+
+@torch.no_grad()
+def test_the_whole_model_is_the_same_by_both_backends() -> None:
+    image, text, draw = torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
+    plain, blocks = (pretrainer(attention=backend)(image, text, draw) for backend in ("sdpa", "flex"))
+    for name in ("patch_predictions", "text_logits"):
+        assert (plain[name].dense() - blocks[name].dense()).abs().max() < 1e-5
+
+
+def test_without_a_prefix_mask_the_encoder_is_the_one_that_is_evaluated() -> None:
+    model, image = pretrainer().eval(), torch.randn(2, 3, 42, 42)
+    assert torch.equal(model.encode_image(image), model.encoder(image)["pooled"])
+
+
+def test_the_published_decoder_has_its_size() -> None:
+    with torch.device("meta"):
+        model = corekit.create_model("aimv2_pretrain")
+        outputs = model(torch.empty(2, 3, 224, 224), torch.zeros(2, 77, dtype=torch.int64), torch.empty(2))
+    counts = {name: sum(value.numel() for value in part.parameters()) for name, part in model.decoder.named_children()}
+    assert counts["blocks"] + counts["norm"] == 154_166_272
+    assert sum(value.numel() for value in model.decoder.parameters()) == pytest.approx(221.4e6, abs=0.1e6)
+    assert model.decoder.positional_embedding.shape == (78, 1024)
+    assert outputs["patch_predictions"].hidden.shape == (2, 255, 1024)
+    assert outputs["text_logits"].hidden.shape == (2, 77, 1024)
+    for head in (model.decoder.patch_head, model.decoder.text_head):
+        assert head.bias is None
+
+
+def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
+    torch.manual_seed(0)
+    lengths = [1, 5, 8]
+    image, draw = torch.randn(3, 3, 42, 45), torch.tensor([draw_of(length) for length in lengths])
+    said = torch.randn(3, PATCHES - 1, 588)
+    expected = 0.0
+    for sample, length in enumerate(lengths):
+        for patch in range(length, PATCHES):
+            row, column = divmod(patch, 3)
+            pixels = image[sample, :, 14 * row:14 * row + 14, 14 * column:14 * column + 14].permute(1, 2, 0).reshape(-1)
+            true = (pixels - pixels.mean()) / (pixels.var() + 1e-6).sqrt()
+            expected += float((said[sample, patch - 1] - true).square().sum()) / 588
+    assert float(NextPatch()(said, image, draw)) == pytest.approx(expected, rel=1e-5)
+    assert int(NextPatch().weights(image, draw)) == sum(PATCHES - length for length in lengths)
+    weight = torch.randn(588, 7)
+    wide = LinearOutput(torch.randn(3, PATCHES - 1, 7), weight, None)
+    assert torch.allclose(NextPatch()(wide, image, draw), NextPatch()(wide.dense(), image, draw))
+    plain = NextPatch(normalize=False)(patchify(image)[:, 1:], image, draw)
+    assert float(plain) == 0
+    with pytest.raises(CorekitError, match="7 tokens, and the decoder is made for 6"):
+        pretrainer()(image, torch.zeros(3, 7, dtype=torch.int64), draw)
+    with pytest.raises(CorekitError, match="no text: set model.objective=image"):
+        pretrainer()(image)
+    with pytest.raises(CorekitError, match="encoder=aimv2_large_lit is no encoder of patches"):
+        pretrainer(encoder="aimv2_large_lit")
+
+
+def test_one_patch_has_nothing_to_predict() -> None:
+    image, draw = torch.randn(2, 3, 14, 14), torch.rand(2)
+    outputs = pretrainer()(image, torch.randint(WORDS, (2, LENGTH)), draw)
+    assert NextPatch()(outputs["patch_predictions"], image, draw).item() == 0
+    assert int(NextPatch().weights(image, draw)) == 0
+    assert outputs["text_logits"].dense().shape == (2, LENGTH, WORDS)
+
+
+def terms() -> list[Term]:
+    found = []
+    for label, weight, loss in (("text", 1.0, NextToken(END)), ("image", 0.4, NextPatch())):
+        found.append(Term(label, weight, Wire.of(label, loss, loss.__call__), Wire.of(label, loss.weights), False))
+    return found
+
+
+def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
+    model = pretrainer().double()
+    generator = torch.Generator().manual_seed(1)
+    text = torch.randint(3, WORDS, (8, LENGTH), generator=generator)
+    for row, length in enumerate((1, 2, 3, 4, 5, 6, 6, 0)):
+        text[row, length:] = END  # padded with the end
+    image = torch.randn(8, 3, 42, 42, generator=generator, dtype=torch.float64)
+    size = 8 // micro_batches
+    batches = [{"image": image[at:at + size], "text": text[at:at + size], "key": [str(n) for n in range(at, at + size)]}
+               for at in range(0, 8, size)]
+    step = Step(model, model, Wire.of("model", model, model.forward), None, [], terms(), Ranks(0, 1, torch.device("cpu")),
+                dict, Precision("fp32"), 7, micro_batches, 10)
+    losses, _ = step(batches, 3)
+    return losses, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+
+
+def test_the_loss_and_its_gradients_are_the_same_however_a_step_is_cut() -> None:
+    (whole, slopes), *others = (one_step(count) for count in (1, 2, 4, 8))
+    assert whole["loss"] == pytest.approx(whole["text"] + 0.4 * whole["image"], rel=1e-12)
+    for losses, found in others:
+        assert losses == pytest.approx(whole, rel=1e-12)
+        assert found.keys() == slopes.keys()
+        assert all(torch.allclose(value, slopes[name], rtol=1e-9, atol=1e-12) for name, value in found.items())
+
+
+@pytest.mark.parametrize(("objective", "left"), [("image", {"text_logits"}), ("text", {"patch_predictions"})])
+def test_one_objective_alone_has_no_parameter_of_the_other(objective: str, left: set[str]) -> None:
+    model = pretrainer(objective=objective)
+    text = None if objective == "image" else torch.randint(WORDS, (2, LENGTH))
+    outputs = model(torch.randn(2, 3, 42, 42), text, torch.rand(2))
+    assert {"patch_predictions", "text_logits"} - outputs.keys() == left
+    sum(output.dense().square().sum() for output in outputs.values()).backward()
+    assert all(value.grad is not None and value.grad.any() for value in model.parameters())
+
+
+def test_the_tokens_before_a_word_and_itself_are_its_target() -> None:
+    """The decoder learns a caption by heart, its end included, and says it word by word."""
+    model = pretrainer(encoder="aimv2_base_224", objective="text")
+    image, text = torch.randn(2, 3, 28, 28), torch.tensor([[5, 9, 7, END, END, END], [9, 5, 5, 8, 6, END]])
+    optimizer, loss = torch.optim.AdamW(model.parameters(), 3e-3), NextToken(END)
+    for _ in range(60):
+        optimizer.zero_grad()
+        total = loss(model(image, text, torch.rand(2))["text_logits"], text)
+        total.backward()
+        optimizer.step()
+    said = torch.zeros(2, LENGTH, dtype=torch.int64)
+    with torch.no_grad():
+        for at in range(LENGTH):
+            said[:, at] = model(image, said, torch.rand(2))["text_logits"].dense()[:, at].argmax(1)
+    assert F.pad(said[0, :4], (0, 2), value=END).tolist() == text[0].tolist()
+    assert said[1].tolist() == text[1].tolist()
