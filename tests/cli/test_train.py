@@ -58,8 +58,8 @@ def test_the_same_command_again_says_that_the_run_is_done(finished_run: Path) ->
     before = (finished_run / "run" / "metrics.jsonl").read_text()
     recipe = finished_run / "run" / "recipe.yaml"
     known = recipe.read_text()
-    assert "  crop_fraction: 1.0\n" in known
-    recipe.write_text(known.replace("  crop_fraction: 1.0\n", ""))  # as an older corekit wrote it, before there was that key
+    assert "crop_fraction: 1.0\n" in known
+    recipe.write_text(known.replace("    crop_fraction: 1.0\n", ""))  # as an older corekit wrote it, before there was that key
     done = corekit_command("corekit-train", *TINY, folder=finished_run)
     assert done.returncode == 0, done.stderr
     assert "was trained already: 4 steps" in done.stdout
