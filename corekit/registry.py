@@ -24,7 +24,7 @@ from corekit.errors import CorekitError
 from corekit.signatures import Signature, nearest, read_signature
 
 KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator",
-         "converter", "job", "teacher", "captioner")
+         "converter", "job", "teacher", "captioner", "head")
 
 T = TypeVar("T", bound=Callable[..., Any])
 _in_session: dict[tuple[str, str], Callable[..., Any]] = {}  # what was defined outside any file, as in a notebook

@@ -30,6 +30,7 @@ from corekit.recipes import recipe_names
 from tests.projects.mobileclip.reinforced_shards import write_together
 
 PIXELS = 64
+CONCEPTS = 10
 DEPTH = 6  # divides numbers of blocks: two layers are left of twelve, to be computed again where a recipe asks for it
 
 
@@ -45,10 +46,18 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("mobileclip_s4", "mobileclip2_s4", width=32),
     **small("clip_vit_b16", "mobileclip_b", "mobileclip_b_lt", "mobileclip2_b", width=24, image_size=PIXELS),
     **small("mobileclip_l14", "mobileclip2_l14", width=32, image_size=PIXELS),
+    "catlip_vit_nano": {"num_classes": CONCEPTS}, "catlip_clip_nano": {},
+    **small("catlip_vit_b16", width=12, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
 }
 TEACHER = 6  # width of a teacher's features
-DATASETS: dict[str, dict[str, Any]] = {"openmoji": {"samples": 32, "concepts": 10}, "webdataset": {}, "reinforced": {}}
-MOST_PARAMETERS = 8_000_000  # of a shrunken copy: two steps and a checkpoint in a second
+DATASETS: dict[str, dict[str, Any]] = {
+    "openmoji": {"samples": 32, "concepts": CONCEPTS}, "webdataset": {"shards": "*.tar"}, "reinforced": {}, "coco_labels": {},
+    "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
+}
+MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
     "data": {"workers": 0, "lanes": 2, "window": 4},
     "engine": {"steps": 2, "batch_size": 4, "micro_batch": 2, "device": "cpu"},
@@ -65,11 +74,27 @@ def composed(name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where the data sets find shards: those with teachers' embeddings have captions of every captioner."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced")}
-    write_shards(OpenMoji(32, split="validation", size=72, concepts=10, objects=(1, 1)), folders["webdataset"])
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced", "coco_labels")}
+    drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1))
+    write_shards(drawn, folders["webdataset"])
+    for split in ("train2017", "val2017"):
+        write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)], drawn.class_names)
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     return folders
+
+
+def write_coco(root: Path, split: str, samples: list[dict[str, Any]], names: list[str]) -> None:
+    """Pictures in COCO's layout, with numbers of categories that are not their places, as COCO's are not."""
+    (root / split).mkdir()
+    for number, sample in enumerate(samples):
+        sample["image"].save(root / split / f"{number}.jpg")
+    (root / "annotations").mkdir(exist_ok=True)
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps({
+        "images": [{"id": number + 50, "file_name": f"{number}.jpg"} for number in range(len(samples))],
+        "categories": [{"id": 3 * place + 1, "name": name} for place, name in enumerate(names)],
+        "annotations": [{"id": number, "image_id": number + 50, "category_id": 3 * sample["label"] + 1}
+                        for number, sample in enumerate(samples)]}))
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +125,9 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     before = build_model(recipe, torch.device("cpu"))
     if recipe["init"]["path"]:  # another run's
         recipe["init"]["path"] = str(tmp_path / "start.safetensors")
+        if recipe["init"]["head"]:
+            recipe["init"]["head_arguments"] = {"vocabulary": "openmoji", "size": CONCEPTS,
+                                                "classes": str(shards["webdataset"] / "classnames.txt")}
         save_file({name: value + 0.01 for name, value in before.state_dict().items()}, recipe["init"]["path"])
         before.load_state_dict(load_file(recipe["init"]["path"]))
     run(recipe, open_source(recipe))
@@ -109,6 +137,7 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     assert all(math.isfinite(line["loss"]) for line in steps)
     evaluated = {line["evaluator"]: line["step"] for line in records(tmp_path / "evaluations.jsonl")}
     assert evaluated == dict.fromkeys(recipe["evaluators"], 2)
+    assert len(records_of_head(tmp_path)) == (CONCEPTS if recipe["init"]["head"] else 0), "a line for every class"
     trained = load_file(tmp_path / "model" / "model.safetensors")
     still = [key for key, value in before.named_parameters() if value.requires_grad and torch.equal(value, trained[key])]
     assert not still, "no loss depends on these"
@@ -120,6 +149,8 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
     for section, values in SHRUNKEN.items():
         recipe[section].update(values)
     recipe["data"]["preprocess"]["size"] = PIXELS
+    if "largest" in recipe["sampler"]:
+        recipe["sampler"].update(smallest=PIXELS // 2, largest=PIXELS)
     for node in (recipe["model"], *recipe["frozen"].values()):
         node = node.get("model", node)  # the one that another goes around
         assert node["name"] in MODELS, f"add {node['name']} to MODELS"
@@ -146,6 +177,10 @@ def datasets(node: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             if value.get("name") in known:
                 yield value
             yield from datasets(value)
+
+
+def records_of_head(run: Path) -> list[str]:
+    return (run / "head.tsv").read_text().splitlines()[1:] if (run / "head.tsv").is_file() else []
 
 
 def records(path: Path) -> list[dict[str, Any]]:

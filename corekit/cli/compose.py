@@ -184,8 +184,21 @@ def check_names(recipe: Mapping[str, Any]) -> None:
     check_entry("model", "model", recipe["model"])
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit list losses` lists them")
+    _check_head(recipe["init"])
     for key, kind, node in named_entries(recipe):
         check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
+
+
+def _check_head(init: Mapping[str, Any]) -> None:
+    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another one in peace."""
+    name = init["head"]
+    if name is None or name == "random":
+        return
+    if name not in registry.names("head"):
+        raise CorekitError(f"init.head{_origin('init.head')}: no head is called '{name}'"
+                           f"{nearest(name, ['random', *registry.names('head')])}; there are random and what "
+                           "`corekit list heads` lists")
+    check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:

@@ -54,6 +54,7 @@ class PreprocessSection:
     interpolation: Interpolation = Interpolation.bicubic
     mean: List[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])  # noqa: UP006
     std: List[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])  # noqa: UP006
+    crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
 
 
 @dataclass
@@ -101,6 +102,8 @@ class InitSection:
     path: Optional[str] = None  # weights to start from: a run, a model folder, a .safetensors file  # noqa: UP045
     exclude: List[str] = field(default_factory=list)  # patterns of names left at random, or in the file only  # noqa: UP006
     rename: Dict[str, str] = field(default_factory=dict)  # beginning of a name in the file -> in the model  # noqa: UP006
+    head: Optional[str] = None  # how a head for other classes is made of the file's, or random; None: as it is  # noqa: UP045
+    head_arguments: Free = field(default_factory=dict)  # of the entry of kind head that `head` names
 
 
 @dataclass
@@ -142,7 +145,7 @@ class EvaluationRecipe:
 
 
 FREE_SECTIONS = ("model", "loss", "frozen", "sampler", "optimizer", "schedule", "evaluators",
-                 "data.dataset", "data.transform", "data.tokenizer")
+                 "data.dataset", "data.transform", "data.tokenizer", "init.head_arguments")
 
 
 def recipe_schema() -> DictConfig:

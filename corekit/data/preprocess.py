@@ -26,18 +26,22 @@ class Preprocess:
         size: pixels of the square the model sees.
         interpolation: bilinear or bicubic, antialiased.
         mean, std: of the three channels, for values in [0, 1].
+        crop_fraction: ``size`` over the shorter side that the picture is resized to, which is rounded: 0.9655 for 224 of 232.
     """
 
     size: int
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    crop_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if self.interpolation not in _PIL:
             raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor bicubic")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1:
-            raise CorekitError("preprocessing needs a positive size, and three values of mean and of std > 0")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1 or not (
+                0 < self.crop_fraction <= 1):
+            raise CorekitError("preprocessing needs a positive size, three values of mean and of std > 0, and a crop_fraction "
+                               "above 0 and up to 1")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
@@ -48,8 +52,8 @@ class Preprocess:
     def crop(self, image: Image.Image) -> Tensor:
         """uint8 [3, size, size]: the centre of the picture, resized."""
         image = _at_most_two_to_one(image.convert("RGB"))
-        short = min(image.size)
-        width, height = (int(self.size * side / short) for side in image.size)  # rounded down, as torchvision does
+        short, resized = min(image.size), round(self.size / self.crop_fraction)
+        width, height = (int(resized * side / short) for side in image.size)  # rounded down, as torchvision does
         if (width, height) != image.size:
             image = image.resize((width, height), _PIL[self.interpolation])
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)

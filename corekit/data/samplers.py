@@ -1,5 +1,6 @@
 """Samplers: what the batch of a step holds. They keep no state."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -24,8 +25,8 @@ class FixedSize:
 
     def __init__(self, batch_size: int, lanes: int) -> None:
         if lanes < 1 or batch_size % lanes:
-            raise CorekitError(f"data.lanes={lanes} must divide engine.batch_size={batch_size}: every lane gives "
-                               "the same number of samples to each batch")
+            raise CorekitError(f"data.lanes={lanes} must divide engine.batch_size={batch_size}: every lane gives the same "
+                               f"number of samples to each batch. data.lanes={math.gcd(max(lanes, 1), batch_size)} does")
         self.per_lane = batch_size // lanes
 
     def draws(self, step: int) -> range:

@@ -22,6 +22,7 @@ from corekit.engine.distributed import Ranks
 from corekit.engine.ema import Ema
 from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
+from corekit.engine.new_head import RANDOM, NewHead
 from corekit.engine.precision import Precision
 from corekit.engine.recompute import has_statistics, recompute_layers
 from corekit.engine.shapes import ShapesOnly
@@ -65,6 +66,7 @@ class Run:
     preprocess: Preprocess
     checkpoints: Checkpoints
     evaluators: list[Evaluated]
+    new_head: NewHead | None = None
 
     @property
     def steps(self) -> int:
@@ -155,6 +157,14 @@ def build_model(recipe: Recipe, device: torch.device) -> nn.Module:
         model: nn.Module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
     freeze(model, node.get("frozen") or [])
     return model if device.type == "meta" else model.to(device)
+
+
+def build_head(recipe: Recipe, source: Source) -> NewHead | None:
+    """What makes the head's rows of those in ``init.path``; None where the recipe asks for nothing of that kind."""
+    name, given = recipe["init"].get("head"), recipe["init"].get("head_arguments") or {}
+    if name is None:
+        return None
+    return NewHead(None if name == RANDOM else registry.build("head", name, given), getattr(source, "class_names", []))
 
 
 def model_wire(recipe: Recipe, module: nn.Module) -> Wire:
@@ -384,9 +394,10 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     if keep_best and keep_best.rpartition("/")[0] not in labels:
         raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this recipe: its evaluators are "
                            f"{', '.join(labels) or 'none'}")
-    plain_model = build_model(recipe, ranks.device)
+    plain_model, new_head = build_model(recipe, ranks.device), build_head(recipe, source)
     if not complete_checkpoints(checkpoints.run):
-        start_from(plain_model, **recipe["init"])
+        init = recipe["init"]
+        start_from(plain_model, init["path"], init["exclude"], init["rename"], new_head)
     sharded = recipe["engine"]["parallel"] == "fsdp" and ranks.world > 1
     if recipe["engine"]["channels_last"] and not sharded:  # FSDP2 takes contiguous weights only; the images tell the format
         plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -411,7 +422,7 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
                 lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
                 precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
     return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, lanes, preprocess,
-               checkpoints, evaluators)
+               checkpoints, evaluators, new_head)
 
 
 def to_device(batch: Batch, preprocess: Preprocess, device: torch.device, channels_last: bool) -> Batch:

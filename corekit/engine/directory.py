@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from omegaconf import OmegaConf
 
+from corekit.conf.schema import recipe_schema
 from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
 from corekit.engine.distributed import Ranks
@@ -44,6 +45,9 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
         return
     before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
     now = _flat(recipe)
+    # A newer corekit may have keys that the run was begun without: at their defaults they change nothing.
+    defaults = _flat(OmegaConf.to_container(recipe_schema(), enum_to_str=True))
+    before = {**{key: value for key, value in defaults.items() if key in now}, **before}
     different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
                  and not any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
                  and not (key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")))]

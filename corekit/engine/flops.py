@@ -1,5 +1,6 @@
 """What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without allocating anything."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,8 +71,10 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         return tensor
 
     preprocess, sampler = build_preprocess(recipe), build_sampler(recipe)
-    flops = samples = activations = 0
-    for size, of_lane in getattr(sampler, "table", [(preprocess.size, len(sampler.draws(0)))]):
+    table = getattr(sampler, "table", [(preprocess.size, len(sampler.draws(0)))])
+    flops: dict[int, float] = {}  # of a sample, by image size
+    activations = 0
+    for size, of_lane in {table[0], table[len(table) // 2], table[-1]}:
         kept.clear()
         count = max(1, micro_batch * of_lane * recipe["data"]["lanes"] // engine["batch_size"])
         batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
@@ -79,14 +82,21 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
               torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
             model(**wire.pick(values))
-        flops, samples = flops + counter.flops, samples + count
+        flops[size] = counter.flops / count
         activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)
     if recipe["engine"]["precision"] == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    return Cost(total, trained, flops / samples, copies, activations)
+    mean = sum(of_lane * _at(size, flops) for size, of_lane in table) / sum(of_lane for _, of_lane in table)
+    return Cost(total, trained, mean, copies, activations)
+
+
+def _at(size: int, known: Mapping[int, float]) -> float:
+    """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and lines in it, as the rest."""
+    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known if other != own)
+               for own, flops in known.items())
 
 
 def flops_per_sample(recipe: Mapping[str, Any], source: Source) -> float:

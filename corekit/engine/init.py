@@ -8,14 +8,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from corekit.engine.folders import model_folder
+from corekit.engine.folders import model_folder, read_recipe
+from corekit.engine.new_head import NewHead
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
 
 SHOWN = 12  # names in a message
 
 
-def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str]) -> None:
+def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str],
+               new_head: NewHead | None = None) -> None:
     """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or is excluded.
 
     Args:
@@ -24,11 +26,14 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         exclude: patterns of names, of tensors of the model that stay as they are and of tensors of the file that are
             left out.
         rename: how names begin in the file -> how they begin in the model; the longest beginning counts.
+        new_head: makes the head's rows of the file's; None: they are taken as they are.
 
     Raises:
         CorekitError: nothing is there, names are left over on either side, shapes differ, or a pattern fits nothing.
     """
     if path is None:
+        if new_head is not None:
+            raise CorekitError("init.head makes a head of another one: give the weights that have it, init.path=RUN")
         return
     file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
     try:
@@ -44,6 +49,9 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         if not any(name.startswith(beginning) for name in loaded):
             raise CorekitError(f"init.rename: no name in {file} begins with '{beginning}'; they begin with "
                                f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}")
+    if new_head is not None:
+        beside = file.with_name("recipe.yaml")
+        found = new_head(found, own, read_recipe(file.parent) if beside.is_file() else {}, file)
     excluded = {name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")}
     missing = [name for name in own if name not in found and name not in excluded]
     left_over = [name for name in found if name not in own and name not in excluded]

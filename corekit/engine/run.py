@@ -21,6 +21,7 @@ from corekit.engine.flops import flops_per_sample
 from corekit.engine.init import training_mode
 from corekit.engine.journal import Journal, clock, figures, read_records
 from corekit.engine.loop import train
+from corekit.engine.new_head import REPORT
 from corekit.engine.requests import Requests
 from corekit.errors import CorekitError
 
@@ -75,6 +76,10 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
         for line in defaults:
             journal.say(line)
         journal.say(_opening(run, first, folder))
+        if run.new_head is not None and run.new_head.matches:
+            journal.say(run.new_head.summary())
+            if run.ranks.is_first:
+                (folder / REPORT).write_text(run.new_head.report(), encoding="utf-8")
         with Requests(run.recipe["checkpoint"]["every_minutes"], run.ranks) as requests:
             finished = train(run, counters, journal, requests)
             run.checkpoints.wait()

@@ -1,5 +1,6 @@
 """CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as a vocabulary."""
 
+import math
 from typing import Literal
 
 import torch.nn.functional as F
@@ -35,16 +36,20 @@ class CatLIP(ViT):
             ``flat1d``, linearly along the row of all tokens, line after line, as CoreNet has it (published weights were
             trained so), which tells sizes with equally many tokens not apart.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
+        prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section 4.1), so that a short
+            training need not first learn that most classes are absent. None: the bias starts at 0, as CoreNet's does.
     """
 
     of_last_layer = ("norm",)  # learns at the last block's rate under layer-wise decay, as in CoreNet
 
     def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
-                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0) -> None:
+                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0, prior: float | None = None) -> None:
         super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads, num_classes,
                          class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate)
         self.pos_embed_interp = pos_embed_interp
         nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
+        if prior is not None:
+            nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))
 
     def forward(self, image: Tensor) -> dict[str, Tensor | LinearOutput]:  # type: ignore[override]
         tokens = self.norm(self.trunk(image, class_only=self.training))

@@ -14,6 +14,7 @@ from corekit.errors import CorekitError
 
 from .pickled_counts import read_pickled_counts
 
+VOCABULARIES = Path(__file__).parent / "vocabularies"  # tables that come with the project
 COLUMNS = ("synset", "lemma", "gloss", "count")
 _KEY = re.compile(r"n(\d{1,8})")
 
@@ -90,13 +91,15 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
     """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as CoreNet publishes it.
 
-    CoreNet's is a dict from keys without leading zeros to counts, in the order of rows. It is read without unpickling.
+    ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without leading zeros to counts, in the
+    order of rows. It is read without unpickling.
 
     Raises:
         CorekitError: the file is neither, or holds fewer rows, or a synset twice.
     """
+    own = VOCABULARIES / f"{path}.tsv"
     try:
-        content = Path(path).read_bytes()
+        content = (own if own.is_file() else Path(path)).read_bytes()
     except OSError as error:
         raise CorekitError(f"vocabulary {path} cannot be read: {error.strerror or error}") from None
     is_table = content.startswith(b"\t".join(column.encode() for column in COLUMNS))

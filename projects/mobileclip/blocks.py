@@ -4,6 +4,8 @@ Every block is in its training form: several branches, which ``folded`` makes on
 Attributes are named as in timm's FastViT, in both forms, so that its weights load by prefix.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from corekit.models.transformer import drop_path
 from corekit.models.vit import Attention
 
 from .branches import ConvNorm, FusedConv, SqueezeExcite, merge
+from .norms import Norm, in_training, sum_of_norms
 
 HEAD_WIDTH = 32  # of the attention blocks
 
@@ -79,11 +82,27 @@ class MobileOneBlock(nn.Module):
         """Those that there are."""
         return [branch for branch in (*self.conv_kxk, self.conv_scale, self.identity) if branch is not None]  # type: ignore
 
+    @property
+    def channelwise(self) -> list[Norm]:
+        """The branches that are a batch norm of the input times one number a channel."""
+        found = [] if self.identity is None else [Norm(self.identity)]
+        if self.conv_scale is not None:
+            conv = self.conv_scale.conv
+            if conv.in_channels == conv.out_channels == conv.groups and conv.stride == (1, 1):
+                found.append(Norm(self.conv_scale.bn, conv.weight.flatten()))
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
-        first, *others = self.branches
-        out: Tensor = first(x)
-        for branch in others:
-            out = out + branch(x)
+        terms = self.channelwise
+        if len(terms) > 1 and in_training(terms):
+            out = sum_of_norms(x, terms)
+            for conv in self.conv_kxk:
+                out = out + conv(x)
+        else:
+            first, *others = self.branches
+            out = first(x)
+            for branch in others:
+                out = out + branch(x)
         if self.se is not None:
             out = self.se(out)
         return out if self.act is None else self.act(out)
@@ -115,7 +134,10 @@ class RepMixer(nn.Module):
         self.layer_scale = LayerScale(channels, layer_scale_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.layer_scale(x, self.mixer(x) - self.norm(x))
+        terms = [*self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)]
+        update = (sum_of_norms(x, terms) + self.mixer.conv_kxk[0](x) if in_training(terms)
+                  else self.mixer(x) - self.norm(x))
+        mixed: Tensor = self.layer_scale(x, update)
         return mixed
 
     def folded(self) -> FusedConv:

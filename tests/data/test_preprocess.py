@@ -28,6 +28,15 @@ def test_equals_torchvision(shape: tuple[int, int], interpolation: str) -> None:
         assert torch.allclose(found, reference(picture(*shape)), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(300, 400), (232, 232), (90, 61)])
+def test_a_crop_may_leave_a_margin(shape: tuple[int, int]) -> None:
+    reference = v2.Compose([v2.Resize(232), v2.CenterCrop(224), v2.PILToTensor()])
+    preprocess = Preprocess(224, "bilinear", MEAN, STD, crop_fraction=0.9655)
+    assert torch.equal(preprocess.crop(picture(*shape)), reference(picture(*shape)))
+    with pytest.raises(CorekitError, match="a crop_fraction above 0"):
+        Preprocess(224, "bilinear", MEAN, STD, crop_fraction=1.1)
+
+
 @pytest.mark.parametrize("shape", [(5000, 3), (3, 5000), (1, 1)])
 def test_odd_shapes_become_squares_without_much_ado(shape: tuple[int, int]) -> None:
     assert Preprocess(64, "bilinear", MEAN, STD)(picture(*shape)).shape == (3, 64, 64)

@@ -1,0 +1,43 @@
+"""Every recipe trains as the README's tables say, cell by cell; epochs, samples and scales are those of the reference."""
+
+import pytest
+
+from corekit.engine.build import build_sampler
+from tests.projects.recipe_tables import actual, composed, expected, named, names
+
+NAMES = names("catlip")
+OURS = ("quickstart",)  # endings of those that no paper has
+PICTURES = {"imagenet": 1_281_167, "places365": 1_803_460, "coco": 118_287}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_has_the_values_of_the_tables(name: str) -> None:
+    told = expected("catlip", name)
+    if not name.endswith(OURS):
+        assert len(told) > 20, f"no table of the README names {name}"
+    assert actual("catlip", name, told) == told
+
+
+def test_the_tables_name_all_recipes_that_are_there() -> None:
+    assert named("catlip") == {name for name in NAMES if not name.endswith(OURS)}
+    assert len(named("catlip")) == 3 + 12 + 2 + 1
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.split("_")[0] in PICTURES])
+def test_steps_are_ten_epochs(name: str) -> None:
+    recipe = composed("catlip", name)
+    seen = recipe["data"]["lanes"] * build_sampler(recipe).draws(recipe["engine"]["steps"]).start
+    assert seen == pytest.approx(10 * PICTURES[name.split("_")[0]], rel=2e-3)
+
+
+COCO_MEAN = sum((512 / (16 * round((256 + 512 * at / 24) / 16))) ** 2 for at in range(25)) / 25
+
+
+@pytest.mark.parametrize(("name", "scales", "mean"), [  # of CoreNet's samplers: distinct sizes, mean batch over the nominal one
+    ("b", 13, 1.27), ("imagenet_b", 7, 1.32), ("imagenet_h_512", 9, 2.06), ("coco_b", 25, COCO_MEAN), ("clip", 6, 1.03)])
+def test_sizes_are_the_references(name: str, scales: int, mean: float) -> None:
+    recipe = composed("catlip", name)
+    sampler, batch = build_sampler(recipe), recipe["engine"]["batch_size"]
+    assert len(sampler.table) == scales
+    # a lane gives whole samples, rounded down, where CoreNet rounds those of a GPU
+    assert sampler.total * recipe["data"]["lanes"] / scales / batch == pytest.approx(mean, rel=0.04)
