@@ -20,8 +20,8 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
             crops nothing.
 
     Raises:
-        CorekitError: it is no such file, or asks for what corekit does not do: another size to crop than to resize to, a
-            picture that is not square, values that are not scaled to [0, 1].
+        CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than the picture, a picture that
+            is not square, values that are not scaled to [0, 1].
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -43,9 +43,10 @@ def _read(said: dict[str, Any], otherwise: Preprocess) -> Preprocess | str:
              if said.get(done, True) and said.get(key) is not None]
     if None in sizes:
         return "makes pictures that are not square"
-    if len(set(sizes)) > 1:
-        return f"resizes to {sizes[0]} pixels and crops {sizes[1]}"
-    made = replace(otherwise, size=sizes[0]) if sizes and sizes[0] is not None else otherwise
+    whole = [side for side in sizes if side is not None]
+    if whole and whole[-1] > whole[0]:
+        return f"resizes to {whole[0]} pixels and crops {whole[-1]}"
+    made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] / whole[0]) if whole else otherwise
     if "resample" in said and said.get("do_resize", True):
         if said["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {said['resample']}"

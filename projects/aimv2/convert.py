@@ -89,8 +89,7 @@ class AIMConverter:
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
-            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD), {}, [
-                *notes, "preprocess.json resizes to 224 pixels; Apple's own evaluation resizes to 256 and crops 224"])
+            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875), {}, notes)
         if name == NATIVE:
             notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}

@@ -91,6 +91,7 @@ def test_weights_come_in_and_go_out_to_the_bit(name: str, layout: str) -> None:
     assert made.arguments == {}
     assert bool(made.tokenizer) == (name == "aimv2_large_lit")
     assert made.preprocess.size == (336 if "336" in name else 224)
+    assert made.preprocess.crop_fraction == (0.875 if name == "aimv1_600m" else 1.0)
 
 
 @pytest.mark.usefixtures("narrow")
@@ -121,7 +122,8 @@ ELSE = Preprocess(14, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     ({"size": 336, "crop_size": 336, "resample": 2}, Preprocess(336, "bilinear", CLIP_MEAN, CLIP_STD)),
     ({"do_resize": False, "do_center_crop": False}, Preprocess(14, "bilinear", CLIP_MEAN, CLIP_STD)),
     ({"do_normalize": False}, Preprocess(224, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
-    ({"size": {"shortest_edge": 256}}, "resizes to 256 pixels and crops 224, which corekit's preprocessing does not do"),
+    ({"size": {"shortest_edge": 256}}, Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD, 0.875)),
+    ({"size": {"shortest_edge": 200}}, "resizes to 200 pixels and crops 224, which corekit's preprocessing does not do"),
     ({"size": {"height": 224, "width": 448}}, "makes pictures that are not square"),
     ({"rescale_factor": 2 / 255}, r"does not scale values to \[0, 1\]"), ({"resample": 0}, "with Pillow's filter 0"),
     ({"image_std": [0, 1, 1]}, "values of mean and of std > 0"), ({"size": {"width": 3}}, "cannot be read as the settings"),
