@@ -128,7 +128,8 @@ class Patches(PatchEmbed):
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no patch of {PATCH_SIZE} x "
                                f"{PATCH_SIZE}: resize it first")
         patches = super().forward(image)
-        return self.norm(patches.flatten(2).transpose(1, 2)), (patches.shape[2], patches.shape[3])
+        tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)  # torch's fused norm wants one dtype
+        return self.norm(tokens), (patches.shape[2], patches.shape[3])
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:

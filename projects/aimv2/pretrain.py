@@ -56,7 +56,8 @@ class Decoder(nn.Module):
             nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
-        x, count = self.projection(patches), patches.shape[1]
+        # the residual stream stays in the parameters' precision under autocast, as that of the encoder does
+        x, count = self.projection(patches).to(self.norm.weight.dtype), patches.shape[1]
         if self.objective != "image":
             if text is None:
                 raise CorekitError("the decoder says words and was given no text: set model.objective=image")
@@ -64,7 +65,7 @@ class Decoder(nn.Module):
                 raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made for {self.context_length}: "
                                    "have the tokenizer cut them (context_length)")
             words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1), self.token_embedding(text)], 1)
-            x = torch.cat([x, (words + self.positional_embedding[:words.shape[1]]).to(x.dtype)], 1)
+            x = torch.cat([x, words + self.positional_embedding[:words.shape[1]]], 1)
         for block in self.blocks:
             x = block(x, causal)
         outputs = {}
@@ -104,7 +105,7 @@ class PatchDecoder(nn.Module):
         self.patch_head = _head(width, PIXELS, layers)
 
     def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
-        x = self.projection(patches + sine_positions(*grid, patches))[:, :-1]
+        x = self.projection(patches + sine_positions(*grid, patches))[:, :-1].to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
         return {"patch_predictions": LinearOutput.of(self.norm(x), self.patch_head)}

@@ -102,6 +102,22 @@ def test_the_whole_model_is_the_same_by_both_backends() -> None:
         assert (plain[name].dense() - blocks[name].dense()).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", ["aimv2_pretrain", "aimv1_pretrain"])
+@pytest.mark.filterwarnings("error")
+def test_under_autocast_the_residual_stream_keeps_its_precision(name: str) -> None:
+    model, image, text, draw = pretrainer(name), torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
+    seen = []
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        block.register_forward_hook(lambda block, given, made: seen.append(made.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(image, text, draw)
+    assert set(seen) == {torch.float32}
+    exact = model(image, text, draw)
+    for key, output in outputs.items():
+        assert output.hidden.dtype == torch.bfloat16
+        assert (output.dense() - exact[key].dense()).norm() < 0.03 * exact[key].dense().norm()
+
+
 def test_without_a_prefix_mask_the_encoder_is_the_one_that_is_evaluated() -> None:
     model, image = pretrainer().eval(), torch.randn(2, 3, 42, 42)
     assert torch.equal(model.encode_image(image), model.encoder(image)["pooled"])
