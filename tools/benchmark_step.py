@@ -4,8 +4,8 @@
 
 A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the same images and captions in memory. open_clip
 is used as its documentation has it (``create_model``, ``ClipLoss``, ``torch.optim.AdamW``), and once more in its best
-setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the engine runs: the model, the loss
-``contrastive``, the optimizer ``adamw``; on a GPU in channels_last. Speed: in turns in one process. Memory: each side in a
+setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the recipes run: the model (S1 in
+channels_last), the loss ``contrastive``, the optimizer ``adamw``. Speed: in turns in one process. Memory: each side in a
 process of its own that takes two steps; the largest resident memory, less that of a process that only imports both (on a GPU,
 torch's largest allocated memory). Exits with 0 where ours has at least ``--limit`` times the samples a second and at most
 ``--limit-memory`` times the memory of open_clip as documented, for every model.
@@ -88,7 +88,7 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
                         else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
     model.to(chosen.device).train()
     # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution writes past its memory
-    if (chosen.device == "cuda" and side != "theirs") or (side == "best" and name == "b"):
+    if {"ours": name == "s1", "theirs": False, "best": chosen.device == "cuda" or name == "b"}[side]:
         model.to(memory_format=torch.channels_last)
         image = image.to(memory_format=torch.channels_last)
     optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
