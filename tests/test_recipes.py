@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from corekit import registry
-from corekit.cli.compose import compose
 from corekit.cli.train import open_source
 from corekit.data.openmoji import OpenMoji
 from corekit.data.shard_writer import write_shards
@@ -28,6 +26,7 @@ from corekit.engine.dry_run import dry_run
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
 from tests.projects.mobileclip.reinforced_shards import write_together
+from tests.projects.recipe_tables import composed_recipe as composed
 
 PIXELS = 64
 CONCEPTS = 10
@@ -63,12 +62,6 @@ SHRUNKEN: dict[str, dict[str, Any]] = {
     "engine": {"steps": 2, "batch_size": 4, "micro_batch": 2, "device": "cpu"},
     "log": {"every_steps": 1}, "checkpoint": {"every_steps": None},
 }
-
-
-@cache
-def composed(name: str) -> dict[str, Any]:
-    """Composing takes a fifth of a second, and two tests need it."""
-    return compose(f"+recipe={name}")
 
 
 @pytest.fixture(scope="module")

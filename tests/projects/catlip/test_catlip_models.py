@@ -127,3 +127,20 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
         return list(torch.autograd.grad(given.float().square().sum(), [head.weight, head.bias]))
 
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(slopes(made), slopes(expected), strict=True))
+
+
+def test_a_head_starts_at_its_prior() -> None:
+    model = corekit.create_model("catlip_vit_nano", num_classes=7).eval()
+    assert torch.allclose(model.head.bias.sigmoid(), torch.full((7,), 0.01))
+    assert torch.equal(corekit.create_model("catlip_vit_nano", num_classes=7, prior=None).head.bias, torch.zeros(7))
+    assert model(torch.rand(2, 3, 64, 64))["logits"].dense().sigmoid().mean().item() == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize(("clip", "catlip"), [("catlip_clip_vit_b16", "catlip_vit_b16"),
+                                              ("catlip_clip_nano", "catlip_vit_nano")])
+def test_the_clip_beside_it_has_the_same_image_tower(clip: str, catlip: str) -> None:
+    def shapes(model: nn.Module) -> dict[str, torch.Size]:
+        return {name: value.shape for name, value in model.state_dict().items() if not name.startswith("head.")}
+
+    with torch.device("meta"):
+        assert shapes(corekit.create_model(clip).image_tower) == shapes(corekit.create_model(catlip))

@@ -46,6 +46,9 @@ def test_similar_ones_count_from_alpha_on_and_the_synset_itself_comes_first() ->
     assert match("puppy", NearestRows(whole, 0.5)).rows == (1,)
     assert match("puppy", NearestRows(whole, 0.51)).rows == ()
     assert match("kitchen dog", NearestRows(whole, 0.1)).similarity == 1.0
+    assert match("ice cream", NearestRows(vocabulary("frozen_dessert.n.01"), 0.5))[1:4] == ((0,), "name", 0.5)
+    both = vocabulary("frozen_dessert.n.01", "ice.n.01", "cream.n.01")
+    assert match("ice cream", NearestRows(both, 0.5))[1:4] == ((1, 2), "words", 1.0), "its words themselves, before its kind"
     # cat and dog share carnivore, two steps up each: of equally similar ones the most frequent, which is the first
     cat = key_of(open_wordnet().synset("cat.n.01"))
     assert NearestRows(vocabulary("dog.n.01", "wolf.n.01"), 0.2)(cat) == (0, 0.2)
