@@ -51,7 +51,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
     data = {"dataset": {"name": "openmoji"}, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0],
             "std": [1, 1, 1]}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 32}, "lanes": 2}
     return {"seed": 0, "data": data, "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
-            "model": {"name": "mobileclip_nano"}, "loss": {"name": "contrastive"}, **changes}
+            "model": {"name": "mobileclip_nano"}, "loss": {"name": "contrastive"}, "init": {"head": None}, **changes}
 
 
 def test_a_recipe_is_wired_on_meta_tensors() -> None:
