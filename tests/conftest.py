@@ -1,14 +1,68 @@
 """What several tests share."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import start_ranks
 
+from corekit.errors import CorekitError
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+NO_WORDNET = "NOT TESTED, for want of WordNet: "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Look for WordNet once, before other processes start, and fetch it where it is not on this machine."""
+    if hasattr(config, "workerinput"):
+        return
+    from corekit.data.wordnet import fetch, open_tagger, open_wordnet
+
+    try:
+        open_wordnet()
+        open_tagger()
+    except CorekitError:
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)
+        with contextlib.suppress(CorekitError, OSError):
+            fetch()
+        socket.setdefaulttimeout(before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with _wordnet_or_say_so():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with _wordnet_or_say_so():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _wordnet_or_say_so() -> Iterator[None]:
+    try:
+        yield
+    except CorekitError as error:
+        if "is not on this machine: `corekit data wordnet" not in str(error):
+            raise
+        pytest.skip(f"{NO_WORDNET}{error}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it where nobody can miss it: a test that did not run has shown nothing."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
+    missed = [reason for reason in reasons if NO_WORDNET in reason]
+    if missed:
+        terminalreporter.section(f"{len(missed)} TESTS DID NOT RUN", sep="!", red=True, bold=True)
+        terminalreporter.line(missed[0].removeprefix("Skipped: "), red=True)
 
 
 def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,

@@ -1,4 +1,4 @@
-"""Where WordNet comes from. Without one on this machine these tests fail, and say how to get it."""
+"""Where WordNet comes from. Where none can be had, what needs it does not run, and that is said."""
 
 import sys
 from pathlib import Path
