@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from corekit_projects.catlip.vocabulary import COLUMNS, Vocabulary, choose, normal_key, read_vocabulary
 
+from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 
 CORENET = {"n5928118": 52418327, "n13333833": 46393897, "n4960277": 38781582, "n7947958": 5}  # as it begins
@@ -110,6 +111,7 @@ def test_broken_tables_say_where(tmp_path: Path, line: str, told: str) -> None:
 
 
 def test_what_there_is_not(tmp_path: Path) -> None:
+    open_wordnet()  # without it, what is said is that
     with pytest.raises(CorekitError, match="none.tsv cannot be read: No such file"):
         read_vocabulary(tmp_path / "none.tsv")
     (tmp_path / "v").write_bytes(pickle.dumps(dict.fromkeys(KEYS, 3)))
