@@ -25,8 +25,7 @@ from torch.multiprocessing.spawn import spawn
 import corekit
 from corekit import registry
 from corekit.data.loader import split
-from corekit.engine.build import wrap
-from corekit.engine.distributed import Ranks, connect, disconnect
+from corekit.engine.distributed import Ranks, connect, disconnect, wrap
 from corekit.engine.precision import Precision
 from corekit.engine.step import Step, Term
 from corekit.engine.wiring import Wire

@@ -7,28 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from corekit import registry
-from corekit.data.loader import CAPTIONS, Batch, Lanes, fields_read, share
+from corekit.data.loader import Batch, Lanes, share
 from corekit.data.order import order_of
 from corekit.data.preprocess import Preprocess
-from corekit.data.ragged import RAGGED
 from corekit.data.source import Source
 from corekit.engine.checkpoint import Checkpoints, complete_checkpoints
-from corekit.engine.distributed import Ranks
+from corekit.engine.distributed import Ranks, wrap
 from corekit.engine.ema import Ema
 from corekit.engine.init import freeze, start_from, training_mode
 from corekit.engine.layers import all_layers
 from corekit.engine.new_head import RANDOM, NewHead
 from corekit.engine.precision import Precision
 from corekit.engine.recompute import has_statistics, recompute_layers
-from corekit.engine.shapes import ShapesOnly
 from corekit.engine.sharding import shard, whole
 from corekit.engine.step import Frozen, Step, Term
-from corekit.engine.wiring import Wire, check, rename_outputs
+from corekit.engine.wiring import Wire
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Subject
 from corekit.seeds import derive_seed
@@ -207,11 +203,12 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
 
 def build_transform(recipe: Recipe) -> Any:
     """The recipe's transform; the centre of the picture where it names none."""
-    node = _transform(recipe)
+    node = transform_node(recipe)
     return registry.build("transform", node["name"], arguments(node), {"preprocess": build_preprocess(recipe)})
 
 
-def _transform(recipe: Recipe) -> Mapping[str, Any]:
+def transform_node(recipe: Recipe) -> Mapping[str, Any]:
+    """What the recipe says of its transform."""
     return recipe["data"]["transform"] or {"name": "center_crop"}
 
 
@@ -221,135 +218,6 @@ def build_sampler(recipe: Recipe) -> Any:
     return registry.build("sampler", node["name"], arguments(node), {
         "batch_size": recipe["engine"]["batch_size"], "lanes": recipe["data"]["lanes"], "seed": int(recipe["seed"]),
         "preprocess": build_preprocess(recipe)})
-
-
-def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
-    """A batch with the shapes and dtypes of the declared entries, and no content."""
-    shapes: dict[str, Any] = {"key": [str(number) for number in range(size)]}
-    for name in source.fields:
-        if name == "image":
-            shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
-        elif name in CAPTIONS:
-            length = getattr(tokenizer, "context_length", 77)
-            shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
-            if tokenizer is not None:
-                shapes[CAPTIONS[name]] = [""] * size
-        elif name == "label":
-            shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
-        elif name in RAGGED:
-            shapes[name] = torch.zeros(size, dtype=torch.int32, device=device)
-            shapes[RAGGED[name]] = torch.zeros(size + 1, dtype=torch.int64, device=device)
-        else:
-            shapes[name] = []
-    return shapes
-
-
-def example_offers(recipe: Recipe, size: int) -> dict[str, Any]:
-    """What the engine itself adds to a batch of a size: the step, the run's steps, and a random number of each sample."""
-    return {"step": 0, "steps": recipe["engine"]["steps"], "draw": torch.zeros(size, device="meta")}
-
-
-def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
-    """Check by name that model and losses get all they ask for, on meta tensors, before anything is allocated.
-
-    Returns:
-        a line for each parameter that is left at its default.
-
-    Raises:
-        CorekitError: naming who needs what, and who gives what.
-    """
-    meta = torch.device("meta")
-    model = build_model(recipe, meta)
-    _check_context_length(model, tokenizer, "model")
-    wire = model_wire(recipe, model)
-    batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
-    given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
-    sampler = build_sampler(recipe)
-    if "image" in source.fields:
-        _check_transform(recipe, given, hasattr(sampler, "size"))
-    offered = example_offers(recipe, 2)
-    given["the engine"] = list(offered)
-    check(wire, given)
-    values = {**batch, **offered}
-    read = {*fields_read(build_transform(recipe)), *wire.reads.values()}
-    for frozen in build_frozen(recipe, meta):
-        check(frozen.wire, given)
-        read |= set(frozen.wire.reads.values())
-        if not CAPTIONS.keys().isdisjoint(frozen.wire.reads.values()):  # others bring their own tokenizer
-            assert isinstance(frozen.wire.function, nn.Module)
-            _check_context_length(frozen.wire.function, tokenizer, f"frozen.{frozen.label}")
-        with ShapesOnly():
-            outputs = frozen(values)
-        values.update(outputs)
-        given[f"frozen model `{frozen.label}`"] = list(outputs)
-    check(wire, given)
-    with ShapesOnly():
-        outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
-    given[wire.label] = list(outputs)
-    _check_classes(recipe, source, outputs.get("logits"))
-    if "image" in source.fields:
-        _check_sizes(sampler, wire, values)
-    defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
-    for term in build_terms(recipe):
-        check(term.wire, given)
-        if term.weights is not None:
-            check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
-        names = [name for names in given.values() for name in names]
-        defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
-        read |= set(term.wire.reads.values())
-    for entry, other in getattr(source, "belongs_to", {}).items():
-        if entry in read and other not in read and values[entry] is batch[entry]:
-            node = recipe["data"]
-            raise CorekitError(f"`{entry}` of dataset `{node['dataset']['name']}` belongs to its `{other}`, which transform "
-                               f"`{(node['transform'] or {}).get('name', 'center_crop')}` does not read: it would be of "
-                               f"another picture than the model sees. Set data.transform.name to one that reads `{other}`")
-    return defaults
-
-
-def _check_transform(recipe: Recipe, given: Mapping[str, list[str]], sized: bool) -> None:
-    """Refuse a transform that asks for what it will not get, or that does not ask for the size of the step where it has one."""
-    transform, sampler = build_transform(recipe), f"sampler `{recipe['sampler']['name']}`"
-    reads, label = fields_read(transform), f"transform `{_transform(recipe)['name']}`"
-    if sized and "size" not in reads:
-        raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes none: choose another one, "
-                           "such as random_resized_crop, or sampler.name=fixed_size")
-    if reads:
-        check(Wire.of(label, transform, transform.__call__), {**given, sampler: ["size"]} if sized else given)
-
-
-def _check_sizes(sampler: Any, wire: Wire, values: Mapping[str, Any]) -> None:
-    """Refuse a model that cannot take the smallest or the largest images of the sampler."""
-    sizes = [size for size, _ in getattr(sampler, "table", ())]
-    for size in {min(sizes), max(sizes)} if sizes else ():
-        try:
-            with ShapesOnly():
-                wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
-                               "choose other sizes, or another model") from None
-
-
-def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
-    """Refuse captions of another length than a text tower is made for: it would stretch its positions and say nothing."""
-    given = getattr(tokenizer, "context_length", None)
-    for module in model.modules():
-        wanted = getattr(module, "context_length", None)
-        if given is not None and wanted is not None and given != wanted:
-            whose = "the model's" if key == "model" else "the frozen model's"
-            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text tower is made for {wanted}: "
-                               f"set {key}.context_length and data.tokenizer.context_length to the same number")
-
-
-def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:
-    """Refuse a head of another width than the number of classes that the data set says it has."""
-    classes = getattr(source, "num_classes", None)
-    if classes is None or logits is None:
-        return
-    width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
-    if width != classes:
-        raise CorekitError(f"dataset `{recipe['data']['dataset']['name']}` has {classes:,} classes, but the head of model "
-                           f"`{recipe['model']['name']}` has {width:,}: set model.num_classes={classes}")
 
 
 def micro_batches(recipe: Recipe, world: int) -> int:
@@ -433,24 +301,3 @@ def to_device(batch: Batch, preprocess: Preprocess, device: torch.device, channe
         image = preprocess.normalize(moved["image"])
         moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
     return moved
-
-
-def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
-    if ranks.world == 1:
-        return model
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
-    if ranks.device.type == "cuda":
-        options["device_ids"] = [ranks.device.index]
-    # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another name.
-    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False
-    wrapped = DistributedDataParallel(model, **options)
-    wrapped.register_comm_hook(None, _sum_gradients)
-    return wrapped
-
-
-def _sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
-    work = dist.all_reduce(bucket.buffer(), async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

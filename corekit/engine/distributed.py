@@ -1,14 +1,16 @@
 """Ranks and what they exchange. Started by plain python, torchrun or srun: ranks are read from the environment."""
 
+import inspect
 import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from corekit.errors import CorekitError
 
@@ -115,3 +117,24 @@ def _device(name: str, local_rank: int) -> torch.device:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
         return torch.device("cuda", local_rank % torch.cuda.device_count())
     return torch.device(name)
+
+
+def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
+    if ranks.world == 1:
+        return model
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    if ranks.device.type == "cuda":
+        options["device_ids"] = [ranks.device.index]
+    # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another name.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False
+    wrapped = DistributedDataParallel(model, **options)
+    wrapped.register_comm_hook(None, _sum_gradients)
+    return wrapped
+
+
+def _sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

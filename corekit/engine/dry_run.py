@@ -3,7 +3,8 @@
 from typing import Any
 
 from corekit.data.source import Source
-from corekit.engine.build import build_sampler, build_tokenizer, check_wiring, micro_batches
+from corekit.engine.build import build_sampler, build_tokenizer, micro_batches
+from corekit.engine.fit import check_wiring
 from corekit.engine.flops import measure
 
 

@@ -16,10 +16,9 @@ from corekit.engine.build import (
     build_preprocess,
     build_sampler,
     build_tokenizer,
-    example_batch,
-    example_offers,
     model_wire,
 )
+from corekit.engine.fit import example_batch, example_offers
 from corekit.engine.recompute import recompute_layers
 from corekit.engine.shapes import ShapesOnly
 

@@ -12,11 +12,12 @@ import torch
 
 from corekit.data.loader import split, step_parts
 from corekit.data.source import LEFT_OUT, Source
-from corekit.engine.build import Run, build_run, build_tokenizer, check_wiring
+from corekit.engine.build import Run, build_run, build_tokenizer
 from corekit.engine.checkpoint import Checkpoints, Counters
 from corekit.engine.directory import prepare, refuse_another_run, settle_micro_batch
 from corekit.engine.distributed import Ranks, connect, disconnect
 from corekit.engine.environment import describe
+from corekit.engine.fit import check_wiring
 from corekit.engine.flops import flops_per_sample
 from corekit.engine.init import training_mode
 from corekit.engine.journal import Journal, clock, figures, read_records

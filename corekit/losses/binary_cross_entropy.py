@@ -6,10 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.losses.blockwise import SlopesAtOnce
 from corekit.registry import register
 
 NAME = "loss 'binary_cross_entropy'"
@@ -73,19 +73,14 @@ class BinaryCrossEntropy:
         return total
 
 
-class _Blockwise(torch.autograd.Function):
-    """Value and gradients block by block in the forward pass, so that no block of logits outlives its turn."""
+class _Blockwise(SlopesAtOnce):
+    """The sum and its gradients."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor, row: Tensor,
                 edges: Sequence[int], size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        # The loss scale that keeps fp16's small slopes from vanishing comes only with the backward pass.
-        precise = wide if hidden.dtype == torch.float16 else hidden.dtype
-        of_hidden, of_weight, of_bias = (learning and needed for needed in ctx.needs_input_grad[:3])
-        hidden_slope = torch.zeros_like(hidden, dtype=wide) if of_hidden else None
-        weight_slope = torch.empty_like(weight) if of_weight else None
-        bias_slope = torch.empty_like(bias) if bias is not None and of_bias else None
+        precise, hidden_slope, weight_slope, bias_slope = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for number, first in enumerate(range(0, len(weight), size)):
@@ -103,15 +98,8 @@ class _Blockwise(torch.autograd.Function):
                     hidden_slope += slope @ weight[part].to(precise)
                 if weight_slope is not None:
                     weight_slope[part] = slope.T @ hidden.to(precise)
-        ctx.slopes, ctx.dtype = (hidden_slope, weight_slope, bias_slope), hidden.dtype
         return total
 
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = (None if each is None else each.mul_(outer[0]) for each in ctx.slopes)
-        del ctx.slopes  # they are scaled where they lie: a second time would be wrong
-        return (None if hidden is None else hidden.to(ctx.dtype)), weight, bias, *[None] * 5
 
 
 def _problem(pairs: Sequence[int], samples: int, classes: int, key: Sequence[str]) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.losses.blockwise import SlopesAtOnce
 from corekit.registry import register
 
 
@@ -74,19 +74,14 @@ def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing
     return F.cross_entropy(wide, label, reduction="sum", label_smoothing=smoothing)
 
 
-class _Blockwise(torch.autograd.Function):
-    """Value and gradients block by block in the forward pass, so that no block of logits outlives its turn."""
+class _Blockwise(SlopesAtOnce):
+    """The sum and its gradients."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, smoothing: float, size: int,
                 learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        # The loss scale that keeps fp16's small slopes from vanishing comes only with the backward pass.
-        precise = wide if hidden.dtype == torch.float16 else hidden.dtype
-        of_hidden, of_weight, of_bias = (learning and needed for needed in ctx.needs_input_grad[:3])
-        hidden_slope = torch.empty_like(hidden, dtype=wide) if of_hidden else None
-        weight_slope = torch.zeros_like(weight) if of_weight else None
-        bias_slope = torch.zeros_like(bias) if bias is not None and of_bias else None
+        precise, hidden_slope, weight_slope, bias_slope = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)  # once, not in each block
@@ -112,12 +107,4 @@ class _Blockwise(torch.autograd.Function):
                     weight_slope.addmm_(slope.T, rows.to(precise))  # without a product as large as the weight beside it
                 elif weight_slope is not None:
                     weight_slope += slope.T @ rows.to(precise)
-        ctx.slopes, ctx.dtype = (hidden_slope, weight_slope, bias_slope), hidden.dtype
         return total
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias = (None if each is None else each.mul_(outer[0]) for each in ctx.slopes)
-        del ctx.slopes  # they are scaled where they lie: a second time would be wrong
-        return (None if hidden is None else hidden.to(ctx.dtype)), weight, bias, *[None] * 4

@@ -21,9 +21,9 @@ from corekit.data.loader import Lanes, Part, share, split, step_parts
 from corekit.data.order import Order
 from corekit.data.preprocess import CenterCrop, Preprocess, RandomResizedCrop
 from corekit.data.samplers import VariableSize
-from corekit.engine.build import check_wiring
 from corekit.engine.distributed import Ranks
 from corekit.engine.dry_run import dry_run
+from corekit.engine.fit import check_wiring
 from corekit.engine.flops import measure
 from corekit.engine.precision import Precision
 from corekit.engine.run import run

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from corekit.data.loader import split
 from corekit.data.ragged import pack
-from corekit.engine.build import wrap
-from corekit.engine.distributed import Ranks, connect, disconnect
+from corekit.engine.distributed import Ranks, connect, disconnect, wrap
 from corekit.engine.precision import Precision
 from corekit.engine.sharding import shard
 from corekit.engine.step import Step, Term

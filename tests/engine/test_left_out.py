@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from corekit.data.source import LEFT_OUT
-from corekit.engine.build import _check_classes
 from corekit.engine.checkpoint import Counters
+from corekit.engine.fit import _check_classes
 from corekit.engine.loop import FEW, _count_bad
 from corekit.engine.run import closing
 from corekit.errors import CorekitError

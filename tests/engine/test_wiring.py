@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corekit import CorekitError
 from corekit.cli.compose import check_names
 from corekit.data.tokenizers import ClipTokenizer
-from corekit.engine.build import check_wiring
+from corekit.engine.fit import check_wiring
 from corekit.engine.wiring import Wire, check, rename_outputs
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.data.loader import split
-from corekit.engine.build import build_terms, wrap
-from corekit.engine.distributed import Ranks, connect, disconnect
+from corekit.engine.build import build_terms
+from corekit.engine.distributed import Ranks, connect, disconnect, wrap
 from corekit.engine.precision import Precision
 from corekit.engine.step import Step
 from corekit.engine.wiring import Wire

@@ -13,7 +13,8 @@ import corekit
 from corekit import CorekitError
 from corekit.data.preprocess import Preprocess
 from corekit.data.tokenizers import ClipTokenizer
-from corekit.engine.build import build_frozen, build_model, check_wiring
+from corekit.engine.build import build_frozen, build_model
+from corekit.engine.fit import check_wiring
 from corekit.engine.folders import save_model_folder
 
 STUDENT = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
