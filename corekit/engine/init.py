@@ -29,7 +29,8 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random weights stay.
         exclude: patterns of names, of tensors of the model that stay as they are and of tensors of the file that are
             left out.
-        rename: how names begin in the file -> how they begin in the model; the longest beginning counts.
+        rename: how names begin in the file -> how they begin in the model; the longest beginning counts. Where all fits,
+            beginnings may be left over: those of another kind of file.
         new_head: makes the head's rows of the file's; None: they are taken as they are.
 
     Returns:
@@ -52,10 +53,6 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
     if len(found) < len(loaded):
         twice = [name for name in loaded if sum(_renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1]
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
-    for beginning in rename:
-        if not any(name.startswith(beginning) for name in loaded):
-            raise CorekitError(f"init.rename: no name in {file} begins with '{beginning}'; they begin with "
-                               f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
         found = new_head(found, own, read_recipe(file.parent) if beside.is_file() else {}, file)
@@ -72,8 +69,11 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
                                     (left_over, "tensors of the file are not in the model"),
                                     (shapes, "shapes differ")) if names]
     if problems:
+        idle = [beginning for beginning in rename if not any(name.startswith(beginning) for name in loaded)]
         raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to stay random or be left "
-                           "out in init.exclude, and what is called otherwise in init.rename")
+                           "out in init.exclude, and what is called otherwise in init.rename" + (
+                               f", of which no name in {file} begins with '{idle[0]}'; they begin with "
+                               f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}" if idle else ""))
     with torch.no_grad():
         for name in both:
             own[name].copy_(found[name])

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.data.preprocess import Preprocess
-from corekit.engine.build import build_model
-from corekit.engine.folders import load_weights, model_folder, read_recipe
+from corekit.engine.folders import model_folder, read_recipe
+from corekit.engine.load import load_model
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -57,37 +57,29 @@ class TokenTeacher(nn.Module):
 
     Args:
         preprocess: the student's, which the batch's images went through; the engine gives it.
-        path: of a run, a checkpoint or a model folder: an encoder, or the pre-training of one. None: for a dry run.
-        encoder: what a dry run takes for it without a path.
+        path: of a run, a checkpoint or a model folder: an encoder, or the pre-training of one.
+        encoder: what a dry run takes for it: it reads no weights.
 
     Raises:
-        CorekitError: no path in a run, no encoder there, or one that was trained with another normalisation of pixels.
+        CorekitError: nothing is there, no encoder, or one that was trained with another normalisation of pixels.
     """
 
-    def __init__(self, preprocess: Preprocess, path: str | None = None, encoder: str = "aimv2_3b_224") -> None:
+    def __init__(self, preprocess: Preprocess, path: str, encoder: str = "aimv2_3b_224") -> None:
         super().__init__()
-        device = torch.empty(0).device  # meta, where only the wiring is checked
-        if path is not None:
-            self.encoder = _trained(path, preprocess, device)
-        elif device.type == "meta":
-            self.encoder = encoder_named(encoder)
-        else:
-            raise CorekitError("frozen model 'token_teacher' needs path: of the teacher's run or model folder, as in "
-                               "frozen.teacher.path=RUN")
+        meta = torch.empty(0).is_meta  # only the wiring is checked
+        self.encoder = encoder_named(encoder) if meta else _trained(path, preprocess)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"teacher_tokens": self.encoder(image)["tokens"]}
 
 
-def _trained(path: str, preprocess: Preprocess, device: torch.device) -> Encoder:
+def _trained(path: str, preprocess: Preprocess) -> Encoder:
     folder = model_folder(path)
     theirs = Preprocess.load(folder / "preprocess.json")
     if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
         raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and the student sees "
                            f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and std to the teacher's")
-    model = build_model(read_recipe(folder), device)
-    if device.type != "meta":
-        load_weights(model, folder)
+    model = load_model(read_recipe(folder), folder, torch.device("cpu"))
     found = getattr(model, "encoder", model)
     if not isinstance(found, Encoder):
         raise CorekitError(f"{path} holds no encoder that gives tokens: it cannot teach")

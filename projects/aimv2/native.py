@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 from corekit.data.images import LazyJpeg
 from corekit.data.preprocess import Preprocess
@@ -17,6 +18,9 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
+
+UNIT = 2**14  # pixels of the side of the square that parts are drawn in
+_SQUARE = torch.empty(1, UNIT, UNIT, device="meta")
 
 
 @register("sampler", "native_area")
@@ -63,31 +67,40 @@ class NativeArea(Rounds):
 
 @register("transform", "fit_area")
 class FitArea:
-    """The whole picture in its own shape, resized to as many patches of 14x14 pixels as an area holds, and not more.
+    """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as an area holds, not more.
 
-    Sides are whole patches, each less than one from what the shape asks for. A picture longer than the area in patches is
-    squeezed: 3 x 5,000 pixels become a row of patches.
+    Sides are whole patches, each less than one from what the shape asks for. A part longer than the area in patches is
+    squeezed: 3 x 5,000 pixels become a row of patches. Share and shape of the part are drawn as torchvision's
+    ``RandomResizedCrop`` does for a square, which is then the picture; torch's resizing is within two of 255 levels of Pillow.
 
     Args:
         preprocess: gives interpolation, and the side of the area where the step has none.
+        scale: smallest and largest share of the picture's area; (1, 1): all of it.
+        ratio: smallest and largest width / height of the part over that of the picture.
         flip: probability of a horizontal mirror image.
     """
 
-    def __init__(self, preprocess: Preprocess, flip: float = 0.5) -> None:
+    def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (1.0, 1.0), ratio: tuple[float, float] = (1.0, 1.0),
+                 flip: float = 0.0) -> None:
         self.size, self.interpolation, self.flip = preprocess.size, preprocess.interpolation, flip
+        self.scale, self.ratio = list(scale), list(ratio)
 
     def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
         """uint8 [3, H, W], of at most (size / 14)² patches."""
-        grid = grid_within(image.width, image.height, ((size or self.size) // PATCH_SIZE) ** 2)
-        height, width = (PATCH_SIZE * side for side in grid)
-        if isinstance(image, LazyJpeg):
-            image.shrink(min(image.width // width, image.height // height))
-        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
-        resized = F.interpolate(pixels, (height, width), mode=self.interpolation, antialias=True)[0].contiguous()
+        top, left, height, width = (side / UNIT for side in TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio))
+        edges = [left * image.width, top * image.height, (left + width) * image.width, (top + height) * image.height]
+        part = max(1.0, edges[2] - edges[0]), max(1.0, edges[3] - edges[1])
+        rows, columns = grid_within(*part, ((size or self.size) // PATCH_SIZE) ** 2)
+        rows, columns = PATCH_SIZE * rows, PATCH_SIZE * columns
+        factor = image.shrink(int(min(part[0] / columns, part[1] / rows))) if isinstance(image, LazyJpeg) else 1
+        first, last = ([round(edge / factor) for edge in each] for each in (edges[:2], edges[2:]))
+        box = (*first, *(max(begin + 1, end) for begin, end in zip(first, last)))
+        pixels = torch.from_numpy(np.array(image.convert("RGB").crop(box))).permute(2, 0, 1)[None]
+        resized = F.interpolate(pixels, (rows, columns), mode=self.interpolation, antialias=True)[0].contiguous()
         return resized.flip(-1) if self.flip and torch.rand(()).item() < self.flip else resized
 
 
-def grid_within(width: int, height: int, patches: int) -> tuple[int, int]:
+def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:
     """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the most that there may be."""
     rows, columns = math.sqrt(patches * height / width), math.sqrt(patches * width / height)
     around = [{min(max(1, number(side)), patches) for number in (math.floor, math.ceil)} for side in (rows, columns)]

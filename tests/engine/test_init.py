@@ -29,7 +29,7 @@ def weights(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def test_everything_finds_its_place(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, state = weights
     mine = model()
-    start_from(mine, str(path), [], {"encoder.": "trunk.", "classifier": "head"})
+    start_from(mine, str(path), [], {"encoder.": "trunk.", "classifier": "head", "backbone.": "trunk."})
     assert torch.equal(mine["trunk"][0].weight, state["encoder.0.weight"])  # type: ignore[index]
     assert torch.equal(mine["trunk"][1].running_var, state["encoder.1.running_var"])  # type: ignore[index]
     assert torch.equal(mine["head"].weight, state["classifier.weight"])

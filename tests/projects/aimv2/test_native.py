@@ -116,6 +116,26 @@ def test_any_picture_becomes_whole_patches(width: int, height: int, grid: tuple[
         assert np.abs(np.array(resized).astype(int) - made.permute(1, 2, 0).numpy()).max() <= 2, "Pillow's"
 
 
+def test_a_part_is_drawn_relative_to_the_picture() -> None:
+    columns, rows = np.meshgrid(np.arange(800), np.arange(200))
+    image = Image.fromarray(np.stack([columns * 255 // 799, rows * 255 // 199, 0 * rows], 2).astype(np.uint8))
+    shares, shapes = [], []
+    for seed in range(300):
+        torch.manual_seed(seed)
+        made = FitArea(pixels(), (0.4, 0.8), (0.5, 2.0))(image, 224).float()
+        width, height = ((made[at].max() - made[at].min() + 1.5) / 255 for at in (0, 1))
+        shares.append(float(width * height))
+        shapes.append(float(width / height))
+        rows_, columns_ = made.shape[1] / 14, made.shape[2] / 14
+        assert columns_ / rows_ == pytest.approx(4 * shapes[-1], rel=1.5 / min(rows_, columns_)), "of its own shape"
+    assert min(shares) == pytest.approx(0.4, abs=0.02)
+    assert max(shares) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(shares) < 0.6, "wide parts of a large share do not fit"
+    assert 0.5 * 0.97 < min(shapes) < 0.6
+    assert 1.7 < max(shapes) < 2.0 * 1.03
+    assert np.mean(np.log(shapes)) == pytest.approx(0, abs=0.08)
+
+
 class Pictures:
     """Pictures without files, each of its own shape and colours."""
 
