@@ -60,8 +60,8 @@ class NativeArea(Rounds):
         patches = batch_size * (preprocess.size // PATCH_SIZE) ** 2 // lanes
         if patches < sides[-1] ** 2:
             raise CorekitError(f"sampler 'native_area': a lane has {patches:,} patches a step, too few for a picture of "
-                               f"{sides[-1] ** 2:,}: data.lanes={lanes} must be at most "
-                               f"{patches * lanes // sides[-1] ** 2} at engine.batch_size={batch_size}")
+                               f"{sides[-1] ** 2:,}: set data.lanes, now {lanes}, to a divisor of engine.batch_size="
+                               f"{batch_size} that is at most {patches * lanes // sides[-1] ** 2}")
         super().__init__([(PATCH_SIZE * side, patches // side**2) for side in sides], seed)
 
 

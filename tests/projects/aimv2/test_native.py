@@ -22,7 +22,7 @@ from corekit.engine.build import to_device
 from corekit.losses.next_token import NextToken
 
 WORDS, LENGTH, END = 50, 6, 2
-BATCH, LANES, STEPS = 32, 8, 6
+BATCH, LANES, STEPS = 8, 8, 6
 
 
 def pixels(size: int = 224) -> Preprocess:
@@ -73,7 +73,7 @@ def test_a_step_has_the_patches_of_the_budget_and_follows_the_steps_before_it() 
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"lanes": 7}, r"data\.lanes=7 must divide"), ({"lanes": 1024}, "lanes=1024 must be at most 512"),
+    ({"lanes": 7}, r"data\.lanes=7 must divide"), ({"lanes": 1024}, "a divisor of engine.batch_size=8192 that is at most 528"),
     ({"scales": 0}, "needs scales above 0"), ({"exponents": (9.0, 8.0)}, r"not scales=100, exponents=\[9.0, 8.0\]"),
 ])
 def test_what_does_not_fit_is_told(changes: dict[str, Any], told: str) -> None:
@@ -117,13 +117,13 @@ def test_any_picture_becomes_whole_patches(width: int, height: int, grid: tuple[
 
 
 def test_a_part_is_drawn_relative_to_the_picture() -> None:
-    columns, rows = np.meshgrid(np.arange(800), np.arange(200))
-    image = Image.fromarray(np.stack([columns * 255 // 799, rows * 255 // 199, 0 * rows], 2).astype(np.uint8))
+    columns, rows = np.meshgrid(np.arange(400), np.arange(100))
+    image = Image.fromarray(np.stack([columns * 255 // 399, rows * 255 // 99, 0 * rows], 2).astype(np.uint8))
     shares, shapes = [], []
-    for seed in range(300):
+    for seed in range(200):
         torch.manual_seed(seed)
         made = FitArea(pixels(), (0.4, 0.8), (0.5, 2.0))(image, 224).float()
-        width, height = ((made[at].max() - made[at].min() + 1.5) / 255 for at in (0, 1))
+        width, height = ((made[at].max() - made[at].min() + 2) / 255 for at in (0, 1))
         shares.append(float(width * height))
         shapes.append(float(width / height))
         rows_, columns_ = made.shape[1] / 14, made.shape[2] / 14
@@ -168,9 +168,9 @@ def micro_batches(parts: list[Part]) -> list[dict[str, Any]]:
             for part in parts for micro in split(part.batch, 4 // len(parts))]
 
 
-@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 0, 3), (4, 2, 0)])
+@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 2, 4), (4, 0, 0)])
 def test_micro_batches_are_the_same_for_any_ranks_and_workers_from_any_step(world: int, workers: int, first: int) -> None:
-    shapes = set()
+    shapes, together = set(), set()
     for alone, parts in zip(batches(1, 0)[first:], batches(world, workers, first), strict=True):
         for expected, found in zip(micro_batches(alone), micro_batches(parts), strict=True):
             assert found["key"] == expected["key"]
@@ -178,7 +178,9 @@ def test_micro_batches_are_the_same_for_any_ranks_and_workers_from_any_step(worl
             assert len(found["image"]) == len(expected["image"])
             assert all(map(torch.equal, found["image"], expected["image"]))
             shapes |= {image.shape for image in found["image"]}
-    assert len(shapes) > 10
+            together.add(type(found["image"]))
+    assert len(shapes) >= 5
+    assert together == {list, Tensor}, "shapes of their own in some, alike in others"
 
 
 def pretrainer(name: str = "aimv2_pretrain", **arguments: Any) -> Any:
@@ -209,10 +211,12 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
 
     together = losses(images, slice(None))
     sum(together).backward()  # type: ignore[union-attr]
+    together = [part.detach() for part in together]
     slopes = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
     alone = [losses(image[None], slice(at, at + 1)) for at, image in enumerate(images)]
     sum(map(sum, alone)).backward()  # type: ignore[arg-type, union-attr]
+    alone = [[part.detach() for part in parts] for parts in alone]
     for part, single in zip(together, zip(*alone), strict=True):
         assert float(part) == pytest.approx(float(sum(single)), rel=1e-12)
     assert slopes.keys() == {key for key, value in model.named_parameters() if value.grad is not None}
