@@ -97,7 +97,7 @@ class Tower(nn.Module):
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_decoupled_adamw_follows_its_equations(layer_decay: float) -> None:
-    """Algorithm 2 of Loshchilov and Hutter: theta <- theta - eta (alpha m / (sqrt(v) + eps) + lambda theta), eta the schedule."""
+    """Loshchilov and Hutter, algorithm 2: theta -= eta (alpha m / (sqrt(v) + eps) + lambda theta); eta is the schedule."""
     torch.manual_seed(0)
     model, peak, schedule = Tower().double(), 0.01, Cosine(steps=5, warmup_steps=2, final_fraction=0.1)
     expected = {name: value.detach().clone() for name, value in model.named_parameters()}
