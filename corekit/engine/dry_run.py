@@ -17,7 +17,7 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
     cost = measure(recipe, source)
     sampler = build_sampler(recipe)
     seen = recipe["data"]["lanes"] * sum(len(sampler.draws(step)) for step in range(engine["steps"]))
-    sizes = [size for size, _ in getattr(sampler, "table", ())]
+    sizes = {size for size, _ in getattr(sampler, "table", ())}
     samples = int(source.shard_sizes.sum())
     passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
     rows = {

@@ -80,6 +80,8 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
         for line in defaults:
             journal.say(line)
         journal.say(_opening(run, first, folder))
+        for line in run.refitted:
+            journal.say(line)
         if run.new_head is not None and run.new_head.matches:
             journal.say(run.new_head.summary())
             if run.ranks.is_first:
