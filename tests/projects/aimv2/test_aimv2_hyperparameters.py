@@ -14,7 +14,7 @@ from tests.projects.recipe_tables import actual, composed, expected, named, name
 NAMES = names("aimv2")
 OURS = ("quickstart",)  # endings of those that no paper has
 PRETRAINING = {"large": 1e-3, "huge": 8e-4, "1b": 8e-4, "3b": 4e-4}  # and the highest rate
-NOT_DECAYED = ("*bias*", "*pos_embed*", "*norm*", "*logit_scale*", "*cls_token*", "*positional_embedding*")  # of Apple's trainer
+NOT_DECAYED = ("*bias*", "*pos_embed*", "*norm*", "*logit_scale*", "*cls_token*", "*positional_embedding*")  # by Apple
 
 
 @pytest.mark.parametrize("name", NAMES)
