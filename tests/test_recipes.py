@@ -27,6 +27,7 @@ from corekit.engine.folders import save_model_folder
 from corekit.engine.init import start_from
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
+from tests.data.unigram_file import write_unigram
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
 
@@ -52,13 +53,14 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
-    "aimv2_large_lit": {"width_divisor": 24, "depth_divisor": 12},
-    "aimv2_student": {"width_divisor": 32, "depth_divisor": 12, "teacher_width": 96}, "token_teacher": {},
+    # the same divisors, because some start from, or learn from, runs of others
+    **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
+    **small("aimv2_student", width=16, teacher_width=3072 // 16), "token_teacher": {},
 }
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {
     "openmoji": {"samples": 32, "concepts": CONCEPTS}, "webdataset": {"shards": "*.tar"}, "reinforced": {}, "coco_labels": {},
-    "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
+    "mixture": {}, "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
 }
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
@@ -78,6 +80,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)], drawn.class_names)
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
+    write_unigram(folders["webdataset"] / "letters.model")
     return folders
 
 
@@ -168,6 +171,10 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
         node.update(DATASETS[node["name"]])
         if node["name"] in shards:
             node["root"] = str(shards[node["name"]])
+        if "synthetic_text" in node.get("fields", {}):
+            node["fields"]["synthetic_text"] = "txt"
+    if recipe["data"]["tokenizer"].get("name") == "sentencepiece":
+        recipe["data"]["tokenizer"]["path"] = str(shards["webdataset"] / "letters.model")
     if "teacher_widths" in recipe["loss"]:
         recipe["loss"]["teacher_widths"] = [TEACHER] * len(recipe["loss"]["teacher_widths"])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),

@@ -45,7 +45,10 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
         _set_determinism(recipe, ranks)
         settle_micro_batch(recipe, folder, ranks)
         refuse_another_run(recipe, folder, source)
-        defaults = check_wiring(recipe, source, build_tokenizer(recipe))
+        tokenizer = build_tokenizer(recipe)
+        defaults = check_wiring(recipe, source, tokenizer)
+        if tokenizer is not None:
+            tokenizer("")  # its files are missing now or never
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
         checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks, recipe["checkpoint"]["background"])
         prepared = build_run(recipe, source, ranks, checkpoints, environment)
