@@ -84,11 +84,11 @@ def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float, 
         layer_decay: as of adamw; layers that learn at a lower rate decay as fast as the others.
 
     Raises:
-        CorekitError: a rate that is not above 0, for nothing can be said relative to it.
+        CorekitError: learning_rate or layer_decay is not above 0.
     """
     for key, value in (("learning_rate", learning_rate), ("layer_decay", layer_decay)):
         if value <= 0:
-            raise CorekitError(f"optimizer.{key}={value:g} must be above 0: adamw_decoupled decays relative to the largest rate")
+            raise CorekitError(f"optimizer.{key}={value:g} must be above 0: adamw_decoupled decays relative to it")
     return _adamw(model, learning_rate, betas, eps, no_decay, layer_decay,
                   lambda scale: weight_decay / (learning_rate * scale))
 
