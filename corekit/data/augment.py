@@ -43,8 +43,8 @@ class RandAugment(RandomResizedCrop):
                  operations: int = 2, magnitude: float = 9.0, magnitude_std: float = 0.5, color_jitter: float = 0.0) -> None:
         super().__init__(preprocess, scale, ratio, flip, scaled_decoding)
         if operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0 or not 0 <= color_jitter <= 1:
-            raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 or more, magnitude from 0 to 10 "
-                               "and color_jitter from 0 to 1")
+            raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 or more, magnitude from 0 to "
+                               "10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
         self.fill = [round(255 * mean) for mean in preprocess.mean]
         self.jitter = ColorJitter(color_jitter, color_jitter, color_jitter) if color_jitter else None

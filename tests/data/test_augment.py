@@ -35,7 +35,8 @@ def test_operations_are_those_of_timm(name: str, level: float, monkeypatch: pyte
         arguments = argument(10 * level, {}) if argument else ()
         expected.append(np.asarray(function(image, *arguments, resample=Image.Resampling.BILINEAR, fillcolor=(128, 102, 77))))
     # which sign is which way is of no account: one is drawn as often as the other
-    errors = [[np.abs(one.astype(int) - other).mean() for one, other in zip(made, order)] for order in (expected, expected[::-1])]
+    errors = [[np.abs(one.astype(int) - other).mean() for one, other in zip(made, order)]
+              for order in (expected, expected[::-1])]
     assert min(map(max, errors)) < 2, f"{errors} of 255 levels"
 
 
