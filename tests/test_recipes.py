@@ -50,6 +50,7 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
+    **small("aimv2_pretrain", width=16),
 }
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {

@@ -46,7 +46,7 @@ class RandAugment(RandomResizedCrop):
             raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 or more, magnitude from 0 to "
                                "10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
-        self.fill = [round(255 * mean) for mean in preprocess.mean]
+        self.fill = [float(round(255 * mean)) for mean in preprocess.mean]
         self.jitter = ColorJitter(color_jitter, color_jitter, color_jitter) if color_jitter else None
 
     def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
@@ -73,7 +73,8 @@ def _affine(image: Tensor, fill: Fill, angle: float = 0.0, move: tuple[float, fl
 
 def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
     kept = 4 - int(4 * abs(level))  # bits
-    return image & (256 - 2 ** (8 - kept))
+    posterized: Tensor = F.posterize(image, kept)
+    return posterized
 
 
 def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:

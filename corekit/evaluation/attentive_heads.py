@@ -66,7 +66,7 @@ class Heads:
             sums[:heads] += (logits.argmax(2) == label).sum(1)
             sums[heads:-1] += cross_entropies(logits, label).double().sum(1)
             sums[-1] += len(label)
-        hits, losses, samples = self.add(sums).split([heads, heads, 1])
+        hits, losses, samples = torch.tensor_split(self.add(sums), (heads, 2 * heads))
         if not samples:
             raise CorekitError("the validation samples of evaluator 'attentive_probe' hold none that can be read")
         return scores(self.grid.points, hits, losses, int(samples))

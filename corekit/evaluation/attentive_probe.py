@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from corekit.data.loader import Lanes, share, step_parts
 from corekit.data.order import order_of
@@ -116,9 +116,13 @@ class AttentiveProbe:
         return heads
 
     def _start(self, subject: Subject, width: int, classes: int, steps: int) -> Heads:
-        torch.manual_seed(self._seed("weights"))
-        head = AttentionPool(width, classes, max(1, width // self.head_width)).to(subject.device)
-        return Heads(Grid(head, self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
+        head = AttentionPool(width, classes, max(1, width // self.head_width))
+        generator = torch.Generator().manual_seed(self._seed("weights"))
+        nn.init.normal_(head.cls_token, std=0.02, generator=generator)
+        for layer in (head.k, head.v, head.linear):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+        nn.init.zeros_(head.linear.bias)
+        return Heads(Grid(head.to(subject.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
                           self.grad_clip), TokenNorm(width, subject.device, subject.sum), subject.sum)
 
     def _kept(self, subject: Subject, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:

@@ -37,8 +37,11 @@ class Grid:
         self.optimizer = torch.optim.AdamW([
             {"params": slices, "lr": rate, "weight_decay": decay} for slices, (rate, decay) in zip(self.slices, self.points)],
             fused=True)
-        self._forward = getattr(head, "copies", None) or vmap(
-            lambda parameters, inputs: functional_call(head, parameters, (inputs,)), in_dims=(0, None))
+        self._forward = getattr(head, "copies", None) or vmap(self._alone, in_dims=(0, None))
+
+    def _alone(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self.head, parameters, (inputs,))
+        return logits
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits of every copy: [G, B, K]."""

@@ -75,5 +75,5 @@ def digest(model: nn.Module) -> str:
     found = hashlib.sha256()
     for name, value in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda each: each[0]):
         found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -47,6 +47,6 @@ class AttentionPool(nn.Module):
         split = (count, self.heads, width // self.heads)
         asked = torch.einsum("ghd,ghdw->ghw", query.view(split), key.view(*split, width)) * split[2] ** -0.5
         share = (tokens @ asked.flatten(0, 1).T).softmax(1)  # [B, N, G · heads]
-        seen = (share.transpose(1, 2) @ tokens).view(len(tokens), count, self.heads, width)
+        seen = (share.transpose(1, 2) @ tokens).view(tokens.shape[0], count, self.heads, width)
         mixed = torch.einsum("bghw,ghdw->gbhd", seen, value.view(*split, width)).flatten(2)
         return torch.baddbmm(parameters["linear.bias"][:, None], mixed, parameters["linear.weight"].transpose(1, 2))

@@ -68,7 +68,7 @@ class PatchPictures:
         for patches in shown[1:]:
             patches[:, :length] = true[:, :length]
         pictures = [_pixels(patches, image.shape[3], subject.preprocess) for patches in shown]
-        titles = [str(text) for text in chunk.get("text", chunk["key"])]
+        titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
         captions = [caption for title in titles
                     for caption in (title, f"the first {length} of {true.shape[1]} patches", "the others as predicted")]
         grid = captioned_grid([one for row in zip(*pictures) for one in row], captions, columns=6, lines=3)

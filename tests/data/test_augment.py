@@ -79,7 +79,7 @@ def test_colour_jitter_changes_by_its_share_at_most() -> None:
     transform = RandAugment(PREPROCESS, operations=0, color_jitter=0.3, **WHOLE)  # type: ignore[arg-type]
     torch.manual_seed(0)
     seen = [transform(grey)[0, 0, 0].item() for _ in range(200)]
-    assert 70 <= min(seen) < 75
+    assert 69 <= min(seen) < 75, "cut off, not rounded"
     assert 125 < max(seen) <= 130
 
 
