@@ -122,8 +122,9 @@ class AttentiveProbe:
         for layer in (head.k, head.v, head.linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(head.linear.bias)
-        return Heads(Grid(head.to(subject.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
-                          self.grad_clip), TokenNorm(width, subject.device, subject.sum), subject.sum)
+        grid = Grid(head.to(subject.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
+                    self.grad_clip)
+        return Heads(grid, TokenNorm(width, subject.device, subject.sum), subject.sum)
 
     def _kept(self, subject: Subject, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Tokens and labels of this rank's share of every step, and how many samples all ranks have: computed once."""
