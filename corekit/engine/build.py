@@ -202,6 +202,11 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     return found
 
 
+def build_evaluator(node: Mapping[str, Any], preprocess: Preprocess) -> Any:
+    """One of the recipe's evaluators."""
+    return registry.build("evaluator", node["name"], arguments(node, "every_steps"), {"preprocess": preprocess})
+
+
 def build_transform(recipe: Recipe) -> Any:
     """The recipe's transform; the centre of the picture where it names none."""
     node = transform_node(recipe)
@@ -255,9 +260,8 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     count = micro_batches(recipe, ranks.world)
     tokenizer, preprocess = build_tokenizer(recipe), build_preprocess(recipe)
     lanes = build_lanes(recipe, source, tokenizer, ranks)
-    evaluators = [
-        Evaluated(label, registry.build("evaluator", node["name"], arguments(node, "every_steps")), node.get("every_steps"))
-        for label, node in (recipe.get("evaluators") or {}).items()]
+    evaluators = [Evaluated(label, build_evaluator(node, preprocess), node.get("every_steps"))
+                  for label, node in (recipe.get("evaluators") or {}).items()]
     keep_best = recipe["checkpoint"]["keep_best"]
     labels = [evaluated.label for evaluated in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:

@@ -148,11 +148,16 @@ class Pretrainer(nn.Module):
         """The encoder's ``encode_image``: every patch sees all patches."""
         return self.encoder.encode_image(image, normalize)
 
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens after its last norm, [B, N, D]: every patch sees all patches."""
+        return self.encoder.features(image, norm=True)["tokens"]
+
 
 @register("model", "aimv2_pretrain")
 def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, vocab_size: int = 32000,
                    objective: Literal["both", "image", "text"] = "both", attention: Literal["sdpa", "flex"] = "sdpa",
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
+                   decoder_width: int = 1024, decoder_layers: int = 12, width_divisor: int = 1,
+                   depth_divisor: int = 1) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with 221.4 M of decoder.
 
     Gives patch_predictions and text_logits.
@@ -163,11 +168,13 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, v
         vocab_size: number of token ids.
         objective: what the decoder says: the next patch and the next word, or one of them alone.
         attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no backward pass on a CPU).
+        decoder_width, decoder_layers: the paper's table 9 tries others.
         width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
         depth_divisor: divides the numbers of blocks (one stays).
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
-    decoder = Decoder(trained.width, 1024 // width_divisor, max(1, 12 // depth_divisor), context_length, vocab_size, objective)
+    decoder = Decoder(trained.width, decoder_width // width_divisor, max(1, decoder_layers // depth_divisor), context_length,
+                      vocab_size, objective)
     return Pretrainer(trained, decoder, attention)
 
 
