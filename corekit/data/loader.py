@@ -161,7 +161,7 @@ def _laid_together(values: list[Tensor]) -> Tensor | list[Tensor]:
     """Tensors as one, or as a list where their shapes differ: views of one piece of memory, which a worker hands over whole."""
     if all(value.shape == values[0].shape for value in values):
         return torch.stack(values)
-    pieces = torch.cat([value.flatten() for value in values]).split([value.numel() for value in values])
+    pieces = torch.split(torch.cat([value.flatten() for value in values]), [value.numel() for value in values])
     return [piece.view(value.shape) for piece, value in zip(pieces, values)]
 
 
