@@ -30,8 +30,8 @@ ELSEWHERE = 64  # windows to look into for a good sample where one window has no
 class Sampler(Protocol):
     """The contract of entries of kind ``sampler``: which draws every lane makes for the batch of a step.
 
-    One that changes the size of the images also has ``size(step)``, the pixels of that step's square images, and ``table``,
-    all its (size, samples of a lane), smallest first.
+    One that changes the size of the images also has ``size(step)``, the pixels of a side of that step's square images, or of
+    a square of their area where they keep their shapes, and ``table``, all its (size, samples of a lane), smallest first.
     """
 
     def draws(self, step: int) -> range: ...
