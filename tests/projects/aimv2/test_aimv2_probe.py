@@ -55,10 +55,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluate(folder: Path, ranks: int, *words: str) -> dict[str, Any]:
-    done = corekit_command("corekit-eval", "checkpoint=model", "+evaluation=attentive_probe", "data.root=data",
-                           "evaluators.attentive_probe.epochs=1", "evaluators.attentive_probe.batch_size=16",
-                           *words, folder=folder, ranks=ranks)
+def evaluate(folder: Path, ranks: int) -> dict[str, Any]:
+    words = ("checkpoint=model", "+evaluation=attentive_probe", "data.root=data", "data.workers=0",
+             "evaluators.attentive_probe.epochs=1", "evaluators.attentive_probe.batch_size=16")
+    done = corekit_command("corekit-eval", *words, folder=folder, ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert f"attentive_probe on {TEST} samples of webdataset: " in done.stdout
     found: dict[str, Any] = json.loads((folder / "model.evaluations.jsonl").read_text().splitlines()[-1])
