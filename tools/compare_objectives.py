@@ -56,8 +56,8 @@ def main() -> int:
 
 def trained(folder: Path, steps: int, objective: str, seed: int) -> float:
     """Train one and give what its probe reaches."""
-    words = (*WORDS_ONLY, "engine.steps=1", "schedule.warmup_steps=0", "optimizer.learning_rate=1e-9") if objective == UNTRAINED else (
-        *OBJECTIVES[objective], f"engine.steps={steps}")
+    words = (*OBJECTIVES[objective], f"engine.steps={steps}") if objective in OBJECTIVES else (
+        *WORDS_ONLY, "engine.steps=1", "schedule.warmup_steps=0", "optimizer.learning_rate=1e-9")
     run = folder / f"{objective.replace(' ', '_')}_{seed}"
     command(folder, run.name, "corekit-train", "+recipe=aimv2/quickstart", f"seed={seed}", f"data.dataset.seed={seed}",
             f"run_dir={run}", *words)
