@@ -1,9 +1,9 @@
 """Reinforced training against plain CLIP: the same student on the same drawn scenes, and what each part of it brings.
 
-    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 80 160 320 640]
+    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90 180 360 720]
 
 Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the scenes once, and trains
-``mobileclip_nano`` from them with every number of steps of 128 samples, each with a schedule of its own, and every seed.
+``mobileclip_nano`` from them with every number of steps of 64 samples, each with a schedule of its own, and every seed.
 Zero-shot top-1 on 1,000 scenes of 200 concepts is compared: plain CLIP on the real captions, with crops drawn anew each time,
 and reinforced training with everything. Then, at ``--parts-steps``, the parts one after the other as Vasu et al. (2024, table
 2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-BATCH = 128
+BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
 SCALE = "19"  # about the logit scale that they learn
 AUGMENTATIONS = {"weak": ("scale=[0.8,1]", "operations=0"), "strong": ("scale=[0.4,1]", "operations=2")}
@@ -46,9 +46,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_reinforced"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, nargs="+", default=[80, 160, 320, 640])
-    parser.add_argument("--parts-steps", type=int, default=320, help="steps of the runs that add one part after the other")
-    parser.add_argument("--samples", type=int, default=2000, help="scenes that are reinforced")
+    parser.add_argument("--steps", type=int, nargs="+", default=[90, 180, 360, 720])
+    parser.add_argument("--parts-steps", type=int, default=360, help="steps of the runs that add one part after the other")
+    parser.add_argument("--samples", type=int, default=1000, help="scenes that are reinforced")
     parser.add_argument("--jobs", type=int, default=max((os.cpu_count() or 1) // 2 * 2, 1), help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
@@ -106,7 +106,8 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
         recipe = ("+recipe=mobileclip/reinforced_quickstart", f"data.dataset.reinforcements={folder}/{read}",
                   *(f"loss.teacher_{what}=[{','.join([number] * SETS[read][1])}]"
                     for what, number in (("widths", "128"), ("logit_scales", SCALE))))
-    command(folder, run.name, "corekit-train", *recipe, f"data.root={folder}/scenes", f"engine.steps={steps}", f"seed={seed}",
+    command(folder, run.name, "corekit-train", *recipe, f"data.root={folder}/scenes", f"engine.steps={steps}",
+            f"engine.batch_size={BATCH}", f"engine.micro_batch={BATCH}", f"seed={seed}",
             f"evaluators.zero_shot.every_steps={steps}", f"checkpoint.every_steps={steps}", f"run_dir={run}", *words)
     last = (run / "evaluations.jsonl").read_text().splitlines()[-1]
     top1: float = json.loads(last)["metrics"]["top1"]
