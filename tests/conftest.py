@@ -14,7 +14,8 @@ from commands import start_ranks
 from corekit.errors import CorekitError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-NO_WORDNET = "NOT TESTED, for want of WordNet: "
+NOT_TESTED = "NOT TESTED, for want of "
+NO_WORDNET = f"{NOT_TESTED}WordNet: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,10 +60,11 @@ def _wordnet_or_say_so() -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it where nobody can miss it: a test that did not run has shown nothing."""
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
-    missed = [reason for reason in reasons if NO_WORDNET in reason]
+    missed = [reason.removeprefix("Skipped: ") for reason in reasons if NOT_TESTED in reason]
     if missed:
         terminalreporter.section(f"{len(missed)} TESTS DID NOT RUN", sep="!", red=True, bold=True)
-        terminalreporter.line(missed[0].removeprefix("Skipped: "), red=True)
+        for reason in {reason.split(":")[0]: reason for reason in reversed(missed)}.values():  # one of each kind
+            terminalreporter.line(reason, red=True)
 
 
 def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,

@@ -14,17 +14,20 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from corekit import registry
 from corekit.cli.train import open_source
 from corekit.data.openmoji import OpenMoji
 from corekit.data.shard_writer import write_shards
 from corekit.engine import precision
-from corekit.engine.build import build_model, build_sampler
+from corekit.engine.build import build_model, build_preprocess, build_sampler
 from corekit.engine.dry_run import dry_run
+from corekit.engine.folders import save_model_folder
+from corekit.engine.init import start_from
 from corekit.engine.run import run
 from corekit.recipes import recipe_names
+from tests.data.unigram_file import write_unigram
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
 
@@ -50,11 +53,14 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
+    # the same divisors, because some start from, or learn from, runs of others
+    **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
+    **small("aimv2_student", width=16, teacher_width=3072 // 16), "token_teacher": {},
 }
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {
     "openmoji": {"samples": 32, "concepts": CONCEPTS}, "webdataset": {"shards": "*.tar"}, "reinforced": {}, "coco_labels": {},
-    "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
+    "mixture": {}, "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
 }
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
@@ -74,6 +80,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)], drawn.class_names)
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
+    write_unigram(folders["webdataset"] / "letters.model")
     return folders
 
 
@@ -115,14 +122,15 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     recipe = shrink({**deepcopy(composed(name)), "run_dir": str(tmp_path)}, shards)
     size = sum(value.numel() for value in build_model(recipe, torch.device("meta")).parameters())
     assert size < MOST_PARAMETERS, f"give {recipe['model']['name']} an argument that makes it smaller, and a place in MODELS"
-    before = build_model(recipe, torch.device("cpu"))
-    if recipe["init"]["path"]:  # another run's
-        recipe["init"]["path"] = str(tmp_path / "start.safetensors")
-        if recipe["init"]["head"]:
-            recipe["init"]["head_arguments"] = {"vocabulary": "openmoji", "size": CONCEPTS,
-                                                "classes": str(shards["webdataset"] / "classnames.txt")}
-        save_file({name: value + 0.01 for name, value in before.state_dict().items()}, recipe["init"]["path"])
-        before.load_state_dict(load_file(recipe["init"]["path"]))
+    before, init = build_model(recipe, torch.device("cpu")), recipe["init"]
+    if init["path"]:  # another recipe's run
+        init["path"] = str(left_behind(init["path"], shards, tmp_path / "start") / "model.safetensors")
+        if init["head"]:
+            init["head_arguments"] = {"vocabulary": "openmoji", "size": CONCEPTS,
+                                      "classes": str(shards["webdataset"] / "classnames.txt")}
+        start_from(before, init["path"], init["exclude"], init["rename"])
+    for label, node in recipe["frozen"].items():
+        node["path"] = str(left_behind(node["path"], shards, tmp_path / label))
     run(recipe, open_source(recipe))
 
     steps = records(tmp_path / "metrics.jsonl")
@@ -137,6 +145,14 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     assert all(value.isfinite().all() for value in trained.values())
 
 
+def left_behind(run: str, shards: Mapping[str, Path], folder: Path) -> Path:
+    """The model folder of a recipe's run, ``runs/<recipe>``, shrunken and hardly trained."""
+    recipe = shrink(deepcopy(composed(run.removeprefix("runs/"))), shards)
+    weights = build_model(recipe, torch.device("cpu")).state_dict()
+    save_model_folder(folder, {name: value + 0.01 for name, value in weights.items()}, recipe, build_preprocess(recipe))
+    return folder
+
+
 def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]:
     """The recipe with small models and data, and nothing that moves a parameter but its gradient."""
     for section, values in SHRUNKEN.items():
@@ -144,6 +160,8 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
     recipe["data"]["preprocess"]["size"] = PIXELS
     if "largest" in recipe["sampler"]:
         recipe["sampler"].update(smallest=PIXELS // 2, largest=PIXELS)
+    if "exponents" in recipe["sampler"]:
+        recipe["sampler"]["exponents"] = [1.0, 4.0]
     for node in (recipe["model"], *recipe["frozen"].values()):
         node = node.get("model", node)  # the one that another goes around
         assert node["name"] in MODELS, f"add {node['name']} to MODELS"
@@ -153,6 +171,10 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
         node.update(DATASETS[node["name"]])
         if node["name"] in shards:
             node["root"] = str(shards[node["name"]])
+        if "synthetic_text" in node.get("fields", {}):
+            node["fields"]["synthetic_text"] = "txt"
+    if recipe["data"]["tokenizer"].get("name") == "sentencepiece":
+        recipe["data"]["tokenizer"]["path"] = str(shards["webdataset"] / "letters.model")
     if "teacher_widths" in recipe["loss"]:
         recipe["loss"]["teacher_widths"] = [TEACHER] * len(recipe["loss"]["teacher_widths"])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),

@@ -134,6 +134,7 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "sampler": ("batch_size", "lanes", "preprocess", "seed"),
     "optimizer": ("model",),
     "schedule": ("steps",),
+    "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
 WIRING = {"model": ("inputs", "outputs", "frozen"), "loss": ("inputs", "weight"), "evaluator": ("every_steps",)}

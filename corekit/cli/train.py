@@ -46,13 +46,23 @@ def open_source(recipe: Mapping[str, Any]) -> Source:
     if not node:
         raise CorekitError("there is no data set: the recipe needs a `data.dataset: {name: ...}`; "
                            "`corekit list datasets` lists them")
+    if not recipe["dry_run"]:
+        _check_roots("data.dataset", node, recipe["data"]["root"])
     given = {key: value for key, value in node.items() if key != "name"}
-    root = given.get("root", recipe["data"]["root"])
-    if "root" in registry.find("dataset", node["name"]).signature.names and not recipe["dry_run"]:
-        if root is None:
-            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: type data.root=FOLDER; "
-                               "`corekit data openmoji FOLDER` writes shards to try with")
-        if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():  # before torch is imported
-            raise CorekitError(f"data.root={root} is not a folder")
     source: Source = registry.build("dataset", node["name"], given, {"root": recipe["data"]["root"]})
     return source
+
+
+def _check_roots(key: str, node: Mapping[str, Any], data_root: str | None) -> None:
+    """Refuse a data set, or one inside it, without the folder it needs, before torch is imported."""
+    named = registry.nested_kind(key.rsplit(".", 1)[-1], node) == "dataset"
+    if named and "root" in registry.find("dataset", node["name"]).signature.names:
+        where, root = (f"{key}.root", node["root"]) if "root" in node else ("data.root", data_root)
+        if root is None:
+            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: type {where}=FOLDER; "
+                               "`corekit data openmoji FOLDER` writes shards to try with")
+        if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():
+            raise CorekitError(f"{where}={root} is not a folder")
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            _check_roots(f"{key}.{name}", value, data_root)

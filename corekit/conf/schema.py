@@ -145,7 +145,7 @@ class EvaluationRecipe:
 
 
 FREE_SECTIONS = ("model", "loss", "frozen", "sampler", "optimizer", "schedule", "evaluators",
-                 "data.dataset", "data.transform", "data.tokenizer", "init.head_arguments")
+                 "data.dataset", "data.transform", "data.tokenizer", "init.rename", "init.head_arguments")
 
 
 def recipe_schema() -> DictConfig:

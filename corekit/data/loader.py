@@ -148,13 +148,21 @@ class Lanes:
                 batch[CAPTIONS[name]] = values
             elif name in RAGGED:
                 batch[name], batch[RAGGED[name]] = pack(values)
-            elif isinstance(values[0], Tensor) and all(value.shape == values[0].shape for value in values):
-                batch[name] = torch.stack(values)
+            elif isinstance(values[0], Tensor):
+                batch[name] = _laid_together(values)
             elif isinstance(values[0], (int, float)):
                 batch[name] = torch.tensor(values)
             else:
                 batch[name] = values
         return batch
+
+
+def _laid_together(values: list[Tensor]) -> Tensor | list[Tensor]:
+    """Tensors as one, or as a list where their shapes differ: views of one piece of memory, which a worker hands over whole."""
+    if all(value.shape == values[0].shape for value in values):
+        return torch.stack(values)
+    pieces = torch.cat([value.flatten() for value in values]).split([value.numel() for value in values])
+    return [piece.view(value.shape) for piece, value in zip(pieces, values)]
 
 
 def fields_read(transform: Callable[..., Tensor]) -> tuple[str, ...]:
@@ -219,7 +227,7 @@ def _join(parts: list[Part]) -> Part:
 
 
 def _concatenate(values: list[Any]) -> Any:
-    if isinstance(values[0], Tensor):
+    if all(isinstance(value, Tensor) and value.shape[1:] == values[0].shape[1:] for value in values):
         return torch.cat(values)
     return [item for value in values for item in value]
 

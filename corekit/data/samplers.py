@@ -34,8 +34,36 @@ class FixedSize:
         return range(step * self.per_lane, (step + 1) * self.per_lane)
 
 
+class Rounds:
+    """Sizes that come in rounds: each entry of a table once a round, in an order drawn for that round.
+
+    Which size a step has is a function of the seed and the step, the same for all lanes; what was drawn before a step is
+    arithmetic.
+
+    Args:
+        table: (size, samples of a lane) of every entry, smallest first.
+        seed: of the orders.
+    """
+
+    def __init__(self, table: list[tuple[int, int]], seed: int) -> None:
+        self.table, self.seed = table, seed
+        self.total = sum(samples for _, samples in table)
+
+    def size(self, step: int) -> int:
+        """Pixels of a side of the images of a step."""
+        turn, place = divmod(step, len(self.table))
+        return self.table[_shuffled(self.seed, turn, len(self.table))[place]][0]
+
+    def draws(self, step: int) -> range:
+        """The draws that every lane makes for the batch of a step."""
+        turn, place = divmod(step, len(self.table))
+        samples = [self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
+        first = turn * self.total + sum(samples[:-1])
+        return range(first, first + samples[-1])
+
+
 @register("sampler", "variable_size")
-class VariableSize:
+class VariableSize(Rounds):
     """Every batch has an image size of its own, and as many samples as keep the pixels of a batch about constant.
 
     Multi-scale variable batches (Mehta and Rastegari, MobileViT, 2022, section 3.2; Mehta et al., CatLIP, 2024). The sizes
@@ -43,9 +71,7 @@ class VariableSize:
     of ``divisor``. At size s a lane gives base_samples * base_size^2 / s^2 samples, rounded down, and at least one: with
     many samples a lane the pixels stay closer. Evaluation and ``preprocess.json`` have the preprocessing's size.
 
-    Which size a step has is a function of the seed and the step, the same for all lanes. The sizes come in rounds: each once
-    a round, in an order drawn for that round, so that what was drawn before a step is arithmetic. CoreNet draws them
-    independently, which gives the same sizes in the long run.
+    The sizes come in rounds (``Rounds``). CoreNet draws them independently, which gives the same sizes in the long run.
 
     A micro-batch is a block of lanes, so it has ``engine.micro_batch`` samples at the preprocessing's size, and about as many
     pixels at the others.
@@ -77,20 +103,7 @@ class VariableSize:
                                f"data.preprocess.size={base} must be multiples of divisor={divisor}")
         even = np.linspace(smallest, largest, scales)
         sizes = {base, *(int(size + divisor / 2) // divisor * divisor for size in even)}
-        self.table = [(size, max(1, int(round(per_lane * base**2 / size**2, 2)))) for size in sorted(sizes)]
-        self.seed, self.total = seed, sum(samples for _, samples in self.table)
-
-    def size(self, step: int) -> int:
-        """Pixels of a side of the images of a step."""
-        turn, place = divmod(step, len(self.table))
-        return self.table[_shuffled(self.seed, turn, len(self.table))[place]][0]
-
-    def draws(self, step: int) -> range:
-        """The draws that every lane makes for the batch of a step."""
-        turn, place = divmod(step, len(self.table))
-        samples = [self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
-        first = turn * self.total + sum(samples[:-1])
-        return range(first, first + samples[-1])
+        super().__init__([(size, max(1, int(round(per_lane * base**2 / size**2, 2)))) for size in sorted(sizes)], seed)
 
 
 @lru_cache(maxsize=16)

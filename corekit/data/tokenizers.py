@@ -46,7 +46,7 @@ class ClipTokenizer:
         if context_length < 3:
             raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not {context_length}")
         self.context_length = context_length
-        self.vocab_size = _END + 1
+        self.vocab_size, self.end_token = _END + 1, _END
 
     def __call__(self, texts: str | list[str]) -> "torch.Tensor":
         """Token ids of one caption or several.
@@ -68,7 +68,7 @@ class ClipTokenizer:
         """The ids of the whole text, without start, end and padding."""
         vocabulary = _vocabulary()
         ids: list[int] = []
-        for piece in _PIECES.findall(_clean(text)):
+        for piece in _PIECES.findall(clean_caption(text).lower()):
             ids += vocabulary.known.get(piece) or vocabulary.encode_piece(piece)
         return ids
 
@@ -119,10 +119,11 @@ class _Vocabulary:
         self.known.update((piece, [token]) for piece, token in _SPECIAL.items())
 
 
-def _clean(text: str) -> str:
+def clean_caption(text: str) -> str:
+    """A caption with broken Unicode mended, HTML entities read, and single spaces, as CLIP's code has it."""
     if text.isascii() and text.isprintable() and "&" not in text:
-        return text.lower()  # the rest would change nothing but spaces, which are no piece
-    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+        return " ".join(text.split())  # the rest would change nothing
+    return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 def _byte_signs() -> list[str]:

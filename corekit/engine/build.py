@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,7 @@ class Run:
     checkpoints: Checkpoints
     evaluators: list[Evaluated]
     new_head: NewHead | None = None
+    refitted: Sequence[str] = ()  # lines about what the weights to start from were changed in
 
     @property
     def steps(self) -> int:
@@ -201,6 +202,11 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     return found
 
 
+def build_evaluator(node: Mapping[str, Any], preprocess: Preprocess) -> Any:
+    """One of the recipe's evaluators."""
+    return registry.build("evaluator", node["name"], arguments(node, "every_steps"), {"preprocess": preprocess})
+
+
 def build_transform(recipe: Recipe) -> Any:
     """The recipe's transform; the centre of the picture where it names none."""
     node = transform_node(recipe)
@@ -254,18 +260,18 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     count = micro_batches(recipe, ranks.world)
     tokenizer, preprocess = build_tokenizer(recipe), build_preprocess(recipe)
     lanes = build_lanes(recipe, source, tokenizer, ranks)
-    evaluators = [
-        Evaluated(label, registry.build("evaluator", node["name"], arguments(node, "every_steps")), node.get("every_steps"))
-        for label, node in (recipe.get("evaluators") or {}).items()]
+    evaluators = [Evaluated(label, build_evaluator(node, preprocess), node.get("every_steps"))
+                  for label, node in (recipe.get("evaluators") or {}).items()]
     keep_best = recipe["checkpoint"]["keep_best"]
     labels = [evaluated.label for evaluated in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:
         raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this recipe: its evaluators are "
                            f"{', '.join(labels) or 'none'}")
     plain_model, new_head = build_model(recipe, ranks.device), build_head(recipe, source)
+    refitted: list[str] = []
     if not complete_checkpoints(checkpoints.run):
         init = recipe["init"]
-        start_from(plain_model, init["path"], init["exclude"], init["rename"], new_head)
+        refitted = start_from(plain_model, init["path"], init["exclude"], init["rename"], new_head)
     sharded = recipe["engine"]["parallel"] == "fsdp" and ranks.world > 1
     if recipe["engine"]["channels_last"] and not sharded:  # FSDP2 takes contiguous weights only; the images tell the format
         plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -290,14 +296,19 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
                 lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
                 precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
     return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, lanes, preprocess,
-               checkpoints, evaluators, new_head)
+               checkpoints, evaluators, new_head, refitted)
 
 
 def to_device(batch: Batch, preprocess: Preprocess, device: torch.device, channels_last: bool) -> Batch:
     """The batch on a device, images normalised."""
     moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
              for name, value in batch.items()}
-    if isinstance(moved.get("image"), Tensor):
-        image = preprocess.normalize(moved["image"])
+    image = moved.get("image")
+    if isinstance(image, list):  # of different sizes
+        images = [preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image]
+        alike = all(each.shape == images[0].shape for each in images)  # whichever micro-batches they were read with
+        moved["image"] = torch.stack(images) if alike else images
+    elif image is not None:
+        image = preprocess.normalize(image)
         moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
     return moved

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corekit import registry
 from corekit.data.preprocess import Preprocess
-from corekit.engine.build import arguments, build_preprocess, build_tokenizer, make_subject
+from corekit.engine.build import build_evaluator, build_preprocess, build_tokenizer, make_subject
 from corekit.engine.distributed import connect, disconnect
 from corekit.engine.journal import append_record, figures
 from corekit.engine.load import load_model, trained_folder
@@ -26,8 +25,7 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
         if preprocess != build_preprocess(recipe):
             raise CorekitError(f"data.preprocess asks for {build_preprocess(recipe)}, but these weights were trained with "
                                f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
-        evaluators = {label: registry.build("evaluator", node["name"], arguments(node, "every_steps"))
-                      for label, node in recipe["evaluators"].items()}
+        evaluators = {label: build_evaluator(node, preprocess) for label, node in recipe["evaluators"].items()}
         model = load_model(recipe, folder, ranks.device)
         subject = make_subject(model, recipe, preprocess, build_tokenizer(recipe), ranks)
         step, samples = _progress(folder)

@@ -22,6 +22,7 @@ from corekit.engine.build import (
     transform_node,
 )
 from corekit.engine.shapes import ShapesOnly
+from corekit.engine.step import Term
 from corekit.engine.wiring import Wire, check, rename_outputs
 from corekit.errors import CorekitError
 
@@ -64,6 +65,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     meta = torch.device("meta")
     model = build_model(recipe, meta)
     _check_context_length(model, tokenizer, "model")
+    _check_vocabulary(model, tokenizer)
     wire = model_wire(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
@@ -99,6 +101,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
             check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
         names = [name for names in given.values() for name in names]
         defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
+        _check_end(recipe, term, tokenizer)
         read |= set(term.wire.reads.values())
     for entry, other in getattr(source, "belongs_to", {}).items():
         if entry in read and other not in read and values[entry] is batch[entry]:
@@ -142,6 +145,25 @@ def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
             whose = "the model's" if key == "model" else "the frozen model's"
             raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text tower is made for {wanted}: "
                                f"set {key}.context_length and data.tokenizer.context_length to the same number")
+
+
+def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
+    """Refuse a tokenizer with more ids than the model has rows for."""
+    given = getattr(tokenizer, "vocab_size", None)
+    for name, module in model.named_modules():
+        if given is not None and isinstance(module, nn.Embedding) and name.endswith("token_embedding") and (
+                module.num_embeddings < given):
+            raise CorekitError(f"data.tokenizer has {given:,} token ids, but the model is made for {module.num_embeddings:,}: "
+                               f"set model.vocab_size={given}")
+
+
+def _check_end(recipe: Recipe, term: Term, tokenizer: Any) -> None:
+    """Refuse a loss that takes another token for the end of a caption: it would count padding, or stop too early."""
+    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wire.function))
+    if given is not None and wanted is not None and given != wanted:
+        key = "loss" if "name" in recipe["loss"] else f"loss.{term.label}"
+        raise CorekitError(f"data.tokenizer ends captions with token {given}, but {term.wire.label} takes {wanted} for their "
+                           f"end: set {key}.end_token={given}")
 
 
 def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:

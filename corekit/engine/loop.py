@@ -144,7 +144,8 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
 
 def _show_batch(journal: Journal, batch: Batch) -> None:
     """The first batch as training sees it, for TensorBoard."""
-    if isinstance(batch.get("image"), Tensor) and batch["image"].dtype == torch.uint8:
-        images = [image.permute(1, 2, 0).numpy() for image in batch["image"][:PICTURED]]
+    shown = list(batch.get("image", ()))[:PICTURED]
+    if shown and all(isinstance(image, Tensor) and image.dtype == torch.uint8 for image in shown):
+        images = [image.permute(1, 2, 0).numpy() for image in shown]
         captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
         journal.picture("data/first_batch", captioned_grid(images, [str(caption) for caption in captions]), 0)

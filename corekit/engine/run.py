@@ -45,7 +45,10 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
         _set_determinism(recipe, ranks)
         settle_micro_batch(recipe, folder, ranks)
         refuse_another_run(recipe, folder, source)
-        defaults = check_wiring(recipe, source, build_tokenizer(recipe))
+        tokenizer = build_tokenizer(recipe)
+        defaults = check_wiring(recipe, source, tokenizer)
+        if tokenizer is not None:
+            tokenizer("")  # its files are missing now or never
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
         checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks, recipe["checkpoint"]["background"])
         prepared = build_run(recipe, source, ranks, checkpoints, environment)
@@ -77,6 +80,8 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
         for line in defaults:
             journal.say(line)
         journal.say(_opening(run, first, folder))
+        for line in run.refitted:
+            journal.say(line)
         if run.new_head is not None and run.new_head.matches:
             journal.say(run.new_head.summary())
             if run.ranks.is_first:

@@ -33,8 +33,8 @@ def encode(subject: Subject, source: Source, batch_size: int, output: str | None
         subject: the model and how to run it.
         source: the data set.
         batch_size: samples of a chunk.
-        output: which entry of the forward's outputs; None: what ``encode_image`` gives where the model has it, else
-            ``pooled``, or the one tensor that the forward gives.
+        output: which entry of the forward's outputs; ``tokens``: what ``encode_tokens`` gives where the model has it; None:
+            what ``encode_image`` gives where the model has it, else ``pooled``, or the one tensor that the forward gives.
 
     Raises:
         CorekitError: the data set is empty, or the model gives no such features.
@@ -51,19 +51,27 @@ def outputs(subject: Subject, source: Source, batch_size: int,
         raise CorekitError("the data set of an evaluator holds no samples; set data.root, or its own root")
     for chunk in chunks(source, subject.preprocess, batch_size, subject.rank, subject.world, subject.workers):
         images = chunk["image"] if len(chunk["image"]) else torch.zeros(1, *chunk["image"].shape[1:], dtype=torch.uint8)
-        with subject.autocast():
-            found = _features(subject.model, subject.preprocess.normalize(images.to(subject.device)), output)
-        yield chunk, found
+        yield chunk, encode_pixels(subject, images, output)
+
+
+@torch.no_grad()
+def encode_pixels(subject: Subject, images: Tensor, output: str | None) -> Tensor | LinearOutput:
+    """What the model gives for images uint8 [B, 3, H, W]; ``output`` as of ``encode``."""
+    with subject.autocast():
+        return _features(subject.model, subject.preprocess.normalize(images.to(subject.device)), output)
 
 
 def _features(model: nn.Module, images: Tensor, output: str | None) -> Tensor | LinearOutput:
-    if output is None and hasattr(model, "encode_image"):
-        features: Tensor = model.encode_image(images)  # type: ignore[operator]
+    own = {None: "encode_image", "tokens": "encode_tokens"}.get(output)
+    if own is not None and hasattr(model, own):
+        features: Tensor = getattr(model, own)(images)
         return features
     needed = [parameter.name for parameter in inspect.signature(model.forward).parameters.values()
               if parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
     if len(needed) > 1:
-        raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward needs {', '.join(needed)}; "
+        raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward needs {', '.join(needed)}, and "
+                           f"it has no {own}" if own is not None else
+                           f"{type(model).__name__} cannot be run on images alone: its forward needs {', '.join(needed)}; "
                            "leave `features` of the evaluator out where the model has encode_image")
     made = model(images)
     if isinstance(made, Tensor) and output is None:

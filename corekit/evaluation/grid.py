@@ -1,7 +1,7 @@
 """Many copies of one head trained at once on the same inputs, each with its own learning rate and weight decay."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ class Grid:
     """G copies of a head, trained side by side with AdamW: each is what it would be if it were trained alone.
 
     Any module from inputs to logits is a head. Its parameters are stacked to [G, ...], so that a forward pass of all
-    copies is one batched operation and the inputs, which come from a frozen model, are computed once for all.
+    copies is one batched operation and the inputs, which come from a frozen model, are computed once for all. A head may have
+    a method ``copies`` of its own, from stacked parameters and inputs to logits [G, B, K], where that is quicker.
 
     Args:
         head: inputs [B, ...] to logits [B, K]; all copies start with its parameters.
@@ -36,22 +37,31 @@ class Grid:
         self.optimizer = torch.optim.AdamW([
             {"params": slices, "lr": rate, "weight_decay": decay} for slices, (rate, decay) in zip(self.slices, self.points)],
             fused=True)
-        self._forward = vmap(lambda parameters, inputs: functional_call(head, parameters, (inputs,)), in_dims=(0, None))
+        self._forward = getattr(head, "copies", None) or vmap(self._alone, in_dims=(0, None))
+
+    def _alone(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self.head, parameters, (inputs,))
+        return logits
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits of every copy: [G, B, K]."""
         logits: Tensor = self._forward(self.parameters, inputs)
         return logits
 
-    def losses(self, inputs: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy of every copy, a mean over the samples: [G]."""
-        return cross_entropies(self(inputs), label).mean(1)
+    def step(self, inputs: Tensor, label: Tensor, samples: int | None = None,
+             add: Callable[[Tensor], Tensor] = lambda gradient: gradient) -> None:
+        """One step of every copy on inputs [B, ...] with labels int64 [B].
 
-    def step(self, inputs: Tensor, label: Tensor) -> None:
-        """One step of every copy on inputs [B, ...] with labels int64 [B]."""
+        Args:
+            inputs, label: of this rank; ranks that have other samples of the same step end with the same heads.
+            samples: of all ranks together; None: these are all.
+            add: adds a tensor up over the ranks.
+        """
         with torch.enable_grad():
+            losses = cross_entropies(self(inputs), label).sum(1) / (len(label) if samples is None else samples)
             # no copy sees another's parameters, so the gradient of the sum holds that of each
-            gradients = torch.autograd.grad(self.losses(inputs, label).sum(), list(self.parameters.values()))
+            gradients = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
+        gradients = tuple(add(gradient.contiguous()) for gradient in gradients)  # as CPUs' fused AdamW takes them to be
         if self.grad_clip is not None:
             norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
             shrink = (self.grad_clip / (norms + 1e-6)).clamp(max=1)
@@ -59,7 +69,7 @@ class Grid:
         for at, (slices, group) in enumerate(zip(self.slices, self.optimizer.param_groups)):
             group["lr"] = self.learning_rate(self.points[at][0])
             for value, gradient in zip(slices, gradients):
-                value.grad = gradient[at].contiguous()  # the fused AdamW of CPUs takes it for contiguous, whatever it is
+                value.grad = gradient[at]
         self.optimizer.step()
         self.done += 1
 

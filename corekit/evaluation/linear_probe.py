@@ -12,8 +12,9 @@ from corekit.data.source import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.accuracy import accuracy
 from corekit.evaluation.base import Result, Subject
-from corekit.evaluation.features import check_field, labelled_features
+from corekit.evaluation.features import labelled_features
 from corekit.evaluation.grid import Grid, cross_entropies
+from corekit.evaluation.probe import best, best_classes, check_probe, scores, shuffled
 from corekit.registry import register
 from corekit.seeds import derive_seed
 
@@ -53,18 +54,12 @@ class LinearProbe:
                  learning_rates: Sequence[float] = LEARNING_RATES, weight_decays: Sequence[float] = (0.0, 0.1),
                  epochs: int = 100, batch_size: int = 1024, warmup_fraction: float = 0.05, forward_batch_size: int = 256,
                  seed: int = 0) -> None:
-        for name, each in (("dataset", dataset), ("train_dataset", train_dataset), ("validation_dataset", validation_dataset)):
-            if each is not None:
-                check_field("linear_probe", name, each, "label")
-        if not learning_rates or not weight_decays or min(learning_rates) <= 0 or min(weight_decays) < 0:
-            raise CorekitError("evaluator 'linear_probe' needs learning_rates above 0 and weight_decays of 0 or more")
-        if not 0 < validation_fraction < 1 or not 0 <= warmup_fraction <= 1:
-            raise CorekitError("evaluator 'linear_probe' needs validation_fraction between 0 and 1, and so warmup_fraction")
-        if min(epochs, batch_size, forward_batch_size) < 1:
-            raise CorekitError("evaluator 'linear_probe' needs epochs, batch_size and forward_batch_size of 1 or more")
+        self.points = check_probe(
+            "linear_probe", {"dataset": dataset, "train_dataset": train_dataset, "validation_dataset": validation_dataset},
+            learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs, batch_size=batch_size,
+            forward_batch_size=forward_batch_size)
         self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
         self.validation_fraction, self.features, self.seed = validation_fraction, features, seed
-        self.points = [(rate, decay) for rate in learning_rates for decay in weight_decays]
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
         self.forward_batch_size = forward_batch_size
 
@@ -82,15 +77,15 @@ class LinearProbe:
             features.sub_(mean).div_(deviation)
         classes = max(int(train_label.max()), int(validation_label.max())) + 1
         grid = self._train(train, train_label, max(classes, len(getattr(self.train_dataset, "class_names", []))))
-        scores = self._scores(grid, validation, validation_label)
-        best = max(range(len(scores)), key=lambda at: _rank(scores[at]))
+        found = self._scores(grid, validation, validation_label)
+        chosen = best(found)
         # only now is there anything of the test samples
         test, label = self._features(subject, self.dataset)
         test.sub_(mean).div_(deviation)
-        guesses = torch.cat([_best_classes(functional_call(grid.head, grid.one(best), (part,)))
+        guesses = torch.cat([best_classes(functional_call(grid.head, grid.one(chosen), (part,)))
                              for part in torch.split(test, self.batch_size)])
         return Result(accuracy(guesses, label), type(self.dataset).__name__.lower(), len(label),
-                      details={"chosen": scores[best], "grid": scores})
+                      details={"chosen": found[chosen], "grid": found})
 
     def _features(self, subject: Subject, dataset: Source) -> tuple[Tensor, Tensor]:
         features, label = labelled_features(subject, dataset, self.forward_batch_size, self.features)
@@ -119,8 +114,7 @@ class LinearProbe:
         return grid
 
     def _shuffle(self, count: int, *purpose: int | str) -> Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "linear_probe", *purpose))
-        return torch.randperm(count, generator=generator)
+        return shuffled(count, derive_seed(self.seed, "linear_probe", *purpose))
 
     @torch.no_grad()
     def _scores(self, grid: Grid, features: Tensor, label: Tensor) -> list[dict[str, Any]]:
@@ -131,17 +125,4 @@ class LinearProbe:
             logits = grid(part)
             hits += (logits.argmax(2) == answer).sum(1)
             losses += cross_entropies(logits, answer).sum(1)
-        return [{"learning_rate": rate, "weight_decay": decay, "validation_top1": hit / len(label),
-                 "validation_loss": loss / len(label) if math.isfinite(loss) else None}
-                for (rate, decay), hit, loss in zip(self.points, hits.tolist(), losses.tolist())]
-
-
-def _rank(score: dict[str, Any]) -> tuple[bool, float, float]:
-    """Greater for the better head: by accuracy, then by loss; one that diverged is the last."""
-    loss = score["validation_loss"]
-    return loss is not None, score["validation_top1"], -(loss or 0.0)
-
-
-def _best_classes(logits: Tensor) -> Tensor:
-    """The five highest classes or fewer: int64 [n, 5] of logits [n, K]."""
-    return logits.topk(min(5, logits.shape[1])).indices
+        return scores(self.points, hits, losses, len(label))

@@ -1,11 +1,11 @@
 """The vision transformer (Dosovitskiy et al., 2021) as an image tower, and CLIP's ViT-B/16."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.clip import CLIP
 from corekit.models.linear import feed_forward, linear
+from corekit.models.positions import is_table, stretched
 from corekit.models.transformer import Place, TextTransformer, attend, drop_path, drop_path_rates, pick
 from corekit.registry import register
 
@@ -140,12 +140,20 @@ class ViT(nn.Module):
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
         """The class token's position [1, 1, D], if it has one, and the patches' [1, height · width, D]."""
         first = self.pos_embed[:, :1] if self.class_position else None
-        patches = self.pos_embed[:, 1:] if self.class_position else self.pos_embed
-        if (height, width) != (self.grid_size, self.grid_size):
-            grid = patches.transpose(1, 2).reshape(1, -1, self.grid_size, self.grid_size)
-            grid = F.interpolate(grid, size=(height, width), mode="bilinear")
-            patches = grid.flatten(2).transpose(1, 2)
-        return first, patches
+        return first, self.stretched(self.pos_embed[:, int(self.class_position):], (height, width))
+
+    def stretched(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
+        return stretched(table, grid, "bilinear")
+
+    def refit(self, name: str, value: Tensor) -> Tensor | None:
+        """A position table made for another grid as this one's; None for any other tensor."""
+        if name != "pos_embed" or value.ndim != 3:
+            return None
+        first, patches = value[:, :int(self.class_position)], value[:, int(self.class_position):]
+        if not is_table(patches, self.pos_embed):
+            return None
+        return torch.cat([first, self.stretched(patches, (self.grid_size, self.grid_size))], 1)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -14,6 +14,7 @@ from corekit.errors import CorekitError
 from corekit.models.vit import PatchEmbed
 
 Mixer = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values [B, H, L, d] to [B, H, L, d]
+Images = Tensor | list[Tensor]  # [B, 3, H, W], or B pictures [3, H, W] each of its own size
 HEAD_WIDTH = 128
 PATCH_SIZE = 14
 TEMPERATURE = 10_000
@@ -130,6 +131,13 @@ class Patches(PatchEmbed):
         patches = super().forward(image)
         tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)  # torch's fused norm wants one dtype
         return self.norm(tokens), (patches.shape[2], patches.shape[3])
+
+
+def grids_of(image: Images) -> list[tuple[int, int]]:
+    """Rows and columns of each picture's patches."""
+    if isinstance(image, Tensor):
+        return [(image.shape[2] // PATCH_SIZE, image.shape[3] // PATCH_SIZE)] * len(image)
+    return [(each.shape[1] // PATCH_SIZE, each.shape[2] // PATCH_SIZE) for each in image]
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:

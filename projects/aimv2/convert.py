@@ -27,6 +27,8 @@ SIZES = (224, 336, 448)
 NATIVE, LIT = "aimv2_large_native", "aimv2_large_lit"
 ENCODERS = tuple(f"aimv2_{size}_{pixels}" for size in WIDTHS.values() for pixels in SIZES)
 FIRST = tuple(f"aimv1_{size}" for size in WIDTHS_1.values())
+TRAINED = {"aimv2_pretrain": ("apple", "transformers", "timm"), "aimv2_student": ("apple", "transformers", "timm"),
+           "aimv1_pretrain": ("apple",)}  # models that have an encoder, which is all that is written of them
 LAYOUTS = {"apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT), "timm": ENCODERS}
 
 # From corekit's names, which are timm's, to the others'.
@@ -64,7 +66,8 @@ class AIMConverter:
     """AIMv2's encoders and its pair of towers in Apple's, transformers' and timm's layout, and AIMv1's encoders in Apple's.
 
     transformers keeps queries, keys and values apart and the position table without its first dimension; timm has neither
-    the native encoder nor the pair of towers. The ImageNet classifier that comes with AIMv1's weights is left out.
+    the native encoder nor the pair of towers. The ImageNet classifier that comes with AIMv1's weights is left out. Of what
+    trained an encoder, the encoder is written.
     """
 
     def detect(self, state: State) -> list[str]:
@@ -97,10 +100,14 @@ class AIMConverter:
 
     def layouts(self, name: str) -> list[str]:
         """Those that have the model."""
-        return [layout for layout, names in LAYOUTS.items() if name in names]
+        return [layout for layout, names in LAYOUTS.items() if name in names or layout in TRAINED.get(name, ())]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
+        if name in TRAINED:
+            weights = {key.removeprefix("encoder."): value for key, value in weights.items() if key.startswith("encoder.")}
+            if layout == "timm" and "pos_embed" not in weights:
+                raise CorekitError("timm has no encoder without a position table: choose the layout apple or transformers")
         made: State = {}
         for ours, value in weights.items():
             theirs = _renamed(ours, layout)

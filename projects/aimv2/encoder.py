@@ -1,14 +1,19 @@
 """AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a class token."""
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TypedDict
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from corekit.errors import CorekitError
+from corekit.models.positions import is_table, stretched
 
-from .blocks import PATCH_SIZE, Block, Mixer, Patches, bidirectional, norm, sine_positions
+from .blocks import PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, sine_positions
 
 MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
 
@@ -25,7 +30,8 @@ class Encoder(nn.Module):
     """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled`` [B, D], their mean.
 
     ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a position table takes other
-    sizes than the table's by stretching it over the grid (bicubic, antialiased, as timm does); nothing is cut.
+    sizes than the table's by stretching it over the grid (bicubic, antialiased, as timm does); nothing is cut. Pictures of
+    different sizes come as a list: their tokens are followed by zeros up to the longest, which no token sees.
 
     Args:
         width: D.
@@ -45,20 +51,20 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(Block(width, generation) for _ in range(layers))
         self.norm = norm(width, generation)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Images) -> dict[str, Tensor]:
         found = self.features(image, norm=True)
         return {"tokens": found["tokens"], "pooled": found["pooled"]}
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+    def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
         """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def features(self, image: Tensor, *, norm: bool, layers: Sequence[int] = (), mixer: Mixer = bidirectional) -> Features:
+    def features(self, image: Images, *, norm: bool, layers: Sequence[int] = (), mixer: Mixer = bidirectional) -> Features:
         """Everything that one pass through the encoder gives.
 
         Args:
-            image: [B, 3, H, W].
+            image: [B, 3, H, W], or a list of [3, H, W].
             norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all of it before.
             layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is the last.
             mixer: who sees whom.
@@ -71,17 +77,24 @@ class Encoder(nn.Module):
         if None in wanted:
             raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to -{depth}; "
                                f"{layers[wanted.index(None)]} is none of them")
-        x, kept = self.embed(image), {}
+        x, kept, real = self.embed(image), {}, _real(image)
+        if real is not None and mixer is bidirectional:
+            mixer = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
         for number, block in enumerate(self.blocks):
             x = block(x, mixer)
             if number in wanted:
                 kept[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
-        return {"tokens": tokens, "pooled": tokens.mean(1),
-                "layers": tuple(kept[number] for number in wanted if number is not None)}
+        chosen = tuple(kept[number] for number in wanted if number is not None)
+        if real is None:
+            return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
+        tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))
+        return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True), "layers": tuple(others)}
 
-    def embed(self, image: Tensor) -> Tensor:
+    def embed(self, image: Images) -> Tensor:
         """What the first block is given, [B, N, D]: patches and where they are."""
+        if isinstance(image, list):
+            return pad_sequence([self.embed(each[None])[0] for each in image], batch_first=True)
         patches, grid = self.patch_embed(image)
         if self.most_patches is not None and patches.shape[1] > self.most_patches:
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has {patches.shape[1]} patches of "
@@ -91,9 +104,20 @@ class Encoder(nn.Module):
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Positions [1, N, D] of the patches of a grid (rows, columns)."""
-        if self.pos_embed is None or self.grid_size is None:
+        if self.pos_embed is None:
             return sine_positions(*grid, like)[None]
-        if grid == (self.grid_size, self.grid_size):
-            return self.pos_embed
-        table = self.pos_embed.transpose(1, 2).reshape(1, -1, self.grid_size, self.grid_size)
-        return F.interpolate(table, grid, mode="bicubic", antialias=True).flatten(2).transpose(1, 2)
+        return stretched(self.pos_embed, grid, "bicubic", antialias=True)
+
+    def refit(self, name: str, value: Tensor) -> Tensor | None:
+        """A position table made for another size of image as this encoder's; None for any other tensor."""
+        if name != "pos_embed" or self.pos_embed is None or self.grid_size is None or not is_table(value, self.pos_embed):
+            return None
+        return stretched(value, (self.grid_size, self.grid_size), "bicubic", antialias=True)
+
+
+def _real(image: Images) -> Tensor | None:
+    """Which tokens are patches and which only fill up, bool [B, N]; None where all are patches."""
+    if isinstance(image, Tensor):
+        return None
+    counts = [math.prod(grid) for grid in grids_of(image)]
+    return torch.arange(max(counts), device=image[0].device) < torch.tensor(counts, device=image[0].device)[:, None]

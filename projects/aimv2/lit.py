@@ -1,33 +1,15 @@
 """The two towers of AIMv2 with locked-image tuning (Fini et al., 2024, table 5; Zhai et al., 2022)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.errors import CorekitError
+from corekit.models.attention_pool import AttentionPool
 
 from .blocks import HEAD_WIDTH, Block, causal, norm
 from .encoder import Encoder
 
 END = 49_407  # CLIP's end-of-text token
-
-
-class AttentionPool(nn.Module):
-    """A learned query looks at all tokens, and a linear layer follows: [B, N, D] to [B, D]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.heads = max(1, width // HEAD_WIDTH)
-        self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
-        self.k = nn.Linear(width, width, bias=False)
-        self.v = nn.Linear(width, width, bias=False)
-        self.linear = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in (
-            self.cls_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1), self.k(tokens), self.v(tokens)))
-        mixed = F.scaled_dot_product_attention(query.to(key.dtype), key, value)
-        return self.linear(mixed.transpose(1, 2).flatten(1))  # type: ignore[no-any-return]
 
 
 class ImageTower(nn.Module):
@@ -39,7 +21,7 @@ class ImageTower(nn.Module):
     def __init__(self, encoder: Encoder, width: int, embed_dim: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = AttentionPool(width)
+        self.head = AttentionPool(width, width, max(1, width // HEAD_WIDTH))
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:

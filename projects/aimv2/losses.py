@@ -1,12 +1,15 @@
 """The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024, section 2.1)."""
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from corekit.linear_output import LinearOutput
 from corekit.registry import register
 
-from .blocks import PATCH_SIZE
+from .blocks import PATCH_SIZE, Images, grids_of
 from .prefix import prefix_lengths
 
 
@@ -25,25 +28,25 @@ class NextPatch:
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
 
-    def weights(self, image: Tensor, draw: Tensor) -> Tensor:
+    def weights(self, image: Images, draw: Tensor) -> Tensor:
         """How many patches count."""
-        patches = (image.shape[2] // PATCH_SIZE) * (image.shape[3] // PATCH_SIZE)
+        patches = patch_counts(image, draw.device)
         return (patches - prefix_lengths(draw, patches)).sum()
 
-    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Tensor, draw: Tensor) -> Tensor:
+    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images, draw: Tensor) -> Tensor:
         """The sum over the patches of these samples that count.
 
         Args:
             patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
-            image: [B, 3, H, W] as the model sees it.
+            image: [B, 3, H, W] as the model sees it, or a list of [3, H, W].
             draw: [B], as the model was given it.
 
         Returns:
             [] in at least float32.
         """
         true = patchify(image)
-        number = torch.arange(1, true.shape[1], device=true.device)
-        counted = number >= prefix_lengths(draw, true.shape[1])[:, None]
+        number, patches = torch.arange(1, true.shape[1], device=true.device), patch_counts(image, draw.device)
+        counted = (number >= prefix_lengths(draw, patches)[:, None]) & (number < patches[:, None])
         true = true[:, 1:][counted]
         if isinstance(patch_predictions, LinearOutput):
             said = patch_predictions._replace(hidden=patch_predictions.hidden[counted]).dense()
@@ -56,8 +59,18 @@ class NextPatch:
         return (said.to(true.dtype) - true).square().mean(-1).sum()
 
 
-def patchify(image: Tensor) -> Tensor:
-    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows, columns, channels."""
+def patch_counts(image: Images, device: torch.device) -> Tensor:
+    """How many patches each picture has, int64 [B] on a device."""
+    return torch.tensor([math.prod(grid) for grid in grids_of(image)], device=device)
+
+
+def patchify(image: Images) -> Tensor:
+    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows, columns, channels.
+
+    Pictures of different sizes, a list, have zeros up to the longest.
+    """
+    if isinstance(image, list):
+        return pad_sequence([patchify(each[None])[0] for each in image], batch_first=True)
     rows, columns = (side // PATCH_SIZE for side in image.shape[2:])
     whole = image[:, :, :rows * PATCH_SIZE, :columns * PATCH_SIZE]
     patches = whole.reshape(len(image), 3, rows, PATCH_SIZE, columns, PATCH_SIZE)

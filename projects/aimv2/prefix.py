@@ -14,12 +14,12 @@ from .blocks import Mixer
 Backend = Literal["sdpa", "flex"]
 
 
-def prefix_lengths(draw: Tensor, patches: int) -> Tensor:
+def prefix_lengths(draw: Tensor, patches: int | Tensor) -> Tensor:
     """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the others.
 
     Args:
         draw: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step, sample).
-        patches: of a picture.
+        patches: of a picture; or of each picture, int64 [B].
     """
     return 1 + (draw * (patches - 1)).long()
 
@@ -35,7 +35,8 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
 
     Args:
         lengths: M, int64 [B].
-        patches: of a picture.
+        patches: of a picture; where they have different numbers, of the largest: those of others come first, and none of them
+            sees what comes after.
         backend: ``sdpa``, with a mask of all pairs; or torch's FlexAttention, which leaves out blocks that nobody sees. On a
             CPU FlexAttention has no backward pass.
 

@@ -2,17 +2,20 @@
 head over each patch the next one (AIMv1: El-Nouby et al., 2024, section 4)."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from corekit import registry
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.registry import register
 
-from .blocks import MLP, PATCH_SIZE, Block, causal, norm, sine_positions
+from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, sine_positions
 from .encoder import Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
@@ -55,7 +58,7 @@ class Decoder(nn.Module):
             self.text_head = _head(width, vocab_size, layers)
             nn.init.normal_(self.token_embedding.weight, std=0.02)
 
-    def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
+    def forward(self, patches: Tensor, grids: list[tuple[int, int]], text: Tensor | None) -> dict[str, LinearOutput]:
         # the residual stream stays in the parameters' precision under autocast, as that of the encoder does
         x, count = self.projection(patches).to(self.norm.weight.dtype), patches.shape[1]
         if self.objective != "image":
@@ -66,8 +69,9 @@ class Decoder(nn.Module):
                                    "have the tokenizer cut them (context_length)")
             words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1), self.token_embedding(text)], 1)
             x = torch.cat([x, words + self.positional_embedding[:words.shape[1]]], 1)
+        mixer = _unseen_filling([math.prod(grid) for grid in grids], x)
         for block in self.blocks:
-            x = block(x, causal)
+            x = block(x, mixer)
         outputs = {}
         if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
             outputs["patch_predictions"] = LinearOutput.of(self.norm(x[:, :count - 1]), self.patch_head)
@@ -104,8 +108,10 @@ class PatchDecoder(nn.Module):
         self.norm = norm(width, 1)
         self.patch_head = _head(width, PIXELS, layers)
 
-    def forward(self, patches: Tensor, grid: tuple[int, int], text: Tensor | None) -> dict[str, LinearOutput]:
-        x = self.projection(patches + sine_positions(*grid, patches))[:, :-1].to(self.norm.weight.dtype)
+    def forward(self, patches: Tensor, grids: list[tuple[int, int]], text: Tensor | None) -> dict[str, LinearOutput]:
+        known = {grid: sine_positions(*grid, patches) for grid in grids}
+        positions = pad_sequence([known[grid] for grid in grids], batch_first=True) if len(known) > 1 else known[grids[0]]
+        x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
         return {"patch_predictions": LinearOutput.of(self.norm(x), self.patch_head)}
@@ -116,7 +122,7 @@ class Pretrainer(nn.Module):
 
     ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of patch i + 1, and
     ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l. Without ``draw`` prefixes come from torch's
-    generator.
+    generator. Pictures of different sizes come as a list; what fills up their rows is seen by nothing that counts.
 
     Args:
         encoder: images to tokens.
@@ -128,24 +134,30 @@ class Pretrainer(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.attention = encoder, decoder, attention
 
-    def forward(self, image: Tensor, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
-        grid = (image.shape[2] // PATCH_SIZE, image.shape[3] // PATCH_SIZE)
-        patches = math.prod(grid)
-        draw = torch.rand(image.shape[0], device=image.device) if draw is None else draw
-        mixer = prefix_attention(prefix_lengths(draw, patches), patches, self.attention)
+    def forward(self, image: Images, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
+        grids = grids_of(image)
+        counts = [math.prod(grid) for grid in grids]
+        draw = torch.rand(len(counts), device=image[0].device) if draw is None else draw
+        lengths = prefix_lengths(draw, torch.tensor(counts, device=draw.device))
+        mixer = prefix_attention(lengths, max(counts), self.attention)
         tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
-        outputs: dict[str, LinearOutput] = self.decoder(tokens, grid, text)
+        outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """The encoder's ``encode_image``: every patch sees all patches."""
         return self.encoder.encode_image(image, normalize)
 
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens after its last norm, [B, N, D]: every patch sees all patches."""
+        return self.encoder.features(image, norm=True)["tokens"]
+
 
 @register("model", "aimv2_pretrain")
 def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, vocab_size: int = 32000,
                    objective: Literal["both", "image", "text"] = "both", attention: Literal["sdpa", "flex"] = "sdpa",
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
+                   decoder_width: int = 1024, decoder_layers: int = 12, width_divisor: int = 1,
+                   depth_divisor: int = 1) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with 221.4 M of decoder.
 
     Gives patch_predictions and text_logits.
@@ -156,11 +168,13 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, v
         vocab_size: number of token ids.
         objective: what the decoder says: the next patch and the next word, or one of them alone.
         attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no backward pass on a CPU).
+        decoder_width, decoder_layers: the paper's table 9 tries others.
         width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
         depth_divisor: divides the numbers of blocks (one stays).
     """
-    trained = _encoder(encoder, width_divisor, depth_divisor)
-    decoder = Decoder(trained.width, 1024 // width_divisor, max(1, 12 // depth_divisor), context_length, vocab_size, objective)
+    trained = encoder_named(encoder, width_divisor, depth_divisor)
+    decoder = Decoder(trained.width, decoder_width // width_divisor, max(1, decoder_layers // depth_divisor), context_length,
+                      vocab_size, objective)
     return Pretrainer(trained, decoder, attention)
 
 
@@ -171,12 +185,23 @@ def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex
 
     Gives patch_predictions. Arguments as of aimv2_pretrain.
     """
-    trained = _encoder(encoder, width_divisor, depth_divisor)
+    trained = encoder_named(encoder, width_divisor, depth_divisor)
     decoder = PatchDecoder(trained.width, 2048 // width_divisor, max(1, 12 // depth_divisor))
     return Pretrainer(trained, decoder, attention)
 
 
-def _encoder(name: str, width_divisor: int, depth_divisor: int) -> Encoder:
+def _unseen_filling(counts: list[int], row: Tensor) -> Mixer:
+    """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see what fills up the shorter."""
+    longest = max(counts)
+    if min(counts) == longest:
+        return causal
+    place = torch.arange(row.shape[1], device=row.device)
+    there = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
+    return partial(F.scaled_dot_product_attention, attn_mask=there[:, None, None] & (place <= place[:, None]))
+
+
+def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> Encoder:
+    """The encoder that a registered name stands for; a CorekitError where it stands for another model."""
     made = registry.build("model", name, {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
     if not isinstance(made, Encoder):
         raise CorekitError(f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")

@@ -62,10 +62,10 @@ class CatLIP(ViT):
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
-        """No position of the class token, and the patches' [1, height · width, D]."""
+    def stretched(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
         if self.pos_embed_interp == "grid2d":
-            return super().positions(height, width)
-        if height * width == self.grid_size**2:
-            return None, self.pos_embed
-        return None, F.interpolate(self.pos_embed.transpose(1, 2), size=height * width, mode="linear").transpose(1, 2)
+            return super().stretched(table, grid)
+        if math.prod(grid) == table.shape[1]:
+            return table
+        return F.interpolate(table.transpose(1, 2), size=math.prod(grid), mode="linear").transpose(1, 2)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from corekit import CorekitError, registry
-from corekit.cli.compose import check_entry
+from corekit.cli.compose import check_entry, compose
+from corekit.cli.train import open_source
 from corekit.data.loader import Lanes, share, step_parts
 from corekit.data.mixture import Mixture, share_out
 from corekit.data.order import Order, order_of
@@ -209,3 +210,24 @@ def test_a_mixture_trains(roots: dict[str, Path], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
+
+
+def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str, Path], tmp_path: Path) -> None:
+    def opened(**changes: Any) -> Mixture:
+        node = {"name": "mixture", **recipe(roots)}
+        node["sources"]["web"]["dataset"] |= changes
+        source = open_source({"dry_run": False, "data": {"root": None, "dataset": node}})
+        assert isinstance(source, Mixture)
+        return source
+
+    assert len(opened().shard_sizes) == 5
+    with pytest.raises(CorekitError, match=r"type data\.dataset\.sources\.web\.dataset\.root=FOLDER"):
+        opened(root=None)
+    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.root=/not/there is not a folder"):
+        opened(root="/not/there")
+    paper = compose("+recipe=aimv2/large")
+    with pytest.raises(CorekitError, match=r"type data\.root=FOLDER"):
+        open_source(paper)
+    paper["data"]["root"] = str(tmp_path)
+    with pytest.raises(CorekitError, match=r"holds no shard that matches 'dfn2b/\*\*/\*\.tar'"):
+        open_source(paper)

@@ -29,7 +29,7 @@ def weights(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def test_everything_finds_its_place(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, state = weights
     mine = model()
-    start_from(mine, str(path), [], {"encoder.": "trunk.", "classifier": "head"})
+    start_from(mine, str(path), [], {"encoder.": "trunk.", "classifier": "head", "backbone.": "trunk."})
     assert torch.equal(mine["trunk"][0].weight, state["encoder.0.weight"])  # type: ignore[index]
     assert torch.equal(mine["trunk"][1].running_var, state["encoder.1.running_var"])  # type: ignore[index]
     assert torch.equal(mine["head"].weight, state["classifier.weight"])
@@ -59,6 +59,35 @@ def test_what_is_left_over_is_listed_and_nothing_is_changed(weights: tuple[Path,
     with pytest.raises(CorekitError, match=said):
         start_from(mine, str(weights[0]), exclude, rename)
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
+
+
+class Doubling(nn.Module):
+    """Makes 2 n rows of n, of ``table`` and no other."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.table, self.other = nn.Parameter(torch.zeros(rows, 2)), nn.Parameter(torch.zeros(rows))
+
+    def refit(self, name: str, value: torch.Tensor) -> torch.Tensor | None:
+        return value.repeat_interleave(2, 0) if name == "table" else None
+
+
+def test_the_module_that_owns_a_tensor_may_refit_it(tmp_path: Path) -> None:
+    there, path = nn.ModuleDict({"tower": Doubling(4), "head": nn.Linear(2, 2)}), tmp_path / "there.safetensors"
+    nn.init.normal_(there["tower"].table)  # type: ignore[arg-type]
+    save_file({name: value.half() for name, value in there.state_dict().items()}, path)
+    here = nn.ModuleDict({"tower": Doubling(8), "head": nn.Linear(2, 2)})
+    assert start_from(here, str(path), ["tower.other"], {}) == [
+        f"tower.table stretched from [4, 2], as it is in {path}, to [8, 2]"]
+    assert torch.equal(here["tower"].table, there["tower"].table.half().float().repeat_interleave(2, 0))  # type: ignore[operator]
+    assert start_from(there, str(path), [], {}) == [], "what fits is taken as it is"
+    before = {name: value.clone() for name, value in here.state_dict().items()}
+    with pytest.raises(CorekitError, match=r"1 shapes differ: tower.other is \[4\] there and \[8\] here\."):
+        start_from(here, str(path), [], {})
+    for rows in (6, 16):
+        with pytest.raises(CorekitError, match=r"tower.table is \[4, 2\] there"):
+            start_from(nn.ModuleDict({"tower": Doubling(rows), "head": nn.Linear(2, 2)}), str(path), ["tower.other"], {})
+    assert all(torch.equal(value, before[name]) for name, value in here.state_dict().items())
 
 
 def test_what_is_no_weights_is_said(tmp_path: Path) -> None:

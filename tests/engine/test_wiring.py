@@ -1,5 +1,6 @@
 """Wiring by name: gaps are said in one sentence, renaming works, defaults are told."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from torch import Tensor, nn
 
 from corekit import CorekitError
 from corekit.cli.compose import check_names
+from corekit.data.sentencepiece import SentencePiece
 from corekit.data.tokenizers import ClipTokenizer
 from corekit.engine.fit import check_wiring
 from corekit.engine.wiring import Wire, check, rename_outputs
+from tests.data.unigram_file import write_unigram
 
 
 class Foreign(nn.Module):
@@ -116,3 +119,20 @@ def test_a_model_with_a_head_too_wide_to_hold_is_wired_to_ragged_labels() -> Non
     assert check_wiring(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="loss `binary_cross_entropy` needs `label_rows`, `label_offsets`; dataset"):
         check_wiring(recipe(**node), Pairs(), None)  # type: ignore[arg-type]
+
+
+def captioned(tokenizer: Any, loss: dict[str, Any]) -> list[str]:
+    model = {"name": "aimv2_pretrain", "width_divisor": 16, "depth_divisor": 12, "context_length": 8, "vocab_size": 100}
+    return check_wiring(recipe(model=model, loss=loss), Pairs(), tokenizer)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_that_the_model_or_a_loss_does_not_know_is_refused(tmp_path: Path) -> None:
+    """Before it, the model would look up rows that it has not, or learn padding, and say nothing."""
+    known = SentencePiece(write_unigram(tmp_path / "letters.model"), 8)
+    assert captioned(known, {"name": "next_token", "end_token": 1}) == []
+    assert captioned(SentencePiece(None, 8), {"name": "next_token"}) == []
+    with pytest.raises(CorekitError, match=r"has 49,408 token ids, but the model is made for 100: set model\.vocab_size=49408"):
+        captioned(ClipTokenizer(8), {"name": "next_token"})
+    for loss, key in (({"name": "next_token"}, "loss"), ({"words": {"name": "next_token"}}, r"loss\.words")):
+        with pytest.raises(CorekitError, match=f"with token 1, but .* takes 49407 for their end: set {key}.end_token=1"):
+            captioned(known, loss)

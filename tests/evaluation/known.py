@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import BadSampleError
 from corekit.evaluation.base import Result, Subject
+from corekit.models.attention_pool import AttentionPool
 
 SHARD = 7
 
@@ -56,6 +58,15 @@ class Table(nn.Module):
     def encode_text(self, text: Tensor) -> Tensor:
         assert self.texts is not None
         return self.texts[text[:, 0]]
+
+
+def attention_pool(pool: AttentionPool, tokens: Tensor) -> Tensor:
+    """As AIM's code has it: keys and values of every token."""
+    query, key, value = (part.view(*part.shape[:2], pool.heads, -1).transpose(1, 2) for part in (
+        pool.cls_token.expand(tokens.shape[0], -1, -1), pool.k(tokens), pool.v(tokens)))
+    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(tokens.shape[0], -1)
+    made: Tensor = pool.linear(mixed)
+    return made
 
 
 def tokenize(sentences: Sequence[str]) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from corekit import CorekitError
-from corekit.evaluation.linear_probe import LinearProbe, _rank
+from corekit.evaluation.linear_probe import LinearProbe
+from corekit.evaluation.probe import rank
 from tests.evaluation.known import Numbered, Table, on_ranks, subject
 
 CLASSES, WIDTH, TRAIN, TEST = 6, 16, 90, 45
@@ -73,7 +74,7 @@ def test_the_best_on_the_validation_samples_is_reported() -> None:
     assert useless["chosen"]["learning_rate"] == chosen["learning_rate"]
     assert useless["grid"][-1]["validation_loss"] is None, "JSON has no NaN"
     lucky = {"validation_top1": 1.0, "validation_loss": None}
-    assert _rank(lucky) < _rank({"validation_top1": 0.1, "validation_loss": 9.0}), "a head that diverged is never chosen"
+    assert rank(lucky) < rank({"validation_top1": 0.1, "validation_loss": 9.0}), "a head that diverged is never chosen"
 
 
 def test_the_validation_part_is_not_trained_on() -> None:

@@ -1,0 +1,121 @@
+"""A smaller encoder that learns to say a larger one's tokens. That AIMv2's authors did so is known, how is not: this is ours.
+
+It follows feature distillation (Wei et al., 2022, arXiv 2205.14141): whitened tokens, a linear layer, a smooth L1 distance.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.data.preprocess import Preprocess
+from corekit.engine.folders import model_folder, read_recipe
+from corekit.engine.load import load_model
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+from .encoder import Encoder
+from .pretrain import encoder_named
+
+
+class Student(nn.Module):
+    """An encoder, and a linear layer from its tokens to the teacher's: ``forward`` gives ``predicted_tokens`` [B, N, D'].
+
+    Args:
+        encoder: images to tokens.
+        teacher_width: D'.
+    """
+
+    def __init__(self, encoder: Encoder, teacher_width: int) -> None:
+        super().__init__()
+        self.encoder, self.projection = encoder, nn.Linear(encoder.width, teacher_width)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"predicted_tokens": self.projection(self.encoder(image)["tokens"])}
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """The encoder's ``encode_image``."""
+        return self.encoder.encode_image(image, normalize)
+
+
+@register("model", "aimv2_student")
+def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072, width_divisor: int = 1,
+                  depth_divisor: int = 1) -> nn.Module:
+    """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives predicted_tokens.
+
+    Args:
+        encoder: the model that is trained, one of those that give tokens.
+        teacher_width: of the other one's tokens.
+        width_divisor: divides the encoder's width: above 1, a narrow copy of the model, for trying things.
+        depth_divisor: divides the number of blocks (one stays).
+    """
+    return Student(encoder_named(encoder, width_divisor, depth_divisor), teacher_width)
+
+
+@register("model", "token_teacher")
+class TokenTeacher(nn.Module):
+    """A trained encoder that says its tokens; for ``frozen``. Gives teacher_tokens [B, N, D].
+
+    Args:
+        preprocess: the student's, which the batch's images went through; the engine gives it.
+        path: of a run, a checkpoint or a model folder: an encoder, or the pre-training of one.
+        encoder: what a dry run takes for it: it reads no weights.
+
+    Raises:
+        CorekitError: nothing is there, no encoder, or one that was trained with another normalisation of pixels.
+    """
+
+    def __init__(self, preprocess: Preprocess, path: str, encoder: str = "aimv2_3b_224") -> None:
+        super().__init__()
+        meta = torch.empty(0).is_meta  # only the wiring is checked
+        self.encoder = encoder_named(encoder) if meta else _trained(path, preprocess)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"teacher_tokens": self.encoder(image)["tokens"]}
+
+
+def _trained(path: str, preprocess: Preprocess) -> Encoder:
+    folder = model_folder(path)
+    theirs = Preprocess.load(folder / "preprocess.json")
+    if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
+        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and the student sees "
+                           f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and std to the teacher's")
+    model = load_model(read_recipe(folder), folder, torch.device("cpu"))
+    found = getattr(model, "encoder", model)
+    if not isinstance(found, Encoder):
+        raise CorekitError(f"{path} holds no encoder that gives tokens: it cannot teach")
+    return found
+
+
+@register("loss", "token_distance")
+class TokenDistance:
+    """Smooth L1 distance of predicted tokens to whitened ones, on average over channels, tokens and samples: a sample loss.
+
+    Each of the teacher's tokens is brought to mean 0 and variance 1 over its channels (Wei et al., 2022, section 3).
+
+    Args:
+        beta: the distance up to which it is squared.
+    """
+
+    def __init__(self, beta: float = 2.0) -> None:
+        self.beta = beta
+
+    def __call__(self, predicted_tokens: Tensor, teacher_tokens: Tensor) -> Tensor:
+        """The sum over samples, [] in at least float32.
+
+        Args:
+            predicted_tokens, teacher_tokens: [B, N, D].
+
+        Raises:
+            CorekitError: their shapes differ.
+        """
+        if predicted_tokens.shape != teacher_tokens.shape:
+            raise CorekitError(f"the student says {_told(predicted_tokens)}, the teacher {_told(teacher_tokens)}: set "
+                               "model.teacher_width to the teacher's width, and choose encoders for pictures of one size")
+        wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
+        whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
+        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none", beta=self.beta)
+        return distance.mean((1, 2)).sum()
+
+
+def _told(tokens: Tensor) -> str:
+    return f"{tokens.shape[1]} tokens of width {tokens.shape[2]}"

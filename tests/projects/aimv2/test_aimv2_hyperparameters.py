@@ -1,0 +1,55 @@
+"""Every recipe trains as the README's tables say, cell by cell; rates, samples, decay and shares are the paper's."""
+
+import fnmatch
+
+import pytest
+import torch
+
+from corekit.data.mixture import share_out
+from corekit.engine.build import build_model, build_sampler
+from corekit.engine.optimizers import undecayed
+from corekit.engine.schedules import Cosine
+from tests.projects.recipe_tables import actual, composed, expected, named, names
+
+NAMES = names("aimv2")
+OURS = ("quickstart",)  # endings of those that no paper has
+PRETRAINING = {"large": 1e-3, "huge": 8e-4, "1b": 8e-4, "3b": 4e-4}  # and the highest rate
+NOT_DECAYED = ("*bias*", "*pos_embed*", "*norm*", "*logit_scale*", "*cls_token*", "*positional_embedding*")  # by Apple
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_has_the_values_of_the_tables(name: str) -> None:
+    told = expected("aimv2", name)
+    if not name.endswith(OURS):
+        assert len(told) > 20, f"no table of the README names {name}"
+    assert actual("aimv2", name, told) == told
+
+
+def test_the_tables_name_all_recipes_that_are_there() -> None:
+    assert named("aimv2") == {name for name in NAMES if not name.endswith(OURS)}
+
+
+@pytest.mark.parametrize(("name", "peak"), PRETRAINING.items())
+def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -> None:
+    recipe = composed("aimv2", name)
+    given, steps = recipe["schedule"], recipe["engine"]["steps"]
+    schedule = Cosine(steps, given["warmup_steps"], given["final_fraction"])
+    rates = [recipe["optimizer"]["learning_rate"] * schedule(step) for step in (12_499, steps)]
+    assert rates == pytest.approx([peak, 1e-5], rel=1e-12)
+    assert recipe["data"]["lanes"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
+
+
+@pytest.mark.parametrize("name", [*PRETRAINING, "aimv1_600m", "lit"])
+def test_what_is_not_decayed_is_what_apples_trainer_leaves_out(name: str) -> None:
+    recipe = composed("aimv2", name)
+    model = build_model(recipe, torch.device("meta"))
+    wanted = {key for key, _ in model.named_parameters() if any(fnmatch.fnmatch(key, pattern) for pattern in NOT_DECAYED)}
+    assert undecayed(model, recipe["optimizer"]["no_decay"]) == wanted
+    assert wanted
+
+
+def test_sources_are_drawn_as_in_table_2() -> None:
+    weights = {label: node["weight"] for label, node in composed("aimv2", "large")["data"]["dataset"]["sources"].items()}
+    assert share_out(weights) == [weights[label] for label in weights]
+    assert sum(weights.values()) == 100
+    assert weights == {"dfn2b": 30, "dfn2b_synthetic": 30, "coyo": 9, "hqitp": 28, "hqitp_synthetic": 3}

@@ -1,0 +1,244 @@
+"""Native resolution: areas as the paper draws them, pictures in their own shapes, and filling that nothing sees."""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from corekit_projects.aimv2.losses import NextPatch, patch_counts, patchify
+from corekit_projects.aimv2.native import FitArea, NativeArea, grid_within
+from PIL import Image
+from torch import Tensor
+
+import corekit
+from corekit import CorekitError
+from corekit.data.images import decode_image
+from corekit.data.loader import Lanes, Part, share, split, step_parts
+from corekit.data.order import Order
+from corekit.data.preprocess import Preprocess
+from corekit.engine.build import to_device
+from corekit.losses.next_token import NextToken
+
+WORDS, LENGTH, END = 50, 6, 2
+BATCH, LANES, STEPS = 8, 8, 6
+
+
+def pixels(size: int = 224) -> Preprocess:
+    return Preprocess(size, "bicubic", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+
+
+def areas(sampler: NativeArea) -> np.ndarray:
+    return np.array([size // 14 for size, _ in sampler.table]) ** 2
+
+
+def normal_between(first: float, last: float) -> float:
+    """Of a standard normal cut at -1 and 1, the share between two points."""
+    def below(x: float) -> float:
+        return (1 + math.erf(x / math.sqrt(2))) / 2
+
+    return (below(last) - below(first)) / (below(1) - below(-1))
+
+
+def test_areas_are_powers_of_two_of_a_cut_normal() -> None:
+    sampler = NativeArea(8192, 64, pixels(), 0, scales=2000)
+    n = np.log2(areas(sampler))
+    assert areas(sampler)[[0, -1]].tolist() == [11**2, 64**2]
+    assert n.mean() == pytest.approx(9.5, abs=0.01)
+    density = math.exp(-0.5) / math.sqrt(2 * math.pi)
+    within = math.erf(math.sqrt(0.5))
+    assert n.var() == pytest.approx(2.5**2 * (1 - 2 * density / within), rel=0.01)
+    for middle in (15.5, 31.5, 45.5):  # between whole numbers of patches along a side
+        at = (2 * math.log2(middle) - 7) / 2.5 - 1
+        assert np.mean(areas(sampler) < middle**2) == pytest.approx(normal_between(-1, at), abs=1 / 2000)
+    assert np.mean(2**n) == pytest.approx(1088, rel=0.01)
+    few = NativeArea(8192, 64, pixels(), 0)
+    assert len(few.table) == 100
+    assert np.log2(areas(few)).mean() == pytest.approx(9.5, abs=0.02)
+    assert np.mean(areas(few) < 256) == pytest.approx(normal_between(-1, (2 * math.log2(15.5) - 7) / 2.5 - 1), abs=0.01)
+
+
+def test_a_step_has_the_patches_of_the_budget_and_follows_the_steps_before_it() -> None:
+    sampler, budget, drawn = NativeArea(8192, 128, pixels(), 5), 8192 * 256, 0
+    for step in range(300):
+        draws, area = sampler.draws(step), (sampler.size(step) // 14) ** 2
+        assert draws.start == drawn
+        assert budget - 128 * area < 128 * len(draws) * area <= budget, "as many samples of a lane as there may be"
+        drawn = draws.stop
+    assert sorted(sampler.size(step) for step in range(100, 200)) == [size for size, _ in sampler.table]
+    assert [sampler.size(step) for step in range(100)] != [sampler.size(step) for step in range(100, 200)]
+    assert NativeArea(8192, 128, pixels(), 5).draws(10**9 + 3).stop == sampler.draws(10**9 + 4).start
+    assert [NativeArea(8192, 128, pixels(), 6).size(step) for step in range(9)] != [sampler.size(step) for step in range(9)]
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"lanes": 7}, r"data\.lanes=7 must divide"), ({"lanes": 1024}, "a divisor of engine.batch_size=8192 that is at most 528"),
+    ({"scales": 0}, "needs scales above 0"), ({"exponents": (9.0, 8.0)}, r"not scales=100, exponents=\[9.0, 8.0\]"),
+])
+def test_what_does_not_fit_is_told(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(CorekitError, match=told):
+        NativeArea(**{"batch_size": 8192, "lanes": 64, "preprocess": pixels(), "seed": 0, **changes})
+
+
+def test_pictures_keep_their_shape_and_fill_the_area() -> None:
+    filled, generator = [], np.random.default_rng(0)
+    for _ in range(2000):
+        width, height = np.exp(generator.uniform(math.log(50), math.log(2000), 2)).astype(int).tolist()
+        area = int(generator.integers(11, 65)) ** 2
+        rows, columns = grid_within(width, height, area)
+        assert rows * columns <= area
+        exact = math.sqrt(area * height / width), math.sqrt(area * width / height)
+        if min(exact) >= 1:
+            assert abs(rows - exact[0]) < 1
+            assert abs(columns - exact[1]) < 1
+        filled.append(rows * columns / area)
+    assert np.mean(filled) > 0.95
+    assert grid_within(640, 480, 256) == (14, 18)
+    assert grid_within(500, 500, 121) == (11, 11)
+
+
+@pytest.mark.parametrize(("width", "height", "grid"), [(5000, 3, (1, 256)), (3, 5000, (256, 1)), (1, 1, (16, 16)),
+                                                       (60, 30, (11, 23))])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_any_picture_becomes_whole_patches(width: int, height: int, grid: tuple[int, int], kind: str) -> None:
+    file, drawn = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(file, kind)
+    image = decode_image(file.getvalue(), "here")
+    made = FitArea(pixels(), flip=0.0)(image)
+    assert made.shape == (3, 14 * grid[0], 14 * grid[1])
+    assert made.dtype == torch.uint8
+    again = decode_image(file.getvalue(), "here")
+    assert torch.equal(FitArea(pixels(), flip=1.0)(again), made.flip(-1))
+    assert FitArea(pixels())(image, 14).shape == (3, 14, 14), "an area of one patch"
+    if min(grid) > 1:
+        resized = image.resize((14 * grid[1], 14 * grid[0]), Image.Resampling.BICUBIC)
+        assert np.abs(np.array(resized).astype(int) - made.permute(1, 2, 0).numpy()).max() <= 2, "Pillow's"
+
+
+def test_a_part_is_drawn_relative_to_the_picture() -> None:
+    columns, rows = np.meshgrid(np.arange(400), np.arange(100))
+    image = Image.fromarray(np.stack([columns * 255 // 399, rows * 255 // 99, 0 * rows], 2).astype(np.uint8))
+    shares, shapes = [], []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        made = FitArea(pixels(), (0.4, 0.8), (0.5, 2.0))(image, 224).float()
+        width, height = ((made[at].max() - made[at].min() + 2) / 255 for at in (0, 1))
+        shares.append(float(width * height))
+        shapes.append(float(width / height))
+        rows_, columns_ = made.shape[1] / 14, made.shape[2] / 14
+        assert columns_ / rows_ == pytest.approx(4 * shapes[-1], rel=1.5 / min(rows_, columns_)), "of its own shape"
+    assert min(shares) == pytest.approx(0.4, abs=0.02)
+    assert max(shares) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(shares) < 0.6, "wide parts of a large share do not fit"
+    assert 0.5 * 0.97 < min(shapes) < 0.6
+    assert 1.7 < max(shapes) < 2.0 * 1.03
+    assert np.mean(np.log(shapes)) == pytest.approx(0, abs=0.08)
+
+
+class Pictures:
+    """Pictures without files, each of its own shape and colours."""
+
+    fields = ("image", "text")
+    shard_sizes = np.array([40, 60, 50])
+
+    def read(self, shard: int, first: int, count: int) -> list[int]:
+        begin = int(self.shard_sizes[:shard].sum()) + first
+        return list(range(begin, begin + count))
+
+    def decode(self, handle: int) -> dict[str, Any]:
+        generator = np.random.default_rng(handle)
+        noise = generator.integers(0, 256, (*generator.integers(20, 60, 2).tolist(), 3), dtype=np.uint8)
+        return {"key": str(handle), "image": Image.fromarray(noise), "label": handle}
+
+
+def batches(world: int, workers: int, first: int = 0) -> list[list[Part]]:
+    """Of every step, each rank's part."""
+    def lanes(rank: int) -> Lanes:
+        source, sampler = Pictures(), NativeArea(BATCH, LANES, pixels(56), 3, (1.0, 4.0), scales=5)
+        return Lanes(source, Order(source.shard_sizes, LANES, 4, 0), sampler,  # type: ignore[arg-type]
+                     range(LANES)[share(LANES, rank, world)], 0, FitArea(pixels(56)), None)
+
+    return list(zip(*[step_parts(lanes(rank), first, STEPS, workers) for rank in range(world)]))  # type: ignore[arg-type]
+
+
+def micro_batches(parts: list[Part]) -> list[dict[str, Any]]:
+    """What the model sees of a step of four micro-batches."""
+    return [to_device(micro, pixels(56), torch.device("cpu"), False)
+            for part in parts for micro in split(part.batch, 4 // len(parts))]
+
+
+@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 2, 4), (4, 0, 0)])
+def test_micro_batches_are_the_same_for_any_ranks_and_workers_from_any_step(world: int, workers: int, first: int) -> None:
+    shapes, together = set(), set()
+    for alone, parts in zip(batches(1, 0)[first:], batches(world, workers, first), strict=True):
+        for expected, found in zip(micro_batches(alone), micro_batches(parts), strict=True):
+            assert found["key"] == expected["key"]
+            assert isinstance(found["image"], Tensor) == isinstance(expected["image"], Tensor)
+            assert len(found["image"]) == len(expected["image"])
+            assert all(map(torch.equal, found["image"], expected["image"]))
+            shapes |= {image.shape for image in found["image"]}
+            together.add(type(found["image"]))
+    assert len(shapes) >= 5
+    assert together == {list, Tensor}, "shapes of their own in some, alike in others"
+
+
+def pretrainer(name: str = "aimv2_pretrain", **arguments: Any) -> Any:
+    torch.manual_seed(0)
+    more = {"context_length": LENGTH, "vocab_size": WORDS, "encoder": "aimv2_large_native"} if name == "aimv2_pretrain" else {}
+    return corekit.create_model(name, width_divisor=16, depth_divisor=12, **more, **arguments).double()
+
+
+def mixed() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(3, 14 * rows + 5, 14 * columns, dtype=torch.float64, generator=generator)
+            for rows, columns in ((2, 3), (4, 2), (1, 1), (3, 3))]
+
+
+@pytest.mark.parametrize(("name", "objective"), [("aimv2_pretrain", "both"), ("aimv2_pretrain", "image"),
+                                                 ("aimv2_pretrain", "text"), ("aimv1_pretrain", "")])
+def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: str, objective: str) -> None:
+    model = pretrainer(name, **({"objective": objective} if objective else {}))
+    images, draw, text = mixed(), torch.tensor([0.1, 0.9, 0.5, 0.4]), torch.randint(3, WORDS, (4, LENGTH))
+
+    def losses(image: Any, which: slice) -> list[Tensor]:
+        outputs, found = model(image, text[which], draw[which]), []
+        if "patch_predictions" in outputs:
+            found.append(NextPatch()(outputs["patch_predictions"], image, draw[which]))
+        if "text_logits" in outputs:
+            found.append(NextToken(END)(outputs["text_logits"], text[which]))
+        return found
+
+    together = losses(images, slice(None))
+    sum(together).backward()  # type: ignore[union-attr]
+    together = [part.detach() for part in together]
+    slopes = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    alone = [losses(image[None], slice(at, at + 1)) for at, image in enumerate(images)]
+    sum(map(sum, alone)).backward()  # type: ignore[arg-type, union-attr]
+    alone = [[part.detach() for part in parts] for parts in alone]
+    for part, single in zip(together, zip(*alone), strict=True):
+        assert float(part) == pytest.approx(float(sum(single)), rel=1e-12)
+    assert slopes.keys() == {key for key, value in model.named_parameters() if value.grad is not None}
+    assert all(torch.allclose(slopes[key], value.grad, rtol=1e-9, atol=1e-12)
+               for key, value in model.named_parameters() if value.grad is not None)
+    assert int(NextPatch().weights(images, draw)) == sum(int(NextPatch().weights(image[None], draw[at:at + 1]))
+                                                         for at, image in enumerate(images))
+    assert patch_counts(images, draw.device).tolist() == [6, 8, 1, 9]
+    assert patchify(images)[1, :8].equal(patchify(images[1][None])[0])
+
+
+@pytest.mark.parametrize("name", ["aimv2_large_native", "aimv2_large_224"])
+@torch.no_grad()
+def test_features_of_pictures_of_different_sizes_are_those_of_each_alone(name: str) -> None:
+    torch.manual_seed(0)
+    model = corekit.create_model(name, width_divisor=8, depth_divisor=12).double()
+    found = model.features(mixed(), norm=True, layers=[0])  # type: ignore[operator]
+    for at, image in enumerate(mixed()):
+        alone = model.features(image[None], norm=True, layers=[0])  # type: ignore[operator]
+        count = alone["tokens"].shape[1]
+        for several, single in ((found["tokens"], alone["tokens"]), (found["layers"][0], alone["layers"][0])):
+            assert torch.allclose(several[at, :count], single[0], atol=1e-12)
+            assert not several[at, count:].any()
+        assert torch.allclose(found["pooled"][at], alone["pooled"][0], atol=1e-12)
+    assert torch.equal(model.encode_image(mixed()), found["pooled"])  # type: ignore[operator]
