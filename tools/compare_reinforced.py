@@ -14,15 +14,14 @@ training reaches the last accuracy of CLIP with at most a third of its samples.
 """
 
 import argparse
-import json
 import math
 import os
-import statistics
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from comparisons import Figures, command, keep, mean, of, reached, told
 
 BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
@@ -39,7 +38,6 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {  # the set it reads, and wha
     "+ ensemble (reinforced)": ("strong_two", ()),
 }
 FIRST, *_, LAST = METHODS
-Figures = dict[tuple[str, int, int], float]  # (method, steps, seed) -> top-1
 
 
 def main() -> int:
@@ -60,7 +58,7 @@ def main() -> int:
                   for steps in ({*chosen.steps, chosen.parts_steps} if method in (FIRST, LAST) else {chosen.parts_steps})}
         order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
         figures: Figures = dict(zip(order, pool.map(lambda run: student(folder, *run), order)))
-    (folder / "curve.json").write_text(json.dumps([[*run, top1] for run, top1 in figures.items()], indent=1) + "\n")
+    keep(folder / "curve.json", figures)
     budgets = sorted(chosen.steps)
     curves = {method: [mean(figures, method, steps) for steps in budgets] for method in (FIRST, LAST)}
     print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
@@ -110,32 +108,7 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
     command(folder, run.name, "corekit-train", *recipe, f"data.root={folder}/scenes", f"engine.steps={steps}",
             f"engine.batch_size={BATCH}", f"engine.micro_batch={BATCH}", f"seed={seed}",
             f"evaluators.zero_shot.every_steps={steps}", f"checkpoint.every_steps={steps}", f"run_dir={run}", *words)
-    last = (run / "evaluations.jsonl").read_text().splitlines()[-1]
-    top1: float = json.loads(last)["metrics"]["top1"]
-    return top1
-
-
-def command(folder: Path, name: str, *words: str) -> None:
-    """Run one of corekit's commands, with one thread; what it says goes to a file."""
-    program = str(Path(sys.executable).with_name(words[0]))
-    with open(folder / f"{name}.txt", "w") as told:
-        status = subprocess.run([program, *words[1:]], stdout=told, stderr=subprocess.STDOUT,
-                                env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-    if status:
-        raise SystemExit(f"{' '.join(words)} ended with {status}; see {folder}/{name}.txt")
-
-
-def of(figures: Figures, method: str, steps: int) -> list[float]:
-    return [top1 for (name, many, _), top1 in figures.items() if (name, many) == (method, steps)]
-
-
-def mean(figures: Figures, method: str, steps: int) -> float:
-    return statistics.mean(of(figures, method, steps))
-
-
-def told(figures: Figures, method: str, steps: int) -> str:
-    found = of(figures, method, steps)
-    return f"{statistics.mean(found):.1%} ({min(found):.1%} to {max(found):.1%})"
+    return reached(run, "zero_shot")
 
 
 def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable[float]) -> float:
