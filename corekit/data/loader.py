@@ -30,8 +30,8 @@ ELSEWHERE = 64  # windows to look into for a good sample where one window has no
 class Sampler(Protocol):
     """The contract of entries of kind ``sampler``: which draws every lane makes for the batch of a step.
 
-    One that changes the size of the images also has ``size(step)``, the pixels of that step's square images, and ``table``,
-    all its (size, samples of a lane), smallest first.
+    One that changes the size of the images also has ``size(step)``, the pixels of a side of that step's square images, or of
+    a square of their area where they keep their shapes, and ``table``, all its (size, samples of a lane), smallest first.
     """
 
     def draws(self, step: int) -> range: ...
@@ -161,7 +161,7 @@ def _laid_together(values: list[Tensor]) -> Tensor | list[Tensor]:
     """Tensors as one, or as a list where their shapes differ: views of one piece of memory, which a worker hands over whole."""
     if all(value.shape == values[0].shape for value in values):
         return torch.stack(values)
-    pieces = torch.cat([value.flatten() for value in values]).split([value.numel() for value in values])
+    pieces = torch.split(torch.cat([value.flatten() for value in values]), [value.numel() for value in values])
     return [piece.view(value.shape) for piece, value in zip(pieces, values)]
 
 

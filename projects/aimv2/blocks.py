@@ -4,6 +4,7 @@ Products are torch's own: ``corekit.models.linear`` is 1.2 times as fast on a CP
 what published implementations give, where these give the same bits.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -138,6 +139,14 @@ def grids_of(image: Images) -> list[tuple[int, int]]:
     if isinstance(image, Tensor):
         return [(image.shape[2] // PATCH_SIZE, image.shape[3] // PATCH_SIZE)] * len(image)
     return [(each.shape[1] // PATCH_SIZE, each.shape[2] // PATCH_SIZE) for each in image]
+
+
+def patch_counts(image: Images, device: torch.device) -> Tensor:
+    """How many patches each picture has, int64 [B] on a device."""
+    counts = [math.prod(grid) for grid in grids_of(image)]
+    if isinstance(image, Tensor):
+        return torch.full((len(counts),), counts[0], device=device)  # nothing is copied there
+    return torch.tensor(counts, device=device)
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit.errors import CorekitError
 from corekit.models.positions import is_table, stretched
 
-from .blocks import PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, sine_positions
+from .blocks import PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, patch_counts, sine_positions
 
 MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
 
@@ -119,5 +119,5 @@ def _real(image: Images) -> Tensor | None:
     """Which tokens are patches and which only fill up, bool [B, N]; None where all are patches."""
     if isinstance(image, Tensor):
         return None
-    counts = [math.prod(grid) for grid in grids_of(image)]
-    return torch.arange(max(counts), device=image[0].device) < torch.tensor(counts, device=image[0].device)[:, None]
+    longest = max(math.prod(grid) for grid in grids_of(image))
+    return torch.arange(longest, device=image[0].device) < patch_counts(image, image[0].device)[:, None]

@@ -1,7 +1,5 @@
 """The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024, section 2.1)."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -9,7 +7,7 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit.linear_output import LinearOutput
 from corekit.registry import register
 
-from .blocks import PATCH_SIZE, Images, grids_of
+from .blocks import PATCH_SIZE, Images, patch_counts
 from .prefix import prefix_lengths
 
 
@@ -57,11 +55,6 @@ class NextPatch:
             variance, mean = torch.var_mean(true, -1, keepdim=True)
             true = (true - mean) / (variance + 1e-6).sqrt()
         return (said.to(true.dtype) - true).square().mean(-1).sum()
-
-
-def patch_counts(image: Images, device: torch.device) -> Tensor:
-    """How many patches each picture has, int64 [B] on a device."""
-    return torch.tensor([math.prod(grid) for grid in grids_of(image)], device=device)
 
 
 def patchify(image: Images) -> Tensor:

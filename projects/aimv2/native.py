@@ -104,4 +104,4 @@ def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:
     """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the most that there may be."""
     rows, columns = math.sqrt(patches * height / width), math.sqrt(patches * width / height)
     around = [{min(max(1, number(side)), patches) for number in (math.floor, math.ceil)} for side in (rows, columns)]
-    return max((grid for grid in product(*around) if math.prod(grid) <= patches), key=math.prod)
+    return max(((high, wide) for high, wide in product(*around) if high * wide <= patches), key=math.prod)

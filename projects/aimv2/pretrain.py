@@ -15,7 +15,7 @@ from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.registry import register
 
-from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, sine_positions
+from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, patch_counts, sine_positions
 from .encoder import Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
@@ -136,10 +136,9 @@ class Pretrainer(nn.Module):
 
     def forward(self, image: Images, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
         grids = grids_of(image)
-        counts = [math.prod(grid) for grid in grids]
-        draw = torch.rand(len(counts), device=image[0].device) if draw is None else draw
-        lengths = prefix_lengths(draw, torch.tensor(counts, device=draw.device))
-        mixer = prefix_attention(lengths, max(counts), self.attention)
+        draw = torch.rand(len(grids), device=image[0].device) if draw is None else draw
+        lengths = prefix_lengths(draw, patch_counts(image, draw.device))
+        mixer = prefix_attention(lengths, max(math.prod(grid) for grid in grids), self.attention)
         tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs

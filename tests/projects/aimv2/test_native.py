@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from corekit_projects.aimv2.losses import NextPatch, patch_counts, patchify
+from corekit_projects.aimv2.blocks import patch_counts
+from corekit_projects.aimv2.losses import NextPatch, patchify
 from corekit_projects.aimv2.native import FitArea, NativeArea, grid_within
 from PIL import Image
 from torch import Tensor
@@ -242,3 +243,5 @@ def test_features_of_pictures_of_different_sizes_are_those_of_each_alone(name: s
             assert not several[at, count:].any()
         assert torch.allclose(found["pooled"][at], alone["pooled"][0], atol=1e-12)
     assert torch.equal(model.encode_image(mixed()), found["pooled"])  # type: ignore[operator]
+    with pytest.raises(CorekitError, match="5000 x 3 pixels holds no patch"):
+        model([*mixed(), torch.zeros(3, 3, 5000, dtype=torch.float64)])
