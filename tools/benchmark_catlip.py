@@ -11,13 +11,11 @@ the arithmetic, which a step's time cannot fall below, is counted on the meta de
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
+import fresh_process
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -71,9 +69,7 @@ def main() -> None:
         for label, part_seconds in parts.items():
             print(f"  {label:<40}{part_seconds:9.4f} s  {part_seconds / sum(parts.values()):6.1%}")
     del sides, side
-    found = {name: json.loads(subprocess.run([sys.executable, __file__, *sys.argv[1:], "--memory-of", name],
-                                             capture_output=True, text=True, check=True).stdout)
-             for name in ("nothing", "catlip", "clip")}
+    found = {name: fresh_process.again("--memory-of", name) for name in ("nothing", "catlip", "clip")}
     catlip, clip = (found[name] - found["nothing"] for name in ("catlip", "clip"))
     print(f"peak memory: CatLIP {catlip / 2**20:.0f} MiB, CLIP {clip / 2**20:.0f} MiB, {clip / catlip:.2f} times as much")
 
@@ -208,9 +204,7 @@ def peak(chosen: argparse.Namespace) -> int:
         side = Side(chosen.memory_of, chosen)
         for _ in range(2):  # the optimizer's moments are there from the first on
             side.step()
-    if torch.device(chosen.device).type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return fresh_process.peak(chosen.device)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ torch's largest allocated memory). Exits with 0 where ours has at least ``--limi
 """
 
 import argparse
-import resource
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable
 
+import fresh_process
 import interleaved
 import open_clip
 import torch
@@ -47,7 +46,8 @@ def main() -> int:
           f"{interleaved.conditions(chosen)}")
     reached = True
     for name in chosen.models:
-        memory = {side: in_own_process(side, name) - in_own_process("nothing", name) for side in SIDES}
+        nothing, *peaks = (fresh_process.again("--models", name, "--measure", side) for side in ("nothing", *SIDES))
+        memory = {side: peak - nothing for side, peak in zip(SIDES, peaks)}
         times = interleaved.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
         rates = ", ".join(f"{chosen.batch_size / statistics.median(values):.2f}" for values in times.values())
         middle, said = interleaved.ratio(times, "theirs", "ours")
@@ -59,22 +59,13 @@ def main() -> int:
     return 0 if reached else 1
 
 
-def in_own_process(side: str, name: str) -> int:
-    """Bytes of peak memory, from this script run once more."""
-    said = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--models", name, "--measure", side], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
-    return int(said.split()[-1])
-
-
 def peak_of(side: str, name: str, chosen: argparse.Namespace) -> int:
     """Bytes of this process's peak memory after two steps of that side, or of none."""
     if side != "nothing":
         run = step(side, name, chosen)
         for _ in range(2):
             run()
-    if chosen.device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return fresh_process.peak(chosen.device)
 
 
 def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:

@@ -26,7 +26,7 @@ from commands import start_ranks
 WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_batch=4", "data.lanes=12",
          "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
          "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
-         "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=6",
+         "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",
          "engine.ema_decay=0.9")
 
 
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("words", nargs="*")
     chosen = parser.parse_args()
     draw = random.Random(chosen.seed)
-    steps = 2 * (6 + chosen.kills)
+    steps = 2 * (4 + chosen.kills)
     words = [*WORDS, *chosen.words, f"engine.steps={steps}", f"engine.parallel={chosen.parallel}"]
     later = chosen.then_ranks or chosen.ranks
     with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from compare_reinforced import command
+from comparisons import command, reached
 
 RECIPES = {"CatLIP": "quickstart", "CLIP": "clip_quickstart"}
 BATCH = 128
@@ -65,8 +65,7 @@ def trained(folder: Path, side: str, steps: int, seed: int) -> tuple[float, floa
     train(folder, run, side, steps, seed, "log.every_steps=5", *(["~evaluators.multi_label"] if side == "CatLIP" else []))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     seconds = sum((line["samples"] - before["samples"]) / line["samples_per_second"] for before, line in pairwise(lines))
-    last = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
-    return float(last["metrics"]["top1"]), seconds
+    return reached(run, "linear_probe"), seconds
 
 
 def train(folder: Path, run: Path, side: str, steps: int, seed: int, *words: str) -> None:

@@ -12,14 +12,12 @@ good as words, and words better than patches.
 """
 
 import argparse
-import json
 import os
-import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare_reinforced import command
+from comparisons import Figures, command, keep, mean, reached, told
 
 WORDS_ONLY = ("model.objective=text", "~loss.next_patch", "~evaluators.patch_pictures")
 OBJECTIVES: dict[str, tuple[str, ...]] = {  # what they change of the recipe
@@ -28,7 +26,6 @@ OBJECTIVES: dict[str, tuple[str, ...]] = {  # what they change of the recipe
     "both": (),
 }
 UNTRAINED = "untrained"
-Figures = dict[tuple[str, int], float]  # (objective, seed) -> top-1
 
 
 def main() -> int:
@@ -44,13 +41,11 @@ def main() -> int:
     order = [(objective, seed) for seed in range(chosen.seeds) for objective in (UNTRAINED, *OBJECTIVES)]
     with ThreadPoolExecutor(chosen.jobs) as pool:
         figures: Figures = dict(zip(order, pool.map(lambda run: trained(folder, chosen.steps, *run), order)))
-    (folder / "objectives.json").write_text(json.dumps([[*run, top1] for run, top1 in figures.items()], indent=1) + "\n")
+    keep(folder / "objectives.json", figures)
     print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
-        found = [top1 for (name, _), top1 in figures.items() if name == objective]
-        print(f"{objective:<14}{statistics.mean(found):>8.1%} ({min(found):.1%} to {max(found):.1%})")
-    image, words, both = (statistics.mean(top1 for (name, _), top1 in figures.items() if name == objective)
-                          for objective in OBJECTIVES)
+        print(f"{objective:<14}{told(figures, objective):>28}")
+    image, words, both = (mean(figures, objective) for objective in OBJECTIVES)
     return 0 if both >= words > image else 1
 
 
@@ -61,9 +56,7 @@ def trained(folder: Path, steps: int, objective: str, seed: int) -> float:
     run = folder / f"{objective.replace(' ', '_')}_{seed}"
     command(folder, run.name, "corekit-train", "+recipe=aimv2/quickstart", f"seed={seed}", f"data.dataset.seed={seed}",
             f"run_dir={run}", *words)
-    records = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    top1: float = [record for record in records if record["evaluator"] == "attentive_probe"][-1]["metrics"]["top1"]
-    return top1
+    return reached(run, "attentive_probe")
 
 
 if __name__ == "__main__":

@@ -12,22 +12,19 @@ copied rows are ahead with 1 and with 5 images a class.
 """
 
 import argparse
-import json
 import os
-import statistics
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from compare_reinforced import command
+from comparisons import Figures, command, keep, mean, reached, told
 
 from corekit.data.openmoji import OpenMoji
 
 HEADS = {"copied rows": "synsets", "random head": "random"}
 FIRST_SEED = 100  # of the images, which pre-training and evaluation do not draw from
 AHEAD = (1, 5)  # images a class with which copied rows are to win
-Figures = dict[tuple[str, int, int], float]  # (head, images a class, seed) -> top-1
 
 
 def main() -> int:
@@ -54,7 +51,7 @@ def main() -> int:
     for images in chosen.images:
         print(f"{images:<16}" + "".join(f"{told(figures, head, images):>26}" for head in HEADS))
     print("\n" + matched(folder / f"synsets_{chosen.images[0]}_0.txt"))
-    (folder / "transfer.json").write_text(json.dumps([[*run, top1] for run, top1 in figures.items()], indent=1) + "\n")
+    keep(folder / "transfer.json", figures)
     copied, random = HEADS
     return 0 if all(mean(figures, copied, images) > mean(figures, random, images)
                     for images in chosen.images if images in AHEAD) else 1
@@ -88,27 +85,12 @@ def tuned(folder: Path, steps: int, head: str, images: int, seed: int) -> float:
             "data.dataset.fields={image: png, label: folder}",
             *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")), f"engine.steps={steps}", f"seed={seed}",
             f"schedule.warmup_steps={min(20, steps // 2)}", f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
-    last = (run / "evaluations.jsonl").read_text().splitlines()[-1]
-    top1: float = json.loads(last)["metrics"]["top1"]
-    return top1
+    return reached(run, "classification")
 
 
 def matched(said: Path) -> str:
     """How the classes found their rows, as a run says it."""
     return next((line for line in said.read_text().splitlines() if "rows of the head" in line), "")
-
-
-def of(figures: Figures, head: str, images: int) -> list[float]:
-    return [top1 for (name, many, _), top1 in figures.items() if (name, many) == (head, images)]
-
-
-def mean(figures: Figures, head: str, images: int) -> float:
-    return statistics.mean(of(figures, head, images))
-
-
-def told(figures: Figures, head: str, images: int) -> str:
-    found = of(figures, head, images)
-    return f"{statistics.mean(found):.1%} ({min(found):.1%} to {max(found):.1%})"
 
 
 if __name__ == "__main__":

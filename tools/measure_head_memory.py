@@ -11,11 +11,9 @@ logits' gradient lying side by side, and nothing else.
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 
+import fresh_process
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,11 +35,7 @@ def main() -> None:
     if chosen.form:
         print(json.dumps(measure(chosen)))
         return
-    found = {}
-    for form in ("nothing", "held", "blocks"):
-        said = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--form", form], capture_output=True, text=True,
-                              check=True).stdout
-        found[form] = json.loads(said)
+    found = {form: fresh_process.again("--form", form) for form in ("nothing", "held", "blocks")}
     held, blocks = (found[form]["peak"] - found["nothing"]["peak"] for form in ("held", "blocks"))
     side_by_side = 3 * 4 * chosen.batch_size * chosen.classes
     print(f"{chosen.batch_size} x {chosen.classes}, width {chosen.width}, blocks of {chosen.block}, {chosen.device}, "
@@ -61,10 +55,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds, loss = loss_of(chosen, chosen.batch_size, chosen.classes, device)
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    peak = (torch.cuda.max_memory_allocated() if device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes)
-    return {"peak": peak, "seconds": seconds, "loss": loss}
+    return {"peak": fresh_process.peak(chosen.device), "seconds": seconds, "loss": loss}
 
 
 def loss_of(chosen: argparse.Namespace, samples: int, classes: int, device: torch.device) -> tuple[float, float]:

@@ -11,11 +11,9 @@ bf16 as it gathers them, so that copy counts as its memory, and the line below s
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 
+import fresh_process
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,11 +33,8 @@ def main() -> None:
     if chosen.form:
         print(json.dumps(measure(chosen.form, chosen.batch_size, chosen.block, getattr(torch, chosen.teachers))))
         return
-    found = {}
-    for form, teachers in (("features", "float32"), ("dense", "float32"), ("blocks", "bfloat16"), ("blocks", "float32")):
-        said = subprocess.run([sys.executable, __file__, "--form", form, "--batch-size", str(chosen.batch_size), "--block",
-                               str(chosen.block), "--teachers", teachers], capture_output=True, text=True, check=True).stdout
-        found[form, teachers] = json.loads(said)
+    found = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers) for form, teachers in (
+        ("features", "float32"), ("dense", "float32"), ("blocks", "bfloat16"), ("blocks", "float32"))}
     base = found["features", "float32"]["peak"]
     dense, blocks = found["dense", "float32"], found["blocks", "bfloat16"]
     print(f"global batch {chosen.batch_size}, teachers {TEACHERS}, real and synthetic captions; "
@@ -79,8 +74,7 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
         loss = parts["real"] + parts["synthetic"]
         loss.backward()  # type: ignore[no-untyped-call]
     seconds = time.perf_counter() - began
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes, "seconds": seconds, "loss": loss.item()}
+    return {"peak": fresh_process.peak("cpu"), "seconds": seconds, "loss": loss.item()}
 
 
 def unit(features: Tensor) -> Tensor:

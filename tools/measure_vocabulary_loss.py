@@ -11,11 +11,10 @@ need at most ``--limit`` of what the held form needs, and both losses are the sa
 
 import argparse
 import json
-import resource
-import subprocess
 import sys
 import time
 
+import fresh_process
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -40,11 +39,7 @@ def main() -> int:
     if chosen.form:
         print(json.dumps(measure(chosen)))
         return 0
-    found = {}
-    for form in ("nothing", "held", "blocks"):
-        said = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--form", form], capture_output=True, text=True,
-                              check=True).stdout
-        found[form] = json.loads(said)
+    found = {form: fresh_process.again("--form", form) for form in ("nothing", "held", "blocks")}
     held, blocks = (found[form]["peak"] - found["nothing"]["peak"] for form in ("held", "blocks"))
     print(f"{chosen.batch_size} x {chosen.length} x {chosen.vocabulary}, width {chosen.width}, blocks of {chosen.block}, "
           f"{chosen.device}, {chosen.precision}; features and head alone {found['nothing']['peak'] / 2**20:.0f} MiB")
@@ -63,10 +58,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds, loss = loss_of(chosen, chosen.batch_size, chosen.vocabulary, device)
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    peak = (torch.cuda.max_memory_allocated() if device.type == "cuda"
-            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes)
-    return {"peak": peak, "seconds": seconds, "loss": loss}
+    return {"peak": fresh_process.peak(chosen.device), "seconds": seconds, "loss": loss}
 
 
 def loss_of(chosen: argparse.Namespace, samples: int, vocabulary: int, device: torch.device) -> tuple[float, float]:

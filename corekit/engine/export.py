@@ -27,7 +27,6 @@ TOLERANCE = 1e-4  # between a file's outputs and the model's; of the largest out
 SEVERAL = 5  # samples of the larger batch that a file for any batch is checked with
 
 
-
 @dataclass(frozen=True)
 class Part:
     """What becomes a file of its own: the model in a module of one input, that input's name, and random samples of it."""

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import resource
 import sys
 import time
@@ -157,8 +158,10 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the GPU's peak allocation, or this process's peak resident memory elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    status = Path("/proc/self/status")  # ru_maxrss begins with what the process had that started this one
+    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found.group(1)) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

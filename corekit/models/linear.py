@@ -17,12 +17,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool = False) -
         bias: [O], or None.
         gelu: whether the exact GELU (Hendrycks and Gimpel, 2016) follows.
     """
-    if _one_operation(x, weight):
-        # oneDNN's product is quicker than the one that torch takes for fp32, and the GELU is done while the output is in cache
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none")
-        return made
-    out = F.linear(x, weight, bias)
-    return F.gelu(out) if gelu else out
+    if torch.is_grad_enabled() and _onednn(x, weight):
+        out: Tensor = _Linear.apply(x, weight, bias)
+        return F.gelu(out) if gelu else out
+    return _product(x, weight, bias, gelu)
 
 
 def feed_forward(x: Tensor, first: nn.Linear | nn.Conv2d, second: nn.Linear | nn.Conv2d) -> Tensor:
@@ -37,10 +35,24 @@ def feed_forward(x: Tensor, first: nn.Linear | nn.Conv2d, second: nn.Linear | nn
     if not torch.is_grad_enabled():
         return linear(linear(x, first.weight.flatten(1), first.bias, gelu=True), second.weight.flatten(1), second.bias)
     assert second.bias is not None
-    hidden = F.linear(x, first.weight.flatten(1), first.bias)
+    hidden = linear(x, first.weight.flatten(1), first.bias)
     # cast as autocast would, because the function below sees to itself
     made: Tensor = _GeluLinear.apply(hidden, second.weight.flatten(1).to(hidden.dtype), second.bias.to(hidden.dtype))
     return made
+
+
+class _Linear(torch.autograd.Function):
+    """x W^T + b by oneDNN, and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        return _slopes(ctx, slope, *ctx.saved_tensors)
 
 
 class _GeluLinear(torch.autograd.Function):
@@ -49,21 +61,36 @@ class _GeluLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.linear(F.gelu(x), weight, bias)
+        return _product(F.gelu(x), weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        rows = slope.flatten(0, -2)
-        of_weight = rows.T @ F.gelu(x).flatten(0, -2) if ctx.needs_input_grad[1] else None
-        of_x = torch.ops.aten.gelu_backward(slope @ weight, x) if ctx.needs_input_grad[0] else None
-        return of_x, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None
+        of_gelu, *others = _slopes(ctx, slope, F.gelu(x), weight)
+        return torch.ops.aten.gelu_backward(of_gelu, x) if of_gelu is not None else None, *others
 
 
-def _one_operation(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN can do it: fp32 on a CPU, with no gradient wanted and nothing that traces."""
-    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.is_grad_enabled()
+def _slopes(ctx: Any, slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of x W^T + b by x, W and b, as far as they are wanted."""
+    rows = slope.flatten(0, -2)
+    return (_product(slope, weight.T) if ctx.needs_input_grad[0] else None,
+            rows.T @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.needs_input_grad[2] else None)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """x W^T + b, then a GELU if asked for: by oneDNN where it can: quicker than what torch takes for fp32."""
+    if _onednn(x, weight):
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], "none")
+        return made
+    out = F.linear(x, weight, bias)
+    return F.gelu(out) if gelu else out
+
+
+def _onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN can do it: fp32 on a CPU, and nothing that traces."""
+    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
             and x.numel() > 0 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore
             and hasattr(torch.ops.mkldnn, "_linear_pointwise") and not torch.is_autocast_enabled("cpu")
             and not torch.compiler.is_compiling())

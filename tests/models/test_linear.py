@@ -41,6 +41,23 @@ def test_other_arithmetic_and_tracing_take_the_plain_form() -> None:
     assert {"aten.linear.default", "aten.gelu.default"} <= names
 
 
+@pytest.mark.parametrize("gelu", [False, True])
+def test_gradients_in_fp32_are_the_plain_ones(gelu: bool) -> None:
+    torch.manual_seed(0)
+    values = [torch.randn(2, 7, 48).transpose(0, 1), torch.randn(64, 48), torch.randn(64)]
+    slope = torch.randn(7, 2, 64)
+    found = []
+    for made_by, dtype in ((linear, torch.float32), (lambda x, w, b, g: F.gelu(F.linear(x, w, b)) if g else F.linear(x, w, b),
+                                                     torch.float64)):
+        inputs = [value.to(dtype).requires_grad_() for value in values]
+        found.append(torch.autograd.grad(made_by(*inputs, gelu), inputs, slope.to(dtype)))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other.float(), rtol=1e-5, atol=1e-4)
+    values[1].requires_grad_()
+    linear(values[0], values[1], None).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(values[1].grad, values[0].sum((0, 1)).expand(64, -1), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("build", [lambda i, o: nn.Linear(i, o), lambda i, o: nn.Conv2d(i, o, 1)])
 def test_gradients_of_a_feed_forward_part(build: Callable[[int, int], nn.Linear | nn.Conv2d]) -> None:
     torch.manual_seed(0)
