@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (characters that look alike are what is tested)
-"""The ids of SentencePiece's unigram vocabularies, against all ways to cut a text and, where it is there, the library."""
+"""The ids of SentencePiece's unigram vocabularies, against all ways to cut a text and the library."""
 
 import io
 import pickle
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from corekit import CorekitError
 from corekit.data.sentencepiece import SentencePiece
 from corekit.losses.next_token import NextToken
 from corekit.registry import build
-from tests.conftest import NOT_TESTED
 from tests.data.unigram_file import LETTERS, SPECIAL, write_unigram
 
 # no two ways to cut a text have the same score
@@ -160,10 +160,6 @@ def test_it_is_pickled_small(path: str) -> None:
 
 
 def test_ids_are_the_librarys(tmp_path: Path) -> None:
-    try:
-        import sentencepiece
-    except ImportError:
-        pytest.skip(f"{NOT_TESTED}SentencePiece: `pip install sentencepiece` brings what ids are compared with")
     lines = ["the quick brown fox jumps over the lazy dog", "a photo of two cats in a hat", "Fish & chips, naïve 日本 ½ ﬁne",
              "drawn scenes with a small red ball above the green tree", "thing things thinking other others another"] * 20
     written = io.BytesIO()
