@@ -150,8 +150,8 @@ def draw(path: Path, figures: Figures, budgets: Sequence[int]) -> None:
             for top1 in of(figures, method, steps):
                 x, y = place(steps, top1)
                 pen.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour)
-        x, y = place(budgets[0], mean(figures, method, budgets[0]))
-        pen.text((x + 8, y - 18), method, fill=colour)
+        x, y = place(budgets[-1], mean(figures, method, budgets[-1]))
+        pen.text((x - 8 - pen.textlength(method), y - 18), method, fill=colour)
     picture.save(path)
 
 
