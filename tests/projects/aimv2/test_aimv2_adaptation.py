@@ -106,7 +106,8 @@ def test_a_run_at_336_goes_on_from_one_at_224_and_stretches_once(folder: Path) -
     recipe = tiny("large_336", folder, path=str(folder / "large"))
     assert recipe["data"]["preprocess"]["size"] == 336
     recipe["checkpoint"]["every_steps"] = 1
-    recipe["evaluators"] = {"knn": {"name": "knn", "train_dataset": PICTURES, "dataset": VALIDATION}}
+    recipe["engine"].update(batch_size=2, micro_batch=1)
+    recipe["evaluators"] = {"knn": {"name": "knn", "k": 5, "train_dataset": {**PICTURES, "samples": 10}, "dataset": VALIDATION}}
     weights, place = trained(recipe), Path(recipe["run_dir"])
     assert weights["encoder.pos_embed"].shape == (1, 576, WIDTH)
     told = f"encoder.pos_embed stretched from [1, 256, {WIDTH}], as it is in {folder}/large/model/model.safetensors"
