@@ -19,7 +19,7 @@ from pathlib import Path
 from comparisons import command, reached
 
 RECIPES = {"CatLIP": "quickstart", "CLIP": "clip_quickstart"}
-BATCH = 128
+BATCH = 64
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def trained(folder: Path, side: str, steps: int, seed: int) -> tuple[float, floa
 def train(folder: Path, run: Path, side: str, steps: int, seed: int, *words: str) -> None:
     command(folder, run.name, "corekit-train", f"+recipe=catlip/{RECIPES[side]}", f"engine.steps={steps}", f"seed={seed}",
             f"data.dataset.{'dataset.' if side == 'CatLIP' else ''}seed={seed}", "checkpoint.every_steps=null",
-            f"schedule.warmup_steps={min(20, steps // 2)}", f"run_dir={run}", *words)
+            f"schedule.warmup_steps={min(150, steps // 4)}", f"run_dir={run}", *words)
 
 
 if __name__ == "__main__":

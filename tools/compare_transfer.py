@@ -1,6 +1,6 @@
 """Rows of the pre-trained head copied to a new task's classes, against a random head: CatLIP's transfer with few images.
 
-    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20] [--steps 100]
+    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20] [--steps 200]
 
 Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``), draws 200 concepts alone,
 exactly as many images of each as asked for and others for every seed, and tunes the whole model on them
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_transfer"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
-    parser.add_argument("--steps", type=int, default=100, help="of tuning")
+    parser.add_argument("--steps", type=int, default=200, help="of tuning")
     parser.add_argument("--pretraining-steps", type=int, help="default: the recipe's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at one time")
     chosen = parser.parse_args()

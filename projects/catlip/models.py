@@ -31,7 +31,7 @@ def catlip_vit_nano(num_classes: int = VOCABULARY, image_size: int = 64,
         prior: probability that every class starts at; None: a half, as with the large ones.
     """
     return CatLIP(num_classes, image_size, NANO_WIDTH, NANO_LAYERS, NANO_HEADS, pos_embed_interp=pos_embed_interp,
-                  drop_path_rate=drop_path_rate, prior=prior)
+                  drop_path_rate=drop_path_rate, prior=prior, head_std=0.02)
 
 
 @register("model", "catlip_vit_b16")

@@ -23,7 +23,7 @@ class CatLIP(ViT):
     ``logits``, a ``LinearOutput`` [B, K]; ``pooled`` [B, D], the class token after the last norm; and, in evaluation,
     ``tokens`` [B, 1 + L, D], all of them after that norm, the class token first.
 
-    Weights start as those of ``corekit.models.vit.ViT``, and those of the head as a normal of std 0.001. CoreNet's
+    Weights start as those of ``corekit.models.vit.ViT``, and those of the head as a normal of ``head_std``. CoreNet's
     settings are known for convolutions alone (kaiming normal), whose scale two of the three norms of the stem undo.
 
     Args:
@@ -38,16 +38,19 @@ class CatLIP(ViT):
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
         prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section 4.1), so that a short
             training need not first learn that most classes are absent. None: the bias starts at 0, as CoreNet's does.
+        head_std: of the head's weights. Small ones keep the loss of many classes near K ln 2 at first; but while they are
+            small, the encoder learns only what all classes have in common, for which a short training has no time.
     """
 
     of_last_layer = ("norm",)  # learns at the last block's rate under layer-wise decay, as in CoreNet
 
     def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
-                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0, prior: float | None = None) -> None:
+                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0, prior: float | None = None,
+                 head_std: float = HEAD_STD) -> None:
         super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads, num_classes,
                          class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate)
         self.pos_embed_interp = pos_embed_interp
-        nn.init.trunc_normal_(self.head.weight, std=HEAD_STD)
+        nn.init.trunc_normal_(self.head.weight, std=head_std)
         if prior is not None:
             nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))
 
