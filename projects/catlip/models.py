@@ -22,16 +22,17 @@ NANO_WIDTH, NANO_LAYERS, NANO_HEADS = 192, 4, 3
 @register("model", "catlip_vit_nano")
 def catlip_vit_nano(num_classes: int = VOCABULARY, image_size: int = 64,
                     pos_embed_interp: Literal["grid2d", "flat1d"] = "grid2d", drop_path_rate: float = 0.0,
-                    prior: float | None = 0.01) -> nn.Module:
+                    prior: float | None = 0.01, head_std: float = 0.02) -> nn.Module:
     """CatLIP in small, for trying things on a CPU at 64x64 pixels: 1.9 M parameters beside the head. Not of the paper.
 
     Gives logits (a LinearOutput), pooled, and in evaluation tokens. Arguments as of catlip_vit_b16, and
 
     Args:
         prior: probability that every class starts at; None: a half, as with the large ones.
+        head_std: of the head's weights; 0.001 with the large ones.
     """
     return CatLIP(num_classes, image_size, NANO_WIDTH, NANO_LAYERS, NANO_HEADS, pos_embed_interp=pos_embed_interp,
-                  drop_path_rate=drop_path_rate, prior=prior, head_std=0.02)
+                  drop_path_rate=drop_path_rate, prior=prior, head_std=head_std)
 
 
 @register("model", "catlip_vit_b16")

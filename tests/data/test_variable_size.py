@@ -30,6 +30,7 @@ from corekit.engine.run import run
 from corekit.engine.step import Step, Term
 from corekit.engine.wiring import Wire
 from tests.conftest import TINY
+from tests.data.noise import Noise
 
 BATCH, LANES, STEPS = 16, 8, 9
 
@@ -93,23 +94,8 @@ def test_sizes_that_do_not_fit_are_told(changes: dict[str, Any], told: str) -> N
                         **changes})
 
 
-class Pictures:
-    """Pictures without files: each of its own grey, so that a cut of it tells which it is."""
-
-    fields = ("image", "label")
-    shard_sizes = np.array([40, 60, 50])
-
-    def read(self, shard: int, first: int, count: int) -> list[int]:
-        begin = int(self.shard_sizes[:shard].sum()) + first
-        return list(range(begin, begin + count))
-
-    def decode(self, handle: int) -> dict[str, Any]:
-        noise = np.random.default_rng(handle).integers(0, 256, (60, 50, 3), dtype=np.uint8)
-        return {"key": str(handle), "image": Image.fromarray(noise), "label": handle}
-
-
 def lanes_of(rank: int, world: int, transform: Any = None) -> Lanes:
-    source, preprocess = Pictures(), pixels(32)
+    source, preprocess = Noise(), pixels(32)
     sampler = VariableSize(BATCH, LANES, preprocess, 3, 16, 64, 4, 16)
     order = Order(source.shard_sizes, LANES, 4, 0)
     return Lanes(source, order, sampler, range(LANES)[share(LANES, rank, world)], 0,  # type: ignore[arg-type]
@@ -161,7 +147,7 @@ def test_a_batch_holds_the_lanes_draws_at_the_size_of_the_step(alone: list[dict[
 
 @pytest.mark.parametrize("size", [16, 48])
 def test_transforms_give_the_size_they_are_asked_for_and_their_own_otherwise(size: int) -> None:
-    image = Pictures().decode(3)["image"]
+    image = Noise().decode(3)["image"]
     assert torch.equal(CenterCrop(pixels(32))(image, size), pixels(size).crop(image))
     assert torch.equal(CenterCrop(pixels(32))(image), pixels(32).crop(image))
     torch.manual_seed(1)
@@ -215,18 +201,18 @@ def recipe(**model: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("registered")
 def test_what_cannot_take_the_sizes_is_told_before_anything_is_read() -> None:
-    assert check_wiring(recipe(), Pictures(), None) == []  # type: ignore[arg-type]
+    assert check_wiring(recipe(), Noise(), None) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match=r"cannot take images of 64 x 64 pixels.*no position for 64 pixels"):
-        check_wiring(recipe(largest=48), Pictures(), None)  # type: ignore[arg-type]
+        check_wiring(recipe(largest=48), Noise(), None)  # type: ignore[arg-type]
     unsized = recipe()
     unsized["data"]["transform"] = {"name": "for_test"}
     with pytest.raises(CorekitError, match="sampler `variable_size` draws a size .* transform `for_test` takes none"):
-        check_wiring(unsized, Pictures(), None)  # type: ignore[arg-type]
+        check_wiring(unsized, Noise(), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(capsys: pytest.CaptureFixture[str]) -> None:
-    cost = measure(recipe(), Pictures())  # type: ignore[arg-type]
+    cost = measure(recipe(), Noise())  # type: ignore[arg-type]
     sizes = [(16, 32), (32, 8), (48, 4), (64, 4)]  # samples of a micro-batch: 4 of 8 lanes
     per_pixel = 2 * 3 * 4 * 9
     work = sum(samples * (per_pixel * size**2 + 2 * 4 * 5) for size, samples in sizes)
@@ -234,8 +220,8 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(capsys: pytes
     images = [4 * samples * 3 * size**2 for size, samples in sizes]
     assert max(images) == images[-1]
     assert cost.activations >= max(images), "what the convolution keeps at 64 pixels"
-    assert measure({**recipe(), "sampler": {"name": "fixed_size"}}, Pictures()).activations < max(images)  # type: ignore[arg-type]
-    dry_run(recipe(), Pictures())  # type: ignore[arg-type]
+    assert measure({**recipe(), "sampler": {"name": "fixed_size"}}, Noise()).activations < max(images)  # type: ignore[arg-type]
+    dry_run(recipe(), Noise())  # type: ignore[arg-type]
     seen = LANES * VariableSize(BATCH, LANES, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
     told = capsys.readouterr().out
     assert f"{STEPS} steps, {seen} samples seen, {seen / 150:.2f} passes" in told

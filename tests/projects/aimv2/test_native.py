@@ -21,6 +21,7 @@ from corekit.data.order import Order
 from corekit.data.preprocess import Preprocess
 from corekit.engine.build import to_device
 from corekit.losses.next_token import NextToken
+from tests.data.noise import Noise
 
 WORDS, LENGTH, END = 50, 6, 2
 BATCH, LANES, STEPS = 8, 8, 6
@@ -137,26 +138,10 @@ def test_a_part_is_drawn_relative_to_the_picture() -> None:
     assert np.mean(np.log(shapes)) == pytest.approx(0, abs=0.08)
 
 
-class Pictures:
-    """Pictures without files, each of its own shape and colours."""
-
-    fields = ("image", "text")
-    shard_sizes = np.array([40, 60, 50])
-
-    def read(self, shard: int, first: int, count: int) -> list[int]:
-        begin = int(self.shard_sizes[:shard].sum()) + first
-        return list(range(begin, begin + count))
-
-    def decode(self, handle: int) -> dict[str, Any]:
-        generator = np.random.default_rng(handle)
-        noise = generator.integers(0, 256, (*generator.integers(20, 60, 2).tolist(), 3), dtype=np.uint8)
-        return {"key": str(handle), "image": Image.fromarray(noise), "label": handle}
-
-
 def batches(world: int, workers: int, first: int = 0) -> list[list[Part]]:
     """Of every step, each rank's part."""
     def lanes(rank: int) -> Lanes:
-        source, sampler = Pictures(), NativeArea(BATCH, LANES, pixels(56), 3, (1.0, 4.0), scales=5)
+        source, sampler = Noise((20, 60)), NativeArea(BATCH, LANES, pixels(56), 3, (1.0, 4.0), scales=5)
         return Lanes(source, Order(source.shard_sizes, LANES, 4, 0), sampler,  # type: ignore[arg-type]
                      range(LANES)[share(LANES, rank, world)], 0, FitArea(pixels(56)), None)
 

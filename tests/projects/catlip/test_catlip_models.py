@@ -96,6 +96,14 @@ def test_the_loss_of_a_new_model_is_that_of_a_coin() -> None:
     assert all(value.grad is not None and value.grad.any() for value in made.parameters())
 
 
+def test_the_small_model_starts_with_a_head_that_the_encoder_learns_through() -> None:
+    head = corekit.create_model("catlip_vit_nano", num_classes=233).head
+    assert head.weight.std().item() == pytest.approx(0.02, rel=0.02)
+    assert head.bias.sigmoid().tolist() == pytest.approx([0.01] * 233)
+    small = corekit.create_model("catlip_vit_nano", num_classes=233, head_std=0.001).head
+    assert small.weight.std().item() == pytest.approx(0.001, rel=0.02)
+
+
 def test_layer_decay_gives_corenets_rates_with_a_class_token() -> None:
     with torch.device("meta"):
         made = corekit.create_model("catlip_vit_b16")
