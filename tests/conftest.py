@@ -16,6 +16,7 @@ from corekit.errors import CorekitError
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NOT_TESTED = "NOT TESTED, for want of "
 NO_WORDNET = f"{NOT_TESTED}WordNet: "
+LONGEST = ("tests/engine/test_resume", "tests/engine/test_step", "tests/engine/test_compile", "tests/cli/test_", "tests/test_wheel")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         with contextlib.suppress(CorekitError, OSError):
             fetch()
         socket.setdefaulttimeout(before)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that at the end no process waits for another's."""
+    items.sort(key=lambda item: next((place for place, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST)))
 
 
 @pytest.hookimpl(wrapper=True)

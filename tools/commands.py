@@ -52,6 +52,7 @@ def free_port() -> int:
 
 def _run(command: str, words: tuple[str, ...], folder: str, told: str, environment: dict[str, str]) -> None:
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # it would hand on the way it was started itself to its data workers
     for place, descriptor in ((told, 1), (f"{told}.err", 2)):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.chdir(folder)

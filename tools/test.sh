@@ -5,4 +5,4 @@ extra=test
 . "$(dirname "$0")/environment.sh"
 # A process a core, each of one thread: most tests wait for a command of their own.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$bin/python" -m pytest --numprocesses auto --dist loadfile "$@"
+exec "$bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
