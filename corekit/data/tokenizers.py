@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 _FILE = "bpe_simple_vocab_16e6.txt.gz"
-_MERGES = 48_894
-_START, _END = 49_406, 49_407
-_SPECIAL = {"<start_of_text>": _START, "<end_of_text>": _END}
+_SIZE, _BYTES = 49_408, 512  # ids altogether; of single bytes, each inside a word and at its end
+_SPECIAL = ("<start_of_text>", "<end_of_text>")  # the last two ids
 _WORD_END = "</w>"
 # CLIP's rule, in the `regex` module as open_clip has it: Unicode grows, and engines disagree on what is a letter.
 _PIECES = regex.compile(r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
@@ -33,26 +32,34 @@ _MOST_PIECES = 200_000  # remembered ones, some 40 MB
 class ClipTokenizer:
     """CLIP's byte-pair encoding (Radford et al. 2021), with the ids of open_clip's `SimpleTokenizer` on any text.
 
-    The vocabulary is the file that open_clip ships; open_clip itself is not imported.
+    The vocabulary is the file that open_clip ships; open_clip itself is not imported. A part of it, of the most frequent
+    tokens, is for small models of short captions: rare words become several tokens.
 
     Args:
         context_length: tokens a caption is cut or zero-padded to, the start and end tokens among them.
+        vocab_size: number of ids; fewer than 49,408 leave out the last merges, and the last two are start and end.
 
     Raises:
-        CorekitError: no room for a token between start and end; when it is first used: open_clip is not installed.
+        CorekitError: no room for a token between start and end, or too few or too many ids; when it is first used: open_clip is
+            not installed.
     """
 
-    def __init__(self, context_length: int = 77) -> None:
+    def __init__(self, context_length: int = 77, vocab_size: int = _SIZE) -> None:
         if context_length < 3:
             raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not {context_length}")
-        self.context_length = context_length
-        self.vocab_size, self.end_token = _END + 1, _END
+        fewest = _BYTES + len(_SPECIAL)
+        if not fewest <= vocab_size <= _SIZE:
+            raise CorekitError(f"tokenizer 'clip_bpe': vocab_size must be {fewest} (single bytes) to {_SIZE} (CLIP's), not "
+                               f"{vocab_size}")
+        self.context_length, self.vocab_size = context_length, vocab_size
+        self.start_token, self.end_token = vocab_size - 2, vocab_size - 1
 
     def __call__(self, texts: str | list[str]) -> "torch.Tensor":
         """Token ids of one caption or several.
 
         Returns:
-            int64 [n, context_length]: 49406, the caption, 49407, then zeros; a longer caption is cut before 49407.
+            int64 [n, context_length]: start, the caption, end (CLIP's: 49406 and 49407), then zeros; a longer caption is cut
+            before the end.
         """
         import torch
 
@@ -60,13 +67,13 @@ class ClipTokenizer:
         ids = torch.zeros(len(captions), self.context_length, dtype=torch.int64)
         rows = ids.numpy()
         for row, caption in zip(rows, captions):
-            tokens = [_START, *self.encode(caption)[:self.context_length - 2], _END]
+            tokens = [self.start_token, *self.encode(caption)[:self.context_length - 2], self.end_token]
             row[:len(tokens)] = tokens
         return ids
 
     def encode(self, text: str) -> list[int]:
         """The ids of the whole text, without start, end and padding."""
-        vocabulary = _vocabulary()
+        vocabulary = _vocabulary(self.vocab_size)
         ids: list[int] = []
         for piece in _PIECES.findall(clean_caption(text).lower()):
             ids += vocabulary.known.get(piece) or vocabulary.encode_piece(piece)
@@ -74,12 +81,12 @@ class ClipTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of one row of ids, up to the end token: in lower case, the words and signs one space apart."""
-        vocabulary = _vocabulary()
+        vocabulary = _vocabulary(self.vocab_size)
         content = bytearray()
         for token in map(int, ids):
-            if token == _END:
+            if token == self.end_token:
                 break
-            if token != _START:
+            if token != self.start_token:
                 content += vocabulary.bytes_of(token)
         return content.decode("utf-8", errors="replace").strip()
 
@@ -116,7 +123,7 @@ class _Vocabulary:
 
     def _forget(self) -> None:
         self.known.clear()
-        self.known.update((piece, [token]) for piece, token in _SPECIAL.items())
+        self.known.update((piece, [len(self._tokens) + place]) for place, piece in enumerate(_SPECIAL))
 
 
 def clean_caption(text: str) -> str:
@@ -133,13 +140,13 @@ def _byte_signs() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
-@lru_cache(maxsize=1)
-def _vocabulary() -> _Vocabulary:
+@lru_cache
+def _vocabulary(size: int) -> _Vocabulary:
     package = importlib.util.find_spec("open_clip")
     path = Path(package.origin).parent / _FILE if package is not None and package.origin is not None else None
     if path is None or not path.is_file():
         raise CorekitError(f"tokenizer 'clip_bpe' reads {_FILE} from open_clip, and it is not there: "
                            "pip install open_clip_torch")
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1:_MERGES + 1]
+    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1:1 + size - _BYTES - len(_SPECIAL)]
     pairs = (line.split() for line in lines)
     return _Vocabulary([(first, second) for first, second in pairs])

@@ -105,7 +105,22 @@ def test_pieces_are_forgotten_when_there_are_too_many(monkeypatch, theirs):
     monkeypatch.setattr(tokenizers, "_MOST_PIECES", 50)
     texts = [f"word{chr(97 + i % 26)}{chr(97 + i // 26)} <end_of_text>" for i in range(400)]
     assert torch.equal(ClipTokenizer()(texts), theirs(texts))
-    assert len(tokenizers._vocabulary().known) <= 51
+    assert len(tokenizers._vocabulary(49_408).known) <= 51
+
+
+@pytest.mark.parametrize("size", [514, 600, 8192])
+def test_a_part_of_the_vocabulary_leaves_out_the_last_merges(ours, size):
+    part, seen = ClipTokenizer(vocab_size=size), 0
+    for text in [*TRICKY, "a photo of the cat and the dog"]:
+        whole, ids = ours.encode(text), part.encode(text)
+        assert all(token < size for token in ids)
+        assert part.decode(ids) == ours.decode(whole)
+        if all(token < size - 2 for token in whole):  # then nothing that was left out is missed
+            assert ids == whole
+            seen += len(ids) > 0
+    assert seen > 0
+    assert part("a b")[0, [0, 3, 4]].tolist() == [size - 2, size - 1, 0]
+    assert part.encode("<start_of_text><end_of_text>") == [size - 2, size - 1]
 
 
 def test_it_is_pickled_small(ours):
@@ -127,5 +142,9 @@ def test_a_missing_vocabulary_is_said(monkeypatch):
         patch.setattr(tokenizers.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(CorekitError, match="pip install open_clip_torch"):
             ClipTokenizer()("a")
+    with pytest.raises(CorekitError, match="vocab_size must be 514"):
+        ClipTokenizer(vocab_size=513)
+    with pytest.raises(CorekitError, match="vocab_size must be 514"):
+        ClipTokenizer(vocab_size=49_409)
     with pytest.raises(CorekitError, match="context_length must be"):
         ClipTokenizer(context_length=2)
