@@ -1,6 +1,6 @@
 """What AIMv2 learns from patches, from words and from both: one encoder on the same scenes (Fini et al., 2024, table 9).
 
-    python tools/compare_objectives.py [--folder runs/compare_objectives] [--seeds 3] [--steps 250]
+    python tools/compare_objectives.py [--folder runs/compare_objectives] [--seeds 3] [--steps 1200]
 
 Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with the same steps of the same
 batches, and probes the frozen encoder with attention over its tokens: top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %.
@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_objectives"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit.errors import CorekitError
 from corekit.models.positions import is_table, stretched
 
-from .blocks import PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, patch_counts, sine_positions
+from .blocks import HEAD_WIDTH, PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, patch_counts, sine_positions
 
 MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
 
@@ -39,16 +39,17 @@ class Encoder(nn.Module):
         grid_size: patches along a side that the position table is made for; None: sines and cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
+        head_width: of an attention head.
     """
 
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
-                 most_patches: int | None = None) -> None:
+                 most_patches: int | None = None, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.width, self.grid_size, self.most_patches = width, grid_size, most_patches
+        self.width, self.grid_size, self.most_patches, self.head_width = width, grid_size, most_patches, head_width
         self.patch_embed = Patches(width, generation)
         self.pos_embed = None if grid_size is None else nn.Parameter(
             nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
-        self.blocks = nn.ModuleList(Block(width, generation) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, generation, head_width) for _ in range(layers))
         self.norm = norm(width, generation)
 
     def forward(self, image: Images) -> dict[str, Tensor]:

@@ -37,14 +37,15 @@ class Decoder(nn.Module):
         context_length: L.
         vocab_size: number of token ids.
         objective: what is predicted; without words there is no text, without patches they are only read.
+        head_width: of an attention head.
     """
 
     def __init__(self, encoder_width: int, width: int, layers: int, context_length: int, vocab_size: int,
-                 objective: Objective) -> None:
+                 objective: Objective, head_width: int) -> None:
         super().__init__()
         self.objective = objective
         self.projection = nn.Linear(encoder_width, width)
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, head_width=head_width) for _ in range(layers))
         self.norm = norm(width, 2)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
@@ -159,6 +160,8 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, v
                    depth_divisor: int = 1) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with 221.4 M of decoder.
 
+    Attention heads of the decoder are as wide as the encoder's.
+
     Gives patch_predictions and text_logits.
 
     Args:
@@ -173,7 +176,7 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, v
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
     decoder = Decoder(trained.width, decoder_width // width_divisor, max(1, decoder_layers // depth_divisor), context_length,
-                      vocab_size, objective)
+                      vocab_size, objective, trained.head_width)
     return Pretrainer(trained, decoder, attention)
 
 

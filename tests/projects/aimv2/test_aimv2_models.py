@@ -76,6 +76,13 @@ def test_sizes_of_the_first_generation_follow_from_its_table(name: str, width: i
     assert made.blocks[0].attn.heads == heads
 
 
+def test_heads_are_as_wide_in_the_decoder_as_in_the_encoder() -> None:
+    with torch.device("meta"):
+        large, small = (corekit.create_model("aimv2_pretrain", encoder=f"aimv2_{size}", decoder_width=512)
+                        for size in ("large_224", "nano"))
+    assert [part.blocks[0].attn.heads for part in (large.encoder, large.decoder, small.encoder, small.decoder)] == [8, 4, 4, 16]
+
+
 @pytest.mark.parametrize("learning", [False, True])
 def test_outputs_are_timms(learning: bool) -> None:
     model = narrow("aimv2_large_224")
