@@ -95,7 +95,7 @@ TINY = (  # the quickstart, so small that a step takes a tenth of a second
     "data.dataset.samples=96", "data.dataset.concepts=10", "data.workers=0", "schedule.warmup_steps=1",
     "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=40",
     "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=null", "engine.steps=4",
-    "run_dir=run",
+    "model.vocab_size=4096", "data.tokenizer.vocab_size=4096", "run_dir=run",
 )
 
 

@@ -27,7 +27,7 @@ WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_
          "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
          "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
          "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",
-         "engine.ema_decay=0.9")
+         "engine.ema_decay=0.9", "model.vocab_size=4096", "data.tokenizer.vocab_size=4096")
 
 
 def main() -> int:

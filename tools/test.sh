@@ -3,6 +3,7 @@
 # Arguments are passed on to pytest: sh tools/test.sh tests/engine -k resume
 extra=test
 . "$(dirname "$0")/environment.sh"
-# A process a core, each of one thread: most tests wait for a command of their own.
+# Processes of one thread each, one more than there are cores: most tests wait for a command of their own.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$bin/python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
+processes=$("$bin/python" -c 'import os; print(1 + (os.cpu_count() or 1))')
+exec "$bin/python" -m pytest --numprocesses "$processes" --dist loadfile --no-loadscope-reorder "$@"
