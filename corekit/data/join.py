@@ -37,7 +37,7 @@ class Join:
         images: the first set.
         others: the second; of several samples with one uid, the first counts.
         uid: where the first set has its uids: in the samples' keys, or in their json member. The second has them as keys.
-        same_shards: partners are in shards of the same name, and a uid means nothing beyond its shard.
+        same_shards: partners are in shards of the same name, and a key, with its folders, means nothing beyond its shard.
 
     Raises:
         CorekitError: not one sample has a partner.
@@ -45,7 +45,7 @@ class Join:
 
     def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False) -> None:
         self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
-        decides = [images.fingerprint, others.fingerprint, uid, *(["same_shards"] if same_shards else [])]
+        decides = [images.fingerprint, others.fingerprint, uid, *(["same_shards", "whole keys"] if same_shards else [])]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
@@ -67,13 +67,16 @@ class Join:
     def _together(self, image: RawSample, other: RawSample) -> RawSample:
         if image.bad is not None or other.bad is not None:
             return image if image.bad is not None else other
-        uid = _base(image.key) if self.uid == "key" else _uid_in(image.members.get("json", b""))
-        if uid != _base(other.key):  # two uids with one hash, or a shard that changed behind its index
+        uid = self._named(image.key) if self.uid == "key" else _uid_in(image.members.get("json", b""))
+        if uid != self._named(other.key):  # two uids with one hash, or a shard that changed behind its index
             return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is {other.key}"))
         # What an image shard was reinforced with before does not count.
         own = {name: content for name, content in image.members.items()
                if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json") and name in other.members)}
         return RawSample(image.where, image.key, {**other.members, **own})
+
+    def _named(self, key: str) -> str:
+        return key if self.same_shards else _base(key)
 
     def _rows(self, begin: int, count: int) -> Numbers:
         if self._kept is not None:
@@ -159,7 +162,7 @@ def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64
     at = 0
     for shard in range(len(index)):
         prefix = f"{index.names[shard]}/" if with_shard else ""
-        for name in _uids(index, shard, uid):
+        for name in _uids(index, shard, uid, with_shard):
             if name is not None:
                 digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"), digest_size=8).digest()
                 found[at], readable[at] = int.from_bytes(digest, "little"), True
@@ -167,16 +170,19 @@ def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64
     return found, readable
 
 
-def _uids(index: Index, shard: int, uid: Uid) -> list[str | None]:
+def _uids(index: Index, shard: int, uid: Uid, whole: bool) -> list[str | None]:
     def once() -> list[str | None]:
         with index.storage.open(index.names[shard]) as file:
-            return [_uid_at(file, begin, end, uid) for begin, end in pairwise(index.offsets(shard).tolist())]
+            return [_uid_at(file, begin, end, uid, whole) for begin, end in pairwise(index.offsets(shard).tolist())]
 
     return patiently(once, index.storage.where(index.names[shard]), OSError)
 
 
-def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid) -> str | None:
-    """The uid of the sample in one stretch of a tar file, of which only headers and json are read; None where it has none."""
+def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str | None:
+    """The uid of the sample in one stretch of a tar file, of which only headers and json are read; None where it has none.
+
+    A key is one with its folders if ``whole``.
+    """
     at = begin
     try:
         while at < end:
@@ -190,7 +196,7 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid) -> str | None:
             for name, content, size in members:
                 key, extension = member_key(name)
                 if uid == "key":
-                    return _base(key)
+                    return key if whole else _base(key)
                 if extension == "json":
                     return _uid_in(content.read(size))
             if header.type not in _PLAIN or header.size < 0:

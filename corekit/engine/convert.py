@@ -123,7 +123,10 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     if target.suffix not in (*PICKLED, ".safetensors"):
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for torch's own files")
     recipe, _, weights = _read_folder(source)
-    name: str = recipe["model"]["name"]
+    model = recipe["model"]
+    while isinstance(model.get("model"), Mapping):  # one around another has its names
+        model = model["model"]
+    name: str = model["name"]
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "

@@ -173,5 +173,8 @@ def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:
         return
     width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
     if width != classes:
+        key, model = "model", recipe["model"]
+        while "num_classes" not in model and isinstance(model.get("model"), Mapping):  # one around another
+            key, model = f"{key}.model", model["model"]
         raise CorekitError(f"dataset `{recipe['data']['dataset']['name']}` has {classes:,} classes, but the head of model "
-                           f"`{recipe['model']['name']}` has {width:,}: set model.num_classes={classes}")
+                           f"`{model['name']}` has {width:,}: set {key}.num_classes={classes}")

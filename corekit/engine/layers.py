@@ -34,7 +34,8 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
 
     What a tower has before its layers (stem, embeddings, class token, positions) is at depth 0, its n-th layer and what
     follows it at depth n, what follows the last one (norm, head) at layers + 1, as is what belongs to no tower. A tower may
-    list in ``of_last_layer`` the modules that follow its last layer and count as part of it.
+    list in ``of_last_layer`` the modules that follow its last layer and count as part of it, and in ``before_layers`` those
+    that come before its layers wherever they are in its list.
     """
     found: dict[str, tuple[int, int]] = {}
     for path, tower in towers(model):
@@ -42,7 +43,7 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
         last = len(stack) + 1
         number_of = {id(value): number for number, layer in enumerate(stack, 1) for value in layer.parameters()}
         own = set(dict(tower.named_parameters(recurse=False)))
-        with_last = getattr(tower, "of_last_layer", ())
+        with_last, before = getattr(tower, "of_last_layer", ()), getattr(tower, "before_layers", ())
         reached = 0
         for name, value in tower.named_parameters():
             reached = number_of.get(id(value), reached)
@@ -51,6 +52,8 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
                 number = last if "proj" in name else 0
             if name.split(".")[0] in with_last:
                 number = len(stack)
+            elif name.split(".")[0] in before:
+                number = 0
             found[path + name] = (number, last)
     return {name: found.get(name, (1, 1)) for name, _ in model.named_parameters()}
 

@@ -109,8 +109,8 @@ def _problem(pairs: Sequence[int], samples: int, classes: int, key: Sequence[str
         row, sample = pair // samples, pair % samples
         who = f"sample {key[sample] if key else sample}"
         if not 0 <= row < classes:
-            return (f"{NAME}: label_rows of {who} hold {row}, but the head has {classes} classes: make model.num_classes the "
-                    "size of the vocabulary that the labels were made with")
+            return (f"{NAME}: label_rows of {who} hold {row}, but the head has {classes} classes: make the model's num_classes "
+                    "the size of the vocabulary that the labels were made with")
         if pair == before:
             return f"{NAME}: label_rows of {who} hold {row} twice; a class is there or not"
         before = pair

@@ -69,7 +69,8 @@ class CatLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {_renamed(ours): value[None] if ours == "pos_embed" else value for ours, value in weights.items()}
+        return {_renamed(ours): value[None] if ours == "pos_embed" else value for ours, value in weights.items()
+                if ours not in AUGMENT}
 
 
 def _renamed(name: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import zipfile
 from typing import Any, Literal
 
 import numpy as np
@@ -139,7 +140,7 @@ def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
 def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
     try:
         rows: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError):  # of any bytes whatever
         return None
     if not isinstance(rows, np.ndarray) or rows.dtype != np.int32 or rows.ndim != 1:
         return None

@@ -23,7 +23,7 @@ NANO_WIDTH, NANO_LAYERS, NANO_HEADS = 192, 4, 3
 def catlip_vit_nano(num_classes: int = VOCABULARY, image_size: int = 64,
                     pos_embed_interp: Literal["grid2d", "flat1d"] = "grid2d", drop_path_rate: float = 0.0,
                     prior: float | None = 0.01, head_std: float = 0.02) -> nn.Module:
-    """CatLIP in small, for trying things on a CPU at 64x64 pixels: 1.9 M parameters beside the head. Not of the paper.
+    """CatLIP in small, for trying things on a CPU at 64x64 pixels: 1.8 M parameters beside the head. Not of the paper.
 
     Gives logits (a LinearOutput), pooled, and in evaluation tokens. Arguments as of catlip_vit_b16, and
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from corekit.data.wordnet import WordNet
 
 CLASSES = Path(__file__).parent / "classes"  # lists of classes that come with the project
+LONGEST_NAME = 1000
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -173,8 +174,11 @@ def read_classes(path: str) -> list[str]:
     """
     own = CLASSES / f"{path}.txt"
     try:
-        return (own if own.is_file() else Path(path)).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        names = [line.strip() for line in (own if own.is_file() else Path(path)).read_text(encoding="utf-8").splitlines()]
+        if any(len(name) > LONGEST_NAME for name in names):
+            raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
+        return names
+    except (OSError, ValueError) as error:  # not UTF-8 among them
         raise CorekitError(f"init.head_arguments.classes={path} cannot be read ({error}): give a file with a class a line, or "
                            f"one of {', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
 

@@ -77,8 +77,10 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
     """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most: frequent ones first, ties by key.
 
     Raises:
-        CorekitError: none does.
+        CorekitError: none does, or an argument out of range.
     """
+    if threshold < 0 or (size is not None and size < 1):
+        raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and {size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:

@@ -33,5 +33,8 @@ def test_a_vocabulary_that_does_not_match_the_head_is_refused(width: int) -> Non
     for logits in (torch.zeros(2, width, device="meta"), SimpleNamespace(classes=width)):
         with pytest.raises(CorekitError, match=f"7 classes, but the head of model `vit` has {width}: set model.num_classes=7"):
             _check_classes(recipe, source, logits)
+    inside = {**recipe, "model": {"name": "around", "model": {"name": "vit", "num_classes": width}}}
+    with pytest.raises(CorekitError, match=r"head of model `vit` has .*: set model\.model\.num_classes=7"):
+        _check_classes(inside, source, torch.zeros(2, width))
     for classes, logits in ((7, torch.zeros(2, 7)), (None, torch.zeros(2, 8)), (7, None)):
         _check_classes(recipe, SimpleNamespace(num_classes=classes), logits)  # type: ignore[arg-type]

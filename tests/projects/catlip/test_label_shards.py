@@ -29,7 +29,8 @@ CAPTIONS = {  # the second shard has the keys of the first
     "a/0.tar": ["a black dog", "dogs", "of the", "a cat and a dog", "\u72d7", "a street", "an image of a cat", "a bird"],
     "b.tar": ["a street with a cat", "A Cat!", "a bird", "hot dogs", "with", "bread", "two cats, a bird", "a dog"],
 }
-EMPTY = {("a/0.tar", "k2"), ("a/0.tar", "k4"), ("b.tar", "k4")}
+KEYS = [f"{at % 2}/k{at // 2}" for at in range(8)]  # two folders in a shard, with files of the same names
+EMPTY = {("a/0.tar", KEYS[2]), ("a/0.tar", KEYS[4]), ("b.tar", KEYS[4])}
 
 
 def picture() -> bytes:
@@ -44,8 +45,8 @@ def shards_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     png = picture()
     for name, captions in CAPTIONS.items():
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
-        write_tar(tmp_path / "in", name, [{"__key__": f"k{at}", "png": png, "txt": caption.encode()}
-                                          for at, caption in enumerate(captions)])
+        write_tar(tmp_path / "in", name, [{"__key__": key, "png": png, "txt": caption.encode()}
+                                          for key, caption in zip(KEYS, captions)])
     return tmp_path / "in"
 
 
@@ -92,7 +93,7 @@ def test_stored_labels_are_those_mined_while_training(settings: dict[str, Any]) 
     assert samples(StoredLabels("in", "labels", path)) == mined
     assert len(mined) == 16
     row = read_vocabulary(path).row
-    assert mined == {(name, f"k{at}"): sorted(row[key] for key in NounLabels(**settings)(caption))
+    assert mined == {(name, KEYS[at]): sorted(row[key] for key in NounLabels(**settings)(caption))
                      for name, captions in CAPTIONS.items() for at, caption in enumerate(captions)}
     if not settings:
         assert {sample for sample, rows in mined.items() if not rows} == EMPTY
@@ -127,7 +128,7 @@ def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
         assert all(rows)
         parts = list(step_parts(lanes_of(make("keep")), 0, 2, 0))
         assert not any(part.bad for part in parts)
-        assert sorted(key for part in parts for key in part.batch["key"]) == sorted(f"k{at % 8}" for at in range(16))
+        assert sorted(key for part in parts for key in part.batch["key"]) == sorted(2 * KEYS)
         assert make("keep").fingerprint != make("drop").fingerprint
 
 
@@ -151,9 +152,9 @@ def test_labels_that_are_none_are_bad_samples(shards: Path) -> None:
     path = str(vocabulary())
     run_job("label", {"vocabulary": path}, "in", "labels")
     rows = len(read_vocabulary(path))
-    contents = [b"", b"junk", npy(np.array([1, 1], np.int32)), npy(np.array([rows], np.int32)), npy(np.array([-1], np.int32)),
+    contents = [b"PK\x03\x04 no archive", b"junk", npy(np.array([1, 1], np.int32)), npy(np.array([rows], np.int32)), npy(np.array([-1], np.int32)),
                 npy(np.array([[1]], np.int32)), npy(np.array([1.0], np.float32)), npy(np.array([0, rows - 1], np.int32))]  # type: ignore[arg-type]
-    write_tar(Path("labels"), "b.tar", [{"__key__": f"k{at}", "rows.npy": content} for at, content in enumerate(contents)])
+    write_tar(Path("labels"), "b.tar", [{"__key__": key, "rows.npy": content} for key, content in zip(KEYS, contents)])
     source = StoredLabels("in", "labels", path)
     *bad, good = source.read(1, 0, 8)
     for handle in bad:
