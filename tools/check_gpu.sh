@@ -1,6 +1,7 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
-# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip. Results go to the folder given, or gpu/
+# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip; AIMv2's masks, steps, encoder and
+# probes; a step of CatLIP against CLIP's. Results go to the folder given, or gpu/
 # here. With corekit's environment active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
@@ -34,4 +35,9 @@ for precision in fp32 bf16; do
     try "step_$precision" python tools/benchmark_step.py --device cuda --batch-size 64 --precision "$precision"
     try "latency_$precision" python tools/benchmark_latency.py --device cuda --precision "$precision"
 done
+try autoregressive python tools/check_autoregressive.py --device cuda
+try prefix python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
+try encoder python tools/benchmark_encoder.py --device cuda --precision bf16
+try probe_grid python tools/benchmark_probe_grid.py --device cuda
+try catlip python tools/benchmark_catlip.py --device cuda --precision bf16 --batch-size 64
 exit $failed

@@ -117,7 +117,10 @@ class _Vocabulary:
                  for number, (name, kind, piece) in enumerate(zip(names, kinds, pieces))]
         self._model = Unigram(known, kinds.index(_UNKNOWN))
         characters = _bytes(normalizer.get(2, b""))
-        self._characters = Precompiled(characters) if characters else None
+        try:
+            self._characters = Precompiled(characters) if characters else None
+        except Exception as error:  # the library has no type of its own for a table that it cannot read
+            raise ValueError(str(error)) from None
         self._prefix, self._single = bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1))
 
     def encode(self, text: str) -> list[int]:

@@ -115,8 +115,8 @@ def _find() -> Any:
             if place not in nltk.data.path:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
-    raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; NLTK_DATA names another one that is there), or, on "
-                       "Debian and Ubuntu, apt install wordnet-base")
+    raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; NLTK_DATA names another one that "
+                       "is there), or, on Debian and Ubuntu, apt install wordnet-base")
 
 
 @lru_cache(maxsize=1)

@@ -148,9 +148,13 @@ def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
 
 
 def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
-    """Refuse a tokenizer with more ids than the model has rows for."""
-    given = getattr(tokenizer, "vocab_size", None)
+    """Refuse a tokenizer with more ids than the model has rows for, or with another end than a text tower looks for."""
+    given, end = (getattr(tokenizer, name, None) for name in ("vocab_size", "end_token"))
     for name, module in model.named_modules():
+        wanted = getattr(module, "end_token", None)
+        if end is not None and wanted is not None and end != wanted:
+            raise CorekitError(f"data.tokenizer ends captions with token {end}, but the model reads them at {wanted}: set "
+                               "model.vocab_size and data.tokenizer.vocab_size to the same number")
         if given is not None and isinstance(module, nn.Embedding) and name.endswith("token_embedding") and (
                 module.num_embeddings < given):
             raise CorekitError(f"data.tokenizer has {given:,} token ids, but the model is made for {module.num_embeddings:,}: "

@@ -75,6 +75,9 @@ class AttentiveProbe:
             "attentive_probe", {"dataset": dataset, "train_dataset": train_dataset, "validation_dataset": validation_dataset},
             learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs, batch_size=batch_size,
             head_width=head_width, forward_batch_size=forward_batch_size, window=window)
+        if (num_classes is not None and num_classes < 1) or (grad_clip is not None and not grad_clip > 0):
+            raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and grad_clip above 0, where they "
+                               "are given")
         self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
         self.validation_fraction, self.transform, self.num_classes = validation_fraction, transform, num_classes
         self.features, self.final_learning_rate, self.grad_clip = features, final_learning_rate, grad_clip
@@ -141,7 +144,7 @@ class AttentiveProbe:
         lanes = math.gcd(samples, LANES)
         if subject.world > lanes:
             raise CorekitError(f"evaluator 'attentive_probe': {subject.world} ranks cannot share steps of {samples} samples: "
-                               f"make batch_size a multiple of {LANES}")
+                               f"make batch_size a multiple of {LANES}, no larger than the training set")
         order, own = order_of(train, lanes, self.window, self._seed("order")), share(lanes, subject.rank, subject.world)
         reader = Lanes(train, order, FixedSize(samples, lanes), range(lanes)[own], self._seed("augmentation"), self.transform,
                        None)

@@ -79,8 +79,8 @@ class MultiLabel:
     def _check(self, sample: Tensor, row: Tensor, classes: int) -> None:
         named = getattr(self.dataset, "num_classes", None) or classes
         if named != classes:
-            raise CorekitError(f"evaluator 'multi_label': its dataset has {named:,} classes, but the model has {classes:,}: give "
-                               "both the same vocabulary")
+            raise CorekitError(f"evaluator 'multi_label': its dataset has {named:,} classes, but the model has {classes:,}: "
+                               "give both the same vocabulary")
         wrong = row[(row < 0) | (row >= classes)]
         if len(wrong):
             raise CorekitError(f"evaluator 'multi_label': label_rows hold {int(wrong[0])}, but the model has {classes} classes")

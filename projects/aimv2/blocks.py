@@ -38,6 +38,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, head_width: int) -> None:
         super().__init__()
         self.heads = max(1, width // head_width)
+        if width % self.heads:
+            raise CorekitError(f"{self.heads} attention heads cannot share a width of {width}: choose another width_divisor")
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.proj = nn.Linear(width, width, bias=False)
         for part in self.qkv.weight.chunk(3):

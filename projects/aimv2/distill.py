@@ -36,6 +36,10 @@ class Student(nn.Module):
         """The encoder's ``encode_image``."""
         return self.encoder.encode_image(image, normalize)
 
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens after its last norm, [B, N, D]."""
+        return self.encoder.features(image, norm=True)["tokens"]
+
 
 @register("model", "aimv2_student")
 def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072, width_divisor: int = 1,

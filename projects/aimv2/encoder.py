@@ -13,7 +13,19 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit.errors import CorekitError
 from corekit.models.positions import is_table, stretched
 
-from .blocks import HEAD_WIDTH, PATCH_SIZE, Block, Images, Mixer, Patches, bidirectional, grids_of, norm, patch_counts, sine_positions
+from .blocks import (
+    HEAD_WIDTH,
+    PATCH_SIZE,
+    Block,
+    Images,
+    Mixer,
+    Patches,
+    bidirectional,
+    grids_of,
+    norm,
+    patch_counts,
+    sine_positions,
+)
 
 MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
 
@@ -47,6 +59,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.width, self.grid_size, self.most_patches, self.head_width = width, grid_size, most_patches, head_width
         self.patch_embed = Patches(width, generation)
+        if grid_size is None and width % 4:
+            raise CorekitError(f"sines and cosines of two directions need a width that 4 divides, not {width}: choose another "
+                               "width_divisor")
         self.pos_embed = None if grid_size is None else nn.Parameter(
             nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
         self.blocks = nn.ModuleList(Block(width, generation, head_width) for _ in range(layers))

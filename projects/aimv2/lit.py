@@ -9,8 +9,6 @@ from corekit.models.attention_pool import AttentionPool
 from .blocks import HEAD_WIDTH, Block, causal, norm
 from .encoder import Encoder
 
-END = 49_407  # CLIP's end-of-text token
-
 
 class ImageTower(nn.Module):
     """An encoder, attention over its tokens after the last norm, and a projection: [B, 3, H, W] to [B, embed_dim].
@@ -30,7 +28,7 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Token ids int64 [B, L] to features [B, embed_dim], those of the first end-of-text token.
+    """Token ids int64 [B, L] to features [B, embed_dim], those of the first ``end_token``, the last id as CLIP has it.
 
     Each token sees itself and those before it, always: padding comes after the end and needs no mask. A caption without an
     end, which tokenizers do not make, is read at its last token.
@@ -48,7 +46,7 @@ class TextTower(nn.Module):
 
     def __init__(self, width: int, layers: int, embed_dim: int, context_length: int = 77, vocab_size: int = 49408) -> None:
         super().__init__()
-        self.context_length = context_length
+        self.context_length, self.end_token = context_length, vocab_size - 1
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.zeros(context_length, width))
         self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
@@ -58,7 +56,7 @@ class TextTower(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         tokens = self.tokens(text)
-        ends = text == END
+        ends = text == self.end_token
         at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
         features: Tensor = self.projection(tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
         return features

@@ -30,7 +30,7 @@ class NativeArea(Rounds):
     A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and 1 does from one end to
     the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.samplers.Rounds``), which
     have the middles of ``scales`` equally likely parts of that distribution, once each; and A is rounded to the square of a
-    whole number, by 5 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
+    whole number, by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
 
     C is ``batch_size`` times the patches of the preprocessing's size. A lane gives C / (lanes · A) samples, rounded down.
 

@@ -1,5 +1,7 @@
 """What a pre-trained model says of patches, for people: predicted ones beside the true ones."""
 
+import inspect
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,7 +49,14 @@ class PatchPictures:
     @torch.no_grad()
     def __call__(self, subject: Subject) -> Result:
         """Predict and draw; every rank does the same."""
-        chunk = next(chunks(self.dataset, subject.preprocess, self.samples))
+        if "draw" not in inspect.signature(subject.model.forward).parameters:
+            raise CorekitError("evaluator 'patch_pictures' needs a model that is pre-trained to predict patches, as "
+                               f"aimv2_pretrain is, and this is a {type(subject.model).__name__}: type "
+                               "'~evaluators.LABEL', with its label, to go without it")
+        chunk = next(chunks(self.dataset, subject.preprocess, self.samples), None)
+        if chunk is None or not len(chunk["image"]):
+            raise CorekitError("the data set of evaluator 'patch_pictures' holds no samples that can be read; set data.root, "
+                               "or its own root")
         image = subject.preprocess.normalize(chunk["image"].to(subject.device))
         inputs = {"image": image, "draw": torch.full((len(image),), self.prefix, device=subject.device)}
         if subject.tokenize is not None and "text" in chunk:

@@ -119,7 +119,7 @@ def range_augment(model: nn.Module) -> nn.Module:
         model: any model of images with pixels in [0, 1].
     """
     model.neural_augmentor = RangeAugment()
-    model.before_layers = ("neural_augmentor",)  # under layer-wise decay, as in CoreNet
+    model.before_layers = ("neural_augmentor",)  # type: ignore[assignment]  # under layer-wise decay, as in CoreNet
     model.register_forward_pre_hook(_augment_input, with_kwargs=True)
     model.register_forward_hook(_add_error, with_kwargs=True)
     return model

@@ -132,6 +132,7 @@ def mapping(character: str, to: str) -> bytes:
     (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[::2])}, "no piece </s> to end captions with"),
     (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[:2])}, "no piece for what is unknown"),
     (lambda path: {"path": write_unigram(path / "m", trainer={"treat_whitespace_as_suffix": True})}, "end with a space"),
+    (lambda path: {"path": write_unigram(path / "m", normalizer={"precompiled_charsmap": b"a"})}, "is no .model file of"),
     (lambda path: {"path": write_unigram(path / "m", normalizer={"escape_whitespaces": False})}, "spaces are no pieces"),
     (lambda path: {"context_length": 1}, "context_length must be at least 2"),
 ])

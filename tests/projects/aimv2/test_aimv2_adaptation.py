@@ -171,6 +171,10 @@ def test_a_student_learns_the_tokens_of_a_trained_encoder(folder: Path) -> None:
     assert not any("teacher" in name for name in weights)
     losses = [json.loads(line)["loss"] for line in (Path(recipe["run_dir"]) / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.9 * losses[0]
+    student, _, _ = corekit.load(recipe["run_dir"])
+    with torch.no_grad():
+        pictures = torch.randn(2, 3, 112, 112)
+        assert torch.equal(student.encode_tokens(pictures), student.encoder(pictures)["tokens"]), "what a probe reads"
     pixels = Preprocess(224, "bicubic", **{key: recipe["data"]["preprocess"][key] for key in ("mean", "std")})
     teacher, image = TokenTeacher(pixels, str(folder / "large")).eval(), torch.randn(1, 3, 224, 224)
     model, _, _ = corekit.load(folder / "large")

@@ -25,6 +25,17 @@ def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -
     assert recipe["data"]["lanes"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
 
 
+@pytest.mark.parametrize("name", PRETRAINING)
+def test_the_rest_of_table_a1(name: str) -> None:
+    recipe = composed("aimv2", name)
+    optimizer, engine, transform = recipe["optimizer"], recipe["engine"], recipe["data"]["transform"]
+    assert (optimizer["name"], optimizer["betas"], optimizer["weight_decay"]) == ("adamw_decoupled", [0.9, 0.95], 1e-4)
+    assert (engine["batch_size"], engine["grad_clip"], engine["precision"]) == (8192, 1.0, "bf16")
+    assert (transform["scale"], transform["ratio"], transform["flip"]) == ([0.4, 1.0], [0.75, 1.33], 0.5)
+    assert {label: term["weight"] for label, term in recipe["loss"].items()} == {"next_token": 1.0, "next_patch": 0.4}
+    assert (recipe["data"]["preprocess"]["size"], recipe["model"]["context_length"]) == (224, 77)
+
+
 @pytest.mark.parametrize("name", [*PRETRAINING, "aimv1_600m", "lit"])
 def test_what_is_not_decayed_is_what_apples_trainer_leaves_out(name: str) -> None:
     recipe = composed("aimv2", name)

@@ -8,7 +8,7 @@ import timm
 import torch
 from corekit_projects.aimv2.blocks import sine_positions
 from corekit_projects.aimv2.convert import AIMConverter
-from corekit_projects.aimv2.lit import END, TextTower
+from corekit_projects.aimv2.lit import TextTower
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.models.aimv2 import configuration_aimv2 as configuration
@@ -171,6 +171,7 @@ def test_pictures_that_cannot_be_taken_are_told() -> None:
             native(torch.empty(1, 3, 64 * 14, 65 * 14))
 
 
+END = 49_407  # CLIP's
 CAPTIONS = torch.tensor([[49406, 320, 1125, END, END, 0], [49406, 7, END, 0, 0, 0], [49406, 9, 8, 7, 6, END]])
 
 
@@ -223,15 +224,20 @@ def test_a_token_never_sees_what_comes_after(backend: SDPBackend, layers: int) -
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.xfail(strict=False, reason="transformers' text tower is not causal without a mask that has a hole")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="transformers' text tower is not causal without a mask")
 @torch.no_grad()
 def test_the_same_of_transformers(attention: str) -> None:
     peer = of_transformers_lit(narrow("aimv2_large_lit", embed_dim=64), attention).text_model
-    assert sees_what_comes_after(lambda text: peer(text).last_hidden_state) == 0
+    seen = sees_what_comes_after(lambda text: peer(text).last_hidden_state)
+    if seen == 0:
+        pytest.skip("the installed transformers is mended")
+    assert seen == 0
 
 
 @torch.no_grad()
 def test_a_caption_is_read_at_its_first_end_and_none_is_too_long() -> None:
+    small = TextTower(128, 1, 32, vocab_size=100)
+    assert torch.allclose(small(torch.tensor([[98, 5, 99, 0]])), small(torch.tensor([[98, 5, 99]])), atol=1e-6), "its end is 99"
     tower = TextTower(128, 1, 32)
     tokens = tower.projection(tower.tokens(CAPTIONS))
     assert torch.allclose(tower(CAPTIONS), torch.stack([tokens[0, 3], tokens[1, 2], tokens[2, 5]]), atol=1e-6)

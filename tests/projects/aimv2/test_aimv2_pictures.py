@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import corekit
 from corekit import CorekitError
 from corekit.data.openmoji import OpenMoji
+from corekit.data.part import Part
 from corekit.data.preprocess import Preprocess
 from corekit.evaluation.base import Subject
 
@@ -80,5 +81,10 @@ def test_a_model_that_was_trained_for_it_can_be_drawn_and_another_cannot() -> No
     tried = Subject(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
     with pytest.raises(CorekitError, match="gives patch_predictions, and this one gives text_logits"):
         PatchPictures(drawn, samples=4)(tried)
+    encoder = Subject(corekit.create_model("aimv2_nano"), PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
+    with pytest.raises(CorekitError, match="as aimv2_pretrain is, and this is a Encoder"):
+        PatchPictures(drawn, samples=4)(encoder)
+    with pytest.raises(CorekitError, match="holds no samples that can be read"):
+        PatchPictures(Part(drawn, np.zeros(int(drawn.shard_sizes.sum()), dtype=bool)), samples=4)(tried)
     with pytest.raises(CorekitError, match="a prefix of 0 or more and below 1"):
         PatchPictures(drawn, prefix=1.0)

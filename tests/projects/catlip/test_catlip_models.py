@@ -113,8 +113,9 @@ def test_layer_decay_gives_corenets_rates_with_a_class_token() -> None:
     optimizer = adamw(made, 1e-3, layer_decay=0.7)
     scale_of = {id(value): round(group["lr_scale"], 5) for group in optimizer.param_groups for value in group["params"]}
     found = {name: scale_of[id(value)] for name, value in made.named_parameters()}
-    expected = {"cls_token": 0.00969, "pos_embed": 0.00969, "patch_embed": 0.00969, "neural_augmentor": 0.00969, "blocks.0": 0.01384, "blocks.11": 0.7,
-                "norm": 0.7, "head": 1.0, **{f"blocks.{at}": round(0.7 ** (12 - at), 5) for at in range(1, 11)}}
+    expected = {"cls_token": 0.00969, "pos_embed": 0.00969, "patch_embed": 0.00969, "neural_augmentor": 0.00969,
+                "blocks.0": 0.01384, "blocks.11": 0.7, "norm": 0.7, "head": 1.0,
+                **{f"blocks.{at}": round(0.7 ** (12 - at), 5) for at in range(1, 11)}}
     for name, scale in found.items():
         part = ".".join(name.split(".")[:2]) if name.startswith("blocks.") else name.split(".")[0]
         assert scale == expected[part], name

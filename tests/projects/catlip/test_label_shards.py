@@ -152,8 +152,9 @@ def test_labels_that_are_none_are_bad_samples(shards: Path) -> None:
     path = str(vocabulary())
     run_job("label", {"vocabulary": path}, "in", "labels")
     rows = len(read_vocabulary(path))
-    contents = [b"PK\x03\x04 no archive", b"junk", npy(np.array([1, 1], np.int32)), npy(np.array([rows], np.int32)), npy(np.array([-1], np.int32)),
-                npy(np.array([[1]], np.int32)), npy(np.array([1.0], np.float32)), npy(np.array([0, rows - 1], np.int32))]  # type: ignore[arg-type]
+    contents = [b"PK\x03\x04 no archive", b"junk", npy(np.array([1, 1], np.int32)), npy(np.array([rows], np.int32)),
+                npy(np.array([-1], np.int32)), npy(np.array([[1]], np.int32)), npy(np.array([1.0], np.float32)),  # type: ignore[arg-type]
+                npy(np.array([0, rows - 1], np.int32))]
     write_tar(Path("labels"), "b.tar", [{"__key__": key, "rows.npy": content} for key, content in zip(KEYS, contents)])
     source = StoredLabels("in", "labels", path)
     *bad, good = source.read(1, 0, 8)
