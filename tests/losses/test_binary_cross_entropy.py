@@ -140,7 +140,7 @@ def test_a_second_backward_pass_is_refused() -> None:
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(("rows", "said"), [
-    ([[1], [2, 10]], r"label_rows of sample b hold 10, but the head has 10 classes: make model.num_classes"),
+    ([[1], [2, 10]], r"label_rows of sample b hold 10, but the head has 10 classes: make the model's num_classes"),
     ([[-1], [2]], r"label_rows of sample a hold -1, but the head has 10 classes"),
     ([[1], [4, 2, 4]], r"label_rows of sample b hold 4 twice"),
 ])
