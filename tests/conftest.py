@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -100,6 +101,18 @@ TINY = (  # the quickstart, so small that a step takes a tenth of a second
     "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=null", "engine.steps=4",
     "model.vocab_size=4096", "data.tokenizer.vocab_size=4096", "run_dir=run",
 )
+
+
+def succeeded(folder: Path, *command: str, ranks: int = 1) -> str:
+    """What a command says that has to end well."""
+    done = corekit_command(*command, folder=folder, ranks=ranks)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def losses(run: Path) -> list[float]:
+    """Those of every step that a run's directory tells of."""
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="session")

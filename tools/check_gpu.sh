@@ -1,8 +1,7 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
 # engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip; AIMv2's masks, steps, encoder and
-# probes; a step of CatLIP against CLIP's. Results go to the folder given, or gpu/
-# here. With corekit's environment active:
+# probes; a step of CatLIP against CLIP's. Results go to the folder given, or gpu/ here. With corekit's environment active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
 set -u

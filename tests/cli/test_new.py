@@ -13,7 +13,7 @@ from commands import free_port
 import corekit
 from corekit.cli.new import new_project
 from corekit.projects import find_projects
-from tests.conftest import corekit_command
+from tests.conftest import corekit_command, losses
 
 SHRUNKEN = ("+recipe=demo/first", "engine.steps=4", "engine.micro_batch=16", "schedule.warmup_steps=2", "log.every_steps=1",
             "run_dir=run")
@@ -31,10 +31,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = corekit_command("corekit-train", *SHRUNKEN, "data.workers=0", folder=folder)
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_the_project_is_under_sixty_lines_and_clean(trained: Path) -> None:

@@ -131,9 +131,10 @@ def test_it_is_pickled_small(ours):
 
 
 def test_open_clip_is_not_imported():
-    code = ("import sys; from corekit.data.tokenizers import ClipTokenizer; t = ClipTokenizer(); "
-            "assert 'torch' not in sys.modules; t('a'); assert 'open_clip' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = ("import sys; from corekit.data.tokenizers import ClipTokenizer; made = ClipTokenizer(); "
+            "print('torch' in sys.modules); made('a'); print('torch' in sys.modules, 'open_clip' in sys.modules)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True", "False"], done.stderr
 
 
 def test_a_missing_vocabulary_is_said(monkeypatch):

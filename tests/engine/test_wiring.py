@@ -136,3 +136,7 @@ def test_a_tokenizer_that_the_model_or_a_loss_does_not_know_is_refused(tmp_path:
     for loss, key in (({"name": "next_token"}, "loss"), ({"words": {"name": "next_token"}}, r"loss\.words")):
         with pytest.raises(CorekitError, match=f"with token 1, but .* takes 49407 for their end: set {key}.end_token=1"):
             captioned(known, loss)
+    pair: dict[str, Any] = {"name": "aimv2_large_lit", "width_divisor": 8, "depth_divisor": 12, "context_length": 8}
+    check_wiring(recipe(model=pair), Pairs(), ClipTokenizer(8))  # type: ignore[arg-type]
+    with pytest.raises(CorekitError, match="ends captions with token 1023, but the model reads them at 49407"):
+        check_wiring(recipe(model=pair), Pairs(), ClipTokenizer(8, 1024))  # type: ignore[arg-type]

@@ -198,6 +198,9 @@ def test_what_it_cannot_do_is_said() -> None:
         probe(test, train, window=0)
     with pytest.raises(CorekitError, match="how many classes there are: set its num_classes"):
         probe(test, train, num_classes=None)(subject(model))
+    for wrong in ({"num_classes": -5}, {"grad_clip": 0.0}, {"grad_clip": -1.0}):
+        with pytest.raises(CorekitError, match="needs num_classes of 1 or more and grad_clip above 0"):
+            probe(test, train, **wrong)
     with pytest.raises(CorekitError, match="a label is 3, but there are 3 classes"):
         probe(test, train, num_classes=3)(subject(model))
     with pytest.raises(CorekitError, match=r"needs tokens \[N, D\] of each image, not \[8\]"):

@@ -87,6 +87,10 @@ def test_labels_that_are_no_classes_are_told() -> None:
     for rows, said in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"), ([[1, 1]], "a class twice")):
         with pytest.raises(CorekitError, match=said):
             MultiLabel(multi_labelled([*([[]] * 2), *rows, *([[]] * SAMPLES)]))(subject(Known(False)))
+    other = multi_labelled(ROWS)
+    other.num_classes = 3  # type: ignore[attr-defined]
+    with pytest.raises(CorekitError, match="its dataset has 3 classes, but the model has .*: give both the same vocabulary"):
+        MultiLabel(other)(subject(Known(False)))
     with pytest.raises(CorekitError, match="evaluator 'multi_label' needs a data set with a `label_rows` field$"):
         MultiLabel(Numbered(range(3), [0, 1, 2]))
     with pytest.raises(CorekitError, match="`label` field; for shards, set dataset.fields to"):

@@ -169,6 +169,10 @@ def test_pictures_that_cannot_be_taken_are_told() -> None:
         assert native(torch.empty(1, 3, 64 * 14, 64 * 14 + 13))["tokens"].shape == (1, 4096, WIDTH)
         with pytest.raises(CorekitError, match=r"4160 patches of 14 x 14, and the model was trained with 4096 at most: resize"):
             native(torch.empty(1, 3, 64 * 14, 65 * 14))
+        with pytest.raises(CorekitError, match="2 attention heads cannot share a width of 341: choose another width_divisor"):
+            corekit.create_model("aimv2_large_224", width_divisor=3)
+        with pytest.raises(CorekitError, match="need a width that 4 divides, not 102"):
+            corekit.create_model("aimv2_large_native", width_divisor=10)
 
 
 END = 49_407  # CLIP's

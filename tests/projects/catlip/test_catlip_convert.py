@@ -7,6 +7,8 @@ import pytest
 import torch
 from corekit_projects.catlip.convert import CatLIPConverter
 from corekit_projects.mobileclip.convert import MobileCLIPConverter
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import corekit
@@ -49,6 +51,17 @@ def test_weights_come_in_and_go_out_to_the_bit(scalars: bool) -> None:
     back = CONVERTER.save(model.state_dict(), "catlip_vit_b16", "corenet")
     assert back.keys() == state.keys() - set(corenet.SCALARS)
     assert all(torch.equal(value, state[key]) and value.dtype == state[key].dtype for key, value in back.items())
+
+
+def test_a_run_around_the_model_goes_out_without_the_scalars(tmp_path: Path) -> None:
+    torch.save(state_of("catlip_vit_b16", 20, scalars=True), tmp_path / "theirs.pt")
+    convert.convert_in(tmp_path / "theirs.pt", tmp_path / "run")
+    recipe = OmegaConf.load(tmp_path / "run" / "recipe.yaml")
+    OmegaConf.save({**recipe, "model": {"name": "range_augment", "model": recipe.model}}, tmp_path / "run" / "recipe.yaml")
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    save_file({**weights, **{name: torch.zeros(()) for name in corenet.SCALARS}}, tmp_path / "run" / "model.safetensors")
+    assert convert.convert_out(tmp_path / "run", tmp_path / "back.safetensors", "corenet") == "catlip_vit_b16"
+    assert load_file(tmp_path / "back.safetensors").keys() == state_of("catlip_vit_b16", 20).keys()
 
 
 def test_a_file_that_was_pickled_is_read_and_named(tmp_path: Path) -> None:

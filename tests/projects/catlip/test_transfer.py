@@ -84,6 +84,9 @@ def test_the_head_says_what_does_not_fit(table: str, tmp_path: Path) -> None:
     refused("has no names of classes", [], vocabulary=table)
     refused("names no vocabulary", ["dog"])
     refused("nowhere.txt cannot be read .*coco, imagenet1k", ["dog"], vocabulary=table, classes="nowhere.txt")
+    (tmp_path / "book.txt").write_text("dog\n" + "word " * 300)
+    refused("book.txt cannot be read .a line of it has more than 1,000", ["dog"], vocabulary=table,
+            classes=str(tmp_path / "book.txt"))
     refused("needs similarity above 0", ["dog"], similarity=0.0)
 
 
@@ -91,7 +94,7 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
     trained_as = {"data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}}
     assert [found.rows for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(), (1,)]
     assert [found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, {})] == [(3,), (1,)]
-    (tmp_path / "mine.txt").write_text("a dog\nKitchen\n")
+    (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
     assert [found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, {})] == [(1,), (2,)]
 
 

@@ -26,6 +26,9 @@ def test_frequent_ones_come_first_and_ties_by_key() -> None:
         choose(counts)
     with pytest.raises(CorekitError, match="there is none at all"):
         choose({}, threshold=0)
+    for wrong in ({"size": 0}, {"size": -1}, {"threshold": -1}):
+        with pytest.raises(CorekitError, match="threshold must be 0 or more and size at least 1"):
+            choose(counts, **wrong)
 
 
 def test_rows_are_ascending_and_once() -> None:
