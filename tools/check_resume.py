@@ -23,7 +23,8 @@ from typing import Any
 
 from commands import start_ranks
 
-WORDS = ("+recipe=mobileclip/quickstart", "engine.batch_size=24", "engine.micro_batch=4", "data.lanes=12",
+BATCH = 12
+WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.lanes=12",
          "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
          "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
          "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",
@@ -42,8 +43,10 @@ def main() -> int:
     chosen = parser.parse_args()
     draw = random.Random(chosen.seed)
     steps = 2 * (4 + chosen.kills)
-    words = [*WORDS, *chosen.words, f"engine.steps={steps}", f"engine.parallel={chosen.parallel}"]
     later = chosen.then_ranks or chosen.ranks
+    micro_batch = BATCH // (2 * max(chosen.ranks, later))
+    words = [*WORDS, f"engine.micro_batch={micro_batch}", *chosen.words, f"engine.steps={steps}",
+             f"engine.parallel={chosen.parallel}"]
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         wait(start(words, whole, chosen.ranks))

@@ -22,6 +22,13 @@ _PRELOADED = [*MODULES.values(), "corekit.engine.run", "corekit.engine.evaluate"
 def start(command: str, *words: str, folder: Path, told: Path, environment: Mapping[str, str] | None = None) -> Any:
     """Start a command with one thread in a folder; what it prints goes to ``told`` and ``told`` + ``.err``.
 
+    Args:
+        command: a name of ``MODULES``, or any module with a ``main()``.
+        words: its arguments.
+        folder: where it is started.
+        told: a path.
+        environment: variables beside this process's own.
+
     Returns:
         a process of ``multiprocessing``: ``pid``, ``join()``, ``exitcode``, ``kill()``. Its process group has its number.
     """
@@ -62,4 +69,4 @@ def _run(command: str, words: tuple[str, ...], folder: str, told: str, environme
     import torch
 
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
-    import_module(MODULES[command]).main()
+    import_module(MODULES.get(command, command)).main()

@@ -89,8 +89,7 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool =
 
 
 def _onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether oneDNN can do it: fp32 on a CPU, and nothing that traces."""
-    return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    """Whether oneDNN can do it: fp32 on a CPU, and nothing that traces: asked first, as tracing breaks off at the others."""
+    return (not torch.compiler.is_compiling() and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
             and x.numel() > 0 and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled  # type: ignore
-            and hasattr(torch.ops.mkldnn, "_linear_pointwise") and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling())
+            and hasattr(torch.ops.mkldnn, "_linear_pointwise") and not torch.is_autocast_enabled("cpu"))

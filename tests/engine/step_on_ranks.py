@@ -105,6 +105,7 @@ def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches
 
 
 def main() -> None:
+    torch.use_deterministic_algorithms(True)
     folder = Path(sys.argv[1])
     ranks = connect("ddp", "cpu")
     results = {}
@@ -119,8 +120,3 @@ def main() -> None:
     if ranks.is_first:
         torch.save({str(key): value for key, value in results.items()}, folder / f"{ranks.world}.pt")
     disconnect()
-
-
-if __name__ == "__main__":
-    torch.use_deterministic_algorithms(True)
-    main()

@@ -1,17 +1,13 @@
 """One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole batch."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from commands import free_port
 from torch import Tensor
 
 from corekit.seeds import derive_seed
+from tests.conftest import succeeded
 from tests.engine import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
@@ -20,13 +16,8 @@ Results = dict[int, dict[str, dict[str, Tensor]]]
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("steps")
-    root = Path(__file__).parents[2]
     for ranks in (1, 2, 4):
-        done = subprocess.run(
-            [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port()),
-             "-m", "tests.engine.step_on_ranks", str(folder)], cwd=root, capture_output=True, text=True, timeout=120,
-            env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert done.returncode == 0, done.stderr[-3000:]
+        succeeded(folder, "tests.engine.step_on_ranks", str(folder), ranks=ranks)
     return {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2, 4)}
 
 

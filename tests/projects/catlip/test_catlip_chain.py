@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from corekit.data.wordnet import open_wordnet
 from tests.conftest import losses, succeeded
 
 STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "data.lanes=4", "data.workers=1", "schedule.warmup_steps=1",
@@ -17,6 +18,7 @@ TRANSFER = ("corekit-train", "+recipe=catlip/transfer_quickstart", "data.dataset
 
 
 def test_from_shards_to_another_task(tmp_path: Path) -> None:
+    open_wordnet()  # without it, what is said is that
     succeeded(tmp_path, "corekit", "data", "openmoji", "scenes", "--samples", "96", "--size", "64")
     succeeded(tmp_path, "corekit", "data", "vocabulary", "scenes", "nouns", "threshold=0")
     succeeded(tmp_path, "corekit", "data", "label", "scenes", "labels", "vocabulary=nouns/vocabulary.tsv")

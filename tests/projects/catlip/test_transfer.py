@@ -96,6 +96,7 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
     assert [found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, {})] == [(3,), (1,)]
     (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
     assert [found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, {})] == [(1,), (2,)]
+    assert read_classes(str(tmp_path / "mine.txt")) == ["a dog", "Kitchen"]
 
 
 def test_the_lists_that_come_with_the_project() -> None:

@@ -75,13 +75,9 @@ def all_steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
 
 
 def main() -> None:
+    torch.use_deterministic_algorithms(True)
     ranks = connect("ddp", "cpu")
     results = all_steps(ranks)
     if ranks.is_first:
         torch.save(results, Path(sys.argv[1]) / f"{ranks.world}.pt")
     disconnect()
-
-
-if __name__ == "__main__":
-    torch.use_deterministic_algorithms(True)
-    main()

@@ -1,19 +1,15 @@
 """The blockwise reinforced loss against the equations, written out densely in float64."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from commands import free_port
 from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor
 
 from corekit import CorekitError
 from corekit.engine.distributed import Ranks
 from corekit.losses.contrastive import Contrastive
+from tests.conftest import succeeded
 from tests.projects.mobileclip import reinforced_on_ranks
 from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACHERS, WEIGHTS
 
@@ -53,13 +49,8 @@ def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("steps")
-    started = [subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), "--master_port", str(free_port()),
-         "-m", "tests.projects.mobileclip.reinforced_on_ranks", str(folder)], cwd=Path(__file__).parents[3],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) for ranks in (2, 4)]
-    for process in started:
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, said[-3000:]
+    for ranks in (2, 4):
+        succeeded(folder, "tests.projects.mobileclip.reinforced_on_ranks", str(folder), ranks=ranks)
     found = {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (2, 4)}
     return {1: reinforced_on_ranks.all_steps(Ranks(0, 1, torch.device("cpu"))), **found}
 
