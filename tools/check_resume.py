@@ -74,7 +74,7 @@ def main() -> int:
     before = kept[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
     whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
                    else same == steps and evaluated == again)
-    went_on = 0 < min(kept) and max(kept) < steps
+    went_on = min(kept) > 0 and max(kept) < steps
     return 0 if went_on and numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
 
