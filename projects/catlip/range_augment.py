@@ -73,6 +73,7 @@ class RangeAugment(nn.Module):
         self.checked = False
         self.error: Tensor | None = None  # on its way past the model, from one hook to the other
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its order is drawn; the model after it stays one graph
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented images, float [B, 3, H, W], and the mean squared error of each against the given one, [B]."""
         if not self.checked and image.device.type != "meta":

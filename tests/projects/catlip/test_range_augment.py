@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -190,6 +192,26 @@ def test_recipes_nest_the_model() -> None:
     model = corekit.create_model("range_augment", model={"name": "mobileclip_nano", "embed_dim": 8})
     plain = corekit.create_model("mobileclip_nano", embed_dim=8)
     assert model.state_dict().keys() == plain.state_dict().keys() | NAMES
+
+
+def test_compiled_around_a_model_it_stays_out_of_the_models_one_graph() -> None:
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    plain = range_augment(corekit.create_model("catlip_vit_nano", num_classes=4))
+    compiled = copy.deepcopy(plain)
+    compiled.compile(backend=keep)
+    image = torch.rand(2, 3, 64, 64)
+    for seed in range(5):  # in other orders
+        found = []
+        for model in (plain, compiled):
+            torch.manual_seed(seed)
+            found.append(model(image=image)["augmentation_error"])
+        assert torch.equal(*found)
+    assert len(graphs) == 1
 
 
 def test_normalised_images_and_models_that_do_not_fit_are_told() -> None:
