@@ -53,14 +53,11 @@ def test_a_directory_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("background", ["true", "false"])
 def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, background: str) -> None:
-    """The system refuses to write files of over 2 MB, as a full disk refuses all: the state is larger."""
+    """The state of the run is larger than what can be written."""
     words = (*TINY, f"checkpoint.background={background}")
     first = corekit_command("corekit-train", *words, "engine.steps=2", folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    program = tmp_path / "limited.py"
-    program.write_text("import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n"
-                       "from corekit.cli.train import main\nmain()\n")
-    limited = subprocess.run([sys.executable, str(program), *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    limited = corekit_command("tests.engine.full_disk", *words, folder=tmp_path)
     assert limited.returncode == 2
     assert "Traceback" not in limited.stderr
     assert "checkpoint step_00000004 of run could not be written" in limited.stderr
