@@ -43,8 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that at the end no process waits for another's."""
-    place_of = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: min((place_of[name] for name in LONGEST if item.nodeid.startswith(name)), default=len(LONGEST)))
+    def place(item: pytest.Item) -> int:
+        return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,6 +42,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*")
     chosen = parser.parse_args()
+    if chosen.kills < 1:
+        parser.error("--kills must be at least 1")
     draw = random.Random(chosen.seed)
     steps = 2 * (3 + chosen.kills)
     later = chosen.then_ranks or chosen.ranks

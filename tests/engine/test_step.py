@@ -1,6 +1,5 @@
 """One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole batch."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,5 @@
 """The blockwise reinforced loss against the equations, written out densely in float64."""
 
-
 import pytest
 import torch
 from corekit_projects.mobileclip.losses import ReinforcedContrastive
