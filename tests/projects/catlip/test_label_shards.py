@@ -164,6 +164,22 @@ def test_labels_that_are_none_are_bad_samples(shards: Path) -> None:
     assert source.decode(good)["label_rows"].tolist() == [0, rows - 1]
 
 
+def test_labels_of_a_file_in_another_folder_are_none_of_this_one(shards: Path) -> None:
+    path = str(vocabulary())
+    run_job("label", {"vocabulary": path}, "in", "labels")
+
+    def write(keys: list[str]) -> None:
+        content = npy(np.array([0], np.int32))
+        write_tar(Path("labels"), "b.tar", [{"__key__": key, "rows.npy": content} for key in keys])
+
+    write(KEYS)
+    source = StoredLabels("in", "labels", path)
+    write([f"{1 - int(key[0])}{key[1:]}" for key in KEYS])  # behind the index
+    for handle in source.read(1, 0, 8):
+        with pytest.raises(BadSampleError, match="its partner in .* is "):
+            source.decode(handle)
+
+
 def test_what_does_not_fit_is_said(shards: Path) -> None:
     path = str(vocabulary())
     with pytest.raises(CorekitError, match=r"needs data\.dataset\.vocabulary=VOCABULARY; `corekit data vocabulary` makes it"):
