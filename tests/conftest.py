@@ -18,7 +18,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NOT_TESTED = "NOT TESTED, for want of "
 NO_WORDNET = f"{NOT_TESTED}WordNet: "
 LONGEST = tuple(f"tests/{name}" for name in (
-    "engine/test_resume", "test_recipes", "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
+    "engine/test_resume", "test_recipes", "golden/test_golden_losses",
+    "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
     "engine/test_compile", "test_wheel", "projects/catlip/test_catlip_chain", "engine/test_directory",
     "projects/aimv2/test_aimv2_ranks", "cli/test_", "projects/mobileclip/test_mobileclip_models", "engine/test_step",
     "test_slurm"))
