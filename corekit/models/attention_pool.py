@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.errors import CorekitError
 
 
 class AttentionPool(nn.Module):
-    """A learned query looks at all tokens, and a linear layer follows: [B, N, D] to [B, outputs] (El-Nouby et al., 2024, 4.2).
+    """A learned query looks at all tokens, and a linear layer follows: [B, N, D] to [B, outputs].
 
-    Keys and values have no bias, the query is not projected. With a single query they need not be made for every token: its
-    product with the key W x is that of W^T q with x, and the mean of values W x is W of the mean of x. That is the same
-    function in D / heads times less arithmetic.
+    Keys and values have no bias, the query is not projected (El-Nouby et al., 2024, 4.2).
 
     Args:
         width: D.
@@ -35,18 +34,24 @@ class AttentionPool(nn.Module):
         self.linear = nn.Linear(width, outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.copies({name: value[None] for name, value in self.named_parameters()}, tokens)[0]
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (
+            self.cls_token.expand(tokens.shape[0], -1, -1), self.k(tokens), self.v(tokens)))
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.linear(mixed.flatten(1))  # type: ignore[no-any-return]
 
     def copies(self, parameters: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-        """What G such modules with parameters [G, ...] give for the same tokens [B, N, D]: [G, B, outputs].
+        """The outputs of G such modules with parameters [G, ...] for the same tokens [B, N, D]: [G, B, outputs].
 
-        All of them read the tokens together, twice.
+        With a single query, keys and values need not be computed for every token: the query's product with the key W x
+        is that of W^T q with x, and the mean of values W x is W of the mean of x. So all modules read the tokens
+        together, twice, in D / heads times less arithmetic.
         """
-        query, key, value = parameters["cls_token"], parameters["k.weight"], parameters["v.weight"]
+        query, key, value = (parameters[name] for name in ("cls_token", "k.weight", "v.weight"))
         count, width = query.shape[0], query.shape[-1]
         split = (count, self.heads, width // self.heads)
-        asked = torch.einsum("ghd,ghdw->ghw", query.view(split), key.view(*split, width)) * split[2] ** -0.5
-        share = (tokens @ asked.flatten(0, 1).T).softmax(1)  # [B, N, G · heads]
-        seen = (share.transpose(1, 2) @ tokens).view(tokens.shape[0], count, self.heads, width)
-        mixed = torch.einsum("bghw,ghdw->gbhd", seen, value.view(*split, width)).flatten(2)
-        return torch.baddbmm(parameters["linear.bias"][:, None], mixed, parameters["linear.weight"].transpose(1, 2))
+        query = torch.einsum("ghd,ghdw->ghw", query.view(split), key.view(*split, width)) * split[2] ** -0.5
+        weights = (tokens @ query.flatten(0, 1).T).softmax(1)  # [B, N, G · heads]
+        means = (weights.transpose(1, 2) @ tokens).view(tokens.shape[0], count, self.heads, width)
+        mixed = torch.einsum("bghw,ghdw->gbhd", means, value.view(*split, width)).flatten(2)
+        bias, weight = parameters["linear.bias"][:, None], parameters["linear.weight"].transpose(1, 2)
+        return torch.baddbmm(bias, mixed, weight)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.models.linear import feed_forward, linear
+from corekit.models.linear import after_gelu
 
 Place = int | Tensor  # of one token in each sample: the same one, or int64 [B]
 
@@ -16,31 +16,14 @@ def pick(tokens: Tensor, at: Place) -> Tensor:
     return tokens[torch.arange(tokens.shape[0], device=tokens.device), at][:, None]
 
 
-def attend(x: Tensor, weight: Tensor, bias: Tensor | None, heads: int, causal: bool = False,
-           at: Place | None = None) -> Tensor:
-    """Multi-head self-attention (Vaswani et al., 2017, equation 1), without the projection of its outcome.
-
-    Args:
-        x: tokens [B, L, D].
-        weight: [3·D, D], for queries, keys and values one below the other.
-        bias: [3·D], or None.
-        heads: number of heads; divides D.
-        causal: each token sees itself and those before it.
-        at: the only token of each sample that is to look at the others; None: all do.
-
-    Returns:
-        [B, L, D], the heads side by side; [B, 1, D] with ``at``.
-    """
-    width = x.shape[2]
+def attend(projected: Tensor, heads: int, causal: bool = False, at: Place | None = None) -> Tensor:
+    """Multi-head self-attention (Vaswani et al., 2017, equation 1) of queries, keys and values side by side, [B, L, 3 D]."""
+    query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in projected.chunk(3, dim=2))
     if at is None:
-        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2)
-                             for part in linear(x, weight, bias).chunk(3, dim=2))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     else:
-        first, others = (None, None) if bias is None else (bias[:width], bias[width:])
-        projected = linear(pick(x, at), weight[:width], first), *linear(x, weight[width:], others).chunk(2, dim=2)
-        query, key, value = (part.view(*part.shape[:2], heads, -1).transpose(1, 2) for part in projected)
-        seen = torch.arange(x.shape[1], device=x.device) <= torch.as_tensor(at, device=x.device).view(-1, 1, 1, 1)
+        query = pick(query.transpose(1, 2), at).transpose(1, 2)
+        seen = torch.arange(key.shape[2], device=key.device) <= torch.as_tensor(at, device=key.device).view(-1, 1, 1, 1)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen if causal else None)
     return mixed.transpose(1, 2).flatten(2)
 
@@ -78,8 +61,7 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
-        mixed = attend(x, self.in_proj_weight, self.in_proj_bias, self.heads, self.causal, at)
-        return linear(mixed, self.out_proj.weight, self.out_proj.bias)
+        return self.out_proj(attend(F.linear(x, self.in_proj_weight, self.in_proj_bias), self.heads, self.causal, at))  # type: ignore
 
 
 class FeedForward(nn.Module):
@@ -94,7 +76,7 @@ class FeedForward(nn.Module):
         nn.init.zeros_(self.c_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return feed_forward(x, self.c_fc, self.c_proj)
+        return after_gelu(self.c_proj, self.c_fc(x))
 
 
 class TransformerBlock(nn.Module):

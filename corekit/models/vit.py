@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from corekit.models.clip import CLIP
-from corekit.models.linear import feed_forward, linear
+from corekit.models.linear import after_gelu
 from corekit.models.positions import is_table, stretched
 from corekit.models.transformer import Place, TextTransformer, attend, drop_path, drop_path_rates, pick
 from corekit.registry import register
@@ -26,8 +26,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, at: Place | None = None) -> Tensor:
-        mixed = attend(x, self.qkv.weight, self.qkv.bias, self.heads, at=at)
-        return linear(mixed, self.proj.weight, self.proj.bias)
+        return self.proj(attend(self.qkv(x), self.heads, at=at))  # type: ignore
 
 
 class MLP(nn.Module):
@@ -39,7 +38,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return feed_forward(x, self.fc1, self.fc2)
+        return after_gelu(self.fc2, self.fc1(x))
 
 
 class Block(nn.Module):
@@ -95,11 +94,13 @@ class ViT(nn.Module):
         norm_eps: epsilon of every layer norm.
         head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
+        head_layer: class of the projection to features.
     """
 
     def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12, heads: int = 12,
                  embed_dim: int = 512, *, mlp_ratio: float = 4.0, norm_pre: bool = False, class_position: bool = True,
-                 norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
+                 norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0,
+                 head_layer: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         self.grid_size = grid_size
         self.class_position = class_position
@@ -110,7 +111,7 @@ class ViT(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio, norm_eps, rate)
                                     for rate in drop_path_rates(drop_path_rate, layers))
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.head = nn.Linear(width, embed_dim, bias=head_bias)
+        self.head = head_layer(width, embed_dim, bias=head_bias)
         self.apply(init_weights)
         for table in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(table, std=0.02)

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit import registry
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.models.linear import LinearHead
 from corekit.registry import register
 
 from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, patch_counts, sine_positions
@@ -75,9 +76,9 @@ class Decoder(nn.Module):
             x = block(x, mixer)
         outputs = {}
         if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
-            outputs["patch_predictions"] = LinearOutput.of(self.norm(x[:, :count - 1]), self.patch_head)
+            outputs["patch_predictions"] = self.patch_head(self.norm(x[:, :count - 1]))
         if self.objective != "image":
-            outputs["text_logits"] = LinearOutput.of(self.norm(x[:, count:-1]), self.text_head)
+            outputs["text_logits"] = self.text_head(self.norm(x[:, count:-1]))
         return outputs
 
 
@@ -115,7 +116,7 @@ class PatchDecoder(nn.Module):
         x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
         for block in self.blocks:
             x = block(x)
-        return {"patch_predictions": LinearOutput.of(self.norm(x), self.patch_head)}
+        return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
 class Pretrainer(nn.Module):
@@ -210,9 +211,9 @@ def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> 
     return made
 
 
-def _head(width: int, outputs: int, layers: int) -> nn.Linear:
+def _head(width: int, outputs: int, layers: int) -> LinearHead:
     """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal cut at two of them."""
-    head = nn.Linear(width, outputs, bias=False)
+    head = LinearHead(width, outputs, bias=False)
     std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away
     nn.init.trunc_normal_(head.weight, std=std, a=-2 * std, b=2 * std)
     return head

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from corekit.linear_output import LinearOutput
 from corekit.models.conv_stem import ConvStem
+from corekit.models.linear import LinearHead
 from corekit.models.vit import ViT
 
 Interpolation = Literal["grid2d", "flat1d"]
@@ -48,7 +49,8 @@ class CatLIP(ViT):
                  pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0, prior: float | None = None,
                  head_std: float = HEAD_STD) -> None:
         super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads, num_classes,
-                         class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate)
+                         class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate,
+                         head_layer=LinearHead)
         self.pos_embed_interp = pos_embed_interp
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         if prior is not None:
@@ -58,7 +60,7 @@ class CatLIP(ViT):
         tokens = self.norm(self.trunk(image, class_only=self.training))
         pooled = tokens[:, 0]
         outputs: dict[str, Tensor | LinearOutput] = {} if self.training else {"tokens": tokens}
-        return {"logits": LinearOutput.of(pooled, self.head), "pooled": pooled, **outputs}
+        return {"logits": self.head(pooled), "pooled": pooled, **outputs}
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""

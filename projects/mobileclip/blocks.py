@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact
-from corekit.models.linear import feed_forward
+from corekit.models.linear import GELU, PointwiseConv2d, after_gelu
 from corekit.models.transformer import drop_path
 from corekit.models.vit import Attention
 
@@ -75,7 +75,7 @@ class MobileOneBlock(nn.Module):
         self.conv_scale = ConvNorm(in_channels, out_channels, (1, 1), stride, groups) if has_scale else None
         self.identity = nn.BatchNorm2d(in_channels) if has_identity else None
         self.se = None if squeeze_ratio is None else SqueezeExcite(out_channels, squeeze_ratio)
-        self.act = nn.GELU() if activation else None
+        self.act = GELU() if activation else None
 
     @property
     def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
@@ -165,12 +165,11 @@ class ConvFFN(nn.Module):
     def __init__(self, channels: int, hidden: int, kernel_size: tuple[int, int] = (7, 7)) -> None:
         super().__init__()
         self.conv = ConvNorm(channels, channels, kernel_size, groups=channels)
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        self.fc1 = PointwiseConv2d(channels, hidden)
+        self.fc2 = PointwiseConv2d(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = self.conv(x).permute(0, 2, 3, 1)  # 1x1 convolutions are linear layers where channels lie side by side
-        return feed_forward(pixels, self.fc1, self.fc2).permute(0, 3, 1, 2)
+        return after_gelu(self.fc2, self.fc1(self.conv(x)))
 
 
 class RepMixerBlock(nn.Module):
@@ -233,7 +232,7 @@ class ReparamLargeKernelConv(nn.Module):
         self.large_conv = ConvNorm(in_channels, out_channels, (7, 7), stride, groups=in_channels)
         self.small_conv = ConvNorm(in_channels, out_channels, (3, 3), stride, groups=in_channels)
         self.se = SqueezeExcite(out_channels, 0.25) if squeeze_excite else None
-        self.act = nn.GELU()
+        self.act = GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.large_conv(x) + self.small_conv(x)

@@ -1,121 +1,100 @@
-"""Layers in fewer passes over memory: values, gradients and what is kept for them, against the plain form."""
+"""Layers after a GELU and 1x1 convolutions: values, gradients and what is kept for them."""
 
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from corekit.models.linear import feed_forward, linear
-from corekit.models.transformer import Transformer, attend, pick
-from corekit.models.vit import Block
-
-
-@pytest.mark.parametrize("gelu", [False, True])
-@pytest.mark.parametrize("shape", [(3, 48), (2, 7, 48), (2, 5, 7, 48)])
-def test_values_without_gradient_are_the_plain_ones(gelu: bool, shape: tuple[int, ...]) -> None:
-    torch.manual_seed(0)
-    x, weight, bias = torch.randn(shape), torch.randn(64, 48), torch.randn(64)
-    plain = F.linear(x.double(), weight.double(), bias.double())
-    with torch.no_grad():
-        for part in (x, x.transpose(0, -2).contiguous().transpose(0, -2)):
-            made = linear(part, weight, bias, gelu)
-            torch.testing.assert_close(made, (F.gelu(plain) if gelu else plain).float(), rtol=1e-5, atol=3e-5)
-            assert torch.equal(made, linear(part, weight, bias, gelu)), "the same bits every time"
-        torch.testing.assert_close(linear(x, weight, None), (plain - bias).float(), rtol=1e-5, atol=3e-5)
+from corekit.linear_output import LinearOutput
+from corekit.models.linear import GELU, LinearHead, PointwiseConv2d, after_gelu
 
 
-def test_other_arithmetic_and_tracing_take_the_plain_form() -> None:
-    layer, x = nn.Linear(48, 64), torch.randn(3, 48)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert linear(x, layer.weight, layer.bias).dtype == torch.bfloat16
-    with torch.no_grad():
-        assert linear(x.double(), layer.weight.double(), None).dtype == torch.float64
-
-        class Module(nn.Module):
-            def forward(self, x: Tensor) -> Tensor:
-                return linear(x, layer.weight, layer.bias, gelu=True)
-
-        names = {str(node.target) for node in torch.export.export(Module(), (x,)).graph.nodes}
-    assert {"aten.linear.default", "aten.gelu.default"} <= names
-
-
-@pytest.mark.parametrize("gelu", [False, True])
-def test_gradients_in_fp32_are_the_plain_ones(gelu: bool) -> None:
-    torch.manual_seed(0)
-    values = [torch.randn(2, 7, 48).transpose(0, 1), torch.randn(64, 48), torch.randn(64)]
-    slope = torch.randn(7, 2, 64)
-    found = []
-    for made_by, dtype in ((linear, torch.float32), (lambda x, w, b, g: F.gelu(F.linear(x, w, b)) if g else F.linear(x, w, b),
-                                                     torch.float64)):
-        inputs = [value.to(dtype).requires_grad_() for value in values]
-        found.append(torch.autograd.grad(made_by(*inputs, gelu), inputs, slope.to(dtype)))
-    for one, other in zip(*found):
-        torch.testing.assert_close(one, other.float(), rtol=1e-5, atol=1e-4)
-    values[1].requires_grad_()
-    linear(values[0], values[1], None).sum().backward()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(values[1].grad, values[0].sum((0, 1)).expand(64, -1), rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("build", [lambda i, o: nn.Linear(i, o), lambda i, o: nn.Conv2d(i, o, 1)])
-def test_gradients_of_a_feed_forward_part(build: Callable[[int, int], nn.Linear | nn.Conv2d]) -> None:
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("build", [lambda i, o: nn.Conv2d(i, o, 1), PointwiseConv2d])
+def test_images_have_the_values_and_gradients_of_the_plain_form(
+        build: Callable[[int, int], nn.Conv2d], channels_last: bool) -> None:
     torch.manual_seed(0)
     first, second = build(6, 24).double(), build(24, 5).double()
-    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    x.requires_grad_()
     values = [x, *first.parameters(), *second.parameters()]
-    slope = torch.randn(2, 3, 5, dtype=torch.float64)
-    plain = F.linear(F.gelu(F.linear(x, first.weight.flatten(1), first.bias)), second.weight.flatten(1), second.bias)
-    made = feed_forward(x, first, second)
-    torch.testing.assert_close(made, plain)
-    for one, other in zip(torch.autograd.grad(made, values, slope), torch.autograd.grad(plain, values, slope)):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    plain = F.conv2d(F.gelu(F.conv2d(x, first.weight, first.bias)), second.weight, second.bias)
+    output, grad = after_gelu(second, first(x)), torch.randn(2, 5, 3, 4, dtype=torch.float64)
+    torch.testing.assert_close(output, plain)
+    for ours, theirs in zip(torch.autograd.grad(output, values, grad),
+                            torch.autograd.grad(plain, values, grad)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_a_feed_forward_part_keeps_one_wide_tensor() -> None:
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_and_gradients_are_the_bits_of_the_plain_form(dtype: torch.dtype,
+                                                             recompute: bool) -> None:
+    torch.manual_seed(0)
+    first, second, x = nn.Linear(16, 64), nn.Linear(64, 16), torch.randn(4, 5, 16)
+
+    def run(form: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            output = checkpoint(form, x, use_reentrant=False) if recompute else form(x)
+        values = [*first.parameters(), *second.parameters()]
+        return [output, *torch.autograd.grad(output.float().square().sum(), values)]
+
+    plain = run(lambda x: second(F.gelu(first(x))))
+    for ours, theirs in zip(run(lambda x: after_gelu(second, first(x))), plain):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(32, 8), nn.Sequential(nn.Linear(32, 8, bias=False))])
+def test_one_wide_tensor_is_kept(layer: nn.Module) -> None:
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    hidden = nn.Linear(8, 32)(torch.randn(100, 8, requires_grad=True))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        after_gelu(layer, hidden)
+    assert sum(size == 4 * 100 * 32 for size in kept.values()) == 1
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_activation_checkpointing_keeps_no_wide_tensor(recompute: bool) -> None:
     first, second = nn.Linear(8, 32), nn.Linear(32, 8)
-    kept: list[int] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
-        feed_forward(torch.randn(100, 8, requires_grad=True), first, second)
-    assert sum(count == 100 * 32 for count in kept) == 1
+    wide: list[weakref.ref[Tensor]] = []
+    first.register_forward_hook(lambda module, inputs, output: wide.append(weakref.ref(output)))
+
+    def form(x: Tensor) -> Tensor:
+        return after_gelu(second, first(x))
+
+    x = torch.randn(9, 8)
+    output = checkpoint(form, x, use_reentrant=False) if recompute else form(x)
+    assert (wide[0]() is None) == recompute
+    output.sum().backward()
 
 
-def test_under_autocast_a_feed_forward_part_has_the_gradients_of_the_plain_one() -> None:
+@pytest.mark.parametrize("shape", [(2, 3, 5, 6), (4, 7)])
+def test_gelu_is_torchs_wherever_channels_lie(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    torch.testing.assert_close(GELU()(x), F.gelu(x))
+    if x.ndim == 4:
+        x = x.to(memory_format=torch.channels_last)
+        assert GELU()(x).is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(GELU()(x), F.gelu(x))
+
+
+def test_a_linear_head_gives_its_factors_and_is_called() -> None:
     torch.manual_seed(0)
-    first, second, x = nn.Linear(16, 64), nn.Linear(64, 16), torch.randn(20, 16)
-    found = []
-    for form in (lambda: feed_forward(x, first, second), lambda: second(F.gelu(first(x)))):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = form()
-        assert made.dtype == torch.bfloat16
-        found.append([made, *torch.autograd.grad(made.float().square().sum(), [*first.parameters(), *second.parameters()])])
-    for one, other in zip(*found):
-        assert one.dtype == other.dtype
-        assert (one - other).abs().max() <= 0.02 * other.abs().max()
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("at", [0, 3, torch.tensor([4, 0, 2])])
-def test_one_token_alone_attends_as_it_does_among_all(at: int | Tensor, causal: bool) -> None:
-    torch.manual_seed(0)
-    x, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((3, 5, 8), (24, 8), (24,)))
-    for one in (None, bias):
-        torch.testing.assert_close(attend(x, weight, one, 2, causal, at), pick(attend(x, weight, one, 2, causal), at))
-
-
-@pytest.mark.parametrize("causal", [False, True])
-def test_a_stack_gives_the_tokens_asked_for_and_their_gradients(causal: bool) -> None:
-    torch.manual_seed(0)
-    stack, x, at = Transformer(16, 2, 4, causal=causal).double(), torch.randn(3, 6, 16).double(), torch.tensor([5, 0, 2])
-    values = list(stack.parameters())
-    for one, other in zip(torch.autograd.grad(stack(x, at).square().sum(), values),
-                          torch.autograd.grad(pick(stack(x), at).square().sum(), values)):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
-
-
-def test_stochastic_depth_leaves_out_the_same_samples_for_one_token() -> None:
-    block, x = Block(16, 2, 4.0, 1e-5, 0.5).double(), torch.randn(8, 5, 16).double()
-    torch.manual_seed(0)
-    one = block(x, at=0)
-    torch.manual_seed(0)
-    torch.testing.assert_close(one, block(x)[:, :1])
+    head, hidden, calls = LinearHead(4, 9), torch.randn(2, 4), []
+    head.register_forward_hook(lambda module, inputs, output: calls.append(output))
+    output = head(hidden)
+    assert isinstance(output, LinearOutput)
+    assert calls == [output]
+    assert torch.equal(output.dense(), F.linear(hidden, head.weight, head.bias))
+    assert torch.equal(output + torch.ones(2, 9), output.dense() + 1), "as adapters add to a layer"
