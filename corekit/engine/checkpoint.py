@@ -31,6 +31,7 @@ from corekit.engine.ema import Ema
 from corekit.engine.folders import WRITING, save_model_folder
 from corekit.engine.sharding import from_files, full_state, is_sharded, to_files
 from corekit.errors import CorekitError
+from corekit.models.text_tower import open_clip_names
 
 ABANDON = 900  # seconds for a checkpoint that is being written when a run ends with an error
 
@@ -184,19 +185,21 @@ class Checkpoints:
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
-        files = to_files(state, model)
         # A parameter without a gradient so far, as where every step was skipped, has no state yet, and none is saved.
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
+        older = {name: old for name, old in open_clip_names(state["model"]).items() if f"model.{old}" in saved}
+        files = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
         without = [name for name in moments if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
         dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
         moments.update(fresh)
+        files = _renamed(files, {old: name for name, old in older.items()})
         loaded = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():
-            if name in fresh:
+            if older.get(name, name) in fresh:
                 optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
@@ -211,6 +214,15 @@ def read_counters(checkpoint: Path) -> Counters:
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> dict[str, Any]:
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
     return state if ema is None else {**state, "ema": ema.values}
+
+
+def _renamed(state: Any, names: Mapping[str, str]) -> Any:
+    """Nested mappings and lists with parameters under other names, as keys and as values."""
+    if isinstance(state, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_renamed(value, names) for value in state]
+    return names.get(state, state) if isinstance(state, str) else state
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from corekit.engine.folders import model_folder, read_recipe
 from corekit.engine.new_head import NewHead
 from corekit.errors import CorekitError
+from corekit.models.text_tower import open_clip_names
 from corekit.signatures import nearest
 
 SHOWN = 12  # names in a message
@@ -48,8 +49,10 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         loaded = load_file(file)
     except (OSError, SafetensorError) as error:
         raise CorekitError(f"init.path={path} cannot be read: {error}") from None
-    found = {_renamed(name, rename): value for name, value in loaded.items()}
     own = model.state_dict()
+    older = {old: name for name, old in open_clip_names(own).items()}
+    names = {name: _renamed(name, rename) for name in loaded}
+    found = {older.get(names[name], names[name]): value for name, value in loaded.items()}
     if len(found) < len(loaded):
         twice = [name for name in loaded if sum(_renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1]
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")

@@ -19,7 +19,7 @@ from corekit.evaluation.features import encode, encode_pixels, labelled_features
 from corekit.evaluation.grid import Grid
 from corekit.evaluation.probe import best, check_probe, digest, shuffled
 from corekit.linear_output import dense
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from corekit.registry import register
 from corekit.seeds import derive_seed
 

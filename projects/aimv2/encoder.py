@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from corekit.errors import CorekitError
-from corekit.models.positions import is_table, stretched
+from corekit.models.layers.attention import AttentionFunction, bidirectional
+from corekit.models.layers.positions import is_position_table, resample_positions
 
 from .blocks import (
     HEAD_WIDTH,
     PATCH_SIZE,
-    Block,
     Images,
-    Mixer,
     Patches,
-    bidirectional,
+    block,
     grids_of,
     norm,
     patch_counts,
@@ -64,7 +63,7 @@ class Encoder(nn.Module):
                                "width_divisor")
         self.pos_embed = None if grid_size is None else nn.Parameter(
             nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
-        self.blocks = nn.ModuleList(Block(width, generation, head_width) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(width, generation, head_width) for _ in range(layers))
         self.norm = norm(width, generation)
 
     def forward(self, image: Images) -> dict[str, Tensor]:
@@ -76,14 +75,14 @@ class Encoder(nn.Module):
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def features(self, image: Images, *, norm: bool, layers: Sequence[int] = (), mixer: Mixer = bidirectional) -> Features:
+    def features(self, image: Images, *, norm: bool, layers: Sequence[int] = (), attention: AttentionFunction = bidirectional) -> Features:
         """Everything that one pass through the encoder gives.
 
         Args:
             image: [B, 3, H, W], or a list of [3, H, W].
             norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all of it before.
             layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is the last.
-            mixer: who sees whom.
+            attention: which patches attend to which.
 
         Raises:
             CorekitError: no such layer, an image without a whole patch, or too many patches.
@@ -94,10 +93,10 @@ class Encoder(nn.Module):
             raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to -{depth}; "
                                f"{layers[wanted.index(None)]} is none of them")
         x, kept, real = self.embed(image), {}, _real(image)
-        if real is not None and mixer is bidirectional:
-            mixer = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
-        for number, block in enumerate(self.blocks):
-            x = block(x, mixer)
+        if real is not None and attention is bidirectional:
+            attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
+        for number, layer in enumerate(self.blocks):
+            x = layer(x, attention)
             if number in wanted:
                 kept[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
@@ -122,13 +121,13 @@ class Encoder(nn.Module):
         """Positions [1, N, D] of the patches of a grid (rows, columns)."""
         if self.pos_embed is None:
             return sine_positions(*grid, like)[None]
-        return stretched(self.pos_embed, grid, "bicubic", antialias=True)
+        return resample_positions(self.pos_embed, grid, "bicubic", antialias=True)
 
     def refit(self, name: str, value: Tensor) -> Tensor | None:
         """A position table made for another size of image as this encoder's; None for any other tensor."""
-        if name != "pos_embed" or self.pos_embed is None or self.grid_size is None or not is_table(value, self.pos_embed):
+        if name != "pos_embed" or self.pos_embed is None or self.grid_size is None or not is_position_table(value, self.pos_embed):
             return None
-        return stretched(value, (self.grid_size, self.grid_size), "bicubic", antialias=True)
+        return resample_positions(value, (self.grid_size, self.grid_size), "bicubic", antialias=True)
 
 
 def _real(image: Images) -> Tensor | None:

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from corekit.errors import CorekitError
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.attention import causal
+from corekit.models.layers.pooling import AttentionPool
 
-from .blocks import HEAD_WIDTH, Block, causal, norm
+from .blocks import HEAD_WIDTH, block, norm
 from .encoder import Encoder
 
 
@@ -49,7 +50,7 @@ class TextTower(nn.Module):
         self.context_length, self.end_token = context_length, vocab_size - 1
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.zeros(context_length, width))
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(width) for _ in range(layers))
         self.norm = norm(width, 2)
         self.projection = nn.Linear(width, embed_dim, bias=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -67,6 +68,6 @@ class TextTower(nn.Module):
             raise CorekitError(f"captions have {text.shape[1]} tokens, and the text tower is made for {self.context_length}: "
                                "have the tokenizer cut them (context_length)")
         x = self.token_embedding(text) + self.positional_embedding[:text.shape[1]]
-        for block in self.blocks:
-            x = block(x, causal)
+        for layer in self.blocks:
+            x = layer(x, causal)
         return self.norm(x)  # type: ignore[no-any-return]

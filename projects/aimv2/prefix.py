@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.errors import CorekitError
-
-from .blocks import Mixer
+from corekit.models.layers.attention import AttentionFunction
 
 Backend = Literal["sdpa", "flex"]
 
@@ -30,7 +29,7 @@ def prefix_mask(lengths: Tensor, patches: int) -> Tensor:
     return (place < lengths[:, None, None, None]) | (place <= place[:, None])
 
 
-def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -> Mixer:
+def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -> AttentionFunction:
     """Attention in which patch q of a sample sees patch k where k < M or k <= q.
 
     Args:
@@ -52,14 +51,14 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
 
     mask = create_block_mask(seen, lengths.shape[0], None, patches, patches, device=str(lengths.device))
 
-    def mixer(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.device.type == "cpu" and query.requires_grad:
             raise CorekitError("FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
         mixed: Tensor = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())(
             query, key, value, block_mask=mask)
         return mixed
 
-    return mixer
+    return attention
 
 
 @lru_cache

@@ -13,10 +13,20 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit import registry
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
-from corekit.models.linear import LinearHead
+from corekit.models.layers.attention import AttentionFunction, causal
+from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
-from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, patch_counts, sine_positions
+from .blocks import (
+    PATCH_SIZE,
+    Images,
+    block,
+    grids_of,
+    mlp,
+    norm,
+    patch_counts,
+    sine_positions,
+)
 from .encoder import Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
@@ -46,7 +56,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.objective = objective
         self.projection = nn.Linear(encoder_width, width)
-        self.blocks = nn.ModuleList(Block(width, head_width=head_width) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(width, head_width=head_width) for _ in range(layers))
         self.norm = norm(width, 2)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
@@ -71,9 +81,9 @@ class Decoder(nn.Module):
                                    "have the tokenizer cut them (context_length)")
             words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1), self.token_embedding(text)], 1)
             x = torch.cat([x, words + self.positional_embedding[:words.shape[1]]], 1)
-        mixer = _unseen_filling([math.prod(grid) for grid in grids], x)
-        for block in self.blocks:
-            x = block(x, mixer)
+        attention = _unseen_filling([math.prod(grid) for grid in grids], x)
+        for layer in self.blocks:
+            x = layer(x, attention)
         outputs = {}
         if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
             outputs["patch_predictions"] = self.patch_head(self.norm(x[:, :count - 1]))
@@ -88,7 +98,7 @@ class PatchBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = norm(width, 1)
-        self.mlp = MLP(width)
+        self.mlp = mlp(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm(x))  # type: ignore[no-any-return]
@@ -114,8 +124,8 @@ class PatchDecoder(nn.Module):
         known = {grid: sine_positions(*grid, patches) for grid in grids}
         positions = pad_sequence([known[grid] for grid in grids], batch_first=True) if len(known) > 1 else known[grids[0]]
         x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
-        for block in self.blocks:
-            x = block(x)
+        for layer in self.blocks:
+            x = layer(x)
         return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
@@ -140,8 +150,8 @@ class Pretrainer(nn.Module):
         grids = grids_of(image)
         draw = torch.rand(len(grids), device=image[0].device) if draw is None else draw
         lengths = prefix_lengths(draw, patch_counts(image, draw.device))
-        mixer = prefix_attention(lengths, max(math.prod(grid) for grid in grids), self.attention)
-        tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
+        attention = prefix_attention(lengths, max(math.prod(grid) for grid in grids), self.attention)
+        tokens = self.encoder.features(image, norm=True, attention=attention)["tokens"]
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs
 
@@ -193,7 +203,7 @@ def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex
     return Pretrainer(trained, decoder, attention)
 
 
-def _unseen_filling(counts: list[int], row: Tensor) -> Mixer:
+def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
     """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see what fills up the shorter."""
     longest = max(counts)
     if min(counts) == longest:

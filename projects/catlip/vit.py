@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from corekit.linear_output import LinearOutput
 from corekit.models.conv_stem import ConvStem
-from corekit.models.linear import LinearHead
+from corekit.models.layers.linear import LinearHead
 from corekit.models.vit import ViT
 
 Interpolation = Literal["grid2d", "flat1d"]
@@ -67,10 +67,10 @@ class CatLIP(ViT):
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def stretched(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+    def resample_positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
         """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
         if self.pos_embed_interp == "grid2d":
-            return super().stretched(table, grid)
+            return super().resample_positions(table, grid)
         if math.prod(grid) == table.shape[1]:
             return table
         return F.interpolate(table.transpose(1, 2), size=math.prod(grid), mode="linear").transpose(1, 2)

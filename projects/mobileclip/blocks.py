@@ -7,43 +7,20 @@ Attributes are named as in timm's FastViT, in both forms, so that its weights lo
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact
-from corekit.models.linear import GELU, PointwiseConv2d, after_gelu
-from corekit.models.transformer import drop_path
-from corekit.models.vit import Attention
+from corekit.models.layers.attention import Attention
+from corekit.models.layers.drop_path import DropPath
+from corekit.models.layers.gelu import GELU, after_gelu
+from corekit.models.layers.layer_scale import LayerScale
+from corekit.models.layers.linear import PointwiseConv2d
+from corekit.models.layers.norm import LayerNorm2d
 
 from .branches import ConvNorm, FusedConv, SqueezeExcite, merge
 from .norms import Norm, in_training, sum_of_norms
 
 HEAD_WIDTH = 32  # of the attention blocks
-
-
-class LayerScale(nn.Module):
-    """A residual sum whose update is scaled channel by channel (Touvron et al., 2021): x + gamma · update."""
-
-    def __init__(self, channels: int, init: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((channels, 1, 1), init))
-
-    def forward(self, x: Tensor, update: Tensor) -> Tensor:
-        return torch.addcmul(x, self.gamma, update)
-
-
-class LayerNorm2d(nn.Module):
-    """Layer norm over the channels of [B, C, H, W]."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
-        return normed.permute(0, 3, 1, 2)
 
 
 class MobileOneBlock(nn.Module):
@@ -180,11 +157,11 @@ class RepMixerBlock(nn.Module):
         self.token_mixer = RepMixer(channels, (3, 3), scale_branch=True, layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale = LayerScale(channels, layer_scale_init)
-        self.drop_path_rate = drop_path_rate
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.token_mixer(x)
-        out: Tensor = self.layer_scale(x, drop_path(self.mlp(x), self.drop_path_rate, self.training))
+        out: Tensor = self.layer_scale(x, self.drop_path(self.mlp(x)))
         return out
 
 
@@ -207,13 +184,13 @@ class AttentionBlock(nn.Module):
         self.layer_scale_1 = LayerScale(channels, layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale_2 = LayerScale(channels, layer_scale_init)
-        self.drop_path_rate = drop_path_rate
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = self.token_mixer(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
-        x = self.layer_scale_1(x, drop_path(mixed, self.drop_path_rate, self.training))
-        x = self.layer_scale_2(x, drop_path(self.mlp(x), self.drop_path_rate, self.training))
+        x = self.layer_scale_1(x, self.drop_path(mixed))
+        x = self.layer_scale_2(x, self.drop_path(self.mlp(x)))
         return x
 
 

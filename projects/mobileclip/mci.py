@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from corekit.models.transformer import drop_path_rates
-from corekit.models.vit import init_weights
+from corekit.models.layers.drop_path import drop_path_rates
+from corekit.models.layers.linear import init_weights
 
 from .blocks import AttentionBlock, MobileOneBlock, PatchEmbed, RepCPE, RepMixerBlock
 

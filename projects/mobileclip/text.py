@@ -2,10 +2,17 @@
 
 from torch import Tensor, nn
 
-from corekit.models.transformer import TextTransformer
-from corekit.models.vit import init_weights
+from corekit.models.layers.attention import (
+    AttentionFunction,
+    TokenIndex,
+    bidirectional,
+    select_token,
+)
+from corekit.models.layers.layer_scale import LayerScale
+from corekit.models.layers.linear import init_weights
+from corekit.models.text_tower import TextTransformer
 
-from .blocks import ConvFFN, LayerScale, RepMixer
+from .blocks import ConvFFN, RepMixer
 
 KERNEL = (1, 11)  # along the tokens
 
@@ -20,12 +27,15 @@ class TextRepMixerBlock(nn.Module):
         self.layer_scale = LayerScale(width, layer_scale_init)
         self.apply(init_weights)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, attention: AttentionFunction = bidirectional,
+                index: TokenIndex | None = None) -> Tensor:
+        """All tokens, or [B, 1, D], the token at an index of each sample; nothing is attended to."""
         x: Tensor = tokens.transpose(1, 2).unsqueeze(2)  # [B, D, 1, L], and channels_last as it lies
         x = self.token_mixer(x)
         update: Tensor = self.mlp(x).squeeze(2).transpose(1, 2)
         # added up as tokens: a layer that is sharded must not return a view
-        return x.squeeze(2).transpose(1, 2) + self.layer_scale.gamma.flatten() * update
+        output = x.squeeze(2).transpose(1, 2) + self.layer_scale.gamma.flatten() * update
+        return output if index is None else select_token(output, index)
 
 
 class HybridTextTransformer(TextTransformer):

@@ -5,8 +5,9 @@ from torch import nn
 from corekit.errors import CorekitError
 from corekit.models.clip import CLIP, ImageEncoder
 from corekit.models.fusion import fold
-from corekit.models.transformer import TextTransformer
-from corekit.models.vit import PatchEmbed, ViT
+from corekit.models.layers.patch_embed import PatchEmbed
+from corekit.models.text_tower import TextTransformer
+from corekit.models.vit import ViT
 
 from .mci import MCi
 from .text import HybridTextTransformer

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from corekit.data.preprocess import Preprocess
 from corekit.data.source import BadSampleError
 from corekit.evaluation.base import Result, Subject
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 
 SHARD = 7
 

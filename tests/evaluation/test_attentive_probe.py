@@ -13,7 +13,7 @@ from corekit.data.preprocess import CenterCrop, to_tensor
 from corekit.evaluation.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.attentive_probe import AttentiveProbe
 from corekit.evaluation.grid import Grid
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from tests.evaluation.known import Numbered, attention_pool, on_ranks, subject
 
 CLASSES, WIDTH, TOKENS, TRAIN, TEST = 4, 8, 5, 60, 30

@@ -47,7 +47,7 @@ def rep_mixer_block(x: Tensor, state: State) -> Tensor:
 
 
 def transformer_block(x: Tensor, state: State) -> Tensor:
-    projected = layer_norm(x, part(state, "ln_1.")) @ state["attn.in_proj_weight"].T + state["attn.in_proj_bias"]
+    projected = layer_norm(x, part(state, "norm1.")) @ state["attn.qkv.weight"].T + state["attn.qkv.bias"]
     query, key, value = projected.split(WIDTH, dim=-1)
     size = WIDTH // HEADS
     heads = []
@@ -55,9 +55,9 @@ def transformer_block(x: Tensor, state: State) -> Tensor:
         columns = slice(head * size, (head + 1) * size)
         scores = query[..., columns] @ key[..., columns].transpose(1, 2) / math.sqrt(size)
         heads.append(scores.softmax(-1) @ value[..., columns])
-    x = x + torch.cat(heads, -1) @ state["attn.out_proj.weight"].T + state["attn.out_proj.bias"]
-    hidden = gelu(layer_norm(x, part(state, "ln_2.")) @ state["mlp.c_fc.weight"].T + state["mlp.c_fc.bias"])
-    return x + hidden @ state["mlp.c_proj.weight"].T + state["mlp.c_proj.bias"]
+    x = x + torch.cat(heads, -1) @ state["attn.proj.weight"].T + state["attn.proj.bias"]
+    hidden = gelu(layer_norm(x, part(state, "norm2.")) @ state["mlp.fc1.weight"].T + state["mlp.fc1.bias"])
+    return x + hidden @ state["mlp.fc2.weight"].T + state["mlp.fc2.bias"]
 
 
 def tower() -> HybridTextTransformer:

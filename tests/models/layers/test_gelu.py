@@ -1,4 +1,4 @@
-"""Layers after a GELU and 1x1 convolutions: values, gradients and what is kept for them."""
+"""Layers after a GELU: values, gradients and what is kept for them, against the plain form."""
 
 import weakref
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from corekit.linear_output import LinearOutput
-from corekit.models.linear import GELU, LinearHead, PointwiseConv2d, after_gelu
+from corekit.models.layers.gelu import GELU, after_gelu
+from corekit.models.layers.linear import PointwiseConv2d
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -87,14 +87,3 @@ def test_gelu_is_torchs_wherever_channels_lie(shape: tuple[int, ...]) -> None:
         x = x.to(memory_format=torch.channels_last)
         assert GELU()(x).is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(GELU()(x), F.gelu(x))
-
-
-def test_a_linear_head_gives_its_factors_and_is_called() -> None:
-    torch.manual_seed(0)
-    head, hidden, calls = LinearHead(4, 9), torch.randn(2, 4), []
-    head.register_forward_hook(lambda module, inputs, output: calls.append(output))
-    output = head(hidden)
-    assert isinstance(output, LinearOutput)
-    assert calls == [output]
-    assert torch.equal(output.dense(), F.linear(hidden, head.weight, head.bias))
-    assert torch.equal(output + torch.ones(2, 9), output.dense() + 1), "as adapters add to a layer"

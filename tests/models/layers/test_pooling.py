@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from corekit import CorekitError
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from tests.evaluation.known import attention_pool
 
 WIDTH, OUTPUTS, HEADS = 12, 5, 3

@@ -6,7 +6,8 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 import corekit
-from corekit.models.vit import PatchEmbed, ViT
+from corekit.models.layers.patch_embed import PatchEmbed
+from corekit.models.vit import ViT
 
 
 def tower(grid: int, class_position: bool = True) -> ViT:
