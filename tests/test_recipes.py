@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import load_file
 
 from corekit import registry
+from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.train import open_source
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shard_writer import write_shards
-from corekit.engine import precision
-from corekit.engine.build import build_model, build_preprocess, build_sampler
-from corekit.engine.dry_run import dry_run
-from corekit.engine.folders import save_model_folder
-from corekit.engine.init import start_from
-from corekit.engine.run import run
-from corekit.recipes import recipe_names
-from tests.data.unigram_file import write_unigram
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.shards.writer import write_shards
+from corekit.optim import loss_scale as precision
+from corekit.recipes.find import recipe_names
+from corekit.train.assemble import build_model, build_preprocess, build_sampler
+from corekit.train.dry_run import dry_run
+from corekit.train.run import run
+from tests.data.tokenizers.unigram_file import write_unigram
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
 

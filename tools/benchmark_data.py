@@ -71,12 +71,12 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
 def corekit_images(root: str, scale: tuple[float, float], size: int, scaled_decoding: bool = True) -> Iterator[Tensor]:
     """float32 [size, 3, 224, 224], normalised."""
-    from corekit.data.loader import Lanes, step_parts
-    from corekit.data.order import Order
-    from corekit.data.preprocess import Preprocess, RandomResizedCrop
-    from corekit.data.samplers import FixedSize
-    from corekit.data.shards import WebDataset
-    from corekit.data.tokenizers import ClipTokenizer
+    from corekit.data.loading.batch_shape import FixedSize
+    from corekit.data.loading.loader import Lanes, step_parts
+    from corekit.data.loading.shuffled_order import Order
+    from corekit.data.shards.webdataset import WebDataset
+    from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+    from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 
     source = WebDataset(root)
     preprocess = Preprocess(SIZE, "bicubic", MEAN, STD)

@@ -22,15 +22,15 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from corekit.cli.compose import compose
+from corekit.checkpoint.training_state import Checkpoints, Counters
 from corekit.cli.train import open_source
-from corekit.data.loader import Part, step_parts
-from corekit.engine import loop
-from corekit.engine.build import Run, build_run
-from corekit.engine.checkpoint import Checkpoints, Counters
-from corekit.engine.distributed import connect
-from corekit.engine.journal import Journal
-from corekit.engine.requests import Requests
+from corekit.data.loading.loader import Part, step_parts
+from corekit.distributed.process_group import connect
+from corekit.recipes.compose import compose
+from corekit.train import trainer as loop
+from corekit.train.assemble import Run, build_run
+from corekit.train.logger import Journal
+from corekit.train.signals import Requests
 
 KEPT = 4  # batches in memory
 

@@ -56,9 +56,9 @@ def measure(root: str, lanes: int, ranks: int) -> dict[str, str]:
     """Memory and times of one rank."""
     import torch  # noqa: F401  (what every rank has anyway)
 
-    from corekit.data.loader import share
-    from corekit.data.order import Order
-    from corekit.data.shards import WebDataset
+    from corekit.data.loading.loader import share
+    from corekit.data.loading.shuffled_order import Order
+    from corekit.data.shards.webdataset import WebDataset
 
     before = resident()
     began = time.perf_counter()
@@ -79,7 +79,7 @@ def measure(root: str, lanes: int, ranks: int) -> dict[str, str]:
 
 def enter(order: object, lanes: range, draw: int) -> None:
     """Find what the lanes read first at a draw."""
-    from corekit.data.order import Order
+    from corekit.data.loading.shuffled_order import Order
 
     assert isinstance(order, Order)
     for lane in lanes:

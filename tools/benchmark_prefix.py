@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import corekit
 from corekit import registry
-from corekit.engine.optimizers import adamw
+from corekit.optim.adamw import adamw
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bf16, dense
 

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import Sample
+from corekit.data.datasets.base import Sample
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import Subject
-from corekit.evaluation.linear_probe import LEARNING_RATES, LinearProbe
+from corekit.evaluation.probes.linear_probe import LEARNING_RATES, LinearProbe
 from corekit.models.vit import clip_vit_b16
 
 

@@ -17,9 +17,9 @@ from benchmark_probe import Noise
 from interleaved import autocast, conditions, in_turns, options, ratio
 
 import corekit
-from corekit.data.preprocess import CenterCrop, Preprocess
-from corekit.evaluation.attentive_probe import LEARNING_RATES, AttentiveProbe
+from corekit.data.transforms.preprocess import CenterCrop, Preprocess
 from corekit.evaluation.base import Subject
+from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveProbe
 
 
 def main() -> int:

@@ -27,17 +27,17 @@ from corekit_projects.mobileclip.draws import draw_augmentation
 from corekit_projects.mobileclip.embeddings import encode_embeddings
 from PIL import Image
 
-from corekit.cli.compose import compose
-from corekit.data.index import load_index
-from corekit.data.loader import Part, step_parts
-from corekit.data.manifest import write_tar
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shard_writer import write_shards
-from corekit.engine import loop
-from corekit.engine.build import Run
-from corekit.engine.checkpoint import Counters
-from corekit.engine.journal import Journal
-from corekit.engine.requests import Requests
+from corekit.checkpoint.training_state import Counters
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.jobs.manifest import write_tar
+from corekit.data.loading.loader import Part, step_parts
+from corekit.data.shards.index import load_index
+from corekit.data.shards.writer import write_shards
+from corekit.recipes.compose import compose
+from corekit.train import trainer as loop
+from corekit.train.assemble import Run
+from corekit.train.logger import Journal
+from corekit.train.signals import Requests
 
 KEPT = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)

@@ -25,11 +25,11 @@ from torch.multiprocessing.spawn import spawn
 
 import corekit
 from corekit import registry
-from corekit.data.loader import split
-from corekit.engine.distributed import Ranks, connect, disconnect, wrap
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step, Term
-from corekit.engine.wiring import Wire
+from corekit.data.loading.loader import split
+from corekit.distributed.process_group import Ranks, connect, disconnect, wrap
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step, Term
+from corekit.train.wiring import Wire
 
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
 PATCHES = (SIDE // 14) ** 2

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from corekit.cli.compose import check_entry, plain, run_command
-from corekit.conf.schema import evaluation_schema
 from corekit.errors import CorekitError
+from corekit.recipes.compose import check_entry, plain, run_command
+from corekit.recipes.schema import evaluation_schema
 
 
 def main() -> None:
@@ -58,6 +58,6 @@ def _evaluate(config: DictConfig) -> None:
                            "(corekit-eval --help lists them)")
     for label, node in recipe["evaluators"].items():
         check_entry(f"evaluators.{label}", "evaluator", node)
-    from corekit.engine.evaluate import evaluate_checkpoint
+    from corekit.evaluation.run import evaluate_checkpoint
 
     evaluate_checkpoint(recipe)

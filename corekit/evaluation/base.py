@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from corekit.data.preprocess import Preprocess
+from corekit.data.transforms.preprocess import Preprocess
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.chunks import Chunk, chunks
-from corekit.data.source import Source
+from corekit.data.datasets.base import Source
+from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Subject
 from corekit.linear_output import LinearOutput, dense

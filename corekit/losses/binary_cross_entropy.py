@@ -45,7 +45,7 @@ class BinaryCrossEntropy:
 
         Args:
             logits: [B, K].
-            label_rows, label_offsets: whole numbers [sum of n] and [B + 1], as ``corekit.data.ragged`` has them.
+            label_rows, label_offsets: whole numbers [sum of n] and [B + 1], as ``corekit.data.loading.ragged`` has them.
             key: names of the samples, for messages.
 
         Returns:

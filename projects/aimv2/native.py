@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
-from corekit.data.images import LazyJpeg
-from corekit.data.preprocess import Preprocess
-from corekit.data.samplers import FixedSize, Rounds
+from corekit.data.loading.batch_shape import FixedSize, Rounds
+from corekit.data.transforms.decode import LazyJpeg
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -28,7 +28,7 @@ class NativeArea(Rounds):
     """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most, the same for every step.
 
     A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and 1 does from one end to
-    the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.samplers.Rounds``), which
+    the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.loading.batch_shape.Rounds``), which
     have the middles of ``scales`` equally likely parts of that distribution, once each; and A is rounded to the square of a
     whole number, by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
 

@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corekit.data.chunks import chunks
-from corekit.data.pictures import captioned_grid
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import Source
+from corekit.data.datasets.base import Source
+from corekit.data.image_grid import captioned_grid
+from corekit.data.loading.eval_loader import chunks
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result, Subject
 from corekit.linear_output import dense

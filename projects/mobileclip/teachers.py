@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from corekit.data.manifest import sha256
-from corekit.data.preprocess import Preprocess
-from corekit.engine.build import build_model, build_tokenizer
-from corekit.engine.folders import load_weights, model_folder
+from corekit.checkpoint.model_folder import load_weights, model_folder
+from corekit.data.jobs.manifest import sha256
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
+from corekit.train.assemble import build_model, build_tokenizer
 
 
 class Teacher(nn.Module):

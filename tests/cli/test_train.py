@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_is_said_with_the_batch(tmp_path: Path) -> Non
 def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> None:
     import tarfile
 
-    from tests.data.test_loader import add, jpeg
+    from tests.data.loading.test_loader import add, jpeg
 
     (tmp_path / "shards").mkdir()
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:

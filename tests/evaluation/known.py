@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import Result, Subject
 from corekit.models.attention_pool import AttentionPool
 

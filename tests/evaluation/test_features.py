@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from corekit.evaluation.features import everywhere
-from corekit.evaluation.retrieval import Retrieval
+from corekit.evaluation.retrieval.retrieval import Retrieval
 from tests.evaluation.known import Numbered, Table, on_ranks, subject
 
 

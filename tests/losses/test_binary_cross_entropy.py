@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit import CorekitError
-from corekit.data.ragged import pack
+from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.cli.compose import compose
+from corekit.checkpoint.convert import convert_out
+from corekit.checkpoint.init_from import start_from
 from corekit.cli.train import open_source
-from corekit.data.preprocess import Preprocess
-from corekit.engine.convert import convert_out
-from corekit.engine.init import start_from
-from corekit.engine.run import run
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.compose import compose
+from corekit.train.run import run
 from tests.conftest import losses
 
 SMALL = {"width_divisor": 32, "depth_divisor": 12}

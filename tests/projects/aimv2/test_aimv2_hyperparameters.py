@@ -5,10 +5,10 @@ import fnmatch
 import pytest
 import torch
 
-from corekit.data.mixture import share_out
-from corekit.engine.build import build_model, build_sampler
-from corekit.engine.optimizers import undecayed
-from corekit.engine.schedules import Cosine
+from corekit.data.datasets.mixture import share_out
+from corekit.optim.adamw import undecayed
+from corekit.optim.schedules import Cosine
+from corekit.train.assemble import build_model, build_sampler
 from tests.projects.recipe_tables import composed
 
 PRETRAINING = {"large": 1e-3, "huge": 8e-4, "1b": 8e-4, "3b": 4e-4}  # and the highest rate

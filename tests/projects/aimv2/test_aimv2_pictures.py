@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.data.openmoji import OpenMoji
-from corekit.data.part import Part
-from corekit.data.preprocess import Preprocess
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.datasets.subset import Part
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import Subject
 
 SIDE, PATCHES, CELL = 42, 9, 168

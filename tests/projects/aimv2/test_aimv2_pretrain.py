@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.engine.distributed import Ranks
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step, Term
-from corekit.engine.wiring import Wire
+from corekit.distributed.process_group import Ranks
 from corekit.linear_output import LinearOutput
 from corekit.losses.next_token import NextToken
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step, Term
+from corekit.train.wiring import Wire
 
 SMALL = {"width_divisor": 16, "depth_divisor": 12}
 WORDS, LENGTH, END = 50, 6, 2

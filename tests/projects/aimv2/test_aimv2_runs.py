@@ -10,13 +10,13 @@ import torch
 
 import corekit
 from corekit import CorekitError
-from corekit.cli.compose import compose
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.train import open_source
-from corekit.data.preprocess import Preprocess
-from corekit.engine.dry_run import dry_run
-from corekit.engine.export import export_model
-from corekit.engine.folders import save_model_folder
-from corekit.engine.run import run
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.export.export import export_model
+from corekit.recipes.compose import compose
+from corekit.train.dry_run import dry_run
+from corekit.train.run import run
 
 LENGTH = 12
 MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH, "vocab_size": 49408,

@@ -15,12 +15,12 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.images import decode_image
-from corekit.data.loader import Lanes, Part, share, split, step_parts
-from corekit.data.order import Order
-from corekit.data.preprocess import Preprocess
-from corekit.engine.build import to_device
+from corekit.data.loading.loader import Lanes, Part, share, split, step_parts
+from corekit.data.loading.shuffled_order import Order
+from corekit.data.transforms.decode import decode_image
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.losses.next_token import NextToken
+from corekit.train.assemble import to_device
 from tests.data.noise import Noise
 
 WORDS, LENGTH, END = 50, 6, 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from corekit.engine.build import build_sampler
+from corekit.train.assemble import build_sampler
 from tests.projects.recipe_tables import composed, names
 
 NAMES = names("catlip")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import registry
-from corekit.data.ragged import pack
-from corekit.engine.layers import depths, layers, towers
-from corekit.engine.optimizers import adamw
+from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
+from corekit.optim.adamw import adamw
+from corekit.optim.layer_decay import depths, layers, towers
 
 SMALL = {"num_classes": 9, "image_size": 64, "width_divisor": 12}  # one head of 64
 

@@ -16,13 +16,13 @@ from corekit_projects.catlip.vocabulary import COLUMNS, read_vocabulary
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from corekit.data.jobs import run_job
-from corekit.data.loader import Lanes, step_parts
-from corekit.data.manifest import write_tar
-from corekit.data.order import Order
-from corekit.data.samplers import FixedSize
-from corekit.data.shards import WebDataset
-from corekit.data.source import LEFT_OUT, BadSampleError, Source
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Source
+from corekit.data.jobs.driver import run_job
+from corekit.data.jobs.manifest import write_tar
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Lanes, step_parts
+from corekit.data.loading.shuffled_order import Order
+from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 
 CAPTIONS = {  # the second shard has the keys of the first

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.loader import split
-from corekit.engine.build import build_terms
-from corekit.engine.distributed import Ranks, connect, disconnect, wrap
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step
-from corekit.engine.wiring import Wire
+from corekit.data.loading.loader import split
+from corekit.distributed.process_group import Ranks, connect, disconnect, wrap
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step
+from corekit.train.assemble import build_terms
+from corekit.train.wiring import Wire
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]
 WEIGHTS = {"contrastive_weight": 0.25, "distillation_weight": 0.75}

@@ -11,11 +11,11 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.preprocess import Preprocess
-from corekit.data.tokenizers import ClipTokenizer
-from corekit.engine.build import build_frozen, build_model
-from corekit.engine.fit import check_wiring
-from corekit.engine.folders import save_model_folder
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.train.assemble import build_frozen, build_model
+from corekit.train.verify import check_wiring
 
 STUDENT = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 OTHERS = Preprocess(32, "bicubic", (0.48, 0.45, 0.4), (0.26, 0.25, 0.27))

@@ -19,13 +19,13 @@ from corekit_projects.mobileclip.reinforced import Reinforced
 from corekit_projects.mobileclip.replay import Replay
 
 from corekit import CorekitError
-from corekit.data.loader import Lanes, step_parts
-from corekit.data.order import order_of
-from corekit.data.preprocess import Preprocess
-from corekit.data.samplers import FixedSize
-from corekit.data.source import BadSampleError, Sample
+from corekit.data.datasets.base import BadSampleError, Sample
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Lanes, step_parts
+from corekit.data.loading.shuffled_order import order_of
 from corekit.data.storage import LocalStorage
-from corekit.data.tokenizers import ClipTokenizer
+from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+from corekit.data.transforms.preprocess import Preprocess
 from tests.conftest import TINY, corekit_command
 from tests.projects.mobileclip import reinforced_shards as shards
 from tests.projects.mobileclip.reinforced_shards import AUGMENTATIONS, CAPTIONS, WIDTH, reinforcement_members, uid_of

@@ -6,7 +6,7 @@ from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor
 
 from corekit import CorekitError
-from corekit.engine.distributed import Ranks
+from corekit.distributed.process_group import Ranks
 from corekit.losses.contrastive import Contrastive
 from tests.conftest import succeeded
 from tests.projects.mobileclip import reinforced_on_ranks
