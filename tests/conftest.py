@@ -99,7 +99,7 @@ def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
 
 
 TINY = (  # the quickstart, so small that a step takes a tenth of a second
-    "+recipe=mobileclip/quickstart", "engine.batch_size=32", "engine.micro_batch=8", "data.lanes=8", "data.window=8",
+    "+recipe=mobileclip/quickstart", "engine.batch_size=32", "engine.micro_batch=8", "data.streams=8", "data.window=8",
     "data.dataset.samples=96", "data.dataset.concepts=10", "data.workers=0", "schedule.warmup_steps=1",
     "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=40",
     "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=null", "engine.steps=4",

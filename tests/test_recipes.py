@@ -64,7 +64,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
-    "data": {"workers": 0, "lanes": 2, "window": 4},
+    "data": {"workers": 0, "streams": 2, "window": 4},
     "engine": {"steps": 2, "batch_size": 4, "micro_batch": 2, "device": "cpu"},
     "log": {"every_steps": 1}, "checkpoint": {"every_steps": None},
 }
@@ -113,7 +113,7 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     model, engine, sampler = build_model(recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
-    seen = recipe["data"]["lanes"] * sampler.draws(engine["steps"]).start
+    seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
     assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
 
 

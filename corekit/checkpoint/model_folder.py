@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.recipes.saved import load_saved_recipe
 
 WRITING = ".writing"  # the suffix of what is not whole yet
 EXPORT = "export.json"  # what an exported folder has instead of weights
@@ -37,7 +38,7 @@ def model_folder(path: str | Path) -> Path:
 
 def read_recipe(folder: Path) -> dict[str, Any]:
     """The resolved recipe beside weights."""
-    recipe = OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml"))
+    recipe = OmegaConf.to_container(load_saved_recipe(folder / "recipe.yaml"))
     assert isinstance(recipe, dict)
     return {str(key): value for key, value in recipe.items()}
 

@@ -28,7 +28,7 @@ from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, se
 from corekit.checkpoint.model_folder import WRITING, save_model_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import from_files, full_state, is_sharded, to_files
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.optim.ema import Ema
 
@@ -66,7 +66,7 @@ class Checkpoints:
         background: write while training goes on; what is written is copied to the CPU first.
     """
 
-    def __init__(self, run: Path, keep_last: int, ranks: Ranks, background: bool = False) -> None:
+    def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup, background: bool = False) -> None:
         self.run, self.keep_last, self.ranks = run, max(1, keep_last), ranks
         self.folder = run / "checkpoints"
         self.best: int | None = None  # the step whose checkpoint is kept whatever comes after it

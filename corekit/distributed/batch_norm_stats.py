@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 
 
 class RunningStatistics:
@@ -49,7 +49,7 @@ class RunningStatistics:
         _copy(self.before, self.buffers)
 
     @torch.no_grad()
-    def average(self, ranks: Ranks) -> None:
+    def average(self, ranks: ProcessGroup) -> None:
         """The mean over ranks, before an evaluation or a save."""
         floating = [buffer for buffer in self.buffers if buffer.is_floating_point()]
         if ranks.world == 1 or not floating:

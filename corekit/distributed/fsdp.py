@@ -11,12 +11,12 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.optim.layer_decay import all_layers
 
 
-def shard(model: nn.Module, ranks: Ranks) -> nn.Module:
+def shard(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
     """Share a model out over the ranks, in place: a layer at a time, and the rest together.
 
     Gradients are summed over ranks. A parameter without dimensions, which FSDP2 cannot cut, becomes one of one element

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process among the processes of the run, and the device it computes on."""
 
     rank: int
@@ -73,7 +73,7 @@ def environment_ranks() -> tuple[int, int, int]:
     return 0, 1, 0
 
 
-def connect(parallel: str, device: str) -> Ranks:
+def connect(parallel: str, device: str) -> ProcessGroup:
     """Join the run's processes and choose the device.
 
     Args:
@@ -93,7 +93,7 @@ def connect(parallel: str, device: str) -> Ranks:
             os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
-    return Ranks(rank, world, chosen)
+    return ProcessGroup(rank, world, chosen)
 
 
 def _first_node(nodes: str) -> str:
@@ -119,7 +119,7 @@ def _device(name: str, local_rank: int) -> torch.device:
     return torch.device(name)
 
 
-def wrap(model: nn.Module, ranks: Ranks) -> nn.Module:
+def wrap(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
     """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
     if ranks.world == 1:
         return model

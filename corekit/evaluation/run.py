@@ -8,7 +8,7 @@ from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import connect, disconnect
 from corekit.errors import CorekitError
-from corekit.train.assemble import build_evaluator, build_preprocess, build_tokenizer, make_subject
+from corekit.train.assemble import build_evaluator, build_preprocess, build_tokenizer, make_eval_model
 from corekit.train.logger import append_record, figures
 
 
@@ -27,10 +27,10 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
                                f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
         evaluators = {label: build_evaluator(node, preprocess) for label, node in recipe["evaluators"].items()}
         model = load_model(recipe, folder, ranks.device)
-        subject = make_subject(model, recipe, preprocess, build_tokenizer(recipe), ranks)
+        eval_model = make_eval_model(model, recipe, preprocess, build_tokenizer(recipe), ranks)
         step, samples = _progress(folder)
         for label, evaluator in evaluators.items():
-            result = evaluator(subject)
+            result = evaluator(eval_model)
             if ranks.is_first:
                 where = append_record(_records_path(folder), result.record(step, samples, label))
                 print(f"{label} on {result.samples} samples of {result.dataset}: {figures(result.metrics)}  ({where})")

@@ -20,7 +20,7 @@ from corekit.export.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
-from corekit.train.assemble import Recipe, model_wire
+from corekit.train.assemble import Recipe, model_wiring
 from corekit.train.wiring import rename_outputs
 
 TOLERANCE = 1e-4  # between a file's outputs and the model's; of the largest output where that is above 1
@@ -28,7 +28,7 @@ SEVERAL = 5  # samples of the larger batch that a file for any batch is checked 
 
 
 @dataclass(frozen=True)
-class Part:
+class ExportedTower:
     """What becomes a file of its own: the model in a module of one input, that input's name, and random samples of it."""
 
     wrap: Callable[[nn.Module], nn.Module]
@@ -67,7 +67,7 @@ class Forward(nn.Module):
         self.recipe = recipe
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        outputs = rename_outputs(model_wire(self.recipe, self.model)({"image": image}), self.recipe["model"].get("outputs"))
+        outputs = rename_outputs(model_wiring(self.recipe, self.model)({"image": image}), self.recipe["model"].get("outputs"))
         # a head too wide for its output gives the parts that it is made of
         return {name: value if isinstance(value, Tensor) else value.dense() for name, value in outputs.items()}
 
@@ -123,7 +123,7 @@ def export_model(source: Path, target: Path, form: str, batch: int | None = None
     return differences
 
 
-def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[str, Part]:
+def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[str, ExportedTower]:
     """The files of a model, by name: its towers, or its forward."""
     draw = random.Random(0)
     generator = torch.Generator().manual_seed(0)
@@ -137,17 +137,17 @@ def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[s
         return ids
 
     if not hasattr(model, "encode_image"):
-        missing = model_wire(recipe, model).missing(["image"])
+        missing = model_wiring(recipe, model).missing(["image"])
         if missing:
             raise CorekitError(f"model '{recipe['model']['name']}' has no encode_image, and its forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or that need no more than image")
-        return {"model": Part(lambda given: Forward(given, recipe), "image", images)}
-    parts = {"image": Part(ImageTower, "image", images)}
+        return {"model": ExportedTower(lambda given: Forward(given, recipe), "image", images)}
+    parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
             raise CorekitError(f"model '{recipe['model']['name']}' has encode_text, but its recipe no data.tokenizer, which "
                                "says how long captions are")
-        parts["text"] = Part(TextTower, "text", captions)
+        parts["text"] = ExportedTower(TextTower, "text", captions)
     return parts
 
 

@@ -24,6 +24,7 @@ from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.recipes import hydra_sources as sources
 from corekit.recipes.find import recipe_file, recipe_names
+from corekit.recipes.saved import RENAMED
 from corekit.recipes.schema import FREE_SECTIONS, recipe_schema
 from corekit.signatures import closest, nearest
 
@@ -131,7 +132,7 @@ def run_directory(recipe: Mapping[str, Any]) -> Path:
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
     "dataset": ("root",),
     "transform": ("preprocess",),
-    "sampler": ("batch_size", "lanes", "preprocess", "seed"),
+    "sampler": ("batch_size", "streams", "preprocess", "seed"),
     "optimizer": ("model",),
     "schedule": ("steps",),
     "evaluator": ("preprocess",),
@@ -347,6 +348,8 @@ def _explain_unknown_key(key: str, text: str) -> str:
         return f"'+{key}' on the command line: '{key}' is there already, so change it without the +: {key}=..."
     if key.split(".")[0] == "recipe":
         return "a recipe is added with a +: type +recipe=PROJECT/NAME"
+    if key in RENAMED:
+        return f"'{key}' on the command line is called '{RENAMED[key]}' now"
     return f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` shows every key"
 
 

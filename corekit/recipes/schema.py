@@ -62,7 +62,7 @@ class DataSection:
     root: Optional[str] = None  # folder of the data set; never written in a recipe  # noqa: UP045
     workers: int = 4  # data processes a rank; 0: the training process itself
     max_bad_fraction: float = 0.001  # of all samples drawn, how many may be undecodable
-    lanes: int = 64  # stretches of the data that are read side by side; at least ranks x workers
+    streams: int = 64  # stretches of the data that are read side by side; at least ranks x workers
     window: int = 64  # samples that one read takes and that are shuffled together
     dataset: Free = field(default_factory=dict)
     transform: Free = field(default_factory=dict)

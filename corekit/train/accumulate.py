@@ -15,16 +15,16 @@ from torch.utils._pytree import tree_leaves
 from corekit.data.loading.loader import Batch
 from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.distributed.fsdp import synchronised
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.loss_scale import Precision
 from corekit.seeds import derive_seed
-from corekit.train.wiring import Wire, rename_outputs
+from corekit.train.wiring import Wiring, rename_outputs
 
 Outputs = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Term:
+class WeightedLoss:
     """One loss of the recipe: its label, its weight, and whether it compares samples with each other.
 
     A *sample loss* returns the sum over the samples it is given, as a tensor or as part -> tensor; its optional
@@ -36,8 +36,8 @@ class Term:
 
     label: str
     weight: float
-    wire: Wire
-    weights: Wire | None
+    wiring: Wiring
+    weights: Wiring | None
     compares_samples: bool
     takes_rows: bool = False
     gathered_as: Mapping[str, torch.dtype] = field(default_factory=dict)  # entry -> dtype
@@ -49,7 +49,7 @@ class Step:
     Args:
         model: the module, wrapped for several ranks or not.
         plain_model: the module itself.
-        model_wire: how batch entries reach ``model``.
+        model_wiring: how batch entries reach ``model``.
         outputs: the recipe's ``model.outputs``.
         frozen: modules run without gradient on every micro-batch.
         terms: the losses.
@@ -58,13 +58,13 @@ class Step:
         precision: of the forward pass; its loss scale is in the gradients.
         seed: of dropout and the like.
         micro_batches: on all ranks together.
-        steps: of the whole run; models and losses may ask for it, for ``step`` and for ``draw``, by name.
+        steps: of the whole run; models and losses may ask for it, for ``step`` and for ``uniform``, by name.
     """
 
-    def __init__(self, model: nn.Module, plain_model: nn.Module, model_wire: Wire, outputs: Mapping[str, str] | str | None,
-                 frozen: Sequence["Frozen"], terms: Sequence[Term], ranks: Ranks, place: Callable[[Batch], Batch],
+    def __init__(self, model: nn.Module, plain_model: nn.Module, model_wiring: Wiring, outputs: Mapping[str, str] | str | None,
+                 frozen: Sequence["Frozen"], terms: Sequence[WeightedLoss], ranks: ProcessGroup, place: Callable[[Batch], Batch],
                  precision: Precision, seed: int, micro_batches: int, steps: int = 1) -> None:
-        self.model, self.plain_model, self.model_wire, self.outputs = model, plain_model, model_wire, outputs
+        self.model, self.plain_model, self.model_wiring, self.outputs = model, plain_model, model_wiring, outputs
         self.frozen, self.terms, self.ranks, self.seed = frozen, terms, ranks, seed
         self.place, self.precision, self.steps = place, precision, steps
         self.own = micro_batches // ranks.world
@@ -83,18 +83,18 @@ class Step:
         Returns:
             the loss and every named part of the whole step, and the sums of ``asks``, the same on all ranks.
         """
-        for batch, draw in zip(batches, self._draws(step, len(batches[0]["key"])), strict=True):
-            batch.update(self._clock(step), draw=draw)
+        for batch, uniform in zip(batches, self._uniform(step, len(batches[0]["key"])), strict=True):
+            batch.update(self._clock(step), uniform=uniform)
         divisors = self._divisors(batches)
         parts: dict[str, Tensor] = {}
         several = len(batches) > 1
         self.statistics.begin()
         cached: Outputs | None = None
         compares = any(term.compares_samples for term in self.terms)
-        slopes: list[dict[str, Tensor]] = [{} for _ in batches]
+        grads: list[dict[str, Tensor]] = [{} for _ in batches]
         placed: Batch = {}
         if compares:
-            # GradCache: outputs of all micro-batches, the loss's slope at them, then each micro-batch once more.
+            # GradCache: outputs of all micro-batches, the loss's grad at them, then each micro-batch once more.
             outputs = []
             for at, batch in enumerate(batches):
                 placed = self._place(batch, first_time=True)
@@ -102,13 +102,13 @@ class Step:
                     outputs.append(self._forward(placed, step, at, direct=several))
                 if several:
                     self.statistics.collect(first_time=True)
-            slopes = self._compare(batches, outputs, parts, self._clock(step))
+            grads = self._compare(batches, outputs, parts, self._clock(step))
             cached = None if several else outputs[0]
         for at, batch in enumerate(batches):
             with synchronised(self.model, at == len(batches) - 1):
                 placed = placed if cached is not None else self._place(batch, first_time=not compares)
                 values = cached if cached is not None else self._forward(placed, step, at)
-                self._backward({**placed, **values}, values, slopes[at], divisors, parts)
+                self._backward({**placed, **values}, values, grads[at], divisors, parts)
             if several:  # only now: the backward pass refuses statistics that were changed since the forward pass
                 self.statistics.collect(first_time=not compares)
         return self._total(parts, asks)
@@ -116,7 +116,7 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """A micro-batch's forward and backward pass that leaves no trace but in the wrapper's own set-up."""
         self.statistics.begin()
-        placed = self._place({**batch, **self._clock(0), "draw": torch.zeros(len(batch["key"]))}, first_time=True)
+        placed = self._place({**batch, **self._clock(0), "uniform": torch.zeros(len(batch["key"]))}, first_time=True)
         values = tree_leaves(self._forward(placed, 0, 0))  # of a LinearOutput, its tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
@@ -126,10 +126,10 @@ class Step:
         """What the engine itself offers to models and losses."""
         return {"step": step, "steps": self.steps}
 
-    def _draws(self, step: int, samples: int) -> Tensor:
+    def _uniform(self, step: int, samples: int) -> Tensor:
         """A number in [0, 1) of every sample of this rank's micro-batches, float32 [own, samples], whoever computes it.
 
-        Models and losses that have to draw alike ask for it by the name ``draw``.
+        Models and losses that have to draw alike ask for it by the name ``uniform``.
         """
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
         everything = torch.rand(self.ranks.world, self.own, samples, generator=generator)  # as one row: sizes change nothing
@@ -151,7 +151,7 @@ class Step:
         torch.manual_seed(derive_seed(self.seed, "model", step, number))
         model = self.plain_model if direct else self.model
         with self.precision.autocast(self.ranks.device):
-            return rename_outputs(model(**self.model_wire.pick(batch)), self.outputs)
+            return rename_outputs(model(**self.model_wiring.pick(batch)), self.outputs)
 
     def _divisors(self, batches: list[Batch]) -> dict[str, Tensor]:
         """What each sample loss's sums are divided by: weights summed over micro-batches and ranks."""
@@ -172,9 +172,9 @@ class Step:
 
     def _compare(self, batches: list[Batch], outputs: list[Outputs], parts: dict[str, Tensor],
                  clock: dict[str, Any]) -> list[dict[str, Tensor]]:
-        """Run the batch losses on the values of all ranks; their slopes at this rank's outputs, per micro-batch."""
+        """Run the batch losses on the values of all ranks; their grads at this rank's outputs, per micro-batch."""
         terms = [term for term in self.terms if term.compares_samples]
-        wanted = {name for term in terms for name in term.wire.reads.values()}
+        wanted = {name for term in terms for name in term.wiring.reads.values()}
         leaves: dict[str, Tensor] = {}
         entries = dict(clock)
         for name in sorted((wanted & (outputs[0].keys() | batches[0].keys())) - clock.keys()):
@@ -185,7 +185,7 @@ class Step:
                 value = pieces[0] if single else self.ranks.gather_rows(torch.cat(pieces).detach())
                 leaves[name] = entries[name] = value.detach().requires_grad_()
             else:
-                asked = {term.gathered_as.get(name) for term in terms if name in term.wire.reads.values()}
+                asked = {term.gathered_as.get(name) for term in terms if name in term.wiring.reads.values()}
                 dtype = asked.pop() if len(asked) == 1 else None  # where losses disagree, as it is
                 entries[name] = self.ranks.gather_rows(torch.cat(pieces).to(dtype or pieces[0].dtype))
         count = sum(len(batch["key"]) for batch in batches)
@@ -193,24 +193,24 @@ class Step:
         objective = torch.zeros((), device=self.ranks.device)
         for term in terms:
             more = {"rows": rows} if term.takes_rows else {}
-            for part, value in _named(term.label, term.wire(entries, **more)):
+            for part, value in _named(term.label, term.wiring(entries, **more)):
                 value = value if term.takes_rows else value / self.ranks.world
                 parts[part] = parts.get(part, torch.zeros((), device=value.device)) + value.detach()
                 objective = objective + term.weight * value
         objective.backward()  # type: ignore[no-untyped-call]
-        slopes: list[dict[str, Tensor]] = [{} for _ in batches]
+        grads: list[dict[str, Tensor]] = [{} for _ in batches]
         for name, leaf in leaves.items():
-            slope = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+            grad = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
             if leaf.dim() == 0:
                 # this rank's share: the sum over ranks adds the others. The last micro-batch, because DDP waits for
                 # every parameter in the backward pass that it synchronises.
-                slopes[-1][name] = slope
+                grads[-1][name] = grad
             else:
-                for target, piece in zip(slopes, self.ranks.sum_rows(slope).chunk(len(batches))):
+                for target, piece in zip(grads, self.ranks.sum_rows(grad).chunk(len(batches))):
                     target[name] = piece
-        return slopes
+        return grads
 
-    def _backward(self, entries: Mapping[str, Any], outputs: Outputs, slopes: dict[str, Tensor],
+    def _backward(self, entries: Mapping[str, Any], outputs: Outputs, grads: dict[str, Tensor],
                   divisors: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
         roots: list[Tensor] = []
         gradients: list[Tensor | None] = []
@@ -218,15 +218,15 @@ class Step:
             if term.compares_samples:
                 continue
             with torch.autocast(self.ranks.device.type, enabled=False):
-                for part, total in _named(term.label, term.wire(entries)):
+                for part, total in _named(term.label, term.wiring(entries)):
                     mean = total / divisors[part].clamp(min=1e-12).to(total)
                     parts[part] = parts.get(part, torch.zeros((), device=total.device)) + mean.detach()
                     roots.append(term.weight * self.precision.loss_scale * mean)
                     gradients.append(None)
-        for name, slope in slopes.items():
+        for name, grad in grads.items():
             if outputs[name].requires_grad:
                 roots.append(outputs[name])
-                gradients.append((slope * self.precision.loss_scale).to(outputs[name].dtype))
+                gradients.append((grad * self.precision.loss_scale).to(outputs[name].dtype))
         torch.autograd.backward(roots, gradients)
 
     def _total(self, parts: dict[str, Tensor], asks: Sequence[float]) -> tuple[dict[str, float], list[float]]:
@@ -243,11 +243,11 @@ class Frozen:
     """A module run without gradient before the losses: an online teacher, a locked tower."""
 
     label: str
-    wire: Wire
+    wiring: Wiring
     outputs: Mapping[str, str] | str | None
 
     def __call__(self, batch: Batch) -> Outputs:
-        return rename_outputs(self.wire(batch), self.outputs)
+        return rename_outputs(self.wiring(batch), self.outputs)
 
 
 def _named(label: str, value: Any) -> Iterator[tuple[str, Any]]:

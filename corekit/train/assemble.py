@@ -14,26 +14,26 @@ from corekit.checkpoint.init_from import freeze, start_from, training_mode
 from corekit.checkpoint.new_head import RANDOM, NewHead
 from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
 from corekit.data.datasets.base import Source
-from corekit.data.loading.loader import Batch, Lanes, share
+from corekit.data.loading.loader import Batch, Streams, share
 from corekit.data.loading.shuffled_order import order_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
 from corekit.distributed.fsdp import shard, whole
-from corekit.distributed.process_group import Ranks, wrap
+from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Subject
+from corekit.evaluation.base import EvalModel
 from corekit.optim.ema import Ema
 from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.seeds import derive_seed
-from corekit.train.accumulate import Frozen, Step, Term
-from corekit.train.wiring import Wire
+from corekit.train.accumulate import Frozen, Step, WeightedLoss
+from corekit.train.wiring import Wiring
 
 Recipe = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class ScheduledEvaluator:
     """An evaluator of the recipe: its label, the object, and how often it runs (None: at the end)."""
 
     label: str
@@ -50,7 +50,7 @@ class Run:
 
     recipe: Recipe
     environment: Mapping[str, Any]
-    ranks: Ranks
+    ranks: ProcessGroup
     plain_model: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -58,10 +58,10 @@ class Run:
     ema: Ema | None
     precision: Precision
     step: Step
-    lanes: Lanes
+    streams: Streams
     preprocess: Preprocess
     checkpoints: Checkpoints
-    evaluators: list[Evaluated]
+    evaluators: list[ScheduledEvaluator]
     new_head: NewHead | None = None
     refitted: Sequence[str] = ()  # lines about what the weights to start from were changed in
 
@@ -112,21 +112,21 @@ class Run:
                 self.step.statistics.average(self.ranks)
 
     @contextlib.contextmanager
-    def subject(self) -> Iterator[Subject]:
+    def eval_model(self) -> Iterator[EvalModel]:
         """The model as it is evaluated: with the averaged weights where there are any, whole on every rank."""
         self.average_statistics()
         with self.ema.swapped() if self.ema else contextlib.nullcontext(), whole(self.plain_model):
             self.plain_model.eval()
             try:
-                yield make_subject(self.plain_model, self.recipe, self.preprocess, self.lanes.tokenizer, self.ranks)
+                yield make_eval_model(self.plain_model, self.recipe, self.preprocess, self.streams.tokenizer, self.ranks)
             finally:
                 training_mode(self.plain_model)
 
 
-def make_subject(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any, ranks: Ranks) -> Subject:
+def make_eval_model(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any, ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(recipe["engine"]["precision"])
-    return Subject(model, preprocess, tokenizer, ranks.device, lambda: precision.autocast(ranks.device), ranks.rank,
+    return EvalModel(model, preprocess, tokenizer, ranks.device, lambda: precision.autocast(ranks.device), ranks.rank,
                    ranks.world, ranks.sum, int(recipe["data"]["workers"]))
 
 
@@ -164,13 +164,13 @@ def build_head(recipe: Recipe, source: Source) -> NewHead | None:
     return NewHead(None if name == RANDOM else registry.build("head", name, given), getattr(source, "class_names", []))
 
 
-def model_wire(recipe: Recipe, module: nn.Module) -> Wire:
+def model_wiring(recipe: Recipe, module: nn.Module) -> Wiring:
     """How batch entries reach the model's ``forward``."""
     node = recipe["model"]
-    return Wire.of(f"model `{node['name']}`", module, module.forward, node.get("inputs"))
+    return Wiring.of(f"model `{node['name']}`", module, module.forward, node.get("inputs"))
 
 
-def build_terms(recipe: Recipe) -> list[Term]:
+def build_terms(recipe: Recipe) -> list[WeightedLoss]:
     """The recipe's losses: one entry, or a mapping of label -> entry with a weight."""
     node = recipe["loss"]
     labelled = {node["name"]: node} if "name" in node else node
@@ -179,12 +179,12 @@ def build_terms(recipe: Recipe) -> list[Term]:
         loss = registry.build("loss", each["name"], arguments(each, "inputs", "weight"))
         call = loss if inspect.isfunction(loss) else type(loss).__call__
         takes_rows = "rows" in inspect.signature(call).parameters
-        wire = Wire.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
+        wiring = Wiring.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
                        each.get("inputs"), ignore=("rows",))
         weights = getattr(loss, "weights", None)
-        gathered_as = {wire.reads[parameter]: dtype for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
-        terms.append(Term(label, float(each.get("weight", 1.0)), wire,
-                          None if weights is None else Wire.of(f"loss `{each['name']}` (weights)", weights),
+        gathered_as = {wiring.reads[parameter]: dtype for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
+        terms.append(WeightedLoss(label, float(each.get("weight", 1.0)), wiring,
+                          None if weights is None else Wiring.of(f"loss `{each['name']}` (weights)", weights),
                           bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
     return terms
 
@@ -197,8 +197,8 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
             module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"),
                                     {"preprocess": build_preprocess(recipe)})
         module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
-        wire = Wire.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
-        found.append(Frozen(label, wire, node.get("outputs")))
+        wiring = Wiring.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
+        found.append(Frozen(label, wiring, node.get("outputs")))
     return found
 
 
@@ -222,7 +222,7 @@ def build_sampler(recipe: Recipe) -> Any:
     """The recipe's sampler."""
     node = recipe["sampler"]
     return registry.build("sampler", node["name"], arguments(node), {
-        "batch_size": recipe["engine"]["batch_size"], "lanes": recipe["data"]["lanes"], "seed": int(recipe["seed"]),
+        "batch_size": recipe["engine"]["batch_size"], "streams": recipe["data"]["streams"], "seed": int(recipe["seed"]),
         "preprocess": build_preprocess(recipe)})
 
 
@@ -236,21 +236,21 @@ def micro_batches(recipe: Recipe, world: int) -> int:
     if count % world:
         raise CorekitError(f"{world} ranks cannot share the {count} micro-batches of a step (engine.batch_size={batch} / "
                            f"engine.micro_batch={micro}) equally: start a number of ranks that divides {count}")
-    if data["lanes"] % count:
-        raise CorekitError(f"data.lanes={data['lanes']} must be a multiple of the {count} micro-batches of a step "
+    if data["streams"] % count:
+        raise CorekitError(f"data.streams={data['streams']} must be a multiple of the {count} micro-batches of a step "
                            f"(engine.batch_size={batch} / engine.micro_batch={micro})")
     return count
 
 
-def build_lanes(recipe: Recipe, source: Source, tokenizer: Any, ranks: Ranks) -> Lanes:
+def build_streams(recipe: Recipe, source: Source, tokenizer: Any, ranks: ProcessGroup) -> Streams:
     """What this rank reads."""
     data, seed = recipe["data"], int(recipe["seed"])
-    order = order_of(source, data["lanes"], data["window"], derive_seed(seed, "order"))
-    mine = range(data["lanes"])[share(data["lanes"], ranks.rank, ranks.world)]
-    return Lanes(source, order, build_sampler(recipe), mine, seed, build_transform(recipe), tokenizer)
+    order = order_of(source, data["streams"], data["window"], derive_seed(seed, "order"))
+    mine = range(data["streams"])[share(data["streams"], ranks.rank, ranks.world)]
+    return Streams(source, order, build_sampler(recipe), mine, seed, build_transform(recipe), tokenizer)
 
 
-def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpoints,
+def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: Checkpoints,
               environment: Mapping[str, Any]) -> Run:
     """Build everything a run needs.
 
@@ -259,8 +259,8 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     """
     count = micro_batches(recipe, ranks.world)
     tokenizer, preprocess = build_tokenizer(recipe), build_preprocess(recipe)
-    lanes = build_lanes(recipe, source, tokenizer, ranks)
-    evaluators = [Evaluated(label, build_evaluator(node, preprocess), node.get("every_steps"))
+    streams = build_streams(recipe, source, tokenizer, ranks)
+    evaluators = [ScheduledEvaluator(label, build_evaluator(node, preprocess), node.get("every_steps"))
                   for label, node in (recipe.get("evaluators") or {}).items()]
     keep_best = recipe["checkpoint"]["keep_best"]
     labels = [evaluated.label for evaluated in evaluators]
@@ -291,11 +291,11 @@ def build_run(recipe: Recipe, source: Source, ranks: Ranks, checkpoints: Checkpo
     decay = recipe["engine"]["ema_decay"]
     ema = Ema(plain_model, decay) if decay is not None else None
     precision = Precision(recipe["engine"]["precision"])
-    step = Step(model, plain_model, model_wire(recipe, plain_model), recipe["model"].get("outputs"),
+    step = Step(model, plain_model, model_wiring(recipe, plain_model), recipe["model"].get("outputs"),
                 build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
                 lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
                 precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
-    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, lanes, preprocess,
+    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, streams, preprocess,
                checkpoints, evaluators, new_head, refitted)
 
 

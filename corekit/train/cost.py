@@ -17,7 +17,7 @@ from corekit.train.assemble import (
     build_preprocess,
     build_sampler,
     build_tokenizer,
-    model_wire,
+    model_wiring,
 )
 from corekit.train.shapes import ShapesOnly
 from corekit.train.verify import example_batch, example_offers
@@ -57,7 +57,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     model = build_model(recipe, torch.device("meta")).train()
     if recipe["engine"]["activation_checkpointing"]:
         recompute_layers(model)
-    wire = model_wire(recipe, model)
+    wiring = model_wiring(recipe, model)
     engine, tokenizer = recipe["engine"], build_tokenizer(recipe)
     micro_batch = int(engine["micro_batch"] or engine["batch_size"])
     kept: dict[int, tuple[Tensor, int]] = {}  # by storage, held so that no two storages get the same number
@@ -73,14 +73,14 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     table = getattr(sampler, "table", [(preprocess.size, len(sampler.draws(0)))])
     flops: dict[int, float] = {}  # of a sample, by image size
     activations = 0
-    for size, of_lane in {table[0], table[len(table) // 2], table[-1]}:
+    for size, of_stream in {table[0], table[len(table) // 2], table[-1]}:
         kept.clear()
-        count = max(1, micro_batch * of_lane * recipe["data"]["lanes"] // engine["batch_size"])
+        count = max(1, micro_batch * of_stream * recipe["data"]["streams"] // engine["batch_size"])
         batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
         values = {**batch, **example_offers(recipe, count)}
         with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
               torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
-            model(**wire.pick(values))
+            model(**wiring.pick(values))
         flops[size] = counter.flops / count
         activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
@@ -88,7 +88,7 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)
     if recipe["engine"]["precision"] == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    mean = sum(of_lane * _at(size, flops) for size, of_lane in table) / sum(of_lane for _, of_lane in table)
+    mean = sum(of_stream * _at(size, flops) for size, of_stream in table) / sum(of_stream for _, of_stream in table)
     return Cost(total, trained, mean, copies, activations)
 
 

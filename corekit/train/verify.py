@@ -11,7 +11,7 @@ from corekit.data.loading.loader import CAPTIONS, fields_read
 from corekit.data.loading.ragged import RAGGED
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.train.accumulate import Term
+from corekit.train.accumulate import WeightedLoss
 from corekit.train.assemble import (
     Recipe,
     build_frozen,
@@ -20,11 +20,11 @@ from corekit.train.assemble import (
     build_sampler,
     build_terms,
     build_transform,
-    model_wire,
+    model_wiring,
     transform_node,
 )
 from corekit.train.shapes import ShapesOnly
-from corekit.train.wiring import Wire, check, rename_outputs
+from corekit.train.wiring import Wiring, check, rename_outputs
 
 
 def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int, device: str = "meta") -> dict[str, Any]:
@@ -50,7 +50,7 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
 
 def example_offers(recipe: Recipe, size: int) -> dict[str, Any]:
     """What the engine itself adds to a batch of a size: the step, the run's steps, and a random number of each sample."""
-    return {"step": 0, "steps": recipe["engine"]["steps"], "draw": torch.zeros(size, device="meta")}
+    return {"step": 0, "steps": recipe["engine"]["steps"], "uniform": torch.zeros(size, device="meta")}
 
 
 def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
@@ -66,7 +66,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     model = build_model(recipe, meta)
     _check_context_length(model, tokenizer, "model")
     _check_vocabulary(model, tokenizer)
-    wire = model_wire(recipe, model)
+    wiring = model_wiring(recipe, model)
     batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
     sampler = build_sampler(recipe)
@@ -74,35 +74,35 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         _check_transform(recipe, given, hasattr(sampler, "size"))
     offered = example_offers(recipe, 2)
     given["the engine"] = list(offered)
-    check(wire, given)
+    check(wiring, given)
     values = {**batch, **offered}
-    read = {*fields_read(build_transform(recipe)), *wire.reads.values()}
+    read = {*fields_read(build_transform(recipe)), *wiring.reads.values()}
     for frozen in build_frozen(recipe, meta):
-        check(frozen.wire, given)
-        read |= set(frozen.wire.reads.values())
-        if not CAPTIONS.keys().isdisjoint(frozen.wire.reads.values()):  # others bring their own tokenizer
-            assert isinstance(frozen.wire.function, nn.Module)
-            _check_context_length(frozen.wire.function, tokenizer, f"frozen.{frozen.label}")
+        check(frozen.wiring, given)
+        read |= set(frozen.wiring.reads.values())
+        if not CAPTIONS.keys().isdisjoint(frozen.wiring.reads.values()):  # others bring their own tokenizer
+            assert isinstance(frozen.wiring.function, nn.Module)
+            _check_context_length(frozen.wiring.function, tokenizer, f"frozen.{frozen.label}")
         with ShapesOnly():
             outputs = frozen(values)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
-    check(wire, given)
+    check(wiring, given)
     with ShapesOnly():
-        outputs = rename_outputs(model(**wire.pick(values)), recipe["model"].get("outputs"))
-    given[wire.label] = list(outputs)
+        outputs = rename_outputs(model(**wiring.pick(values)), recipe["model"].get("outputs"))
+    given[wiring.label] = list(outputs)
     _check_classes(recipe, source, outputs.get("logits"))
     if "image" in source.fields:
-        _check_sizes(sampler, wire, values)
-    defaults = [f"{wire.label}: `{name}` left at its default" for name in wire.defaulted(values)]
+        _check_sizes(sampler, wiring, values)
+    defaults = [f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)]
     for term in build_terms(recipe):
-        check(term.wire, given)
+        check(term.wiring, given)
         if term.weights is not None:
-            check(term.weights, {giver: names for giver, names in given.items() if giver != wire.label})
+            check(term.weights, {giver: names for giver, names in given.items() if giver != wiring.label})
         names = [name for names in given.values() for name in names]
-        defaults += [f"{term.wire.label}: `{name}` left at its default" for name in term.wire.defaulted(names)]
+        defaults += [f"{term.wiring.label}: `{name}` left at its default" for name in term.wiring.defaulted(names)]
         _check_end(recipe, term, tokenizer)
-        read |= set(term.wire.reads.values())
+        read |= set(term.wiring.reads.values())
     for entry, other in getattr(source, "belongs_to", {}).items():
         if entry in read and other not in read and values[entry] is batch[entry]:
             node = recipe["data"]
@@ -120,19 +120,19 @@ def _check_transform(recipe: Recipe, given: Mapping[str, list[str]], sized: bool
         raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
     if reads:
-        check(Wire.of(label, transform, transform.__call__), {**given, sampler: ["size"]} if sized else given)
+        check(Wiring.of(label, transform, transform.__call__), {**given, sampler: ["size"]} if sized else given)
 
 
-def _check_sizes(sampler: Any, wire: Wire, values: Mapping[str, Any]) -> None:
+def _check_sizes(sampler: Any, wiring: Wiring, values: Mapping[str, Any]) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
     sizes = [size for size, _ in getattr(sampler, "table", ())]
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
             with ShapesOnly():
-                wire(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
+                wiring(dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise CorekitError(f"{wire.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
+            raise CorekitError(f"{wiring.label} cannot take images of {size} x {size} pixels, which the sampler draws: {reason}; "
                                "choose other sizes, or another model") from None
 
 
@@ -161,12 +161,12 @@ def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
                                f"set model.vocab_size={given}")
 
 
-def _check_end(recipe: Recipe, term: Term, tokenizer: Any) -> None:
+def _check_end(recipe: Recipe, term: WeightedLoss, tokenizer: Any) -> None:
     """Refuse a loss that takes another token for the end of a caption: it would count padding, or stop too early."""
-    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wire.function))
+    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wiring.function))
     if given is not None and wanted is not None and given != wanted:
         key = "loss" if "name" in recipe["loss"] else f"loss.{term.label}"
-        raise CorekitError(f"data.tokenizer ends captions with token {given}, but {term.wire.label} takes {wanted} for their "
+        raise CorekitError(f"data.tokenizer ends captions with token {given}, but {term.wiring.label} takes {wanted} for their "
                            f"end: set {key}.end_token={given}")
 
 

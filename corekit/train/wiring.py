@@ -11,7 +11,7 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Wire:
+class Wiring:
     """A callable with the names it reads.
 
     Args:
@@ -28,7 +28,7 @@ class Wire:
 
     @classmethod
     def of(cls, label: str, function: Callable[..., Any], signature_of: Callable[..., Any] | None = None,
-           rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wire":
+           rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wiring":
         """Read a callable's parameter names.
 
         Args:
@@ -85,7 +85,7 @@ def rename_outputs(outputs: Any, names: Mapping[str, str] | str | None) -> dict[
     return {names: outputs}
 
 
-def check(consumer: Wire, givers: Mapping[str, Iterable[str]]) -> None:
+def check(consumer: Wiring, givers: Mapping[str, Iterable[str]]) -> None:
     """Raise a CorekitError where a consumer needs what none of the givers gives."""
     missing = consumer.missing(name for names in givers.values() for name in names)
     if missing:

@@ -18,11 +18,11 @@ from corekit import CorekitError
 from corekit.checkpoint.model_folder import load_weights
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.ema import Ema
-from corekit.train.logger import Journal, append_record, best_evaluation, read_records
+from corekit.train.logger import RunLogger, append_record, best_evaluation, read_records
 
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 PREPROCESS = Preprocess(8, "bilinear", (0, 0, 0), (1, 1, 1))
 RECIPE = {"model": {"name": "x"}}
 
@@ -115,7 +115,7 @@ def test_records_of_lost_steps_are_cut_away(tmp_path: Path) -> None:
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         lines = [json.dumps({"step": step}) for step in (1, 2, 3, 4)]
         (tmp_path / name).write_text("\n".join(lines) + '\n{"step": 5, "lo')
-    Journal(tmp_path, ALONE, steps=10, done=2, samples=20).close()
+    RunLogger(tmp_path, ALONE, steps=10, done=2, samples=20).close()
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         assert [record["step"] for record in read_records(tmp_path / name)] == [1, 2]
 

@@ -14,14 +14,14 @@ from corekit import CorekitError
 from corekit.data import storage
 from corekit.data.datasets.folder import Folder
 from corekit.data.loading.batch_shape import FixedSize
-from corekit.data.loading.loader import Lanes, step_parts
-from corekit.data.loading.shuffled_order import Order
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 from tests.data.loading.test_loader import jpeg, write_shards
 
-LANES, BATCH = 6, 12
+STREAMS, BATCH = 6, 12
 
 
 class Flaky(MemoryFileSystem):
@@ -67,8 +67,8 @@ def upload(folder: Path, root: str) -> str:
 def batches(root: str, workers: int = 0) -> list[dict[str, Any]]:
     source = WebDataset(root)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    lanes = Lanes(source, Order(source.shard_sizes, LANES, 4, 0), FixedSize(BATCH, LANES), range(LANES), 0, transform, None)
-    return [part.batch for part in step_parts(lanes, 0, 4, workers)]
+    streams = Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, 0), FixedSize(BATCH, STREAMS), range(STREAMS), 0, transform, None)
+    return [part.batch for part in step_batches(streams, 0, 4, workers)]
 
 
 def equal(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from corekit.data.loading.loader import split
 from corekit.data.loading.ragged import pack
 from corekit.distributed.fsdp import shard
-from corekit.distributed.process_group import Ranks, connect, disconnect, wrap
+from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
 from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step, Term
-from corekit.train.wiring import Wire
+from corekit.train.accumulate import Step, WeightedLoss
+from corekit.train.wiring import Wiring
 
 SAMPLES, CLASSES, STEP = 24, 11, 5
 
@@ -63,14 +63,14 @@ def batch() -> dict[str, object]:
             "label": torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()}
 
 
-def terms(which: str) -> list[Term]:
+def terms(which: str) -> list[WeightedLoss]:
     contrastive = Contrastive(block=7)
-    wire = Wire.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",))
-    pair = Term("contrastive", 0.7, wire, None, True, True)
+    wiring = Wiring.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",))
+    pair = WeightedLoss("contrastive", 0.7, wiring, None, True, True)
     masked = Masked()
-    single = Term("masked", 1.3, Wire.of("masked", masked, masked.__call__), Wire.of("weights", masked.weights), False)
+    single = WeightedLoss("masked", 1.3, Wiring.of("masked", masked, masked.__call__), Wiring.of("weights", masked.weights), False)
     wide = BinaryCrossEntropy(block=4)
-    blocks = Term("wide", 0.9, Wire.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}), None, False)
+    blocks = WeightedLoss("wide", 0.9, Wiring.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}), None, False)
     return {"contrastive": [pair], "masked": [single], "both": [pair, single], "wide": [blocks]}[which]
 
 
@@ -79,7 +79,7 @@ def model(norm: bool, dropout: float = 0.0) -> Pair:
     return Pair(norm, dropout).double()
 
 
-def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches: int,
+def one_step(ranks: ProcessGroup, which: str, norm: bool, dropout: float, micro_batches: int,
              sharded: bool = False) -> dict[str, Tensor]:
     """Gradients, losses and statistics after one step."""
     plain = model(norm, dropout)
@@ -89,7 +89,7 @@ def one_step(ranks: Ranks, which: str, norm: bool, dropout: float, micro_batches
                   "wide": (*pair, "head")}[which]
         parameter.requires_grad_(not name.startswith(unused))
     wrapped = shard(plain, ranks) if sharded else wrap(plain, ranks)
-    step = Step(wrapped, plain, Wire.of("model", plain, plain.forward), None, [], terms(which), ranks, dict,
+    step = Step(wrapped, plain, Wiring.of("model", plain, plain.forward), None, [], terms(which), ranks, dict,
                 Precision("fp32"), 0,
                 micro_batches)
     whole = batch()

@@ -13,7 +13,7 @@ from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.tokenizers.sentencepiece import SentencePiece
 from corekit.recipes.compose import check_names
 from corekit.train.verify import check_wiring
-from corekit.train.wiring import Wire, check, rename_outputs
+from corekit.train.wiring import Wiring, check, rename_outputs
 from tests.data.tokenizers.unigram_file import write_unigram
 
 
@@ -26,7 +26,7 @@ def test_gaps_name_who_needs_what_and_who_gives_what() -> None:
     def loss(image_features: Tensor, teacher_image_features: Tensor) -> None: ...
 
     with pytest.raises(CorekitError) as told:
-        check(Wire.of("loss `reinforced`", loss), {"dataset `webdataset`": ["text", "image", "key"],
+        check(Wiring.of("loss `reinforced`", loss), {"dataset `webdataset`": ["text", "image", "key"],
                                                    "model `m`": ["image_features"]})
     assert str(told.value) == ("loss `reinforced` needs `teacher_image_features`; dataset `webdataset` gives image, key, "
                                "text; model `m` gives image_features")
@@ -34,14 +34,14 @@ def test_gaps_name_who_needs_what_and_who_gives_what() -> None:
 
 def test_models_of_other_libraries_are_wired_by_renaming() -> None:
     model = Foreign()
-    wire = Wire.of("model", model, model.forward, {"x": "image"})
-    assert wire.missing(["image"]) == []
-    assert wire.defaulted(["image"]) == ["mask"]
-    outputs = rename_outputs(wire({"image": torch.ones(1), "text": 3}), "logits")
+    wiring = Wiring.of("model", model, model.forward, {"x": "image"})
+    assert wiring.missing(["image"]) == []
+    assert wiring.defaulted(["image"]) == ["mask"]
+    outputs = rename_outputs(wiring({"image": torch.ones(1), "text": 3}), "logits")
     assert outputs == {"logits": torch.tensor([2.0])}
     assert rename_outputs({"a": 1, "b": 2}, {"a": "logits"}) == {"logits": 1, "b": 2}
     with pytest.raises(CorekitError, match="has no input 'y'; its inputs are x, mask"):
-        Wire.of("model", model, model.forward, {"y": "image"})
+        Wiring.of("model", model, model.forward, {"y": "image"})
     with pytest.raises(CorekitError, match=r"model\.outputs=logits"):
         rename_outputs(torch.ones(1), None)
 
@@ -52,7 +52,7 @@ class Pairs:
 
 def recipe(**changes: Any) -> dict[str, Any]:
     data = {"dataset": {"name": "openmoji"}, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0],
-            "std": [1, 1, 1]}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 32}, "lanes": 2}
+            "std": [1, 1, 1]}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 32}, "streams": 2}
     return {"seed": 0, "data": data, "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
             "model": {"name": "mobileclip_nano"}, "loss": {"name": "contrastive"}, "init": {"head": None}, **changes}
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from corekit.data.datasets.base import Sample, Source
-from corekit.data.loading.shuffled_order import MixedOrder, Order
+from corekit.data.loading.shuffled_order import MixedOrder, ShuffledOrder
 from corekit.errors import CorekitError
 from corekit.registry import register
 from corekit.seeds import derive_seed
 
-LONGEST_PERIOD = 1000  # chosen by itself: every lane remembers the order of one period
+LONGEST_PERIOD = 1000  # chosen by itself: every stream remembers the order of one period
 _KEYS = ("weight", "dataset", "caption")
 
 
@@ -23,15 +23,15 @@ _KEYS = ("weight", "dataset", "caption")
 class Mixture:
     """Samples of several data sets, in shares by weight.
 
-    Every lane deals its draws to the sources in periods, permuted: after each period every source has been drawn by its
+    Every stream deals its draws to the sources in periods, permuted: after each period every source has been drawn by its
     weight exactly, where the period is long enough to hold the shares as whole numbers, else by largest remainder. Each
-    source has lanes and passes of its own, so that none of its samples comes twice, or is left out, before the others
+    source has streams and passes of its own, so that none of its samples comes twice, or is left out, before the others
     have come.
 
     Args:
         sources: label -> ``{weight: 2.0, dataset: {name: ..., ...}, caption: text}``: its share relative to the others
             (1 where it is left out), what it is, and which of its fields is ``text`` here (``text`` where that is left out).
-        period: draws of a lane that are dealt together; None: as few as hold the shares exactly, 1000 at most.
+        period: draws of a stream that are dealt together; None: as few as hold the shares exactly, 1000 at most.
 
     Raises:
         CorekitError: the sources do not give the same fields, or an entry is not of this form.
@@ -69,16 +69,16 @@ class Mixture:
                                    "`dataset.fields` what is wanted of it")
         return given[0]
 
-    def order(self, lanes: int, window: int, seed: int) -> MixedOrder:
-        """Which sample a lane's k-th draw is.
+    def order(self, streams: int, window: int, seed: int) -> MixedOrder:
+        """Which sample a stream's k-th draw is.
 
         Raises:
-            CorekitError: a source has fewer samples than there are lanes.
+            CorekitError: a source has fewer samples than there are streams.
         """
         orders = []
         for label, source in zip(self.labels, self.sources):
             try:
-                orders.append(Order(source.shard_sizes, lanes, window, derive_seed(seed, "source", label)))
+                orders.append(ShuffledOrder(source.shard_sizes, streams, window, derive_seed(seed, "source", label)))
             except CorekitError as error:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)

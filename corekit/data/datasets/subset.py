@@ -11,7 +11,7 @@ from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 
-class Part:
+class Subset:
     """The chosen samples of a source, in its order and its shards.
 
     Args:
@@ -37,7 +37,7 @@ class Part:
         return self.source.decode(handle)
 
 
-def hold_out(source: Source, fraction: float, seed: int) -> tuple[Part, Part]:
+def hold_out(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset]:
     """The samples to train on, and those held out: a share drawn by the seed, at least one.
 
     Raises:
@@ -49,4 +49,4 @@ def hold_out(source: Source, fraction: float, seed: int) -> tuple[Part, Part]:
         raise CorekitError(f"a data set of {total} samples cannot be trained on with some held out")
     chosen = np.zeros(total, dtype=np.bool_)
     chosen[np.random.Generator(np.random.Philox(key=derive_seed(seed, "held out"))).permutation(total)[:held]] = True
-    return Part(source, ~chosen), Part(source, chosen)
+    return Subset(source, ~chosen), Subset(source, chosen)

@@ -1,7 +1,7 @@
 """Batches of a run, the same for any number of ranks and workers, from any step on.
 
-Ranks take contiguous lanes, micro-batches blocks of lanes, and workers whole lanes, so the batch of a step is its
-lanes laid side by side whoever reads them.
+Ranks take contiguous streams, micro-batches blocks of streams, and workers whole streams, so the batch of a step is its
+streams laid side by side whoever reads them.
 """
 
 import inspect
@@ -16,30 +16,30 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from corekit.data.datasets.base import BadSampleError, Sample, Source
 from corekit.data.loading.ragged import RAGGED, cut, join, pack
-from corekit.data.loading.shuffled_order import Draw, MixedOrder, Order
+from corekit.data.loading.shuffled_order import MixedOrder, Position, ShuffledOrder
 from corekit.data.loading.workers import outlive_signals
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
 CAPTIONS = {"text": "caption", "synthetic_text": "synthetic_caption"}  # field -> what a batch calls its strings
-Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (lane, source) -> (pass, window), its handles
+Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (stream, source) -> (pass, window), its handles
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
 
 class Sampler(Protocol):
-    """The contract of entries of kind ``sampler``: which draws every lane makes for the batch of a step.
+    """The contract of entries of kind ``sampler``: which draws every stream makes for the batch of a step.
 
     One that changes the size of the images also has ``size(step)``, the pixels of a side of that step's square images, or of
-    a square of their area where they keep their shapes, and ``table``, all its (size, samples of a lane), smallest first.
+    a square of their area where they keep their shapes, and ``table``, all its (size, samples of a stream), smallest first.
     """
 
     def draws(self, step: int) -> range: ...
 
 
 @dataclass
-class Part:
-    """What one worker gives to one step: its lanes' samples, and the bad ones met on the way (kind -> keys)."""
+class WorkerBatch:
+    """What one worker gives to one step: its streams' samples, and the bad ones met on the way (kind -> keys)."""
 
     batch: Batch
     bad: dict[str, list[str]] = field(default_factory=dict)
@@ -47,14 +47,14 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Lanes:
+class Streams:
     """Everything that decides the batches of one rank; picklable, so that workers can have it.
 
     Args:
         source: the samples.
-        order: which sample a lane's k-th draw is.
+        order: which sample a stream's k-th draw is.
         sampler: which draws a step makes.
-        lanes: this rank's lanes.
+        streams: this rank's streams.
         seed: of the augmentations.
         transform: PIL image -> uint8 [3, H, W], drawing from torch's generator; other fields of the sample that it has
             parameters for come by their names, as does ``size`` where the sampler has one for each step.
@@ -62,37 +62,37 @@ class Lanes:
     """
 
     source: Source
-    order: Order | MixedOrder
+    order: ShuffledOrder | MixedOrder
     sampler: Sampler
-    lanes: range
+    streams: range
     seed: int
     transform: Callable[..., Tensor] | None
     tokenizer: Callable[[Sequence[str]], Tensor] | None
 
     def samples(self, step: int) -> int:
         """How many samples the batch of a step holds, over all ranks."""
-        return self.order.lanes * len(self.sampler.draws(step))
+        return self.order.streams * len(self.sampler.draws(step))
 
-    def parts(self, first_step: int, last_step: int, lanes: range) -> Iterator[Part]:
-        """These lanes' part of every step from ``first_step`` up to ``last_step``."""
+    def parts(self, first_step: int, last_step: int, streams: range) -> Iterator[WorkerBatch]:
+        """These streams' part of every step from ``first_step`` up to ``last_step``."""
         windows: Windows = {}
         for step in range(first_step, last_step):
-            part = Part({})
+            part = WorkerBatch({})
             try:
-                samples = [self._sample(windows, lane, step, slot, draw, part) for lane in lanes
+                samples = [self._sample(windows, stream, step, slot, draw, part) for stream in streams
                            for slot, draw in enumerate(self.sampler.draws(step))]
                 part.batch = self._collate(samples)
             except (CorekitError, OSError) as error:  # told by the training process, in one sentence
                 part.error = str(error)
             yield part
 
-    def _sample(self, windows: Windows, lane: int, step: int, slot: int, draw: int, part: Part) -> Sample:
-        where = self.order.locate(lane, draw)
-        replacement = derive_seed(self.seed, "replacement", step, lane, slot)
-        for attempt, handle in enumerate(self._candidates(windows, lane, where, replacement)):
+    def _sample(self, windows: Windows, stream: int, step: int, slot: int, draw: int, part: WorkerBatch) -> Sample:
+        where = self.order.locate(stream, draw)
+        replacement = derive_seed(self.seed, "replacement", step, stream, slot)
+        for attempt, handle in enumerate(self._candidates(windows, stream, where, replacement)):
             try:
                 # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
-                torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, lane, slot))
+                torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, stream, slot))
                 sample = self.source.decode(handle)
                 if self.transform is not None and "image" in sample:
                     given = {**sample, **self._offered(step)}
@@ -102,20 +102,20 @@ class Lanes:
             except BadSampleError as error:
                 if attempt == 0:  # counted when it is drawn itself, not when it fails to replace another
                     part.bad.setdefault(error.kind, []).append(error.message)
-        raise CorekitError(f"no sample can be read, neither one of the window that lane {lane} is in at step {step + 1} nor "
-                           f"one of {ELSEWHERE} other windows; bad so far in this step: {', '.join(part.bad)}")
+        raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} is in at step {step + 1} "
+                           f"nor one of {ELSEWHERE} other windows; bad so far in this step: {', '.join(part.bad)}")
 
     def _offered(self, step: int) -> dict[str, int]:
         """What a transform may ask for beside the fields of the sample."""
         return {"size": self.sampler.size(step)} if hasattr(self.sampler, "size") else {}
 
-    def _candidates(self, windows: Windows, lane: int, where: Draw, replacement: int) -> Iterator[Any]:
+    def _candidates(self, windows: Windows, stream: int, where: Position, replacement: int) -> Iterator[Any]:
         """The handle drawn, then what may replace it, as (seed, step) decides.
 
         That is the rest of its window, and where that is all bad, as behind the cut of a truncated shard, windows
         anywhere in this pass of its source.
         """
-        handles = self._window(windows, lane, where)
+        handles = self._window(windows, stream, where)
         yield handles[where.position]
         for attempt in range(len(handles)):
             position = (replacement + attempt) % len(handles)
@@ -124,18 +124,18 @@ class Lanes:
         for attempt in range(ELSEWHERE):
             other, window, position = (derive_seed(replacement, name, attempt) for name in ("lane", "window", "position"))
             window %= self.order.windows(where.source)
-            handles = self._read(other % self.order.lanes, replace(where, window=window))
+            handles = self._read(other % self.order.streams, replace(where, window=window))
             yield handles[position % len(handles)]
 
-    def _window(self, windows: Windows, lane: int, where: Draw) -> list[Any]:
+    def _window(self, windows: Windows, stream: int, where: Position) -> list[Any]:
         name = (where.pass_number, where.window)
-        kept = windows.get((lane, where.source))
+        kept = windows.get((stream, where.source))
         if kept is None or kept[0] != name:
-            windows[lane, where.source] = kept = (name, self._read(lane, where))
+            windows[stream, where.source] = kept = (name, self._read(stream, where))
         return kept[1]
 
-    def _read(self, lane: int, where: Draw) -> list[Any]:
-        segments = self.order.segments(lane, where.pass_number, where.window, where.source)
+    def _read(self, stream: int, where: Position) -> list[Any]:
+        segments = self.order.segments(stream, where.pass_number, where.window, where.source)
         return [handle for segment in segments
                 for handle in self.source.read(segment.shard, segment.first, segment.count)]
 
@@ -177,17 +177,17 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
 
 
-class _PartsOfWorker(IterableDataset[Part]):
-    def __init__(self, lanes: Lanes, first_step: int, last_step: int) -> None:
-        self.lanes, self.first_step, self.last_step = lanes, first_step, last_step
+class _WorkerBatches(IterableDataset[WorkerBatch]):
+    def __init__(self, streams: Streams, first_step: int, last_step: int) -> None:
+        self.streams, self.first_step, self.last_step = streams, first_step, last_step
 
-    def __iter__(self) -> Iterator[Part]:
+    def __iter__(self) -> Iterator[WorkerBatch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             outlive_signals()
-        mine = self.lanes.lanes[share(len(self.lanes.lanes), number, workers)]
-        return self.lanes.parts(self.first_step, self.last_step, mine)
+        mine = self.streams.streams[share(len(self.streams.streams), number, workers)]
+        return self.streams.parts(self.first_step, self.last_step, mine)
 
 
 def share(items: int, number: int, parts: int) -> slice:
@@ -195,28 +195,28 @@ def share(items: int, number: int, parts: int) -> slice:
     return slice(items * number // parts, items * (number + 1) // parts)
 
 
-def step_parts(lanes: Lanes, first_step: int, last_step: int, workers: int) -> Iterator[Part]:
+def step_batches(streams: Streams, first_step: int, last_step: int, workers: int) -> Iterator[WorkerBatch]:
     """One rank's batch of every step from ``first_step`` up to ``last_step``, in order.
 
     Raises:
         CorekitError: a worker could not read its data.
     """
-    workers = min(workers, len(lanes.lanes))
-    dataset = _PartsOfWorker(lanes, first_step, last_step)
-    loader: DataLoader[Part] = DataLoader(dataset, batch_size=None, num_workers=workers,
+    workers = min(workers, len(streams.streams))
+    dataset = _WorkerBatches(streams, first_step, last_step)
+    loader: DataLoader[WorkerBatch] = DataLoader(dataset, batch_size=None, num_workers=workers,
                                           prefetch_factor=2 if workers else None)
     parts = iter(loader)
     for _ in range(first_step, last_step):
         yield _join([next(parts) for _ in range(max(1, workers))])
 
 
-def _join(parts: list[Part]) -> Part:
+def _join(parts: list[WorkerBatch]) -> WorkerBatch:
     for part in parts:
         if part.error is not None:
             raise CorekitError(part.error)
     if len(parts) == 1:
         return parts[0]
-    joined = Part({name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
+    joined = WorkerBatch({name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
     for rows, offsets in RAGGED.items():
         if rows in joined.batch:
             joined.batch[rows], joined.batch[offsets] = join([(part.batch[rows], part.batch[offsets]) for part in parts])

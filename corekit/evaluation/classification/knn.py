@@ -6,7 +6,7 @@ from torch import Tensor
 
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode, everywhere, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.registry import register
@@ -44,9 +44,9 @@ class NearestNeighbours:
         self.temperature, self.batch_size, self.block = temperature, batch_size, block
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        train, train_label = labelled_features(subject, self.train_dataset, self.batch_size, self.features)
+        train, train_label = labelled_features(eval_model, self.train_dataset, self.batch_size, self.features)
         if train.dim() != 2:
             raise CorekitError(f"evaluator 'knn' needs one vector for each image, not {list(train.shape[1:])}")
         if max(self.ks) > len(train):
@@ -54,18 +54,18 @@ class NearestNeighbours:
         train = F.normalize(train, dim=-1)
         classes = int(train_label.max()) + 1
         labels, positions, guesses = [], [], []
-        for chunk, features in encode(subject, self.dataset, self.batch_size, self.features):
+        for chunk, features in encode(eval_model, self.dataset, self.batch_size, self.features):
             labels += chunk["label"]
             positions += chunk["position"]
             cosine, near = nearest(F.normalize(features, dim=-1), train, max(self.ks), self.block)
             ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()  # the nearest one's is 1, whatever the temperature
             guesses.append(torch.stack([_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks], 1))
         total = int(self.dataset.shard_sizes.sum())
-        position = torch.tensor(positions, dtype=torch.int64, device=subject.device)
-        label = torch.tensor(labels, dtype=torch.int64, device=subject.device)
-        readable = everywhere(subject, total, position, torch.ones_like(label)) > 0
-        label = everywhere(subject, total, position, label)[readable]
-        best = everywhere(subject, total, position, torch.cat(guesses))[readable]  # [N, ks, 5]
+        position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
+        label = torch.tensor(labels, dtype=torch.int64, device=eval_model.device)
+        readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
+        label = everywhere(eval_model, total, position, label)[readable]
+        best = everywhere(eval_model, total, position, torch.cat(guesses))[readable]  # [N, ks, 5]
         metrics = {}
         for at, k in enumerate(self.ks):
             for name, value in accuracy(best[:, at], label).items():

@@ -6,7 +6,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Source
 from corekit.data.loading.ragged import pack
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, everywhere, outputs
 from corekit.evaluation.metrics.average_precision import mean_average_precisions
 from corekit.linear_output import LinearOutput
@@ -37,22 +37,22 @@ class MultiLabel:
         self.dataset, self.features, self.batch_size = dataset, features, batch_size
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
         parts: list[Tensor] = []
         positions: list[int] = []
         labels: list[object] = []
         head: LinearOutput | None = None
-        for chunk, made in outputs(subject, self.dataset, self.batch_size, self.features):
+        for chunk, made in outputs(eval_model, self.dataset, self.batch_size, self.features):
             head = made if isinstance(made, LinearOutput) else None
             parts.append((made.hidden if isinstance(made, LinearOutput) else made)[:len(chunk["image"])].float())
             positions += chunk["position"]
             labels += chunk["label_rows"]
         total = int(self.dataset.shard_sizes.sum())
-        position = torch.tensor(positions, dtype=torch.int64, device=subject.device)
-        given = everywhere(subject, total, position, torch.cat(parts))
-        readable = everywhere(subject, total, position, torch.ones_like(position)) > 0
-        sample, row = self._positives(subject, total, position, labels)
+        position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
+        given = everywhere(eval_model, total, position, torch.cat(parts))
+        readable = everywhere(eval_model, total, position, torch.ones_like(position)) > 0
+        sample, row = self._positives(eval_model, total, position, labels)
         given, sample = given[readable], (readable.cumsum(0) - 1)[sample]
         whole = given if head is None else LinearOutput(given, head.weight, head.bias)
         classes = given.shape[1] if head is None else head.classes
@@ -65,15 +65,15 @@ class MultiLabel:
         metrics, counted = mean_average_precisions(scores, classes, sample, row, block)
         return Result(metrics, type(self.dataset).__name__.lower(), len(given), details={"classes": [counted, classes]})
 
-    def _positives(self, subject: Subject, total: int, position: Tensor, labels: list[object]) -> tuple[Tensor, Tensor]:
+    def _positives(self, eval_model: EvalModel, total: int, position: Tensor, labels: list[object]) -> tuple[Tensor, Tensor]:
         """(sample, class) of every positive of the data set, on every rank."""
-        rows, offsets = (each.to(subject.device) for each in pack(labels))
+        rows, offsets = (each.to(eval_model.device) for each in pack(labels))
         own = offsets.diff()
-        counts = everywhere(subject, total, position, own)
+        counts = everywhere(eval_model, total, position, own)
         starts = counts.cumsum(0) - counts
         # where this rank's rows belong among those of all samples
         slots = torch.arange(len(rows), device=rows.device) + (starts[position] - offsets[:-1]).repeat_interleave(own)
-        row = everywhere(subject, int(counts.sum()), slots, rows.long())
+        row = everywhere(eval_model, int(counts.sum()), slots, rows.long())
         return torch.arange(total, device=rows.device).repeat_interleave(counts), row
 
     def _check(self, sample: Tensor, row: Tensor, classes: int) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode
 from corekit.evaluation.metrics.accuracy import count_hits, figures
 from corekit.registry import register
@@ -28,16 +28,16 @@ class Classification:
         self.dataset, self.features, self.batch_size = dataset, features, batch_size
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        seen = torch.zeros(3, 0, dtype=torch.int64, device=subject.device)
-        for chunk, logits in encode(subject, self.dataset, self.batch_size, self.features):
+        seen = torch.zeros(3, 0, dtype=torch.int64, device=eval_model.device)
+        for chunk, logits in encode(eval_model, self.dataset, self.batch_size, self.features):
             classes = logits.shape[1]
             wrong = [label for label in chunk["label"] if not 0 <= label < classes]
             if wrong:
                 raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the model has {classes} classes")
-            label = torch.tensor(chunk["label"], dtype=torch.int64, device=subject.device)
+            label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             counted = count_hits(logits.topk(min(5, classes)).indices, label, classes)
             seen = counted if not seen.numel() else seen + counted
-        seen = subject.sum(seen)
+        seen = eval_model.sum(seen)
         return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()))

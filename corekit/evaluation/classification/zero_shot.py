@@ -8,7 +8,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Source
 from corekit.data.image_grid import captioned_grid
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode, encode_text
 from corekit.evaluation.metrics.accuracy import count_hits, figures
 from corekit.registry import register
@@ -48,28 +48,28 @@ class ZeroShot:
             raise CorekitError("every template of evaluator 'zero_shot' needs one {} for the class name")
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        weights = self._class_weights(subject)  # [K, D]
-        seen = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=subject.device)
+        weights = self._class_weights(eval_model)  # [K, D]
+        seen = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=eval_model.device)
         examples: list[tuple[Tensor, int, Tensor]] = []
-        for chunk, features in encode(subject, self.dataset, self.batch_size):
+        for chunk, features in encode(eval_model, self.dataset, self.batch_size):
             wrong = [label for label in chunk["label"] if not 0 <= label < len(self.class_names)]
             if wrong:
                 raise CorekitError(f"a label is {max(wrong)}, but there are {len(self.class_names)} class names")
             scores = F.normalize(features, dim=-1) @ weights.T  # [n, K]
             best = scores.topk(min(5, len(self.class_names))).indices
-            label = torch.tensor(chunk["label"], dtype=torch.int64, device=subject.device)
+            label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             seen += count_hits(best, label, len(self.class_names))
             if len(examples) < EXAMPLES:
                 examples += list(zip(chunk["image"], chunk["label"], best.cpu(), strict=True))[:EXAMPLES - len(examples)]
-        seen = subject.sum(seen)
+        seen = eval_model.sum(seen)
         return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
                       {"examples": self._picture(examples)})
 
-    def _class_weights(self, subject: Subject) -> Tensor:
+    def _class_weights(self, eval_model: EvalModel) -> Tensor:
         sentences = [template.format(name) for name in self.class_names for template in self.templates]
-        features = [encode_text(subject, sentences[first:first + self.batch_size])
+        features = [encode_text(eval_model, sentences[first:first + self.batch_size])
                     for first in range(0, len(sentences), self.batch_size)]
         by_class = torch.cat(features).view(len(self.class_names), len(self.templates), -1)
         return F.normalize(by_class.mean(1), dim=-1)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from corekit.data.datasets.base import Source
 from corekit.data.datasets.subset import hold_out
 from corekit.data.loading.batch_shape import FixedSize
-from corekit.data.loading.loader import Lanes, share, step_parts
+from corekit.data.loading.loader import Streams, share, step_batches
 from corekit.data.loading.shuffled_order import order_of
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import encode, encode_pixels, labelled_features
 from corekit.evaluation.metrics.accuracy import figures
 from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
@@ -24,7 +24,7 @@ from corekit.registry import register
 from corekit.seeds import derive_seed
 
 LEARNING_RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
-LANES = 64  # stretches that augmented training data is read in; fewer where they do not divide the batch
+STREAMS = 64  # stretches that augmented training data is read in; fewer where they do not divide the batch
 
 
 @register("evaluator", "attentive_probe")
@@ -84,80 +84,80 @@ class AttentiveProbe:
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
         self.head_width, self.forward_batch_size, self.window, self.seed = head_width, forward_batch_size, window, seed
 
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Train the heads on tokens, choose one, and report it."""
         with torch.random.fork_rng(devices=[]):  # augmentation seeds the generator that everybody draws from
-            return self._probe(subject)
+            return self._probe(eval_model)
 
-    def _probe(self, subject: Subject) -> Result:
+    def _probe(self, eval_model: EvalModel) -> Result:
         classes = self.num_classes or len(getattr(self.train_dataset, "class_names", []))
         if not classes:
             raise CorekitError("evaluator 'attentive_probe' has to know how many classes there are: set its num_classes, or "
                                "give train_dataset a classnames.txt")
-        trunk = digest(subject.model)
+        trunk = digest(eval_model.model)
         train, validation = self.train_dataset, self.validation_dataset
         if validation is None:
             train, validation = hold_out(train, self.validation_fraction, self._seed("validation"))
-        heads = self._train(subject, train, classes)
-        found = heads.scores(self._tokens(subject, validation, classes))
+        heads = self._train(eval_model, train, classes)
+        found = heads.scores(self._tokens(eval_model, validation, classes))
         chosen = best(found)
-        seen = heads.hits(chosen, self._tokens(subject, self.dataset, classes))  # only now anything of the test samples
-        if digest(subject.model) != trunk:
+        seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))  # only now anything of the test samples
+        if digest(eval_model.model) != trunk:
             raise CorekitError("evaluator 'attentive_probe': the model is not the same after its tokens were computed; it must "
                                "not change its buffers in a forward pass")
         return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
                       details={"chosen": found[chosen], "grid": found, "trunk_sha256": trunk})
 
-    def _train(self, subject: Subject, train: Source, classes: int) -> Heads:
+    def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:
         batches = math.ceil(int(train.shard_sizes.sum()) / self.batch_size)
         heads: Heads | None = None
-        for tokens, label, samples in (self._kept if self.transform is None else self._drawn)(subject, train, batches):
+        for tokens, label, samples in (self._kept if self.transform is None else self._drawn)(eval_model, train, batches):
             if heads is None:
-                heads = self._start(subject, tokens.shape[2], classes, self.epochs * batches)
+                heads = self._start(eval_model, tokens.shape[2], classes, self.epochs * batches)
             heads.step(tokens, _checked(label, classes), samples)
         assert heads is not None, "there is a step at least"
         return heads
 
-    def _start(self, subject: Subject, width: int, classes: int, steps: int) -> Heads:
+    def _start(self, eval_model: EvalModel, width: int, classes: int, steps: int) -> Heads:
         head = AttentionPool(width, classes, max(1, width // self.head_width))
         generator = torch.Generator().manual_seed(self._seed("weights"))
         nn.init.normal_(head.cls_token, std=0.02, generator=generator)
         for layer in (head.k, head.v, head.linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(head.linear.bias)
-        grid = Grid(head.to(subject.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
+        grid = Grid(head.to(eval_model.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
                     self.grad_clip)
-        return Heads(grid, TokenNorm(width, subject.device, subject.sum), subject.sum)
+        return Heads(grid, TokenNorm(width, eval_model.device, eval_model.sum), eval_model.sum)
 
-    def _kept(self, subject: Subject, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def _kept(self, eval_model: EvalModel, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """Tokens and labels of this rank's share of every step, and how many samples all ranks have: computed once."""
-        tokens, label = labelled_features(subject, train, self.forward_batch_size, self.features)
+        tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):
             for rows in shuffled(len(label), self._seed("order", epoch)).to(label.device).tensor_split(batches):
-                own = rows[share(len(rows), subject.rank, subject.world)]
+                own = rows[share(len(rows), eval_model.rank, eval_model.world)]
                 yield tokens[own], label[own], len(rows)
 
-    def _drawn(self, subject: Subject, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def _drawn(self, eval_model: EvalModel, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """The same of augmented images, computed in every step."""
         samples = min(self.batch_size, int(train.shard_sizes.sum()))
-        lanes = math.gcd(samples, LANES)
-        if subject.world > lanes:
-            raise CorekitError(f"evaluator 'attentive_probe': {subject.world} ranks cannot share steps of {samples} samples: "
-                               f"make batch_size a multiple of {LANES}, no larger than the training set")
-        order, own = order_of(train, lanes, self.window, self._seed("order")), share(lanes, subject.rank, subject.world)
-        reader = Lanes(train, order, FixedSize(samples, lanes), range(lanes)[own], self._seed("augmentation"), self.transform,
+        streams = math.gcd(samples, STREAMS)
+        if eval_model.world > streams:
+            raise CorekitError(f"evaluator 'attentive_probe': {eval_model.world} ranks cannot share steps of {samples} samples: "
+                               f"make batch_size a multiple of {STREAMS}, no larger than the training set")
+        order, own = order_of(train, streams, self.window, self._seed("order")), share(streams, eval_model.rank, eval_model.world)
+        reader = Streams(train, order, FixedSize(samples, streams), range(streams)[own], self._seed("augmentation"), self.transform,
                        None)
-        for part in step_parts(reader, 0, self.epochs * batches, subject.workers):
+        for part in step_batches(reader, 0, self.epochs * batches, eval_model.workers):
             pieces = torch.split(part.batch["image"], self.forward_batch_size)
-            tokens = torch.cat([dense(encode_pixels(subject, piece, self.features)).float() for piece in pieces])
+            tokens = torch.cat([dense(encode_pixels(eval_model, piece, self.features)).float() for piece in pieces])
             _check_tokens(tokens)
-            yield tokens, part.batch["label"].to(subject.device), samples
+            yield tokens, part.batch["label"].to(eval_model.device), samples
 
-    def _tokens(self, subject: Subject, source: Source, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _tokens(self, eval_model: EvalModel, source: Source, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Tokens and labels of this rank's share of a data set, as evaluation sees it."""
-        for chunk, tokens in encode(subject, source, self.forward_batch_size, self.features):
-            label = torch.tensor(chunk["label"], dtype=torch.int64, device=subject.device)
+        for chunk, tokens in encode(eval_model, source, self.forward_batch_size, self.features):
+            label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             yield tokens, _checked(label, classes)
 
     def _seed(self, *purpose: int | str) -> int:

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
@@ -63,13 +63,13 @@ class LinearProbe:
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
         self.forward_batch_size = forward_batch_size
 
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Compute features, train the heads, choose one, and report it."""
-        train, train_label = self._features(subject, self.train_dataset)
+        train, train_label = self._features(eval_model, self.train_dataset)
         if self.validation_dataset is None:
             train, train_label, validation, validation_label = self._hold_out(train, train_label)
         else:
-            validation, validation_label = self._features(subject, self.validation_dataset)
+            validation, validation_label = self._features(eval_model, self.validation_dataset)
         mean = train.mean(0)
         # what varies by less than this share of its mean is rounding, not to be blown up
         deviation = torch.maximum(train.std(0, correction=0), 1e-5 * mean.abs()).clamp(min=1e-12)
@@ -80,15 +80,15 @@ class LinearProbe:
         found = self._scores(grid, validation, validation_label)
         chosen = best(found)
         # only now is there anything of the test samples
-        test, label = self._features(subject, self.dataset)
+        test, label = self._features(eval_model, self.dataset)
         test.sub_(mean).div_(deviation)
         guesses = torch.cat([best_classes(functional_call(grid.head, grid.one(chosen), (part,)))
                              for part in torch.split(test, self.batch_size)])
         return Result(accuracy(guesses, label), type(self.dataset).__name__.lower(), len(label),
                       details={"chosen": found[chosen], "grid": found})
 
-    def _features(self, subject: Subject, dataset: Source) -> tuple[Tensor, Tensor]:
-        features, label = labelled_features(subject, dataset, self.forward_batch_size, self.features)
+    def _features(self, eval_model: EvalModel, dataset: Source) -> tuple[Tensor, Tensor]:
+        features, label = labelled_features(eval_model, dataset, self.forward_batch_size, self.features)
         if features.dim() != 2:
             raise CorekitError(f"evaluator 'linear_probe' needs one vector for each image, not {list(features.shape[1:])}")
         return features, label

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode, encode_text, everywhere
 from corekit.registry import register
 
@@ -41,12 +41,12 @@ class Retrieval:
         self.dataset, self.batch_size, self.block = dataset, batch_size, block
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every image and every caption counts once, whatever the number of ranks."""
         images, texts = [], []
         positions: list[int] = []  # of this rank's images in the data set
         counts: list[int] = []  # of the captions of each
-        for chunk, features in encode(subject, self.dataset, self.batch_size):
+        for chunk, features in encode(eval_model, self.dataset, self.batch_size):
             captions = [[line for line in text.splitlines() if line.strip()] for text in chunk["text"]]
             for key, lines in zip(chunk["key"], captions):
                 if not lines:
@@ -55,32 +55,32 @@ class Retrieval:
             counts += map(len, captions)
             images.append(F.normalize(features, dim=-1))
             flat = [line for lines in captions for line in lines]
-            texts.append(encode_text(subject, flat or ["a"])[:len(flat)])  # all ranks run the model equally often
-        return self._compare(subject, torch.cat(images), torch.cat(texts), torch.tensor(positions, dtype=torch.int64),
+            texts.append(encode_text(eval_model, flat or ["a"])[:len(flat)])  # all ranks run the model equally often
+        return self._compare(eval_model, torch.cat(images), torch.cat(texts), torch.tensor(positions, dtype=torch.int64),
                              torch.tensor(counts, dtype=torch.int64))
 
-    def _compare(self, subject: Subject, images: Tensor, texts: Tensor, positions: Tensor, counts: Tensor) -> Result:
+    def _compare(self, eval_model: EvalModel, images: Tensor, texts: Tensor, positions: Tensor, counts: Tensor) -> Result:
         """The figures of this rank's images [n, D] and their captions [m, D], ``counts`` of them each, in order."""
-        total, device = int(self.dataset.shard_sizes.sum()), subject.device
+        total, device = int(self.dataset.shard_sizes.sum()), eval_model.device
         positions, counts = positions.to(device), counts.to(device)
         mine = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
         own = (images[mine] * texts).sum(1)
         best = own.new_full((len(images),), -1.0).scatter_reduce(0, mine, own, "amax")
         equal = torch.zeros_like(counts).index_add_(0, mine, (own >= best[mine] - TIE).long())
         # from here on for all images of the data set that can be read
-        all_counts = everywhere(subject, total, positions, counts)
+        all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
         all_images, all_best, all_equal, all_counts = (
-            everywhere(subject, total, positions, values)[readable] for values in (images, best, equal, counts))
+            everywhere(eval_model, total, positions, values)[readable] for values in (images, best, equal, counts))
         if not len(all_images):
             raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be read")
         places = (readable.cumsum(0) - 1)[positions]  # of this rank's images among the readable ones
         rivals = self._rivals(all_images, all_best, texts, own, places[mine])
-        above_image, tied_image = subject.sum(torch.stack(rivals[:2]))
+        above_image, tied_image = eval_model.sum(torch.stack(rivals[:2]))
         captions = int(all_counts.sum())
         first = (all_counts.cumsum(0) - all_counts)[places]  # caption of each of this rank's images
         within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[mine]
-        above_text, tied_text = everywhere(subject, captions, first[mine] + within, torch.stack(rivals[2:], 1)).T
+        above_text, tied_text = everywhere(eval_model, captions, first[mine] + within, torch.stack(rivals[2:], 1)).T
         metrics = {f"image_to_text_r{k}": _recall(k, above_image, tied_image, all_equal) for k in AT}
         metrics |= {f"text_to_image_r{k}": _recall(k, above_text, tied_text, torch.ones_like(above_text)) for k in AT}
         return Result(metrics, type(self.dataset).__name__.lower(), len(all_images), details={"captions": captions})

@@ -14,8 +14,8 @@ from corekit import CorekitError, registry
 from corekit.cli.train import open_source
 from corekit.data.datasets.mixture import Mixture, share_out
 from corekit.data.loading.batch_shape import FixedSize
-from corekit.data.loading.loader import Lanes, share, step_parts
-from corekit.data.loading.shuffled_order import Order, order_of
+from corekit.data.loading.loader import Streams, share, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder, order_of
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 from corekit.recipes.compose import check_entry, compose
@@ -23,7 +23,7 @@ from tests.conftest import TINY, corekit_command
 from tests.data.damage import cut
 from tests.data.loading.test_loader import write_shards
 
-BATCH, LANES = 24, 12
+BATCH, STREAMS = 24, 12
 
 
 class Numbers:
@@ -63,22 +63,22 @@ def test_a_weight_that_would_never_be_drawn_is_said() -> None:
     assert share_out({"a": 1, "b": 1e-5}, 200_000)[1] == 2
 
 
-def keys(source: Mixture, lanes: int, window: int, lane: int, draws: range, seed: int = 0) -> list[str]:
-    order = order_of(source, lanes, window, seed)
+def keys(source: Mixture, streams: int, window: int, stream: int, draws: range, seed: int = 0) -> list[str]:
+    order = order_of(source, streams, window, seed)
     found = []
     for draw in draws:
-        where = order.locate(lane, draw)
-        places = [handle for segment in order.segments(lane, where.pass_number, where.window, where.source)
+        where = order.locate(stream, draw)
+        places = [handle for segment in order.segments(stream, where.pass_number, where.window, where.source)
                   for handle in source.read(segment.shard, segment.first, segment.count)]
         found.append(source.decode(places[where.position])["key"])
     return found
 
 
-def test_every_period_of_every_lane_has_the_shares_exactly_and_is_permuted() -> None:
+def test_every_period_of_every_stream_has_the_shares_exactly_and_is_permuted() -> None:
     source = mixture(a=0.5, b=0.3, c=0.2)
     orders = set()
-    for lane in range(3):
-        drawn = [key[0] for key in keys(source, 3, 4, lane, range(100))]
+    for stream in range(3):
+        drawn = [key[0] for key in keys(source, 3, 4, stream, range(100))]
         for first in range(0, 100, 10):
             assert Counter(drawn[first:first + 10]) == {"a": 5, "b": 3, "c": 2}
             orders.add("".join(drawn[first:first + 10]))
@@ -86,14 +86,14 @@ def test_every_period_of_every_lane_has_the_shares_exactly_and_is_permuted() -> 
 
 
 def test_each_source_is_passed_through_whole_before_any_of_its_samples_comes_again() -> None:
-    lanes, source = 3, mixture(a=3, b=1, c=2)
-    each = [keys(source, lanes, 4, lane, range(400)) for lane in range(lanes)]
+    streams, source = 3, mixture(a=3, b=1, c=2)
+    each = [keys(source, streams, 4, stream, range(400)) for stream in range(streams)]
     for name, samples in (("a", 51), ("b", 40), ("c", 15)):
-        of_lanes = [[key for key in drawn if key[0] == name] for drawn in each]
-        stretch = samples // lanes
-        for pass_number in range(min(map(len, of_lanes)) // stretch):
-            drawn = [key for one in of_lanes for key in one[pass_number * stretch:(pass_number + 1) * stretch]]
-            assert len(set(drawn)) == len(drawn) == stretch * lanes > samples - lanes
+        of_streams = [[key for key in drawn if key[0] == name] for drawn in each]
+        stretch = samples // streams
+        for pass_number in range(min(map(len, of_streams)) // stretch):
+            drawn = [key for one in of_streams for key in one[pass_number * stretch:(pass_number + 1) * stretch]]
+            assert len(set(drawn)) == len(drawn) == stretch * streams > samples - streams
 
 
 def test_a_source_keeps_its_order_when_others_change() -> None:
@@ -101,7 +101,7 @@ def test_a_source_keeps_its_order_when_others_change() -> None:
     other = [key for key in keys(mixture(a=2, c=1), 3, 4, 1, range(200)) if key[0] == "a"]
     assert mine == other[:len(mine)]
     order = mixture(a=1, b=1).order(3, 4, seed=9)
-    assert isinstance(order.orders[0], Order)
+    assert isinstance(order.orders[0], ShuffledOrder)
     assert order.orders[0].seed != order.orders[1].seed
 
 
@@ -110,9 +110,9 @@ def test_any_draw_of_a_billion_is_found_at_once() -> None:
     source = Mixture({name: {"weight": weight, "dataset": Numbers(name, sizes)} for name, weight in (("a", 0.7), ("b", 0.3))})
     began = time.perf_counter()
     order = order_of(source, 4096, 16, 0)
-    for lane in range(32):
-        where = order.locate(lane, 123_456_789)
-        assert order.segments(lane, where.pass_number, where.window, where.source)
+    for stream in range(32):
+        where = order.locate(stream, 123_456_789)
+        assert order.segments(stream, where.pass_number, where.window, where.source)
     assert time.perf_counter() - began < 1
 
 
@@ -139,9 +139,9 @@ def recipe(roots: dict[str, Path]) -> dict[str, Any]:
 def batches(roots: dict[str, Path], world: int, workers: int,
             first: int = 0) -> list[tuple[list[str], torch.Tensor, list[str]]]:
     source: Mixture = registry.build("dataset", "mixture", recipe(roots), {"root": None})
-    order = order_of(source, LANES, 4, 7)
+    order = order_of(source, STREAMS, 4, 7)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    by_rank = [list(step_parts(Lanes(source, order, FixedSize(BATCH, LANES), range(LANES)[share(LANES, rank, world)], 7,
+    by_rank = [list(step_batches(Streams(source, order, FixedSize(BATCH, STREAMS), range(STREAMS)[share(STREAMS, rank, world)], 7,
                                      transform, None), first, 6, workers)) for rank in range(world)]
     return [([key for part in parts for key in part.batch["key"]], torch.cat([part.batch["image"] for part in parts]),
              [text for part in parts for text in part.batch["text"]]) for parts in zip(*by_rank)]
@@ -182,7 +182,7 @@ def test_captions_come_from_the_field_that_each_source_names(roots: dict[str, Pa
 def test_what_is_wrong_with_a_source_is_said(entry: dict[str, Any], told: str) -> None:
     with pytest.raises(CorekitError, match=told):
         Mixture({"first": {"dataset": Numbers("first", (9,))}, "x": entry})
-    with pytest.raises(CorekitError, match="source 'x'.*fewer than data.lanes=4"):
+    with pytest.raises(CorekitError, match="source 'x'.*fewer than data.streams=4"):
         Mixture({"x": {"dataset": Numbers("x", (3,))}}).order(4, 4, 0)
 
 

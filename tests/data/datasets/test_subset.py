@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from corekit import CorekitError
-from corekit.data.datasets.subset import Part, hold_out
+from corekit.data.datasets.subset import Subset, hold_out
 from tests.evaluation.known import SHARD, Numbered
 
 TOTAL = 3 * SHARD + 4
 
 
-def everything(part: Part, at_once: int) -> list[int]:
+def everything(part: Subset, at_once: int) -> list[int]:
     found = []
     for shard, size in enumerate(part.shard_sizes.tolist()):
         for first in range(0, size, at_once):
@@ -23,7 +23,7 @@ def test_a_part_is_the_chosen_samples_in_their_order() -> None:
     chosen = np.zeros(TOTAL, dtype=np.bool_)
     numbers = [0, 1, 2, 6, SHARD, SHARD + 2, SHARD + 3, 3 * SHARD, TOTAL - 1]  # none of the third shard
     chosen[numbers] = True
-    part = Part(Numbered(range(TOTAL), label=[0] * TOTAL), chosen)
+    part = Subset(Numbered(range(TOTAL), label=[0] * TOTAL), chosen)
     assert part.shard_sizes.tolist() == [4, 3, 0, 2]
     assert part.fields == ("image", "label")
     for at_once in (1, 2, 10):
@@ -36,7 +36,7 @@ def test_neighbours_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[tuple[int, int, int]] = []
     read = source.read
     monkeypatch.setattr(source, "read", lambda *where: reads.append(where) or read(*where))
-    part = Part(source, np.array([True, True, False, True, True, True, False]))
+    part = Subset(source, np.array([True, True, False, True, True, True, False]))
     part.read(0, 1, 3)
     assert reads == [(0, 1, 1), (0, 3, 2)]
 

@@ -12,8 +12,8 @@ from PIL import Image
 from corekit import CorekitError
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.loading.batch_shape import FixedSize
-from corekit.data.loading.loader import Lanes, step_parts
-from corekit.data.loading.shuffled_order import Order
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.members import tar_members
 from corekit.data.shards.webdataset import WebDataset
@@ -22,14 +22,14 @@ from tests.conftest import TINY, corekit_command
 from tests.data.damage import WAYS, cut, damaged_shards, write_tar
 from tests.data.loading.test_loader import add, jpeg
 
-LANES, BATCH = 8, 64
+STREAMS, BATCH = 8, 64
 FIELDS = {"image": "jpg;png", "text": "txt"}
 
 
-def lanes_of(root: Path, window: int = 16, batch: int = BATCH) -> Lanes:
+def streams_of(root: Path, window: int = 16, batch: int = BATCH) -> Streams:
     source = WebDataset(str(root), fields=FIELDS)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    return Lanes(source, Order(source.shard_sizes, LANES, window, seed=5), FixedSize(batch, LANES), range(LANES), 5,
+    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, window, seed=5), FixedSize(batch, STREAMS), range(STREAMS), 5,
                  transform, None)
 
 
@@ -52,13 +52,13 @@ def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path, worke
     wanted = damaged_shards(tmp_path, 418, {0: ways[:3], 1: ways[3:6], 2: ways[6:10], 3: ways[10:]})
     assert wanted == {"image": 3, "bomb": 2, "empty_text": 2, "missing_field": 2, "encoding": 2, "path": 2, "duplicate": 1,
                       "truncated": 1 + 6}
-    lanes = lanes_of(tmp_path)
-    samples = int(lanes.source.shard_sizes.sum())
+    streams = streams_of(tmp_path)
+    samples = int(streams.source.shard_sizes.sum())
     assert samples == 4 * 418 + 14 + 18 + 24 == 27 * BATCH
     met: Counter[str] = Counter()
     drawn: Counter[str] = Counter()
     messages = set()
-    for part in step_parts(lanes, 0, samples // BATCH, workers):
+    for part in step_batches(streams, 0, samples // BATCH, workers):
         assert part.batch["image"].shape == (BATCH, 3, 16, 16)
         drawn.update(part.batch["key"])
         for kind, told in part.bad.items():
@@ -171,7 +171,7 @@ def test_where_a_whole_window_is_bad_the_next_best_sample_comes_from_elsewhere(t
     lost = cut(tmp_path / "1.tar", 5)
     batches = []
     for workers in (0, 2):
-        parts = list(step_parts(lanes_of(tmp_path, window=4, batch=16), 0, 8, workers))
+        parts = list(step_batches(streams_of(tmp_path, window=4, batch=16), 0, 8, workers))
         assert sum(len(told) for part in parts for told in part.bad.values()) == lost + 2 - 1
         assert len(parts[-1].bad["truncated"]) <= 16
         batches.append([part.batch["key"] for part in parts])
@@ -184,7 +184,7 @@ def test_data_that_is_all_bad_ends_with_a_sentence(tmp_path: Path) -> None:
             add(archive, f"{at:03d}.jpg", b"")
             add(archive, f"{at:03d}.txt", b"fine")
     with pytest.raises(CorekitError, match="no sample can be read"):
-        list(step_parts(lanes_of(tmp_path, batch=8), 0, 1, 0))
+        list(step_batches(streams_of(tmp_path, batch=8), 0, 1, 0))
 
 
 @pytest.mark.parametrize("name", ["EPS", "PCX", "TGA"])

@@ -12,14 +12,14 @@ from PIL import Image
 
 from corekit import CorekitError
 from corekit.data.loading.batch_shape import FixedSize
-from corekit.data.loading.loader import Lanes, Part, share, split, step_parts
-from corekit.data.loading.shuffled_order import Order
+from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 
-BATCH, LANES, STEPS = 24, 12, 4
+BATCH, STREAMS, STEPS = 24, 12, 4
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -52,26 +52,26 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shards(tmp_path_factory.mktemp("shards"))
 
 
-def lanes_of(root: Path, rank: int, world: int, seed: int = 0) -> Lanes:
+def streams_of(root: Path, rank: int, world: int, seed: int = 0) -> Streams:
     source = WebDataset(str(root))
     preprocess = Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1))
-    return Lanes(source, Order(source.shard_sizes, LANES, 4, seed), FixedSize(BATCH, LANES),
-                 range(LANES)[share(LANES, rank, world)], seed, RandomResizedCrop(preprocess, (0.2, 1.0), flip=0.5),
+    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, seed), FixedSize(BATCH, STREAMS),
+                 range(STREAMS)[share(STREAMS, rank, world)], seed, RandomResizedCrop(preprocess, (0.2, 1.0), flip=0.5),
                  ClipTokenizer(16))
 
 
-def global_batches(root: Path, world: int, workers: int, first: int = 0, seed: int = 0) -> list[Part]:
+def global_batches(root: Path, world: int, workers: int, first: int = 0, seed: int = 0) -> list[WorkerBatch]:
     """Every step's batch, ranks laid side by side."""
-    by_rank = [list(step_parts(lanes_of(root, rank, world, seed), first, STEPS, workers)) for rank in range(world)]
+    by_rank = [list(step_batches(streams_of(root, rank, world, seed), first, STEPS, workers)) for rank in range(world)]
     joined = []
     for parts in zip(*by_rank):
         batch = {name: (torch.cat([part.batch[name] for part in parts]) if isinstance(parts[0].batch[name], torch.Tensor)
                         else [item for part in parts for item in part.batch[name]]) for name in parts[0].batch}
-        joined.append(Part(batch, {kind: keys for part in parts for kind, keys in part.bad.items()}))
+        joined.append(WorkerBatch(batch, {kind: keys for part in parts for kind, keys in part.bad.items()}))
     return joined
 
 
-def same(left: list[Part], right: list[Part]) -> bool:
+def same(left: list[WorkerBatch], right: list[WorkerBatch]) -> bool:
     return len(left) == len(right) and all(
         mine.batch["key"] == theirs.batch["key"] and torch.equal(mine.batch["image"], theirs.batch["image"])
         and torch.equal(mine.batch["text"], theirs.batch["text"]) for mine, theirs in zip(left, right))
@@ -162,6 +162,6 @@ def test_a_folder_without_samples_is_said(tmp_path: Path, prepare: object, told:
         WebDataset(str(tmp_path))
 
 
-def test_lanes_must_divide_the_batch() -> None:
-    with pytest.raises(CorekitError, match=r"data\.lanes=5 must divide engine\.batch_size=24"):
+def test_streams_must_divide_the_batch() -> None:
+    with pytest.raises(CorekitError, match=r"data\.streams=5 must divide engine\.batch_size=24"):
         FixedSize(24, 5)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from corekit.data.loading.loader import Part, _join, split
+from corekit.data.loading.loader import WorkerBatch, _join, split
 from corekit.data.loading.ragged import cut, join, pack
 
 ROWS = [[4, 1], [], [7], [], [2, 9, 3], [5]]
@@ -29,7 +29,7 @@ def test_workers_parts_are_joined_and_cut_into_micro_batches(parts: int) -> None
     size = len(ROWS) // parts
     pieces = [pack(ROWS[at:at + size]) for at in range(0, len(ROWS), size)]
     assert unpack(*join(pieces)) == ROWS
-    batches = [Part({"key": [str(at * size + each) for each in range(size)], "label_rows": rows, "label_offsets": offsets})
+    batches = [WorkerBatch({"key": [str(at * size + each) for each in range(size)], "label_rows": rows, "label_offsets": offsets})
                for at, (rows, offsets) in enumerate(pieces)]
     whole = _join(batches).batch
     for micro in (1, 2, 3, 6):

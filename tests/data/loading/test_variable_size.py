@@ -17,46 +17,46 @@ from torch import Tensor, nn
 from corekit import CorekitError, registry
 from corekit.cli.train import open_source
 from corekit.data.loading.batch_shape import VariableSize
-from corekit.data.loading.loader import Lanes, Part, share, split, step_parts
-from corekit.data.loading.shuffled_order import Order
+from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess, RandomResizedCrop
-from corekit.distributed.process_group import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.compose import compose
-from corekit.train.accumulate import Step, Term
+from corekit.train.accumulate import Step, WeightedLoss
 from corekit.train.cost import measure
 from corekit.train.dry_run import dry_run
 from corekit.train.run import run
 from corekit.train.verify import check_wiring
-from corekit.train.wiring import Wire
+from corekit.train.wiring import Wiring
 from tests.conftest import TINY
 from tests.data.noise import Noise
 
-BATCH, LANES, STEPS = 16, 8, 9
+BATCH, STREAMS, STEPS = 16, 8, 9
 
 
 def pixels(size: int) -> Preprocess:
     return Preprocess(size, "bilinear", (0, 0, 0), (1, 1, 1))
 
 
-@pytest.mark.parametrize(("base", "per_lane", "smallest", "largest", "divisor", "scales", "ends", "mean"), [
+@pytest.mark.parametrize(("base", "per_stream", "smallest", "largest", "divisor", "scales", "ends", "mean"), [
     (224, 1024, 128, 320, 16, 13, (3136, 501), 1.27),  # CatLIP's pre-training of B
     (224, 512, 128, 320, 32, 7, (1568, 250), 1.32),  # fine-tuning at 224
     (512, 512, 256, 512, 32, 9, (2048, 512), 2.06),  # fine-tuning at 512
     (512, 32, 256, 768, 16, 25, (128, 14), 1.36),  # multi-label on COCO
     (224, 256, 160, 320, 32, 6, (501, 125), 1.03),  # the CLIP baseline
 ])
-def test_tables_are_those_of_corenets_recipes(base: int, per_lane: int, smallest: int, largest: int, divisor: int,
+def test_tables_are_those_of_corenets_recipes(base: int, per_stream: int, smallest: int, largest: int, divisor: int,
                                               scales: int, ends: tuple[int, int], mean: float) -> None:
-    sampler = VariableSize(64 * per_lane, 64, pixels(base), 0, smallest, largest, 25, divisor)
+    sampler = VariableSize(64 * per_stream, 64, pixels(base), 0, smallest, largest, 25, divisor)
     assert len(sampler.table) == scales
     assert sampler.table[0] == (smallest, ends[0])
     assert sampler.table[-1] == (largest, ends[1])
-    assert dict(sampler.table)[base] == per_lane
-    assert round(sampler.total / scales / per_lane, 2) == mean
+    assert dict(sampler.table)[base] == per_stream
+    assert round(sampler.total / scales / per_stream, 2) == mean
     for size, samples in sampler.table:
         assert size % divisor == 0
-        assert 0 <= per_lane * base**2 - samples * size**2 < size**2, "as many whole samples as the pixels of the base allow"
+        assert 0 <= per_stream * base**2 - samples * size**2 < size**2, "as many whole samples as the pixels of the base allow"
 
 
 def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:
@@ -82,7 +82,7 @@ def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"lanes": 7}, r"data\.lanes=7 must divide engine\.batch_size=16"),
+    ({"streams": 7}, r"data\.streams=7 must divide engine\.batch_size=16"),
     ({"smallest": 40}, "smallest=40, largest=96 and data.preprocess.size=64 must be multiples of divisor=32"),
     ({"preprocess": pixels(72)}, "size=72 must be multiples of divisor=32"),
     ({"smallest": 128}, "0 < smallest=128 <= largest=96"),
@@ -90,21 +90,21 @@ def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:
 ])
 def test_sizes_that_do_not_fit_are_told(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(CorekitError, match=told):
-        VariableSize(**{"batch_size": 16, "lanes": 8, "preprocess": pixels(64), "seed": 0, "smallest": 32, "largest": 96,
+        VariableSize(**{"batch_size": 16, "streams": 8, "preprocess": pixels(64), "seed": 0, "smallest": 32, "largest": 96,
                         **changes})
 
 
-def lanes_of(rank: int, world: int, transform: Any = None) -> Lanes:
+def streams_of(rank: int, world: int, transform: Any = None) -> Streams:
     source, preprocess = Noise(), pixels(32)
-    sampler = VariableSize(BATCH, LANES, preprocess, 3, 16, 64, 4, 16)
-    order = Order(source.shard_sizes, LANES, 4, 0)
-    return Lanes(source, order, sampler, range(LANES)[share(LANES, rank, world)], 0,  # type: ignore[arg-type]
+    sampler = VariableSize(BATCH, STREAMS, preprocess, 3, 16, 64, 4, 16)
+    order = ShuffledOrder(source.shard_sizes, STREAMS, 4, 0)
+    return Streams(source, order, sampler, range(STREAMS)[share(STREAMS, rank, world)], 0,  # type: ignore[arg-type]
                  transform or RandomResizedCrop(preprocess, (0.2, 1.0), flip=0.5), None)
 
 
-def batches(world: int, workers: int, first: int = 0) -> list[list[Part]]:
+def batches(world: int, workers: int, first: int = 0) -> list[list[WorkerBatch]]:
     """Of every step, each rank's part."""
-    return list(zip(*[step_parts(lanes_of(rank, world), first, STEPS, workers) for rank in range(world)]))  # type: ignore[arg-type]
+    return list(zip(*[step_batches(streams_of(rank, world), first, STEPS, workers) for rank in range(world)]))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -123,26 +123,26 @@ def test_the_same_batches_for_any_ranks_and_workers_from_any_step(alone: list[di
         assert len({(part.batch["image"].shape, len(part.batch["key"])) for part in parts}) == 1, "one size on all ranks"
 
 
-def key_of(lanes: Lanes, lane: int, draw: int) -> str:
-    """The sample that the order has for a lane's draw."""
-    where = lanes.order.locate(lane, draw)
-    window = [handle for segment in lanes.order.segments(lane, where.pass_number, where.window)
-              for handle in lanes.source.read(segment.shard, segment.first, segment.count)]
+def key_of(streams: Streams, stream: int, draw: int) -> str:
+    """The sample that the order has for a stream's draw."""
+    where = streams.order.locate(stream, draw)
+    window = [handle for segment in streams.order.segments(stream, where.pass_number, where.window)
+              for handle in streams.source.read(segment.shard, segment.first, segment.count)]
     return str(window[where.position])
 
 
-def test_a_batch_holds_the_lanes_draws_at_the_size_of_the_step(alone: list[dict[str, Any]]) -> None:
-    lanes = lanes_of(0, 1)
-    assert lanes.sampler.table == [(16, 8), (32, 2), (48, 1), (64, 1)]  # type: ignore[attr-defined]
+def test_a_batch_holds_the_streams_draws_at_the_size_of_the_step(alone: list[dict[str, Any]]) -> None:
+    streams = streams_of(0, 1)
+    assert streams.sampler.table == [(16, 8), (32, 2), (48, 1), (64, 1)]  # type: ignore[attr-defined]
     for step, batch in enumerate(alone):
-        samples, size = lanes.samples(step), lanes.sampler.size(step)  # type: ignore[attr-defined]
+        samples, size = streams.samples(step), streams.sampler.size(step)  # type: ignore[attr-defined]
         assert batch["image"].shape == (samples, 3, size, size)
-        assert lanes_of(3, 4).samples(step) == samples, "over all ranks"
-        assert batch["key"] == [key_of(lanes, lane, draw) for lane in range(LANES) for draw in lanes.sampler.draws(step)]
-        assert [len(part["key"]) for part in split(batch, 4)] == [samples // 4] * 4, "micro-batches are blocks of lanes"
-    seen = np.concatenate([np.reshape(batch["key"], (LANES, -1)) for batch in alone], 1)
-    assert len(np.unique(seen[:, :18])) == LANES * 18, "no sample comes again before its pass of 150 is over"
-    assert pickle.loads(pickle.dumps(lanes)).samples(7) == lanes.samples(7), "workers can have it"
+        assert streams_of(3, 4).samples(step) == samples, "over all ranks"
+        assert batch["key"] == [key_of(streams, stream, draw) for stream in range(STREAMS) for draw in streams.sampler.draws(step)]
+        assert [len(part["key"]) for part in split(batch, 4)] == [samples // 4] * 4, "micro-batches are blocks of streams"
+    seen = np.concatenate([np.reshape(batch["key"], (STREAMS, -1)) for batch in alone], 1)
+    assert len(np.unique(seen[:, :18])) == STREAMS * 18, "no sample comes again before its pass of 150 is over"
+    assert pickle.loads(pickle.dumps(streams)).samples(7) == streams.samples(7), "workers can have it"
 
 
 @pytest.mark.parametrize("size", [16, 48])
@@ -193,7 +193,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def recipe(**model: Any) -> dict[str, Any]:
     return {"seed": 0, "model": {"name": "for_test", **model}, "loss": {"name": "for_test"}, "run_dir": "none",
             "data": {"dataset": {"name": "pictures"}, "preprocess": {**vars(pixels(32))}, "transform": {}, "tokenizer": {},
-                     "lanes": LANES},
+                     "streams": STREAMS},
             "engine": {"batch_size": BATCH, "micro_batch": BATCH // 2, "steps": STEPS, "activation_checkpointing": False,
                        "ema_decay": None, "precision": "fp32"},
             "sampler": {"name": "variable_size", "smallest": 16, "largest": 64, "scales": 4, "divisor": 16}}
@@ -213,7 +213,7 @@ def test_what_cannot_take_the_sizes_is_told_before_anything_is_read() -> None:
 @pytest.mark.usefixtures("registered")
 def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(capsys: pytest.CaptureFixture[str]) -> None:
     cost = measure(recipe(), Noise())  # type: ignore[arg-type]
-    sizes = [(16, 32), (32, 8), (48, 4), (64, 4)]  # samples of a micro-batch: 4 of 8 lanes
+    sizes = [(16, 32), (32, 8), (48, 4), (64, 4)]  # samples of a micro-batch: 4 of 8 streams
     per_pixel = 2 * 3 * 4 * 9
     work = sum(samples * (per_pixel * size**2 + 2 * 4 * 5) for size, samples in sizes)
     assert cost.forward_flops == pytest.approx(work / sum(samples for _, samples in sizes))
@@ -222,21 +222,21 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(capsys: pytes
     assert cost.activations >= max(images), "what the convolution keeps at 64 pixels"
     assert measure({**recipe(), "sampler": {"name": "fixed_size"}}, Noise()).activations < max(images)  # type: ignore[arg-type]
     dry_run(recipe(), Noise())  # type: ignore[arg-type]
-    seen = LANES * VariableSize(BATCH, LANES, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
+    seen = STREAMS * VariableSize(BATCH, STREAMS, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
     told = capsys.readouterr().out
     assert f"{STEPS} steps, {seen} samples seen, {seen / 150:.2f} passes" in told
     assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in told
 
 
 def test_the_engine_offers_step_and_steps_to_models_and_losses() -> None:
-    model, loss, ranks = AnySize(), Clocked(), Ranks(0, 1, torch.device("cpu"))
-    wire = Wire.of("model", model, model.forward)
-    term = Term("clock", 1.0, Wire.of("loss", loss, loss.__call__), Wire.of("weights", loss.weights), False)
+    model, loss, ranks = AnySize(), Clocked(), ProcessGroup(0, 1, torch.device("cpu"))
+    wiring = Wiring.of("model", model, model.forward)
+    term = WeightedLoss("clock", 1.0, Wiring.of("loss", loss, loss.__call__), Wiring.of("weights", loss.weights), False)
     images = torch.randn(6, 3, 8, 8)
     compares = type("Compares", (), {"__call__": lambda self, logits, step, steps: logits.sum() * 0 + step * steps})()
-    pair = Term("pair", 1.0, Wire.of("loss", compares, lambda logits, step, steps: None), None, True)
+    pair = WeightedLoss("pair", 1.0, Wiring.of("loss", compares, lambda logits, step, steps: None), None, True)
     for count in (1, 2):
-        step = Step(model, model, wire, None, [], [term, pair], ranks, dict, Precision("fp32"), 0, count, steps=8)
+        step = Step(model, model, wiring, None, [], [term, pair], ranks, dict, Precision("fp32"), 0, count, steps=8)
         parts, _ = step(split({"key": list("abcdef"), "image": images}, count), 4)
         assert (parts["clock/step"], parts["clock/both"], parts["pair"]) == (4.0, 804 / 8, 32.0)
         step.rehearse({"key": list("abcdef"), "image": images})

@@ -10,7 +10,7 @@ from corekit.evaluation.classification.multi_label import MultiLabel
 from corekit.evaluation.classification.single_label import Classification
 from corekit.evaluation.metrics.average_precision import mean_average_precisions
 from corekit.linear_output import LinearOutput
-from tests.evaluation.known import Numbered, on_ranks, subject
+from tests.evaluation.known import Numbered, eval_model, on_ranks
 
 SAMPLES, WIDTH, CLASSES = 23, 5, 8
 
@@ -49,7 +49,7 @@ def multi_labelled(rows: list[list[int]]) -> Numbered:
 
 
 def both(evaluator: Classification | MultiLabel, wide: bool, ranks: int) -> Result:
-    found = on_ranks(evaluator, subject(Known(wide)), ranks)
+    found = on_ranks(evaluator, eval_model(Known(wide)), ranks)
     assert all(result.metrics == found[0].metrics and result.samples == found[0].samples for result in found)
     return found[0]
 
@@ -83,14 +83,14 @@ def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
 
 def test_labels_that_are_no_classes_are_told() -> None:
     with pytest.raises(CorekitError, match="a label is 8, but the model has 8 classes"):
-        Classification(Numbered(range(SAMPLES), [8] * SAMPLES))(subject(Known(True)))
+        Classification(Numbered(range(SAMPLES), [8] * SAMPLES))(eval_model(Known(True)))
     for rows, said in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"), ([[1, 1]], "a class twice")):
         with pytest.raises(CorekitError, match=said):
-            MultiLabel(multi_labelled([*([[]] * 2), *rows, *([[]] * SAMPLES)]))(subject(Known(False)))
+            MultiLabel(multi_labelled([*([[]] * 2), *rows, *([[]] * SAMPLES)]))(eval_model(Known(False)))
     other = multi_labelled(ROWS)
     other.num_classes = 3  # type: ignore[attr-defined]
     with pytest.raises(CorekitError, match="its dataset has 3 classes, but the model has .*: give both the same vocabulary"):
-        MultiLabel(other)(subject(Known(False)))
+        MultiLabel(other)(eval_model(Known(False)))
     with pytest.raises(CorekitError, match="evaluator 'multi_label' needs a data set with a `label_rows` field$"):
         MultiLabel(Numbered(range(3), [0, 1, 2]))
     with pytest.raises(CorekitError, match="`label` field; for shards, set dataset.fields to"):

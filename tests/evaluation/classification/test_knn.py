@@ -8,7 +8,7 @@ import torch
 
 from corekit import CorekitError
 from corekit.evaluation.classification.knn import NearestNeighbours
-from tests.evaluation.known import Numbered, Table, on_ranks, subject
+from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
 CLASSES, TRAIN, TEST = 7, 60, 40
 
@@ -49,7 +49,7 @@ def by_hand(table: Table, train: Numbered, test: Numbered, k: int, temperature: 
 def test_figures_are_those_of_a_loop_over_all_pairs(batch_size: int, block: int, temperature: float) -> None:
     model, train, test = made()
     ks = [1, 3, 20, 59]
-    result = NearestNeighbours(test, train, ks, temperature, None, batch_size, block)(subject(model))
+    result = NearestNeighbours(test, train, ks, temperature, None, batch_size, block)(eval_model(model))
     expected = {k: by_hand(model, train, test, k, temperature) for k in ks}
     assert result.metrics == pytest.approx({f"{name}_k{k}": value for k in ks for name, value in expected[k].items()})
     assert result.samples == TEST - 1
@@ -60,7 +60,7 @@ def test_figures_are_those_of_a_loop_over_all_pairs(batch_size: int, block: int,
 def test_votes_weigh_by_nearness() -> None:
     model, train, test = made()
     assert by_hand(model, train, test, 20, 0.07) != by_hand(model, train, test, 20, 1.0)
-    result = NearestNeighbours(test, train)(subject(model))
+    result = NearestNeighbours(test, train)(eval_model(model))
     assert result.metrics == pytest.approx(by_hand(model, train, test, 20, 0.07)), "20 neighbours at 0.07 by default"
 
 
@@ -68,15 +68,15 @@ def test_votes_weigh_by_nearness() -> None:
 def test_ranks_change_nothing(world: int) -> None:
     model, train, test = made()
     evaluator = NearestNeighbours(test, train, [5, 20], batch_size=9, block=13)
-    alone = evaluator(subject(model))
-    for result in on_ranks(evaluator, subject(model), world):
+    alone = evaluator(eval_model(model))
+    for result in on_ranks(evaluator, eval_model(model), world):
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
 
 
 def test_what_it_cannot_do_is_said() -> None:
     model, train, test = made()
     with pytest.raises(CorekitError, match="k=60 neighbours among 59"):
-        NearestNeighbours(test, train, 60)(subject(model))
+        NearestNeighbours(test, train, 60)(eval_model(model))
     with pytest.raises(CorekitError, match="`label` field"):
         NearestNeighbours(Numbered(range(2), text=["a", "b"]), train)
     with pytest.raises(CorekitError, match="temperature above 0"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from corekit import CorekitError
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.evaluation.base import Subject
+from corekit.evaluation.base import EvalModel
 from corekit.evaluation.classification.zero_shot import ZeroShot
 
 CLASSES = 10
@@ -51,10 +51,10 @@ def tokenize(sentences: Any) -> Tensor:
     return torch.tensor([[int(word) for word in sentence.split()[-2:]] for sentence in sentences])
 
 
-def subject(rank: int = 0, world: int = 1, total: Any = lambda tensor: tensor, workers: int = 0) -> Subject:
+def eval_model(rank: int = 0, world: int = 1, total: Any = lambda tensor: tensor, workers: int = 0) -> EvalModel:
     import contextlib
 
-    return Subject(Known(), Preprocess(4, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
+    return EvalModel(Known(), Preprocess(4, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
                    contextlib.nullcontext, rank, world, total, workers)
 
 
@@ -65,7 +65,7 @@ def evaluator(batch_size: int = 3) -> ZeroShot:
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_figures_of_known_features(batch_size: int, workers: int) -> None:
-    result = evaluator(batch_size)(subject(workers=workers))
+    result = evaluator(batch_size)(eval_model(workers=workers))
     assert result.samples == 11
     assert result.metrics["top1"] == pytest.approx(6 / 11)  # 2 of class 0, and classes 1, 4, 5, 7
     # of the wrong ones, 0 seen as 1 and 3 seen as 4 are among the five nearest; 2 as 7, 6 as 0 and 8 as 2 are not
@@ -83,11 +83,11 @@ def test_every_sample_counts_once_on_any_number_of_ranks(world: int) -> None:
         return tensor + (tensor.sum() == 0)  # a rank without samples must not end in an error here
 
     for rank in range(world):
-        evaluator()(subject(rank, world, keep))
+        evaluator()(eval_model(rank, world, keep))
     total = sum(shares)
     assert isinstance(total, Tensor)
-    result = evaluator()(subject(total=lambda tensor: total))
-    assert result.metrics == evaluator()(subject()).metrics
+    result = evaluator()(eval_model(total=lambda tensor: total))
+    assert result.metrics == evaluator()(eval_model()).metrics
     assert result.samples == 11
 
 
@@ -102,4 +102,4 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(CorekitError, match="one {}"):
         ZeroShot(Coloured(), ["a"], ["no place"])
     with pytest.raises(CorekitError, match="label is 8, but there are 3 class names"):
-        ZeroShot(Coloured(), ["0", "1", "2"], ["a {} 0"])(subject())
+        ZeroShot(Coloured(), ["0", "1", "2"], ["a {} 0"])(eval_model())

@@ -14,7 +14,7 @@ from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.attentive_probe import AttentiveProbe
 from corekit.evaluation.probes.grid import Grid
 from corekit.models.attention_pool import AttentionPool
-from tests.evaluation.known import Numbered, attention_pool, on_ranks, subject
+from tests.evaluation.known import Numbered, attention_pool, eval_model, on_ranks
 
 CLASSES, WIDTH, TOKENS, TRAIN, TEST = 4, 8, 5, 60, 30
 POINTS = [(1e-3, 0.05), (3e-2, 0.1), (1e-2, 0.5)]
@@ -94,8 +94,8 @@ def test_each_head_is_what_it_is_when_trained_alone(clip: float | None) -> None:
 @pytest.mark.parametrize("drawn", [False, True])
 def test_scenes_that_one_token_tells_apart(drawn: bool) -> None:
     model, train, test = scenes(0.1)
-    transform = CenterCrop(subject(model).preprocess) if drawn else None
-    result = probe(test, train, transform=transform)(subject(model))
+    transform = CenterCrop(eval_model(model).preprocess) if drawn else None
+    result = probe(test, train, transform=transform)(eval_model(model))
     assert result.metrics["top1"] > 0.9
     assert result.samples == TEST - 1
     assert [(point["learning_rate"], point["weight_decay"]) for point in result.details["grid"]] == [
@@ -108,21 +108,21 @@ def test_scenes_that_one_token_tells_apart(drawn: bool) -> None:
     else:
         assert len(held) == TRAIN - 2, "every image passes through the model once"
     noise = TokenTable(torch.randn(TRAIN + TEST, TOKENS, WIDTH))
-    assert probe(test, train)(subject(noise)).metrics["top1"] < 0.6
+    assert probe(test, train)(eval_model(noise)).metrics["top1"] < 0.6
 
 
 def test_the_best_on_the_validation_samples_is_reported_and_test_labels_never_matter() -> None:
     model, train, test = scenes(1.5)
-    result = probe(test, train)(subject(model))
+    result = probe(test, train)(eval_model(model))
     grid, chosen = result.details["grid"], result.details["chosen"]
     assert chosen in grid
     assert chosen["validation_top1"] == max(point["validation_top1"] for point in grid)
     alone = probe(test, train, learning_rates=[chosen["learning_rate"]],
-                  weight_decays=[chosen["weight_decay"]])(subject(model))
+                  weight_decays=[chosen["weight_decay"]])(eval_model(model))
     assert alone.metrics == result.metrics
     assert alone.details["chosen"] == pytest.approx(chosen, rel=1e-3)
     upside_down = Numbered(test.numbers, [CLASSES - 1 - label for label in test.values["label"]], bad=[7])
-    other = probe(upside_down, train)(subject(model))
+    other = probe(upside_down, train)(eval_model(model))
     assert other.details == result.details
     assert other.metrics["top1"] < 0.5 < result.metrics["top1"]
 
@@ -136,29 +136,29 @@ def test_training_images_are_augmented_and_others_are_not() -> None:
         return to_tensor(image)
 
     before = torch.get_rng_state()
-    first = probe(test, train, transform=transform, epochs=2)(subject(model))
+    first = probe(test, train, transform=transform, epochs=2)(eval_model(model))
     assert len(drawn) == len(set(drawn)) == 2 * 4 * 16, "every draw is another one"
     assert torch.equal(torch.get_rng_state(), before), "training goes on with the draws it would have had"
     again = drawn.copy()
     drawn.clear()
-    assert probe(test, train, transform=transform, epochs=2)(subject(model)).details == first.details
+    assert probe(test, train, transform=transform, epochs=2)(eval_model(model)).details == first.details
     assert drawn == again
 
 
 @pytest.mark.parametrize("drawn", [False, True])
 def test_ranks_change_nothing_but_rounding(drawn: bool) -> None:
     model, train, test = scenes(1.0)
-    transform = CenterCrop(subject(model).preprocess) if drawn else None
+    transform = CenterCrop(eval_model(model).preprocess) if drawn else None
     evaluator = probe(test, train, transform=transform, epochs=4)
-    alone = evaluator(subject(model))
-    for result in on_ranks(evaluator, subject(model), 2):
+    alone = evaluator(eval_model(model))
+    for result in on_ranks(evaluator, eval_model(model), 2):
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
         assert result.details["trunk_sha256"] == alone.details["trunk_sha256"]
         for found, expected in zip(result.details["grid"], alone.details["grid"], strict=True):
             assert found == pytest.approx(expected, rel=1e-4)
     if drawn:
         with pytest.raises(CorekitError, match="3 ranks cannot share steps of 2 samples: make batch_size a multiple of 64"):
-            on_ranks(probe(test, train, transform=transform, batch_size=2), subject(model), 3)
+            on_ranks(probe(test, train, transform=transform, batch_size=2), eval_model(model), 3)
 
 
 class Counting(TokenTable):
@@ -176,16 +176,16 @@ class Counting(TokenTable):
 def test_the_trunk_is_the_same_before_and_after_or_it_is_said() -> None:
     model, train, test = scenes(0.1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    result = probe(test, train, epochs=1)(subject(model))
+    result = probe(test, train, epochs=1)(eval_model(model))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.tokens.grad is None
     other = TokenTable(model.tokens.detach().clone())
-    assert probe(test, train, epochs=1)(subject(other)).details["trunk_sha256"] == result.details["trunk_sha256"]
+    assert probe(test, train, epochs=1)(eval_model(other)).details["trunk_sha256"] == result.details["trunk_sha256"]
     with torch.no_grad():
         other.tokens[-1, -1, -1] = torch.nextafter(other.tokens[-1, -1, -1], torch.tensor(9.0))
-    assert probe(test, train, epochs=1)(subject(other)).details["trunk_sha256"] != result.details["trunk_sha256"]
+    assert probe(test, train, epochs=1)(eval_model(other)).details["trunk_sha256"] != result.details["trunk_sha256"]
     with pytest.raises(CorekitError, match="the model is not the same after its tokens were computed"):
-        probe(test, train, epochs=1)(subject(Counting(model.tokens.detach())))
+        probe(test, train, epochs=1)(eval_model(Counting(model.tokens.detach())))
 
 
 def test_what_it_cannot_do_is_said() -> None:
@@ -197,14 +197,14 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(CorekitError, match="epochs, batch_size, head_width, forward_batch_size and window of 1 or more"):
         probe(test, train, window=0)
     with pytest.raises(CorekitError, match="how many classes there are: set its num_classes"):
-        probe(test, train, num_classes=None)(subject(model))
+        probe(test, train, num_classes=None)(eval_model(model))
     for wrong in ({"num_classes": -5}, {"grad_clip": 0.0}, {"grad_clip": -1.0}):
         with pytest.raises(CorekitError, match="needs num_classes of 1 or more and grad_clip above 0"):
             probe(test, train, **wrong)
     with pytest.raises(CorekitError, match="a label is 3, but there are 3 classes"):
-        probe(test, train, num_classes=3)(subject(model))
+        probe(test, train, num_classes=3)(eval_model(model))
     with pytest.raises(CorekitError, match=r"needs tokens \[N, D\] of each image, not \[8\]"):
-        probe(test, train)(subject(TokenTable(model.tokens.detach()[:, 0])))
+        probe(test, train)(eval_model(TokenTable(model.tokens.detach()[:, 0])))
 
 
 def test_a_model_that_needs_more_than_images_is_told_what_would_do() -> None:
@@ -214,4 +214,4 @@ def test_a_model_that_needs_more_than_images_is_told_what_would_do() -> None:
 
     _, train, test = scenes(0.1)
     with pytest.raises(CorekitError, match="its forward needs image, text, and it has no encode_tokens"):
-        probe(test, train)(subject(Pair()))
+        probe(test, train)(eval_model(Pair()))

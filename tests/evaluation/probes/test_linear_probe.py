@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from corekit import CorekitError
 from corekit.evaluation.probes.linear_probe import LinearProbe
 from corekit.evaluation.probes.probe import rank
-from tests.evaluation.known import Numbered, Table, on_ranks, subject
+from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
 CLASSES, WIDTH, TRAIN, TEST = 6, 16, 90, 45
 
@@ -33,33 +33,33 @@ def probe(test: Numbered, train: Numbered, **more: object) -> LinearProbe:
 
 def test_separable_classes_are_told_apart_and_noise_is_not() -> None:
     model, train, test = blobs(0.1)
-    result = probe(test, train)(subject(model))
+    result = probe(test, train)(eval_model(model))
     assert result.metrics == {"top1": 1.0, "top5": 1.0, "mean_per_class_recall": 1.0}
     assert result.samples == TEST - 1
     assert len(result.details["grid"]) == 14
     noisy = Table(torch.randn(TRAIN + TEST, WIDTH))
-    assert probe(test, train)(subject(noisy)).metrics["top1"] < 0.5
+    assert probe(test, train)(eval_model(noisy)).metrics["top1"] < 0.5
 
 
 def test_every_image_passes_through_the_model_once() -> None:
     model, train, test = blobs(0.1)
-    probe(test, train)(subject(model))
+    probe(test, train)(eval_model(model))
     readable = [at for at in range(TRAIN + TEST) if at not in (3, 50, TRAIN + 7)]
     assert sorted(model.seen) == readable
 
 
 def test_labels_of_the_test_samples_never_matter_for_the_choice() -> None:
     model, train, test = blobs(1.5)
-    first = probe(test, train)(subject(model))
+    first = probe(test, train)(eval_model(model))
     upside_down = Numbered(test.numbers, [CLASSES + 2 - label for label in test.values["label"]], bad=[7])
-    second = probe(upside_down, train)(subject(model))
+    second = probe(upside_down, train)(eval_model(model))
     assert first.details == second.details
     assert first.metrics["top1"] > 0.4 > second.metrics["top1"]
 
 
 def test_the_best_on_the_validation_samples_is_reported() -> None:
     model, train, test = blobs(1.0)
-    result = probe(test, train)(subject(model))
+    result = probe(test, train)(eval_model(model))
     grid, chosen = result.details["grid"], result.details["chosen"]
     assert [(point["learning_rate"], point["weight_decay"]) for point in grid[:3]] == [(1e-4, 0.0), (1e-4, 0.1), (3e-4, 0.0)]
     assert chosen in grid
@@ -67,10 +67,10 @@ def test_the_best_on_the_validation_samples_is_reported() -> None:
     assert chosen["validation_loss"] == min(point["validation_loss"] for point in grid
                                             if point["validation_top1"] == chosen["validation_top1"])
     alone = probe(test, train, learning_rates=[chosen["learning_rate"]],
-                  weight_decays=[chosen["weight_decay"]])(subject(model))
+                  weight_decays=[chosen["weight_decay"]])(eval_model(model))
     assert alone.metrics == result.metrics
     assert alone.details["chosen"] == pytest.approx(chosen, rel=1e-4)
-    useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"], 1e30])(subject(model)).details
+    useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"], 1e30])(eval_model(model)).details
     assert useless["chosen"]["learning_rate"] == chosen["learning_rate"]
     assert useless["grid"][-1]["validation_loss"] is None, "JSON has no NaN"
     lucky = {"validation_top1": 1.0, "validation_loss": None}
@@ -83,9 +83,9 @@ def test_the_validation_part_is_not_trained_on() -> None:
     model = Table(torch.randn(200, 256, generator=generator))
     label = torch.randint(0, 10, (200,), generator=generator).tolist()
     data = Numbered(range(200), label)
-    by_heart = probe(data, data, validation_dataset=data)(subject(model))
+    by_heart = probe(data, data, validation_dataset=data)(eval_model(model))
     assert by_heart.details["chosen"]["validation_top1"] == 1
-    held_out = probe(data, data, validation_fraction=0.4)(subject(model))
+    held_out = probe(data, data, validation_fraction=0.4)(eval_model(model))
     assert held_out.details["chosen"]["validation_top1"] < 0.4
     assert held_out.metrics["top1"] == pytest.approx(0.6 + 0.4 * held_out.details["chosen"]["validation_top1"])
 
@@ -94,9 +94,9 @@ def test_the_validation_part_is_not_trained_on() -> None:
 def test_ranks_change_nothing(world: int) -> None:
     model, train, test = blobs(1.0)
     evaluator = probe(test, train)
-    alone = evaluator(subject(model, workers=0))
+    alone = evaluator(eval_model(model, workers=0))
     model.seen.clear()
-    for result in on_ranks(evaluator, subject(model), world):
+    for result in on_ranks(evaluator, eval_model(model), world):
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
         assert result.details == alone.details
     blanks = model.seen.count(0) - 1  # ranks that have run out of images run the model on a black one
@@ -127,22 +127,22 @@ def test_the_model_is_left_as_it_was() -> None:
     torch.manual_seed(0)
     model = Trunk().eval()
     before, drawn = state_hash(model), torch.get_rng_state()
-    first = probe(test, train)(subject(model))
+    first = probe(test, train)(eval_model(model))
     assert state_hash(model) == before
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(torch.get_rng_state(), drawn), "training goes on with the draws it would have had"
-    assert probe(test, train)(subject(model)).details == first.details
+    assert probe(test, train)(eval_model(model)).details == first.details
 
 
 def test_other_outputs_of_the_model() -> None:
     _, train, test = blobs(1.0)
     model = Trunk().eval()
-    both = [probe(test, train, features=name, epochs=2)(subject(model)).details["grid"] for name in (None, "pooled", "first")]
+    both = [probe(test, train, features=name, epochs=2)(eval_model(model)).details["grid"] for name in (None, "pooled", "first")]
     assert both[0] == both[1] != both[2]
     with pytest.raises(CorekitError, match="gives no `last`, but pooled, tokens, first"):
-        probe(test, train, features="last")(subject(model))
+        probe(test, train, features="last")(eval_model(model))
     with pytest.raises(CorekitError, match=r"one vector for each image, not \[1, 16\]"):
-        probe(test, train, features="tokens")(subject(model))
+        probe(test, train, features="tokens")(eval_model(model))
 
 
 def test_what_it_cannot_do_is_said() -> None:
@@ -156,4 +156,4 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(CorekitError, match="epochs"):
         probe(test, train, epochs=0)
     with pytest.raises(CorekitError, match="hold some out"):
-        probe(test, Numbered([0], [0]))(subject(blobs(1.0)[0]))
+        probe(test, Numbered([0], [0]))(eval_model(blobs(1.0)[0]))

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from corekit import CorekitError
 from corekit.evaluation.retrieval.retrieval import Retrieval
-from tests.evaluation.known import Numbered, Table, on_ranks, subject
+from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
 CAPTIONS = [1, 3, 2, 1, 4, 5, 1, 2, 2, 1, 3, 1, 1, 2, 5, 1, 2, 1, 3, 2, 1, 1, 4]  # of each of 23 images
 
@@ -45,7 +45,7 @@ def sorted_recalls(table: Table, bad: tuple[int, ...]) -> dict[str, float]:
 def test_recalls_are_those_of_sorting_everything(batch_size: int, block: int, workers: int) -> None:
     data, model = made()
     expected = sorted_recalls(model, (4, 22))
-    result = Retrieval(data, batch_size, block)(subject(model, workers))
+    result = Retrieval(data, batch_size, block)(eval_model(model, workers))
     assert result.metrics == pytest.approx(expected, abs=1e-12)
     assert result.samples == 21
     assert result.details == {"captions": sum(CAPTIONS) - 4 - 4}
@@ -56,8 +56,8 @@ def test_recalls_are_those_of_sorting_everything(batch_size: int, block: int, wo
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_ranks_change_nothing(world: int) -> None:
     data, model = made()
-    alone = Retrieval(data, 3, 4)(subject(model))
-    for result in on_ranks(Retrieval(data, 3, 4), subject(model), world):
+    alone = Retrieval(data, 3, 4)(eval_model(model))
+    for result in on_ranks(Retrieval(data, 3, 4), eval_model(model), world):
         assert (result.metrics, result.samples, result.details) == (alone.metrics, 21, alone.details)
 
 
@@ -68,7 +68,7 @@ def test_a_model_that_answers_everything_alike_gets_what_chance_gives(world: int
     generator = torch.Generator().manual_seed(0)
     rounding = 1 + 1e-7 * torch.randn(images, 6, generator=generator)
     table = Table(torch.rand(6, generator=generator) * rounding, torch.rand(2, 1) * torch.rand(6, generator=generator))
-    for result in on_ranks(Retrieval(Numbered(range(images), text=text), 4), subject(table), world):
+    for result in on_ranks(Retrieval(Numbered(range(images), text=text), 4), eval_model(table), world):
         for k in (1, 5, 10):
             assert result.metrics[f"text_to_image_r{k}"] == pytest.approx(k / images)
             total = images * each
@@ -79,7 +79,7 @@ def test_equal_scores_by_hand() -> None:
     # image 0 and 1 look the same; of their captions, 0 and 1 are the same too, and 2 is the other way round
     images = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     texts = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
-    result = Retrieval(Numbered(range(3), text=["0", "1", "2"]))(subject(Table(images, texts)))
+    result = Retrieval(Numbered(range(3), text=["0", "1", "2"]))(eval_model(Table(images, texts)))
     # image 0: captions 0 and 1 are equal: half; image 1 too; image 2: caption 2 is the last of three
     assert result.metrics["image_to_text_r1"] == pytest.approx((0.5 + 0.5 + 0) / 3)
     # caption 2 is nearer to images 0 and 1
@@ -102,7 +102,7 @@ def test_the_matrix_is_never_held() -> None:
     table = Table(torch.randn(images, 2), torch.randn(images, 2))
     evaluator = Retrieval(Numbered(range(images), text=[str(at) for at in range(images)]), 50, 20)
     with Largest() as seen:
-        evaluator(subject(table))
+        evaluator(eval_model(table))
     assert seen.numbers <= 2 * images  # features; the matrix has 400 x 400
 
 
@@ -110,10 +110,10 @@ def test_what_it_cannot_do_is_said() -> None:
     with pytest.raises(CorekitError, match="`text` field"):
         Retrieval(Numbered(range(3), label=[0, 1, 2]))
     with pytest.raises(CorekitError, match="sample 1 has no caption"):
-        Retrieval(Numbered(range(2), text=["a", " \n"]))(subject(made()[1]))
+        Retrieval(Numbered(range(2), text=["a", " \n"]))(eval_model(made()[1]))
     with pytest.raises(CorekitError, match="no sample that can be read"):
-        Retrieval(Numbered(range(2), text=["a", "b"], bad=[0, 1]))(subject(made()[1]))
+        Retrieval(Numbered(range(2), text=["a", "b"], bad=[0, 1]))(eval_model(made()[1]))
     with pytest.raises(CorekitError, match="set data.root"):
-        Retrieval(Numbered([], text=[]))(subject(made()[1]))
+        Retrieval(Numbered([], text=[]))(eval_model(made()[1]))
     with pytest.raises(CorekitError, match="text tower"):
-        Retrieval(Numbered(range(2), text=["a", "b"]))(subject(torch.nn.Flatten()))
+        Retrieval(Numbered(range(2), text=["a", "b"]))(eval_model(torch.nn.Flatten()))

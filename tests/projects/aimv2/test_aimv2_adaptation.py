@@ -48,7 +48,7 @@ def tiny(name: str, folder: Path, **init: Any) -> dict[str, Any]:
     if "context_length" in recipe["model"]:
         recipe["model"].update(context_length=LENGTH, vocab_size=49408)
         recipe["data"]["tokenizer"] = {"name": "clip_bpe", "context_length": LENGTH}
-    recipe["data"].update(dataset=dict(PICTURES), workers=0, lanes=2, window=4)
+    recipe["data"].update(dataset=dict(PICTURES), workers=0, streams=2, window=4)
     if "next_token" in recipe["loss"]:
         recipe["loss"]["next_token"]["end_token"] = 49407
     recipe["engine"].update(steps=2, batch_size=4, micro_batch=2, device="cpu", precision="fp32")

@@ -22,7 +22,7 @@ def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -
     schedule = Cosine(steps, given["warmup_steps"], given["final_fraction"])
     rates = [recipe["optimizer"]["learning_rate"] * schedule(step) for step in (12_499, steps)]
     assert rates == pytest.approx([peak, 1e-5], rel=1e-12)
-    assert recipe["data"]["lanes"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
+    assert recipe["data"]["streams"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
 
 
 @pytest.mark.parametrize("name", PRETRAINING)

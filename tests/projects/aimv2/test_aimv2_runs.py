@@ -37,7 +37,7 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
     recipe.update(model=dict(MODEL), loss=deepcopy(LOSS), evaluators={}, run_dir=str(tmp_path))
     recipe["optimizer"]["no_decay"] = ["norms", "biases", "positions"]
     recipe["schedule"]["warmup_steps"] = 1
-    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, lanes=4, window=4,
+    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, streams=4, window=4,
                           tokenizer={"name": "clip_bpe", "context_length": LENGTH})
     recipe["data"]["preprocess"]["size"] = 42
     recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")

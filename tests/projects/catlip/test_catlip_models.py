@@ -133,10 +133,10 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
     assert torch.allclose(output.block(2, 5).dense(), expected[:, 2:5], rtol=1e-2 if autocast else 1e-6)
     assert (output.classes, output.weight.data_ptr()) == (6, head.weight.data_ptr())
 
-    def slopes(given: Tensor) -> list[Tensor]:
+    def grads(given: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(given.float().square().sum(), [head.weight, head.bias]))
 
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(slopes(made), slopes(expected), strict=True))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads(made), grads(expected), strict=True))
 
 
 def test_a_head_starts_at_its_prior() -> None:

@@ -86,7 +86,7 @@ def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
         "frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
         "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
         "data": {"dataset": {"name": "pairs"}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 16},
-                 "lanes": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
+                 "streams": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
     assert check_wiring(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="needs `teacher_image_features`, `teacher_text_features`"):
         check_wiring({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]
