@@ -8,8 +8,8 @@ import open_clip
 from huggingface_hub import hf_hub_download
 from torch import nn
 
-from corekit.data.manifest import sha256
-from corekit.data.preprocess import Preprocess
+from corekit.data.jobs.manifest import sha256
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")

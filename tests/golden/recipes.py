@@ -4,7 +4,7 @@ STEPS = 50
 TRAINED_BY = "aimv2_pretrain"  # two others start from it, or learn from it
 
 PLAIN = (  # of every run here
-    "data.lanes=4", "data.window=4", "data.workers=0",
+    "data.streams=4", "data.window=4", "data.workers=0",
     "engine.device=cpu", "engine.precision=fp32", "engine.batch_size=8", "engine.micro_batch=4",
     "log.every_steps=1",
 )

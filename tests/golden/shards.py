@@ -10,7 +10,7 @@ from random import Random
 
 import numpy as np
 
-from tests.data.test_loader import add
+from tests.data.loading.test_loader import add
 
 SAMPLES = 48
 KEYS = [f"train_0_{number:08d}" for number in range(SAMPLES)]  # as openmoji names its scenes

@@ -7,9 +7,9 @@ import nltk
 import pytest
 from corekit_projects.catlip.labels import LONGEST, NounLabels, clean
 
-from corekit.data.openmoji_caption import TEMPLATES
-from corekit.data.openmoji_concepts import concept_names
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.datasets.openmoji.caption import TEMPLATES
+from corekit.data.datasets.openmoji.concepts import concept_names
 from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 

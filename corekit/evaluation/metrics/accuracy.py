@@ -1,0 +1,44 @@
+"""What classifiers are judged by: top-1, top-5 and mean per-class recall."""
+
+import torch
+from torch import Tensor
+
+from corekit.errors import CorekitError
+
+
+def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Samples, top-1 hits and top-5 hits of every class: int64 [3, K], to be added up over batches
+    and ranks.
+
+    Args:
+        best: int64 [n, 5 or fewer], the classes with the highest scores, best first.
+        label: int64 [n], each below K.
+        classes: K.
+    """
+    hits = torch.stack(
+        [torch.ones_like(label), best[:, 0] == label, (best == label[:, None]).any(1)])
+    return torch.zeros(3, classes, dtype=torch.int64,
+                       device=label.device).index_add_(1, label, hits.to(torch.int64))
+
+
+def figures(seen: Tensor) -> dict[str, float]:
+    """``top1``, ``top5`` and ``mean_per_class_recall`` (over the classes that have samples) of
+    counts [3, K].
+
+    Raises:
+        CorekitError: not one sample was counted.
+    """
+    count, top1, top5 = seen.cpu()
+    present = count > 0
+    total = int(count.sum())
+    if not total:
+        raise CorekitError("the data set of an evaluator holds no sample that can be read")
+    return {"top1": int(top1.sum()) / total, "top5": int(top5.sum()) / total,
+            "mean_per_class_recall": float((top1[present].double() / count[present]).mean())}
+
+
+def accuracy(best: Tensor, label: Tensor) -> dict[str, float]:
+    """The figures of guesses int64 [N, 5 or fewer] at labels int64 [N]; a class that is never
+    guessed may be among them.
+    """
+    return figures(count_hits(best, label, int(label.max()) + 1 if len(label) else 0))
