@@ -28,9 +28,9 @@ OPEN_CLIP = {  # parts of a block -> their names in open_clip
 class Transformer(nn.Module):
     """Blocks one after the other, [B, L, D] to [B, L, D].
 
-    Weights start as in CLIP: normal with std D^-½ (attention in), (2D)^-½ (feed-forward in), and, so
-    that the residual stream keeps its size whatever the depth, D^-½ · (2·layers)^-½ where a branch
-    ends. Biases start at 0. Weights under open_clip's names are loaded too.
+    Weights start as in CLIP: normal with std D^-½ (attention in), (2D)^-½ (feed-forward in), and
+    D^-½ · (2·layers)^-½ where a branch ends, so that the residual stream keeps its size at any
+    depth. Biases start at 0. Weights under open_clip's names are loaded too.
     """
 
     def __init__(self, width: int, layers: int, heads: int, mlp_ratio: float = 4.0, *,
@@ -68,7 +68,7 @@ class TextTransformer(nn.Module):
     """CLIP's text tower: token ids int64 [B, L] to features [B, embed_dim].
 
     The feature is that of the end-of-text token, which has the highest id of the vocabulary.
-    Padding is not masked: towers with ``causal=False`` see it, and published weights were trained so.
+    Padding is not masked: towers with ``causal=False`` see it, as published weights were trained.
 
     Args:
         width: D, the width of the residual stream.
@@ -112,7 +112,7 @@ class TextTransformer(nn.Module):
 
 
 def open_clip_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of a model's parameters -> open_clip's, where it calls a part of a text tower otherwise.
+    """Names of parameters -> open_clip's, where it has others for the parts of a text tower.
 
     Files that corekit wrote before it had one family of blocks have open_clip's names.
     """

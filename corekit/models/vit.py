@@ -20,12 +20,13 @@ from corekit.registry import register
 class ViT(nn.Module):
     """A vision transformer whose class token gives the features: [B, 3, H, W] to [B, embed_dim].
 
-    Parameters are named as in timm. Weights of linear layers and convolutions start as a normal of std 0.02 cut at
-    ±2, the head's with std D^-½, biases at 0.
+    Parameters are named as in timm. Weights of linear layers and convolutions start as a normal of
+    std 0.02 cut at ±2, the head's with std D^-½, biases at 0.
 
     Args:
         patch_embed: [B, 3, H, W] to [B, D, h, w].
-        grid_size: h = w for which the position table is made; at others it is interpolated bilinearly.
+        grid_size: h = w for which the position table is made; at others it is interpolated
+            bilinearly.
         width: D.
         layers: transformer blocks.
         heads: attention heads; divides the width.
@@ -39,9 +40,20 @@ class ViT(nn.Module):
         head_layer: class of the projection to features.
     """
 
-    def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12, heads: int = 12,
-                 embed_dim: int = 512, *, mlp_ratio: float = 4.0, norm_pre: bool = False, class_position: bool = True,
-                 norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0,
+    def __init__(self,
+                 patch_embed: nn.Module,
+                 grid_size: int,
+                 width: int = 768,
+                 layers: int = 12,
+                 heads: int = 12,
+                 embed_dim: int = 512,
+                 *,
+                 mlp_ratio: float = 4.0,
+                 norm_pre: bool = False,
+                 class_position: bool = True,
+                 norm_eps: float = 1e-5,
+                 head_bias: bool = False,
+                 drop_path_rate: float = 0.0,
                  head_layer: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         self.grid_size = grid_size
@@ -66,7 +78,8 @@ class ViT(nn.Module):
         return features
 
     def trunk(self, image: Tensor, class_only: bool = False) -> Tensor:
-        """What comes before the last norm, [B, 1 + patches, D], the class token first; or that token alone, [B, 1, D].
+        """What comes before the last norm, [B, 1 + patches, D], the class token first; or that
+        token alone, [B, 1, D].
 
         Where nothing but the class token is wanted, the last block computes no other.
         """
@@ -83,7 +96,9 @@ class ViT(nn.Module):
         return last(x, index=0) if class_only else last(x)  # type: ignore[no-any-return]
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
-        """The class token's position [1, 1, D], if it has one, and the patches' [1, height · width, D]."""
+        """The class token's position [1, 1, D], if it has one, and the patches' [1, h · w,
+        D].
+        """
         first = self.pos_embed[:, :1] if self.class_position else None
         patches = self.pos_embed[:, int(self.class_position):]
         return first, self.resample_positions(patches, (height, width))
@@ -104,11 +119,18 @@ class ViT(nn.Module):
 
 
 @register("model", "clip_vit_b16")
-def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                 drop_path_rate: float = 0.0, width_divisor: int = 1, depth_divisor: int = 1) -> CLIP:
-    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with GELU.
+def clip_vit_b16(embed_dim: int = 512,
+                 image_size: int = 224,
+                 context_length: int = 77,
+                 vocab_size: int = 49408,
+                 drop_path_rate: float = 0.0,
+                 width_divisor: int = 1,
+                 depth_divisor: int = 1) -> CLIP:
+    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with
+    GELU.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is
+    synthetic_text.
 
     Args:
         embed_dim: width of the features.
@@ -116,12 +138,24 @@ def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: in
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         drop_path_rate: stochastic depth of the image tower's last block.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
+            the model, for trying things.
         depth_divisor: divides the number of blocks of each tower (one stays).
     """
     width, layers = 768 // width_divisor, max(1, 12 // depth_divisor)
-    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False), grid_size=image_size // 16, width=width, layers=layers,
-                      heads=max(1, 12 // width_divisor), embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
-    text_tower = TextTransformer(width=512 // width_divisor, heads=max(1, 8 // width_divisor), layers=layers,
-                                 embed_dim=embed_dim, causal=True, context_length=context_length, vocab_size=vocab_size)
+    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False),
+                      grid_size=image_size // 16,
+                      width=width,
+                      layers=layers,
+                      heads=max(1, 12 // width_divisor),
+                      embed_dim=embed_dim,
+                      norm_pre=True,
+                      drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(width=512 // width_divisor,
+                                 heads=max(1, 8 // width_divisor),
+                                 layers=layers,
+                                 embed_dim=embed_dim,
+                                 causal=True,
+                                 context_length=context_length,
+                                 vocab_size=vocab_size)
     return CLIP(image_tower, text_tower)

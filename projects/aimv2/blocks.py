@@ -59,9 +59,11 @@ def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Bloc
 
 
 class Patches(PatchEmbed):
-    """Patches of 14x14 pixels to tokens, and a norm: [B, 3, H, W] to [B, N, D] and their grid (H // 14, W // 14).
+    """Patches of 14x14 pixels to tokens, and a norm: [B, 3, H, W] to [B, N, D] and their grid (H //
+    14, W // 14).
 
-    What does not fill a patch at the right and the lower edge is left out, as a convolution leaves it out.
+    What does not fill a patch at the right and the lower edge is left out, as a convolution leaves
+    it out.
 
     Raises:
         CorekitError: an image without a whole patch.
@@ -75,10 +77,13 @@ class Patches(PatchEmbed):
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:  # type: ignore[override]
         if min(image.shape[2:]) < PATCH_SIZE:
-            raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no patch of {PATCH_SIZE} x "
-                               f"{PATCH_SIZE}: resize it first")
+            raise CorekitError(
+                f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no patch of "
+                f"{PATCH_SIZE} x "
+                f"{PATCH_SIZE}: resize it first")
         patches = super().forward(image)
-        tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)  # torch's fused norm wants one dtype
+        tokens = patches.flatten(2).transpose(1, 2).to(
+            self.proj.weight.dtype)  # torch's fused norm wants one dtype
         return self.norm(tokens), (patches.shape[2], patches.shape[3])
 
 
@@ -98,16 +103,21 @@ def patch_counts(image: Images, device: torch.device) -> Tensor:
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
-    """Positions of a grid without parameters, [height · width, D], in at least float32, on the device of ``like`` [..., D].
+    """Positions of a grid without parameters, [height · width, D], in at least float32, on the
+    device of ``like`` [..., D].
 
-    The first half of the channels says the column and the second the row, half sines and half cosines each: the order of
-    masked autoencoders' code (He et al., 2022), which AIM's weights were trained with.
+    The first half of the channels says the column and the second the row, half sines and half
+    cosines each: the order of masked autoencoders' code (He et al., 2022), which AIM's weights were
+    trained with.
     """
     dtype, quarter = torch.promote_types(like.dtype, torch.float32), like.shape[-1] // 4
     frequency = TEMPERATURE ** -(torch.arange(quarter, dtype=dtype, device=like.device) / quarter)
-    row, column = (torch.arange(side, dtype=dtype, device=like.device)[:, None] * frequency for side in (height, width))
+    row, column = (torch.arange(side, dtype=dtype, device=like.device)[:, None] * frequency
+                   for side in (height, width))
     of_column, of_row = (torch.cat([angle.sin(), angle.cos()], 1) for angle in (column, row))
-    return torch.cat([of_column[None].expand(height, -1, -1), of_row[:, None].expand(-1, width, -1)], 2).flatten(0, 1)
+    return torch.cat(
+        [of_column[None].expand(height, -1, -1), of_row[:, None].expand(-1, width, -1)],
+        2).flatten(0, 1)
 
 
 def _xavier(part: Part) -> Part:

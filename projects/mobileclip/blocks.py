@@ -1,7 +1,9 @@
-"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a) and FastViT (2023b).
+"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a)
+and FastViT (2023b).
 
-Every block is in its training form: several branches, which ``folded`` makes one convolution of for a deployed model.
-Attributes are named as in timm's FastViT, in both forms, so that its weights load by prefix.
+Every block is in its training form: several branches, which ``folded`` makes one convolution of for
+a deployed model. Attributes are named as in timm's FastViT, in both forms, so that its weights load
+by prefix.
 """
 
 from dataclasses import replace
@@ -26,8 +28,8 @@ HEAD_WIDTH = 32  # of the attention blocks
 class MobileOneBlock(nn.Module):
     """Parallel linear branches, then squeeze-excite and GELU where asked for (MobileOne, figure 3).
 
-    Branches: the convolution; a 1x1 convolution with the same stride and groups where the kernel is larger (``scale``);
-    a batch norm of the input itself where shapes allow (``identity``).
+    Branches: the convolution; a 1x1 convolution with the same stride and groups where the kernel is
+    larger (``scale``); a batch norm of the input itself where shapes allow (``identity``).
 
     Args:
         in_channels: channels of the input.
@@ -41,15 +43,25 @@ class MobileOneBlock(nn.Module):
         activation: whether a GELU follows.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1,
-                 groups: int = 1, *, conv_branch: bool = True, scale_branch: bool = True,
-                 squeeze_ratio: float | None = None, activation: bool = True) -> None:
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: tuple[int, int],
+                 stride: int = 1,
+                 groups: int = 1,
+                 *,
+                 conv_branch: bool = True,
+                 scale_branch: bool = True,
+                 squeeze_ratio: float | None = None,
+                 activation: bool = True) -> None:
         super().__init__()
         has_scale = scale_branch and kernel_size != (1, 1)
         has_identity = in_channels == out_channels and stride == 1
         self.conv_kxk = nn.ModuleList(
-            [ConvNorm(in_channels, out_channels, kernel_size, stride, groups)] if conv_branch else [])
-        self.conv_scale = ConvNorm(in_channels, out_channels, (1, 1), stride, groups) if has_scale else None
+            [ConvNorm(in_channels, out_channels, kernel_size, stride, groups)]
+            if conv_branch else [])
+        self.conv_scale = ConvNorm(in_channels, out_channels,
+                                   (1, 1), stride, groups) if has_scale else None
         self.identity = nn.BatchNorm2d(in_channels) if has_identity else None
         self.se = None if squeeze_ratio is None else SqueezeExcite(out_channels, squeeze_ratio)
         self.act = GELU() if activation else None
@@ -57,7 +69,8 @@ class MobileOneBlock(nn.Module):
     @property
     def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
         """Those that there are."""
-        return [branch for branch in (*self.conv_kxk, self.conv_scale, self.identity) if branch is not None]  # type: ignore
+        branches = (*self.conv_kxk, self.conv_scale, self.identity)
+        return [branch for branch in branches if branch is not None]  # type: ignore[misc]
 
     @property
     def channelwise(self) -> list[Norm]:
@@ -88,11 +101,13 @@ class MobileOneBlock(nn.Module):
         """One convolution, then what followed."""
         like = self.conv_kxk[0].conv
         assert isinstance(like, nn.Conv2d)
-        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se, self.act)
+        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se,
+                         self.act)
 
 
 class RepMixer(nn.Module):
-    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) - norm(x)).
+    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) -
+    norm(x)).
 
     Args:
         channels: C of [B, C, H, W].
@@ -104,14 +119,25 @@ class RepMixer(nn.Module):
     def __init__(self, channels: int, kernel_size: tuple[int, int], scale_branch: bool,
                  layer_scale_init: float) -> None:
         super().__init__()
-        self.mixer = MobileOneBlock(channels, channels, kernel_size, groups=channels, scale_branch=scale_branch,
+        self.mixer = MobileOneBlock(channels,
+                                    channels,
+                                    kernel_size,
+                                    groups=channels,
+                                    scale_branch=scale_branch,
                                     activation=False)
-        self.norm = MobileOneBlock(channels, channels, kernel_size, groups=channels, conv_branch=False,
-                                   scale_branch=False, activation=False)
+        self.norm = MobileOneBlock(channels,
+                                   channels,
+                                   kernel_size,
+                                   groups=channels,
+                                   conv_branch=False,
+                                   scale_branch=False,
+                                   activation=False)
         self.layer_scale = LayerScale(channels, layer_scale_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        terms = [*self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)]
+        terms = [
+            *self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)
+        ]
         update = (sum_of_norms(x, terms) + self.mixer.conv_kxk[0](x) if in_training(terms)
                   else self.mixer(x) - self.norm(x))
         mixed: Tensor = self.layer_scale(x, update)
@@ -131,7 +157,8 @@ class RepMixer(nn.Module):
 
 
 class ConvFFN(nn.Module):
-    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a GELU.
+    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a
+    GELU.
 
     Args:
         channels: C of [B, C, H, W].
@@ -152,9 +179,12 @@ class ConvFFN(nn.Module):
 class RepMixerBlock(nn.Module):
     """A block of the stages without attention: RepMixer, then ConvFFN with a residual."""
 
-    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float, layer_scale_init: float) -> None:
+    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
+                 layer_scale_init: float) -> None:
         super().__init__()
-        self.token_mixer = RepMixer(channels, (3, 3), scale_branch=True, layer_scale_init=layer_scale_init)
+        self.token_mixer = RepMixer(channels, (3, 3),
+                                    scale_branch=True,
+                                    layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale = LayerScale(channels, layer_scale_init)
         self.drop_path = DropPath(drop_path_rate)
@@ -166,18 +196,20 @@ class RepMixerBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each with a residual.
+    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each
+    with a residual.
 
     Args:
         channels: C of [B, C, H, W], a multiple of 32, the width of a head.
         mlp_ratio: hidden channels of ConvFFN over C.
         drop_path_rate: stochastic depth of both parts.
         layer_scale_init: where the scales of both parts start.
-        layer_norm: layer norm over the channels before attention (MCi3, MCi4) instead of batch norm.
+        layer_norm: layer norm over the channels before attention (MCi3, MCi4) instead of batch
+            norm.
     """
 
-    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float, layer_scale_init: float,
-                 layer_norm: bool) -> None:
+    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
+                 layer_scale_init: float, layer_norm: bool) -> None:
         super().__init__()
         self.norm = LayerNorm2d(channels) if layer_norm else nn.BatchNorm2d(channels)
         self.token_mixer = Attention(channels, channels // HEAD_WIDTH, qkv_bias=False)
@@ -195,7 +227,8 @@ class AttentionBlock(nn.Module):
 
 
 class ReparamLargeKernelConv(nn.Module):
-    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite and GELU.
+    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite
+    and GELU.
 
     Args:
         in_channels: channels of the input, and the number of groups.
@@ -204,7 +237,8 @@ class ReparamLargeKernelConv(nn.Module):
         squeeze_excite: whether there is squeeze-excite (hidden width a quarter).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, squeeze_excite: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int,
+                 squeeze_excite: bool) -> None:
         super().__init__()
         self.large_conv = ConvNorm(in_channels, out_channels, (7, 7), stride, groups=in_channels)
         self.small_conv = ConvNorm(in_channels, out_channels, (3, 3), stride, groups=in_channels)
@@ -228,7 +262,8 @@ class ReparamLargeKernelConv(nn.Module):
 class PatchEmbed(nn.Module):
     """Between two stages: [B, C, H, W] to [B, C', H / stride, W / stride]."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, squeeze_excite: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int,
+                 squeeze_excite: bool) -> None:
         super().__init__()
         self.proj = nn.Sequential(
             ReparamLargeKernelConv(in_channels, out_channels, stride, squeeze_excite),

@@ -1,4 +1,6 @@
-"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3 (Vasu et al., 2023a)."""
+"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3
+(Vasu et al., 2023a).
+"""
 
 from collections.abc import Sequence
 
@@ -12,8 +14,8 @@ from corekit.models.fusion import convolution, diagonal_kernel, exact, norm_as_s
 class SubsampledConv2d(nn.Conv2d):
     """A strided 1x1 convolution that picks its pixels before it multiplies them.
 
-    torch 2.15's own writes past its memory on a CPU where images are channels_last. Pooling picks pixels faster than
-    a slice does.
+    torch 2.15's own writes past its memory on a CPU where images are channels_last. Pooling picks
+    pixels faster than a slice does.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,12 +25,22 @@ class SubsampledConv2d(nn.Conv2d):
 class ConvNorm(nn.Module):
     """A convolution without bias and its batch norm; padding keeps H and W at stride 1."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1,
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: tuple[int, int],
+                 stride: int = 1,
                  groups: int = 1) -> None:
         super().__init__()
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
         layer = SubsampledConv2d if kernel_size == (1, 1) and stride > 1 else nn.Conv2d
-        self.conv = layer(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        self.conv = layer(in_channels,
+                          out_channels,
+                          kernel_size,
+                          stride,
+                          padding,
+                          groups=groups,
+                          bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,12 +73,16 @@ class SqueezeExcite(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """What a block of several branches is folded into: one convolution, then squeeze-excite and activation if it had them.
+    """What a block of several branches is folded into: one convolution, then squeeze-excite and
+    activation if it had them.
 
     The attribute of the convolution is named as in timm.
     """
 
-    def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None, act: nn.Module | None = None) -> None:
+    def __init__(self,
+                 reparam_conv: nn.Conv2d,
+                 se: nn.Module | None = None,
+                 act: nn.Module | None = None) -> None:
         super().__init__()
         self.reparam_conv = reparam_conv
         self.se = se
@@ -79,8 +95,11 @@ class FusedConv(nn.Module):
         return x if self.act is None else self.act(x)
 
 
-def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d], shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias [C], float64."""
+def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d],
+          shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias
+    [C], float64.
+    """
     kernels, biases = [], []
     for branch in branches:
         scale, shift = norm_as_scale(branch if isinstance(branch, nn.BatchNorm2d) else branch.bn)

@@ -1,4 +1,4 @@
-"""Multi-head self-attention (Vaswani et al., 2017), of all tokens or of one token of each sample."""
+"""Multi-head self-attention (Vaswani et al., 2017) of all tokens, or of one of each sample."""
 
 from collections.abc import Callable
 from functools import partial

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Strided = tuple[torch.Size, tuple[int, ...], int]  # size, stride and offset of a view into a storage
+Strided = tuple[torch.Size, tuple[int, ...], int]  # size, stride and offset in a storage
 
 
 def after_gelu(layer: nn.Module, hidden: Tensor) -> Tensor:
@@ -17,8 +17,8 @@ def after_gelu(layer: nn.Module, hidden: Tensor) -> Tensor:
     """
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():  # which decides what it keeps
         return layer(_gelu(hidden))  # type: ignore[no-any-return]
-    pixels = _pixels_first(hidden)
-    activated: Tensor = _Gelu.apply(hidden.permute(0, 2, 3, 1) if pixels else hidden)
+    channels_last = _is_channels_last(hidden)
+    activated: Tensor = _Gelu.apply(hidden.permute(0, 2, 3, 1) if channels_last else hidden)
     node, storage, dtype = activated.grad_fn, activated.untyped_storage()._cdata, activated.dtype
 
     def pack(saved: Tensor) -> Tensor | Strided:
@@ -32,7 +32,7 @@ def after_gelu(layer: nn.Module, hidden: Tensor) -> Tensor:
         return F.gelu(_Gelu.input_of(node)).as_strided(*packed)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
-        return layer(activated.permute(0, 3, 1, 2) if pixels else activated)  # type: ignore
+        return layer(activated.permute(0, 3, 1, 2) if channels_last else activated)  # type: ignore
 
 
 class _Gelu(torch.autograd.Function):
@@ -71,8 +71,11 @@ class GELU(nn.GELU):
 
 
 def _gelu(x: Tensor) -> Tensor:
-    return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if _pixels_first(x) else F.gelu(x)
+    return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if _is_channels_last(x) else F.gelu(x)
 
 
-def _pixels_first(x: Tensor) -> bool:
-    return not torch.compiler.is_compiling() and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+def _is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel lie side by side; a compiler lays tensors out itself."""
+    if torch.compiler.is_compiling() or x.ndim != 4:
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class LayerScale(nn.Module):
-    """A residual sum whose update is scaled channel by channel: x + gamma · update, [B, C, H, W]."""
+    """A residual sum of [B, C, H, W] with a scale for each channel: x + gamma · update."""
 
     def __init__(self, channels: int, init: float) -> None:
         super().__init__()

@@ -34,24 +34,26 @@ class AttentionPool(nn.Module):
         self.linear = nn.Linear(width, outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (
-            self.cls_token.expand(tokens.shape[0], -1, -1), self.k(tokens), self.v(tokens)))
+        parts = self.cls_token.expand(tokens.shape[0], -1, -1), self.k(tokens), self.v(tokens)
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.linear(mixed.flatten(1))  # type: ignore[no-any-return]
 
     def copies(self, parameters: Mapping[str, Tensor], tokens: Tensor) -> Tensor:
-        """The outputs of G such modules with parameters [G, ...] for the same tokens [B, N, D]: [G, B, outputs].
+        """The outputs of G such modules for the same tokens: [B, N, D] to [G, B, outputs].
 
-        With a single query, keys and values need not be computed for every token: the query's product with the key W x
-        is that of W^T q with x, and the mean of values W x is W of the mean of x. So all modules read the tokens
-        together, twice, in D / heads times less arithmetic.
+        With a single query, keys and values need not be computed for every token: the query's
+        product with the key W x is that of W^T q with x, and the mean of values W x is W of the
+        mean of x. So all modules read the tokens together, twice, in D / heads times less
+        arithmetic. Their parameters are stacked, [G, ...].
         """
         query, key, value = (parameters[name] for name in ("cls_token", "k.weight", "v.weight"))
         count, width = query.shape[0], query.shape[-1]
         split = (count, self.heads, width // self.heads)
-        query = torch.einsum("ghd,ghdw->ghw", query.view(split), key.view(*split, width)) * split[2] ** -0.5
+        query, key = query.view(split), key.view(*split, width)
+        query = torch.einsum("ghd,ghdw->ghw", query, key) * split[2] ** -0.5
         weights = (tokens @ query.flatten(0, 1).T).softmax(1)  # [B, N, G · heads]
         means = (weights.transpose(1, 2) @ tokens).view(tokens.shape[0], count, self.heads, width)
         mixed = torch.einsum("bghw,ghdw->gbhd", means, value.view(*split, width)).flatten(2)
-        bias, weight = parameters["linear.bias"][:, None], parameters["linear.weight"].transpose(1, 2)
-        return torch.baddbmm(bias, mixed, weight)
+        weight, bias = parameters["linear.weight"], parameters["linear.bias"]
+        return torch.baddbmm(bias[:, None], mixed, weight.transpose(1, 2))
