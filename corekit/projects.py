@@ -1,7 +1,7 @@
 """Where projects are: installed packages, ``COREKIT_PROJECTS``, and ``projects/`` under the working directory.
 
-A project is a folder with a ``recipes/`` folder in it; its Python files may register entries. Nothing of a project
-is imported to find it.
+A project is a folder with a ``recipes/`` folder in it; its Python files may register entries.
+Nothing of a project is imported to find it.
 """
 
 import importlib.util
@@ -51,9 +51,9 @@ def find_projects() -> dict[str, Project]:
     """All projects in reach, by name.
 
     Raises:
-        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is incomplete, or two
-            places hold different projects of one name. An installed corekit's own projects yield to those in
-            ``./projects``.
+        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is
+            incomplete, or two places hold different projects of one name. An installed corekit's
+            own projects yield to those in ``./projects``.
     """
     return _find_projects(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
 
@@ -114,8 +114,8 @@ def _speaks() -> bool:
 class ProjectFinder:
     """Python's import of ``corekit_projects.<name>``, wherever the project lies.
 
-    ``corekit_projects`` itself puts it on ``sys.meta_path``, so that a process that only unpickles a project's
-    objects, such as a data worker on macOS, finds their classes too.
+    ``corekit_projects`` itself puts it on ``sys.meta_path``, so that a process that only unpickles
+    a project's objects, such as a data worker on macOS, finds their classes too.
     """
 
     @staticmethod

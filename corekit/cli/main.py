@@ -1,6 +1,7 @@
 """``corekit``: list and show what there is, convert and export weights, make data, and begin a project."""
 
 import argparse
+import fnmatch
 import sys
 from pathlib import Path
 
@@ -19,12 +20,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="names of a kind: models, losses, recipes, ...")
-    listing.add_argument("kind", help=f"recipes, {', '.join(map(plural, registry.KINDS))}")
-    listing.add_argument("pattern", nargs="?", default="*", help="a shell pattern in quotes, such as 'mobileclip*'")
+    listing.add_argument("kind", nargs="?", help="models, losses, recipes, ...; left out: the kinds themselves")
+    listing.add_argument("pattern", nargs="?", default="*",
+                         help="a shell pattern in quotes, such as 'mobileclip*'")
     listing.set_defaults(run=_list)
 
     showing = commands.add_parser("show", help="what an entry is and which arguments it takes")
-    showing.add_argument("kind", help="recipe, " + ", ".join(registry.KINDS))
+    showing.add_argument("kind", help="recipe, or what `corekit list` lists")
     showing.add_argument("name")
     showing.set_defaults(run=_show)
 
@@ -54,7 +56,8 @@ def main() -> None:
     with sentences():
         if sys.argv[1:2] == ["data"]:  # the other commands need not know them
             add_jobs(data)
-        # What argparse leaves over are words for a job: it takes positional ones in one stretch, people type them anywhere.
+        # What argparse leaves over are words for a job: it takes positional ones in one stretch,
+        # people type them anywhere.
         chosen, words = parser.parse_known_args()
         if words and not hasattr(chosen, "job"):
             parser.error(f"unrecognized arguments: {' '.join(words)}")
@@ -62,35 +65,30 @@ def main() -> None:
         chosen.run(chosen)
 
 
-def plural(kind: str) -> str:
-    """models, losses, ..."""
-    return kind + ("es" if kind.endswith("s") else "s")
-
-
-def _kind(word: str) -> str:
-    singular = {plural(kind): kind for kind in (*registry.KINDS, "recipe")}
-    kind = singular.get(word, word)
-    if kind not in singular.values():
-        raise CorekitError(f"there is no kind '{word}'{nearest(word, singular)}; kinds are {', '.join(sorted(singular))}")
-    return kind
-
-
 def _list(chosen: argparse.Namespace) -> None:
-    import fnmatch
-
-    kind = _kind(chosen.kind)
+    if chosen.kind is None:
+        kinds = {registry.plural(name): kind.summary for name, kind in registry.kinds().items()}
+        _print_table(dict(sorted({**kinds, "recipes": "what a run trains, as YAML"}.items())))
+        return
+    kind = registry.find_kind(chosen.kind, "recipe")
     if kind == "recipe":
         from corekit.recipes import recipe_file, recipe_names
 
-        found = {name: _first_comment(recipe_file(f"recipe/{name}")) for name in recipe_names()}
+        summaries = {name: _first_comment(recipe_file(f"recipe/{name}")) for name in recipe_names()}
     else:
-        found = {name: entry.summary for name, entry in registry.entries(kind).items()}
-    names = fnmatch.filter(found, chosen.pattern)
+        summaries = {name: entry.summary for name, entry in registry.entries(kind).items()}
+    names = fnmatch.filter(summaries, chosen.pattern)
     if not names:
-        raise CorekitError(f"no {kind} matches '{chosen.pattern}'{nearest(chosen.pattern.strip('*'), found)}")
-    width = max(map(len, names))
-    for name in names:
-        print(f"{name:<{width}}  {found[name]}" if sys.stdout.isatty() else name)
+        raise CorekitError(f"no {kind} matches '{chosen.pattern}'"
+                           f"{nearest(chosen.pattern.strip('*'), summaries)}")
+    _print_table({name: summaries[name] for name in names})
+
+
+def _print_table(summaries: dict[str, str]) -> None:
+    """A line for each name: on a terminal with what it is."""
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"{name:<{width}}  {summary}" if sys.stdout.isatty() else name)
 
 
 def _first_comment(path: Path | None) -> str:
@@ -100,7 +98,7 @@ def _first_comment(path: Path | None) -> str:
 
 
 def _show(chosen: argparse.Namespace) -> None:
-    kind = _kind(chosen.kind)
+    kind = registry.find_kind(chosen.kind, "recipe")
     if kind == "recipe":
         from corekit.recipes import recipe_file, recipe_names
 
@@ -111,11 +109,16 @@ def _show(chosen: argparse.Namespace) -> None:
         print(f"# {path}\n{path.read_text(encoding='utf-8')}", end="")
         return
     entry = registry.find(kind, chosen.name)
+    signature, fixed = entry.signature, entry.fixed
     print(f"{kind} '{entry.name}'  ({entry.path}:{entry.line})\n")
     print(f"{entry.doc}\n")
-    print("Arguments:" if entry.signature.parameters else "It takes no arguments.")
-    for parameter in entry.signature.parameters:
+    if fixed:
+        print("Fixed: " + ", ".join(f"{name} = {value}" for name, value in fixed.items()))
+    print("Arguments:" if signature.parameters or signature.open_ended else "It takes no arguments.")
+    for parameter in signature.parameters:
         print(f"  {parameter}")
+    if signature.open_ended:
+        print("  and others, which its source does not name")
 
 
 def _new(chosen: argparse.Namespace) -> None:

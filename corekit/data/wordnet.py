@@ -1,6 +1,7 @@
 """WordNet's nouns, through NLTK: found where NLTK or a distribution keeps them, or fetched once by who asks for it.
 
-A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its classes by: ``n02084071``.
+A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its
+classes by: ``n02084071``.
 """
 
 import contextlib

@@ -13,10 +13,12 @@ from corekit.data.index import load_index
 from corekit.data.preprocess import Preprocess
 from corekit.data.tokenizers import ClipTokenizer
 from corekit.errors import CorekitError
-from corekit.registry import register
+from corekit.registry import declare_kind, register
 from corekit.seeds import derive_seed
 
 from .teachers import FolderTeacher, Teacher
+
+declare_kind("captioner", "writes captions for pictures")
 
 START, END, PAD = 49_406, 49_407, 0  # tokens of CLIP's vocabulary
 SHORTEST = 5  # tokens, the start among them, before a caption may end: open_clip's
@@ -43,12 +45,14 @@ class Captioner(Protocol):
 class CoCa:
     """A CoCa of open_clip (Yu et al., 2022) that writes captions; DataCompDR's are from one.
 
-    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at its first full stop.
+    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at
+    its first full stop.
 
     Args:
         model: open_clip's name for it, such as ``coca_ViT-L-14``, or ``local-dir:FOLDER``.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
+            a file.
         top_p: probability that the tokens drawn from have together.
         length: most tokens of a caption, start and end among them.
     """
@@ -123,12 +127,13 @@ class CoCa:
 class NearestCaptions:
     """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as for drawn scenes.
 
-    Different ones, from softmax(scale * similarity) over the list, of which the most probable that together have ``top_p``
-    are drawn from, or as many as are asked for where these are fewer.
+    Different ones, from softmax(scale * similarity) over the list, of which the most probable that
+    together have ``top_p`` are drawn from, or as many as are asked for where these are fewer.
 
     Args:
         path: of a run or model folder with features of pictures and captions.
-        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``) are taken.
+        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``)
+            are taken.
         scale: what similarities are multiplied by; None: the model's own logit scale.
         top_p: probability that the captions drawn from have together.
     """

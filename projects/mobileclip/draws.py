@@ -18,8 +18,9 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
                       ratio: Sequence[float], operations: int, magnitude: int) -> list[Any]:
     """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
 
-    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's ``[number, magnitude]`` of
-    each operation at the given size, in the order in which torchvision draws them.
+    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's
+    ``[number, magnitude]`` of each operation at the given size, in the order in which torchvision
+    draws them.
 
     Args:
         image: of which only the size is asked.

@@ -13,7 +13,9 @@ from corekit.data.preprocess import Preprocess
 from corekit.engine.build import build_model, build_tokenizer
 from corekit.engine.folders import load_weights, model_folder
 from corekit.errors import CorekitError
-from corekit.registry import register
+from corekit.registry import declare_kind, register
+
+declare_kind("teacher", "a model whose features of pictures and captions are stored")
 
 
 class Teacher(nn.Module):
@@ -91,10 +93,11 @@ class OpenClipTeacher:
     """A model of open_clip, with the tokenizer it names.
 
     Args:
-        model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or ``hf-hub:OWNER/REPOSITORY``, which hold
-            weights and preprocessing.
+        model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or
+            ``hf-hub:OWNER/REPOSITORY``, which hold weights and preprocessing.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
+            a file.
     """
 
     def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None) -> None:
