@@ -59,8 +59,7 @@ def register(kind: str, name: str, summary: str | None = None, /, **arguments: A
 
     def keep(definition: T) -> T:
         if definition.__module__ == "__main__":
-            if kind not in _kinds_in_session:
-                find_kind(kind)
+            find_kind(kind, *_kinds_in_session)
             _in_session[kind, name] = with_arguments(definition, arguments) if summary or arguments else definition
         return definition
 
@@ -133,19 +132,19 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     Raises:
         CorekitError: unknown name, unknown or missing arguments, wrong types.
     """
-    arguments, supplied = dict(arguments or {}), supplied or {}
-    if (kind, name) in _in_session:
-        return _in_session[kind, name](**arguments)
-    entry = find(kind, name)
-    signature = entry.signature
-    problems = signature.problems(arguments, supplied)
-    if problems:
-        raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in problems))
-    arguments = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
-    for key in signature.names:
-        if key in supplied and key not in arguments:
-            arguments[key] = supplied[key]
-    return entry.load()(**arguments)
+    arguments, supplied = arguments or {}, supplied or {}
+    constructor = _in_session.get((kind, name))
+    extra: dict[str, Any] = {}
+    if constructor is None:
+        entry = find(kind, name)
+        signature = entry.signature
+        problems = signature.problems(arguments, supplied)
+        if problems:
+            raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in problems))
+        constructor = entry.load()
+        extra = {key: supplied[key] for key in signature.names if key in supplied and key not in arguments}
+    nested = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
+    return constructor(**nested, **extra)
 
 
 def _build_nested(key: str, value: Any, supplied: Mapping[str, Any]) -> Any:

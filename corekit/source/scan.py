@@ -116,7 +116,7 @@ def _entry(project: projects.Project, path: Path, node: ast.FunctionDef | ast.Cl
                            "and its arguments by name")
     kind, name, *summary = map(str, words)
     return Entry(kind, name, project.module_name(path), node.name, path,
-                       call.lineno if summary or arguments else node.lineno, ast.get_docstring(node) or "", summary[0] if summary else None,
+                       call.lineno, ast.get_docstring(node) or "", summary[0] if summary else None,
                        arguments if summary or arguments else None)
 
 
