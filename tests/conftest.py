@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Look for WordNet once, before other processes start, and fetch it where it is not on this machine."""
     if hasattr(config, "workerinput"):
         return
-    from corekit.data.wordnet import fetch, open_tagger, open_wordnet
+    from corekit_projects.catlip.wordnet import fetch, open_tagger, open_wordnet
 
     try:
         open_wordnet()

@@ -101,8 +101,8 @@ def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str
     module = {"corekit": "main", "corekit-train": "train"}[command[0]]
     program = (f"import sys; sys.argv = {command!r}\nfrom corekit.cli.{module} import main\ntry:\n    main()\n"
                "finally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules")
-    times = []
-    for _ in range(2):
+    times = [2.0]
+    while len(times) < 6 and min(times) >= 1.0:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

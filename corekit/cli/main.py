@@ -7,7 +7,8 @@ from pathlib import Path
 
 from corekit import registry
 from corekit.cli import convert, export
-from corekit.cli.data import add_commands, add_jobs, add_wordnet
+from corekit.cli.data import add_commands, add_jobs
+from corekit.cli.registered import add_registered
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
@@ -40,7 +41,6 @@ def main() -> None:
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
     add_commands(data)
-    add_wordnet(data)
     openmoji = data.add_parser("openmoji", help="write drawn scenes with captions as WebDataset shards")
     openmoji.add_argument("out", type=Path, help="the folder to write")
     openmoji.add_argument("--samples", type=int, default=20_000)
@@ -56,6 +56,7 @@ def main() -> None:
     with sentences():
         if sys.argv[1:2] == ["data"]:  # the other commands need not know them
             add_jobs(data)
+            add_registered(data)
         # What argparse leaves over are words for a job: it takes positional ones in one stretch,
         # people type them anywhere.
         chosen, words = parser.parse_known_args()

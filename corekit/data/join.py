@@ -8,7 +8,7 @@ import io
 import json
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import IO, Literal
 
@@ -22,9 +22,16 @@ from corekit.errors import CorekitError
 
 Numbers = NDArray[np.int64]
 Uid = Literal["key", "json"]
+Members = Mapping[str, bytes]
+Merge = Callable[[Members, Members], dict[str, bytes]]
 GAP = 8  # samples between two wanted ones that are read along rather than by another read
 _BLOCK = tarfile.BLOCKSIZE
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
+
+
+def own_first(own: Members, other: Members) -> dict[str, bytes]:
+    """The members of both partners; of one name that of the first set."""
+    return {**other, **own}
 
 
 class Join:
@@ -37,14 +44,18 @@ class Join:
         images: the first set.
         others: the second; of several samples with one uid, the first counts.
         uid: where the first set has its uids: in the samples' keys, or in their json member. The second has them as keys.
-        same_shards: partners are in shards of the same name, and a key, with its folders, means nothing beyond its shard.
+        same_shards: partners are in shards of the same name, and a key, with its folders, means nothing beyond its
+            shard.
+        merge: (members of a sample of the first set, its partner's) -> the joined sample's.
 
     Raises:
         CorekitError: not one sample has a partner.
     """
 
-    def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False) -> None:
+    def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False,
+                 merge: Merge = own_first) -> None:
         self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
+        self.merge = merge
         decides = [images.fingerprint, others.fingerprint, uid, *(["same_shards", "whole keys"] if same_shards else [])]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
@@ -70,10 +81,7 @@ class Join:
         uid = self._named(image.key) if self.uid == "key" else _uid_in(image.members.get("json", b""))
         if uid != self._named(other.key):  # two uids with one hash, or a shard that changed behind its index
             return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is {other.key}"))
-        # What an image shard was reinforced with before does not count.
-        own = {name: content for name, content in image.members.items()
-               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json") and name in other.members)}
-        return RawSample(image.where, image.key, {**other.members, **own})
+        return RawSample(image.where, image.key, self.merge(image.members, other.members))
 
     def _named(self, key: str) -> str:
         return key if self.same_shards else _base(key)

@@ -2,7 +2,6 @@
 
 import gzip
 import html
-import importlib.util
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +17,7 @@ from corekit.registry import register
 if TYPE_CHECKING:
     import torch
 
-_FILE = "bpe_simple_vocab_16e6.txt.gz"
+_MERGES = Path(__file__).parent / "tokenizers" / "clip_bpe_merges.txt.gz"
 _SIZE, _BYTES = 49_408, 512  # ids altogether; of single bytes, each inside a word and at its end
 _SPECIAL = ("<start_of_text>", "<end_of_text>")  # the last two ids
 _WORD_END = "</w>"
@@ -32,16 +31,15 @@ _MOST_PIECES = 200_000  # remembered ones, some 40 MB
 class ClipTokenizer:
     """CLIP's byte-pair encoding (Radford et al. 2021), with the ids of open_clip's `SimpleTokenizer` on any text.
 
-    The vocabulary is the file that open_clip ships; open_clip itself is not imported. A part of it, of the most frequent
-    tokens, is for small models of short captions: rare words become several tokens.
+    A part of the vocabulary, of the most frequent tokens, is for small models of short captions: rare words
+    become several tokens.
 
     Args:
         context_length: tokens a caption is cut or zero-padded to, the start and end tokens among them.
         vocab_size: number of ids; fewer than 49,408 leave out the last merges, and the last two are start and end.
 
     Raises:
-        CorekitError: no room for a token between start and end, or too few or too many ids; when it is first used: open_clip is
-            not installed.
+        CorekitError: no room for a token between start and end, or too few or too many ids.
     """
 
     def __init__(self, context_length: int = 77, vocab_size: int = _SIZE) -> None:
@@ -142,11 +140,6 @@ def _byte_signs() -> list[str]:
 
 @lru_cache
 def _vocabulary(size: int) -> _Vocabulary:
-    package = importlib.util.find_spec("open_clip")
-    path = Path(package.origin).parent / _FILE if package is not None and package.origin is not None else None
-    if path is None or not path.is_file():
-        raise CorekitError(f"tokenizer 'clip_bpe' reads {_FILE} from open_clip, and it is not there: "
-                           "pip install open_clip_torch")
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1:1 + size - _BYTES - len(_SPECIAL)]
-    pairs = (line.split() for line in lines)
+    lines = gzip.decompress(_MERGES.read_bytes()).decode("utf-8").split("\n")
+    pairs = (line.split() for line in lines[:size - _BYTES - len(_SPECIAL)])
     return _Vocabulary([(first, second) for first, second in pairs])

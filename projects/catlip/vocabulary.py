@@ -48,7 +48,7 @@ class Vocabulary:
         Raises:
             CorekitError: there are such, or there is no WordNet here.
         """
-        from corekit.data.wordnet import open_wordnet
+        from .wordnet import open_wordnet
 
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
@@ -57,7 +57,7 @@ class Vocabulary:
 
     def table(self) -> str:
         """A line for each row: synset, lemma, gloss and count, separated by tabs, under a line that says so."""
-        from corekit.data.wordnet import open_wordnet
+        from .wordnet import open_wordnet
 
         wordnet = open_wordnet()
         lines = [COLUMNS]

@@ -68,9 +68,9 @@ class CoCa:
 
     def identity(self, count: int) -> dict[str, Any]:
         """The hash of the weights."""
-        from .peers import peer_identity  # imports open_clip
+        from .open_clip_models import open_clip_identity  # imports open_clip
 
-        return peer_identity(*self.source)
+        return open_clip_identity(*self.source)
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
@@ -91,9 +91,9 @@ class CoCa:
 
     def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
         if self._loaded is None:
-            from .peers import load_peer
+            from .open_clip_models import load_open_clip
 
-            model, preprocess = load_peer(*self.source)
+            model, preprocess = load_open_clip(*self.source)
             if not hasattr(model, "text_decoder"):
                 raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it writes no captions")
             self._loaded = model.to(device), preprocess

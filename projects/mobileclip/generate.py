@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +18,9 @@ from corekit.data.source import BadSampleError
 from corekit.errors import CorekitError
 from corekit.registry import register
 
-from .draws import BINS, draw_augmentation
 from .embeddings import encode_embeddings
 from .replay import Replay, parse_augmentation
+from .stored_augmentations import BINS, draw_augmentation
 from .teachers import FolderTeacher, Teacher
 
 GENERATOR = 1  # raise it with every change that makes other bytes
@@ -114,7 +114,7 @@ class Reinforce:
         """Teachers and captioner with the hashes of their weights, and the versions of the libraries that decide pixels."""
         return {"generator": GENERATOR, "layout": LAYOUT, "teachers": [teacher.identity() for teacher in self.teachers],
                 "captioner": self.captioner.identity(self.captions) if self.captioner is not None else None,
-                "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "open_clip_torch")}}
+                "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
 
     def process(self, samples: Iterator[RawSample],
                 refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
@@ -237,3 +237,12 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Those that are installed."""
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions

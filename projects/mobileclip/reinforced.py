@@ -102,7 +102,7 @@ class Reinforced:
         decides = [self.index.fingerprint, uid, captions, synthetic, self.stored, self.extensions]
         self.shard_sizes = self.index.samples
         if reinforcements is not None:
-            self.join = Join(self.index, load_index(reinforcements, shards), uid)
+            self.join = Join(self.index, load_index(reinforcements, shards), uid, merge=_reinforced_anew)
             self.shard_sizes = self.join.counts
             decides.append(self.join.others.fingerprint)
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
@@ -182,6 +182,13 @@ class Reinforced:
         if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in found))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of different widths")
         return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image, (real, 0), found)
+
+
+def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A picture's members with the reinforcements of its partner: what it was reinforced with before does not count."""
+    kept = {name: content for name, content in own.items()
+            if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json") and name in other)}
+    return {**other, **kept}
 
 
 def _told(layout: Layout) -> str:

@@ -109,13 +109,13 @@ class OpenClipTeacher:
         Raises:
             CorekitError: there are no such weights, or nothing says how it wants pictures.
         """
-        from .peers import peer_identity  # imports open_clip
+        from .open_clip_models import open_clip_identity  # imports open_clip
 
-        return peer_identity(self.model, self.pretrained, self.preprocess)
+        return open_clip_identity(self.model, self.pretrained, self.preprocess)
 
     def load(self) -> Teacher:
         """The model in evaluation mode."""
-        from .peers import load_peer, peer_tokenizer
+        from .open_clip_models import load_open_clip, open_clip_tokenizer
 
-        model, preprocess = load_peer(self.model, self.pretrained, self.preprocess)
-        return Teacher(f"open_clip's {self.model}", model, preprocess, peer_tokenizer(self.model))
+        model, preprocess = load_open_clip(self.model, self.pretrained, self.preprocess)
+        return Teacher(f"open_clip's {self.model}", model, preprocess, open_clip_tokenizer(self.model))

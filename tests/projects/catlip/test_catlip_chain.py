@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from corekit_projects.catlip.wordnet import open_wordnet
 
-from corekit.data.wordnet import open_wordnet
 from tests.conftest import losses, succeeded
 
 STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "data.lanes=4", "data.workers=1", "schedule.warmup_steps=1",

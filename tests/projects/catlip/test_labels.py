@@ -6,11 +6,11 @@ from random import Random
 import nltk
 import pytest
 from corekit_projects.catlip.labels import LONGEST, NounLabels, clean
+from corekit_projects.catlip.wordnet import open_wordnet
 
 from corekit.data.openmoji_caption import TEMPLATES
 from corekit.data.openmoji_concepts import concept_names
 from corekit.data.source import BadSampleError
-from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 
 IMAGE, BLACK, DOG, STREET = "n05928118", "n04960277", "n02084071", "n04334599"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from corekit_projects.catlip.transfer import NearestRows, SynsetRows, match, read_classes
 from corekit_projects.catlip.vocabulary import Vocabulary
+from corekit_projects.catlip.wordnet import key_of, open_wordnet
 
-from corekit.data.wordnet import key_of, open_wordnet
 from corekit.engine.new_head import Match
 from corekit.errors import CorekitError
 

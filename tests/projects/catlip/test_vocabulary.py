@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from corekit_projects.catlip.vocabulary import COLUMNS, Vocabulary, choose, normal_key, read_vocabulary
+from corekit_projects.catlip.wordnet import open_wordnet
 
-from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 
 CORENET = {"n5928118": 52418327, "n13333833": 46393897, "n4960277": 38781582, "n7947958": 5}  # as it begins

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from corekit_projects.mobileclip.draws import BINS, draw_augmentation, magnitude_of
 from corekit_projects.mobileclip.embeddings import decode_embeddings, encode_embeddings
 from corekit_projects.mobileclip.generate import Reinforce
 from corekit_projects.mobileclip.reinforced import Reinforced
 from corekit_projects.mobileclip.replay import OPERATIONS, Replay, parse_augmentation
+from corekit_projects.mobileclip.stored_augmentations import BINS, draw_augmentation, magnitude_of
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import Compose, InterpolationMode, RandomResizedCrop

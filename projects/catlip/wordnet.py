@@ -18,6 +18,7 @@ from nltk.data import FileSystemPathPointer
 from nltk.tag.perceptron import PerceptronTagger
 
 from corekit.errors import CorekitError
+from corekit.registry import register
 
 VERSION = "3.0"
 PLACES = ("/usr/share/wordnet",)  # where Debian's and Ubuntu's wordnet-base has it
@@ -150,3 +151,20 @@ def fetch() -> None:
         if not nltk.download(package, download_dir=folder, quiet=True):
             raise CorekitError(f"{package} could not be fetched from NLTK's server into {folder}: where there is no network, "
                                "copy the nltk_data folder of a machine that has it, and name it in NLTK_DATA")
+
+
+@register("command", "wordnet")
+def wordnet(yes: bool = False) -> None:
+    """Say where WordNet and NLTK's tagger of parts of speech are, or fetch them.
+
+    Labels from captions need WordNet 3.0, some of them NLTK's tagger too. Both are looked for in NLTK's folders
+    (NLTK_DATA among them), WordNet also in WNSEARCHDIR and in Debian's and Ubuntu's wordnet-base.
+
+    Args:
+        yes: download what is missing, 12 MB, to NLTK's folder.
+    """
+    if yes:
+        fetch()
+    print(f"WordNet {VERSION}: {open_wordnet().root}")
+    open_tagger()
+    print(f"tagger: {TAGGER} is there")
