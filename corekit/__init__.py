@@ -38,7 +38,7 @@ def load(path: str) -> Any:
     Raises:
         CorekitError: nothing is there, or it does not fit together.
     """
-    from corekit.engine.load import load as load_folder
+    from corekit.checkpoint.load import load as load_folder
 
     return load_folder(path)
 

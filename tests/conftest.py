@@ -18,9 +18,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NOT_TESTED = "NOT TESTED, for want of "
 NO_WORDNET = f"{NOT_TESTED}WordNet: "
 LONGEST = tuple(f"tests/{name}" for name in (
-    "engine/test_resume", "test_recipes", "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
-    "engine/test_compile", "test_wheel", "projects/catlip/test_catlip_chain", "engine/test_directory",
-    "projects/aimv2/test_aimv2_ranks", "cli/test_", "projects/mobileclip/test_mobileclip_models", "engine/test_step",
+    "train/test_resume", "test_recipes", "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
+    "train/test_compile", "test_wheel", "projects/catlip/test_catlip_chain", "train/test_run_dir",
+    "projects/aimv2/test_aimv2_ranks", "cli/test_", "projects/mobileclip/test_mobileclip_models", "train/test_accumulate",
     "test_slurm"))
 
 
@@ -99,7 +99,7 @@ def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
 
 
 TINY = (  # the quickstart, so small that a step takes a tenth of a second
-    "+recipe=mobileclip/quickstart", "engine.batch_size=32", "engine.micro_batch=8", "data.lanes=8", "data.window=8",
+    "+recipe=mobileclip/quickstart", "engine.batch_size=32", "engine.micro_batch=8", "data.streams=8", "data.window=8",
     "data.dataset.samples=96", "data.dataset.concepts=10", "data.workers=0", "schedule.warmup_steps=1",
     "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=40",
     "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=null", "engine.steps=4",

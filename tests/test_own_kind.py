@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from corekit import CorekitError, registry
-from corekit.cli.compose import compose
+from corekit.recipes.compose import compose
 from corekit.cli.new import new_project
 from tests.conftest import corekit_command, losses
 

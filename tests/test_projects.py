@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from corekit import CorekitError, registry
-from corekit.cli.compose import compose
 from corekit.projects import find_projects
-from corekit.recipes import recipe_names
+from corekit.recipes.compose import compose
+from corekit.recipes.find import recipe_names
 
 PIECE = "from corekit.registry import register\n\n\n@register('loss', '{name}')\nclass Piece:\n    '''A piece.'''\n"
 

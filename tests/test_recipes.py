@@ -17,17 +17,17 @@ import torch
 from safetensors.torch import load_file
 
 from corekit import registry
+from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.train import open_source
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shard_writer import write_shards
-from corekit.engine import precision
-from corekit.engine.build import build_model, build_preprocess, build_sampler
-from corekit.engine.dry_run import dry_run
-from corekit.engine.folders import save_model_folder
-from corekit.engine.init import start_from
-from corekit.engine.run import run
-from corekit.recipes import recipe_names
-from tests.data.unigram_file import write_unigram
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.shards.writer import write_shards
+from corekit.optim import loss_scale as precision
+from corekit.recipes.find import recipe_names
+from corekit.train.assemble import build_model, build_preprocess, build_sampler
+from corekit.train.dry_run import dry_run
+from corekit.train.run import run
+from tests.data.tokenizers.unigram_file import write_unigram
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
 
@@ -64,7 +64,7 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
-    "data": {"workers": 0, "lanes": 2, "window": 4},
+    "data": {"workers": 0, "streams": 2, "window": 4},
     "engine": {"steps": 2, "batch_size": 4, "micro_batch": 2, "device": "cpu"},
     "log": {"every_steps": 1}, "checkpoint": {"every_steps": None},
 }
@@ -113,7 +113,7 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out
     model, engine, sampler = build_model(recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
-    seen = recipe["data"]["lanes"] * sampler.draws(engine["steps"]).start
+    seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
     assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
 
 

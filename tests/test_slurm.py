@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import free_port
 
-from corekit.engine.distributed import _first_node
+from corekit.distributed.process_group import _first_node
 from tests.conftest import TINY
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "slurm.sbatch"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from corekit import registry
-from corekit.data.ragged import pack
+from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.models.clip import CLIP
 from corekit.models.conv_stem import ConvStem

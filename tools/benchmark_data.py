@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-SIZE, LANES = 224, 32
+SIZE, STREAMS = 224, 32
 
 
 def main() -> None:
@@ -71,20 +71,20 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
 def corekit_images(root: str, scale: tuple[float, float], size: int, scaled_decoding: bool = True) -> Iterator[Tensor]:
     """float32 [size, 3, 224, 224], normalised."""
-    from corekit.data.loader import Lanes, step_parts
-    from corekit.data.order import Order
-    from corekit.data.preprocess import Preprocess, RandomResizedCrop
-    from corekit.data.samplers import FixedSize
-    from corekit.data.shards import WebDataset
-    from corekit.data.tokenizers import ClipTokenizer
+    from corekit.data.loading.batch_shape import FixedSize
+    from corekit.data.loading.loader import Streams, step_batches
+    from corekit.data.loading.shuffled_order import ShuffledOrder
+    from corekit.data.shards.webdataset import WebDataset
+    from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+    from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 
     source = WebDataset(root)
     preprocess = Preprocess(SIZE, "bicubic", MEAN, STD)
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
-    order = Order(source.shard_sizes, LANES, 16, 0)
-    lanes = Lanes(source, order, FixedSize(size, LANES), range(LANES), 0, transform, tokenizer)
-    for part in step_parts(lanes, 0, 1_000_000, 1):
+    order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
+    streams = Streams(source, order, FixedSize(size, STREAMS), range(STREAMS), 0, transform, tokenizer)
+    for part in step_batches(streams, 0, 1_000_000, 1):
         yield preprocess.normalize(part.batch["image"])
 
 

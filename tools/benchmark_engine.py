@@ -22,15 +22,15 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from corekit.cli.compose import compose
+from corekit.checkpoint.training_state import Checkpoints, Counters
 from corekit.cli.train import open_source
-from corekit.data.loader import Part, step_parts
-from corekit.engine import loop
-from corekit.engine.build import Run, build_run
-from corekit.engine.checkpoint import Checkpoints, Counters
-from corekit.engine.distributed import connect
-from corekit.engine.journal import Journal
-from corekit.engine.requests import Requests
+from corekit.data.loading.loader import WorkerBatch, step_batches
+from corekit.distributed.process_group import connect
+from corekit.recipes.compose import compose
+from corekit.train import trainer as loop
+from corekit.train.assemble import Run, build_run
+from corekit.train.logger import RunLogger
+from corekit.train.signals import StopSignals
 
 KEPT = 4  # batches in memory
 
@@ -48,18 +48,18 @@ def main() -> None:
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0", "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
         bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
-        parts = list(step_parts(engine.lanes, 0, KEPT, 0))
-        journal = Journal(Path(folder) / "engine", engine.ranks, engine.steps, 0, 0)
+        parts = list(step_batches(engine.streams, 0, KEPT, 0))
+        logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.steps, 0, 0)
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
-        engine_seconds(engine, parts, 3, counters, journal)
+        engine_seconds(engine, parts, 3, counters, logger)
         pairs = []
         for number in range(chosen.pairs):
             sides = [lambda: bare_seconds(bare, parts, chosen.steps),
-                     lambda: engine_seconds(engine, parts, chosen.steps, counters, journal)]
+                     lambda: engine_seconds(engine, parts, chosen.steps, counters, logger)]
             times = [sides[at]() for at in ((0, 1) if number % 2 else (1, 0))]
             pairs.append(tuple(times if number % 2 else reversed(times)))
-        journal.close()
+        logger.close()
     ratios = sorted(mine / theirs for theirs, mine in pairs)
     low, high = median_interval(ratios)
     print(f"bare loop {statistics.median(theirs for theirs, _ in pairs) * 1e3:.1f} ms a step, "
@@ -74,7 +74,7 @@ def build(recipe: dict[str, Any], folder: Path) -> Run:
     return build_run({**recipe, "run_dir": str(folder)}, open_source(recipe), ranks, Checkpoints(folder, 1, ranks), {})
 
 
-def bare_seconds(run: Run, parts: list[Part], steps: int) -> float:
+def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
     """Seconds a step of the bare loop."""
     model, optimizer, preprocess = run.plain_model, run.optimizer, run.preprocess
     device, channels_last = run.ranks.device, run.recipe["engine"]["channels_last"]
@@ -101,17 +101,17 @@ def bare_seconds(run: Run, parts: list[Part], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def engine_seconds(run: Run, parts: list[Part], steps: int, counters: Counters, journal: Journal) -> float:
+def engine_seconds(run: Run, parts: list[WorkerBatch], steps: int, counters: Counters, logger: RunLogger) -> float:
     """Seconds a step of the engine's own loop."""
-    def from_memory(*_: object) -> Iterator[Part]:
+    def from_memory(*_: object) -> Iterator[WorkerBatch]:
         for step in range(steps):
             yield parts[step % len(parts)]
         raise EnoughError
 
     synchronize(run.ranks.device)
     began = time.perf_counter()
-    with mock.patch.object(loop, "step_parts", from_memory), contextlib.suppress(EnoughError):
-        loop.train(run, counters, journal, Requests(None, run.ranks))
+    with mock.patch.object(loop, "step_batches", from_memory), contextlib.suppress(EnoughError):
+        loop.train(run, counters, logger, StopSignals(None, run.ranks))
     synchronize(run.ranks.device)
     return (time.perf_counter() - began) / steps
 

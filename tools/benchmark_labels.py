@@ -100,9 +100,9 @@ def of_size(captions: Sequence[str]) -> Vocabulary:
 
 def scene_captions(count: int) -> list[str]:
     """Of OpenMoji scenes that are never painted."""
-    from corekit.data.openmoji_caption import describe_scene
-    from corekit.data.openmoji_concepts import concept_emoji, concept_names, plural
-    from corekit.data.openmoji_scene import draw_scene
+    from corekit.data.datasets.openmoji.caption import describe_scene
+    from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, plural
+    from corekit.data.datasets.openmoji.scene import draw_scene
 
     draws = random.Random(0)
     names, emoji = concept_names(), concept_emoji()

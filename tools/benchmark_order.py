@@ -3,7 +3,7 @@
     python tools/benchmark_order.py
 
 Prints, for one rank of 128: the memory and time of opening an index of that many shards and of making their order, and
-the longest time to enter a step somewhere in five passes (the first window of each of the rank's lanes located). The
+the longest time to enter a step somewhere in five passes (the first window of each of the rank's streams located). The
 shards are empty files with a true index beside them, so nothing but the samples' bytes is missing. Memory is what the
 process has grown by.
 """
@@ -24,18 +24,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=130_000)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
-    parser.add_argument("--lanes", type=int, default=4096)
+    parser.add_argument("--streams", type=int, default=4096)
     parser.add_argument("--ranks", type=int, default=128)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.measure:
-        print(json.dumps(measure(chosen.measure, chosen.lanes, chosen.ranks)))
+        print(json.dumps(measure(chosen.measure, chosen.streams, chosen.ranks)))
         return
     with tempfile.TemporaryDirectory() as folder:
         write_index(Path(folder), chosen.shards, chosen.samples)
         done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--measure", folder], check=True, text=True,
                               stdout=subprocess.PIPE)
-    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, {chosen.lanes} lanes")
+    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, {chosen.streams} streams")
     for name, figure in json.loads(done.stdout).items():
         print(f"  {name:<32}{figure}")
 
@@ -52,20 +52,20 @@ def write_index(root: Path, shards: int, samples: int) -> None:
     (root / "index.json").write_text(json.dumps(table))
 
 
-def measure(root: str, lanes: int, ranks: int) -> dict[str, str]:
+def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
     """Memory and times of one rank."""
     import torch  # noqa: F401  (what every rank has anyway)
 
-    from corekit.data.loader import share
-    from corekit.data.order import Order
-    from corekit.data.shards import WebDataset
+    from corekit.data.loading.loader import share
+    from corekit.data.loading.shuffled_order import ShuffledOrder
+    from corekit.data.shards.webdataset import WebDataset
 
     before = resident()
     began = time.perf_counter()
     source = WebDataset(root)
     opened = time.perf_counter()
-    order = Order(source.shard_sizes, lanes, 16, seed=0)
-    mine = range(lanes)[share(lanes, 0, ranks)]
+    order = ShuffledOrder(source.shard_sizes, streams, 16, seed=0)
+    mine = range(streams)[share(streams, 0, ranks)]
     enter(order, mine, 0)
     ready = time.perf_counter()
     slowest = 0.0
@@ -77,14 +77,14 @@ def measure(root: str, lanes: int, ranks: int) -> dict[str, str]:
             "slowest of 25 steps entered": f"{slowest:.3f} s", "memory": f"{(resident() - before) / 1e6:.0f} MB"}
 
 
-def enter(order: object, lanes: range, draw: int) -> None:
-    """Find what the lanes read first at a draw."""
-    from corekit.data.order import Order
+def enter(order: object, streams: range, draw: int) -> None:
+    """Find what the streams read first at a draw."""
+    from corekit.data.loading.shuffled_order import ShuffledOrder
 
-    assert isinstance(order, Order)
-    for lane in lanes:
-        where = order.locate(lane, draw)
-        assert order.segments(lane, where.pass_number, where.window)
+    assert isinstance(order, ShuffledOrder)
+    for stream in streams:
+        where = order.locate(stream, draw)
+        assert order.segments(stream, where.pass_number, where.window)
 
 
 def resident() -> int:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import corekit
 from corekit import registry
-from corekit.engine.optimizers import adamw
+from corekit.optim.adamw import adamw
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bf16, dense
 
@@ -39,7 +39,7 @@ def main() -> int:
     chosen = parser.parse_args()
     batch = {"image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels, device=chosen.device),
              "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
-             "draw": torch.rand(chosen.batch_size, device=chosen.device)}
+             "uniform": torch.rand(chosen.batch_size, device=chosen.device)}
 
     def model(attention: str) -> nn.Module:
         made: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder, attention=attention,
@@ -70,7 +70,7 @@ def main() -> int:
 def step(net: nn.Module, batch: dict[str, Tensor], chosen: argparse.Namespace) -> Callable[[], None]:
     """One side."""
     words, patches = registry.build("loss", "next_token", {"end_token": 1}), registry.build("loss", "next_patch")
-    image, text, draw = batch.values()
+    image, text, uniform = batch.values()
     optimizer = adamw(net, 1e-4)
     if chosen.compile:
         net.compile()
@@ -78,9 +78,9 @@ def step(net: nn.Module, batch: dict[str, Tensor], chosen: argparse.Namespace) -
     def one() -> None:
         optimizer.zero_grad()
         with interleaved.autocast(chosen):
-            outputs = net(image, text, draw)
+            outputs = net(image, text, uniform)
         total = (words(outputs["text_logits"], text) / words.weights(text)
-                 + 0.4 * patches(outputs["patch_predictions"], image, draw) / patches.weights(image, draw))
+                 + 0.4 * patches(outputs["patch_predictions"], image, uniform) / patches.weights(image, uniform))
         total.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()

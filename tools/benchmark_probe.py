@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import Sample
-from corekit.evaluation.base import Subject
-from corekit.evaluation.linear_probe import LEARNING_RATES, LinearProbe
+from corekit.data.datasets.base import Sample
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.evaluation.base import EvalModel
+from corekit.evaluation.probes.linear_probe import LEARNING_RATES, LinearProbe
 from corekit.models.vit import clip_vit_b16
 
 
@@ -58,7 +58,7 @@ def main() -> int:
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
     torch.manual_seed(0)
-    subject = Subject(clip_vit_b16().to(device).eval(), Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
+    eval_model = EvalModel(clip_vit_b16().to(device).eval(), Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
                       contextlib.nullcontext)
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     sides = {14: LEARNING_RATES, 1: LEARNING_RATES[3:4]}
@@ -66,11 +66,11 @@ def main() -> int:
                                  epochs=chosen.epochs, batch_size=chosen.batch_size, forward_batch_size=32)
               for heads, rates in sides.items()}
     times: dict[int, list[float]] = {heads: [] for heads in sides}
-    LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(subject)  # what is slow only the first time
+    LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)  # what is slow only the first time
     for turn in range(chosen.pairs):
         for heads in sorted(sides, reverse=turn % 2 == 0):
             began = time.perf_counter()
-            result = probes[heads](subject)  # ends with figures on the host: nothing is left running
+            result = probes[heads](eval_model)  # ends with figures on the host: nothing is left running
             assert len(result.details["grid"]) == heads
             times[heads].append(time.perf_counter() - began)
     ratios = [many / one for many, one in zip(times[14], times[1])]

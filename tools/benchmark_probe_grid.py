@@ -17,9 +17,9 @@ from benchmark_probe import Noise
 from interleaved import autocast, conditions, in_turns, options, ratio
 
 import corekit
-from corekit.data.preprocess import CenterCrop, Preprocess
-from corekit.evaluation.attentive_probe import LEARNING_RATES, AttentiveProbe
-from corekit.evaluation.base import Subject
+from corekit.data.transforms.preprocess import CenterCrop, Preprocess
+from corekit.evaluation.base import EvalModel
+from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveProbe
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     torch.manual_seed(0)
     trunk = corekit.create_model("aimv2_large_224", width_divisor=divisor).to(chosen.device).eval()
     preprocess = Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1))
-    subject = Subject(trunk, preprocess, None, torch.device(chosen.device), lambda: contextlib.nullcontext()
+    eval_model = EvalModel(trunk, preprocess, None, torch.device(chosen.device), lambda: contextlib.nullcontext()
                       if chosen.precision == "fp32" else autocast(chosen))
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     grids = {"one head": (LEARNING_RATES[5:6], (0.05,)), "14 heads": (LEARNING_RATES, (0.05, 0.1))}
@@ -46,7 +46,7 @@ def main() -> int:
                                    learning_rates=rates, weight_decays=decays, epochs=chosen.epochs,
                                    batch_size=chosen.batch_size, forward_batch_size=chosen.batch_size)
               for name, (rates, decays) in grids.items()}
-    times = in_turns({name: lambda probe=probe: probe(subject) for name, probe in probes.items()}, chosen)  # type: ignore[misc]
+    times = in_turns({name: lambda probe=probe: probe(eval_model) for name, probe in probes.items()}, chosen)  # type: ignore[misc]
     width, blocks = trunk.width, len(trunk.blocks)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} epochs in steps of "
           f"{chosen.batch_size} over {blocks} blocks {width} wide; {conditions(chosen)}")

@@ -27,17 +27,17 @@ from corekit_projects.mobileclip.embeddings import encode_embeddings
 from corekit_projects.mobileclip.stored_augmentations import draw_augmentation
 from PIL import Image
 
-from corekit.cli.compose import compose
-from corekit.data.index import load_index
-from corekit.data.loader import Part, step_parts
-from corekit.data.manifest import write_tar
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shard_writer import write_shards
-from corekit.engine import loop
-from corekit.engine.build import Run
-from corekit.engine.checkpoint import Counters
-from corekit.engine.journal import Journal
-from corekit.engine.requests import Requests
+from corekit.checkpoint.training_state import Counters
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.jobs.manifest import write_tar
+from corekit.data.loading.loader import WorkerBatch, step_batches
+from corekit.data.shards.index import load_index
+from corekit.data.shards.writer import write_shards
+from corekit.recipes.compose import compose
+from corekit.train import trainer as loop
+from corekit.train.assemble import Run
+from corekit.train.logger import RunLogger
+from corekit.train.signals import StopSignals
 
 KEPT = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -56,18 +56,18 @@ def main() -> int:
         scenes = OpenMoji(chosen.samples, size=256)
         write_shards(scenes, folder / "scenes", samples_per_shard=64)
         reinforce(folder / "scenes", folder / "reinforcements")
-        recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1", "data.lanes=16",
+        recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1", "data.streams=16",
                          f"data.dataset.reinforcements={folder}/reinforcements", "engine.batch_size=32",
                          "engine.micro_batch=32", "engine.precision=fp32", "engine.steps=1000000",
                          "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
-        stream = step_parts(run.lanes, 0, run.steps, run.workers)
+        stream = step_batches(run.streams, 0, run.steps, run.workers)
         kept = [next(stream) for _ in range(KEPT)]
-        journal = Journal(folder / "run", run.ranks, run.steps, 0, 0)
+        logger = RunLogger(folder / "run", run.ranks, run.steps, 0, 0)
         counters = Counters(step=1)
         def measure(at: int, steps: int) -> float:
             parts = refilled(run, stream) if at else (kept[step % KEPT] for step in range(steps))
-            return seconds(run, parts, steps, counters, journal)
+            return seconds(run, parts, steps, counters, logger)
 
         for at in (0, 1):
             measure(at, 2)
@@ -76,7 +76,7 @@ def main() -> int:
             order = (0, 1) if number % 2 else (1, 0)
             times = {at: measure(at, chosen.steps) for at in order}
             pairs.append((times[0], times[1]))
-        journal.close()
+        logger.close()
     ratios = sorted(shards / memory for memory, shards in pairs)
     low, high = median_interval(ratios)
     print(f"from memory {statistics.median(memory for memory, _ in pairs) * 1e3:.0f} ms a step, from reinforced shards "
@@ -107,7 +107,7 @@ def members(key: str) -> dict[str, bytes]:
             extension: content}
 
 
-def refilled(run: Run, stream: Iterator[Part]) -> Iterator[Part]:
+def refilled(run: Run, stream: Iterator[WorkerBatch]) -> Iterator[WorkerBatch]:
     """The stream as it is in the middle of a run: the batches that its processes read ahead meanwhile are thrown away."""
     for _ in range(2 * run.workers + 1):
         next(stream)
@@ -115,19 +115,19 @@ def refilled(run: Run, stream: Iterator[Part]) -> Iterator[Part]:
         yield next(stream)
 
 
-def seconds(run: Run, parts: Iterator[Part], steps: int, counters: Counters, journal: Journal) -> float:
+def seconds(run: Run, parts: Iterator[WorkerBatch], steps: int, counters: Counters, logger: RunLogger) -> float:
     """Seconds a step of the engine's own loop on these batches."""
     first = next(parts)  # what was read ahead is thrown away before the clock starts
 
-    def these(*_: object) -> Iterator[Part]:
+    def these(*_: object) -> Iterator[WorkerBatch]:
         yield first
         yield from islice(parts, steps - 1)
         raise EnoughError
 
     synchronize(run.ranks.device)
     began = time.perf_counter()
-    with mock.patch.object(loop, "step_parts", these), contextlib.suppress(EnoughError):
-        loop.train(run, counters, journal, Requests(None, run.ranks))
+    with mock.patch.object(loop, "step_batches", these), contextlib.suppress(EnoughError):
+        loop.train(run, counters, logger, StopSignals(None, run.ranks))
     synchronize(run.ranks.device)
     return (time.perf_counter() - began) / steps
 

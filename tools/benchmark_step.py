@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import registry
-from corekit.engine.optimizers import adamw
+from corekit.optim.adamw import adamw
 
 SIZES = {"s1": 256, "b": 224}
 SIDES = ("ours", "theirs", "best")

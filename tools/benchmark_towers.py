@@ -26,8 +26,8 @@ from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 import corekit
-from corekit.data.preprocess import Preprocess
-from corekit.engine.folders import save_model_folder
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.transforms.preprocess import Preprocess
 
 SIZES = {"s0": 256, "s1": 256, "s2": 256, "b": 224}
 

@@ -25,11 +25,11 @@ from torch.multiprocessing.spawn import spawn
 
 import corekit
 from corekit import registry
-from corekit.data.loader import split
-from corekit.engine.distributed import Ranks, connect, disconnect, wrap
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step, Term
-from corekit.engine.wiring import Wire
+from corekit.data.loading.loader import split
+from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step, WeightedLoss
+from corekit.train.wiring import Wiring
 
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
 PATCHES = (SIDE // 14) ** 2
@@ -48,14 +48,14 @@ def main() -> int:
     if "flex" in backends:
         sound = apart(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
-        whole = one_step(Ranks(0, 1, device), dtype, 1)
-        cuts = {"4 micro-batches": one_step(Ranks(0, 1, device), dtype, 4), "2 ranks": on_two_ranks(dtype)}
+        whole = one_step(ProcessGroup(0, 1, device), dtype, 1)
+        cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4), "2 ranks": on_two_ranks(dtype)}
         for name, found in cuts.items():
             loss = abs(float(found["loss"]) / float(whole["loss"]) - 1)
-            slopes = sum(float((found[key] - value).square().sum()) for key, value in whole.items())**0.5
+            grads = sum(float((found[key] - value).square().sum()) for key, value in whole.items())**0.5
             norm = sum(float(value.square().sum()) for value in whole.values())**0.5
             print(f"  {dtype}, {name}: loss {float(found['loss']):.15f} against {float(whole['loss']):.15f}, relative "
-                  f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {slopes / norm:.1e}")
+                  f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {grads / norm:.1e}")
             sound = sound and loss <= limit
     return 0 if sound else 1
 
@@ -83,11 +83,11 @@ def leaks(backend: str, device: torch.device) -> float:
     text = torch.randint(WORDS, (1, LENGTH), generator=generator).to(device)
     forbidden, allowed = 0.0, 0.0
     for length in range(1, PATCHES):
-        draw = torch.tensor([(length - 0.5) / (PATCHES - 1)], device=device)
-        said = net(image, text, draw)["patch_predictions"].dense()[0]
+        uniform = torch.tensor([(length - 0.5) / (PATCHES - 1)], device=device)
+        said = net(image, text, uniform)["patch_predictions"].dense()[0]
         for at in range(PATCHES - 1):
-            slope = torch.autograd.grad(said[at].square().sum(), image, retain_graph=True)[0]
-            of_patch = slope.unfold(2, 14, 14).unfold(3, 14, 14).abs().amax((0, 1, 4, 5)).flatten()
+            grad = torch.autograd.grad(said[at].square().sum(), image, retain_graph=True)[0]
+            of_patch = grad.unfold(2, 14, 14).unfold(3, 14, 14).abs().amax((0, 1, 4, 5)).flatten()
             edge = max(at + 1, length)
             forbidden = max(forbidden, float(of_patch[edge:].max()) if edge < PATCHES else 0.0)
             allowed = max(allowed, float(of_patch[:edge].max()))
@@ -104,7 +104,7 @@ def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     return made.to(dtype)
 
 
-def one_step(ranks: Ranks, dtype: torch.dtype, micro_batches: int) -> Found:
+def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Found:
     """The loss and the gradients of one step."""
     net, generator = model(dtype).to(ranks.device), torch.Generator().manual_seed(1)
     text = torch.randint(END + 1, WORDS, (SAMPLES, LENGTH), generator=generator)
@@ -114,13 +114,13 @@ def one_step(ranks: Ranks, dtype: torch.dtype, micro_batches: int) -> Found:
              "image": torch.randn(SAMPLES, 3, SIDE, SIDE, generator=generator).to(dtype)}
     losses = {"next_token": 1.0, "next_patch": 0.4}
     built = {name: registry.build("loss", name, {"end_token": END} if name == "next_token" else {}) for name in losses}
-    terms = [Term(name, weight, Wire.of(name, built[name], built[name].__call__), Wire.of(name, built[name].weights), False)
+    terms = [WeightedLoss(name, weight, Wiring.of(name, built[name], built[name].__call__), Wiring.of(name, built[name].weights), False)
              for name, weight in losses.items()]
 
     def place(batch: dict[str, object]) -> dict[str, object]:
         return {name: value.to(ranks.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
-    step = Step(wrap(net, ranks), net, Wire.of("model", net, net.forward), None, [], terms, ranks, place, Precision("fp32"), 0,
+    step = Step(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None, [], terms, ranks, place, Precision("fp32"), 0,
                 micro_batches)
     found, _ = step(split(split(batch, ranks.world)[ranks.rank], micro_batches // ranks.world), 3)
     return {"loss": torch.tensor(found["loss"], dtype=torch.float64),

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import torch
 
-from corekit.data.index import load_index
-from corekit.data.openmoji import OpenMoji
-from corekit.data.preprocess import Preprocess
-from corekit.data.shard_writer import write_shards
-from corekit.engine.build import build_model
-from corekit.engine.folders import save_model_folder
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.shards.index import load_index
+from corekit.data.shards.writer import write_shards
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.train.assemble import build_model
 
 SAMPLES = 24  # of a shard
 

@@ -25,7 +25,7 @@ from typing import Any
 from commands import start_ranks
 
 BATCH = 12
-WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.lanes=12",
+WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.streams=12",
          "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
          "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
          "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",

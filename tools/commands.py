@@ -15,8 +15,8 @@ from typing import Any
 
 MODULES = {"corekit-train": "corekit.cli.train", "corekit-eval": "corekit.cli.evaluate", "corekit": "corekit.cli.main"}
 
-_PRELOADED = [*MODULES.values(), "corekit.engine.run", "corekit.engine.evaluate", "corekit.data.openmoji", "torch._dynamo",
-              "torch.utils.tensorboard", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
+_PRELOADED = [*MODULES.values(), "corekit.train.run", "corekit.evaluation.run", "corekit.data.datasets.openmoji.dataset",
+              "torch._dynamo", "torch.utils.tensorboard", "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 
 
 def start(command: str, *words: str, folder: Path, told: Path, environment: Mapping[str, str] | None = None) -> Any:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from comparisons import Figures, command, keep, mean, reached, told
 
-from corekit.data.openmoji import OpenMoji
+from corekit.data.datasets.openmoji.dataset import OpenMoji
 
 HEADS = {"copied rows": "synsets", "random head": "random"}
 FIRST_SEED = 100  # of the images, which pre-training and evaluation do not draw from

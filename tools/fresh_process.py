@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from corekit.engine.journal import peak_memory
+from corekit.train.logger import peak_memory
 
 
 def again(*words: str) -> Any:

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import corekit
-from corekit.data.jobs import run_job
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shard_writer import write_shards
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.jobs.driver import run_job
+from corekit.data.shards.writer import write_shards
 
 PRECISIONS = ("fp32", "bf16", "int8")
 SCALE = 100.0

@@ -61,7 +61,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
 def loss_of(chosen: argparse.Namespace, samples: int, classes: int, device: torch.device) -> tuple[float, float]:
     """Seconds and value of one form's loss and gradients."""
     from corekit import registry
-    from corekit.data.ragged import pack
+    from corekit.data.loading.ragged import pack
     from corekit.linear_output import LinearOutput
 
     torch.manual_seed(0)

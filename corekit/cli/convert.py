@@ -21,7 +21,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _convert(chosen: argparse.Namespace) -> None:
-    from corekit.engine.convert import convert_in, convert_out
+    from corekit.checkpoint.convert import convert_in, convert_out
 
     if chosen.to is not None:
         if chosen.fuse or chosen.model is not None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from corekit.errors import CorekitError
 
 if TYPE_CHECKING:  # --help needs no numpy
-    from corekit.data.check import Findings
-    from corekit.data.index import Index
+    from corekit.data.shards.check import Findings
+    from corekit.data.shards.index import Index
 
 
 def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,8 +54,8 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 
 def _job(chosen: argparse.Namespace) -> None:
-    from corekit.data.jobs import in_ray, run_job
-    from corekit.data.workers import in_processes
+    from corekit.data.jobs.driver import in_ray, run_job
+    from corekit.data.loading.workers import in_processes
 
     arguments = _arguments(chosen.words)
     task = _task(chosen.task, os.environ)
@@ -102,7 +102,7 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def _load(chosen: argparse.Namespace) -> "Index":
-    from corekit.data.index import load_index
+    from corekit.data.shards.index import load_index
 
     return load_index(chosen.root, chosen.shards, chosen.workers)
 
@@ -116,7 +116,7 @@ def _size(index: "Index", root: str) -> str:
 
 
 def _check(chosen: argparse.Namespace) -> None:
-    from corekit.data.check import Findings, check_index, picture_of
+    from corekit.data.shards.check import Findings, check_index, picture_of
 
     if chosen.samples < 1 or (chosen.picture is not None and not chosen.picture.absolute().parent.is_dir()):
         raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be drawn: it needs a folder that "
@@ -147,7 +147,7 @@ def _with_progress(parts: "Iterable[Findings]", total: int) -> "Iterator[Finding
 
 
 def _tell(found: "Findings") -> None:
-    from corekit.data.check import spread
+    from corekit.data.shards.check import spread
 
     print(f"{'fields':<12}" + ", ".join(f"{name} {count:,}" for name, count in found.extensions.most_common()))
     if found.widths:

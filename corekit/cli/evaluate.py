@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from corekit.cli.compose import check_entry, plain, run_command
-from corekit.conf.schema import evaluation_schema
 from corekit.errors import CorekitError
+from corekit.recipes.compose import check_entry, plain, run_command
+from corekit.recipes.saved import load_saved_recipe
+from corekit.recipes.schema import evaluation_schema
 
 
 def main() -> None:
@@ -28,8 +29,7 @@ def _schema_of_checkpoint() -> DictConfig:
             return schema
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval --help tells more")
     path = recipe_path(named[-1])
-    saved = OmegaConf.load(path)
-    assert isinstance(saved, DictConfig)
+    saved = load_saved_recipe(path)
     kept = {str(key): value for key, value in saved.items() if key in schema and key != "checkpoint"}
     if any(word.startswith("+evaluation=") for word in words):
         kept.pop("evaluators", None)
@@ -58,6 +58,6 @@ def _evaluate(config: DictConfig) -> None:
                            "(corekit-eval --help lists them)")
     for label, node in recipe["evaluators"].items():
         check_entry(f"evaluators.{label}", "evaluator", node)
-    from corekit.engine.evaluate import evaluate_checkpoint
+    from corekit.evaluation.run import evaluate_checkpoint
 
     evaluate_checkpoint(recipe)

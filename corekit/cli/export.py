@@ -22,7 +22,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _export(chosen: argparse.Namespace) -> None:
-    from corekit.engine.export import export_model
+    from corekit.export.export import export_model
 
     target = chosen.target or Path(f"{os.path.normpath(chosen.source)}_{chosen.format}")
     differences = export_model(chosen.source, target, chosen.format, chosen.batch)

@@ -73,7 +73,7 @@ def _list(chosen: argparse.Namespace) -> None:
         return
     kind = registry.find_kind(chosen.kind, "recipe")
     if kind == "recipe":
-        from corekit.recipes import recipe_file, recipe_names
+        from corekit.recipes.find import recipe_file, recipe_names
 
         summaries = {name: _first_comment(recipe_file(f"recipe/{name}")) for name in recipe_names()}
     else:
@@ -101,7 +101,7 @@ def _first_comment(path: Path | None) -> str:
 def _show(chosen: argparse.Namespace) -> None:
     kind = registry.find_kind(chosen.kind, "recipe")
     if kind == "recipe":
-        from corekit.recipes import recipe_file, recipe_names
+        from corekit.recipes.find import recipe_file, recipe_names
 
         path = recipe_file(f"recipe/{chosen.name}")
         if path is None or not path.is_file():
@@ -137,8 +137,8 @@ Next:
 
 
 def _openmoji(chosen: argparse.Namespace) -> None:
-    from corekit.data.openmoji import OpenMoji
-    from corekit.data.shard_writer import write_shards
+    from corekit.data.datasets.openmoji.dataset import OpenMoji
+    from corekit.data.shards.writer import write_shards
 
     objects = tuple(chosen.objects or ((1, 1) if chosen.split == "validation" else (1, 3)))
     source = OpenMoji(chosen.samples, chosen.seed, chosen.split, size=chosen.size, objects=objects)

@@ -79,11 +79,11 @@ class Shapes:
 class Echo:
     """Data echoing (Choi et al., 2019): every batch is trained on `echoes` times in a row."""
 
-    def __init__(self, batch_size: int, lanes: int, echoes: int = 2) -> None:
-        self.per_lane, self.echoes = batch_size // lanes, echoes
+    def __init__(self, batch_size: int, streams: int, echoes: int = 2) -> None:
+        self.per_stream, self.echoes = batch_size // streams, echoes
 
-    def draws(self, step: int) -> range:  # what every lane gives to the batch of a step: a function of the step alone
-        return range(step // self.echoes * self.per_lane, (step // self.echoes + 1) * self.per_lane)
+    def draws(self, step: int) -> range:  # what every stream gives to the batch of a step: a function of the step alone
+        return range(step // self.echoes * self.per_stream, (step // self.echoes + 1) * self.per_stream)
 '''
 
 RECIPE = """\
@@ -93,7 +93,8 @@ model: {name: NAME_towers}
 loss: {name: NAME_agreement}
 sampler: {name: NAME_echo}
 data:
-  {workers: 1, lanes: 16, dataset: {name: NAME_shapes}, tokenizer: {name: clip_bpe, context_length: 8}, preprocess: {size: 32}}
+  {workers: 1, streams: 16, dataset: {name: NAME_shapes}, preprocess: {size: 32},
+   tokenizer: {name: clip_bpe, context_length: 8}}
 engine: {steps: 200, batch_size: 64, micro_batch: 64}
 evaluators: {zero_shot: {name: zero_shot, dataset: {name: NAME_shapes, samples: 500, seed: 1}}}
 """

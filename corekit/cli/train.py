@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import DictConfig
 
 from corekit import registry
-from corekit.cli.compose import check_names, plain, run_command, run_directory
-from corekit.data.source import Source
+from corekit.data.datasets.base import Source
 from corekit.data.storage import LocalStorage, open_storage
 from corekit.errors import CorekitError
+from corekit.recipes.compose import check_names, plain, run_command, run_directory
 
 
 def main() -> None:
@@ -26,11 +26,11 @@ def _train(config: DictConfig) -> None:
     recipe["run_dir"] = str(run_directory(recipe))
     source = open_source(recipe)  # what can fail without torch fails before it is imported
     if recipe["dry_run"]:
-        from corekit.engine.dry_run import dry_run
+        from corekit.train.dry_run import dry_run
 
         dry_run(recipe, source)
     else:
-        from corekit.engine.run import run
+        from corekit.train.run import run
 
         if not run(recipe, source):
             sys.exit(128 + signal.SIGTERM)  # so that whoever waits for the end does not take this for it

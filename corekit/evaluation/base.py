@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from corekit.data.preprocess import Preprocess
+from corekit.data.transforms.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvalModel:
     """A model under evaluation, with all that is needed to run it.
 
     ``tokenize`` turns strings into int64 [n, L]; ``autocast`` gives the context of a forward pass; ``rank`` of

@@ -45,7 +45,7 @@ class BinaryCrossEntropy:
 
         Args:
             logits: [B, K].
-            label_rows, label_offsets: whole numbers [sum of n] and [B + 1], as ``corekit.data.ragged`` has them.
+            label_rows, label_offsets: whole numbers [sum of n] and [B + 1], as ``corekit.data.loading.ragged`` has them.
             key: names of the samples, for messages.
 
         Returns:
@@ -80,7 +80,7 @@ class _Blockwise(SlopesAtOnce):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor, row: Tensor,
                 edges: Sequence[int], size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        precise, hidden_slope, weight_slope, bias_slope = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
+        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             for number, first in enumerate(range(0, len(weight), size)):
@@ -89,15 +89,15 @@ class _Blockwise(SlopesAtOnce):
                 pairs = slice(edges[number], edges[number + 1])
                 here = sample[pairs], row[pairs] - first
                 total += F.softplus(logits).sum() - logits[here].sum()
-                slope = logits.sigmoid_()
-                slope[here] -= 1
-                if bias_slope is not None:
-                    bias_slope[part] = slope.sum(0)
-                slope = slope.to(precise)
-                if hidden_slope is not None:
-                    hidden_slope += slope @ weight[part].to(precise)
-                if weight_slope is not None:
-                    weight_slope[part] = slope.T @ hidden.to(precise)
+                grad = logits.sigmoid_()
+                grad[here] -= 1
+                if bias_grad is not None:
+                    bias_grad[part] = grad.sum(0)
+                grad = grad.to(precise)
+                if hidden_grad is not None:
+                    hidden_grad += grad @ weight[part].to(precise)
+                if weight_grad is not None:
+                    weight_grad[part] = grad.T @ hidden.to(precise)
         return total
 
 

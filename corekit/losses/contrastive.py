@@ -107,14 +107,14 @@ def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradien
     local = torch.arange(len(at), device=queries.device)
     loss = -log_probability[local, at].sum() * (hard * weight)
     if soft_targets is None:
-        slope = log_probability.exp_().mul_(hard)  # softmax, minus the targets
+        grad = log_probability.exp_().mul_(hard)  # softmax, minus the targets
     else:
         loss -= (soft_targets * log_probability).sum() * (soft * weight)
-        slope = log_probability.exp_().mul_(hard + soft).sub_(soft_targets, alpha=soft)
-    slope[local, at] -= hard
-    slope *= weight
-    gradients[2].add_((slope * similarity).sum())
-    slope *= scale
-    gradients[0][part] += slope @ targets
-    gradients[1].addmm_(slope.T, queries[part])
+        grad = log_probability.exp_().mul_(hard + soft).sub_(soft_targets, alpha=soft)
+    grad[local, at] -= hard
+    grad *= weight
+    gradients[2].add_((grad * similarity).sum())
+    grad *= scale
+    gradients[0][part] += grad @ targets
+    gradients[1].addmm_(grad.T, queries[part])
     return loss

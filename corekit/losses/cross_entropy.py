@@ -81,7 +81,7 @@ class _Blockwise(SlopesAtOnce):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, smoothing: float, size: int,
                 learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        precise, hidden_slope, weight_slope, bias_slope = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
+        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)  # once, not in each block
@@ -92,19 +92,19 @@ class _Blockwise(SlopesAtOnce):
                 total -= (1 - smoothing) * logits.gather(1, at).sum()
                 if smoothing:
                     total -= smoothing * logits.mean(1).sum()
-                slope = logits.exp_()
-                normaliser = slope.sum(1, keepdim=True)
+                grad = logits.exp_()
+                normaliser = grad.sum(1, keepdim=True)
                 total += normaliser.log().sum()
-                slope /= normaliser
-                slope.scatter_add_(1, at, slope.new_full((1, 1), smoothing - 1).expand(len(at), 1))
-                slope -= smoothing / len(weight)
-                if bias_slope is not None:
-                    bias_slope += slope.sum(0)
-                slope = slope.to(precise)
-                if hidden_slope is not None:
-                    hidden_slope[first:first + size] = slope @ back
-                if weight_slope is not None and weight_slope.dtype == precise:
-                    weight_slope.addmm_(slope.T, rows.to(precise))  # without a product as large as the weight beside it
-                elif weight_slope is not None:
-                    weight_slope += slope.T @ rows.to(precise)
+                grad /= normaliser
+                grad.scatter_add_(1, at, grad.new_full((1, 1), smoothing - 1).expand(len(at), 1))
+                grad -= smoothing / len(weight)
+                if bias_grad is not None:
+                    bias_grad += grad.sum(0)
+                grad = grad.to(precise)
+                if hidden_grad is not None:
+                    hidden_grad[first:first + size] = grad @ back
+                if weight_grad is not None and weight_grad.dtype == precise:
+                    weight_grad.addmm_(grad.T, rows.to(precise))  # without a product as large as the weight beside it
+                elif weight_grad is not None:
+                    weight_grad += grad.T @ rows.to(precise)
         return total

@@ -51,8 +51,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        return _slopes(ctx, slope, *ctx.saved_tensors)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _grads(ctx, grad, *ctx.saved_tensors)
 
 
 class _GeluLinear(torch.autograd.Function):
@@ -65,16 +65,16 @@ class _GeluLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_gelu, *others = _slopes(ctx, slope, F.gelu(x), weight)
+        of_gelu, *others = _grads(ctx, grad, F.gelu(x), weight)
         return torch.ops.aten.gelu_backward(of_gelu, x) if of_gelu is not None else None, *others
 
 
-def _slopes(ctx: Any, slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
+def _grads(ctx: Any, grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients of x W^T + b by x, W and b, as far as they are wanted."""
-    rows = slope.flatten(0, -2)
-    return (_product(slope, weight.T) if ctx.needs_input_grad[0] else None,
+    rows = grad.flatten(0, -2)
+    return (_product(grad, weight.T) if ctx.needs_input_grad[0] else None,
             rows.T @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None,
             rows.sum(0) if ctx.needs_input_grad[2] else None)
 

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.preprocess import Preprocess
-from corekit.engine.folders import model_folder, read_recipe
-from corekit.engine.load import load_model
+from corekit.checkpoint.load import load_model
+from corekit.checkpoint.model_folder import model_folder, read_recipe
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 

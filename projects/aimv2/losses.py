@@ -26,25 +26,25 @@ class NextPatch:
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
 
-    def weights(self, image: Images, draw: Tensor) -> Tensor:
+    def weights(self, image: Images, uniform: Tensor) -> Tensor:
         """How many patches count."""
-        patches = patch_counts(image, draw.device)
-        return (patches - prefix_lengths(draw, patches)).sum()
+        patches = patch_counts(image, uniform.device)
+        return (patches - prefix_lengths(uniform, patches)).sum()
 
-    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images, draw: Tensor) -> Tensor:
+    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images, uniform: Tensor) -> Tensor:
         """The sum over the patches of these samples that count.
 
         Args:
             patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
             image: [B, 3, H, W] as the model sees it, or a list of [3, H, W].
-            draw: [B], as the model was given it.
+            uniform: [B], as the model was given it.
 
         Returns:
             [] in at least float32.
         """
         true = patchify(image)
-        number, patches = torch.arange(1, true.shape[1], device=true.device), patch_counts(image, draw.device)
-        counted = (number >= prefix_lengths(draw, patches)[:, None]) & (number < patches[:, None])
+        number, patches = torch.arange(1, true.shape[1], device=true.device), patch_counts(image, uniform.device)
+        counted = (number >= prefix_lengths(uniform, patches)[:, None]) & (number < patches[:, None])
         true = true[:, 1:][counted]
         if isinstance(patch_predictions, LinearOutput):
             said = patch_predictions._replace(hidden=patch_predictions.hidden[counted]).dense()

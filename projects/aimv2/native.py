@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
-from corekit.data.images import LazyJpeg
-from corekit.data.preprocess import Preprocess
-from corekit.data.samplers import FixedSize, Rounds
+from corekit.data.loading.batch_shape import FixedSize, Rounds
+from corekit.data.transforms.decode import LazyJpeg
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -28,27 +28,27 @@ class NativeArea(Rounds):
     """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most, the same for every step.
 
     A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and 1 does from one end to
-    the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.samplers.Rounds``), which
+    the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.loading.batch_shape.Rounds``), which
     have the middles of ``scales`` equally likely parts of that distribution, once each; and A is rounded to the square of a
     whole number, by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size. A lane gives C / (lanes · A) samples, rounded down.
+    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams · A) samples, rounded down.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
-        lanes: stretches that the data is read in; divides ``batch_size``.
+        streams: stretches that the data is read in; divides ``batch_size``.
         preprocess: gives the size that ``batch_size`` is for.
         seed: of the order of the areas.
         exponents: the smallest and the largest n.
         scales: areas of a round, some of them alike.
 
     Raises:
-        CorekitError: the lanes do not divide the batch, or a lane has not patches enough for one sample of the largest area.
+        CorekitError: the streams do not divide the batch, or a stream has not patches enough for one sample of the largest area.
     """
 
-    def __init__(self, batch_size: int, lanes: int, preprocess: Preprocess, seed: int,
+    def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int,
                  exponents: tuple[float, float] = (7.0, 12.0), scales: int = 100) -> None:
-        FixedSize(batch_size, lanes)  # refuses lanes that do not divide the batch
+        FixedSize(batch_size, streams)  # refuses streams that do not divide the batch
         first, last = exponents
         if scales < 1 or not 0 <= first <= last:
             raise CorekitError(f"sampler 'native_area' needs scales above 0 and exponents from 0 up, not scales={scales}, "
@@ -57,11 +57,11 @@ class NativeArea(Rounds):
         below, within = normal.cdf(-1), normal.cdf(1) - normal.cdf(-1)
         middles = [normal.inv_cdf(below + within * (part + 0.5) / scales) for part in range(scales)]
         sides = [round(2 ** ((first + (last - first) * (middle + 1) / 2) / 2)) for middle in middles]
-        patches = batch_size * (preprocess.size // PATCH_SIZE) ** 2 // lanes
+        patches = batch_size * (preprocess.size // PATCH_SIZE) ** 2 // streams
         if patches < sides[-1] ** 2:
-            raise CorekitError(f"sampler 'native_area': a lane has {patches:,} patches a step, too few for a picture of "
-                               f"{sides[-1] ** 2:,}: set data.lanes, now {lanes}, to a divisor of engine.batch_size="
-                               f"{batch_size} that is at most {patches * lanes // sides[-1] ** 2}")
+            raise CorekitError(f"sampler 'native_area': a stream has {patches:,} patches a step, too few for a picture of "
+                               f"{sides[-1] ** 2:,}: set data.streams, now {streams}, to a divisor of engine.batch_size="
+                               f"{batch_size} that is at most {patches * streams // sides[-1] ** 2}")
         super().__init__([(PATCH_SIZE * side, patches // side**2) for side in sides], seed)
 
 

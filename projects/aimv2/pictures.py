@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corekit.data.chunks import chunks
-from corekit.data.pictures import captioned_grid
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import Source
+from corekit.data.datasets.base import Source
+from corekit.data.image_grid import captioned_grid
+from corekit.data.loading.eval_loader import chunks
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result, Subject
+from corekit.evaluation.base import EvalModel, Result
 from corekit.linear_output import dense
 from corekit.registry import register
 
@@ -47,27 +47,27 @@ class PatchPictures:
         self.dataset, self.samples, self.prefix, self.normalize = dataset, samples, prefix, normalize
 
     @torch.no_grad()
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, eval_model: EvalModel) -> Result:
         """Predict and draw; every rank does the same."""
-        if "draw" not in inspect.signature(subject.model.forward).parameters:
+        if "uniform" not in inspect.signature(eval_model.model.forward).parameters:
             raise CorekitError("evaluator 'patch_pictures' needs a model that is pre-trained to predict patches, as "
-                               f"aimv2_pretrain is, and this is a {type(subject.model).__name__}: type "
+                               f"aimv2_pretrain is, and this is a {type(eval_model.model).__name__}: type "
                                "'~evaluators.LABEL', with its label, to go without it")
-        chunk = next(chunks(self.dataset, subject.preprocess, self.samples), None)
+        chunk = next(chunks(self.dataset, eval_model.preprocess, self.samples), None)
         if chunk is None or not len(chunk["image"]):
             raise CorekitError("the data set of evaluator 'patch_pictures' holds no samples that can be read; set data.root, "
                                "or its own root")
-        image = subject.preprocess.normalize(chunk["image"].to(subject.device))
-        inputs = {"image": image, "draw": torch.full((len(image),), self.prefix, device=subject.device)}
-        if subject.tokenize is not None and "text" in chunk:
-            inputs["text"] = subject.tokenize(chunk["text"]).to(subject.device)
-        with subject.autocast():
-            outputs = subject.model(**inputs)
+        image = eval_model.preprocess.normalize(chunk["image"].to(eval_model.device))
+        inputs = {"image": image, "uniform": torch.full((len(image),), self.prefix, device=eval_model.device)}
+        if eval_model.tokenize is not None and "text" in chunk:
+            inputs["text"] = eval_model.tokenize(chunk["text"]).to(eval_model.device)
+        with eval_model.autocast():
+            outputs = eval_model.model(**inputs)
         if "patch_predictions" not in outputs:
             raise CorekitError("evaluator 'patch_pictures' needs a model that gives patch_predictions, and this one gives "
                                f"{', '.join(outputs)}: type '~evaluators.LABEL', with its label, to go without it")
         true, said = patchify(image), dense(outputs["patch_predictions"]).float()
-        length = int(prefix_lengths(inputs["draw"][:1], true.shape[1]))
+        length = int(prefix_lengths(inputs["uniform"][:1], true.shape[1]))
         variance, mean = torch.var_mean(true, -1, keepdim=True)
         scale = (variance + 1e-6).sqrt() if self.normalize else torch.ones_like(variance)
         shift = mean if self.normalize else torch.zeros_like(mean)
@@ -76,7 +76,7 @@ class PatchPictures:
         shown = [true, torch.full_like(true, torch.nan), torch.cat([true[:, :1], said], 1)]
         for patches in shown[1:]:
             patches[:, :length] = true[:, :length]
-        pictures = [_pixels(patches, image.shape[3], subject.preprocess) for patches in shown]
+        pictures = [_pixels(patches, image.shape[3], eval_model.preprocess) for patches in shown]
         titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
         captions = [caption for title in titles
                     for caption in (title, f"the first {length} of {true.shape[1]} patches", "the others as predicted")]

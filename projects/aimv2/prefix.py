@@ -14,14 +14,14 @@ from .blocks import Mixer
 Backend = Literal["sdpa", "flex"]
 
 
-def prefix_lengths(draw: Tensor, patches: int | Tensor) -> Tensor:
+def prefix_lengths(uniform: Tensor, patches: int | Tensor) -> Tensor:
     """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the others.
 
     Args:
-        draw: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step, sample).
+        uniform: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step, sample).
         patches: of a picture; or of each picture, int64 [B].
     """
-    return 1 + (draw * (patches - 1)).long()
+    return 1 + (uniform * (patches - 1)).long()
 
 
 def prefix_mask(lengths: Tensor, patches: int) -> Tensor:

@@ -122,7 +122,7 @@ class Pretrainer(nn.Module):
     """An encoder with prefix attention, and the decoder over its tokens after the last norm.
 
     ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of patch i + 1, and
-    ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l. Without ``draw`` prefixes come from torch's
+    ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l. Without ``uniform`` prefixes come from torch's
     generator. Pictures of different sizes come as a list; what fills up their rows is seen by nothing that counts.
 
     Args:
@@ -135,10 +135,10 @@ class Pretrainer(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.attention = encoder, decoder, attention
 
-    def forward(self, image: Images, text: Tensor | None = None, draw: Tensor | None = None) -> dict[str, LinearOutput]:
+    def forward(self, image: Images, text: Tensor | None = None, uniform: Tensor | None = None) -> dict[str, LinearOutput]:
         grids = grids_of(image)
-        draw = torch.rand(len(grids), device=image[0].device) if draw is None else draw
-        lengths = prefix_lengths(draw, patch_counts(image, draw.device))
+        uniform = torch.rand(len(grids), device=image[0].device) if uniform is None else uniform
+        lengths = prefix_lengths(uniform, patch_counts(image, uniform.device))
         mixer = prefix_attention(lengths, max(math.prod(grid) for grid in grids), self.attention)
         tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)

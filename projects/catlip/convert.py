@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from corekit import registry
-from corekit.data.preprocess import Preprocess
-from corekit.engine.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, State, differences
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 

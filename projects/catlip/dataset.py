@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.index import load_index
-from corekit.data.join import Join
-from corekit.data.manifest import MANIFEST
-from corekit.data.members import RawSample, decode_sample, split_extensions
-from corekit.data.source import LEFT_OUT, BadSampleError, Sample, Source
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample, Source
+from corekit.data.jobs.manifest import MANIFEST
+from corekit.data.shards.index import load_index
+from corekit.data.shards.join import Join
+from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.jobs import read_shard
-from corekit.data.manifest import replace_text
-from corekit.data.members import RawSample, decode_sample
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.jobs.driver import read_shard
+from corekit.data.jobs.manifest import replace_text
+from corekit.data.shards.members import RawSample, decode_sample
 from corekit.registry import register
 
 from .vocabulary import Vocabulary, choose, read_vocabulary

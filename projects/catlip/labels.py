@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import ftfy
 from nltk.tokenize.destructive import NLTKWordTokenizer
 
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
 from corekit.errors import CorekitError
 
 from .wordnet import open_tagger, open_wordnet

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corekit.engine.new_head import Match
+from corekit.checkpoint.new_head import Match
 from corekit.errors import CorekitError
 from corekit.registry import register
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from corekit.data.index import load_index
-from corekit.data.preprocess import Preprocess
-from corekit.data.tokenizers import ClipTokenizer
+from corekit.data.shards.index import load_index
+from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import declare_kind, register
 from corekit.seeds import derive_seed

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from corekit import registry
-from corekit.engine.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, State, differences
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.registry import register

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
 
 Precision = Literal["fp32", "bf16", "int8"]
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from corekit.data.members import RawSample, decode_field, decode_sample, split_extensions
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.shards.members import RawSample, decode_field, decode_sample, split_extensions
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 

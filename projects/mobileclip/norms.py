@@ -80,7 +80,7 @@ class _Variance(torch.autograd.Function):
         return variance.clone()
 
     @staticmethod
-    def backward(context: Any, slope: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         x, mean = context.saved_tensors
-        factor = (slope * (2 / (x.numel() // x.shape[1]))).view(1, -1, 1, 1)
+        factor = (grad * (2 / (x.numel() // x.shape[1]))).view(1, -1, 1, 1)
         return ((x - mean.view(1, -1, 1, 1)) * factor).to(x.dtype), None, None

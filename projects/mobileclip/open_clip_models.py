@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from corekit.data.manifest import sha256
-from corekit.data.preprocess import Preprocess
+from corekit.data.jobs.manifest import sha256
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 
 try:

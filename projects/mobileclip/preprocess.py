@@ -5,7 +5,7 @@ table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std, -L/14 b
 generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their successors'.
 """
 
-from corekit.data.preprocess import Preprocess
+from corekit.data.transforms.preprocess import Preprocess
 
 UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
 

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from corekit.data.index import load_index
-from corekit.data.join import Join
-from corekit.data.members import RawSample, decode_sample, split_extensions
-from corekit.data.source import BadSampleError, Sample
+from corekit.data.datasets.base import BadSampleError, Sample
+from corekit.data.shards.index import load_index
+from corekit.data.shards.join import Join
+from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 

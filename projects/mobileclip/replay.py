@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from corekit.data.preprocess import Preprocess, to_tensor
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.transforms.preprocess import Preprocess, to_tensor
 from corekit.errors import CorekitError
 from corekit.registry import register
 

@@ -5,15 +5,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from corekit.data.manifest import sha256
-from corekit.data.preprocess import Preprocess
-from corekit.engine.build import build_model, build_tokenizer
-from corekit.engine.folders import load_weights, model_folder
+from corekit.checkpoint.model_folder import load_weights, model_folder, read_recipe
+from corekit.data.jobs.manifest import sha256
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import declare_kind, register
+from corekit.train.assemble import build_model, build_tokenizer
 
 declare_kind("teacher", "a model whose features of pictures and captions are stored")
 
@@ -79,7 +78,7 @@ class FolderTeacher:
             CorekitError: it is not there, does not fit together, or cannot teach.
         """
         folder = model_folder(self.path)
-        recipe: Any = OmegaConf.to_container(OmegaConf.load(folder / "recipe.yaml"))
+        recipe = read_recipe(folder)
         device = torch.empty(0).device  # meta, where only the wiring is checked
         model = build_model(recipe, device)
         if device.type != "meta":

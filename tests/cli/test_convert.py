@@ -174,7 +174,7 @@ def test_a_write_that_fails_leaves_nothing(published: Path, tmp_path: Path, monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("corekit.data.preprocess.Preprocess.save", full)
+    monkeypatch.setattr("corekit.data.transforms.preprocess.Preprocess.save", full)
     with pytest.raises(OSError, match="No space left"):
         convert(published, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import corekit
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.evaluate import main as evaluate
 from corekit.cli.main import main
-from corekit.data.preprocess import Preprocess
-from corekit.engine.folders import save_model_folder
+from corekit.data.transforms.preprocess import Preprocess
 
 CAPTIONS = ["a red apple", "", "two dogs on a beach, " * 20, "🐛"]
 EVALUATION = ("+evaluation=openmoji", "data.workers=0", "engine.device=cpu", "evaluators.zero_shot.dataset.samples=40",

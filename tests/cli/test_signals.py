@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import start_ranks
 
-from corekit.engine.checkpoint import complete_checkpoints
+from corekit.checkpoint.training_state import complete_checkpoints
 from tests.conftest import TINY, corekit_command
 
 WORDS = (*TINY, "checkpoint.every_steps=null", "engine.steps=100", "data.workers=1", "checkpoint.keep_last=9",

@@ -118,7 +118,7 @@ def test_shards_train_like_any_data(tmp_path: Path) -> None:
                                "validation", folder=tmp_path)
     assert labelled.returncode == 0, labelled.stderr
     words = ("+recipe=mobileclip/pairs", "model.name=mobileclip_s0", "data.root=shards", "engine.steps=2",
-             "engine.batch_size=4", "engine.micro_batch=4", "data.lanes=4", "data.workers=1", "data.preprocess.size=64",
+             "engine.batch_size=4", "engine.micro_batch=4", "data.streams=4", "data.workers=1", "data.preprocess.size=64",
              "schedule.warmup_steps=0", "run_dir=run",
              "engine.ema_decay=null", "model.width_divisor=4", "engine.precision=fp32")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
@@ -132,7 +132,7 @@ def test_shards_train_like_any_data(tmp_path: Path) -> None:
 def test_dry_runs_and_cfg_need_no_data(tmp_path: Path) -> None:
     for words, told in ((("--cfg", "job"), ("mobileclip_s2",)),
                         (("dry_run=true", "model.name=mobileclip_s0", "engine.steps=2", "engine.batch_size=256",
-                          "data.lanes=256"),
+                          "data.streams=256"),
                          ("53,847,681 parameters", "GFLOPs a sample", "GiB", "512 samples seen"))):
         done = corekit_command("corekit-train", "+recipe=mobileclip/s2", *words, "schedule.warmup_steps=0", folder=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -186,7 +186,7 @@ def test_a_loss_that_is_not_finite_is_said_with_the_batch(tmp_path: Path) -> Non
 def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> None:
     import tarfile
 
-    from tests.data.test_loader import add, jpeg
+    from tests.data.loading.test_loader import add, jpeg
 
     (tmp_path / "shards").mkdir()
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:

@@ -8,7 +8,7 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-from tests.data.test_loader import add, jpeg
+from tests.data.loading.test_loader import add, jpeg
 
 
 def png_bomb(side: int = 30_000) -> bytes:
@@ -84,7 +84,7 @@ def damaged_shards(root: Path, good: int, ways: dict[int, list[str]]) -> Counter
 
     Gives how often a whole pass must count each kind.
     """
-    from corekit.data.index import load_index
+    from corekit.data.shards.index import load_index
 
     root.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()

@@ -12,16 +12,16 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from corekit import CorekitError
 from corekit.data import storage
-from corekit.data.folder import Folder
-from corekit.data.index import load_index
-from corekit.data.loader import Lanes, step_parts
-from corekit.data.order import Order
-from corekit.data.preprocess import Preprocess, RandomResizedCrop
-from corekit.data.samplers import FixedSize
-from corekit.data.shards import WebDataset
-from tests.data.test_loader import jpeg, write_shards
+from corekit.data.datasets.folder import Folder
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
+from corekit.data.shards.index import load_index
+from corekit.data.shards.webdataset import WebDataset
+from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from tests.data.loading.test_loader import jpeg, write_shards
 
-LANES, BATCH = 6, 12
+STREAMS, BATCH = 6, 12
 
 
 class Flaky(MemoryFileSystem):
@@ -67,8 +67,8 @@ def upload(folder: Path, root: str) -> str:
 def batches(root: str, workers: int = 0) -> list[dict[str, Any]]:
     source = WebDataset(root)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    lanes = Lanes(source, Order(source.shard_sizes, LANES, 4, 0), FixedSize(BATCH, LANES), range(LANES), 0, transform, None)
-    return [part.batch for part in step_parts(lanes, 0, 4, workers)]
+    streams = Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, 0), FixedSize(BATCH, STREAMS), range(STREAMS), 0, transform, None)
+    return [part.batch for part in step_batches(streams, 0, 4, workers)]
 
 
 def equal(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
@@ -101,7 +101,7 @@ def test_a_remote_index_is_written_once_where_that_is_allowed(tmp_path: Path, fl
     index = load_index(flaky)
     assert {name.rsplit("/", 1)[1] for name in Flaky.store} == {
         "00000.tar", "00001.tar", "00000.tar.index", "00001.tar.index", "index.json"}
-    monkeypatch.setattr("corekit.data.index.scan_shard", lambda file: pytest.fail("scanned again"))
+    monkeypatch.setattr("corekit.data.shards.index.scan_shard", lambda file: pytest.fail("scanned again"))
     assert load_index(flaky).fingerprint == index.fingerprint
     assert json.loads(fsspec.open(f"{flaky}/index.json").open().read())["samples"] == [5, 4]
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import BadSampleError
-from corekit.evaluation.base import Result, Subject
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.evaluation.base import EvalModel, Result
 from corekit.models.attention_pool import AttentionPool
 
 SHARD = 7
@@ -73,12 +73,12 @@ def tokenize(sentences: Sequence[str]) -> Tensor:
     return torch.tensor([[int(sentence) if sentence.isdigit() else 0] for sentence in sentences])
 
 
-def subject(model: nn.Module, workers: int = 0) -> Subject:
-    return Subject(model.eval(), Preprocess(2, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
+def eval_model(model: nn.Module, workers: int = 0) -> EvalModel:
+    return EvalModel(model.eval(), Preprocess(2, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
                    contextlib.nullcontext, workers=workers)
 
 
-def on_ranks(evaluator: Callable[[Subject], Result], alone: Subject, world: int) -> list[Result]:
+def on_ranks(evaluator: Callable[[EvalModel], Result], alone: EvalModel, world: int) -> list[Result]:
     """What each of several ranks finds: threads that meet where they add up."""
     barrier = threading.Barrier(world, timeout=60)
     shares: list[Tensor] = [torch.empty(0)] * world

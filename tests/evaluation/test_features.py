@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from corekit.evaluation.features import everywhere
-from corekit.evaluation.retrieval import Retrieval
-from tests.evaluation.known import Numbered, Table, on_ranks, subject
+from corekit.evaluation.retrieval.retrieval import Retrieval
+from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
 
 class Counting(Table):
@@ -32,11 +32,11 @@ class Counting(Table):
 def test_ranks_run_the_model_equally_often(samples: int, world: int, each: int) -> None:
     model = Counting(samples)
     data = Numbered(range(samples), text=[str(at) for at in range(samples)], bad=[0, 1, 2])  # all of the first three
-    on_ranks(Retrieval(data, batch_size=3), subject(model), world)
+    on_ranks(Retrieval(data, batch_size=3), eval_model(model), world)
     for passes in model.passes.values():
         assert sorted(passes.values()) == [each] * world
 
 
 def test_rows_come_together_where_they_belong() -> None:
-    whole = everywhere(subject(Counting(1)), 5, torch.tensor([3, 0]), torch.tensor([[1, 2], [3, 4]]))
+    whole = everywhere(eval_model(Counting(1)), 5, torch.tensor([3, 0]), torch.tensor([[1, 2], [3, 4]]))
     assert whole.tolist() == [[3, 4], [0, 0], [0, 0], [1, 2], [0, 0]]

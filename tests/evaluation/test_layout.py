@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 import corekit
 from corekit import CorekitError
-from corekit.data.openmoji import OpenMoji
-from corekit.data.shards import WebDataset
-from corekit.evaluation.zero_shot import ZeroShot
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.shards.webdataset import WebDataset
+from corekit.evaluation.classification.zero_shot import ZeroShot
 from tests.conftest import corekit_command
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "grey": (128, 128, 128)}

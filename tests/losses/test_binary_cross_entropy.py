@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit import CorekitError
-from corekit.data.ragged import pack
+from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 
@@ -79,8 +79,8 @@ def test_under_autocast_the_head_runs_in_few_bits_and_its_gradients_are_kept_who
     assert (found["loss"] - run(dense, torch.float32)["loss"]).abs().max() > 1e-4  # fewer bits than without
 
 
-def test_small_slopes_survive_fp16() -> None:
-    """Under autocast to fp16 the loss is scaled up before the backward pass, too late for slopes made in the forward pass."""
+def test_small_grads_survive_fp16() -> None:
+    """Under autocast to fp16 the loss is scaled up before the backward pass, too late for grads made in the forward pass."""
     hidden, head = torch.ones(1, 4, dtype=torch.float16, requires_grad=True), nn.Linear(4, 3)
     nn.init.zeros_(head.weight)
     nn.init.constant_(head.bias, -19.0)  # sigmoid: 5.6e-9, which fp16 has not

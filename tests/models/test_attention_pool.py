@@ -24,8 +24,8 @@ def test_values_and_gradients_are_those_of_keys_and_values_made_for_every_token(
     expected, found = attention_pool(pool, tokens), pool(tokens)
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(found, attention_pool(pool, tokens.mean(1, keepdim=True)), rtol=0.1)
-    slopes = [torch.autograd.grad((one * weight).sum(), wanted) for one in (found, expected)]
-    for ours, theirs in zip(*slopes, strict=True):
+    grads = [torch.autograd.grad((one * weight).sum(), wanted) for one in (found, expected)]
+    for ours, theirs in zip(*grads, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 

@@ -45,12 +45,12 @@ def test_other_arithmetic_and_tracing_take_the_plain_form() -> None:
 def test_gradients_in_fp32_are_the_plain_ones(gelu: bool) -> None:
     torch.manual_seed(0)
     values = [torch.randn(2, 7, 48).transpose(0, 1), torch.randn(64, 48), torch.randn(64)]
-    slope = torch.randn(7, 2, 64)
+    grad = torch.randn(7, 2, 64)
     found = []
     for made_by, dtype in ((linear, torch.float32), (lambda x, w, b, g: F.gelu(F.linear(x, w, b)) if g else F.linear(x, w, b),
                                                      torch.float64)):
         inputs = [value.to(dtype).requires_grad_() for value in values]
-        found.append(torch.autograd.grad(made_by(*inputs, gelu), inputs, slope.to(dtype)))
+        found.append(torch.autograd.grad(made_by(*inputs, gelu), inputs, grad.to(dtype)))
     for one, other in zip(*found):
         torch.testing.assert_close(one, other.float(), rtol=1e-5, atol=1e-4)
     values[1].requires_grad_()
@@ -64,11 +64,11 @@ def test_gradients_of_a_feed_forward_part(build: Callable[[int, int], nn.Linear 
     first, second = build(6, 24).double(), build(24, 5).double()
     x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     values = [x, *first.parameters(), *second.parameters()]
-    slope = torch.randn(2, 3, 5, dtype=torch.float64)
+    grad = torch.randn(2, 3, 5, dtype=torch.float64)
     plain = F.linear(F.gelu(F.linear(x, first.weight.flatten(1), first.bias)), second.weight.flatten(1), second.bias)
     made = feed_forward(x, first, second)
     torch.testing.assert_close(made, plain)
-    for one, other in zip(torch.autograd.grad(made, values, slope), torch.autograd.grad(plain, values, slope)):
+    for one, other in zip(torch.autograd.grad(made, values, grad), torch.autograd.grad(plain, values, grad)):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 

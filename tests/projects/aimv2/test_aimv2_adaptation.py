@@ -17,12 +17,12 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.cli.compose import compose
+from corekit.checkpoint.convert import convert_out
+from corekit.checkpoint.init_from import start_from
 from corekit.cli.train import open_source
-from corekit.data.preprocess import Preprocess
-from corekit.engine.convert import convert_out
-from corekit.engine.init import start_from
-from corekit.engine.run import run
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.compose import compose
+from corekit.train.run import run
 from tests.conftest import losses
 
 SMALL = {"width_divisor": 32, "depth_divisor": 12}
@@ -48,7 +48,7 @@ def tiny(name: str, folder: Path, **init: Any) -> dict[str, Any]:
     if "context_length" in recipe["model"]:
         recipe["model"].update(context_length=LENGTH, vocab_size=49408)
         recipe["data"]["tokenizer"] = {"name": "clip_bpe", "context_length": LENGTH}
-    recipe["data"].update(dataset=dict(PICTURES), workers=0, lanes=2, window=4)
+    recipe["data"].update(dataset=dict(PICTURES), workers=0, streams=2, window=4)
     if "next_token" in recipe["loss"]:
         recipe["loss"]["next_token"]["end_token"] = 49407
     recipe["engine"].update(steps=2, batch_size=4, micro_batch=2, device="cpu", precision="fp32")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.preprocess import Preprocess
-from corekit.engine.convert import convert_in
-from corekit.engine.preprocessor_config import read_preprocessor
+from corekit.checkpoint.convert import convert_in
+from corekit.checkpoint.preprocessor_config import read_preprocessor
+from corekit.data.transforms.preprocess import Preprocess
 
 CONVERTER = AIMConverter()
 # name and layout -> the first block's names and shapes and those outside blocks, as the other library's own model has them

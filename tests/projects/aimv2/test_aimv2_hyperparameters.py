@@ -5,10 +5,10 @@ import fnmatch
 import pytest
 import torch
 
-from corekit.data.mixture import share_out
-from corekit.engine.build import build_model, build_sampler
-from corekit.engine.optimizers import undecayed
-from corekit.engine.schedules import Cosine
+from corekit.data.datasets.mixture import share_out
+from corekit.optim.adamw import undecayed
+from corekit.optim.schedules import Cosine
+from corekit.train.assemble import build_model, build_sampler
 from tests.projects.recipe_tables import composed
 
 PRETRAINING = {"large": 1e-3, "huge": 8e-4, "1b": 8e-4, "3b": 4e-4}  # and the highest rate
@@ -22,7 +22,7 @@ def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -
     schedule = Cosine(steps, given["warmup_steps"], given["final_fraction"])
     rates = [recipe["optimizer"]["learning_rate"] * schedule(step) for step in (12_499, steps)]
     assert rates == pytest.approx([peak, 1e-5], rel=1e-12)
-    assert recipe["data"]["lanes"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
+    assert recipe["data"]["streams"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
 
 
 @pytest.mark.parametrize("name", PRETRAINING)

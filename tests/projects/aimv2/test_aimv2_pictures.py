@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.data.openmoji import OpenMoji
-from corekit.data.part import Part
-from corekit.data.preprocess import Preprocess
-from corekit.evaluation.base import Subject
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.datasets.subset import Subset
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.evaluation.base import EvalModel
 
 SIDE, PATCHES, CELL = 42, 9, 168
 PREPROCESS = Preprocess(SIDE, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -27,7 +27,7 @@ class Known(nn.Module):
         super().__init__()
         self.share, self.normalize = share, normalize
 
-    def forward(self, image: Tensor, draw: Tensor, text: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, uniform: Tensor, text: Tensor | None = None) -> dict[str, Tensor]:
         true = patchify(image)[:, 1:]
         variance, mean = torch.var_mean(true, -1, keepdim=True)
         if self.normalize:
@@ -35,8 +35,8 @@ class Known(nn.Module):
         return {"patch_predictions": mean + self.share * (true - mean)}
 
 
-def subject(model: nn.Module) -> Subject:
-    return Subject(model, PREPROCESS, None, torch.device("cpu"), contextlib.nullcontext)
+def eval_model(model: nn.Module) -> EvalModel:
+    return EvalModel(model, PREPROCESS, None, torch.device("cpu"), contextlib.nullcontext)
 
 
 def cells(picture: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
@@ -48,7 +48,7 @@ def cells(picture: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
 def test_what_is_predicted_is_shown_beside_the_truth(share: float, normalize: bool) -> None:
     scenes = OpenMoji(2, size=SIDE)
-    result = PatchPictures(scenes, samples=2, prefix=0.4, normalize=normalize)(subject(Known(share, normalize)))
+    result = PatchPictures(scenes, samples=2, prefix=0.4, normalize=normalize)(eval_model(Known(share, normalize)))
     assert result.metrics["explained_variance"] == pytest.approx(1 - (1 - share) ** 2, abs=1e-4)
     true, prefix, said = cells(result.pictures["predicted"])
     expected = np.asarray(scenes.decode(0)["image"].resize((160, 160)))
@@ -72,19 +72,19 @@ def test_a_model_that_was_trained_for_it_can_be_drawn_and_another_cannot() -> No
 
     for objective in ("both", "image"):
         model = corekit.create_model("aimv2_pretrain", objective=objective, **arguments).eval()
-        tried = Subject(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
+        tried = EvalModel(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
         result = PatchPictures(drawn, samples=4)(tried)
         assert result.metrics["explained_variance"] < 0.5
         assert result.pictures["predicted"].shape == (2 * (160 + 3 * 13 + 8), 6 * CELL, 3)
         assert result.samples == 4
     model = corekit.create_model("aimv2_pretrain", objective="text", **arguments).eval()
-    tried = Subject(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
+    tried = EvalModel(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
     with pytest.raises(CorekitError, match="gives patch_predictions, and this one gives text_logits"):
         PatchPictures(drawn, samples=4)(tried)
-    encoder = Subject(corekit.create_model("aimv2_nano"), PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
+    encoder = EvalModel(corekit.create_model("aimv2_nano"), PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
     with pytest.raises(CorekitError, match="as aimv2_pretrain is, and this is a Encoder"):
         PatchPictures(drawn, samples=4)(encoder)
     with pytest.raises(CorekitError, match="holds no samples that can be read"):
-        PatchPictures(Part(drawn, np.zeros(int(drawn.shard_sizes.sum()), dtype=bool)), samples=4)(tried)
+        PatchPictures(Subset(drawn, np.zeros(int(drawn.shard_sizes.sum()), dtype=bool)), samples=4)(tried)
     with pytest.raises(CorekitError, match="a prefix of 0 or more and below 1"):
         PatchPictures(drawn, prefix=1.0)

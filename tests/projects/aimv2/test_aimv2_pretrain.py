@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.engine.distributed import Ranks
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step, Term
-from corekit.engine.wiring import Wire
+from corekit.distributed.process_group import ProcessGroup
 from corekit.linear_output import LinearOutput
 from corekit.losses.next_token import NextToken
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step, WeightedLoss
+from corekit.train.wiring import Wiring
 
 SMALL = {"width_divisor": 16, "depth_divisor": 12}
 WORDS, LENGTH, END = 50, 6, 2
@@ -31,8 +31,8 @@ def pretrainer(name: str = "aimv2_pretrain", **arguments: Any) -> nn.Module:
     return corekit.create_model(name, **SMALL, **arguments)
 
 
-def draw_of(length: int) -> float:
-    """A draw that makes a prefix of that length."""
+def uniform_of(length: int) -> float:
+    """A number that makes a prefix of that length."""
     return (length - 0.5) / (PATCHES - 1)
 
 
@@ -52,26 +52,26 @@ def test_a_prediction_sees_the_prefix_and_what_comes_before_it_and_nothing_else(
     text = torch.randint(WORDS, (1, LENGTH))
     for length in range(1, PATCHES):
         image = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True)
-        said = model(image, text, torch.tensor([draw_of(length)], dtype=torch.float64))["patch_predictions"].dense()[0]
+        said = model(image, text, torch.tensor([uniform_of(length)], dtype=torch.float64))["patch_predictions"].dense()[0]
         assert said.shape == (PATCHES - 1, 588)
         for i in range(PATCHES - 1):
-            slope = torch.autograd.grad(said[i].square().sum(), image, retain_graph=True)[0]
-            found = patchify(slope)[0].abs().amax(1)
+            grad = torch.autograd.grad(said[i].square().sum(), image, retain_graph=True)[0]
+            found = patchify(grad)[0].abs().amax(1)
             assert found[max(i + 1, length):].eq(0).all(), (length, i)
             assert found[:max(i + 1, length)].gt(0).all(), (length, i)
 
 
 def test_a_word_sees_all_patches_and_the_words_before_it() -> None:
     model = pretrainer().double()
-    image, draw = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True), torch.tensor([0.4])
+    image, uniform = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True), torch.tensor([0.4])
     text = torch.randint(WORDS, (1, LENGTH))
-    said = model(image, text, draw)["text_logits"].dense()[0]
+    said = model(image, text, uniform)["text_logits"].dense()[0]
     assert said.shape == (LENGTH, WORDS)
     for at in range(LENGTH):
         assert patchify(torch.autograd.grad(said[at].square().sum(), image, retain_graph=True)[0]).abs().amax(2).gt(0).all()
         other = text.clone()
         other[0, at] = (other[0, at] + 1) % WORDS
-        moved = (model(image, other, draw)["text_logits"].dense()[0] - said).abs().amax(1)
+        moved = (model(image, other, uniform)["text_logits"].dense()[0] - said).abs().amax(1)
         assert moved[:at + 1].eq(0).all()
         assert moved[at + 1:].gt(0).all()
 
@@ -96,8 +96,8 @@ def test_both_backends_of_prefix_attention_are_the_softmax_over_what_is_seen() -
 
 @torch.no_grad()
 def test_the_whole_model_is_the_same_by_both_backends() -> None:
-    image, text, draw = torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
-    plain, blocks = (pretrainer(attention=backend)(image, text, draw) for backend in ("sdpa", "flex"))
+    image, text, uniform = torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
+    plain, blocks = (pretrainer(attention=backend)(image, text, uniform) for backend in ("sdpa", "flex"))
     for name in ("patch_predictions", "text_logits"):
         assert (plain[name].dense() - blocks[name].dense()).abs().max() < 1e-5
 
@@ -105,14 +105,14 @@ def test_the_whole_model_is_the_same_by_both_backends() -> None:
 @pytest.mark.parametrize("name", ["aimv2_pretrain", "aimv1_pretrain"])
 @pytest.mark.filterwarnings("error")
 def test_under_autocast_the_residual_stream_keeps_its_precision(name: str) -> None:
-    model, image, text, draw = pretrainer(name), torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
+    model, image, text, uniform = pretrainer(name), torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)), torch.rand(2)
     seen = []
     for block in (*model.encoder.blocks, *model.decoder.blocks):
         block.register_forward_hook(lambda block, given, made: seen.append(made.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = model(image, text, draw)
+        outputs = model(image, text, uniform)
     assert set(seen) == {torch.float32}
-    exact = model(image, text, draw)
+    exact = model(image, text, uniform)
     for key, output in outputs.items():
         assert output.hidden.dtype == torch.bfloat16
         assert (output.dense() - exact[key].dense()).norm() < 0.03 * exact[key].dense().norm()
@@ -140,7 +140,7 @@ def test_the_published_decoder_has_its_size() -> None:
 def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
     torch.manual_seed(0)
     lengths = [1, 5, 8]
-    image, draw = torch.randn(3, 3, 42, 45), torch.tensor([draw_of(length) for length in lengths])
+    image, uniform = torch.randn(3, 3, 42, 45), torch.tensor([uniform_of(length) for length in lengths])
     said = torch.randn(3, PATCHES - 1, 588)
     expected = 0.0
     for sample, length in enumerate(lengths):
@@ -149,15 +149,15 @@ def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
             pixels = image[sample, :, 14 * row:14 * row + 14, 14 * column:14 * column + 14].permute(1, 2, 0).reshape(-1)
             true = (pixels - pixels.mean()) / (pixels.var() + 1e-6).sqrt()
             expected += float((said[sample, patch - 1] - true).square().sum()) / 588
-    assert float(NextPatch()(said, image, draw)) == pytest.approx(expected, rel=1e-5)
-    assert int(NextPatch().weights(image, draw)) == sum(PATCHES - length for length in lengths)
+    assert float(NextPatch()(said, image, uniform)) == pytest.approx(expected, rel=1e-5)
+    assert int(NextPatch().weights(image, uniform)) == sum(PATCHES - length for length in lengths)
     weight = torch.randn(588, 7)
     wide = LinearOutput(torch.randn(3, PATCHES - 1, 7), weight, None)
-    assert torch.allclose(NextPatch()(wide, image, draw), NextPatch()(wide.dense(), image, draw))
-    plain = NextPatch(normalize=False)(patchify(image)[:, 1:], image, draw)
+    assert torch.allclose(NextPatch()(wide, image, uniform), NextPatch()(wide.dense(), image, uniform))
+    plain = NextPatch(normalize=False)(patchify(image)[:, 1:], image, uniform)
     assert float(plain) == 0
     with pytest.raises(CorekitError, match="7 tokens, and the decoder is made for 6"):
-        pretrainer()(image, torch.zeros(3, 7, dtype=torch.int64), draw)
+        pretrainer()(image, torch.zeros(3, 7, dtype=torch.int64), uniform)
     with pytest.raises(CorekitError, match="no text: set model.objective=image"):
         pretrainer()(image)
     with pytest.raises(CorekitError, match="encoder=aimv2_large_lit is no encoder of patches"):
@@ -165,17 +165,17 @@ def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
 
 
 def test_one_patch_has_nothing_to_predict() -> None:
-    image, draw = torch.randn(2, 3, 14, 14), torch.rand(2)
-    outputs = pretrainer()(image, torch.randint(WORDS, (2, LENGTH)), draw)
-    assert NextPatch()(outputs["patch_predictions"], image, draw).item() == 0
-    assert int(NextPatch().weights(image, draw)) == 0
+    image, uniform = torch.randn(2, 3, 14, 14), torch.rand(2)
+    outputs = pretrainer()(image, torch.randint(WORDS, (2, LENGTH)), uniform)
+    assert NextPatch()(outputs["patch_predictions"], image, uniform).item() == 0
+    assert int(NextPatch().weights(image, uniform)) == 0
     assert outputs["text_logits"].dense().shape == (2, LENGTH, WORDS)
 
 
-def terms() -> list[Term]:
+def terms() -> list[WeightedLoss]:
     found = []
     for label, weight, loss in (("text", 1.0, NextToken(END)), ("image", 0.4, NextPatch())):
-        found.append(Term(label, weight, Wire.of(label, loss, loss.__call__), Wire.of(label, loss.weights), False))
+        found.append(WeightedLoss(label, weight, Wiring.of(label, loss, loss.__call__), Wiring.of(label, loss.weights), False))
     return found
 
 
@@ -189,19 +189,19 @@ def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     size = 8 // micro_batches
     batches = [{"image": image[at:at + size], "text": text[at:at + size], "key": [str(n) for n in range(at, at + size)]}
                for at in range(0, 8, size)]
-    step = Step(model, model, Wire.of("model", model, model.forward), None, [], terms(), Ranks(0, 1, torch.device("cpu")),
+    step = Step(model, model, Wiring.of("model", model, model.forward), None, [], terms(), ProcessGroup(0, 1, torch.device("cpu")),
                 dict, Precision("fp32"), 7, micro_batches, 10)
     losses, _ = step(batches, 3)
     return losses, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
 
 def test_the_loss_and_its_gradients_are_the_same_however_a_step_is_cut() -> None:
-    (whole, slopes), *others = (one_step(count) for count in (1, 2, 4, 8))
+    (whole, grads), *others = (one_step(count) for count in (1, 2, 4, 8))
     assert whole["loss"] == pytest.approx(whole["text"] + 0.4 * whole["image"], rel=1e-12)
     for losses, found in others:
         assert losses == pytest.approx(whole, rel=1e-12)
-        assert found.keys() == slopes.keys()
-        assert all(torch.allclose(value, slopes[name], rtol=1e-9, atol=1e-12) for name, value in found.items())
+        assert found.keys() == grads.keys()
+        assert all(torch.allclose(value, grads[name], rtol=1e-9, atol=1e-12) for name, value in found.items())
 
 
 @pytest.mark.parametrize(("objective", "left"), [("image", {"text_logits"}), ("text", {"patch_predictions"})])
@@ -236,7 +236,7 @@ def test_prefixes_are_of_the_seed_the_step_and_the_sample_alone() -> None:
     net = nn.Linear(1, 1)
 
     def drawn(step: int, seed: int = 0, rank: int = 0, world: int = 1, micro_batches: int = 2) -> Tensor:
-        made = Step(net, net, Wire.of("model", net, net.forward), None, [], [], Ranks(rank, world, torch.device("cpu")), dict,
+        made = Step(net, net, Wiring.of("model", net, net.forward), None, [], [], ProcessGroup(rank, world, torch.device("cpu")), dict,
                     Precision("fp32"), seed, micro_batches)
         return prefix_lengths(made._draws(step, 4096 // micro_batches).flatten(), 256)
 

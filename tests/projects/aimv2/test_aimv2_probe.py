@@ -13,11 +13,11 @@ import torch
 import yaml
 
 import corekit
-from corekit.data.openmoji import OpenMoji
-from corekit.data.preprocess import Preprocess
-from corekit.data.shard_writer import write_shards
-from corekit.engine.folders import save_model_folder
-from corekit.evaluation.attentive_probe import AttentiveProbe
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.shards.writer import write_shards
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.evaluation.probes.attentive_probe import AttentiveProbe
 from tests.conftest import corekit_command
 
 CONCEPTS, TRAIN, TEST = 3, 40, 12

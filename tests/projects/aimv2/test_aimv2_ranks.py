@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import losses, succeeded
 
-STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "engine.precision=fp32", "data.lanes=4", "data.workers=1",
+STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "engine.precision=fp32", "data.streams=4", "data.workers=1",
          "schedule.warmup_steps=1", "log.every_steps=1", "checkpoint.every_steps=null")
 SMALL = (*STEPS, "model.width_divisor=8", "model.depth_divisor=8", "data.root=train", "data.dataset.name=webdataset",
          "~data.dataset.sources", "data.tokenizer.name=clip_bpe", "data.tokenizer.vocab_size=1024", "model.vocab_size=1024",

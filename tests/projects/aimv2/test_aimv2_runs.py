@@ -10,13 +10,13 @@ import torch
 
 import corekit
 from corekit import CorekitError
-from corekit.cli.compose import compose
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.train import open_source
-from corekit.data.preprocess import Preprocess
-from corekit.engine.dry_run import dry_run
-from corekit.engine.export import export_model
-from corekit.engine.folders import save_model_folder
-from corekit.engine.run import run
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.export.export import export_model
+from corekit.recipes.compose import compose
+from corekit.train.dry_run import dry_run
+from corekit.train.run import run
 
 LENGTH = 12
 MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH, "vocab_size": 49408,
@@ -37,7 +37,7 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
     recipe.update(model=dict(MODEL), loss=deepcopy(LOSS), evaluators={}, run_dir=str(tmp_path))
     recipe["optimizer"]["no_decay"] = ["norms", "biases", "positions"]
     recipe["schedule"]["warmup_steps"] = 1
-    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, lanes=4, window=4,
+    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, streams=4, window=4,
                           tokenizer={"name": "clip_bpe", "context_length": LENGTH})
     recipe["data"]["preprocess"]["size"] = 42
     recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")

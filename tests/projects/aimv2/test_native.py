@@ -15,16 +15,16 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.images import decode_image
-from corekit.data.loader import Lanes, Part, share, split, step_parts
-from corekit.data.order import Order
-from corekit.data.preprocess import Preprocess
-from corekit.engine.build import to_device
+from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
+from corekit.data.transforms.decode import decode_image
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.losses.next_token import NextToken
+from corekit.train.assemble import to_device
 from tests.data.noise import Noise
 
 WORDS, LENGTH, END = 50, 6, 2
-BATCH, LANES, STEPS = 8, 8, 6
+BATCH, STREAMS, STEPS = 8, 8, 6
 
 
 def pixels(size: int = 224) -> Preprocess:
@@ -66,7 +66,7 @@ def test_a_step_has_the_patches_of_the_budget_and_follows_the_steps_before_it() 
     for step in range(300):
         draws, area = sampler.draws(step), (sampler.size(step) // 14) ** 2
         assert draws.start == drawn
-        assert budget - 128 * area < 128 * len(draws) * area <= budget, "as many samples of a lane as there may be"
+        assert budget - 128 * area < 128 * len(draws) * area <= budget, "as many samples of a stream as there may be"
         drawn = draws.stop
     assert sorted(sampler.size(step) for step in range(100, 200)) == [size for size, _ in sampler.table]
     assert [sampler.size(step) for step in range(100)] != [sampler.size(step) for step in range(100, 200)]
@@ -75,12 +75,12 @@ def test_a_step_has_the_patches_of_the_budget_and_follows_the_steps_before_it() 
 
 
 @pytest.mark.parametrize(("changes", "told"), [
-    ({"lanes": 7}, r"data\.lanes=7 must divide"), ({"lanes": 1024}, "a divisor of engine.batch_size=8192 that is at most 528"),
+    ({"streams": 7}, r"data\.streams=7 must divide"), ({"streams": 1024}, "a divisor of engine.batch_size=8192 that is at most 528"),
     ({"scales": 0}, "needs scales above 0"), ({"exponents": (9.0, 8.0)}, r"not scales=100, exponents=\[9.0, 8.0\]"),
 ])
 def test_what_does_not_fit_is_told(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(CorekitError, match=told):
-        NativeArea(**{"batch_size": 8192, "lanes": 64, "preprocess": pixels(), "seed": 0, **changes})
+        NativeArea(**{"batch_size": 8192, "streams": 64, "preprocess": pixels(), "seed": 0, **changes})
 
 
 def test_pictures_keep_their_shape_and_fill_the_area() -> None:
@@ -138,17 +138,17 @@ def test_a_part_is_drawn_relative_to_the_picture() -> None:
     assert np.mean(np.log(shapes)) == pytest.approx(0, abs=0.08)
 
 
-def batches(world: int, workers: int, first: int = 0) -> list[list[Part]]:
+def batches(world: int, workers: int, first: int = 0) -> list[list[WorkerBatch]]:
     """Of every step, each rank's part."""
-    def lanes(rank: int) -> Lanes:
-        source, sampler = Noise((20, 60)), NativeArea(BATCH, LANES, pixels(56), 3, (1.0, 4.0), scales=5)
-        return Lanes(source, Order(source.shard_sizes, LANES, 4, 0), sampler,  # type: ignore[arg-type]
-                     range(LANES)[share(LANES, rank, world)], 0, FitArea(pixels(56)), None)
+    def streams(rank: int) -> Streams:
+        source, sampler = Noise((20, 60)), NativeArea(BATCH, STREAMS, pixels(56), 3, (1.0, 4.0), scales=5)
+        return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, 0), sampler,  # type: ignore[arg-type]
+                     range(STREAMS)[share(STREAMS, rank, world)], 0, FitArea(pixels(56)), None)
 
-    return list(zip(*[step_parts(lanes(rank), first, STEPS, workers) for rank in range(world)]))  # type: ignore[arg-type]
+    return list(zip(*[step_batches(streams(rank), first, STEPS, workers) for rank in range(world)]))  # type: ignore[arg-type]
 
 
-def micro_batches(parts: list[Part]) -> list[dict[str, Any]]:
+def micro_batches(parts: list[WorkerBatch]) -> list[dict[str, Any]]:
     """What the model sees of a step of four micro-batches."""
     return [to_device(micro, pixels(56), torch.device("cpu"), False)
             for part in parts for micro in split(part.batch, 4 // len(parts))]
@@ -185,12 +185,12 @@ def mixed() -> list[Tensor]:
                                                  ("aimv2_pretrain", "text"), ("aimv1_pretrain", "")])
 def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: str, objective: str) -> None:
     model = pretrainer(name, **({"objective": objective} if objective else {}))
-    images, draw, text = mixed(), torch.tensor([0.1, 0.9, 0.5, 0.4]), torch.randint(3, WORDS, (4, LENGTH))
+    images, uniform, text = mixed(), torch.tensor([0.1, 0.9, 0.5, 0.4]), torch.randint(3, WORDS, (4, LENGTH))
 
     def losses(image: Any, which: slice) -> list[Tensor]:
-        outputs, found = model(image, text[which], draw[which]), []
+        outputs, found = model(image, text[which], uniform[which]), []
         if "patch_predictions" in outputs:
-            found.append(NextPatch()(outputs["patch_predictions"], image, draw[which]))
+            found.append(NextPatch()(outputs["patch_predictions"], image, uniform[which]))
         if "text_logits" in outputs:
             found.append(NextToken(END)(outputs["text_logits"], text[which]))
         return found
@@ -198,19 +198,19 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
     together = losses(images, slice(None))
     sum(together).backward()  # type: ignore[union-attr]
     together = [part.detach() for part in together]
-    slopes = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+    grads = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
     alone = [losses(image[None], slice(at, at + 1)) for at, image in enumerate(images)]
     sum(map(sum, alone)).backward()  # type: ignore[arg-type, union-attr]
     alone = [[part.detach() for part in parts] for parts in alone]
     for part, single in zip(together, zip(*alone), strict=True):
         assert float(part) == pytest.approx(float(sum(single)), rel=1e-12)
-    assert slopes.keys() == {key for key, value in model.named_parameters() if value.grad is not None}
-    assert all(torch.allclose(slopes[key], value.grad, rtol=1e-9, atol=1e-12)
+    assert grads.keys() == {key for key, value in model.named_parameters() if value.grad is not None}
+    assert all(torch.allclose(grads[key], value.grad, rtol=1e-9, atol=1e-12)
                for key, value in model.named_parameters() if value.grad is not None)
-    assert int(NextPatch().weights(images, draw)) == sum(int(NextPatch().weights(image[None], draw[at:at + 1]))
+    assert int(NextPatch().weights(images, uniform)) == sum(int(NextPatch().weights(image[None], uniform[at:at + 1]))
                                                          for at, image in enumerate(images))
-    assert patch_counts(images, draw.device).tolist() == [6, 8, 1, 9]
+    assert patch_counts(images, uniform.device).tolist() == [6, 8, 1, 9]
     assert patchify(images)[1, :8].equal(patchify(images[1][None])[0])
 
 

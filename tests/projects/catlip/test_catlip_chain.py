@@ -7,7 +7,7 @@ from corekit_projects.catlip.wordnet import open_wordnet
 
 from tests.conftest import losses, succeeded
 
-STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "data.lanes=4", "data.workers=1", "schedule.warmup_steps=1",
+STEPS = ("engine.batch_size=8", "engine.micro_batch=4", "data.streams=4", "data.workers=1", "schedule.warmup_steps=1",
          "log.every_steps=1", "checkpoint.every_steps=null")
 PRETRAINING = ("corekit-train", "+recipe=catlip/quickstart", "data.root=scenes", "~data.dataset.dataset", *STEPS,
                "data.dataset={name: stored_labels, labels: labels, vocabulary: nouns/vocabulary.tsv}", "engine.steps=3",

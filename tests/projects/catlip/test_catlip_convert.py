@@ -13,8 +13,8 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.preprocess import Preprocess
-from corekit.engine import convert
+from corekit.checkpoint import convert
+from corekit.data.transforms.preprocess import Preprocess
 
 CONVERTER = CatLIPConverter()
 State = dict[str, Tensor]

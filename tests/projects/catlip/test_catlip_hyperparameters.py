@@ -2,7 +2,7 @@
 
 import pytest
 
-from corekit.engine.build import build_sampler
+from corekit.train.assemble import build_sampler
 from tests.projects.recipe_tables import composed, names
 
 NAMES = names("catlip")
@@ -12,7 +12,7 @@ PICTURES = {"imagenet": 1_281_167, "places365": 1_803_460, "coco": 118_287}
 @pytest.mark.parametrize("name", [name for name in NAMES if name.split("_")[0] in PICTURES])
 def test_steps_are_ten_epochs(name: str) -> None:
     recipe = composed("catlip", name)
-    seen = recipe["data"]["lanes"] * build_sampler(recipe).draws(recipe["engine"]["steps"]).start
+    seen = recipe["data"]["streams"] * build_sampler(recipe).draws(recipe["engine"]["steps"]).start
     assert seen == pytest.approx(10 * PICTURES[name.split("_")[0]], rel=2e-3)
 
 
@@ -25,5 +25,5 @@ def test_sizes_are_the_references(name: str, scales: int, mean: float) -> None:
     recipe = composed("catlip", name)
     sampler, batch = build_sampler(recipe), recipe["engine"]["batch_size"]
     assert len(sampler.table) == scales
-    # a lane gives whole samples, rounded down, where CoreNet rounds those of a GPU
-    assert sampler.total * recipe["data"]["lanes"] / scales / batch == pytest.approx(mean, rel=0.04)
+    # a stream gives whole samples, rounded down, where CoreNet rounds those of a GPU
+    assert sampler.total * recipe["data"]["streams"] / scales / batch == pytest.approx(mean, rel=0.04)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import registry
-from corekit.data.ragged import pack
-from corekit.engine.layers import depths, layers, towers
-from corekit.engine.optimizers import adamw
+from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
+from corekit.optim.adamw import adamw
+from corekit.optim.layer_decay import depths, layers, towers
 
 SMALL = {"num_classes": 9, "image_size": 64, "width_divisor": 12}  # one head of 64
 
@@ -133,10 +133,10 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
     assert torch.allclose(output.block(2, 5).dense(), expected[:, 2:5], rtol=1e-2 if autocast else 1e-6)
     assert (output.classes, output.weight.data_ptr()) == (6, head.weight.data_ptr())
 
-    def slopes(given: Tensor) -> list[Tensor]:
+    def grads(given: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(given.float().square().sum(), [head.weight, head.bias]))
 
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(slopes(made), slopes(expected), strict=True))
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads(made), grads(expected), strict=True))
 
 
 def test_a_head_starts_at_its_prior() -> None:

@@ -16,13 +16,13 @@ from corekit_projects.catlip.vocabulary import COLUMNS, read_vocabulary
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from corekit.data.jobs import run_job
-from corekit.data.loader import Lanes, step_parts
-from corekit.data.manifest import write_tar
-from corekit.data.order import Order
-from corekit.data.samplers import FixedSize
-from corekit.data.shards import WebDataset
-from corekit.data.source import LEFT_OUT, BadSampleError, Source
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Source
+from corekit.data.jobs.driver import run_job
+from corekit.data.jobs.manifest import write_tar
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
+from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 
 CAPTIONS = {  # the second shard has the keys of the first
@@ -110,8 +110,8 @@ def test_rows_beyond_the_size_are_left_out() -> None:
             StoredLabels("in", "labels", path, size)
 
 
-def lanes_of(source: Source) -> Lanes:
-    return Lanes(source, Order(source.shard_sizes, 4, 4, 0), FixedSize(8, 4), range(4), 0, pil_to_tensor, None)
+def streams_of(source: Source) -> Streams:
+    return Streams(source, ShuffledOrder(source.shard_sizes, 4, 4, 0), FixedSize(8, 4), range(4), 0, pil_to_tensor, None)
 
 
 def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
@@ -121,12 +121,12 @@ def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
                  lambda empty: StoredLabels("in", "labels", path, empty=empty)):
         rows: list[int] = []
         left_out: Counter[str] = Counter()
-        for part in step_parts(lanes_of(make("drop")), 0, 2, 0):
+        for part in step_batches(streams_of(make("drop")), 0, 2, 0):
             rows += part.batch["label_offsets"].diff().tolist()
             left_out.update({kind: len(told) for kind, told in part.bad.items()})
         assert (len(rows), left_out) == (16, {LEFT_OUT: len(EMPTY)}), "a pass over all samples"
         assert all(rows)
-        parts = list(step_parts(lanes_of(make("keep")), 0, 2, 0))
+        parts = list(step_batches(streams_of(make("keep")), 0, 2, 0))
         assert not any(part.bad for part in parts)
         assert sorted(key for part in parts for key in part.batch["key"]) == sorted(2 * KEYS)
         assert make("keep").fingerprint != make("drop").fingerprint

@@ -8,9 +8,9 @@ import pytest
 from corekit_projects.catlip.labels import LONGEST, NounLabels, clean
 from corekit_projects.catlip.wordnet import open_wordnet
 
-from corekit.data.openmoji_caption import TEMPLATES
-from corekit.data.openmoji_concepts import concept_names
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.datasets.openmoji.caption import TEMPLATES
+from corekit.data.datasets.openmoji.concepts import concept_names
 from corekit.errors import CorekitError
 
 IMAGE, BLACK, DOG, STREET = "n05928118", "n04960277", "n02084071", "n04334599"

@@ -9,7 +9,7 @@ from corekit_projects.catlip.transfer import NearestRows, SynsetRows, match, rea
 from corekit_projects.catlip.vocabulary import Vocabulary
 from corekit_projects.catlip.wordnet import key_of, open_wordnet
 
-from corekit.engine.new_head import Match
+from corekit.checkpoint.new_head import Match
 from corekit.errors import CorekitError
 
 SYNSETS = ("image.n.01", "dog.n.01", "kitchen.n.01", "restaurant.n.01", "ice.n.01", "cream.n.01", "creating_by_removal.n.01")

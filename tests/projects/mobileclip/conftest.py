@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def randomize(module: nn.Module, seed: int = 0) -> None:
-    """Draw every parameter and running statistic so that activations keep their size through the network."""
+    """Position every parameter and running statistic so that activations keep their size through the network."""
     generator = torch.Generator().manual_seed(seed)
     pool = torch.randn(2**21 - 1, generator=generator)  # large models take stretches of it: drawing costs most of their test
 

@@ -1,4 +1,4 @@
-"""Run by test_reinforced_loss.py on one rank of several: one step's loss and its slopes at given features, saved to a file."""
+"""Run by test_reinforced_loss.py on one rank of several: one step's loss and its grads at given features, saved to a file."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.loader import split
-from corekit.engine.build import build_terms
-from corekit.engine.distributed import Ranks, connect, disconnect, wrap
-from corekit.engine.precision import Precision
-from corekit.engine.step import Step
-from corekit.engine.wiring import Wire
+from corekit.data.loading.loader import split
+from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
+from corekit.optim.loss_scale import Precision
+from corekit.train.accumulate import Step
+from corekit.train.assemble import build_terms
+from corekit.train.wiring import Wiring
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]
 WEIGHTS = {"contrastive_weight": 0.25, "distillation_weight": 0.75}
@@ -37,7 +37,7 @@ def features() -> dict[str, Tensor]:
 
 
 class Given(nn.Module):
-    """A model whose features are its parameters, so that their gradients are the loss's slopes at the features."""
+    """A model whose features are its parameters, so that their gradients are the loss's grads at the features."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -53,11 +53,11 @@ class Given(nn.Module):
         return found
 
 
-def one_step(ranks: Ranks, dtype: torch.dtype, micro_batches: int) -> dict[str, Tensor]:
+def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dict[str, Tensor]:
     plain = Given(dtype)
     recipe = {"loss": {"name": "reinforced_contrastive", "teacher_widths": TEACHERS, "teacher_logit_scales": SCALES,
                        "block": 7, **WEIGHTS}}
-    step = Step(wrap(plain, ranks), plain, Wire.of("model", plain, plain.forward), None, [], build_terms(recipe), ranks, dict,
+    step = Step(wrap(plain, ranks), plain, Wiring.of("model", plain, plain.forward), None, [], build_terms(recipe), ranks, dict,
                 Precision("fp32"), 0, micro_batches)
     teachers = {name: value.to(dtype) for name, value in features().items() if name.startswith("teacher")}
     at = torch.arange(SAMPLES)
@@ -69,7 +69,7 @@ def one_step(ranks: Ranks, dtype: torch.dtype, micro_batches: int) -> dict[str, 
             **{name: torch.tensor(value, dtype=torch.float64) for name, value in losses.items()}}
 
 
-def all_steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
+def all_steps(ranks: ProcessGroup) -> dict[str, dict[str, Tensor]]:
     return {str((dtype, micro_batches)): one_step(ranks, dtype, micro_batches)
             for dtype in (torch.float64, torch.float32) for micro_batches in (4, 12) if micro_batches % ranks.world == 0}
 

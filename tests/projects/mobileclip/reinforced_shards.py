@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.data.test_loader import add, jpeg
+from tests.data.loading.test_loader import add, jpeg
 
 AUGMENTATIONS, CAPTIONS, WIDTH = 4, 3, 6
 Members = dict[str, bytes]

@@ -24,11 +24,11 @@ from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
 import corekit
 from corekit import CorekitError
-from corekit.data.index import load_index
-from corekit.data.jobs import Progress, run_job
-from corekit.data.manifest import Manifest
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.jobs.driver import Progress, run_job
+from corekit.data.jobs.manifest import Manifest
+from corekit.data.shards.index import load_index
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.seeds import derive_seed
 from tests.projects.mobileclip.conftest import randomize
 from tests.projects.mobileclip.reinforced_shards import uid_of, write_tar

@@ -5,8 +5,8 @@ import pytest
 import torch
 from corekit_projects.mobileclip.preprocess import PREPROCESS
 
-from corekit.engine.build import build_model, build_preprocess
-from corekit.engine.optimizers import undecayed
+from corekit.optim.adamw import undecayed
+from corekit.train.assemble import build_model, build_preprocess
 from tests.projects.recipe_tables import composed, names
 
 NAMES = names("mobileclip")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.cli.compose import compose
-from corekit.data.preprocess import Preprocess
-from corekit.engine.convert import State
-from corekit.recipes import recipe_names
+from corekit.checkpoint.convert import State
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.compose import compose
+from corekit.recipes.find import recipe_names
 
 DATA = Path(__file__).parents[2] / "data" / "mobileclip"
 Randomize = Callable[[nn.Module], None]

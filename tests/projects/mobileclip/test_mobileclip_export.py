@@ -10,8 +10,8 @@ from corekit_projects.mobileclip.vit import ConvStem
 from torch import Tensor, nn
 
 import corekit
-from corekit.engine.export import ImageTower, TextTower
-from corekit.engine.export_files import trace, write_onnx, write_torch
+from corekit.export.export import ImageTower, TextTower
+from corekit.export.files import trace, write_onnx, write_torch
 from corekit.models.clip import CLIP
 from corekit.models.transformer import TextTransformer
 from corekit.models.vit import PatchEmbed, ViT

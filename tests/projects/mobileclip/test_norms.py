@@ -1,4 +1,4 @@
-"""Branches that training computes as one norm: values, slopes and running statistics are those of the branches themselves."""
+"""Branches that training computes as one norm: values, grads and running statistics are those of the branches themselves."""
 
 from copy import deepcopy
 
@@ -37,16 +37,16 @@ def random(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("spread", [1.0, 1e-3])  # of the input: with the second, epsilon is no small part of the variance
 @pytest.mark.parametrize("name", BLOCKS)
-def test_values_slopes_and_statistics_are_the_branches_own(name: str, spread: float) -> None:
+def test_values_grads_and_statistics_are_the_branches_own(name: str, spread: float) -> None:
     block = random(name)
     plain = deepcopy(block)
     x = (spread * torch.randn(4, CHANNELS, 5, 7, dtype=torch.float64) + 0.3).requires_grad_()
-    slope = torch.randn_like(block(x))
+    grad = torch.randn_like(block(x))
     block = deepcopy(plain)  # whose statistics that did not touch
     found, expected = block(x), branch_by_branch(plain, x)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    slopes = [torch.autograd.grad(out, [x, *module.parameters()], slope) for out, module in ((found, block), (expected, plain))]
-    for mine, theirs in zip(*slopes):
+    grads = [torch.autograd.grad(out, [x, *module.parameters()], grad) for out, module in ((found, block), (expected, plain))]
+    for mine, theirs in zip(*grads):
         torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-7)
     for mine, theirs in zip(block.buffers(), plain.buffers()):
         torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
-from corekit.data.preprocess import Preprocess
-from corekit.data.tokenizers import ClipTokenizer
-from corekit.engine.build import build_frozen, build_model
-from corekit.engine.fit import check_wiring
-from corekit.engine.folders import save_model_folder
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.train.assemble import build_frozen, build_model
+from corekit.train.verify import check_wiring
 
 STUDENT = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 OTHERS = Preprocess(32, "bicubic", (0.48, 0.45, 0.4), (0.26, 0.25, 0.27))
@@ -86,7 +86,7 @@ def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
         "frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
         "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
         "data": {"dataset": {"name": "pairs"}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 16},
-                 "lanes": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
+                 "streams": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
     assert check_wiring(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="needs `teacher_image_features`, `teacher_text_features`"):
         check_wiring({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]

@@ -19,19 +19,19 @@ from corekit_projects.mobileclip.reinforced import Reinforced
 from corekit_projects.mobileclip.replay import Replay
 
 from corekit import CorekitError
-from corekit.data.loader import Lanes, step_parts
-from corekit.data.order import order_of
-from corekit.data.preprocess import Preprocess
-from corekit.data.samplers import FixedSize
-from corekit.data.source import BadSampleError, Sample
+from corekit.data.datasets.base import BadSampleError, Sample
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import order_of
 from corekit.data.storage import LocalStorage
-from corekit.data.tokenizers import ClipTokenizer
+from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+from corekit.data.transforms.preprocess import Preprocess
 from tests.conftest import TINY, corekit_command
 from tests.projects.mobileclip import reinforced_shards as shards
 from tests.projects.mobileclip.reinforced_shards import AUGMENTATIONS, CAPTIONS, WIDTH, reinforcement_members, uid_of
 
 NUMBERS = [list(range(7)), list(range(7, 12))]
-BATCH, LANES = 8, 4
+BATCH, STREAMS = 8, 4
 
 
 def samples_of(source: Reinforced) -> list[Sample]:
@@ -43,8 +43,8 @@ def read_apart(folder: Path, **arguments: Any) -> Reinforced:
     return Reinforced(str(folder / "images"), str(folder / "reinforcements"), **arguments)
 
 
-def lanes_of(source: Reinforced) -> Lanes:
-    return Lanes(source, order_of(source, LANES, 3, 5), FixedSize(BATCH, LANES), range(LANES), 5,
+def streams_of(source: Reinforced) -> Streams:
+    return Streams(source, order_of(source, STREAMS, 3, 5), FixedSize(BATCH, STREAMS), range(STREAMS), 5,
                  Replay(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1))), ClipTokenizer(16))
 
 
@@ -118,9 +118,9 @@ def test_only_captions_of_the_pattern_are_taken(tmp_path: Path) -> None:
 
 def test_draws_are_the_same_for_any_workers_and_from_any_step_on(tmp_path: Path) -> None:
     shards.write_apart(tmp_path, NUMBERS, NUMBERS)
-    lanes = lanes_of(read_apart(tmp_path))
-    whole = list(step_parts(lanes, 0, 6, 0))
-    for other, first in ((list(step_parts(lanes, 0, 6, 2)), 0), (list(step_parts(lanes, 4, 6, 0)), 4)):
+    streams = streams_of(read_apart(tmp_path))
+    whole = list(step_batches(streams, 0, 6, 0))
+    for other, first in ((list(step_batches(streams, 0, 6, 2)), 0), (list(step_batches(streams, 4, 6, 0)), 4)):
         for part, wanted in zip(other, whole[first:], strict=True):
             for name, value in wanted.batch.items():
                 same = torch.equal(part.batch[name], value) if isinstance(value, torch.Tensor) else part.batch[name] == value
@@ -283,7 +283,7 @@ def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path) -> No
         handle = next(handle for shard in range(2) for handle in source.read(shard, 0, int(source.shard_sizes[shard]))
                       if handle.key == key)
         assert verdict(source, handle) == kind, name
-    parts = list(step_parts(lanes_of(source), 0, 96 // BATCH, 2))
+    parts = list(step_batches(streams_of(source), 0, 96 // BATCH, 2))
     counted = Counter({kind: sum(len(part.bad.get(kind, ())) for part in parts) for part in parts for kind in part.bad})
     wanted = Counter(kind for _, kind in WAYS.values())
     assert counted == wanted

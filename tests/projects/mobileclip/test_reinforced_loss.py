@@ -6,7 +6,7 @@ from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor
 
 from corekit import CorekitError
-from corekit.engine.distributed import Ranks
+from corekit.distributed.process_group import ProcessGroup
 from corekit.losses.contrastive import Contrastive
 from tests.conftest import succeeded
 from tests.projects.mobileclip import reinforced_on_ranks
@@ -31,7 +31,7 @@ def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, tea
 
 
 def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
-    """Loss and slopes by plain autograd in float64, for features as they are in ``dtype``."""
+    """Loss and grads by plain autograd in float64, for features as they are in ``dtype``."""
     given = {name: value.to(rounded if name.startswith("teacher") else dtype).double()
              for name, value in reinforced_on_ranks.features().items()}
     leaves = {name: given[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
@@ -51,13 +51,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     for ranks in (2, 4):
         succeeded(folder, "tests.projects.mobileclip.reinforced_on_ranks", str(folder), ranks=ranks)
     found = {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (2, 4)}
-    return {1: reinforced_on_ranks.all_steps(Ranks(0, 1, torch.device("cpu"))), **found}
+    return {1: reinforced_on_ranks.all_steps(ProcessGroup(0, 1, torch.device("cpu"))), **found}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("micro_batches", [4, 12])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_slopes_are_those_of_the_equations(results: Results, ranks: int, micro_batches: int, dtype: torch.dtype,
+def test_value_and_grads_are_those_of_the_equations(results: Results, ranks: int, micro_batches: int, dtype: torch.dtype,
                                                      tolerance: float) -> None:
     found, expected = results[ranks][str((dtype, micro_batches))], reference(dtype)
     assert found.keys() == expected.keys()

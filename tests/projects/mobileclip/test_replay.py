@@ -10,8 +10,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 from torchvision.transforms.autoaugment import RandAugment, _apply_op
 
-from corekit.data.preprocess import Preprocess
-from corekit.data.source import BadSampleError
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.transforms.preprocess import Preprocess
 
 DATACOMPDR = ("random_resized_crop", "rand_augment")
 SPACE = RandAugment()._augmentation_space(31, (224, 224))

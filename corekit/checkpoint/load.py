@@ -1,0 +1,52 @@
+"""Trained models back from disk: a run, one of its checkpoints, a model folder, or an exported one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from corekit.checkpoint.model_folder import load_weights, model_folder, read_recipe
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
+from corekit.export.exported import is_exported, load_exported
+from corekit.train.assemble import build_model, build_tokenizer
+
+
+def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
+    """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has none).
+
+    Args:
+        path: a run directory, a checkpoint, a model folder, or a folder exported to ONNX.
+
+    Returns:
+        the model on the CPU; PIL image -> float32 [3, H, W]; string or list of strings -> int64 [n, L].
+
+    Raises:
+        CorekitError: nothing is there, or it does not fit together.
+    """
+    folder = trained_folder(path)
+    recipe = read_recipe(folder)
+    model = load_model(recipe, folder, torch.device("cpu"))
+    return model, Preprocess.load(folder / "preprocess.json"), build_tokenizer(recipe)
+
+
+def trained_folder(path: str | Path) -> Path:
+    """The exported folder at a path, or the model folder that it stands for; a CorekitError where neither is there."""
+    return Path(path) if is_exported(Path(path)) else model_folder(path)
+
+
+def load_model(recipe: Mapping[str, Any], folder: Path, device: torch.device) -> nn.Module:
+    """A recipe's model with the weights of a folder, in evaluation mode; the exported model where the folder is of one.
+
+    Raises:
+        CorekitError: the weights do not fit, or the recipe asks for another model than the one that was exported.
+    """
+    if is_exported(folder):
+        if recipe["model"] != read_recipe(folder)["model"]:
+            raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* out")
+        return load_exported(folder)
+    model = build_model(recipe, device)
+    load_weights(model, folder)
+    return model.eval()

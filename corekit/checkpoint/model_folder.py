@@ -1,0 +1,99 @@
+"""Model folders: weights, the recipe they come from, and the preprocessing they want."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
+from corekit.recipes.saved import load_saved_recipe
+
+WRITING = ".writing"  # the suffix of what is not whole yet
+EXPORT = "export.json"  # what an exported folder has instead of weights
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder that a run directory, a checkpoint or a model folder stands for.
+
+    Raises:
+        CorekitError: none is there.
+    """
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
+        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)" if path.exists()
+        else "does not exist")
+    raise CorekitError(f"{path} {what}")
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """The resolved recipe beside weights."""
+    recipe = OmegaConf.to_container(load_saved_recipe(folder / "recipe.yaml"))
+    assert isinstance(recipe, dict)
+    return {str(key): value for key, value in recipe.items()}
+
+
+def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any], preprocess: Preprocess) -> None:
+    """Write ``model.safetensors``, ``recipe.yaml`` and ``preprocess.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(weights, folder / "model.safetensors")
+    save_recipe(folder / "recipe.yaml", recipe)
+    preprocess.save(folder / "preprocess.json")
+
+
+def save_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a resolved recipe; a reader sees the old file or the new one, never half of one."""
+    temporary = path.with_name(path.name + WRITING)
+    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(recipe))), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fill a model with a model folder's weights, strictly.
+
+    Raises:
+        CorekitError: no such file, no safetensors, or other names or shapes than the model's.
+    """
+    path = folder / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CorekitError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    fill(model, weights, str(path))
+
+
+def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Fill a model with weights, strictly; a CorekitError that says where they are from, for other names or shapes."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CorekitError(f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+
+
+@contextlib.contextmanager
+def written(target: Path) -> Iterator[Path]:
+    """A place to write what becomes ``target``, a file or a folder, when all of it is there."""
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(target.name + WRITING)
+    _remove(temporary)  # left by one that was killed
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""Checkpoints that are whole or not there, and the model folder inside each.
+
+A checkpoint is written to ``step_<N>.writing`` and renamed when every rank is done, so a name without a suffix is a
+complete one, whatever was killed when.
+"""
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+
+from corekit.checkpoint.model_folder import WRITING, save_model_folder
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.distributed.fsdp import from_files, full_state, is_sharded, to_files
+from corekit.distributed.process_group import ProcessGroup
+from corekit.errors import CorekitError
+from corekit.optim.ema import Ema
+
+ABANDON = 900  # seconds for a checkpoint that is being written when a run ends with an error
+
+
+@dataclass
+class Counters:
+    """What a run has done so far.
+
+    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update; ``loss_scale`` and ``good_steps``
+    are those of fp16.
+    """
+
+    step: int = 0
+    samples: int = 0
+    bad: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    loss_scale: float | None = None
+    good_steps: int = 0
+
+
+def complete_checkpoints(run: Path) -> list[Path]:
+    """The run's complete checkpoints, oldest first."""
+    return sorted(path for path in (run / "checkpoints").glob("step_*") if path.is_dir() and path.suffix == "")
+
+
+class Checkpoints:
+    """Writes and reads one run's checkpoints.
+
+    Args:
+        run: the run directory.
+        keep_last: how many complete ones to keep.
+        ranks: all of them take part in a save.
+        background: write while training goes on; what is written is copied to the CPU first.
+    """
+
+    def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup, background: bool = False) -> None:
+        self.run, self.keep_last, self.ranks = run, max(1, keep_last), ranks
+        self.folder = run / "checkpoints"
+        self.best: int | None = None  # the step whose checkpoint is kept whatever comes after it
+        # Exchanges of a save in the background must not meet those of training.
+        self.group = dist.new_group(backend="gloo") if ranks.world > 1 else None
+        self.writer = ThreadPoolExecutor(1, "checkpoint") if background else None
+        self.pending: Future[None] | None = None
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, counters: Counters,
+             recipe: Mapping[str, Any], preprocess: Preprocess, environment: Mapping[str, Any]) -> None:
+        """Write the state of the run, then make it count by one rename.
+
+        In the background this returns once the state is copied; :meth:`wait` tells how the writing went.
+
+        Raises:
+            CorekitError: this one, or the one before in the background, could not be written.
+        """
+        self.wait()
+        final = self.folder / f"step_{counters.step:08d}"
+        if final.is_dir():  # complete, from before: never replaced, so that no moment is without it
+            return
+        writing = final.with_name(final.name + WRITING)
+        if self.ranks.is_first:
+            with self._said(writing):
+                shutil.rmtree(writing, ignore_errors=True)
+                writing.mkdir(parents=True)
+        self.ranks.barrier()
+        state = to_files(_state(model, optimizer, ema), model)
+        with ema.swapped() if ema else contextlib.nullcontext():
+            weights = full_state(model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
+        files = {"counters.json": json.dumps(asdict(counters)), "environment.json": json.dumps(environment, indent=1)}
+
+        def write() -> None:
+            with self._said(writing):
+                self._write(state, writing)
+                if self.ranks.is_first:
+                    for name, content in files.items():
+                        (writing / name).write_text(content, encoding="utf-8")
+                    save_model_folder(writing / "model", weights, recipe, preprocess)
+                    _to_disk(writing)
+                    os.replace(writing, final)
+                    _sync(self.folder)
+                    self.tidy()
+
+        if self.writer is None:
+            write()
+            self.ranks.barrier()
+        else:
+            state = _copied(state)
+            self.pending = self.writer.submit(write)
+
+    def wait(self) -> None:
+        """Until the checkpoint that is being written in the background is complete; a CorekitError where it failed."""
+        if self.pending is not None:
+            pending, self.pending = self.pending, None
+            pending.result()
+            self.ranks.barrier()
+
+    def abandon(self) -> None:
+        """Let what is being written in the background come to its end, well or not: the run is over."""
+        if self.pending is not None:
+            futures.wait([self.pending], timeout=ABANDON)
+
+    def check(self) -> None:
+        """Raise what went wrong in the background, without waiting for what is under way."""
+        if self.pending is not None and self.pending.done() and self.pending.exception() is not None:
+            self.pending.result()
+
+    def _write(self, state: dict[str, Any], writing: Path) -> None:
+        dcp.save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
+                 process_group=self.group)
+
+    @contextlib.contextmanager
+    def _said(self, writing: Path) -> Iterator[None]:
+        """What a disk can do wrong, as one sentence; the half-written checkpoint is removed."""
+        try:
+            yield
+        except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
+            complete = complete_checkpoints(self.run)
+            stands = f"{complete[-1].name} is whole and stands" if complete else "there is none before it"
+            with contextlib.suppress(OSError):
+                shutil.rmtree(writing, ignore_errors=True)
+            free = shutil.disk_usage(self.run).free / 2**30
+            reason = " ".join(str(error).split())[-200:]
+            raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} could not be written "
+                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that right, then type the same "
+                               "command again") from None
+
+    def tidy(self) -> None:
+        """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and old ones."""
+        complete = complete_checkpoints(self.run)
+        if complete:
+            self._link("model", complete[-1])
+        kept = complete[-self.keep_last:]
+        best = self.folder / f"step_{self.best:08d}" if self.best is not None else None
+        if best in complete:
+            kept = [*kept, best]
+            self._link("best", best)
+        for old in [*(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")]:
+            # An old one is renamed first: killed half-way through, what is left must not look complete.
+            doomed = old if old.suffix else old.with_name(old.name + WRITING)
+            if doomed != old:
+                os.replace(old, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def _link(self, name: str, checkpoint: Path) -> None:
+        link = self.run / (name + WRITING)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("checkpoints") / checkpoint.name / "model")
+        os.replace(link, self.run / name)
+
+    def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Counters:
+        """Fill everything from the newest complete checkpoint; fresh counters where there is none."""
+        complete = complete_checkpoints(self.run)
+        if not complete:
+            return Counters()
+        state = _state(model, optimizer, ema)
+        files = to_files(state, model)
+        # A parameter without a gradient so far, as where every step was skipped, has no state yet, and none is saved.
+        saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
+        moments = files["optimizer"]["state"]
+        without = [name for name in moments if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
+        fresh = {name: moments.pop(name) for name in without}
+        dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        moments.update(fresh)
+        loaded = from_files(files, state, model)
+        model.load_state_dict(loaded["model"])
+        set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
+        for name, value in model.named_parameters():
+            if name in fresh:
+                optimizer.state.pop(value, None)
+        if ema is not None:
+            ema.load(loaded["ema"])
+        return read_counters(complete[-1])
+
+
+def read_counters(checkpoint: Path) -> Counters:
+    """How far a complete checkpoint is."""
+    return Counters(**json.loads((checkpoint / "counters.json").read_text(encoding="utf-8")))
+
+
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> dict[str, Any]:
+    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    return state if ema is None else {**state, "ema": ema.values}
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """The nested mapping with its tensors copied to the CPU."""
+    return {name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor)
+            else _copied(value) if isinstance(value, dict) else copy.deepcopy(value) for name, value in state.items()}
+
+
+def _to_disk(folder: Path) -> None:
+    """Make files and folders outlive a power cut before the rename that makes them count."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

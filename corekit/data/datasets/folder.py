@@ -1,0 +1,115 @@
+"""The ``folder`` dataset: pictures as files, captions beside them, classes as folders."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from corekit.data.datasets.base import Sample
+from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.storage import lines, open_storage
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+SHARD = 1000  # samples; files have no shards, this is what the order of a run permutes
+FROM_FOLDER = "folder"
+
+
+@register("dataset", "folder")
+class Folder:
+    """Pictures in a folder and the folders below it, local or remote.
+
+    ``a/b.jpg`` is the sample ``a/b``; its caption is ``a/b.txt``. With ``label: folder`` its label is the number of
+    ``a`` among the sorted folders right under the root, which are the class names unless ``classnames.txt`` in the root
+    gives better ones in that order. Samples are numbered in an order of their own, the same everywhere, so that
+    neighbours, which are read together, are not all of one class.
+
+    Args:
+        root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
+        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken, or ``folder``
+            for a label. A file with an extension of the first field makes a sample. Default: image and text.
+
+    Raises:
+        CorekitError: no folder, no pictures, or pictures outside class folders where labels are asked for.
+    """
+
+    def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
+        fields = fields or {"image": "jpg;jpeg;png;webp", "text": "txt"}
+        self.fields = tuple(fields)
+        self.extensions = split_extensions({field: value for field, value in fields.items() if value != FROM_FOLDER})
+        self.labelled = [field for field, value in fields.items() if value == FROM_FOLDER]
+        self.names: list[str] = []
+        self.class_names: list[str] = []
+        self.templates: list[str] = []
+        self.fingerprint = ""
+        if root is not None:
+            self.storage = open_storage(root)
+            self._list_files(root)
+            self.templates = lines(root, "zeroshot_classification_templates.txt")
+        count = len(self.names)
+        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)], dtype=np.int64)
+
+    def _list_files(self, root: str) -> None:
+        first = next(iter(self.extensions.values()), [])
+        wanted = {extension for extensions in self.extensions.values() for extension in extensions}
+        digest = hashlib.sha256()
+        found: list[tuple[str, int, str]] = []
+        for name, size, _ in self.storage.files("**/*"):
+            key, extension = _split(name)
+            if extension in first:
+                found.append((key, first.index(extension), name))
+            if extension in wanted:  # other files below the folder are no part of the data
+                digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
+        found.sort()
+        names = [name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]]
+        if not names:
+            raise CorekitError(f"data.root={root} holds no file that ends in {' or '.join(first)}")
+        if self.labelled:
+            self._find_classes(root, names)
+        permutation = np.random.Generator(np.random.Philox(key=0)).permutation(len(names))
+        self.names = [names[at] for at in permutation]
+        self.fingerprint = digest.hexdigest()
+
+    def _find_classes(self, root: str, names: list[str]) -> None:
+        outside = next((name for name in names if "/" not in name), None)
+        if outside is not None:
+            raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} lies in none")
+        self.class_folders = sorted({name.split("/")[0] for name in names})
+        self.class_names = lines(root, "classnames.txt") or self.class_folders
+        if len(self.class_names) != len(self.class_folders):
+            raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} lines for "
+                               f"{len(self.class_folders)} class folders")
+        self._numbers = {folder: number for number, folder in enumerate(self.class_folders)}
+
+    def read(self, shard: int, first: int, count: int) -> list[tuple[RawSample, str]]:
+        """(the files of a sample, the name of its picture) of neighbouring samples."""
+        begin = shard * SHARD + first
+        return [(self._read_files(name), name) for name in self.names[begin:begin + count]]
+
+    def _read_files(self, name: str) -> RawSample:
+        key, own = _split(name)
+        if name.encode("utf-8", "replace").decode() != name:
+            shown = name.encode("utf-8", "backslashreplace").decode()  # it must be possible to print it
+            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not UTF-8"))
+        members = {own: self.storage.read(name)}
+        for extensions in list(self.extensions.values())[1:]:
+            for extension in extensions:
+                content = members.get(extension, self.storage.read_if_there(f"{key}.{extension}"))
+                if content is not None:
+                    members[extension] = content
+                    break
+        return RawSample(self.storage.root, key, members)
+
+    def decode(self, handle: tuple[RawSample, str]) -> Sample:
+        """The fields of one sample, decoded by their canonical names."""
+        raw, name = handle
+        sample = decode_sample(raw, self.extensions)
+        for field in self.labelled:
+            sample[field] = self._numbers[name.split("/")[0]]
+        return sample
+
+
+def _split(name: str) -> tuple[str, str]:
+    """``a/b.c.JPG`` -> ``a/b.c`` and ``jpg``."""
+    key, extension = os.path.splitext(name)
+    return key, extension[1:].lower()

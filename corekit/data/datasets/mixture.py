@@ -1,0 +1,136 @@
+"""The ``mixture`` dataset: several sources, drawn by weight, with a caption field each."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from corekit.data.datasets.base import Sample, Source
+from corekit.data.loading.shuffled_order import MixedOrder, ShuffledOrder
+from corekit.errors import CorekitError
+from corekit.registry import register
+from corekit.seeds import derive_seed
+
+LONGEST_PERIOD = 1000  # chosen by itself: every stream remembers the order of one period
+_KEYS = ("weight", "dataset", "caption")
+
+
+@register("dataset", "mixture")
+class Mixture:
+    """Samples of several data sets, in shares by weight.
+
+    Every stream deals its draws to the sources in periods, permuted: after each period every source has been drawn by its
+    weight exactly, where the period is long enough to hold the shares as whole numbers, else by largest remainder. Each
+    source has streams and passes of its own, so that none of its samples comes twice, or is left out, before the others
+    have come.
+
+    Args:
+        sources: label -> ``{weight: 2.0, dataset: {name: ..., ...}, caption: text}``: its share relative to the others
+            (1 where it is left out), what it is, and which of its fields is ``text`` here (``text`` where that is left out).
+        period: draws of a stream that are dealt together; None: as few as hold the shares exactly, 1000 at most.
+
+    Raises:
+        CorekitError: the sources do not give the same fields, or an entry is not of this form.
+    """
+
+    def __init__(self, sources: dict[str, dict[str, Any]], period: int | None = None) -> None:
+        if not sources:
+            raise CorekitError("a mixture needs sources: label -> {weight, dataset, caption}")
+        for label, entry in sources.items():
+            _check_entry(label, entry)
+        self.labels = list(sources)
+        self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
+        nested = [label for label, source in zip(self.labels, self.sources) if hasattr(source, "order")]
+        if nested:
+            raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its sources here, with their weights")
+        self.captions: list[str] = [entry.get("caption", "text") for entry in sources.values()]
+        self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()}, period)
+        self.fields = self._same_fields()
+        self.shard_sizes = np.concatenate([source.shard_sizes for source in self.sources])
+        self.first_shard = np.cumsum([0, *(len(source.shard_sizes) for source in self.sources)])
+        decides = [self.labels, self.captions, self.counts, [source.fingerprint for source in self.sources]]
+        self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+
+    def _same_fields(self) -> tuple[str, ...]:
+        given = []
+        for label, source, caption in zip(self.labels, self.sources, self.captions):
+            if caption not in source.fields and caption != "text":
+                raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption with; it gives "
+                                   f"{', '.join(source.fields)}")
+            given.append(_renamed(source.fields, caption))
+        for label, fields in zip(self.labels, given):
+            if set(fields) != set(given[0]):
+                raise CorekitError(f"mixture: every source must give the same fields, but '{self.labels[0]}' gives "
+                                   f"{', '.join(given[0])} and '{label}' gives {', '.join(fields)}: say in each source's "
+                                   "`dataset.fields` what is wanted of it")
+        return given[0]
+
+    def order(self, streams: int, window: int, seed: int) -> MixedOrder:
+        """Which sample a stream's k-th draw is.
+
+        Raises:
+            CorekitError: a source has fewer samples than there are streams.
+        """
+        orders = []
+        for label, source in zip(self.labels, self.sources):
+            try:
+                orders.append(ShuffledOrder(source.shard_sizes, streams, window, derive_seed(seed, "source", label)))
+            except CorekitError as error:
+                raise CorekitError(f"mixture: source '{label}': {error}") from None
+        return MixedOrder(orders, self.counts, seed)
+
+    def read(self, shard: int, first: int, count: int) -> list[tuple[int, Any]]:
+        """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
+        number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
+        return [(number, handle) for handle in self.sources[number].read(shard - int(self.first_shard[number]), first, count)]
+
+    def decode(self, handle: tuple[int, Any]) -> Sample:
+        """One sample of one source, its caption called ``text``."""
+        number, inner = handle
+        sample = self.sources[number].decode(inner)
+        caption = self.captions[number]
+        if caption != "text":
+            sample["text"] = sample.pop(caption)
+        return {name: sample[name] for name in ("key", *self.fields)}
+
+
+def share_out(weights: Mapping[str, float], period: int | None = None) -> list[int]:
+    """How many draws of a period each source gets, by largest remainder.
+
+    Raises:
+        CorekitError: a weight is so small that its source gets none.
+    """
+    exact = [Fraction(str(weight)) for weight in weights.values()]
+    shares = [weight / sum(exact) for weight in exact]
+    period = period or min(LONGEST_PERIOD, math.lcm(*(share.denominator for share in shares)))
+    quotas = [share * period for share in shares]
+    counts = [math.floor(quota) for quota in quotas]
+    by_remainder = sorted(range(len(counts)), key=lambda at: counts[at] - quotas[at])
+    for at in by_remainder[:period - sum(counts)]:
+        counts[at] += 1
+    for label, count in zip(weights, counts):
+        if count == 0:
+            raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once in a period of {period}: "
+                               "give the mixture a longer `period`")
+    return counts
+
+
+def _renamed(fields: Sequence[str], caption: str) -> tuple[str, ...]:
+    """The fields with the caption's called ``text``, in place of another one of that name."""
+    kept = [field for field in fields if field != "text" or caption == "text"]
+    return tuple("text" if field == caption else field for field in kept)
+
+
+def _check_entry(label: str, entry: object) -> None:
+    if not isinstance(entry, Mapping) or "dataset" not in entry or set(entry) - set(_KEYS):
+        raise CorekitError(f"mixture: source '{label}' must be {{weight: 1.0, dataset: {{name: ...}}, caption: text}}, "
+                           f"not {entry!r}")
+    weight = entry.get("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+        raise CorekitError(f"mixture: the weight of source '{label}' must be a number above 0, not {weight!r}")
+    if not isinstance(entry["dataset"], Source):
+        raise CorekitError(f"mixture: `dataset` of source '{label}' needs the `name` of a data set")

@@ -1,0 +1,73 @@
+"""Every sample of a source once, in chunks: what evaluations read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from corekit.data.datasets.base import BadSampleError, Source
+from corekit.data.loading.workers import outlive_signals
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
+
+Chunk = dict[str, Any]
+
+
+class _Chunks(IterableDataset[Chunk]):
+    def __init__(self, source: Source, preprocess: Preprocess, size: int, rank: int, world: int) -> None:
+        self.source, self.preprocess, self.size, self.rank, self.world = source, preprocess, size, rank, world
+        self.starts = np.concatenate([[0], np.cumsum(source.shard_sizes)])
+
+    def __iter__(self) -> Iterator[Chunk]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            outlive_signals()
+        total = int(self.starts[-1])
+        rounds = -(-total // (self.size * self.world))  # every rank has as many chunks, the last of some is empty
+        for turn in range(rounds)[number::workers]:
+            first = (turn * self.world + self.rank) * self.size
+            try:
+                yield self._chunk(min(total, first), min(total, first + self.size))
+            except (CorekitError, OSError) as error:  # raised again by the process that evaluates, in one sentence
+                yield {"error": str(error)}
+
+    def _chunk(self, first: int, last: int) -> Chunk:
+        samples: list[Chunk] = []
+        bad = 0
+        while first < last:
+            shard = int(np.searchsorted(self.starts, first, side="right")) - 1
+            count = min(last, int(self.starts[shard + 1])) - first
+            for position, handle in enumerate(self.source.read(shard, first - int(self.starts[shard]), count), first):
+                try:
+                    sample = self.source.decode(handle)
+                    sample["image"] = self.preprocess.crop(sample["image"])
+                except BadSampleError:
+                    bad += 1
+                    continue
+                samples.append({**sample, "position": position})
+            first += count
+        chunk: Chunk = {name: [sample[name] for sample in samples] for name in ("key", "position", *self.source.fields)}
+        side = self.preprocess.size
+        chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(0, 3, side, side, dtype=torch.uint8)
+        return {**chunk, "bad": bad}
+
+
+def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
+           workers: int = 0) -> Iterator[Chunk]:
+    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``position`` where each sample stands in
+    the source, ``bad`` how many undecodable ones were left out.
+
+    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks and workers. All ranks
+    get the same number of chunks, some of which may hold no sample.
+
+    Raises:
+        CorekitError: the data cannot be read.
+    """
+    for chunk in DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
+                            generator=torch.Generator()):  # its own, or it would draw from everybody's
+        if "error" in chunk:
+            raise CorekitError(chunk["error"])
+        yield chunk

@@ -1,0 +1,135 @@
+"""What is in a folder of shards, and what is wrong with it: every sample read and decoded once."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from corekit.data.datasets.base import BadSampleError
+from corekit.data.image_grid import captioned_grid
+from corekit.data.loading.workers import in_processes
+from corekit.data.shards.index import Index
+from corekit.data.shards.members import RawSample, decode_field
+
+NAMED = 5  # bad samples of each kind that are named
+READ = 256  # samples at a time
+KNOWN = {  # what members mean by their extension; a field that most samples have is missed where one has not
+    "image": ("jpg", "jpeg", "png", "webp"), "text": ("txt",), "label": ("cls",)}
+
+
+@dataclass
+class Findings:
+    """What was found: counts, and for each kind of bad sample how many and the first few.
+
+    ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has, for each known field,
+    the samples without it: whether that is bad shows only when all are seen.
+    """
+
+    samples: int = 0
+    extensions: Counter[str] = field(default_factory=Counter)
+    widths: Counter[int] = field(default_factory=Counter)
+    heights: Counter[int] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+    bad: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    missing: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def add(self, other: "Findings") -> None:
+        """Take in what was found elsewhere."""
+        self.samples += other.samples
+        for mine, theirs in ((self.extensions, other.extensions), (self.widths, other.widths),
+                             (self.heights, other.heights), (self.lengths, other.lengths)):
+            mine.update(theirs)  # type: ignore[arg-type]
+        for found, more in ((self.bad, other.bad), (self.missing, other.missing)):
+            for kind, (count, names) in more.items():
+                before, first = found.get(kind, (0, []))
+                found[kind] = before + count, [*first, *names][:NAMED]
+
+    def problems(self) -> dict[str, tuple[int, list[str]]]:
+        """kind -> (count, the first few) of all that is bad, fields that only a few samples lack among it."""
+        found = dict(self.bad)
+        lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
+        if lacking:
+            found["missing_field"] = (sum(count for count, _ in lacking.values()),
+                                      [name for _, names in lacking.values() for name in names][:NAMED])
+        return found
+
+
+def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
+    """What is found in each shard, as soon as it is."""
+    return in_processes(check_shard, [(index, shard) for shard in range(len(index))], workers)
+
+
+def check_shard(index: Index, shard: int) -> Findings:
+    """Read and decode every sample of one shard, every picture at its full size."""
+    found = Findings()
+    samples = int(index.samples[shard])
+    for first in range(0, samples, READ):
+        for raw in index.read_samples(shard, first, min(READ, samples - first)):
+            try:
+                _look_at(raw, found)
+            except BadSampleError as error:
+                found.add(Findings(bad={error.kind: (1, [error.message])}))
+    found.samples = samples
+    return found
+
+
+def _look_at(raw: RawSample, found: Findings) -> None:
+    where = f"{raw.where}: {raw.key}"
+    if raw.bad is not None:
+        raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
+    found.extensions.update(list(raw.members))
+    absent = []
+    for name, extensions in KNOWN.items():
+        content = next((raw.members[extension] for extension in extensions if extension in raw.members), None)
+        if content is None:
+            absent.append(name)
+            continue
+        value = decode_field(name, content, where)
+        if name == "image":
+            value.load()  # type: ignore[attr-defined]
+            found.widths[value.width] += 1  # type: ignore[attr-defined]
+            found.heights[value.height] += 1  # type: ignore[attr-defined]
+        elif name == "text":
+            found.lengths[len(str(value))] += 1
+    for name in absent:
+        found.add(Findings(missing={name: (1, [f"{where}: no {' or '.join(KNOWN[name])} for {name}"])}))
+
+
+def picture_of(index: Index, count: int) -> np.ndarray:
+    """uint8 [H, W, 3]: samples spread over all shards, each with its key, size and caption.
+
+    A sample that cannot be shown is passed over for the next one.
+    """
+    starts = np.concatenate([[0], np.cumsum(index.samples)])
+    total = int(starts[-1])
+    images, captions = [], []
+    for number in range(count):
+        for at in range(number * total // count, (number + 1) * total // count):
+            shard = int(np.searchsorted(starts, at, side="right")) - 1
+            shown = _show(index.read_samples(shard, at - int(starts[shard]), 1)[0])
+            if shown is not None:
+                images.append(shown[0])
+                captions.append(shown[1])
+                break
+    return captioned_grid(images, captions, columns=min(5, max(1, len(images))), lines=8)
+
+
+def _show(raw: RawSample) -> tuple[np.ndarray, str] | None:
+    content = next((raw.members[extension] for extension in KNOWN["image"] if extension in raw.members), None)
+    if content is None or raw.bad is not None:
+        return None
+    try:
+        image = np.asarray(decode_field("image", content, raw.key))
+    except BadSampleError:
+        return None
+    text = raw.members.get("txt", raw.members.get("cls", b"")).decode("utf-8", "replace")
+    return image, f"{raw.key}\n{image.shape[1]} x {image.shape[0]}\n{text}"
+
+
+def spread(values: Counter[int]) -> str:
+    """``min / median / max`` of counted values."""
+    ordered = sorted(values)
+    cumulated = np.cumsum([values[value] for value in ordered])
+    middle = ordered[int(np.searchsorted(cumulated, (cumulated[-1] + 1) // 2))]
+    return f"{ordered[0]} / {middle} / {ordered[-1]}"

@@ -1,0 +1,45 @@
+"""The ``webdataset`` dataset: tar shards read by index, one ranged read a window."""
+
+import numpy as np
+
+from corekit.data.datasets.base import Sample
+from corekit.data.shards.index import load_index
+from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.storage import lines
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+
+@register("dataset", "webdataset")
+class WebDataset:
+    """Image-text samples in WebDataset tar shards under one folder, local or remote.
+
+    Args:
+        root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``; ``data.root`` where the recipe
+            gives none. None: no samples, as a dry run needs it.
+        shards: pattern of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
+        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken.
+
+    Raises:
+        CorekitError: no folder, no shards, no samples.
+    """
+
+    def __init__(self, root: str | None, shards: str = "**/*.tar", fields: dict[str, str] | None = None) -> None:
+        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.fields = tuple(self.extensions)
+        self.index = load_index(root, shards) if root is not None else None
+        self.shard_sizes = self.index.samples if self.index else np.zeros(0, dtype=np.int64)
+        self.fingerprint = self.index.fingerprint if self.index else ""
+        if self.index and not self.shard_sizes.sum():
+            raise CorekitError(f"the shards under {root} hold no samples")
+        self.class_names = lines(root, "classnames.txt") if root else []
+        self.templates = lines(root, "zeroshot_classification_templates.txt") if root else []
+
+    def read(self, shard: int, first: int, count: int) -> list[RawSample]:
+        """The bytes of neighbouring samples, by one ranged read."""
+        assert self.index is not None
+        return self.index.read_samples(shard, first, count)
+
+    def decode(self, handle: RawSample) -> Sample:
+        """The fields of one sample, decoded by their canonical names."""
+        return decode_sample(handle, self.extensions)

@@ -1,0 +1,131 @@
+"""Writing any source as WebDataset shards: the same bytes every time, and only what is not there yet."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from corekit.data.datasets.base import Sample, Source
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
+from corekit.data.loading.workers import in_processes
+from corekit.errors import CorekitError
+
+WRITER = 1  # raise it with every change that makes other bytes
+
+_ENCODERS: dict[str, dict[str, Any]] = {
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},  # small pictures would lose their colours
+    "png": {"format": "PNG"},
+    "webp": {"format": "WEBP", "quality": 95},
+}
+
+
+def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
+                 image_format: Literal["jpg", "png", "webp"] = "jpg", attribution: str | None = None,
+                 workers: int = 0) -> Manifest:
+    """Write all samples of a source as tar shards ``000000.tar``, ... with a ``manifest.json``.
+
+    A sample is ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls`` where it has a text and a label, and ``.json`` with
+    those of boxes, labels and nouns that it has (masks are not written). Shards that are there and whole are kept, so a
+    run that was interrupted goes on where it stopped. A source with class names also gets the ``classnames.txt`` and
+    ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the class name.
+
+    Args:
+        source: what to write; picklable where there are workers.
+        out: the folder, made where there is none.
+        samples_per_shard: the last shard may have fewer.
+        image_format: how images are encoded.
+        attribution: the text of ``ATTRIBUTION.md``; None: the source's own, if it has one.
+        workers: processes that write; 0 or 1: this one does.
+
+    Raises:
+        CorekitError: the folder holds other shards, or an argument is out of range.
+    """
+    if samples_per_shard < 1:
+        raise CorekitError(f"samples_per_shard must be at least 1, not {samples_per_shard}")
+    if image_format not in _ENCODERS:
+        raise CorekitError(f"image_format must be one of {', '.join(_ENCODERS)}, not '{image_format}'")
+    total = int(source.shard_sizes.sum())
+    decides = json.dumps([WRITER, source.fingerprint, samples_per_shard, image_format])
+    manifest = _open_manifest(out, hashlib.sha256(decides.encode()).hexdigest(), total)
+    _write_notes(source, out, attribution or getattr(source, "attribution", None))
+    manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
+    done = {shard.name for shard in manifest.shards}
+    jobs = [(out, name, first, min(samples_per_shard, total - first)) for first in range(0, total, samples_per_shard)
+            if (name := f"{first // samples_per_shard:06d}.tar") not in done]
+    for shard in _write_all(source, jobs, image_format, workers):
+        manifest.shards = sorted([*manifest.shards, shard], key=lambda written: written.name)
+        manifest.save(out / MANIFEST)
+    return manifest
+
+
+def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
+    path = out / MANIFEST
+    if path.is_file():
+        manifest = Manifest.load(path)
+        if manifest.fingerprint != fingerprint:
+            raise CorekitError(f"{out} holds shards of other samples or with other arguments; "
+                               "choose another folder, or remove this one")
+        return manifest
+    if any(out.glob("*.tar")):
+        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(fingerprint, samples)
+    manifest.save(path)  # before the first shard, so that a shard without its manifest cannot be
+    return manifest
+
+
+def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
+    class_names: list[str] = getattr(source, "class_names", [])
+    if class_names:
+        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
+    templates: list[str] = getattr(source, "templates", [])
+    if templates:
+        replace_text(out / "zeroshot_classification_templates.txt",
+                     "".join(template.replace("{}", "{c}") + "\n" for template in templates))
+    if attribution:
+        replace_text(out / "ATTRIBUTION.md", attribution)
+
+
+def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_format: str,
+               workers: int) -> Iterator[WrittenShard]:
+    """Write the shards, each as soon as it is whole and in no set order."""
+    return in_processes(_write_shard, [(source, *job, image_format) for job in jobs], workers)
+
+
+def _write_shard(source: Source, out: Path, name: str, first: int, count: int, image_format: str) -> WrittenShard:
+    return write_tar(out, name, (_members(sample, image_format) for sample in _samples(source, first, count)))
+
+
+def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
+    """The samples first, ..., first + count - 1, counted over all shards of the source."""
+    begin = 0
+    for shard, size in enumerate(source.shard_sizes.tolist()):
+        skip, stop = max(0, first - begin), min(size, first + count - begin)
+        if skip < stop:
+            for handle in source.read(shard, skip, stop - skip):
+                yield source.decode(handle)
+        begin += size
+
+
+def _members(sample: Sample, image_format: str) -> dict[str, bytes | str]:
+    members: dict[str, bytes | str] = {"__key__": sample["key"],
+                                       image_format: _encode_image(sample["image"], image_format)}
+    if "text" in sample:
+        members["txt"] = sample["text"].encode()
+    if "label" in sample:
+        members["cls"] = str(sample["label"]).encode()
+    notes = {name: np.asarray(sample[name]).tolist() for name in ("boxes", "labels", "nouns") if name in sample}
+    if notes:
+        members["json"] = json.dumps(notes).encode()
+    return members
+
+
+def _encode_image(image: Image.Image, image_format: str) -> bytes:
+    content = io.BytesIO()
+    image.convert("RGB").save(content, **_ENCODERS[image_format])
+    return content.getvalue()

@@ -1,0 +1,75 @@
+"""Encoded pictures: opened at once, decoded when their pixels are asked for, and smaller where that is enough."""
+
+import io
+import warnings
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from corekit.data.datasets.base import BadSampleError
+
+MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow knows others, some of which run programs
+
+
+class LazyJpeg(JpegImageFile):
+    """A JPEG picture that is decoded when its pixels are first asked for.
+
+    It is a Pillow image like any other; until then, ``shrink`` may choose to decode it smaller.
+
+    Raises:
+        BadSampleError: from whatever first asks for the pixels, where the bytes are bad.
+    """
+
+    where = ""
+
+    def load(self):  # type: ignore[no-untyped-def]  # what it gives has no public name
+        """Decode, if that has not been done."""
+        try:
+            return super().load()
+        except MemoryError:
+            raise
+        except Exception as error:  # bad bytes raise anything in Pillow: OSError, SyntaxError, struct.error, ...
+            raise BadSampleError("image", f"{self.where}: {error}") from None
+
+    def shrink(self, at_most: int) -> int:
+        """Decode at 1/8, 1/4 or 1/2 of the size, whichever is smallest but no smaller than ``1 / at_most``.
+
+        libjpeg does it in the inverse cosine transform, which then gives fewer pixels and takes less time.
+
+        Returns:
+            the factor that the size is divided by, rounded up; 1 where it stays, as once pixels were asked for.
+        """
+        factor = next((factor for factor in (8, 4, 2) if factor <= at_most), 1)
+        if factor > 1 and min(self.size) >= factor and self.draft("RGB", (self.width // factor, self.height // factor)):
+            return factor
+        return 1
+
+
+def decode_image(content: bytes, where: str) -> Image.Image:
+    """An RGB picture of encoded bytes; JPEGs are decoded later, when pixels are asked for.
+
+    Raises:
+        BadSampleError: ``image``: not a picture, or cut off; ``bomb``: more than ``MAX_PIXELS`` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata and of sizes that the next lines judge
+            if content.startswith(b"\xff\xd8\xff"):
+                image: Image.Image = LazyJpeg(io.BytesIO(content))
+                image.where = where  # type: ignore[attr-defined]
+            else:
+                image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise BadSampleError("bomb", f"{where}: {image.width} x {image.height} pixels")
+            if image.mode == "RGB" and isinstance(image, LazyJpeg):
+                return image
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")
+            return image.convert("RGB")
+    except (BadSampleError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise BadSampleError("bomb", f"{where}: a picture too large to decode") from None
+    except Exception as error:  # bad bytes raise anything in Pillow
+        raise BadSampleError("image", f"{where}: {error}") from None

@@ -1,0 +1,140 @@
+"""Ranks and what they exchange. Started by plain python, torchrun or srun: ranks are read from the environment."""
+
+import inspect
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from corekit.errors import CorekitError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among the processes of the run, and the device it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather_rows(self, tensor: Tensor) -> Tensor:
+        """[n, ...] of every rank, stacked by rank: [world * n, ...]; n is the same on every rank."""
+        if self.world == 1:
+            return tensor
+        gathered = tensor.new_empty((self.world * len(tensor), *tensor.shape[1:]))
+        dist.all_gather_into_tensor(gathered, tensor.contiguous())
+        return gathered
+
+    def sum_rows(self, tensor: Tensor) -> Tensor:
+        """The rows of this rank out of the sum over ranks of [world * n, ...]: [n, ...]."""
+        count = len(tensor) // self.world
+        # all_reduce because gloo has no reduce_scatter for every dtype and version
+        return self.sum(tensor)[self.rank * count:(self.rank + 1) * count]
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's value, on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+
+def environment_ranks() -> tuple[int, int, int]:
+    """(rank, processes, rank on this machine) as torchrun or srun put them in the environment; (0, 1, 0) without."""
+    environment = os.environ
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(environment.get("LOCAL_RANK", 0))
+    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
+        return (int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"]),
+                int(environment.get("SLURM_LOCALID", 0)))
+    return 0, 1, 0
+
+
+def connect(parallel: str, device: str) -> ProcessGroup:
+    """Join the run's processes and choose the device.
+
+    Args:
+        parallel: none, or how several processes share a step.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        CorekitError: the device is not there, or several processes were started for ``parallel: none``.
+    """
+    rank, world, local = environment_ranks()
+    if world > 1 and parallel == "none":
+        raise CorekitError(f"{world} processes were started with engine.parallel=none: type engine.parallel=ddp")
+    chosen = _device(device, local)
+    if world > 1 and not dist.is_initialized():
+        if "MASTER_ADDR" not in os.environ:  # under srun nothing has said where rank 0 is
+            os.environ["MASTER_ADDR"] = _first_node(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1"))
+            os.environ["MASTER_PORT"] = str(20000 + int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
+    return ProcessGroup(rank, world, chosen)
+
+
+def _first_node(nodes: str) -> str:
+    """The first of SLURM's list of nodes, gpu03 of ``gpu[03-10,12],big1``: where rank 0 is."""
+    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).split(",")[0]
+
+
+def disconnect() -> None:
+    """Leave the process group, where there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if not available[name]:
+        raise CorekitError(f"engine.device={name}, but torch sees no such device here; type engine.device=cpu")
+    if name == "cuda":
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return torch.device(name)
+
+
+def wrap(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
+    """The model in DDP, where there are several ranks, with gradients summed instead of averaged."""
+    if ranks.world == 1:
+        return model
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    if ranks.device.type == "cuda":
+        options["device_ids"] = [ranks.device.index]
+    # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another name.
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False
+    wrapped = DistributedDataParallel(model, **options)
+    wrapped.register_comm_hook(None, _sum_gradients)
+    return wrapped
+
+
+def _sum_gradients(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

@@ -1,0 +1,43 @@
+"""Classification: a model's own logits against labels."""
+
+import torch
+
+from corekit.data.datasets.base import Source
+from corekit.errors import CorekitError
+from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.features import check_field, encode
+from corekit.evaluation.metrics.accuracy import count_hits, figures
+from corekit.registry import register
+
+
+@register("evaluator", "classification")
+class Classification:
+    """Top-1, top-5 and mean per-class recall of a classifier.
+
+    Args:
+        dataset: with a ``label`` field.
+        features: name of the model's output with the logits, [B, K] or a ``LinearOutput``.
+        batch_size: images of one forward pass.
+
+    Raises:
+        CorekitError: the data set has no labels.
+    """
+
+    def __init__(self, dataset: Source, features: str = "logits", batch_size: int = 256) -> None:
+        check_field("classification", "dataset", dataset, "label")
+        self.dataset, self.features, self.batch_size = dataset, features, batch_size
+
+    @torch.no_grad()
+    def __call__(self, eval_model: EvalModel) -> Result:
+        """Evaluate; every sample counts once, whatever the number of ranks."""
+        seen = torch.zeros(3, 0, dtype=torch.int64, device=eval_model.device)
+        for chunk, logits in encode(eval_model, self.dataset, self.batch_size, self.features):
+            classes = logits.shape[1]
+            wrong = [label for label in chunk["label"] if not 0 <= label < classes]
+            if wrong:
+                raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the model has {classes} classes")
+            label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
+            counted = count_hits(logits.topk(min(5, classes)).indices, label, classes)
+            seen = counted if not seen.numel() else seen + counted
+        seen = eval_model.sum(seen)
+        return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()))

@@ -1,0 +1,72 @@
+"""One traced model as one file, ONNX or torch.export's: written, and run as what will read it does."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from corekit.errors import CorekitError
+from corekit.export.exported import OnnxProgram
+
+Program = Callable[[Tensor], dict[str, Tensor]]
+BATCH = "batch"  # what the first dimension is called where it is dynamic
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check_packages() -> None:
+    """Raise a CorekitError where what writes and runs ONNX files is missing."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CorekitError(f"--format onnx needs {', '.join(missing)}: pip install 'corekit[export]'")
+
+
+def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
+    """A module of one input as a graph for any batch or for the example's, with the weights it uses and no others."""
+    shapes = ({0: Dim(BATCH, min=1)},) if dynamic else None
+    program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    _prune(program)
+    return program
+
+
+def _prune(program: ExportedProgram) -> None:
+    """Drop the weights that no operation reads: those of the other tower, which torch.export keeps."""
+    unused = {node.name: node for node in program.graph.find_nodes(op="placeholder") if not node.users}
+    for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
+        if spec.arg.name in unused:
+            program.graph_signature.input_specs.remove(spec)
+            program.graph.erase_node(unused[spec.arg.name])
+            program.state_dict.pop(spec.target, None)
+            program.constants.pop(spec.target, None)
+    program.graph_module.recompile()
+
+
+def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str], doc: str) -> Program:
+    """Save with ``torch.export.save``; what torch loads from there, to check it. Arguments as of :func:`write_onnx`."""
+    torch.export.save(program, path)
+    loaded: Program = torch.export.load(path).module()  # it unpickles, but this file is our own of a moment ago
+    return loaded
+
+
+def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[str], doc: str) -> Program:
+    """Write ONNX, the weights in the file (above 1.5 GB in ``PATH.data`` beside it); what onnxruntime makes of it.
+
+    Args:
+        program: of one input.
+        path: the file.
+        entry: name of the input.
+        outputs: names of the outputs.
+        doc: what the file says of itself.
+    """
+    shapes: Any = ({0: BATCH} if program.range_constraints else None,)
+    made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs, dynamic_shapes=shapes,
+                             verbose=False)
+    assert made is not None
+    made.model.doc_string = doc
+    made.save(path)
+    return OnnxProgram(path)

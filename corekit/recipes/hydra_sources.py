@@ -1,0 +1,76 @@
+"""Where Hydra finds recipes and shared groups: corekit's own, and those of every project in reach."""
+
+from pathlib import Path
+
+import yaml
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from corekit import projects
+from corekit.errors import CorekitError
+from corekit.recipes.find import recipe_file, recipe_names
+
+
+class RecipeSource(ConfigSource):
+    """Maps Hydra's group ``recipe/<project>`` to that project's ``recipes`` folder."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "corekit"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = recipe_file(config_path)
+        if path is None or not path.is_file():
+            raise ConfigLoadError(f"no recipe file for {config_path}")
+        text = path.read_text(encoding="utf-8")
+        try:
+            config = OmegaConf.create(text)
+        except yaml.YAMLError as error:
+            raise CorekitError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return ConfigResult(provider=self.provider, path=f"file://{path}", config=config,
+                            header=self._get_header_dict(text))
+
+    def available(self) -> bool:
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        parts = config_path.strip("/").split("/")
+        return config_path == "recipe" or (
+            len(parts) == 2 and parts[0] == "recipe" and parts[1] in projects.find_projects())
+
+    def is_config(self, config_path: str) -> bool:
+        path = recipe_file(config_path)
+        return path is not None and path.is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if not config_path:
+            return [] if results_filter == ObjectType.CONFIG else ["recipe"]
+        if config_path == "recipe":
+            return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
+        found = [name.split("/")[1] for name in recipe_names() if name.split("/")[0] == config_path.split("/")[1]]
+        return [] if results_filter == ObjectType.GROUP else found
+
+
+class CorekitSearchPath(SearchPathPlugin):
+    """Adds the projects' recipes, the shared groups, and a ``recipes/`` folder under the working directory."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        search_path.append("corekit-projects", "corekit://projects")
+        search_path.append("corekit-recipes", "pkg://corekit_recipes")
+        local = Path("recipes").resolve()
+        shared = projects.package_folder("corekit_recipes")
+        if local.is_dir() and (shared is None or local != shared.resolve()):
+            search_path.append("local", f"file://{local}")
+
+
+def install(schema: DictConfig) -> None:
+    """Tell this process's Hydra about corekit's sources, and the schema that the command line is checked against."""
+    Plugins.instance().register(CorekitSearchPath)
+    SourcesRegistry.instance().register(RecipeSource)
+    ConfigStore.instance().store("schema", schema, provider="corekit")

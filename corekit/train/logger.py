@@ -1,0 +1,201 @@
+"""What a run tells: ``metrics.jsonl`` and ``evaluations.jsonl``, TensorBoard, log files, and lines for people."""
+
+import json
+import math
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from corekit.distributed.process_group import ProcessGroup
+from corekit.evaluation.base import Result
+
+
+class RunLogger:
+    """Writes one run's records; ranks other than the first only keep a log file.
+
+    Args:
+        run: the run directory.
+        ranks: who this process is.
+        steps: of the whole run, for the progress bar.
+        done, samples: already seen: records of later steps, left by a run that was killed, are cut away.
+        flops: of the forward and backward pass of one sample; None: unknown.
+    """
+
+    def __init__(self, run: Path, ranks: ProcessGroup, steps: int, done: int, samples: int,
+                 flops: float | None = None) -> None:
+        self.run, self.ranks, self.steps, self.done, self.flops = run, ranks, steps, done, flops
+        self.log = open(run / ("log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"), "a", encoding="utf-8")  # noqa: SIM115
+        self.waited = 0.0
+        self.began = self.last = time.perf_counter()
+        self.samples_at_last = samples
+        self.board: SummaryWriter | None = None
+        self.progress: Progress | None = None
+        if ranks.is_first:
+            for name in ("metrics.jsonl", "evaluations.jsonl"):
+                _cut_back(run / name, done)
+            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1 if done else None)
+            if sys.stdout.isatty():
+                self._show_progress(done)
+
+    def _show_progress(self, done: int) -> None:
+        self.progress = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
+                                 TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+        self.progress.start()
+        self.task = self.progress.add_task("training", total=self.steps, completed=done)
+
+    def say(self, text: str) -> None:
+        """A line for people: on the terminal from rank 0, and in this rank's log file."""
+        print(text, file=self.log, flush=True)
+        if self.ranks.is_first:
+            if self.progress:
+                self.progress.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, flush=True)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around waiting for data."""
+        began = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - began
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Around what is no training (evaluations, checkpoints): left out of samples a second."""
+        began = time.perf_counter()
+        yield
+        self.last += time.perf_counter() - began
+
+    def advance(self, step: int) -> None:
+        """A step is done."""
+        if self.progress:
+            self.progress.update(self.task, completed=step)
+
+    def metrics(self, step: int, samples: int, losses: dict[str, float], learning_rate: float) -> None:
+        """The line of a logged step."""
+        now = time.perf_counter()
+        elapsed = max(now - self.last, 1e-9)
+        rate = (samples - self.samples_at_last) / elapsed
+        record: dict[str, Any] = {
+            "step": step, "samples": samples,
+            **{name: value if math.isfinite(value) else None for name, value in losses.items()},  # JSON has no NaN
+            "learning_rate": learning_rate, "samples_per_second": round(rate, 2),
+            "data_wait": round(min(1.0, self.waited / elapsed), 4),
+            "peak_memory": peak_memory(self.ranks.device)}
+        utilisation = self._mfu(rate)
+        if utilisation is not None:
+            record["mfu"] = round(utilisation, 4)
+        self.last, self.waited, self.samples_at_last = now, 0.0, samples
+        if self.ranks.is_first:
+            append_record(self.run / "metrics.jsonl", record)
+            assert self.board is not None
+            for name, value in record.items():
+                if name not in ("step", "samples") and value is not None:
+                    self.board.add_scalar(f"train/{name}", value, step)  # type: ignore[no-untyped-call]
+        left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        self.say(f"step {step}/{self.steps}  {parts}  lr {learning_rate:.2e}  {rate:.0f} samples/s  "
+                 f"data wait {record['data_wait']:.0%}  memory {record['peak_memory'] / 2**30:.1f} GB"
+                 + (f"  mfu {record['mfu']:.1%}" if "mfu" in record else "") + f"  ETA {clock(left)}")
+
+    def _mfu(self, rate: float) -> float | None:
+        """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak is known."""
+        if self.flops is None or self.ranks.device.type != "cuda":
+            return None
+        name = torch.cuda.get_device_name(self.ranks.device)
+        peak = next((peak for part, peak in (("H200", 989e12), ("H100", 989e12), ("A100", 312e12)) if part in name), None)
+        return None if peak is None else rate * self.flops / (peak * self.ranks.world)
+
+    def evaluation(self, step: int, samples: int, label: str, result: Result) -> None:
+        """The line of an evaluation."""
+        if self.ranks.is_first:
+            append_record(self.run / "evaluations.jsonl", result.record(step, samples, label))
+            assert self.board is not None
+            for name, value in result.metrics.items():
+                self.board.add_scalar(f"{label}/{name}", value, step)  # type: ignore[no-untyped-call]
+            for title, picture in result.pictures.items():
+                self.picture(f"{label}/{title}", picture, step)
+        self.say(f"step {step}  {label} on {result.samples} samples: {figures(result.metrics)}")
+
+    def picture(self, title: str, image: NDArray[np.uint8], step: int) -> None:
+        """A picture for TensorBoard: uint8 [H, W, 3]."""
+        if self.board is not None:
+            self.board.add_image(title, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self.board.flush()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        if self.progress:
+            self.progress.stop()
+        if self.board is not None:
+            self.board.close()  # type: ignore[no-untyped-call]
+        self.log.close()
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """Metrics as people read them."""
+    return ", ".join(f"{name} {value:.2%}" for name, value in metrics.items())
+
+
+def clock(seconds: float) -> str:
+    """h:mm:ss."""
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the GPU's peak allocation, or this process's peak resident memory elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # ru_maxrss begins with what the process had that started this one
+    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found.group(1)) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a ``.jsonl`` file, without a last line that was cut off."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
+    """(value, step) of the highest figure, the first of equals; ``keep_best`` is EVALUATOR/METRIC."""
+    label, _, metric = (keep_best or "").rpartition("/")
+    found = [(record["metrics"][metric], record["step"]) for record in read_records(path)
+             if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))]
+    return max(found, key=lambda each: each[0], default=None)
+
+
+def append_record(path: Path, record: dict[str, Any]) -> Path:
+    """Add a line to a ``.jsonl`` file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    return path
+
+
+def _cut_back(path: Path, step: int) -> None:
+    """Keep the records up to a step: the others belong to work that was lost and will be done again."""
+    if path.is_file():
+        kept = [json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step]
+        temporary = path.with_name(path.name + ".writing")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)

@@ -1,0 +1,39 @@
+"""Ragged entries: packed, joined from workers and cut into micro-batches without losing or moving a row."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from corekit.data.loading.loader import WorkerBatch, _join, split
+from corekit.data.loading.ragged import cut, join, pack
+
+ROWS = [[4, 1], [], [7], [], [2, 9, 3], [5]]
+
+
+def unpack(rows: torch.Tensor, offsets: torch.Tensor) -> list[list[int]]:
+    return [rows[first:last].tolist() for first, last in pairwise(offsets.tolist())]
+
+
+def test_packed_rows_are_sparse_and_small() -> None:
+    rows, offsets = pack([torch.tensor(each, dtype=torch.int64) for each in ROWS])
+    assert (rows.dtype, offsets.dtype) == (torch.int32, torch.int64)
+    assert rows.tolist() == [4, 1, 7, 2, 9, 3, 5]
+    assert offsets.tolist() == [0, 2, 2, 3, 3, 6, 7]
+    assert unpack(*pack([[], []])) == [[], []]
+    assert unpack(*pack([])) == []
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_workers_parts_are_joined_and_cut_into_micro_batches(parts: int) -> None:
+    size = len(ROWS) // parts
+    pieces = [pack(ROWS[at:at + size]) for at in range(0, len(ROWS), size)]
+    assert unpack(*join(pieces)) == ROWS
+    batches = [WorkerBatch({"key": [str(at * size + each) for each in range(size)], "label_rows": rows, "label_offsets": offsets})
+               for at, (rows, offsets) in enumerate(pieces)]
+    whole = _join(batches).batch
+    for micro in (1, 2, 3, 6):
+        found = split(whole, micro)
+        assert [each for batch in found for each in unpack(batch["label_rows"], batch["label_offsets"])] == ROWS
+        assert all(batch["label_offsets"][0] == 0 and len(batch["label_offsets"]) == len(batch["key"]) + 1 for batch in found)
+    assert unpack(*cut(whole["label_rows"], whole["label_offsets"], 4, 6)) == [[2, 9, 3], [5]]

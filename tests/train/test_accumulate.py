@@ -1,0 +1,97 @@
+"""One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole batch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from corekit.seeds import derive_seed
+from tests.conftest import succeeded
+from tests.train import step_on_ranks
+
+Results = dict[int, dict[str, dict[str, Tensor]]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("steps")
+    for ranks in (1, 2, 4):
+        succeeded(folder, "tests.train.step_on_ranks", str(folder), ranks=ranks)
+    return {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2, 4)}
+
+
+def reference(which: str) -> dict[str, Tensor]:
+    """Plain autograd on the whole batch at once."""
+    model, batch = step_on_ranks.model(norm=False), step_on_ranks.batch()
+    outputs = model(batch["image"], batch["text"])
+    logits = outputs["logit_scale"] * outputs["image_features"] @ outputs["text_features"].T
+    target = torch.arange(step_on_ranks.SAMPLES)
+    contrastive = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    mask = batch["mask"]
+    assert isinstance(mask, Tensor)
+    mask = mask * torch.rand(step_on_ranks.SAMPLES, generator=torch.Generator().manual_seed(
+        derive_seed(0, "draw", step_on_ranks.STEP)))  # of each sample, whatever rank and micro-batch it is in
+    masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
+    target = torch.stack([torch.arange(step_on_ranks.CLASSES) < number % 4 for number in range(step_on_ranks.SAMPLES)]).double()
+    wide = F.binary_cross_entropy_with_logits(outputs["wide_logits"].dense(), target, reduction="sum") / step_on_ranks.SAMPLES
+    loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked,
+            "wide": 0.9 * wide}[which]
+    loss.backward()
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    return {"loss loss": loss.detach(), **gradients}
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10) -> None:
+    for name, value in expected.items():
+        difference = (found[name].double() - value.double()).norm()
+        assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both", "wide"])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 2, 4, 12])
+def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Results, which: str, ranks: int,
+                                                                 micro_batches: int) -> None:
+    if micro_batches % ranks:
+        assert str((which, False, 0.0, micro_batches)) not in results[ranks]
+        return
+    assert_equal(results[ranks][str((which, False, 0.0, micro_batches))], reference(which))
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("micro_batches", [4, 12])
+def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which: str, ranks: int, micro_batches: int) -> None:
+    assert_equal(results[ranks][str(("fsdp", which, False, 0.0, micro_batches))], reference(which))
+    for dropout in (0.0, 0.3):
+        assert_equal(results[ranks][str(("fsdp", which, True, dropout, micro_batches))],
+                     results[1][str((which, True, dropout, micro_batches))])
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("micro_batches", [4, 12])
+def test_a_head_that_the_loss_evaluates_may_be_sharded(results: Results, ranks: int, micro_batches: int) -> None:
+    assert_equal(results[ranks][str(("fsdp", "wide", False, 0.0, micro_batches))], reference("wide"))
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(results: Results, which: str, dropout: float,
+                                                                              ranks: int) -> None:
+    for micro_batches in (4, 12):
+        case = str((which, True, dropout, micro_batches))
+        expected = results[1][case]
+        assert any(name.endswith("running_mean") for name in expected)
+        assert_equal(results[ranks][case], expected)
+
+
+def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(results: Results) -> None:
+    batch, model = step_on_ranks.batch(), step_on_ranks.model(norm=True)
+    image = batch["image"]
+    assert isinstance(image, Tensor)
+    hidden = model.image_tower[0][0](image).detach().view(4, -1, 8)
+    found = results[1][str(("contrastive", True, 0.0, 4))]
+    assert torch.allclose(found["buffer image_tower.0.1.running_mean"], 0.1 * hidden.mean(1).mean(0), rtol=1e-10)
+    assert torch.allclose(found["buffer image_tower.0.1.running_var"], 0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
+    assert int(found["buffer image_tower.0.1.num_batches_tracked"]) == 1

@@ -1,0 +1,70 @@
+"""One run at a time in a directory; a disk that cannot be written to, or is full, costs no checkpoint."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corekit.checkpoint.training_state import complete_checkpoints
+from tests.conftest import TINY, corekit_command
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from corekit.train.run_dir import _lock
+held = _lock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    first = subprocess.Popen([sys.executable, "-c", HOLD, "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        done = corekit_command("corekit-train", *TINY, "engine.steps=1", folder=tmp_path)
+        assert done.returncode == 2
+        assert f"another run is writing to run (process {first.pid} on " in done.stderr
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "lock"]
+    finally:
+        first.kill()
+        first.wait()
+    done = corekit_command("corekit-train", *TINY, "engine.steps=1", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_directory_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    places = ["file/run"]
+    if os.geteuid() != 0:  # root may write everywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        places.append("locked/run")
+    for place in places:
+        done = corekit_command("corekit-train", *TINY, f"run_dir={place}", folder=tmp_path)
+        assert done.returncode == 2
+        assert f"run_dir={place} cannot be written to: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("background", ["true", "false"])
+def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, background: str) -> None:
+    """The state of the run is larger than what can be written."""
+    words = (*TINY, f"checkpoint.background={background}")
+    first = corekit_command("corekit-train", *words, "engine.steps=2", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    limited = corekit_command("tests.train.full_disk", *words, folder=tmp_path)
+    assert limited.returncode == 2
+    assert "Traceback" not in limited.stderr
+    assert "checkpoint step_00000004 of run could not be written" in limited.stderr
+    assert "step_00000002 is whole and stands: put that right, then type the same command again" in limited.stderr
+    assert [path.name for path in complete_checkpoints(tmp_path / "run")] == ["step_00000002"]
+    assert not list((tmp_path / "run" / "checkpoints").glob("*.writing"))
+    last = corekit_command("corekit-train", *words, folder=tmp_path)
+    assert last.returncode == 0, last.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
