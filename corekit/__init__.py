@@ -33,7 +33,8 @@ def load(path: str) -> Any:
         path: a run directory, one of its checkpoints, or a model folder.
 
     Returns:
-        (model, preprocess, tokenize): a module on the CPU; PIL image -> float32 [3, H, W]; strings -> int64 [n, L].
+        (model, preprocess, tokenize): a module on the CPU; PIL image -> float32 [3, H, W]; strings
+        -> int64 [n, L].
 
     Raises:
         CorekitError: nothing is there, or it does not fit together.
@@ -44,10 +45,12 @@ def load(path: str) -> Any:
 
 
 def reparameterize(model: Any) -> Any:
-    """A copy of a trained model with its parallel branches and batch norms folded: the same outputs, sooner.
+    """A copy of a trained model with its parallel branches and batch norms folded: the same
+    outputs, sooner.
 
     Args:
-        model: a ``torch.nn.Module`` in evaluation mode. Blocks with a method ``folded()`` are replaced by what it returns.
+        model: a ``torch.nn.Module`` in evaluation mode. Blocks with a method ``folded()`` are
+            replaced by what it returns.
 
     Returns:
         the copy; where nothing is left to fold, an equal one.

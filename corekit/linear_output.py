@@ -10,11 +10,13 @@ from torch import Tensor, nn
 class LinearOutput(NamedTuple):
     """The output [B, K] of a linear layer, not computed yet.
 
-    Losses evaluate it in blocks of classes, in the dtype of ``hidden``; ``dense`` gives it as a tensor. It is a tuple of
-    tensors, so that data parallelism, sharding and compilation find them in a model's outputs.
+    Losses evaluate it in blocks of classes, in the dtype of ``hidden``; ``dense`` gives it as a
+    tensor. It is a tuple of tensors, so that data parallelism, sharding and compilation find them
+    in a model's outputs.
 
     Args:
-        hidden: [..., D], what the layer is given; in autocast's dtype where the layer was to run in it.
+        hidden: [..., D], what the layer is given; in autocast's dtype where the layer was to run in
+            it.
         weight: [K, D], in the dtype the parameter is kept in.
         bias: [K].
     """
@@ -38,7 +40,8 @@ class LinearOutput(NamedTuple):
 
     def block(self, first: int, last: int) -> "LinearOutput":
         """The output for the classes from ``first`` up to ``last``."""
-        return LinearOutput(self.hidden, self.weight[first:last], None if self.bias is None else self.bias[first:last])
+        return LinearOutput(self.hidden, self.weight[first:last],
+                            None if self.bias is None else self.bias[first:last])
 
     def dense(self) -> Tensor:
         """[..., K] in the dtype of ``hidden``."""
@@ -54,9 +57,8 @@ def dense(logits: Tensor | LinearOutput) -> Tensor:
 class _Alias(torch.autograd.Function):
     """The same numbers as a tensor of its own.
 
-    FSDP2 hooks every tensor that a forward pass returns. On a parameter, which lives on, the hooks of all steps would
-    pile up; and it warns of views.
-    """
+    FSDP2 hooks every tensor that a forward pass returns. On a parameter, which lives on, the hooks
+    of all steps would pile up; and it warns of views. """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Seeds for every random draw, as a pure function of what the draw is for: no random state is kept anywhere."""
+"""Seeds for every random draw, as a pure function of what the draw is for: no random state is kept
+anywhere.
+"""
 
 import hashlib
 
@@ -7,8 +9,9 @@ def derive_seed(*purpose: int | str) -> int:
     """A 63-bit seed for one purpose.
 
     Args:
-        *purpose: what the draw is for, such as (seed, "augmentation", step, place in the batch). Different tuples
-            give independent seeds; the same tuple gives the same seed on any machine.
+        *purpose: what the draw is for, such as (seed, "augmentation", step, place in the batch).
+            Different tuples give independent seeds; the same tuple gives the same seed on any
+            machine.
     """
     digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

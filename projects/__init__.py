@@ -1,7 +1,10 @@
-"""Projects, one folder a paper. Those found in folders of one's own are imported below this name too."""
+"""Projects, one folder a paper. Those found in folders of one's own are imported below this name
+too.
+"""
 
 import sys
 
 from corekit.projects import ProjectFinder
 
-sys.meta_path.insert(0, ProjectFinder)  # first: a project in ./projects may stand in for an installed one
+# first: a project in ./projects may stand in for an installed one
+sys.meta_path.insert(0, ProjectFinder)

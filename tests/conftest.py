@@ -17,15 +17,20 @@ from corekit.errors import CorekitError
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NOT_TESTED = "NOT TESTED, for want of "
 NO_WORDNET = f"{NOT_TESTED}WordNet: "
-LONGEST = tuple(f"tests/{name}" for name in (
-    "train/test_resume", "test_recipes", "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
-    "train/test_compile", "test_wheel", "projects/catlip/test_catlip_chain", "train/test_run_dir",
-    "projects/aimv2/test_aimv2_ranks", "cli/test_", "projects/mobileclip/test_mobileclip_models", "train/test_accumulate",
-    "test_slurm"))
+LONGEST = tuple(f"tests/{name}"
+                for name in ("train/test_resume", "test_recipes",
+                             "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
+                             "train/test_compile", "test_wheel",
+                             "projects/catlip/test_catlip_chain", "train/test_run_dir",
+                             "projects/aimv2/test_aimv2_ranks", "cli/test_",
+                             "projects/mobileclip/test_mobileclip_models", "train/test_accumulate",
+                             "test_slurm"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for WordNet once, before other processes start, and fetch it where it is not on this machine."""
+    """Look for WordNet once, before other processes start, and fetch it where it is not on this
+    machine.
+    """
     if hasattr(config, "workerinput"):
         return
     from corekit_projects.catlip.wordnet import fetch, open_tagger, open_wordnet
@@ -44,7 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that at the end no process waits for another's."""
     def place(item: pytest.Item) -> int:
-        return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+        return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)),
+                    len(LONGEST))
 
     items.sort(key=place)
 
@@ -73,17 +79,23 @@ def _wordnet_or_say_so() -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say it where nobody can miss it: a test that did not run has shown nothing."""
-    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", []) if isinstance(report.longrepr, tuple)]
+    reasons = [
+        report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    ]
     missed = [reason.removeprefix("Skipped: ") for reason in reasons if NOT_TESTED in reason]
     if missed:
         terminalreporter.section(f"{len(missed)} TESTS DID NOT RUN", sep="!", red=True, bold=True)
-        for reason in {reason.split(":")[0]: reason for reason in reversed(missed)}.values():  # one of each kind
+        # one of each kind
+        for reason in {reason.split(":")[0]: reason for reason in reversed(missed)}.values():
             terminalreporter.line(reason, red=True)
 
 
 def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
                     timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run corekit-train, corekit-eval or corekit in a folder, on several ranks as torchrun would."""
+    """Run corekit-train, corekit-eval or corekit in a folder, on several ranks as torchrun
+    would.
+    """
     with tempfile.TemporaryDirectory() as kept:
         told = Path(kept) / "told"
         processes = start_ranks(command, *words, folder=folder, told=told, ranks=ranks)
@@ -92,18 +104,33 @@ def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
             if process.exitcode is None:
                 for other in processes:
                     other.kill()
-                raise TimeoutError(f"{command} {' '.join(words)}: {told.read_text()}{Path(f'{told}.err').read_text()}")
+                raise TimeoutError(f"{command} {' '.join(words)}: "
+                                   f"{told.read_text()}{Path(f'{told}.err').read_text()}")
         errors = [path.read_text() for path in sorted(told.parent.glob("*.err"))]
-        return subprocess.CompletedProcess([command, *words], max(process.exitcode for process in processes),
+        return subprocess.CompletedProcess([command, *words],
+                                           max(process.exitcode for process in processes),
                                            told.read_text(), "".join(errors))
 
 
 TINY = (  # the quickstart, so small that a step takes a tenth of a second
-    "+recipe=mobileclip/quickstart", "engine.batch_size=32", "engine.micro_batch=8", "data.streams=8", "data.window=8",
-    "data.dataset.samples=96", "data.dataset.concepts=10", "data.workers=0", "schedule.warmup_steps=1",
-    "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=40",
-    "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=null", "engine.steps=4",
-    "model.vocab_size=4096", "data.tokenizer.vocab_size=4096", "run_dir=run",
+    "+recipe=mobileclip/quickstart",
+    "engine.batch_size=32",
+    "engine.micro_batch=8",
+    "data.streams=8",
+    "data.window=8",
+    "data.dataset.samples=96",
+    "data.dataset.concepts=10",
+    "data.workers=0",
+    "schedule.warmup_steps=1",
+    "log.every_steps=1",
+    "checkpoint.every_steps=2",
+    "evaluators.zero_shot.dataset.samples=40",
+    "evaluators.zero_shot.dataset.concepts=10",
+    "evaluators.zero_shot.every_steps=null",
+    "engine.steps=4",
+    "model.vocab_size=4096",
+    "data.tokenizer.vocab_size=4096",
+    "run_dir=run",
 )
 
 
@@ -121,7 +148,9 @@ def losses(run: Path) -> list[float]:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run that reached its end: the folder it was started in; the run directory is ``run`` below it."""
+    """A tiny run that reached its end: the folder it was started in; the run directory is ``run``
+    below it.
+    """
     folder = tmp_path_factory.mktemp("finished")
     done = corekit_command("corekit-train", *TINY, folder=folder)
     assert done.returncode == 0, done.stderr + done.stdout

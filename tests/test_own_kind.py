@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from corekit import CorekitError, registry
-from corekit.recipes.compose import compose
 from corekit.cli.new import new_project
+from corekit.recipes.compose import compose
 from tests.conftest import corekit_command, losses
 
 ADAPTERS = '''

@@ -11,10 +11,15 @@ def test_every_folder_of_code_and_recipes_is_packaged() -> None:
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
     folders = {"corekit": "corekit", "projects": "corekit_projects", "recipes": "corekit_recipes"}
-    found = {".".join((folders[path.relative_to(ROOT).parts[0]], *path.relative_to(ROOT).parts[1:-1]))
-             for folder in folders for path in (ROOT / folder).rglob("__init__.py")}
+    found = {
+        ".".join((folders[path.relative_to(ROOT).parts[0]], *path.relative_to(ROOT).parts[1:-1]))
+        for folder in folders for path in (ROOT / folder).rglob("__init__.py")
+    }
     assert found == listed
-    loose = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if not (path.parent / "__init__.py").exists()]
+    loose = [
+        path for folder in folders for path in (ROOT / folder).rglob("*.py")
+        if not (path.parent / "__init__.py").exists()
+    ]
     assert not loose
 
 

@@ -1,7 +1,9 @@
-"""Every recipe, found by listing: it composes, dry-runs as it is, and a shrunken copy of it trains two steps.
+"""Every recipe, found by listing: it composes, dry-runs as it is, and a shrunken copy of it trains
+two steps.
 
-There are no exceptions. A model or a data set that the tables below do not know fails; a model too large for a test
-takes arguments that make it smaller, as MobileCLIP's take ``width_divisor`` and ``depth_divisor``, and stands here with
+There are no exceptions. A model or a data set that the tables below do not know fails; a model too
+large for a test takes arguments that make it smaller, as MobileCLIP's take ``width_divisor`` and
+``depth_divisor``, and stands here with
 them.
 """
 
@@ -33,14 +35,17 @@ from tests.projects.recipe_tables import composed_recipe as composed
 
 PIXELS = 64
 CONCEPTS = 10
-DEPTH = 6  # divides numbers of blocks: two layers are left of twelve, to be computed again where a recipe asks for it
+# divides numbers of blocks: two layers are left of twelve, to be computed again where a recipe asks
+# for it
+DEPTH = 6
 
 
 def small(*names: str, width: int, **arguments: Any) -> dict[str, dict[str, Any]]:
     return {name: {"width_divisor": width, "depth_divisor": DEPTH, **arguments} for name in names}
 
 
-MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXELS, and make it small where it is large
+# the arguments that fit a model to PIXELS, and make it small where it is large
+MODELS: dict[str, dict[str, Any]] = {
     "mobileclip_nano": {},
     **small("mobileclip_s0", "mobileclip_s1", "mobileclip2_s0", width=16),
     **small("mobileclip_s2", "mobileclip2_s2", width=20),
@@ -48,19 +53,25 @@ MODELS: dict[str, dict[str, Any]] = {  # the arguments that fit a model to PIXEL
     **small("mobileclip_s4", "mobileclip2_s4", width=32),
     **small("clip_vit_b16", "mobileclip_b", "mobileclip_b_lt", "mobileclip2_b", width=24, image_size=PIXELS),
     **small("mobileclip_l14", "mobileclip2_l14", width=32, image_size=PIXELS),
-    "catlip_vit_nano": {"num_classes": CONCEPTS}, "catlip_clip_nano": {},
+    "catlip_vit_nano": {"num_classes": CONCEPTS},
+    "catlip_clip_nano": {},
     **small("catlip_vit_b16", width=12, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
     # the same divisors, because some start from, or learn from, runs of others
     **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
-    **small("aimv2_student", width=16, teacher_width=3072 // 16), "token_teacher": {},
+    **small("aimv2_student", width=16, teacher_width=3072 // 16),
+    "token_teacher": {},
 }
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {
-    "openmoji": {"samples": 32, "concepts": CONCEPTS}, "webdataset": {"shards": "*.tar"}, "reinforced": {}, "coco_labels": {},
-    "mixture": {}, "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
+    "openmoji": {"samples": 32, "concepts": CONCEPTS},
+    "webdataset": {"shards": "*.tar"},
+    "reinforced": {},
+    "coco_labels": {},
+    "mixture": {},
+    "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
 }
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
@@ -72,12 +83,17 @@ SHRUNKEN: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Where the data sets find shards: those with teachers' embeddings have captions of every captioner."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced", "coco_labels")}
+    """Where the data sets find shards: those with teachers' embeddings have captions of every
+    captioner.
+    """
+    folders = {
+        name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced", "coco_labels")
+    }
     drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1))
     write_shards(drawn, folders["webdataset"])
     for split in ("train2017", "val2017"):
-        write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)], drawn.class_names)
+        write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)],
+                   drawn.class_names)
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     write_unigram(folders["webdataset"] / "letters.model")
@@ -85,21 +101,29 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def write_coco(root: Path, split: str, samples: list[dict[str, Any]], names: list[str]) -> None:
-    """Pictures in COCO's layout, with numbers of categories that are not their places, as COCO's are not."""
+    """Pictures in COCO's layout, with numbers of categories that are not their places, as COCO's
+    are not.
+    """
     (root / split).mkdir()
     for number, sample in enumerate(samples):
         sample["image"].save(root / split / f"{number}.jpg")
     (root / "annotations").mkdir(exist_ok=True)
-    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps({
-        "images": [{"id": number + 50, "file_name": f"{number}.jpg"} for number in range(len(samples))],
-        "categories": [{"id": 3 * place + 1, "name": name} for place, name in enumerate(names)],
-        "annotations": [{"id": number, "image_id": number + 50, "category_id": 3 * sample["label"] + 1}
-                        for number, sample in enumerate(samples)]}))
+    (root / "annotations" / f"instances_{split}.json").write_text(
+        json.dumps({
+            "images": [{"id": number + 50, "file_name": f"{number}.jpg"}
+                       for number in range(len(samples))],
+            "categories": [{"id": 3 * place + 1, "name": name} for place, name in enumerate(names)],
+            "annotations": [{
+                "id": number, "image_id": number + 50, "category_id": 3 * sample["label"] + 1
+            } for number, sample in enumerate(samples)]
+        }))
 
 
 @pytest.fixture(autouse=True)
 def _global_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A run makes torch deterministic for its whole process; and two steps are too few to find fp16's loss scale."""
+    """A run makes torch deterministic for its whole process; and two steps are too few to find
+    fp16's loss scale.
+    """
     monkeypatch.setattr(precision, "FIRST_SCALE", 256.0)
     before = torch.are_deterministic_algorithms_enabled()
     yield
@@ -111,20 +135,23 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
     recipe = {**deepcopy(composed(name)), "dry_run": True}
     dry_run(recipe, open_source(recipe))
     told = capsys.readouterr().out
-    model, engine, sampler = build_model(recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
+    model, engine, sampler = build_model(
+        recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
     seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
     assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, Path], tmp_path: Path) -> None:
+def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, Path],
+                                                   tmp_path: Path) -> None:
     recipe = shrink({**deepcopy(composed(name)), "run_dir": str(tmp_path)}, shards)
     size = sum(value.numel() for value in build_model(recipe, torch.device("meta")).parameters())
     assert size < MOST_PARAMETERS, f"give {recipe['model']['name']} an argument that makes it smaller, and a place in MODELS"
     before, init = build_model(recipe, torch.device("cpu")), recipe["init"]
     if init["path"]:  # another recipe's run
-        init["path"] = str(left_behind(init["path"], shards, tmp_path / "start") / "model.safetensors")
+        init["path"] = str(
+            left_behind(init["path"], shards, tmp_path / "start") / "model.safetensors")
         if init["head"]:
             init["head_arguments"] = {"vocabulary": "openmoji", "size": CONCEPTS,
                                       "classes": str(shards["webdataset"] / "classnames.txt")}
@@ -138,9 +165,13 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     assert all(math.isfinite(line["loss"]) for line in steps)
     evaluated = {line["evaluator"]: line["step"] for line in records(tmp_path / "evaluations.jsonl")}
     assert evaluated == dict.fromkeys(recipe["evaluators"], 2)
-    assert len(records_of_head(tmp_path)) == (CONCEPTS if recipe["init"]["head"] else 0), "a line for every class"
+    assert len(records_of_head(tmp_path)) == (CONCEPTS if recipe["init"]["head"] else
+                                              0), "a line for every class"
     trained = load_file(tmp_path / "model" / "model.safetensors")
-    still = [key for key, value in before.named_parameters() if value.requires_grad and torch.equal(value, trained[key])]
+    still = [
+        key for key, value in before.named_parameters()
+        if value.requires_grad and torch.equal(value, trained[key])
+    ]
     assert not still, "no loss depends on these"
     assert all(value.isfinite().all() for value in trained.values())
 
@@ -149,12 +180,15 @@ def left_behind(run: str, shards: Mapping[str, Path], folder: Path) -> Path:
     """The model folder of a recipe's run, ``runs/<recipe>``, shrunken and hardly trained."""
     recipe = shrink(deepcopy(composed(run.removeprefix("runs/"))), shards)
     weights = build_model(recipe, torch.device("cpu")).state_dict()
-    save_model_folder(folder, {name: value + 0.01 for name, value in weights.items()}, recipe, build_preprocess(recipe))
+    save_model_folder(folder, {name: value + 0.01 for name, value in weights.items()}, recipe,
+                      build_preprocess(recipe))
     return folder
 
 
 def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]:
-    """The recipe with small models and data, and nothing that moves a parameter but its gradient."""
+    """The recipe with small models and data, and nothing that moves a parameter but its
+    gradient.
+    """
     for section, values in SHRUNKEN.items():
         recipe[section].update(values)
     recipe["data"]["preprocess"]["size"] = PIXELS

@@ -1,11 +1,15 @@
-"""A training step of CatLIP against one of CLIP: same image tower, batch and precision, and where the time of each goes.
+"""A training step of CatLIP against one of CLIP: same image tower, batch and precision, and where
+the time of each goes.
 
-    python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16 --batch-size 256]
+    python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16
+    --batch-size 256]
 
-CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is ``clip_vit_b16``'s text
-tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP, with 512 features for a head. A step is forward,
-loss, backward, clipping and AdamW. Steps take turns, and the ratio is the median over pairs. Memory is the peak of a process
-that takes two steps of one side (resident, or allocated on the GPU). The parts are timed alone, each with its backward pass;
+CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is
+``clip_vit_b16``'s text tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP,
+with 512 features for a head. A step is forward,
+loss, backward, clipping and AdamW. Steps take turns, and the ratio is the median over pairs. Memory
+is the peak of a process that takes two steps of one side (resident, or allocated on the GPU). The
+parts are timed alone, each with its backward pass;
 the arithmetic, which a step's time cannot fall below, is counted on the meta device.
 """
 
@@ -33,19 +37,22 @@ CLASSES, LABELS, TOKENS, VOCABULARY = 24320, 5, 77, 49408
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="of each side in a pair")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"], help="used by the script itself")
+    parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"], help="used by the "
+                                                                                   "script itself")
     chosen = parser.parse_args()
     if chosen.memory_of:
         print(json.dumps(peak(chosen)))
         return
-    print(f"batch {chosen.batch_size} of {chosen.image_size} pixels, {chosen.device}, {chosen.precision}, "
+    print(f"batch {chosen.batch_size} of {chosen.image_size} pixels, {chosen.device}, "
+          f"{chosen.precision}, "
           f"{torch.get_num_threads()} threads")
     sides = {"catlip": Side("catlip", chosen), "clip": Side("clip", chosen)}
     for side in sides.values():
@@ -57,21 +64,30 @@ def main() -> None:
     for name, side in sides.items():
         middle = statistics.median(seconds[name])
         parameters = sum(value.numel() for value in side.model.parameters())
-        print(f"  {name:<8}{middle:9.4f} s a step {chosen.batch_size / middle:9.1f} samples/s {parameters / 1e6:8.1f} M "
+        print(f"  {name:<8}{middle:9.4f} s a step {chosen.batch_size / middle:9.1f} samples/s "
+              f"{parameters / 1e6:8.1f} M "
               f"parameters {side.flops() / 1e9:8.1f} GFLOPs a sample forward")
-    ratio = statistics.median(clip / catlip for catlip, clip in zip(seconds["catlip"], seconds["clip"]))
+    ratio = statistics.median(clip / catlip
+                              for catlip, clip in zip(seconds["catlip"], seconds["clip"]))
     arithmetic = sides["clip"].flops() / sides["catlip"].flops()
-    print(f"  samples/s, CatLIP over CLIP: {ratio:.2f} (median of {chosen.pairs} pairs); arithmetic allows {arithmetic:.2f}")
+    print(f"  samples/s, CatLIP over CLIP: {ratio:.2f} (median of {chosen.pairs} pairs); "
+          f"arithmetic allows {arithmetic:.2f}")
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
-        parts = {label: statistics.median(timed(part, chosen.steps, chosen.device) for _ in range(chosen.pairs))
-                 for label, part in side.parts().items()}
+        parts = {
+            label: statistics.median(
+                timed(part, chosen.steps, chosen.device)
+                for _ in range(chosen.pairs)) for label, part in side.parts().items()
+        }
         for label, part_seconds in parts.items():
             print(f"  {label:<40}{part_seconds:9.4f} s  {part_seconds / sum(parts.values()):6.1%}")
     del sides, side
-    found = {name: fresh_process.again("--memory-of", name) for name in ("nothing", "catlip", "clip")}
+    found = {
+        name: fresh_process.again("--memory-of", name) for name in ("nothing", "catlip", "clip")
+    }
     catlip, clip = (found[name] - found["nothing"] for name in ("catlip", "clip"))
-    print(f"peak memory: CatLIP {catlip / 2**20:.0f} MiB, CLIP {clip / 2**20:.0f} MiB, {clip / catlip:.2f} times as much")
+    print(f"peak memory: CatLIP {catlip / 2**20:.0f} MiB, CLIP {clip / 2**20:.0f} MiB, "
+          f"{clip / catlip:.2f} times as much")
 
 
 class Side:
@@ -83,16 +99,23 @@ class Side:
     """
 
     def __init__(self, name: str, chosen: argparse.Namespace) -> None:
-        self.name, self.device, self.bf16 = name, torch.device(chosen.device), chosen.precision == "bf16"
+        self.name, self.device, self.bf16 = name, torch.device(
+            chosen.device), chosen.precision == "bf16"
         torch.manual_seed(0)
         self.model = build(name).to(self.device).train()
-        self.loss = registry.build("loss", "binary_cross_entropy" if name == "catlip" else "contrastive")
-        self.optimizer: torch.optim.Optimizer = registry.build("optimizer", "adamw", {
-            "learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]}, {"model": self.model})
+        self.loss = registry.build("loss",
+                                   "binary_cross_entropy" if name == "catlip" else "contrastive")
+        self.optimizer: torch.optim.Optimizer = registry.build(
+            "optimizer", "adamw",
+            {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]},
+            {"model": self.model})
         size, count = chosen.image_size, chosen.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
-        self.labels = [each.to(self.device) for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])]
+        self.labels = [
+            each.to(self.device)
+            for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])
+        ]
 
     def step(self) -> None:
         """One whole step."""
@@ -106,7 +129,8 @@ class Side:
         if self.name == "catlip":
             loss = self.loss(outputs["logits"], *self.labels) / len(self.image)
         else:
-            loss = self.loss(outputs["image_features"], outputs["text_features"], outputs["logit_scale"])
+            loss = self.loss(outputs["image_features"], outputs["text_features"],
+                             outputs["logit_scale"])
         torch.autograd.backward(loss)
 
     def update(self) -> None:
@@ -119,14 +143,21 @@ class Side:
         """What a step is made of, each to be run alone."""
         found: dict[str, Callable[[], None]] = {}
         if self.name == "catlip":
-            pooled = torch.randn(len(self.image), self.head().in_features, device=self.device, requires_grad=True)
-            found["image tower"] = lambda: self.run(lambda: self.model.encode_image(self.image))  # type: ignore[operator]
+            pooled = torch.randn(len(self.image),
+                                 self.head().in_features, device=self.device, requires_grad=True)
+            found["image tower"] = lambda: self.run(lambda: self.model.encode_image(self.image)
+                                                    )  # type: ignore[operator]
             found["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
-            pair = [F.normalize(torch.randn(len(self.image), 512, device=self.device)).requires_grad_() for _ in range(2)]
+            pair = [
+                F.normalize(torch.randn(len(self.image), 512, device=self.device)).requires_grad_()
+                for _ in range(2)
+            ]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
-            found["image tower"] = lambda: self.run(lambda: self.model.get_submodule("image_tower")(self.image))
-            found["text tower"] = lambda: self.run(lambda: self.model.get_submodule("text_tower")(self.text))
+            found["image tower"] = lambda: self.run(lambda: self.model.get_submodule("image_tower")
+                                                    (self.image))
+            found["text tower"] = lambda: self.run(lambda: self.model.get_submodule("text_tower")
+                                                   (self.text))
             found["contrastive loss"] = lambda: self.backward(
                 {"image_features": pair[0], "text_features": pair[1], "logit_scale": scale})
         for value in self.model.parameters():
@@ -160,7 +191,8 @@ class Side:
         """Of one sample's forward pass, the head included."""
         with torch.device("meta"):
             model = build(self.name)
-            image, text = torch.zeros(1, *self.image.shape[1:]), torch.zeros(1, TOKENS, dtype=torch.int64)
+            image, text = torch.zeros(1, *self.image.shape[1:]), torch.zeros(
+                1, TOKENS, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter:
             outputs = model(image, *([] if self.name == "catlip" else [text]))
             if self.name == "catlip":
@@ -177,7 +209,8 @@ def build(name: str) -> nn.Module:
     if name == "catlip":
         catlip: nn.Module = registry.build("model", "catlip_vit_b16", {"num_classes": CLASSES})
         return catlip
-    clip: nn.Module = registry.build("model", "clip_vit_b16", {"context_length": TOKENS, "vocab_size": VOCABULARY})
+    clip: nn.Module = registry.build("model", "clip_vit_b16",
+                                     {"context_length": TOKENS, "vocab_size": VOCABULARY})
     tower = ViT(ConvStem(768, padding=1), 14, 768, 12, 12, 512, class_position=False, norm_eps=1e-6)
     return CLIP(tower, clip.text_tower)  # type: ignore[arg-type]
 

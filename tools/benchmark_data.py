@@ -1,13 +1,17 @@
-"""How fast JPEG shards become batches: corekit's reading against open_clip's own pipeline, over the same shards.
+"""How fast JPEG shards become batches: corekit's reading against open_clip's own pipeline, over the
+same shards.
 
     OMP_NUM_THREADS=1 python tools/benchmark_data.py
 
-Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise of every size) with one
-worker process and give batches of 224 x 224 crops, bicubic, with CLIP's mean and standard deviation, and tokenized
-captions. open_clip's pipeline is built from its own pieces as open_clip_train/data.py puts them together (shuffles,
-decode("pilrgb"), its training transform and tokenizer), its pixels are normalised in the worker; corekit's are normalised
-where the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each over the same number
-of images; what is printed are medians over the rounds, and the median of the rounds' ratios with their range.
+Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise
+of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
+mean and standard deviation, and tokenized
+captions. open_clip's pipeline is built from its own pieces as open_clip_train/data.py puts them
+together (shuffles, decode("pilrgb"), its training transform and tokenizer), its pixels are
+normalised in the worker; corekit's are normalised
+where the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate,
+each over the same number of images; what is printed are medians over the rounds, and the median of
+the rounds' ratios with their range.
 """
 
 import argparse
@@ -31,12 +35,14 @@ SIZE, STREAMS = 224, 32
 
 def main() -> None:
     """Write shards, then time both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=3000)
     parser.add_argument("--batches", type=int, default=16, help="timed in each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a temporary folder")
+    parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
+                                       "temporary folder")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
@@ -50,7 +56,9 @@ def main() -> None:
 def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, size: int) -> None:
     """Print what both reach at one crop scale."""
     contenders: dict[str, Callable[[str, tuple[float, float], int], Iterator[Tensor]]] = {
-        "corekit": corekit_images, "corekit, decoded in full": corekit_in_full, "open_clip": open_clip_images}
+        "corekit": corekit_images, "corekit, decoded in full": corekit_in_full,
+        "open_clip": open_clip_images
+    }
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, start in contenders.items():
@@ -65,11 +73,13 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
     for name, found in rates.items():
         ratios = [mine / theirs for mine, theirs in zip(found, rates["open_clip"])]
-        print(f"  {name:<26}{statistics.median(found):7.0f} images/s   {statistics.median(ratios):.2f} x open_clip "
+        print(f"  {name:<26}{statistics.median(found):7.0f} images/s   "
+              f"{statistics.median(ratios):.2f} x open_clip "
               f"({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-def corekit_images(root: str, scale: tuple[float, float], size: int, scaled_decoding: bool = True) -> Iterator[Tensor]:
+def corekit_images(root: str, scale: tuple[float, float], size: int,
+                   scaled_decoding: bool = True) -> Iterator[Tensor]:
     """float32 [size, 3, 224, 224], normalised."""
     from corekit.data.loading.batch_shape import FixedSize
     from corekit.data.loading.loader import Streams, step_batches
@@ -83,7 +93,8 @@ def corekit_images(root: str, scale: tuple[float, float], size: int, scaled_deco
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
     order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
-    streams = Streams(source, order, FixedSize(size, STREAMS), range(STREAMS), 0, transform, tokenizer)
+    streams = Streams(source, order, FixedSize(size, STREAMS), range(STREAMS), 0, transform,
+                      tokenizer)
     for part in step_batches(streams, 0, 1_000_000, 1):
         yield preprocess.normalize(part.batch["image"])
 
@@ -94,17 +105,22 @@ def corekit_in_full(root: str, scale: tuple[float, float], size: int) -> Iterato
 
 
 def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
-    """float32 [size, 3, 224, 224] from the pipeline of open_clip_train/data.py, whose order of stages this follows."""
+    """float32 [size, 3, 224, 224] from the pipeline of open_clip_train/data.py, whose order of
+    stages this follows.
+    """
     import webdataset as wds
     from open_clip import get_tokenizer
     from open_clip.transform import AugmentationCfg, image_transform
 
-    transform = image_transform(SIZE, is_train=True, mean=MEAN, std=STD, aug_cfg=AugmentationCfg(scale=scale))
+    transform = image_transform(SIZE, is_train=True, mean=MEAN, std=STD,
+                                aug_cfg=AugmentationCfg(scale=scale))
     tokenizer = get_tokenizer("ViT-B-32")
     shards = sorted(map(str, Path(root).glob("**/*.tar")))
     pipeline = wds.DataPipeline(
-        wds.SimpleShardList(shards * 100), wds.detshuffle(2000, 500), wds.split_by_node, wds.split_by_worker,
-        wds.tarfile_to_samples(), wds.shuffle(bufsize=100, initial=100),  # 5,000 and 1,000 there; small: none is read ahead
+        wds.SimpleShardList(shards * 100), wds.detshuffle(2000, 500), wds.split_by_node,
+        wds.split_by_worker,
+        # 5,000 and 1,000 there; small: none is read ahead
+        wds.tarfile_to_samples(), wds.shuffle(bufsize=100, initial=100),
         wds.select(lambda sample: "txt" in sample and "jpg" in sample), wds.decode("pilrgb"),
         wds.rename(image="jpg;png;jpeg;webp", text="txt"),
         wds.map_dict(image=transform, text=lambda text: tokenizer(text)[0]),
@@ -118,20 +134,26 @@ def write_shards(root: Path, samples: int, each: int = 500) -> None:
     for first in range(0, samples, each):
         with tarfile.open(root / f"{first // each:05d}.tar", "w") as archive:
             for at in range(first, min(samples, first + each)):
-                for extension, content in (("jpg", photo(at)), ("txt", f"a photo number {at} of a thing".encode())):
+                for extension, content in (("jpg", photo(at)), ("txt", f"a photo number {at} of a "
+                                                                       f"thing".encode())):
                     member = tarfile.TarInfo(f"{at:08d}.{extension}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
 
 
 def photo(seed: int, width: int = 640, height: int = 480) -> bytes:
-    """A JPEG with the spectrum of a photo: amplitudes fall with frequency, down to single pixels; about 90 kB."""
+    """A JPEG with the spectrum of a photo: amplitudes fall with frequency, down to single pixels;
+    about 90 kB.
+    """
     generator = np.random.default_rng(seed)
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9), (640, 5)):
         noise = generator.normal(0, amplitude, (max(2, size * 3 // 4), size, 3)).astype(np.float32)
-        total += np.stack([np.asarray(Image.fromarray(noise[..., channel]).resize((width, height), Image.Resampling.BICUBIC))
-                           for channel in range(3)], -1)
+        total += np.stack([
+            np.asarray(
+                Image.fromarray(noise[..., channel]).resize(
+                    (width, height), Image.Resampling.BICUBIC)) for channel in range(3)
+        ], -1)
     buffer = io.BytesIO()
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -1,11 +1,13 @@
 """Images a second of an AIMv2 encoder against timm's, with the same weights.
 
-    python tools/benchmark_encoder.py [--size large] [--pixels 224] [--batch-sizes 1 8] [--precision fp32] [--depth-divisor 1]
+    python tools/benchmark_encoder.py [--size large] [--pixels 224] [--batch-sizes 1 8] [--precision
+    fp32] [--depth-divisor 1]
 
-Theirs is timm's ``aimv2_{size}_patch14_{pixels}``, ``forward_features``; ours the tokens of ``aimv2_{size}_{pixels}``; both
-without gradient, in turns in one process. Weights are random and timm's are ours, converted, so that the largest difference of
-the tokens can be printed beside the speed. Exits with 0 where ours is at least ``--limit`` times as fast at every batch size.
-"""
+Theirs is timm's ``aimv2_{size}_patch14_{pixels}``, ``forward_features``; ours the tokens of
+``aimv2_{size}_{pixels}``; both without gradient, in turns in one process. Weights are random and
+timm's are ours, converted, so that the largest difference of
+the tokens can be printed beside the speed. Exits with 0 where ours is at least ``--limit`` times as
+fast at every batch size. """
 
 import statistics
 import sys
@@ -26,17 +28,19 @@ def main() -> int:
     parser.add_argument("--size", choices=["large", "huge", "1b", "3b"], default="large")
     parser.add_argument("--pixels", type=int, choices=[224, 336, 448], default=224)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--depth-divisor", type=int, default=1, help="divides the blocks of both, where time is short")
+    parser.add_argument("--depth-divisor", type=int, default=1, help="divides the blocks of both, "
+                                                                     "where time is short")
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
     name = f"aimv2_{chosen.size}_{chosen.pixels}"
     ours: nn.Module = corekit.create_model(name, depth_divisor=chosen.depth_divisor).eval()
-    theirs: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}", num_classes=0,
-                                          depth=24 // chosen.depth_divisor).eval()
+    theirs: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}",
+                                          num_classes=0, depth=24 // chosen.depth_divisor).eval()
     theirs.load_state_dict(registry.build("converter", "aim").save(ours.state_dict(), name, "timm"))
     ours, theirs = ours.to(chosen.device), theirs.to(chosen.device)
-    print(f"images/s of {name}, {24 // chosen.depth_divisor} blocks: ours, timm's; {interleaved.conditions(chosen)}")
+    print(f"images/s of {name}, {24 // chosen.depth_divisor} blocks: ours, timm's; "
+          f"{interleaved.conditions(chosen)}")
     reached = True
     for batch in chosen.batch_sizes:
         image = torch.randn(batch, 3, chosen.pixels, chosen.pixels, device=chosen.device)
@@ -47,12 +51,16 @@ def main() -> int:
                     return tokens_of(image)
             return side
 
-        sides = {"ours": run(lambda given: ours(given)["tokens"]), "theirs": run(lambda given: theirs.forward_features(given))}  # type: ignore[operator]
+        sides = {
+            "ours": run(lambda given: ours(given)["tokens"]),
+            "theirs": run(lambda given: theirs.forward_features(given))
+        }  # type: ignore[operator]
         times = interleaved.in_turns(sides, chosen)
         middle, said = interleaved.ratio(times, "theirs", "ours")
         rates = ", ".join(f"{batch / statistics.median(values):.2f}" for values in times.values())
         apart = float((sides["ours"]().float() - sides["theirs"]().float()).abs().max())
-        print(f"  batch {batch:<3} {rates}: {said}; largest difference of the tokens {apart:.1e}", flush=True)
+        print(f"  batch {batch:<3} {rates}: {said}; largest difference of the tokens {apart:.1e}",
+              flush=True)
         reached = reached and middle >= chosen.limit
     return 0 if reached else 1
 

@@ -1,11 +1,13 @@
-"""What the engine costs: its training loop against a bare one that does the same step, at the quickstart's size.
+"""What the engine costs: its training loop against a bare one that does the same step, at the
+quickstart's size.
 
     python tools/benchmark_engine.py [--pairs 15] [--steps 25] [OVERRIDE ...]
 
-Both sides train the same model on the same batches, which lie in memory, and take turns in one process. The bare loop is
-what one would write by hand: normalise, forward, the dense contrastive loss, backward, clip, optimizer. The engine adds its
-wiring, its loss in blocks, checks, log lines, TensorBoard. Prints the time a step of both, and the ratio's median with the
-interval that holds the true median in 95 of 100 cases.
+Both sides train the same model on the same batches, which lie in memory, and take turns in one
+process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
+loss, backward, clip, optimizer. The engine adds its
+wiring, its loss in blocks, checks, log lines, TensorBoard. Prints the time a step of both, and the
+ratio's median with the interval that holds the true median in 95 of 100 cases.
 """
 
 import argparse
@@ -41,11 +43,13 @@ class EnoughError(Exception):
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--steps", type=int, default=25)
     chosen, overrides = parser.parse_known_args()
-    recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0", "~evaluators", *overrides)
+    recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
+                     "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
         bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
         parts = list(step_batches(engine.streams, 0, KEPT, 0))
@@ -63,15 +67,18 @@ def main() -> None:
     ratios = sorted(mine / theirs for theirs, mine in pairs)
     low, high = median_interval(ratios)
     print(f"bare loop {statistics.median(theirs for theirs, _ in pairs) * 1e3:.1f} ms a step, "
-          f"engine {statistics.median(mine for _, mine in pairs) * 1e3:.1f} ms (medians of {chosen.pairs} interleaved pairs)")
-    print(f"engine / bare loop: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f}")
+          f"engine {statistics.median(mine for _, mine in pairs) * 1e3:.1f} ms (medians of "
+          f"{chosen.pairs} interleaved pairs)")
+    print(f"engine / bare loop: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to "
+          f"{high:.4f}")
 
 
 def build(recipe: dict[str, Any], folder: Path) -> Run:
     """A run as the command builds it."""
     folder.mkdir()
     ranks = connect("none", recipe["engine"]["device"])
-    return build_run({**recipe, "run_dir": str(folder)}, open_source(recipe), ranks, Checkpoints(folder, 1, ranks), {})
+    return build_run({**recipe, "run_dir": str(folder)}, open_source(recipe), ranks,
+                     Checkpoints(folder, 1, ranks), {})
 
 
 def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
@@ -89,7 +96,8 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
         optimizer.zero_grad()
         with run.precision.autocast(device):
             outputs = model(image, batch["text"].to(device))
-        logits = outputs["logit_scale"] * outputs["image_features"].float() @ outputs["text_features"].float().T
+        logits = outputs["logit_scale"] * outputs["image_features"].float(
+        ) @ outputs["text_features"].float().T
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         torch.autograd.backward(loss)
@@ -101,7 +109,8 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
     return (time.perf_counter() - began) / steps
 
 
-def engine_seconds(run: Run, parts: list[WorkerBatch], steps: int, counters: Counters, logger: RunLogger) -> float:
+def engine_seconds(run: Run, parts: list[WorkerBatch], steps: int, counters: Counters,
+                   logger: RunLogger) -> float:
     """Seconds a step of the engine's own loop."""
     def from_memory(*_: object) -> Iterator[WorkerBatch]:
         for step in range(steps):
@@ -126,7 +135,8 @@ def median_interval(values: list[float]) -> tuple[float, float]:
     """The 95 % interval of the median of sorted values, by order statistics."""
     count = len(values)
     low = 0
-    while low + 1 < count / 2 and 2 * sum(comb(count, k) for k in range(low + 2)) / 2**count <= 0.05:
+    while low + 1 < count / 2 and 2 * sum(comb(count, k)
+                                          for k in range(low + 2)) / 2**count <= 0.05:
         low += 1
     return values[low], values[count - 1 - low]
 

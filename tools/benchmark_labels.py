@@ -2,13 +2,16 @@
 
     python tools/benchmark_labels.py
 
-CoreNet's order, written out here with NLTK's own functions: clean the caption, cut it into tokens, tag their parts of speech
-(and look at no tag), lemmatise each, look its first noun sense up, and look its key up in a Python list of 24,320 keys, first
-by `in`, then by `.index`. The list holds the synsets of the captions first, as a list sorted by count would, then others of
-WordNet. Captions are those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
+CoreNet's order, written out here with NLTK's own functions: clean the caption, cut it into tokens,
+tag their parts of speech (and look at no tag), lemmatise each, look its first noun sense up, and
+look its key up in a Python list of 24,320 keys, first
+by `in`, then by `.index`. The list holds the synsets of the captions first, as a list sorted by
+count would, then others of WordNet. Captions are those of OpenMoji scenes, or with --words made of
+WordNet's nouns, drawn by Zipf's law.
 
-Rounds take turns, and the medians are printed. Both sides label the same captions, a round others than the one before, and
-must give the same rows. Time is this process's on its core, not the clock's. Ours remembers words, so its first round is
+Rounds take turns, and the medians are printed. Both sides label the same captions, a round others
+than the one before, and must give the same rows. Time is this process's on its core, not the
+clock's. Ours remembers words, so its first round is
 printed too, which begins with nothing remembered; NLTK remembers synsets.
 """
 
@@ -31,11 +34,14 @@ SIZE = 24_320
 
 def main() -> None:
     """Time both, in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
-    parser.add_argument("--corenet-captions", type=int, default=100, help="of these, a round of CoreNet's")
+    parser.add_argument("--corenet-captions", type=int, default=100, help="of these, a round of "
+                                                                          "CoreNet's")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--words", action="store_true", help="captions made of WordNet's nouns instead of OpenMoji scenes")
+    parser.add_argument("--words", action="store_true", help="captions made of WordNet's nouns "
+                                                             "instead of OpenMoji scenes")
     chosen = parser.parse_args()
     make = word_captions if chosen.words else scene_captions
     captions = make(chosen.captions * chosen.rounds)
@@ -55,9 +61,11 @@ def main() -> None:
         if ours[:len(few)] != theirs:
             raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = map(statistics.median, times)
-    print(f"{len(captions):,} captions such as {captions[0]!r}, {statistics.mean(map(len, ours)):.1f} labels each; "
+    print(f"{len(captions):,} captions such as {captions[0]!r}, "
+          f"{statistics.mean(map(len, ours)):.1f} labels each; "
           f"a vocabulary of {len(vocabulary):,}")
-    print(f"  corekit                    {1 / ours_time:>10,.0f} captions/s (first round {1 / times[0][0]:,.0f})")
+    print(f"  corekit                    {1 / ours_time:>10,.0f} captions/s (first round "
+          f"{1 / times[0][0]:,.0f})")
     print(f"  CoreNet's order            {1 / theirs_time:>10,.0f} captions/s")
     print(f"  ratio of the medians       {theirs_time / ours_time:>10.0f} x; rows the same in all "
           f"{chosen.corenet_captions * chosen.rounds:,} compared")
@@ -65,7 +73,8 @@ def main() -> None:
 
 def corenet_rows(caption: str, keys: list[str]) -> list[int]:
     """Rows of one caption, in CoreNet's order of operations."""
-    tokens = nltk.word_tokenize(clean(caption), preserve_line=True)  # one sentence; where sentences end takes punkt more time
+    # one sentence; where sentences end takes punkt more time
+    tokens = nltk.word_tokenize(clean(caption), preserve_line=True)
     rows = set()
     for word, _ in open_tagger().tag(tokens):
         lemma = open_wordnet().lemma_of(word)  # what NLTK's WordNetLemmatizer does
@@ -80,7 +89,8 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
     return sorted(rows)
 
 
-def timed(label: Callable[[str], list[int]], captions: Sequence[str]) -> tuple[list[list[int]], float]:
+def timed(label: Callable[[str], list[int]],
+          captions: Sequence[str]) -> tuple[list[list[int]], float]:
     """The rows of all, and the seconds it took."""
     began = time.process_time()
     rows = [label(caption) for caption in captions]
@@ -90,7 +100,9 @@ def timed(label: Callable[[str], list[int]], captions: Sequence[str]) -> tuple[l
 def of_size(captions: Sequence[str]) -> Vocabulary:
     """The captions' own synsets, by count, then others."""
     labels = NounLabels()
-    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)), threshold=0, size=SIZE).counts)
+    counts = dict(
+        choose(Counter(key for caption in captions for key in labels(caption)), threshold=0,
+               size=SIZE).counts)
     for key in sorted(open_wordnet().called):
         if len(counts) == SIZE:
             break
@@ -107,7 +119,10 @@ def scene_captions(count: int) -> list[str]:
     draws = random.Random(0)
     names, emoji = concept_names(), concept_emoji()
     repeatable = [plural(name) is not None for name in names]
-    return [describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25) for _ in range(count)]
+    return [
+        describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
+        for _ in range(count)
+    ]
 
 
 def word_captions(count: int) -> list[str]:
@@ -117,7 +132,11 @@ def word_captions(count: int) -> list[str]:
     order.shuffle(nouns)
     weights = 1 / np.arange(1, len(nouns) + 1)
     drawn = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
-    return ["a photo of the {} and a {} with two {} on some {}, near a {}.".format(*(nouns[at] for at in row)) for row in drawn]
+    return [
+        "a photo of the {} and a {} with two {} on some {}, near a {}.".format(*(nouns[at]
+                                                                                 for at in row))
+        for row in drawn
+    ]
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python tools/benchmark_latency.py [--device cpu] [--pairs 7]
 
-The paper (Vasu et al., 2024) says 5 and 2.3 times as fast on an iPhone 12 Pro Max. Here all run in torch, ViT-B/16 both as
-corekit's ``clip_vit_b16`` and as open_clip's, each tower timed by itself, all in turns; images are 256x256 for ours and
-224x224 for ViT-B/16, captions 77 tokens. Exits with 0 where S0 is at least ``--limit`` times as fast in sum as the faster
-ViT-B/16.
+The paper (Vasu et al., 2024) says 5 and 2.3 times as fast on an iPhone 12 Pro Max. Here all run in
+torch, ViT-B/16 both as corekit's ``clip_vit_b16`` and as open_clip's, each tower timed by itself,
+all in turns; images are 256x256 for ours and
+224x224 for ViT-B/16, captions 77 tokens. Exits with 0 where S0 is at least ``--limit`` times as
+fast in sum as the faster ViT-B/16.
 """
 
 import argparse
@@ -29,8 +30,10 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    fused = {"S0": corekit.create_model("mobileclip_s0"), "S2": corekit.create_model("mobileclip_s2"),
-             "ViT-B/16": corekit.create_model("clip_vit_b16")}
+    fused = {
+        "S0": corekit.create_model("mobileclip_s0"), "S2": corekit.create_model("mobileclip_s2"),
+        "ViT-B/16": corekit.create_model("clip_vit_b16")
+    }
     models = {name: corekit.reparameterize(model.eval()) for name, model in fused.items()}
     models["open_clip ViT-B-16"] = open_clip.create_model("ViT-B-16").eval()
     sides: dict[str, interleaved.Side] = {}
@@ -38,27 +41,37 @@ def main() -> int:
         size = 256 if name in PHONE else 224
         model.to(chosen.device)
         text = torch.randint(1, 49000, (1, 77), device=chosen.device)
-        sides[f"{name} image"] = call(model.encode_image, torch.rand(1, 3, size, size, device=chosen.device), chosen)
+        sides[f"{name} image"] = call(model.encode_image,
+                                      torch.rand(1, 3, size, size, device=chosen.device), chosen)
         sides[f"{name} text"] = call(model.encode_text, text, chosen)
     times = interleaved.in_turns(sides, chosen)
     for name in models:
-        times[name] = [image + text for image, text in zip(times[f"{name} image"], times[f"{name} text"], strict=True)]
+        times[name] = [
+            image + text for image, text in zip(times[f"{name} image"], times[f"{name} "
+                                                                              f"text"], strict=True)
+        ]
     print(f"latency of a batch of 1, ms; {interleaved.conditions(chosen)}")
     for name in models:
-        of_image, of_text, both = (statistics.median(times[key]) * 1e3 for key in (f"{name} image", f"{name} text", name))
+        of_image, of_text, both = (statistics.median(times[key]) * 1e3
+                                   for key in (f"{name} image", f"{name} text", name))
         print(f"  {name:<20} image {of_image:7.2f}   text {of_text:7.2f}   sum {both:7.2f}")
     slowest: dict[str, float] = {}
     for ours, phone in PHONE.items():
         for theirs in list(models)[2:]:
             middle, said = interleaved.ratio(times, theirs, ours)
             slowest[ours] = min(slowest.get(ours, middle), middle)
-            parts = [interleaved.ratio(times, f"{theirs} {part}", f"{ours} {part}")[0] for part in ("image", "text")]
-            print(f"  {ours} against {theirs}: {said} in sum, image {parts[0]:.2f} x, text {parts[1]:.2f} x; "
+            parts = [
+                interleaved.ratio(times, f"{theirs} {part}", f"{ours} {part}")[0]
+                for part in ("image", "text")
+            ]
+            print(f"  {ours} against {theirs}: {said} in sum, image {parts[0]:.2f} x, text "
+                  f"{parts[1]:.2f} x; "
                   f"the paper, on a phone: {phone} x")
     return 0 if slowest["S0"] >= chosen.limit else 1
 
 
-def call(encode: Callable[[Tensor], Tensor], inputs: Tensor, chosen: argparse.Namespace) -> interleaved.Side:
+def call(encode: Callable[[Tensor], Tensor], inputs: Tensor,
+         chosen: argparse.Namespace) -> interleaved.Side:
     """A call that is timed."""
     def side() -> Tensor:
         with torch.inference_mode(), interleaved.autocast(chosen):

@@ -2,10 +2,11 @@
 
     python tools/benchmark_order.py
 
-Prints, for one rank of 128: the memory and time of opening an index of that many shards and of making their order, and
-the longest time to enter a step somewhere in five passes (the first window of each of the rank's streams located). The
-shards are empty files with a true index beside them, so nothing but the samples' bytes is missing. Memory is what the
-process has grown by.
+Prints, for one rank of 128: the memory and time of opening an index of that many shards and of
+making their order, and the longest time to enter a step somewhere in five passes (the first window
+of each of the rank's streams located). The
+shards are empty files with a true index beside them, so nothing but the samples' bytes is missing.
+Memory is what the process has grown by.
 """
 
 import argparse
@@ -20,8 +21,11 @@ FOLDERS = 130
 
 
 def main() -> None:
-    """Write the folder, then measure in a process of its own, so that memory is that of one rank."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Write the folder, then measure in a process of its own, so that memory is that of one
+    rank.
+    """
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=int, default=130_000)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
     parser.add_argument("--streams", type=int, default=4096)
@@ -33,9 +37,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         write_index(Path(folder), chosen.shards, chosen.samples)
-        done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--measure", folder], check=True, text=True,
-                              stdout=subprocess.PIPE)
-    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, {chosen.streams} streams")
+        done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--measure", folder],
+                              check=True, text=True, stdout=subprocess.PIPE)
+    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, "
+          f"{chosen.streams} streams")
     for name, figure in json.loads(done.stdout).items():
         print(f"  {name:<32}{figure}")
 
@@ -48,7 +53,10 @@ def write_index(root: Path, shards: int, samples: int) -> None:
     for name in names:
         (root / name).touch()
     names.sort()
-    table = {"names": names, "bytes": [0] * shards, "samples": [samples] * shards, "hashes": ["0123456789abcdef"] * shards}
+    table = {
+        "names": names, "bytes": [0] * shards, "samples": [samples] * shards,
+        "hashes": ["0123456789abcdef"] * shards
+    }
     (root / "index.json").write_text(json.dumps(table))
 
 
@@ -73,8 +81,12 @@ def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
         began_step = time.perf_counter()
         enter(order, mine, part * order.stretch // 5 + part)
         slowest = max(slowest, time.perf_counter() - began_step)
-    return {"opening the index": f"{opened - began:.2f} s", "order and first step": f"{ready - opened:.2f} s",
-            "slowest of 25 steps entered": f"{slowest:.3f} s", "memory": f"{(resident() - before) / 1e6:.0f} MB"}
+    return {
+        "opening the index": f"{opened - began:.2f} s",
+        "order and first step": f"{ready - opened:.2f} s",
+        "slowest of 25 steps entered": f"{slowest:.3f} s",
+        "memory": f"{(resident() - before) / 1e6:.0f} MB"
+    }
 
 
 def enter(order: object, streams: range, draw: int) -> None:

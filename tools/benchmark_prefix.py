@@ -1,12 +1,15 @@
-"""Training steps of AIMv2's pre-training, prefix attention by a mask of all pairs and by FlexAttention: samples/s and MFU.
+"""Training steps of AIMv2's pre-training, prefix attention by a mask of all pairs and by
+FlexAttention: samples/s and MFU.
 
-    python tools/benchmark_prefix.py [--device cuda --precision bf16 --compile] [--encoder aimv2_large_224] [--batch-size 64]
-    python tools/benchmark_prefix.py --device cpu --width-divisor 4 --depth-divisor 6 --batch-size 4
+    python tools/benchmark_prefix.py [--device cuda --precision bf16 --compile] [--encoder
+    aimv2_large_224] [--batch-size 64] python tools/benchmark_prefix.py --device cpu --width-divisor
+    4 --depth-divisor 6 --batch-size 4
 
-A step is forward, both losses, backward, clipping of the gradient to 1, AdamW, on images and captions in memory. Arithmetic is
-three times that of the forward pass, by torch's own count, over the GPU's dense bf16 peak. FlexAttention has no backward pass
-on a CPU, and is left out there. Exits with 0 where there is no GPU, or the better of the two reaches ``--limit`` of the peak.
-"""
+A step is forward, both losses, backward, clipping of the gradient to 1, AdamW, on images and
+captions in memory. Arithmetic is three times that of the forward pass, by torch's own count, over
+the GPU's dense bf16 peak. FlexAttention has no backward pass
+on a CPU, and is left out there. Exits with 0 where there is no GPU, or the better of the two
+reaches ``--limit`` of the peak. """
 
 import argparse
 import math
@@ -37,26 +40,35 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--limit", type=float, default=0.55)
     chosen = parser.parse_args()
-    batch = {"image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels, device=chosen.device),
-             "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
-             "uniform": torch.rand(chosen.batch_size, device=chosen.device)}
+    batch = {
+        "image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
+                             device=chosen.device),
+        "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
+        "uniform": torch.rand(chosen.batch_size, device=chosen.device)
+    }
 
     def model(attention: str) -> nn.Module:
-        made: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder, attention=attention,
-                                               width_divisor=chosen.width_divisor, depth_divisor=chosen.depth_divisor)
+        made: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
+                                               attention=attention,
+                                               width_divisor=chosen.width_divisor,
+                                               depth_divisor=chosen.depth_divisor)
         return made
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        outputs = model("sdpa")(*(torch.empty_like(value, device="meta") for value in batch.values()))
+        outputs = model("sdpa")(*(torch.empty_like(value, device="meta")
+                                  for value in batch.values()))
         for output in outputs.values():
             output.dense()
     flops = 3 * counter.get_total_flops()
     kinds = ("sdpa",) if chosen.device == "cpu" else ("sdpa", "flex")
-    times = interleaved.in_turns({kind: step(model(kind).to(chosen.device), batch, chosen) for kind in kinds}, chosen)
+    times = interleaved.in_turns(
+        {kind: step(model(kind).to(chosen.device), batch, chosen) for kind in kinds}, chosen)
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
-    print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, batch {chosen.batch_size}"
-          f"{', compiled' if chosen.compile else ''}: {flops / chosen.batch_size / 1e12:.3f} TFLOP a sample; "
+    print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, "
+          f"batch {chosen.batch_size}"
+          f"{', compiled' if chosen.compile else ''}: {flops / chosen.batch_size / 1e12:.3f} TFLOP "
+          f"a sample; "
           + interleaved.conditions(chosen))
     used = {kind: flops / statistics.median(values) / peak for kind, values in times.items()}
     for kind, values in times.items():
@@ -67,9 +79,11 @@ def main() -> int:
     return 0 if math.isnan(peak) or max(used.values()) >= chosen.limit else 1
 
 
-def step(net: nn.Module, batch: dict[str, Tensor], chosen: argparse.Namespace) -> Callable[[], None]:
+def step(net: nn.Module, batch: dict[str, Tensor],
+         chosen: argparse.Namespace) -> Callable[[], None]:
     """One side."""
-    words, patches = registry.build("loss", "next_token", {"end_token": 1}), registry.build("loss", "next_patch")
+    words, patches = registry.build("loss", "next_token",
+                                    {"end_token": 1}), registry.build("loss", "next_patch")
     image, text, uniform = batch.values()
     optimizer = adamw(net, 1e-4)
     if chosen.compile:
@@ -79,8 +93,9 @@ def step(net: nn.Module, batch: dict[str, Tensor], chosen: argparse.Namespace) -
         optimizer.zero_grad()
         with interleaved.autocast(chosen):
             outputs = net(image, text, uniform)
-        total = (words(outputs["text_logits"], text) / words.weights(text)
-                 + 0.4 * patches(outputs["patch_predictions"], image, uniform) / patches.weights(image, uniform))
+        total = (words(outputs["text_logits"], text) / words.weights(text) +
+                 0.4 * patches(outputs["patch_predictions"], image, uniform) /
+                 patches.weights(image, uniform))
         total.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()

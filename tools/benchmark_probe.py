@@ -1,11 +1,14 @@
-"""The time of a linear probe with 14 heads against one with a single head, on the same frozen ViT-B/16.
+"""The time of a linear probe with 14 heads against one with a single head, on the same frozen
+ViT-B/16.
 
-    python tools/benchmark_probe.py [--train 96] [--test 32] [--classes 1000] [--epochs 100] [--pairs 5]
+    python tools/benchmark_probe.py [--train 96] [--test 32] [--classes 1000] [--epochs 100]
+    [--pairs 5]
 
-Both sides do everything an evaluation does: features of all images by the image tower of ``clip_vit_b16``, training of the
-heads, the choice on held-out samples, the figures of the test samples. They take turns, the first one alternating; what is
-printed is the median time of each side and the median of the pairs' ratios with its range. Exits with 0 where that ratio is at
-most ``--limit``.
+Both sides do everything an evaluation does: features of all images by the image tower of
+``clip_vit_b16``, training of the heads, the choice on held-out samples, the figures of the test
+samples. They take turns, the first one alternating; what is
+printed is the median time of each side and the median of the pairs' ratios with its range. Exits
+with 0 where that ratio is at most ``--limit``.
 """
 
 import argparse
@@ -33,7 +36,8 @@ class Noise:
 
     def __init__(self, samples: int, classes: int, seed: int) -> None:
         self.shard_sizes = np.array([samples])
-        pixels = np.random.default_rng(seed).integers(0, 256, (samples, 224, 224, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(seed).integers(0, 256, (samples, 224, 224, 3),
+                                                      dtype=np.uint8)
         self.images = [Image.fromarray(image) for image in pixels]
         self.labels = [at * classes // samples for at in range(samples - 1)] + [classes - 1]
 
@@ -46,41 +50,51 @@ class Noise:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a step of the heads")
+    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a step of the "
+                                                                     "heads")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
     torch.manual_seed(0)
-    eval_model = EvalModel(clip_vit_b16().to(device).eval(), Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
-                      contextlib.nullcontext)
+    eval_model = EvalModel(clip_vit_b16().to(device).eval(),
+                           Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
+                           contextlib.nullcontext)
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     sides = {14: LEARNING_RATES, 1: LEARNING_RATES[3:4]}
-    probes = {heads: LinearProbe(test, train, learning_rates=rates, weight_decays=(0.0, 0.1)[:min(2, heads)],
-                                 epochs=chosen.epochs, batch_size=chosen.batch_size, forward_batch_size=32)
-              for heads, rates in sides.items()}
+    probes = {
+        heads: LinearProbe(test, train, learning_rates=rates,
+                           weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=chosen.epochs,
+                           batch_size=chosen.batch_size, forward_batch_size=32)
+        for heads, rates in sides.items()
+    }
     times: dict[int, list[float]] = {heads: [] for heads in sides}
-    LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)  # what is slow only the first time
+    # what is slow only the first time
+    LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
     for turn in range(chosen.pairs):
         for heads in sorted(sides, reverse=turn % 2 == 0):
             began = time.perf_counter()
-            result = probes[heads](eval_model)  # ends with figures on the host: nothing is left running
+            # ends with figures on the host: nothing is left running
+            result = probes[heads](eval_model)
             assert len(result.details["grid"]) == heads
             times[heads].append(time.perf_counter() - began)
     ratios = [many / one for many, one in zip(times[14], times[1])]
-    print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} epochs on {device}, "
+    print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
+          f"epochs on {device}, "
           f"{torch.get_num_threads()} threads, {chosen.pairs} pairs:")
     for heads in sorted(times):
         print(f"  {heads:2d} heads: median {statistics.median(times[heads]):.2f} s "
               f"({min(times[heads]):.2f} to {max(times[heads]):.2f})")
     ratio = statistics.median(ratios)
-    print(f"  ratio: median {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}), at most {chosen.limit} wanted")
+    print(f"  ratio: median {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}), at most "
+          f"{chosen.limit} wanted")
     return 0 if ratio <= chosen.limit else 1
 
 

@@ -1,11 +1,15 @@
-"""The time of an attentive probe with its grid of 14 heads against one with a single head, over the same frozen trunk.
+"""The time of an attentive probe with its grid of 14 heads against one with a single head, over the
+same frozen trunk.
 
-    python tools/benchmark_probe_grid.py [--width-divisor 4] [--train 64] [--classes 1000] [--batch-size 32]
+    python tools/benchmark_probe_grid.py [--width-divisor 4] [--train 64] [--classes 1000]
+    [--batch-size 32]
 
-The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy of it, which makes heads weigh more and not less. Both
-sides do everything an evaluation does: training images and their tokens computed in every step, the heads' steps, the choice on
-held-out samples, the figures of the test samples. They take turns; what is printed is the median time of each side and the
-median of the turns' ratios with its range. Exits with 0 where that ratio is at most ``--limit``.
+The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy of it, which makes heads weigh
+more and not less. Both sides do everything an evaluation does: training images and their tokens
+computed in every step, the heads' steps, the choice on
+held-out samples, the figures of the test samples. They take turns; what is printed is the median
+time of each side and the median of the turns' ratios with its range. Exits with 0 where that ratio
+is at most ``--limit``.
 """
 
 import contextlib
@@ -38,20 +42,27 @@ def main() -> int:
     torch.manual_seed(0)
     trunk = corekit.create_model("aimv2_large_224", width_divisor=divisor).to(chosen.device).eval()
     preprocess = Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1))
-    eval_model = EvalModel(trunk, preprocess, None, torch.device(chosen.device), lambda: contextlib.nullcontext()
-                      if chosen.precision == "fp32" else autocast(chosen))
+    eval_model = EvalModel(
+        trunk, preprocess, None, torch.device(chosen.device), lambda: contextlib.nullcontext()
+        if chosen.precision == "fp32" else autocast(chosen))
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     grids = {"one head": (LEARNING_RATES[5:6], (0.05,)), "14 heads": (LEARNING_RATES, (0.05, 0.1))}
-    probes = {name: AttentiveProbe(test, train, transform=CenterCrop(preprocess), num_classes=chosen.classes,
-                                   learning_rates=rates, weight_decays=decays, epochs=chosen.epochs,
-                                   batch_size=chosen.batch_size, forward_batch_size=chosen.batch_size)
-              for name, (rates, decays) in grids.items()}
-    times = in_turns({name: lambda probe=probe: probe(eval_model) for name, probe in probes.items()}, chosen)  # type: ignore[misc]
+    probes = {
+        name: AttentiveProbe(test, train, transform=CenterCrop(preprocess),
+                             num_classes=chosen.classes, learning_rates=rates, weight_decays=decays,
+                             epochs=chosen.epochs, batch_size=chosen.batch_size,
+                             forward_batch_size=chosen.batch_size)
+        for name, (rates, decays) in grids.items()
+    }
+    times = in_turns({name: lambda probe=probe: probe(eval_model) for name, probe in probes.items()},
+                     chosen)  # type: ignore[misc]
     width, blocks = trunk.width, len(trunk.blocks)
-    print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} epochs in steps of "
+    print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
+          f"epochs in steps of "
           f"{chosen.batch_size} over {blocks} blocks {width} wide; {conditions(chosen)}")
     for name, seconds in times.items():
-        print(f"  {name:>8}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+        print(f"  {name:>8}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to "
+              f"{max(seconds):.2f})")
     middle, told = ratio(times, "14 heads", "one head")
     print(f"  14 heads take {told} the time of one, at most {chosen.limit} wanted")
     return 0 if middle <= chosen.limit else 1

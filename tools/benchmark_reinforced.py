@@ -1,11 +1,14 @@
-"""What reading reinforced shards costs: training from them against the same steps on batches that lie in memory.
+"""What reading reinforced shards costs: training from them against the same steps on batches that
+lie in memory.
 
     python tools/benchmark_reinforced.py [--pairs 7] [--steps 8] [--samples 256] [OVERRIDE ...]
 
-Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6 captions, 1,536 numbers in
-bf16; the numbers are random, which changes no work), and trains MobileCLIP-S0 by the engine's own loop with the reinforced
-loss. Both sides take turns in one process. Prints the time a step of both, and the ratio's median with the interval that holds
-the true median in 95 of 100 cases. Exits with 0 where that median is at most ``--limit``.
+Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
+captions, 1,536 numbers in bf16; the numbers are random, which changes no work), and trains
+MobileCLIP-S0 by the engine's own loop with the reinforced
+loss. Both sides take turns in one process. Prints the time a step of both, and the ratio's median
+with the interval that holds the true median in 95 of 100 cases. Exits with 0 where that median is
+at most ``--limit``.
 """
 
 import argparse
@@ -45,7 +48,8 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--samples", type=int, default=256)
@@ -56,10 +60,10 @@ def main() -> int:
         scenes = OpenMoji(chosen.samples, size=256)
         write_shards(scenes, folder / "scenes", samples_per_shard=64)
         reinforce(folder / "scenes", folder / "reinforcements")
-        recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1", "data.streams=16",
-                         f"data.dataset.reinforcements={folder}/reinforcements", "engine.batch_size=32",
-                         "engine.micro_batch=32", "engine.precision=fp32", "engine.steps=1000000",
-                         "schedule.warmup_steps=0", *overrides)
+        recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1",
+                         "data.streams=16", f"data.dataset.reinforcements={folder}/reinforcements",
+                         "engine.batch_size=32", "engine.micro_batch=32", "engine.precision=fp32",
+                         "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.steps, run.workers)
         kept = [next(stream) for _ in range(KEPT)]
@@ -79,10 +83,13 @@ def main() -> int:
         logger.close()
     ratios = sorted(shards / memory for memory, shards in pairs)
     low, high = median_interval(ratios)
-    print(f"from memory {statistics.median(memory for memory, _ in pairs) * 1e3:.0f} ms a step, from reinforced shards "
-          f"{statistics.median(shards for _, shards in pairs) * 1e3:.0f} ms (medians of {chosen.pairs} interleaved pairs; "
+    print(f"from memory {statistics.median(memory for memory, _ in pairs) * 1e3:.0f} ms a step, "
+          f"from reinforced shards "
+          f"{statistics.median(shards for _, shards in pairs) * 1e3:.0f} ms (medians of "
+          f"{chosen.pairs} interleaved pairs; "
           f"{torch.get_num_threads()} threads, {run.workers} data processes)")
-    print(f"shards / memory: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f}")
+    print(
+        f"shards / memory: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f}")
     return 0 if statistics.median(ratios) <= chosen.limit else 1
 
 
@@ -91,31 +98,39 @@ def reinforce(scenes: Path, out: Path) -> None:
     out.mkdir()
     index = load_index(str(scenes), "**/*.tar")
     for shard, name in enumerate(index.names):
-        write_tar(out, name, [{"__key__": sample.key, **members(sample.key)}
-                              for sample in index.read_samples(shard, 0, int(index.samples[shard]))])
+        write_tar(out, name,
+                  [{"__key__": sample.key, **members(sample.key)}
+                   for sample in index.read_samples(shard, 0, int(index.samples[shard]))])
 
 
 def members(key: str) -> dict[str, bytes]:
     """30 augmentations, 5 synthetic captions, unit rows of two teachers of 768 numbers each."""
     picture = Image.new("RGB", (256, 256))
-    entries = [draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9) for number in range(30)]
+    entries = [
+        draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9) for number in range(30)
+    ]
     rows = {name: F.normalize(torch.randn(count, 2, 768), dim=2).reshape(count, 1536)
             for name, count in (("image_emb", 30), ("text_emb", 6))}
     extension, content = encode_embeddings(rows, "bf16")
     captions = {"syn_text": [f"a drawing, as caption {number} says" for number in range(5)]}
-    return {"paug.json": json.dumps({"param_aug": entries}).encode(), "syn.json": json.dumps(captions).encode(),
-            extension: content}
+    return {
+        "paug.json": json.dumps({"param_aug": entries}).encode(),
+        "syn.json": json.dumps(captions).encode(), extension: content
+    }
 
 
 def refilled(run: Run, stream: Iterator[WorkerBatch]) -> Iterator[WorkerBatch]:
-    """The stream as it is in the middle of a run: the batches that its processes read ahead meanwhile are thrown away."""
+    """The stream as it is in the middle of a run: the batches that its processes read ahead
+    meanwhile are thrown away.
+    """
     for _ in range(2 * run.workers + 1):
         next(stream)
     while True:  # `yield from` would end the stream together with this
         yield next(stream)
 
 
-def seconds(run: Run, parts: Iterator[WorkerBatch], steps: int, counters: Counters, logger: RunLogger) -> float:
+def seconds(run: Run, parts: Iterator[WorkerBatch], steps: int, counters: Counters,
+            logger: RunLogger) -> float:
     """Seconds a step of the engine's own loop on these batches."""
     first = next(parts)  # what was read ahead is thrown away before the clock starts
 

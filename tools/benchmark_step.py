@@ -1,13 +1,17 @@
-"""A training step of MobileCLIP-S1 and B: corekit's model and loss against open_clip's, in samples a second and peak memory.
+"""A training step of MobileCLIP-S1 and B: corekit's model and loss against open_clip's, in samples
+a second and peak memory.
 
     python tools/benchmark_step.py [--models s1 b] [--batch-size 16] [--precision fp32]
 
-A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the same images and captions in memory. open_clip
-is used as its documentation has it (``create_model``, ``ClipLoss``, ``torch.optim.AdamW``), and once more in its best
-setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the recipes run: the model (S1 in
-channels_last), the loss ``contrastive``, the optimizer ``adamw``. Speed: in turns in one process. Memory: each side in a
-process of its own that takes two steps; the largest resident memory, less that of a process that only imports both (on a GPU,
-torch's largest allocated memory). Exits with 0 where ours has at least ``--limit`` times the samples a second and at most
+A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the same images and
+captions in memory. open_clip is used as its documentation has it (``create_model``, ``ClipLoss``,
+``torch.optim.AdamW``), and once more in its best
+setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the recipes run: the
+model (S1 in channels_last), the loss ``contrastive``, the optimizer ``adamw``. Speed: in turns in
+one process. Memory: each side in a
+process of its own that takes two steps; the largest resident memory, less that of a process that
+only imports both (on a GPU, torch's largest allocated memory). Exits with 0 where ours has at least
+``--limit`` times the samples a second and at most
 ``--limit-memory`` times the memory of open_clip as documented, for every model.
 """
 
@@ -42,19 +46,24 @@ def main() -> int:
     if chosen.measure:
         print(peak_of(chosen.measure, chosen.models[0], chosen))
         return 0
-    print(f"samples/s and peak memory of a step of {chosen.batch_size}: ours, theirs as documented, theirs at its best; "
+    print(f"samples/s and peak memory of a step of {chosen.batch_size}: ours, theirs as "
+          f"documented, theirs at its best; "
           f"{interleaved.conditions(chosen)}")
     reached = True
     for name in chosen.models:
-        nothing, *peaks = (fresh_process.again("--models", name, "--measure", side) for side in ("nothing", *SIDES))
+        nothing, *peaks = (fresh_process.again("--models", name, "--measure", side)
+                           for side in ("nothing", *SIDES))
         memory = {side: peak - nothing for side, peak in zip(SIDES, peaks)}
         times = interleaved.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
-        rates = ", ".join(f"{chosen.batch_size / statistics.median(values):.2f}" for values in times.values())
+        rates = ", ".join(f"{chosen.batch_size / statistics.median(values):.2f}"
+                          for values in times.values())
         middle, said = interleaved.ratio(times, "theirs", "ours")
-        print(f"  {name:<3} {rates} samples/s: {said} as documented, {interleaved.ratio(times, 'best', 'ours')[1]} at its best")
+        print(f"  {name:<3} {rates} samples/s: {said} as documented, "
+              f"{interleaved.ratio(times, 'best', 'ours')[1]} at its best")
         shares = [memory["ours"] / memory[side] for side in SIDES[1:]]
         sizes = ", ".join(f"{size / 2**20:.0f}" for size in memory.values())
-        print(f"      {sizes} MiB: {shares[0]:.2f} of theirs as documented, {shares[1]:.2f} at its best", flush=True)
+        print(f"      {sizes} MiB: {shares[0]:.2f} of theirs as documented, {shares[1]:.2f} at its "
+              f"best", flush=True)
         reached = reached and middle >= chosen.limit and shares[0] <= chosen.limit_memory
     return 0 if reached else 1
 
@@ -78,12 +87,16 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
     model: nn.Module = (corekit.create_model(f"mobileclip_{name}") if side == "ours"
                         else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
     model.to(chosen.device).train()
-    # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution writes past its memory
-    if {"ours": name == "s1", "theirs": False, "best": chosen.device == "cuda" or name == "b"}[side]:
+    # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution
+    # writes past its memory
+    if {"ours": name == "s1", "theirs": False,
+            "best": chosen.device == "cuda" or name == "b"}[side]:
         model.to(memory_format=torch.channels_last)
         image = image.to(memory_format=torch.channels_last)
-    optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
-        model.parameters(), 1e-3, (0.9, 0.95), weight_decay=0.2, fused=True if side == "best" else None))
+    optimizer = (adamw(model, 1e-3,
+                       (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
+                           model.parameters(), 1e-3,
+                           (0.9, 0.95), weight_decay=0.2, fused=True if side == "best" else None))
     loss = losses()
 
     def run() -> None:

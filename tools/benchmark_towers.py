@@ -2,12 +2,15 @@
 
     python tools/benchmark_towers.py [--models s0 s1 s2 b] [--batch-sizes 1 64] [--precision fp32]
 
-Ours is called as our README has it: ``corekit.load`` of a model folder, ``corekit.reparameterize``, ``encode_image`` without
-gradient, an image batch as ``torch.stack`` makes it. Theirs is called as open_clip's documentation has it (``create_model``,
-timm's ``reparameterize_model``, ``encode_image`` without gradient), and once more in its best setting: weights and images in
-channels_last, ``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on their side. Weights are
-random and not the same on both sides: nothing here depends on their values. Exits with 0 where ours is at least ``--limit``
-times as fast as the documented form and ``--limit-best`` times as fast as the best one, at every model and batch size.
+Ours is called as our README has it: ``corekit.load`` of a model folder, ``corekit.reparameterize``,
+``encode_image`` without gradient, an image batch as ``torch.stack`` makes it. Theirs is called as
+open_clip's documentation has it (``create_model``,
+timm's ``reparameterize_model``, ``encode_image`` without gradient), and once more in its best
+setting: weights and images in channels_last, ``inference_mode``. S0, which open_clip cannot build,
+is timm's ``fastvit_mci0`` on their side. Weights are
+random and not the same on both sides: nothing here depends on their values. Exits with 0 where ours
+is at least ``--limit`` times as fast as the documented form and ``--limit-best`` times as fast as
+the best one, at every model and batch size.
 """
 
 import argparse
@@ -40,7 +43,8 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.2)
     parser.add_argument("--limit-best", type=float, default=1.0)
     chosen = parser.parse_args()
-    print(f"images/s: ours, theirs as documented, theirs at its best; {interleaved.conditions(chosen)}")
+    print(f"images/s: ours, theirs as documented, theirs at its best; "
+          f"{interleaved.conditions(chosen)}")
     reached = True
     for name in chosen.models:
         torch.manual_seed(0)
@@ -49,14 +53,18 @@ def main() -> int:
         for batch in chosen.batch_sizes:
             image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=chosen.device)
             last = image.to(memory_format=torch.channels_last)
-            times = interleaved.in_turns({
-                "ours": without_gradient(torch.no_grad, ours, image, chosen),
-                "theirs": without_gradient(torch.no_grad, encode_of(theirs), image, chosen),
-                "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)}, chosen)
-            rates = ", ".join(f"{batch / statistics.median(values):.1f}" for values in times.values())
+            times = interleaved.in_turns(
+                {
+                    "ours": without_gradient(torch.no_grad, ours, image, chosen),
+                    "theirs": without_gradient(torch.no_grad, encode_of(theirs), image, chosen),
+                    "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
+                }, chosen)
+            rates = ", ".join(f"{batch / statistics.median(values):.1f}"
+                              for values in times.values())
             documented, said = interleaved.ratio(times, "theirs", "ours")
             at_best, said_best = interleaved.ratio(times, "best", "ours")
-            print(f"  {name:<3} batch {batch:<3} {rates}: {said} as documented, {said_best} at its best", flush=True)
+            print(f"  {name:<3} batch {batch:<3} {rates}: {said} as documented, {said_best} at its "
+                  f"best", flush=True)
             reached = reached and documented >= chosen.limit and at_best >= chosen.limit_best
     return 0 if reached else 1
 
@@ -66,7 +74,8 @@ def our_encoder(name: str, device: str) -> Callable[[Tensor], Tensor]:
     model = corekit.create_model(f"mobileclip_{name}")
     with tempfile.TemporaryDirectory() as folder:
         recipe = {"model": {"name": f"mobileclip_{name}"}, "seed": 0, "data": {"tokenizer": None}}
-        save_model_folder(Path(folder), model.state_dict(), recipe, Preprocess(SIZES[name], "bilinear", (0, 0, 0), (1, 1, 1)))
+        save_model_folder(Path(folder), model.state_dict(), recipe,
+                          Preprocess(SIZES[name], "bilinear", (0, 0, 0), (1, 1, 1)))
         loaded, _, _ = corekit.load(folder)
     encode: Callable[[Tensor], Tensor] = corekit.reparameterize(loaded).to(device).encode_image
     return encode
@@ -86,8 +95,9 @@ def encode_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode], encode: Callable[[Tensor], Tensor],
-                     image: Tensor, chosen: argparse.Namespace) -> interleaved.Side:
+def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode],
+                     encode: Callable[[Tensor], Tensor], image: Tensor,
+                     chosen: argparse.Namespace) -> interleaved.Side:
     """A call that is timed."""
     def side() -> Tensor:
         with context(), interleaved.autocast(chosen):

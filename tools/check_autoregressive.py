@@ -2,14 +2,17 @@
 
     python tools/check_autoregressive.py [--device cuda]
 
-Leakage: for every prefix length M of pictures of 16 patches, the gradient of every output i to every patch j. It has to be
-exactly 0 for j >= max(i + 1, M), and is printed beside the largest one that may be there. By SDPA's mask, and by FlexAttention
-where its backward pass runs, which on a CPU it does not; there all gradients of both are compared too.
+Leakage: for every prefix length M of pictures of 16 patches, the gradient of every output i to
+every patch j. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
+that may be there. By SDPA's mask, and by FlexAttention
+where its backward pass runs, which on a CPU it does not; there all gradients of both are compared
+too.
 
-The loss: one step of 16 pictures on 1 rank, on 2 ranks, and in 4 micro-batches, of a small model. What is printed is the
-relative difference of the loss and of all gradients to those of the whole batch on one rank. Exits with 0 where nothing leaks,
-and the two ways' gradients differ by at most 1e-5, losses by at most 1e-6 in float32 and 1e-12 in float64.
-"""
+The loss: one step of 16 pictures on 1 rank, on 2 ranks, and in 4 micro-batches, of a small model.
+What is printed is the relative difference of the loss and of all gradients to those of the whole
+batch on one rank. Exits with 0 where nothing leaks,
+and the two ways' gradients differ by at most 1e-5, losses by at most 1e-6 in float32 and 1e-12 in
+float64. """
 
 import argparse
 import os
@@ -39,7 +42,8 @@ Found = dict[str, Tensor]
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     device = torch.device(chosen.device)
@@ -49,19 +53,26 @@ def main() -> int:
         sound = apart(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
         whole = one_step(ProcessGroup(0, 1, device), dtype, 1)
-        cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4), "2 ranks": on_two_ranks(dtype)}
+        cuts = {
+            "4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
+            "2 ranks": on_two_ranks(dtype)
+        }
         for name, found in cuts.items():
             loss = abs(float(found["loss"]) / float(whole["loss"]) - 1)
-            grads = sum(float((found[key] - value).square().sum()) for key, value in whole.items())**0.5
+            grads = sum(float((found[key] - value).square().sum())
+                        for key, value in whole.items())**0.5
             norm = sum(float(value.square().sum()) for value in whole.values())**0.5
-            print(f"  {dtype}, {name}: loss {float(found['loss']):.15f} against {float(whole['loss']):.15f}, relative "
+            print(f"  {dtype}, {name}: loss {float(found['loss']):.15f} against "
+                  f"{float(whole['loss']):.15f}, relative "
                   f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {grads / norm:.1e}")
             sound = sound and loss <= limit
     return 0 if sound else 1
 
 
 def apart(backends: Sequence[str], device: torch.device) -> float:
-    """How far the gradients of all parameters by the second way are from those by the first, relative to their norm."""
+    """How far the gradients of all parameters by the second way are from those by the first,
+    relative to their norm.
+    """
     found = []
     for backend in backends:
         net, generator = model(torch.float32, backend).to(device), torch.Generator().manual_seed(0)
@@ -69,9 +80,12 @@ def apart(backends: Sequence[str], device: torch.device) -> float:
         text = torch.randint(WORDS, (SAMPLES, LENGTH), generator=generator).to(device)
         outputs = net(image, text, torch.linspace(0, 0.999, SAMPLES, device=device))
         sum(output.dense().square().sum() for output in outputs.values()).backward()
-        found.append(torch.cat([value.grad.flatten() for value in net.parameters() if value.grad is not None]))
+        found.append(
+            torch.cat(
+                [value.grad.flatten() for value in net.parameters() if value.grad is not None]))
     difference = float((found[1] - found[0]).norm() / found[0].norm())
-    print(f"  gradients by {backends[1]} against {backends[0]}: relative difference {difference:.1e} (limit 1e-5)")
+    print(f"  gradients by {backends[1]} against {backends[0]}: relative difference "
+          f"{difference:.1e} (limit 1e-5)")
     return difference
 
 
@@ -91,7 +105,8 @@ def leaks(backend: str, device: torch.device) -> float:
             edge = max(at + 1, length)
             forbidden = max(forbidden, float(of_patch[edge:].max()) if edge < PATCHES else 0.0)
             allowed = max(allowed, float(of_patch[:edge].max()))
-    print(f"  {backend}, {PATCHES - 1} prefix lengths: largest gradient to a patch j >= max(i + 1, M) {forbidden!r}, to the "
+    print(f"  {backend}, {PATCHES - 1} prefix lengths: largest gradient to a patch j >= max(i + 1, "
+          f"M) {forbidden!r}, to the "
           f"others {allowed:.2e}")
     return forbidden
 
@@ -99,7 +114,8 @@ def leaks(backend: str, device: torch.device) -> float:
 def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     """A small one, the same each time."""
     torch.manual_seed(0)
-    made: nn.Module = corekit.create_model("aimv2_pretrain", encoder="aimv2_base_224", context_length=LENGTH, vocab_size=WORDS,
+    made: nn.Module = corekit.create_model("aimv2_pretrain", encoder="aimv2_base_224",
+                                           context_length=LENGTH, vocab_size=WORDS,
                                            attention=attention, width_divisor=6, depth_divisor=4)
     return made.to(dtype)
 
@@ -113,18 +129,33 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
     batch = {"key": [str(number) for number in range(SAMPLES)], "text": text,
              "image": torch.randn(SAMPLES, 3, SIDE, SIDE, generator=generator).to(dtype)}
     losses = {"next_token": 1.0, "next_patch": 0.4}
-    built = {name: registry.build("loss", name, {"end_token": END} if name == "next_token" else {}) for name in losses}
-    terms = [WeightedLoss(name, weight, Wiring.of(name, built[name], built[name].__call__), Wiring.of(name, built[name].weights), False)
-             for name, weight in losses.items()]
+    built = {
+        name: registry.build("loss", name, {"end_token": END} if name == "next_token" else {})
+        for name in losses
+    }
+    terms = [
+        WeightedLoss(name, weight, Wiring.of(name, built[name], built[name].__call__),
+                     Wiring.of(name, built[name].weights), False)
+        for name, weight in losses.items()
+    ]
 
     def place(batch: dict[str, object]) -> dict[str, object]:
-        return {name: value.to(ranks.device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+        return {
+            name: value.to(ranks.device) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
 
-    step = Step(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None, [], terms, ranks, place, Precision("fp32"), 0,
-                micro_batches)
+    step = Step(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None, [], terms, ranks,
+                place, Precision("fp32"), 0, micro_batches)
     found, _ = step(split(split(batch, ranks.world)[ranks.rank], micro_batches // ranks.world), 3)
-    return {"loss": torch.tensor(found["loss"], dtype=torch.float64),
-            **{name: value.grad.double().cpu() for name, value in net.named_parameters() if value.grad is not None}}
+    return {
+        "loss":
+            torch.tensor(found["loss"],
+                         dtype=torch.float64), **{
+                             name: value.grad.double().cpu() for name, value in net.named_parameters(
+                             ) if value.grad is not None
+                         }
+    }
 
 
 def on_two_ranks(dtype: torch.dtype) -> Found:
@@ -136,8 +167,8 @@ def on_two_ranks(dtype: torch.dtype) -> Found:
 
 
 def _rank(rank: int, port: int, dtype: torch.dtype, folder: str) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="localhost",
-                      MASTER_PORT=str(port))
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+                      MASTER_ADDR="localhost", MASTER_PORT=str(port))
     ranks = connect("ddp", "cpu")
     found = one_step(ranks, dtype, 2)
     if ranks.is_first:

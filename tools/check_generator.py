@@ -1,9 +1,11 @@
-"""Kill `corekit data reinforce` at random moments, start the same command again, and compare with an undisturbed run.
+"""Kill `corekit data reinforce` at random moments, start the same command again, and compare with
+an undisturbed run.
 
     python tools/check_generator.py [--kills 10] [--workers 2] [--seed 0]
 
-Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits until a shard is being
-written; every second one hits the command's own process alone, and its workers are to follow. Exits with 0 where every file
+Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits
+until a shard is being written; every second one hits the command's own process alone, and its
+workers are to follow. Exits with 0 where every file
 is the same to the last byte, and the uids are those of the source, each once; prints what it saw.
 """
 
@@ -33,7 +35,8 @@ SAMPLES = 24  # of a shard
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -43,25 +46,35 @@ def main() -> int:
         folder = Path(name)
         scenes = OpenMoji(samples=SAMPLES * (chosen.kills + 6), size=64)
         write_shards(scenes, folder / "scenes", samples_per_shard=SAMPLES)
-        captions = [scenes.templates[at % len(scenes.templates)].format(name) for at, name in enumerate(scenes.class_names)]
+        captions = [
+            scenes.templates[at % len(scenes.templates)].format(name)
+            for at, name in enumerate(scenes.class_names)
+        ]
         (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
-        words = [f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
-                 f"captioner.candidates={folder / 'captions.txt'}", "captions=2", "augmentations=6", "image_size=64",
-                 "batch_size=32"]
+        words = [
+            f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
+            f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
+            "captions=2", "augmentations=6", "image_size=64", "batch_size=32"
+        ]
         began = time.monotonic()
         if start(folder, "whole", words, chosen.workers).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - began
-        moments = [kill_once(folder, words, chosen.workers, draw, number) for number in range(chosen.kills)]
+        moments = [
+            kill_once(folder, words, chosen.workers, draw, number) for number in range(chosen.kills)
+        ]
         if start(folder, "killed", words, chosen.workers).wait() != 0:
             raise SystemExit("the last run failed")
         expected, found = contents(folder / "whole"), contents(folder / "killed")
         before, after = uids(folder / "scenes"), uids(folder / "killed")
     same = sum(expected.get(name) == content for name, content in found.items())
-    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: {', '.join(moments)}")
-    print(f"{same} of {len(expected)} files are the same bytes, {len(found.keys() ^ expected.keys())} missing or more; of "
-          f"{len(before)} uids {len(before.keys() - after.keys())} are missing, {sum(many > 1 for many in after.values())} "
+    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: "
+          f"{', '.join(moments)}")
+    print(f"{same} of {len(expected)} files are the same bytes, "
+          f"{len(found.keys() ^ expected.keys())} missing or more; of "
+          f"{len(before)} uids {len(before.keys() - after.keys())} are missing, "
+          f"{sum(many > 1 for many in after.values())} "
           f"twice, {len(after.keys() - before.keys())} new")
     return 0 if expected == found and before == after and max(after.values()) == 1 else 1
 
@@ -70,25 +83,39 @@ def random_teacher(folder: Path, seed: int) -> str:
     """A small model that was never trained."""
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
-    weights = {name: value.clone() for name, value in build_model(recipe, torch.device("cpu")).state_dict().items()}
-    save_model_folder(folder, weights, recipe, Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    weights = {
+        name: value.clone()
+        for name, value in build_model(recipe, torch.device("cpu")).state_dict().items()
+    }
+    save_model_folder(folder, weights, recipe,
+                      Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     return str(folder)
 
 
 def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess.Popen[bytes]":
     """Start the command."""
-    command = [str(Path(sys.executable).with_name("corekit")), "data", "reinforce", str(folder / "scenes"), str(folder / out)]
-    return subprocess.Popen([*command, *words, "--workers", str(workers)], start_new_session=True, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
+        str(folder / "scenes"),
+        str(folder / out)
+    ]
+    return subprocess.Popen(
+        [*command, *words, "--workers", str(workers)], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random, number: int) -> str:
-    """Start the command, SIGKILL it at a random moment after it began to write, and say which moment it was."""
+def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,
+              number: int) -> str:
+    """Start the command, SIGKILL it at a random moment after it began to write, and say which
+    moment it was.
+    """
     out = folder / "killed"
     before = len(list(out.glob("*.tar")))
     process = start(folder, "killed", words, workers)
     target = before + draw.randint(0, 2)
-    while process.poll() is None and (len(list(out.glob("*.tar"))) < target or not list(out.glob("*.writing"))):
+    while process.poll() is None and (len(list(out.glob("*.tar"))) < target
+                                      or not list(out.glob("*.writing"))):
         time.sleep(0.002)
     time.sleep(draw.uniform(0, 1.0))
     while number % 3 == 2 and process.poll() is None and not list(out.glob("*.tar.writing")):
@@ -109,7 +136,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def uids(folder: Path) -> Counter[str]:
     """How often each occurs in the shards, without an index being written."""
     index = load_index(folder)
-    return Counter(raw.key for shard in range(len(index)) for raw in index.read_samples(shard, 0, int(index.samples[shard])))
+    return Counter(raw.key for shard in range(len(index))
+                   for raw in index.read_samples(shard, 0, int(index.samples[shard])))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
-"""Kill a small run at random moments, start the same command again, and compare with an undisturbed run.
+"""Kill a small run at random moments, start the same command again, and compare with an undisturbed
+run.
 
-    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed 0] [WORDS ...]
+    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed
+    0] [WORDS ...]
 
-Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every third time. With
---then-ranks the second half of the starts is on that many ranks. WORDS change the run, as in
-"sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every start but the first went on from a
-checkpoint, there is one line a step and the losses of all steps are equal to the last bit; prints what it saw. On changing
-ranks those before it must be equal, and the first five that differ must do so by rounding alone (1e-4 of them). Training
-amplifies that: two undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
+Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every
+third time. With --then-ranks the second half of the starts is on that many ranks. WORDS change the
+run, as in
+"sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every start but the
+first went on from a checkpoint, there is one line a step and the losses of all steps are equal to
+the last bit; prints what it saw. On changing
+ranks those before it must be equal, and the first five that differ must do so by rounding alone
+(1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2 ranks, end
+1e-2 apart.
 """
 
 import argparse
@@ -26,15 +31,17 @@ from commands import start_ranks
 
 BATCH = 12
 WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.streams=12",
-         "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1", "schedule.warmup_steps=2",
-         "log.every_steps=1", "checkpoint.every_steps=2", "evaluators.zero_shot.dataset.samples=20",
-         "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",
-         "engine.ema_decay=0.9", "model.vocab_size=4096", "data.tokenizer.vocab_size=4096")
+         "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1",
+         "schedule.warmup_steps=2", "log.every_steps=1", "checkpoint.every_steps=2",
+         "evaluators.zero_shot.dataset.samples=20", "evaluators.zero_shot.dataset.concepts=10",
+         "evaluators.zero_shot.every_steps=4", "engine.ema_decay=0.9", "model.vocab_size=4096",
+         "data.tokenizer.vocab_size=4096")
 
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--parallel", default="ddp", choices=("ddp", "fsdp"))
@@ -63,26 +70,33 @@ def main() -> int:
         evaluated, again = read(whole / "evaluations.jsonl"), read(killed / "evaluations.jsonl")
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
     then = f", then {later}" if chosen.then_ranks else ""
-    print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a checkpoint's writing): "
+    print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a "
+          f"checkpoint's writing): "
           f"{', '.join(moments)}; went on from steps {kept}")
     numbers = [record["step"] for record in found]
     pairs = [(mine["loss"], theirs["loss"]) for mine, theirs in zip(expected, found)]
     same = sum(mine == theirs for mine, theirs in pairs)
     differences = [abs(mine - theirs) / mine for mine, theirs in pairs]
     first = [difference for difference in differences if difference][:5] or [0.0]
-    print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses equal to the bit, first "
-          f"differences {', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest {max(differences):.0e}; "
+    print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses "
+          f"equal to the bit, first "
+          f"differences {', '.join(f'{difference:.0e}' for difference in first)} of the loss, "
+          f"largest {max(differences):.0e}; "
           f"evaluations {'equal' if evaluated == again else 'differ'}")
     before = kept[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
     whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
                    else same == steps and evaluated == again)
     went_on = min(kept) > 0 and max(kept) < steps
-    return 0 if went_on and numbers == list(range(1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
+    return 0 if went_on and numbers == list(range(
+        1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
 
 def start(words: list[str], run: Path, ranks: int) -> list[Any]:
-    """Start the run's command on every rank, as torchrun would, but with every process ours to kill."""
-    return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent, told=run.with_suffix(".txt"), ranks=ranks)
+    """Start the run's command on every rank, as torchrun would, but with every process ours to
+    kill.
+    """
+    return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent,
+                       told=run.with_suffix(".txt"), ranks=ranks)
 
 
 def wait(processes: list[Any]) -> None:
@@ -93,13 +107,15 @@ def wait(processes: list[Any]) -> None:
             raise SystemExit(f"a process of the run ended with status {process.exitcode}")
 
 
-def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, steps: int, inside_write: bool) -> str:
+def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, steps: int,
+              inside_write: bool) -> str:
     """Start the command, SIGKILL all of it at a random moment, and say which moment it was."""
     processes = start(words, run, ranks)
     metrics = run / "metrics.jsonl"
     before = metrics.stat().st_mtime_ns if metrics.is_file() else 0
     target = min(steps - 1, last_kept(run) + draw.randint(1, 3))
-    while processes[0].is_alive():  # until it has done some steps more than the ones it has kept, and has kept some
+    # until it has done some steps more than the ones it has kept, and has kept some
+    while processes[0].is_alive():
         fresh = metrics.is_file() and metrics.stat().st_mtime_ns != before
         if fresh and len(read(metrics)) >= target and last_kept(run):
             break
@@ -123,8 +139,8 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
 
 def last_kept(run: Path) -> int:
     """The step of the newest complete checkpoint; 0 where there is none."""
-    return max((int(path.name.removeprefix("step_")) for path in (run / "checkpoints").glob("step_*") if not path.suffix),
-               default=0)
+    return max((int(path.name.removeprefix("step_"))
+                for path in (run / "checkpoints").glob("step_*") if not path.suffix), default=0)
 
 
 def read(path: Path) -> list[dict[str, float]]:

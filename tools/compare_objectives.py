@@ -1,13 +1,16 @@
-"""What AIMv2 learns from patches, from words and from both: one encoder on the same scenes (Fini et al., 2024, table 9).
+"""What AIMv2 learns from patches, from words and from both: one encoder on the same scenes (Fini et
+al., 2024, table 9).
 
     python tools/compare_objectives.py [--folder runs/compare_objectives] [--seeds 3] [--steps 1200]
 
-Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with the same steps of the same
-batches, and probes the frozen encoder with attention over its tokens: top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %.
+Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with
+the same steps of the same batches, and probes the frozen encoder with attention over its tokens:
+top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %.
 An untrained encoder (one step at a rate of 1e-9) is what the probe makes of random features.
 
-All is done by the commands that the README shows; what is done is kept, so that the same command goes on after an interruption.
-Prints the table, writes ``objectives.json`` in the folder, and exits with 0 where the order is the paper's: both at least as
+All is done by the commands that the README shows; what is done is kept, so that the same command
+goes on after an interruption. Prints the table, writes ``objectives.json`` in the folder, and exits
+with 0 where the order is the paper's: both at least as
 good as words, and words better than patches.
 """
 
@@ -30,19 +33,24 @@ UNTRAINED = "untrained"
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_objectives"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at one time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
-    order = [(objective, seed) for seed in range(chosen.seeds) for objective in (UNTRAINED, *OBJECTIVES)]
+    order = [(objective, seed) for seed in range(chosen.seeds)
+             for objective in (UNTRAINED, *OBJECTIVES)]
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        figures: Figures = dict(zip(order, pool.map(lambda run: trained(folder, chosen.steps, *run), order)))
+        figures: Figures = dict(
+            zip(order, pool.map(lambda run: trained(folder, chosen.steps, *run), order)))
     keep(folder / "objectives.json", figures)
-    print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
+    print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds "
+          f"(lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
         print(f"{objective:<14}{told(figures, objective):>28}")
     image, words, both = (mean(figures, objective) for objective in OBJECTIVES)
@@ -54,8 +62,8 @@ def trained(folder: Path, steps: int, objective: str, seed: int) -> float:
     words = (*OBJECTIVES[objective], f"engine.steps={steps}") if objective in OBJECTIVES else (
         *WORDS_ONLY, "engine.steps=1", "schedule.warmup_steps=0", "optimizer.learning_rate=1e-9")
     run = folder / f"{objective.replace(' ', '_')}_{seed}"
-    command(folder, run.name, "corekit-train", "+recipe=aimv2/quickstart", f"seed={seed}", f"data.dataset.seed={seed}",
-            f"run_dir={run}", *words)
+    command(folder, run.name, "corekit-train", "+recipe=aimv2/quickstart", f"seed={seed}",
+            f"data.dataset.seed={seed}", f"run_dir={run}", *words)
     return reached(run, "attentive_probe")
 
 

@@ -1,15 +1,21 @@
-"""Reinforced training against plain CLIP: the same student on the same drawn scenes, and what each part of it brings.
+"""Reinforced training against plain CLIP: the same student on the same drawn scenes, and what each
+part of it brings.
 
-    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90 180 360 720]
+    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90
+    180 360 720]
 
-Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the scenes once, and trains
-``mobileclip_nano`` from them with every number of steps of 64 samples, each with a schedule of its own, and every seed.
-Zero-shot top-1 on 1,000 scenes of 200 concepts is compared: plain CLIP on the real captions, with crops drawn anew each time,
-and reinforced training with everything. Then, at ``--parts-steps``, the parts one after the other as Vasu et al. (2024, table
-2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
+Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the
+scenes once, and trains ``mobileclip_nano`` from them with every number of steps of 64 samples, each
+with a schedule of its own, and every seed.
+Zero-shot top-1 on 1,000 scenes of 200 concepts is compared: plain CLIP on the real captions, with
+crops drawn anew each time, and reinforced training with everything. Then, at ``--parts-steps``, the
+parts one after the other as Vasu et al. (2024, table
+2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second
+teacher.
 
-All is done by the commands that the README shows, two at a time; what is done is kept, so that the same command goes on after
-an interruption. Prints the tables, and writes ``curve.json`` and ``curve.png`` in the folder. Exits with 0 where reinforced
+All is done by the commands that the README shows, two at a time; what is done is kept, so that the
+same command goes on after an interruption. Prints the tables, and writes ``curve.json`` and
+``curve.png`` in the folder. Exits with 0 where reinforced
 training reaches the last accuracy of CLIP with at most a third of its samples.
 """
 
@@ -26,11 +32,15 @@ from comparisons import Figures, command, keep, mean, of, reached, told
 BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
 SCALE = "19"  # about the logit scale that they learn
-# at [0.4, 1] and two operations the teachers, which saw none of it, tell half of a batch apart; with weak ones 94 %
-AUGMENTATIONS = {"weak": ("scale=[0.8,1]", "operations=0"), "strong": ("scale=[0.6,1]", "operations=1")}
+# at [0.4, 1] and two operations the teachers, which saw none of it, tell half of a batch apart;
+# with weak ones 94 %
+AUGMENTATIONS = {
+    "weak": ("scale=[0.8,1]", "operations=0"), "strong": ("scale=[0.6,1]", "operations=1")
+}
 SETS = {"weak_one": ("weak", 1), "strong_one": ("strong", 1), "strong_two": ("strong", 2)}
 CONTRASTIVE = ("loss.contrastive_weight=1", "loss.distillation_weight=0")
-METHODS: dict[str, tuple[str, tuple[str, ...]]] = {  # the set it reads, and what it changes of the recipe
+# the set it reads, and what it changes of the recipe
+METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "CLIP": ("scenes", ()),
     "+ synthetic captions": ("weak_one", CONTRASTIVE),
     "+ distillation": ("weak_one", ()),
@@ -42,25 +52,31 @@ FIRST, *_, LAST = METHODS
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_reinforced"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs="+", default=[90, 180, 360, 720])
-    parser.add_argument("--parts-steps", type=int, default=360, help="steps of the runs that add one part after the other")
+    parser.add_argument("--parts-steps", type=int, default=360, help="steps of the runs that add "
+                                                                     "one part after the other")
     parser.add_argument("--samples", type=int, default=1000, help="scenes that are reinforced")
-    parser.add_argument("--jobs", type=int, default=max((os.cpu_count() or 1) // 2 * 2, 1), help="commands at one time")
+    parser.add_argument("--jobs", type=int, default=max((os.cpu_count() or 1) // 2 * 2, 1),
+                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(chosen.jobs) as pool:
         prepare(folder, chosen.samples, pool)
         wanted = {(method, steps, seed) for seed in range(chosen.seeds) for method in METHODS
-                  for steps in ({*chosen.steps, chosen.parts_steps} if method in (FIRST, LAST) else {chosen.parts_steps})}
+                  for steps in ({*chosen.steps, chosen.parts_steps} if method in (
+                      FIRST, LAST) else {chosen.parts_steps})}
         order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
         figures: Figures = dict(zip(order, pool.map(lambda run: student(folder, *run), order)))
     keep(folder / "curve.json", figures)
     budgets = sorted(chosen.steps)
-    curves = {method: [mean(figures, method, steps) for steps in budgets] for method in (FIRST, LAST)}
+    curves = {
+        method: [mean(figures, method, steps) for steps in budgets] for method in (FIRST, LAST)
+    }
     print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
     print(f"{'samples seen':<26}" + "".join(f"{steps * BATCH:>24,}" for steps in budgets))
     for method in curves:
@@ -70,7 +86,8 @@ def main() -> int:
         print(f"{method:<26}{told(figures, method, chosen.parts_steps):>24}")
     needed = samples_to_reach(curves[FIRST][-1], budgets, curves[LAST])
     fewer = budgets[-1] * BATCH / needed
-    print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, is reached after "
+    print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, "
+          f"is reached after "
           f"{needed:,.0f} reinforced ones: {fewer:.1f} x fewer")
     draw(folder / "curve.png", figures, budgets)
     return 0 if fewer >= 3 else 1
@@ -78,19 +95,25 @@ def main() -> int:
 
 def prepare(folder: Path, samples: int, pool: ThreadPoolExecutor) -> None:
     """Two teachers, the scenes, and the scenes reinforced in every way."""
-    first = [pool.submit(command, folder, f"teacher_{seed}", "corekit-train", "+recipe=mobileclip/quickstart",
-                         f"seed={seed}", f"data.dataset.seed={seed}", f"run_dir={folder}/teacher_{seed}")
-             for seed in TEACHERS]
-    first.append(pool.submit(command, folder, "scenes", "corekit", "data", "openmoji", f"{folder}/scenes", "--objects", "1",
-                             "1", f"--samples={samples}", "--size=80", "--workers=1"))
+    first = [
+        pool.submit(command, folder, f"teacher_{seed}", "corekit-train",
+                    "+recipe=mobileclip/quickstart", f"seed={seed}", f"data.dataset.seed={seed}",
+                    f"run_dir={folder}/teacher_{seed}") for seed in TEACHERS
+    ]
+    first.append(
+        pool.submit(command, folder, "scenes", "corekit", "data", "openmoji", f"{folder}/scenes",
+                    "--objects", "1", "1", f"--samples={samples}", "--size=80", "--workers=1"))
     for job in first:
         job.result()
     teachers = [f"{folder}/teacher_{seed}" for seed in TEACHERS]
-    for job in [pool.submit(command, folder, name, "corekit", "data", "reinforce", f"{folder}/scenes", f"{folder}/{name}",
-                            f"teachers=[{','.join(teachers[:many])}]", "captioner.name=nearest_captions",
-                            f"captioner.path={teachers[0]}", f"captioner.candidates={folder}/scenes", "captions=5",
-                            "augmentations=10", "image_size=64", "interpolation=bilinear", *AUGMENTATIONS[how])
-                for name, (how, many) in SETS.items()]:
+    for job in [
+            pool.submit(command, folder, name, "corekit", "data", "reinforce", f"{folder}/scenes",
+                        f"{folder}/{name}", f"teachers=[{','.join(teachers[:many])}]",
+                        "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
+                        f"captioner.candidates={folder}/scenes", "captions=5", "augmentations=10",
+                        "image_size=64", "interpolation=bilinear", *AUGMENTATIONS[how])
+            for name, (how, many) in SETS.items()
+    ]:
         job.result()
 
 
@@ -102,17 +125,21 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
         recipe = ("+recipe=mobileclip/quickstart", "data.dataset.name=webdataset",
                   *(f"~data.dataset.{key}" for key in ("samples", "objects", "detail")))
     else:
-        recipe = ("+recipe=mobileclip/reinforced_quickstart", f"data.dataset.reinforcements={folder}/{read}",
+        recipe = ("+recipe=mobileclip/reinforced_quickstart",
+                  f"data.dataset.reinforcements={folder}/{read}",
                   *(f"loss.teacher_{what}=[{','.join([number] * SETS[read][1])}]"
                     for what, number in (("widths", "128"), ("logit_scales", SCALE))))
-    command(folder, run.name, "corekit-train", *recipe, f"data.root={folder}/scenes", f"engine.steps={steps}",
-            f"engine.batch_size={BATCH}", f"engine.micro_batch={BATCH}", f"seed={seed}",
-            f"evaluators.zero_shot.every_steps={steps}", f"checkpoint.every_steps={steps}", f"run_dir={run}", *words)
+    command(folder, run.name, "corekit-train", *recipe, f"data.root={folder}/scenes",
+            f"engine.steps={steps}", f"engine.batch_size={BATCH}", f"engine.micro_batch={BATCH}",
+            f"seed={seed}", f"evaluators.zero_shot.every_steps={steps}",
+            f"checkpoint.every_steps={steps}", f"run_dir={run}", *words)
     return reached(run, "zero_shot")
 
 
 def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable[float]) -> float:
-    """Where the curve crosses the target, on a line through its neighbours in log samples; infinite where it never does."""
+    """Where the curve crosses the target, on a line through its neighbours in log samples; infinite
+    where it never does.
+    """
     before: tuple[int, float] | None = None
     for steps, accuracy in zip(budgets, accuracies):
         if accuracy >= target:
@@ -145,7 +172,8 @@ def draw(path: Path, figures: Figures, budgets: Sequence[int]) -> None:
         pen.text((place(steps, 0)[0] - 18, height - margin + 8), f"{steps * BATCH:,}", fill="black")
     pen.text((width / 2 - 40, height - 18), "samples seen", fill="black")
     for method, colour in ((FIRST, "firebrick"), (LAST, "navy")):
-        pen.line([place(steps, mean(figures, method, steps)) for steps in budgets], fill=colour, width=3)
+        pen.line([place(steps, mean(figures, method, steps)) for steps in budgets], fill=colour,
+                 width=3)
         for steps in budgets:
             for top1 in of(figures, method, steps):
                 x, y = place(steps, top1)

@@ -1,14 +1,17 @@
-"""Rows of the pre-trained head copied to a new task's classes, against a random head: CatLIP's transfer with few images.
+"""Rows of the pre-trained head copied to a new task's classes, against a random head: CatLIP's
+transfer with few images.
 
-    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20] [--steps 200]
+    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20]
+    [--steps 200]
 
-Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``), draws 200 concepts alone,
-exactly as many images of each as asked for and others for every seed, and tunes the whole model on them
-(``catlip/transfer_quickstart``), once from the rows of the concepts' nouns and once from a random head. Top-1 is on 1,000
-images that no run has seen; chance is 0.5 %.
+Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``),
+draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
+tunes the whole model on them
+(``catlip/transfer_quickstart``), once from the rows of the concepts' nouns and once from a random
+head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
 
-All is done by the commands that the README shows, two at a time; what is done is kept. Prints the table, and exits with 0 where
-copied rows are ahead with 1 and with 5 images a class.
+All is done by the commands that the README shows, two at a time; what is done is kept. Prints the
+table, and exits with 0 where copied rows are ahead with 1 and with 5 images a class.
 """
 
 import argparse
@@ -29,23 +32,28 @@ AHEAD = (1, 5)  # images a class with which copied rows are to win
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/compare_transfer"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
     parser.add_argument("--steps", type=int, default=200, help="of tuning")
     parser.add_argument("--pretraining-steps", type=int, help="default: the recipe's")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands at one time")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
+                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"engine.steps={chosen.pretraining_steps}"] if chosen.pretraining_steps else []
-    command(folder, "pretrained", "corekit-train", "+recipe=catlip/quickstart", f"run_dir={folder}/pretrained", *words)
+    command(folder, "pretrained", "corekit-train", "+recipe=catlip/quickstart",
+            f"run_dir={folder}/pretrained", *words)
     for seed in range(chosen.seeds):
         draw(folder, chosen.images, seed)
-    order = [(head, images, seed) for seed in range(chosen.seeds) for images in chosen.images for head in HEADS]
+    order = [(head, images, seed) for seed in range(chosen.seeds) for images in chosen.images
+             for head in HEADS]
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        figures: Figures = dict(zip(order, pool.map(lambda run: tuned(folder, chosen.steps, *run), order)))
+        figures: Figures = dict(
+            zip(order, pool.map(lambda run: tuned(folder, chosen.steps, *run), order)))
     print(f"top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
     print(f"{'images a class':<16}" + "".join(f"{head:>26}" for head in HEADS))
     for images in chosen.images:
@@ -58,7 +66,9 @@ def main() -> int:
 
 
 def draw(folder: Path, images: list[int], seed: int) -> None:
-    """Folders with exactly so many images of each class; those with fewer hold the first ones of those with more."""
+    """Folders with exactly so many images of each class; those with fewer hold the first ones of
+    those with more.
+    """
     wanted = [folder / f"images_{many}_{seed}" for many in images]
     if all((place / "classnames.txt").is_file() for place in wanted):
         return
@@ -80,11 +90,13 @@ def draw(folder: Path, images: list[int], seed: int) -> None:
 def tuned(folder: Path, steps: int, head: str, images: int, seed: int) -> float:
     """Tune one and give its top-1."""
     run = folder / f"{HEADS[head]}_{images}_{seed}"
-    command(folder, run.name, "corekit-train", "+recipe=catlip/transfer_quickstart", f"init.path={folder}/pretrained",
-            f"init.head={HEADS[head]}", f"data.root={folder}/images_{images}_{seed}", "data.dataset.name=folder",
+    command(folder, run.name, "corekit-train", "+recipe=catlip/transfer_quickstart",
+            f"init.path={folder}/pretrained", f"init.head={HEADS[head]}",
+            f"data.root={folder}/images_{images}_{seed}", "data.dataset.name=folder",
             "data.dataset.fields={image: png, label: folder}",
-            *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")), f"engine.steps={steps}", f"seed={seed}",
-            f"schedule.warmup_steps={min(20, steps // 2)}", f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
+            *(f"~data.dataset.{key}" for key in ("seed", "samples", "objects")),
+            f"engine.steps={steps}", f"seed={seed}", f"schedule.warmup_steps={min(20, steps // 2)}",
+            f"evaluators.classification.every_steps={steps}", f"run_dir={run}")
     return reached(run, "classification")
 
 

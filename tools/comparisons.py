@@ -1,4 +1,6 @@
-"""Runs of corekit's commands that are compared over seeds: what the comparing scripts here have in common."""
+"""Runs of corekit's commands that are compared over seeds: what the comparing scripts here have in
+common.
+"""
 
 import json
 import os
@@ -13,7 +15,9 @@ Figures = Mapping[tuple[Any, ...], float]  # (side, ..., seed) -> what it reache
 
 
 def command(folder: Path, name: str, *words: str) -> None:
-    """Run one of corekit's commands, with one thread; what it says goes to ``name``.txt in the folder."""
+    """Run one of corekit's commands, with one thread; what it says goes to ``name``.txt in the
+    folder.
+    """
     program = str(Path(sys.executable).with_name(words[0]))
     with open(folder / f"{name}.txt", "w") as said:
         status = subprocess.run([program, *words[1:]], stdout=said, stderr=subprocess.STDOUT,
@@ -25,7 +29,8 @@ def command(folder: Path, name: str, *words: str) -> None:
 def reached(run: Path, evaluator: str, metric: str = "top1") -> float:
     """The last figure of an evaluator in a run's directory."""
     records = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    return float([record for record in records if record["evaluator"] == evaluator][-1]["metrics"][metric])
+    return float([record for record in records
+                  if record["evaluator"] == evaluator][-1]["metrics"][metric])
 
 
 def of(figures: Figures, *side: Any) -> list[float]:
@@ -46,4 +51,5 @@ def told(figures: Figures, *side: Any) -> str:
 
 def keep(path: Path, figures: Figures) -> None:
     """Write them for programs."""
-    path.write_text(json.dumps([[*run, figure] for run, figure in figures.items()], indent=1) + "\n")
+    path.write_text(
+        json.dumps([[*run, figure] for run, figure in figures.items()], indent=1) + "\n")

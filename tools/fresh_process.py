@@ -1,4 +1,6 @@
-"""Peak memory of work done in a process of its own: what the scripts here that measure memory have in common."""
+"""Peak memory of work done in a process of its own: what the scripts here that measure memory have
+in common.
+"""
 
 import json
 import subprocess
@@ -11,8 +13,11 @@ from corekit.train.logger import peak_memory
 
 
 def again(*words: str) -> Any:
-    """What this script prints on its last line, as JSON, when it is run once more with these words after its own."""
-    said = subprocess.run([sys.executable, *sys.argv, *words], check=True, text=True, stdout=subprocess.PIPE).stdout
+    """What this script prints on its last line, as JSON, when it is run once more with these words
+    after its own.
+    """
+    said = subprocess.run([sys.executable, *sys.argv, *words], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
     return json.loads(said.splitlines()[-1])
 
 

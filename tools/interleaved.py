@@ -1,4 +1,6 @@
-"""Two or more ways to do the same, timed in turns in one process: what the speed scripts here have in common."""
+"""Two or more ways to do the same, timed in turns in one process: what the speed scripts here have
+in common.
+"""
 
 import argparse
 import contextlib
@@ -13,17 +15,22 @@ Side = Callable[[], object]
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """A parser with what every such script takes."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7, help="how often each side is timed")
-    parser.add_argument("--seconds", type=float, default=1.0, help="a side runs at least that long each time")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: by autocast, on all sides")
+    parser.add_argument("--seconds", type=float, default=1.0, help="a side runs at least that long "
+                                                                   "each time")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: by "
+                        "autocast, "
+                        "on all sides")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser
 
 
 def conditions(chosen: argparse.Namespace) -> str:
     """What the figures depend on beside the code."""
-    device = torch.cuda.get_device_name() if chosen.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name(
+    ) if chosen.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     return f"{device}, torch {torch.__version__}, {chosen.precision}, {chosen.pairs} interleaved turns"
 
 
@@ -51,7 +58,9 @@ def synchronize(device: str) -> None:
 
 
 def in_turns(sides: Mapping[str, Side], chosen: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds of a call of each side, turn by turn, after one call of each; every other turn goes backwards."""
+    """Seconds of a call of each side, turn by turn, after one call of each; every other turn goes
+    backwards.
+    """
     for side in sides.values():
         side()
     times: dict[str, list[float]] = {name: [] for name in sides}

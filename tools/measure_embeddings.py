@@ -1,9 +1,11 @@
-"""What storing teachers' embeddings in fewer bits does to the reinforced loss, and the bytes it saves.
+"""What storing teachers' embeddings in fewer bits does to the reinforced loss, and the bytes it
+saves.
 
     python tools/measure_embeddings.py [--teachers RUN RUN] [--samples 512] [--train-steps 0]
 
-Reinforces drawn scenes three times with the same draws, in fp32, bf16 and int8, reads each folder as training does, and
-computes loss and gradient of a student on the same pictures and captions. Teachers and student are runs or model folders
+Reinforces drawn scenes three times with the same draws, in fp32, bf16 and int8, reads each folder
+as training does, and computes loss and gradient of a student on the same pictures and captions.
+Teachers and student are runs or model folders
 given; else small models with random weights, or trained for some steps of the quickstart.
 """
 
@@ -33,8 +35,10 @@ SCALE = 100.0
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teachers", nargs="+", help="runs or model folders for pictures of 64 pixels")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teachers", nargs="+", help="runs or model folders for pictures of 64 "
+                                                      "pixels")
     parser.add_argument("--student", help="a run or model folder")
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
     parser.add_argument("--augmentations", type=int, default=4)
@@ -44,58 +48,91 @@ def main() -> None:
         folder = Path(name)
         scenes = OpenMoji(samples=chosen.samples, size=64)
         write_shards(scenes, folder / "scenes", samples_per_shard=128)
-        captions = [scenes.templates[at % len(scenes.templates)].format(name) for at, name in enumerate(scenes.class_names)]
+        captions = [
+            scenes.templates[at % len(scenes.templates)].format(name)
+            for at, name in enumerate(scenes.class_names)
+        ]
         (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
-        teachers = chosen.teachers or [model(folder / f"teacher{seed}", seed, chosen.train_steps) for seed in (1, 2)]
+        teachers = chosen.teachers or [
+            model(folder / f"teacher{seed}", seed, chosen.train_steps) for seed in (1, 2)
+        ]
         student = chosen.student or model(folder / "student", 3, chosen.train_steps)
-        captioner = {"name": "nearest_captions", "path": teachers[0], "candidates": str(folder / "captions.txt")}
+        captioner = {
+            "name": "nearest_captions", "path": teachers[0],
+            "candidates": str(folder / "captions.txt")
+        }
         found = {}
         for precision in PRECISIONS:
-            run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2, "image_size": 64,
-                                  "augmentations": chosen.augmentations, "precision": precision},
-                    str(folder / "scenes"), folder / precision)
-            widths = [corekit.load(path)[0].encode_text(torch.zeros(1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
-                      for path in teachers]
-            found[precision] = (*loss_of(Reinforced(str(folder / "scenes"), str(folder / precision)), student, widths),
-                                sum(path.stat().st_size for path in (folder / precision).glob("*.tar")) / chosen.samples)
-    print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers {widths} wide")
+            run_job(
+                "reinforce", {
+                    "teachers": teachers, "captioner": captioner, "captions": 2, "image_size": 64,
+                    "augmentations": chosen.augmentations, "precision": precision
+                }, str(folder / "scenes"), folder / precision)
+            widths = [
+                corekit.load(path)[0].encode_text(torch.zeros(
+                    1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
+                for path in teachers
+            ]
+            found[precision] = (*loss_of(
+                Reinforced(str(folder / "scenes"), str(folder / precision)), student, widths),
+                                sum(path.stat().st_size
+                                    for path in (folder / precision).glob("*.tar")) /
+                                chosen.samples)
+    print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
+          f"{widths} wide")
     exact, gradient, _ = found["fp32"]
     for precision, (loss, other, size) in found.items():
         away = float((other - gradient).norm() / gradient.norm())
-        print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} ({abs(loss - exact) / exact:.1e} of it) from fp32's; "
+        print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} "
+              f"({abs(loss - exact) / exact:.1e} of it) from fp32's; "
               f"gradient {away:.1e} of its length away; {size:,.0f} bytes a sample in shards")
     rows = {"image_emb": unit(30), "text_emb": unit(6)}
-    sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}" for precision in PRECISIONS)  # type: ignore[arg-type]
-    print(f"as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of embeddings a sample: {sizes}")
+    sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}"
+                      for precision in PRECISIONS)  # type: ignore[arg-type]
+    print(f"as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
+          f"embeddings a sample: {sizes}")
 
 
 def model(folder: Path, seed: int, steps: int) -> str:
     """A small model of that seed, trained for some steps."""
     if not steps:
         return random_teacher(folder, seed)
-    command = [str(Path(sys.executable).with_name("corekit-train")), "+recipe=mobileclip/quickstart", f"engine.steps={steps}",
-               f"seed={seed}", f"run_dir={folder}", "schedule.warmup_steps=10", "~evaluators"]
+    command = [
+        str(Path(sys.executable).with_name("corekit-train")), "+recipe=mobileclip/quickstart",
+        f"engine.steps={steps}", f"seed={seed}", f"run_dir={folder}", "schedule.warmup_steps=10",
+        "~evaluators"
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return str(folder)
 
 
 def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, Tensor]:
-    """The loss of all samples as one batch, and its gradient with respect to the student's features."""
+    """The loss of all samples as one batch, and its gradient with respect to the student's
+    features.
+    """
     loaded, preprocess, tokenize = corekit.load(student)
     replay = Replay(preprocess, 64)
-    torch.manual_seed(0)  # what decoding draws: the same augmentation and caption of each sample in every precision
+    # what decoding draws: the same augmentation and caption of each sample in every precision
+    torch.manual_seed(0)
     samples = [data.decode(handle) for shard, size in enumerate(data.shard_sizes.tolist())
                for handle in data.read(shard, 0, size)]
     with torch.no_grad():
-        pixels = torch.stack([replay(sample["image"], sample["augmentation"]) for sample in samples])
-        features = [loaded.encode_image(preprocess.normalize(pixels), normalize=True),  # type: ignore[operator]
-                    *(loaded.encode_text(tokenize([sample[name] for sample in samples]), normalize=True)  # type: ignore[operator]
-                      for name in ("text", "synthetic_text"))]
+        pixels = torch.stack(
+            [replay(sample["image"], sample["augmentation"]) for sample in samples])
+        features = [
+            loaded.encode_image(preprocess.normalize(pixels),
+                                normalize=True),  # type: ignore[operator]
+            *(
+                loaded.encode_text(tokenize([sample[name] for sample in samples]),
+                                   normalize=True)  # type: ignore[operator]
+                for name in ("text", "synthetic_text"))
+        ]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
     told = [torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()
             for name in ("image", "text", "synthetic_text")]
     loss = ReinforcedContrastive(widths, [SCALE] * len(widths))
-    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), told[0], told[1], synthetic, told[2])
+    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), told[0], told[1], synthetic,
+                 told[2])
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]

@@ -2,10 +2,12 @@
 
     python tools/measure_head_memory.py [--device cuda] [--precision bf16]
 
-Binary cross-entropy of 1,024 samples with 5 classes each, forward and backward, down to the gradients of features, weight and
-bias. Held is what one writes in torch: logits, dense float targets, ``binary_cross_entropy_with_logits``. Each form runs in
-processes of its own; what is printed is the largest memory (resident, or allocated on the GPU) of a process that computes the
-loss, less that of one that only has features and head. The last lines compare with logits, dense float targets and the
+Binary cross-entropy of 1,024 samples with 5 classes each, forward and backward, down to the
+gradients of features, weight and bias. Held is what one writes in torch: logits, dense float
+targets, ``binary_cross_entropy_with_logits``. Each form runs in
+processes of its own; what is printed is the largest memory (resident, or allocated on the GPU) of a
+process that computes the loss, less that of one that only has features and head. The last lines
+compare with logits, dense float targets and the
 logits' gradient lying side by side, and nothing else.
 """
 
@@ -23,14 +25,16 @@ LABELS = 5
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--classes", type=int, default=24320)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--form", choices=["nothing", "held", "blocks"], help="used by the script itself")
+    parser.add_argument("--form", choices=["nothing", "held", "blocks"], help="used by the script "
+                                                                              "itself")
     chosen = parser.parse_args()
     if chosen.form:
         print(json.dumps(measure(chosen)))
@@ -38,18 +42,24 @@ def main() -> None:
     found = {form: fresh_process.again("--form", form) for form in ("nothing", "held", "blocks")}
     held, blocks = (found[form]["peak"] - found["nothing"]["peak"] for form in ("held", "blocks"))
     side_by_side = 3 * 4 * chosen.batch_size * chosen.classes
-    print(f"{chosen.batch_size} x {chosen.classes}, width {chosen.width}, blocks of {chosen.block}, {chosen.device}, "
+    print(f"{chosen.batch_size} x {chosen.classes}, width {chosen.width}, blocks of "
+          f"{chosen.block}, {chosen.device}, "
           f"{chosen.precision}; features and head alone {found['nothing']['peak'] / 2**20:.0f} MiB")
     for name, peak in (("held", held), ("blocks", blocks)):
-        print(f"  {name:<8}{peak / 2**20:8.0f} MiB   {found[name]['seconds']:7.3f} s   loss {found[name]['loss']:.4f}")
+        print(f"  {name:<8}{peak / 2**20:8.0f} MiB   {found[name]['seconds']:7.3f} s   loss "
+              f"{found[name]['loss']:.4f}")
     print(f"  memory in blocks: {blocks / held:.1%} of what the held form needs")
-    print(f"  logits + float targets + gradient of the logits in fp32, {side_by_side / 2**20:.0f} MiB: in blocks "
-          f"{blocks / side_by_side:.1%} of it ({4 * chosen.classes * chosen.width / 2**20:.0f} MiB are the weight's gradient, "
+    print(f"  logits + float targets + gradient of the logits in fp32, {side_by_side / 2**20:.0f} "
+          f"MiB: in blocks "
+          f"{blocks / side_by_side:.1%} of it ({4 * chosen.classes * chosen.width / 2**20:.0f} MiB "
+          f"are the weight's gradient, "
           "which is not among the three)")
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, float]:
-    """Bytes of the largest memory so far, seconds of the loss and its gradients, and the loss a sample."""
+    """Bytes of the largest memory so far, seconds of the loss and its gradients, and the loss a
+    sample.
+    """
     device = torch.device(chosen.device)
     loss_of(chosen, 8, 64, device)  # libraries are loaded and have their working memory
     if device.type == "cuda":
@@ -58,7 +68,8 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     return {"peak": fresh_process.peak(chosen.device), "seconds": seconds, "loss": loss}
 
 
-def loss_of(chosen: argparse.Namespace, samples: int, classes: int, device: torch.device) -> tuple[float, float]:
+def loss_of(chosen: argparse.Namespace, samples: int, classes: int,
+            device: torch.device) -> tuple[float, float]:
     """Seconds and value of one form's loss and gradients."""
     from corekit import registry
     from corekit.data.loading.ragged import pack

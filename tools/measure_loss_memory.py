@@ -1,13 +1,16 @@
-"""Peak memory and value of the reinforced loss, in blocks and dense, at the sizes of a large global batch.
+"""Peak memory and value of the reinforced loss, in blocks and dense, at the sizes of a large global
+batch.
 
     python tools/measure_loss_memory.py --batch-size 8192
 
-Real and synthetic captions, a student of 512 and two teachers of 768 numbers a sample, all features in fp32; both forms
-compute the loss of one step and its gradients on one rank. The dense form is the equations as one writes them in torch,
-teachers without gradient. Each form runs in processes of its own: what is printed is the largest resident memory of a
-process that computes the loss, less that of one that only makes the features. The blockwise form rounds the teachers to
-bf16 as it gathers them, so that copy counts as its memory, and the line below says what the rounding does to the loss.
-"""
+Real and synthetic captions, a student of 512 and two teachers of 768 numbers a sample, all features
+in fp32; both forms compute the loss of one step and its gradients on one rank. The dense form is
+the equations as one writes them in torch,
+teachers without gradient. Each form runs in processes of its own: what is printed is the largest
+resident memory of a process that computes the loss, less that of one that only makes the features.
+The blockwise form rounds the teachers to
+bf16 as it gathers them, so that copy counts as its memory, and the line below says what the
+rounding does to the loss. """
 
 import argparse
 import json
@@ -24,23 +27,30 @@ HARD, SOFT = 0.25, 0.75
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=8192)
     parser.add_argument("--block", type=int, default=256)
-    parser.add_argument("--form", choices=["features", "dense", "blocks"], help="used by the script itself")
+    parser.add_argument("--form", choices=["features", "dense", "blocks"], help="used by the "
+                                                                                "script itself")
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
     chosen = parser.parse_args()
     if chosen.form:
-        print(json.dumps(measure(chosen.form, chosen.batch_size, chosen.block, getattr(torch, chosen.teachers))))
+        print(
+            json.dumps(
+                measure(chosen.form, chosen.batch_size, chosen.block,
+                        getattr(torch, chosen.teachers))))
         return
-    found = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers) for form, teachers in (
-        ("features", "float32"), ("dense", "float32"), ("blocks", "bfloat16"), ("blocks", "float32"))}
+    found = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers)
+             for form, teachers in (("features", "float32"), ("dense", "float32"),
+                                    ("blocks", "bfloat16"), ("blocks", "float32"))}
     base = found["features", "float32"]["peak"]
     dense, blocks = found["dense", "float32"], found["blocks", "bfloat16"]
     print(f"global batch {chosen.batch_size}, teachers {TEACHERS}, real and synthetic captions; "
           f"features alone {base / 2**20:.0f} MiB")
     for name, one in (("dense", dense), ("blocks", blocks)):
-        print(f"  {name:<8}{(one['peak'] - base) / 2**20:8.0f} MiB   {one['seconds']:6.1f} s   loss {one['loss']:.6f}")
+        print(f"  {name:<8}{(one['peak'] - base) / 2**20:8.0f} MiB   {one['seconds']:6.1f} s   "
+              f"loss {one['loss']:.6f}")
     print(f"  memory: {(blocks['peak'] - base) / (dense['peak'] - base):.1%} of the dense form's")
     exact = found["blocks", "float32"]["loss"]
     print(f"  teachers in bf16 instead of fp32: loss {blocks['loss']:.6f} instead of {exact:.6f}, "
@@ -48,7 +58,9 @@ def main() -> None:
 
 
 def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, float]:
-    """Bytes of the largest resident memory so far, seconds of the loss and its gradients, and the loss."""
+    """Bytes of the largest resident memory so far, seconds of the loss and its gradients, and the
+    loss.
+    """
     torch.manual_seed(0)
     image = unit(torch.randn(batch, WIDTH))
     texts = [near(image).requires_grad_() for _ in range(2)]
@@ -61,7 +73,8 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
     began = time.perf_counter()
     loss = torch.zeros(())
     if form == "dense":
-        loss = sum((dense(image, text, scale, teacher_image, teacher) for text, teacher in zip(texts, teacher_texts)), loss)
+        loss = sum((dense(image, text, scale, teacher_image, teacher)
+                    for text, teacher in zip(texts, teacher_texts)), loss)
         loss.backward()  # type: ignore[no-untyped-call]
     elif form == "blocks":
         from corekit import registry
@@ -69,8 +82,8 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
         reinforced = registry.build("loss", "reinforced_contrastive", {
             "teacher_widths": TEACHERS, "teacher_logit_scales": SCALES, "contrastive_weight": HARD,
             "distillation_weight": SOFT, "block": block})
-        parts = reinforced(image, texts[0], scale, teacher_image.to(dtype), teacher_texts[0].to(dtype), texts[1],
-                           teacher_texts[1].to(dtype))
+        parts = reinforced(image, texts[0], scale, teacher_image.to(dtype),
+                           teacher_texts[0].to(dtype), texts[1], teacher_texts[1].to(dtype))
         loss = parts["real"] + parts["synthetic"]
         loss.backward()  # type: ignore[no-untyped-call]
     seconds = time.perf_counter() - began
@@ -82,21 +95,30 @@ def unit(features: Tensor) -> Tensor:
 
 
 def near(features: Tensor) -> Tensor:
-    """Of the same samples: a cosine similarity of about 0.16, so that some samples are taken for others."""
+    """Of the same samples: a cosine similarity of about 0.16, so that some samples are taken for
+    others.
+    """
     return unit(features + 6 * features.shape[1] ** -0.5 * torch.randn_like(features))
 
 
-def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, teacher_text: Tensor) -> Tensor:
+def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor,
+          teacher_text: Tensor) -> Tensor:
     """One set of captions."""
     target = torch.arange(len(image))
     total = torch.zeros(())
-    for queries, targets, teacher_queries, teacher_targets in ((image, text, teacher_image, teacher_text),
-                                                               (text, image, teacher_text, teacher_image)):
+    for queries, targets, teacher_queries, teacher_targets in ((image, text, teacher_image,
+                                                                teacher_text),
+                                                               (text, image, teacher_text,
+                                                                teacher_image)):
         logits = scale * queries @ targets.T
         with torch.no_grad():
-            aims = torch.stack([(factor * one @ other.T).softmax(1) for one, other, factor in zip(
-                torch.split(teacher_queries, TEACHERS, 1), torch.split(teacher_targets, TEACHERS, 1), SCALES)]).mean(0)
-        total = total + HARD * F.cross_entropy(logits, target) / 2 + SOFT * F.cross_entropy(logits, aims) / 2
+            aims = torch.stack([
+                (factor * one @ other.T).softmax(1)
+                for one, other, factor in zip(torch.split(teacher_queries, TEACHERS, 1),
+                                              torch.split(teacher_targets, TEACHERS, 1), SCALES)
+            ]).mean(0)
+        total = total + HARD * F.cross_entropy(logits, target) / 2 + SOFT * F.cross_entropy(
+            logits, aims) / 2
     return total
 
 

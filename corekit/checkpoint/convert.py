@@ -1,7 +1,8 @@
 """Weights in other people's layouts, in and out: files to model folders and back.
 
-What a layout is belongs to the project whose models it holds: entries of kind ``converter`` (``Converter`` below). This
-module reads and writes files, asks the converters, and makes model folders.
+What a layout is belongs to the project whose models it holds: entries of kind ``converter``
+(``Converter`` below). This module reads and writes files, asks the converters, and makes model
+folders.
 """
 
 import pickle
@@ -32,7 +33,8 @@ PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of a file: weights under corekit's names, and what a recipe says of the model.
+    """What a converter makes of a file: weights under corekit's names, and what a recipe says of
+    the model.
 
     Args:
         weights: name -> tensor, as the model's ``state_dict`` has them.
@@ -52,27 +54,38 @@ class Converted:
 
 
 class Converter(Protocol):
-    """What an entry of kind ``converter`` has: the layouts in which the models of one project are published."""
+    """What an entry of kind ``converter`` has: the layouts in which the models of one project are
+    published.
+    """
 
     def detect(self, state: State) -> list[str]:
-        """The registered models that these weights fit; several where no key tells them apart, none where it knows none."""
+        """The registered models that these weights fit; several where no key tells them apart, none
+        where it knows none.
+        """
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as those of the model of that name; a CorekitError where names or shapes differ."""
+        """The weights as those of the model of that name; a CorekitError where names or shapes
+        differ.
+        """
 
     def layouts(self, name: str) -> list[str]:
-        """The layouts in which it can write the model of that name; none where it does not know the model."""
+        """The layouts in which it can write the model of that name; none where it does not know the
+        model.
+        """
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The model's weights in a layout; a CorekitError where the layout cannot hold them."""
 
 
-def convert_in(source: Path, target: Path, name: str | None = None, fused: bool = False) -> tuple[str, list[str]]:
-    """Make a model folder of a file of weights in any layout that a converter knows, or of a corekit folder, fused.
+def convert_in(source: Path, target: Path, name: str | None = None,
+               fused: bool = False) -> tuple[str, list[str]]:
+    """Make a model folder of a file of weights in any layout that a converter knows, or of a
+    corekit folder, fused.
 
     Args:
-        source: ``.pt``, ``.pth``, ``.bin`` (tensors and plain values only: nothing else is unpickled) or ``.safetensors``;
-            with ``fused`` also a run, a checkpoint or a model folder.
+        source: ``.pt``, ``.pth``, ``.bin`` (tensors and plain values only: nothing else is
+            unpickled) or ``.safetensors``; with ``fused`` also a run, a checkpoint or a model
+            folder.
         target: the model folder to write; nothing may be there.
         name: the model; None: found from the keys.
         fused: whether to fold the model, as ``corekit.reparameterize`` does.
@@ -81,21 +94,29 @@ def convert_in(source: Path, target: Path, name: str | None = None, fused: bool 
         the model's name, and sentences about what was filled in.
 
     Raises:
-        CorekitError: the file cannot be read, no converter knows it, its keys fit several models or not the one named.
+        CorekitError: the file cannot be read, no converter knows it, its keys fit several models or
+            not the one named.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
     if source.is_dir():
         if not fused:
-            raise CorekitError(f"{source} is a folder: name a file of weights in it to make a model folder of; a run or model "
-                               "folder is written in another layout with --to, and fused with --fuse")
+            raise CorekitError(f"{source} is a folder: name a file of weights in it to make a "
+                               f"model folder of; a run or model "
+                               "folder is written in another layout with --to, and fused with "
+                               "--fuse")
         recipe, preprocess, weights, notes = *_read_folder(source), list[str]()
     else:
         name, made = _read_foreign(source, name)
         made = _with_preprocessing(made, source.parent / PREPROCESSOR)
-        recipe = {"model": {"name": name, **made.arguments}, "seed": 0, "data": {
-            "preprocess": {**vars(made.preprocess), "mean": [*made.preprocess.mean], "std": [*made.preprocess.std]},
-            "tokenizer": made.tokenizer}}
+        recipe = {
+            "model": {"name": name, **made.arguments}, "seed": 0, "data": {
+                "preprocess": {
+                    **vars(made.preprocess), "mean": [*made.preprocess.mean],
+                    "std": [*made.preprocess.std]
+                }, "tokenizer": made.tokenizer
+            }
+        }
         preprocess, weights, notes = made.preprocess, made.weights, made.notes
     if fused:
         weights, recipe["model"]["fused"] = _fused(weights, recipe), True
@@ -109,7 +130,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
 
     Args:
         source: the folder.
-        target: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own; nothing may be there.
+        target: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own; nothing may be
+            there.
         layout: as the model's converter calls it.
 
     Returns:
@@ -121,7 +143,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     if target.exists():
         raise CorekitError(f"{target} is there already; name a file that is not")
     if target.suffix not in (*PICKLED, ".safetensors"):
-        raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for torch's own files")
+        raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
+                           f"torch's own files")
     recipe, _, weights = _read_folder(source)
     model = recipe["model"]
     while isinstance(model.get("model"), Mapping):  # one around another has its names
@@ -130,18 +153,23 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
-                           + (f"there are {', '.join(sorted(known))}" if known else "no converter knows it"))
-    state = {key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()}
+                           + (f"there are {', '.join(sorted(known))}" if known else "no converter "
+                                                                                    "knows it"))
+    state = {
+        key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()
+    }
     with written(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a file of weights, without wrappers around them and prefixes before all their names.
+    """The tensors of a file of weights, without wrappers around them and prefixes before all their
+    names.
 
     Raises:
-        CorekitError: it is missing or damaged, holds more than tensors and plain values, or holds no weights.
+        CorekitError: it is missing or damaged, holds more than tensors and plain values, or holds
+            no weights.
     """
     if not path.is_file():
         raise CorekitError(f"{path} does not exist")
@@ -149,37 +177,53 @@ def read_state(path: Path) -> State:
         content: Any = (load_file(path) if path.suffix == ".safetensors"
                         else torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CorekitError(f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
+        raise CorekitError(
+            f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
     except pickle.UnpicklingError:
-        raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of weights, and corekit unpickles "
+        raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
+                           f"weights, and corekit unpickles "
                            "nothing else: save its state_dict alone, or as .safetensors") from None
-    while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    while isinstance(content,
+                     Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)),
+                     None)
         if inner is None:
             break
         content = inner
-    if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or under "
+    if not isinstance(content, Mapping) or not content or not all(
+            isinstance(value, Tensor) for value in content.values()):
+        raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or "
+                           f"under "
                            f"{' or '.join(WRAPPERS)}")
     state = {str(key): value for key, value in content.items()}
-    while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)), None):
+    while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)),
+                         None):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
-    """Sentences on what is missing from a state, left over, or of another shape than expected; empty where all fits.
+    """Sentences on what is missing from a state, left over, or of another shape than expected;
+    empty where all fits.
 
     Args:
         state, expected: name -> tensor.
         optional: the end of names that may be missing.
     """
-    missing = [key for key in expected if key not in state and not (optional and key.endswith(optional))]
+    missing = [
+        key for key in expected if key not in state and not (optional and key.endswith(optional))
+    ]
     left_over = [key for key in state if key not in expected]
-    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
-              if key in state and state[key].shape != expected[key].shape]
-    return [f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-            for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of another shape")) if found]
+    shapes = [
+        f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    return [
+        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
+                                                                             "another "
+                                                                             "shape")) if found
+    ]
 
 
 def _converters() -> list[Converter]:
@@ -193,19 +237,24 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
         for converter in _converters():
             if converter.layouts(name):
                 return name, converter.load(state, name)
-        raise CorekitError(f"no converter knows the model '{name}'; `corekit list converters` lists them")
+        raise CorekitError(f"no converter knows the model '{name}'; `corekit list converters` "
+                           f"lists them")
     found = {each: converter for converter in _converters() for each in converter.detect(state)}
     if len(found) == 1:
         name, converter = next(iter(found.items()))
         return name, converter.load(state, name)
     if found:
-        raise CorekitError(f"{source} fits {', '.join(found)}, which no key tells apart: name the one it is with --model")
-    raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such as "
+        raise CorekitError(f"{source} fits {', '.join(found)}, which no key tells apart: name the "
+                           f"one it is with --model")
+    raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such "
+                       f"as "
                        f"{', '.join(list(state)[:3])}); --model NAME says what differs from one")
 
 
 def _with_preprocessing(made: Converted, beside: Path) -> Converted:
-    """The weights with the preprocessing that a file beside them says; where there is none, with a note of what is assumed."""
+    """The weights with the preprocessing that a file beside them says; where there is none, with a
+    note of what is assumed.
+    """
     if not beside.is_file():
         return replace(made, notes=[*made.notes, *([made.assumed] if made.assumed else [])])
     return replace(made, preprocess=read_preprocessor(beside, made.preprocess), notes=[
@@ -214,7 +263,8 @@ def _with_preprocessing(made: Converted, beside: Path) -> Converted:
 
 def _read_folder(source: Path) -> tuple[dict[str, Any], Preprocess, State]:
     folder = model_folder(source)
-    return read_recipe(folder), Preprocess.load(folder / "preprocess.json"), load_file(folder / "model.safetensors")
+    return read_recipe(folder), Preprocess.load(folder / "preprocess.json"), load_file(
+        folder / "model.safetensors")
 
 
 def _fused(weights: State, recipe: Mapping[str, Any]) -> State:

@@ -18,30 +18,35 @@ SHOWN = 12  # names in a message
 
 def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str],
                new_head: NewHead | None = None) -> list[str]:
-    """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or is excluded.
+    """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or
+    is excluded.
 
-    A tensor of another shape is an error, unless the module that it belongs to has a method ``refit(name, value)``, given
-    the tensor's own name and what the file has, which makes one of the right shape of it: a position table for another
-    size of image. It gives None where it cannot.
+    A tensor of another shape is an error, unless the module that it belongs to has a method
+    ``refit(name, value)``, given the tensor's own name and what the file has, which makes one of
+    the right shape of it: a position table for another size of image. It gives None where it
+    cannot.
 
     Args:
         model: filled in place; nothing is changed where something does not fit.
-        path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random weights stay.
-        exclude: patterns of names, of tensors of the model that stay as they are and of tensors of the file that are
-            left out.
-        rename: how names begin in the file -> how they begin in the model; the longest beginning counts. Where all fits,
-            beginnings may be left over: those of another kind of file.
+        path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random
+            weights stay.
+        exclude: patterns of names, of tensors of the model that stay as they are and of tensors of
+            the file that are left out.
+        rename: how names begin in the file -> how they begin in the model; the longest beginning
+            counts. Where all fits, beginnings may be left over: those of another kind of file.
         new_head: makes the head's rows of the file's; None: they are taken as they are.
 
     Returns:
         a line for each tensor that was refitted.
 
     Raises:
-        CorekitError: nothing is there, names are left over on either side, shapes differ, or a pattern fits nothing.
+        CorekitError: nothing is there, names are left over on either side, shapes differ, or a
+            pattern fits nothing.
     """
     if path is None:
         if new_head is not None:
-            raise CorekitError("init.head makes a head of another one: give the weights that have it, init.path=RUN")
+            raise CorekitError("init.head makes a head of another one: give the weights that have "
+                               "it, init.path=RUN")
         return []
     file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
     try:
@@ -51,29 +56,46 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
     found = {_renamed(name, rename): value for name, value in loaded.items()}
     own = model.state_dict()
     if len(found) < len(loaded):
-        twice = [name for name in loaded if sum(_renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1]
+        twice = [
+            name for name in loaded if sum(
+                _renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1
+        ]
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
         found = new_head(found, own, read_recipe(file.parent) if beside.is_file() else {}, file)
-    excluded = {name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")}
+    excluded = {
+        name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")
+    }
     missing = [name for name in own if name not in found and name not in excluded]
     left_over = [name for name in found if name not in own and name not in excluded]
     both = [name for name in own if name in found and name not in excluded]
     given = {name: found[name].shape for name in both}
-    found.update({name: _refitted(model, name, found[name], own[name]) for name in both if given[name] != own[name].shape})
-    shapes = [f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here" for name in both
-              if found[name].shape != own[name].shape]
-    problems = [f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+    found.update({
+        name: _refitted(model, name, found[name], own[name]) for name in both
+        if given[name] != own[name].shape
+    })
+    shapes = [
+        f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
+        for name in both if found[name].shape != own[name].shape
+    ]
+    problems = [f"{len(names)} {what}: "
+                f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
                 for names, what in ((missing, "tensors of the model are not in the file"),
                                     (left_over, "tensors of the file are not in the model"),
                                     (shapes, "shapes differ")) if names]
     if problems:
-        idle = [beginning for beginning in rename if not any(name.startswith(beginning) for name in loaded)]
-        raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to stay random or be left "
-                           "out in init.exclude, and what is called otherwise in init.rename" + (
-                               f", of which no name in {file} begins with '{idle[0]}'; they begin with "
-                               f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}" if idle else ""))
+        idle = [
+            beginning for beginning in rename
+            if not any(name.startswith(beginning) for name in loaded)
+        ]
+        raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to "
+                           f"stay random or be left "
+                           "out in init.exclude, and what is called otherwise in init.rename" +
+                           (f", of which no name in {file} begins with '{idle[0]}'; they begin "
+                            f"with "
+                            f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}"
+                            if idle else ""))
     with torch.no_grad():
         for name in both:
             own[name].copy_(found[name])
@@ -96,7 +118,9 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
 
 
 def training_mode(model: nn.Module) -> None:
-    """Training mode, but for modules whose parameters are all frozen: their statistics and dropout stand still."""
+    """Training mode, but for modules whose parameters are all frozen: their statistics and dropout
+    stand still.
+    """
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
@@ -105,15 +129,20 @@ def training_mode(model: nn.Module) -> None:
 
 
 def matching(pattern: str, names: list[str], key: str) -> set[str]:
-    """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError where none does."""
-    found = set(fnmatch.filter(names, pattern)) | {name for name in names if name.startswith(pattern + ".")}
+    """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError
+    where none does.
+    """
+    found = set(fnmatch.filter(
+        names, pattern)) | {name for name in names if name.startswith(pattern + ".")}
     if not found:
         raise CorekitError(f"{key}: '{pattern}' fits no name{nearest(pattern, names)}")
     return found
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of another shape as the module that it belongs to makes it fit; as it is where that does not."""
+    """A tensor of another shape as the module that it belongs to makes it fit; as it is where that
+    does not.
+    """
     path, _, last = name.rpartition(".")
     refit = getattr(model.get_submodule(path), "refit", None)
     made: Tensor | None = refit(last, value.float()) if refit is not None else None

@@ -1,4 +1,6 @@
-"""Trained models back from disk: a run, one of its checkpoints, a model folder, or an exported one."""
+"""Trained models back from disk: a run, one of its checkpoints, a model folder, or an exported
+one.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +17,15 @@ from corekit.train.assemble import build_model, build_tokenizer
 
 
 def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
-    """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has none).
+    """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has
+    none).
 
     Args:
         path: a run directory, a checkpoint, a model folder, or a folder exported to ONNX.
 
     Returns:
-        the model on the CPU; PIL image -> float32 [3, H, W]; string or list of strings -> int64 [n, L].
+        the model on the CPU; PIL image -> float32 [3, H, W]; string or list of strings -> int64 [n,
+        L].
 
     Raises:
         CorekitError: nothing is there, or it does not fit together.
@@ -33,19 +37,24 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
 
 
 def trained_folder(path: str | Path) -> Path:
-    """The exported folder at a path, or the model folder that it stands for; a CorekitError where neither is there."""
+    """The exported folder at a path, or the model folder that it stands for; a CorekitError where
+    neither is there.
+    """
     return Path(path) if is_exported(Path(path)) else model_folder(path)
 
 
 def load_model(recipe: Mapping[str, Any], folder: Path, device: torch.device) -> nn.Module:
-    """A recipe's model with the weights of a folder, in evaluation mode; the exported model where the folder is of one.
+    """A recipe's model with the weights of a folder, in evaluation mode; the exported model where
+    the folder is of one.
 
     Raises:
-        CorekitError: the weights do not fit, or the recipe asks for another model than the one that was exported.
+        CorekitError: the weights do not fit, or the recipe asks for another model than the one that
+            was exported.
     """
     if is_exported(folder):
         if recipe["model"] != read_recipe(folder)["model"]:
-            raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* out")
+            raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
+                               f"out")
         return load_exported(folder)
     model = build_model(recipe, device)
     load_weights(model, folder)

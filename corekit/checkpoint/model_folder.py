@@ -31,8 +31,8 @@ def model_folder(path: str | Path) -> Path:
         if (folder / "model.safetensors").is_file():
             return folder
     what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
-        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)" if path.exists()
-        else "does not exist")
+        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
+        if path.exists() else "does not exist")
     raise CorekitError(f"{path} {what}")
 
 
@@ -43,7 +43,8 @@ def read_recipe(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in recipe.items()}
 
 
-def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any], preprocess: Preprocess) -> None:
+def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any],
+                      preprocess: Preprocess) -> None:
     """Write ``model.safetensors``, ``recipe.yaml`` and ``preprocess.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors")
@@ -68,16 +69,20 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CorekitError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(
+            f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     fill(model, weights, str(path))
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Fill a model with weights, strictly; a CorekitError that says where they are from, for other names or shapes."""
+    """Fill a model with weights, strictly; a CorekitError that says where they are from, for other
+    names or shapes.
+    """
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CorekitError(f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(
+            f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
-"""A head for other classes than the weights were trained on: each of its rows made from rows of the old one, or random."""
+"""A head for other classes than the weights were trained on: each of its rows made from rows of the
+old one, or random.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,15 +38,18 @@ class Match(NamedTuple):
     told: str = ""
 
 
-# (what the data set calls its classes, rows of the old head, the recipe of the old weights) -> a Match for each class
+# (what the data set calls its classes, rows of the old head, the recipe of the old weights) -> a
+# Match for each class
 Matcher = Callable[[Sequence[str], int, Mapping[str, Any]], list[Match]]
 
 
 class NewHead:
-    """Makes the head's tensors, ``head.weight`` [K, D] and ``head.bias`` [K], from those of a file with other classes.
+    """Makes the head's tensors, ``head.weight`` [K, D] and ``head.bias`` [K], from those of a file
+    with other classes.
 
-    Rows without a counterpart stay as the model has them. Their bias becomes the mean of those that are copied: after
-    multi-label training all of these lie far below 0, and a class at 0 would win every time.
+    Rows without a counterpart stay as the model has them. Their bias becomes the mean of those that
+    are copied: after multi-label training all of these lie far below 0, and a class at 0 would win
+    every time.
 
     Args:
         matcher: an entry of kind ``head``; None: no class has a counterpart.
@@ -58,7 +63,8 @@ class NewHead:
         self.matcher, self.class_names = matcher, class_names
         self.matches: list[Match] = []
 
-    def __call__(self, found: State, own: State, trained_as: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
+    def __call__(self, found: State, own: State, trained_as: Mapping[str, Any],
+                 file: Path) -> dict[str, Tensor]:
         """The file's tensors, with the head of the model's size.
 
         Args:
@@ -72,14 +78,16 @@ class NewHead:
         """
         for state, whose in ((found, f"{file} has"), (own, "the model has")):
             if WEIGHT not in state:
-                raise CorekitError(f"init.head makes a new {WEIGHT}, but {whose} none: leave init.head out")
+                raise CorekitError(f"init.head makes a new {WEIGHT}, but {whose} none: leave "
+                                   f"init.head out")
         made = {**found, **{name: own[name] for name in (WEIGHT, BIAS) if name in own}}
         if self.matcher is None:
             return made
         old, new = found[WEIGHT], own[WEIGHT]
         self.matches = self.matcher(self.class_names, len(old), trained_as)
         if len(self.matches) != len(new):
-            raise CorekitError(f"init.head: there are {len(self.matches):,} names of classes, but the model's head has "
+            raise CorekitError(f"init.head: there are {len(self.matches):,} names of classes, but "
+                               f"the model's head has "
                                f"{len(new):,} rows: set its num_classes to the number of classes")
         if old.shape[1:] != new.shape[1:]:
             return dict(found)  # another model: said with all else that does not fit
@@ -96,14 +104,18 @@ class NewHead:
 
     def report(self) -> str:
         """A line for each class, separated by tabs, under a line of titles."""
-        lines = [COLUMNS, *((str(number), match.name, match.how, "" if match.similarity is None else f"{match.similarity:.3f}",
-                             ",".join(map(str, match.rows)), match.told) for number, match in enumerate(self.matches))]
+        lines = [
+            COLUMNS, *((str(number), match.name, match.how, "" if match.similarity is None else
+                        f"{match.similarity:.3f}", ",".join(map(str, match.rows)), match.told)
+                       for number, match in enumerate(self.matches))
+        ]
         return "".join("\t".join(line) + "\n" for line in lines)
 
     def summary(self) -> str:
         """What is in the report, in a line."""
         counted = ", ".join(f"{count:,} by {how}" if how != RANDOM else f"{count:,} random"
-                            for how, count in Counter(match.how for match in self.matches).most_common())
+                            for how, count in Counter(
+                                match.how for match in self.matches).most_common())
         exact = sum(match.similarity == 1 for match in self.matches)
         return f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); {REPORT} has each"
 

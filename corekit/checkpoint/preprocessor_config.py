@@ -16,20 +16,22 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
 
     Args:
         path: the file.
-        otherwise: what counts for steps that the file says nothing of or leaves out, such as the size where it resizes and
-            crops nothing.
+        otherwise: what counts for steps that the file says nothing of or leaves out, such as the
+            size where it resizes and crops nothing.
 
     Raises:
-        CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than the picture, a picture that
-            is not square, values that are not scaled to [0, 1].
+        CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than
+            the picture, a picture that is not square, values that are not scaled to [0, 1].
     """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         made = _read(said, otherwise)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorekitError(f"{path} cannot be read as the settings of an image processor: {error}") from None
+        raise CorekitError(
+            f"{path} cannot be read as the settings of an image processor: {error}") from None
     if isinstance(made, str):
-        raise CorekitError(f"{path} {made}, which corekit's preprocessing does not do: move the file away to convert without "
+        raise CorekitError(f"{path} {made}, which corekit's preprocessing does not do: move the "
+                           f"file away to convert without "
                            "it, and put right preprocess.json")
     return made
 
@@ -39,21 +41,25 @@ def _read(said: dict[str, Any], otherwise: Preprocess) -> Preprocess | str:
     scale = said.get("rescale_factor", 1 / 255)
     if not said.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
-    sizes = [_side(said[key]) for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
-             if said.get(done, True) and said.get(key) is not None]
+    sizes = [
+        _side(said[key]) for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
+        if said.get(done, True) and said.get(key) is not None
+    ]
     if None in sizes:
         return "makes pictures that are not square"
     whole = [side for side in sizes if side is not None]
     if whole and whole[-1] > whole[0]:
         return f"resizes to {whole[0]} pixels and crops {whole[-1]}"
-    made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] / whole[0]) if whole else otherwise
+    made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] /
+                   whole[0]) if whole else otherwise
     if "resample" in said and said.get("do_resize", True):
         if said["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {said['resample']}"
         made = replace(made, interpolation=RESAMPLE[said["resample"]])
     if not said.get("do_normalize", True):
         return replace(made, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(made, mean=tuple(said.get("image_mean", made.mean)), std=tuple(said.get("image_std", made.std)))
+    return replace(made, mean=tuple(said.get("image_mean", made.mean)),
+                   std=tuple(said.get("image_std", made.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or not there, and the model folder inside each.
 
-A checkpoint is written to ``step_<N>.writing`` and renamed when every rank is done, so a name without a suffix is a
-complete one, whatever was killed when.
+A checkpoint is written to ``step_<N>.writing`` and renamed when every rank is done, so a name
+without a suffix is a complete one, whatever was killed when.
 """
 
 import contextlib
@@ -39,9 +39,8 @@ ABANDON = 900  # seconds for a checkpoint that is being written when a run ends 
 class Counters:
     """What a run has done so far.
 
-    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update; ``loss_scale`` and ``good_steps``
-    are those of fp16.
-    """
+    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update;
+    ``loss_scale`` and ``good_steps`` are those of fp16. """
 
     step: int = 0
     samples: int = 0
@@ -53,7 +52,8 @@ class Counters:
 
 def complete_checkpoints(run: Path) -> list[Path]:
     """The run's complete checkpoints, oldest first."""
-    return sorted(path for path in (run / "checkpoints").glob("step_*") if path.is_dir() and path.suffix == "")
+    return sorted(path for path in (run / "checkpoints").glob("step_*")
+                  if path.is_dir() and path.suffix == "")
 
 
 class Checkpoints:
@@ -66,7 +66,8 @@ class Checkpoints:
         background: write while training goes on; what is written is copied to the CPU first.
     """
 
-    def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup, background: bool = False) -> None:
+    def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup,
+                 background: bool = False) -> None:
         self.run, self.keep_last, self.ranks = run, max(1, keep_last), ranks
         self.folder = run / "checkpoints"
         self.best: int | None = None  # the step whose checkpoint is kept whatever comes after it
@@ -75,11 +76,13 @@ class Checkpoints:
         self.writer = ThreadPoolExecutor(1, "checkpoint") if background else None
         self.pending: Future[None] | None = None
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, counters: Counters,
-             recipe: Mapping[str, Any], preprocess: Preprocess, environment: Mapping[str, Any]) -> None:
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None,
+             counters: Counters, recipe: Mapping[str, Any], preprocess: Preprocess,
+             environment: Mapping[str, Any]) -> None:
         """Write the state of the run, then make it count by one rename.
 
-        In the background this returns once the state is copied; :meth:`wait` tells how the writing went.
+        In the background this returns once the state is copied; :meth:`wait` tells how the writing
+        went.
 
         Raises:
             CorekitError: this one, or the one before in the background, could not be written.
@@ -96,8 +99,12 @@ class Checkpoints:
         self.ranks.barrier()
         state = to_files(_state(model, optimizer, ema), model)
         with ema.swapped() if ema else contextlib.nullcontext():
-            weights = full_state(model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
-        files = {"counters.json": json.dumps(asdict(counters)), "environment.json": json.dumps(environment, indent=1)}
+            weights = full_state(
+                model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
+        files = {
+            "counters.json": json.dumps(asdict(counters)),
+            "environment.json": json.dumps(environment, indent=1)
+        }
 
         def write() -> None:
             with self._said(writing):
@@ -119,24 +126,30 @@ class Checkpoints:
             self.pending = self.writer.submit(write)
 
     def wait(self) -> None:
-        """Until the checkpoint that is being written in the background is complete; a CorekitError where it failed."""
+        """Until the checkpoint that is being written in the background is complete; a CorekitError
+        where it failed.
+        """
         if self.pending is not None:
             pending, self.pending = self.pending, None
             pending.result()
             self.ranks.barrier()
 
     def abandon(self) -> None:
-        """Let what is being written in the background come to its end, well or not: the run is over."""
+        """Let what is being written in the background come to its end, well or not: the run is
+        over.
+        """
         if self.pending is not None:
             futures.wait([self.pending], timeout=ABANDON)
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
-        if self.pending is not None and self.pending.done() and self.pending.exception() is not None:
+        if self.pending is not None and self.pending.done() and self.pending.exception(
+        ) is not None:
             self.pending.result()
 
     def _write(self, state: dict[str, Any], writing: Path) -> None:
-        dcp.save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
+        dcp.save(state, checkpoint_id=writing / "state",
+                 no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
                  process_group=self.group)
 
     @contextlib.contextmanager
@@ -151,12 +164,16 @@ class Checkpoints:
                 shutil.rmtree(writing, ignore_errors=True)
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
-            raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} could not be written "
-                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that right, then type the same "
+            raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} "
+                               f"could not be written "
+                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that "
+                               f"right, then type the same "
                                "command again") from None
 
     def tidy(self) -> None:
-        """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and old ones."""
+        """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and
+        old ones.
+        """
         complete = complete_checkpoints(self.run)
         if complete:
             self._link("model", complete[-1])
@@ -165,8 +182,11 @@ class Checkpoints:
         if best in complete:
             kept = [*kept, best]
             self._link("best", best)
-        for old in [*(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")]:
-            # An old one is renamed first: killed half-way through, what is left must not look complete.
+        for old in [
+                *(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")
+        ]:
+            # An old one is renamed first: killed half-way through, what is left must not look
+            # complete.
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
             if doomed != old:
                 os.replace(old, doomed)
@@ -178,19 +198,27 @@ class Checkpoints:
         link.symlink_to(Path("checkpoints") / checkpoint.name / "model")
         os.replace(link, self.run / name)
 
-    def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Counters:
-        """Fill everything from the newest complete checkpoint; fresh counters where there is none."""
+    def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer,
+                    ema: Ema | None) -> Counters:
+        """Fill everything from the newest complete checkpoint; fresh counters where there is
+        none.
+        """
         complete = complete_checkpoints(self.run)
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
         files = to_files(state, model)
-        # A parameter without a gradient so far, as where every step was skipped, has no state yet, and none is saved.
+        # A parameter without a gradient so far, as where every step was skipped, has no state yet,
+        # and none is saved.
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
         moments = files["optimizer"]["state"]
-        without = [name for name in moments if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
+        without = [
+            name for name in moments
+            if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)
+        ]
         fresh = {name: moments.pop(name) for name in without}
-        dcp.load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        dcp.load(files, checkpoint_id=complete[-1] / "state",
+                 no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
         moments.update(fresh)
         loaded = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
@@ -215,8 +243,11 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """The nested mapping with its tensors copied to the CPU."""
-    return {name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor)
-            else _copied(value) if isinstance(value, dict) else copy.deepcopy(value) for name, value in state.items()}
+    return {
+        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else
+              _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
+        for name, value in state.items()
+    }
 
 
 def _to_disk(folder: Path) -> None:

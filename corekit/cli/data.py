@@ -16,18 +16,23 @@ if TYPE_CHECKING:  # --help needs no numpy
 
 def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to ``corekit data``."""
-    index = data.add_parser("index", help="index a folder of tar shards, so that runs start at once")
+    index = data.add_parser("index",
+                            help="index a folder of tar shards, so that runs start at once")
     index.set_defaults(run=_index)
     check = data.add_parser(
         "check", help="what is in a folder of shards, and what is wrong with it",
-        description="Read and decode every sample; say what there is and which samples are bad, by kind. "
-                    "Exit status: 0 where all is well, 1 where samples are bad, 2 where nothing could be checked.")
-    check.add_argument("--picture", type=Path, help="a PNG file to draw a few samples in, with their captions")
+        description="Read and decode every sample; say what there is and which samples are bad, by "
+                    "kind. "
+                    "Exit status: 0 where all is well, 1 where samples are bad, 2 where nothing "
+                    "could be checked.")
+    check.add_argument("--picture", type=Path, help="a PNG file to draw a few samples in, with "
+                                                    "their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
     check.set_defaults(run=_check)
     for command in (index, check):
         command.add_argument("root", help="the folder or URL, as data.root names it")
-        command.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under it")
+        command.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names "
+                                                                  "under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
 
 
@@ -37,19 +42,24 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
     for entry in registry.entries("job").values():
         described = "\n".join(f"  {parameter}" for parameter in entry.signature.parameters)
-        summary, doc = (text.replace("%", "%%") for text in (entry.summary, entry.doc))  # argparse formats both
+        # argparse formats both
+        summary, doc = (text.replace("%", "%%") for text in (entry.summary, entry.doc))
         job = data.add_parser(
-            entry.name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+            entry.name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
             usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
-            description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it was stopped.",
-            epilog=f"KEY=VALUE, as in recipes:\n{described}")
+            description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it "
+            f"was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")
-        job.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under SOURCE")
+        job.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under "
+                                                              "SOURCE")
         job.add_argument("--workers", type=int, default=1, help="processes")
-        job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; default: what SLURM says of "
+        job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; "
+                                                       "default: what SLURM says of "
                                                        "a job array, else all")
-        job.add_argument("--ray", action="store_true", help="spread over a Ray cluster instead of processes here")
+        job.add_argument("--ray", action="store_true", help="spread over a Ray cluster instead of "
+                                                            "processes here")
         job.set_defaults(run=_job, job=entry.name)
 
 
@@ -59,12 +69,15 @@ def _job(chosen: argparse.Namespace) -> None:
 
     arguments = _arguments(chosen.words)
     task = _task(chosen.task, os.environ)
-    progress = run_job(chosen.job, arguments, chosen.source, chosen.out, chosen.shards, chosen.workers, task,
-                       in_ray if chosen.ray else in_processes, _show_progress if sys.stderr.isatty() else lambda *_: None)
-    print(f"{progress.made + progress.kept:,} shards, {progress.made:,} of them made now; {progress.samples:,} samples under "
+    progress = run_job(chosen.job, arguments, chosen.source, chosen.out, chosen.shards,
+                       chosen.workers, task, in_ray if chosen.ray else in_processes,
+                       _show_progress if sys.stderr.isatty() else lambda *_: None)
+    print(f"{progress.made + progress.kept:,} shards, {progress.made:,} of them made now; "
+          f"{progress.samples:,} samples under "
           f"{chosen.out}")
-    print("bad         " + (", ".join(f"{kind} {count:,}" for kind, count in sorted(progress.bad.items())) + ": left out"
-                            if progress.bad else "none"))
+    print("bad         " + (", ".join(f"{kind} {count:,}"
+                                      for kind, count in sorted(progress.bad.items())) +
+                            ": left out" if progress.bad else "none"))
     if not progress.whole:
         print(f"of {progress.shards:,} shards in all some are still to come, from other tasks")
 
@@ -81,7 +94,8 @@ def _arguments(words: list[str]) -> dict[str, object]:
     try:
         found = OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
-        raise CorekitError(f"{' '.join(words)} cannot be read: {' '.join(str(error).split())}") from None
+        raise CorekitError(
+            f"{' '.join(words)} cannot be read: {' '.join(str(error).split())}") from None
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}
 
@@ -92,13 +106,16 @@ def _task(given: str | None, environment: "os._Environ[str] | dict[str, str]") -
         if not (slash and number.isdigit() and tasks.isdigit()):
             raise CorekitError(f"--task {given} is not I/N, such as 0/8")
         return int(number), int(tasks)
-    number, tasks = environment.get("SLURM_ARRAY_TASK_ID", "0"), environment.get("SLURM_ARRAY_TASK_COUNT", "1")
-    first, step = environment.get("SLURM_ARRAY_TASK_MIN", "0"), environment.get("SLURM_ARRAY_TASK_STEP", "1")
+    number, tasks = environment.get("SLURM_ARRAY_TASK_ID",
+                                    "0"), environment.get("SLURM_ARRAY_TASK_COUNT", "1")
+    first, step = environment.get("SLURM_ARRAY_TASK_MIN",
+                                  "0"), environment.get("SLURM_ARRAY_TASK_STEP", "1")
     return (int(number) - int(first)) // int(step), int(tasks)
 
 
 def _show_progress(done: int, total: int) -> None:
-    print(f"\r{done:,} of {total:,} shards", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    print(f"\r{done:,} of {total:,} shards", end="\n" if done == total else "", file=sys.stderr,
+          flush=True)
 
 
 def _load(chosen: argparse.Namespace) -> "Index":
@@ -112,14 +129,17 @@ def _index(chosen: argparse.Namespace) -> None:
 
 
 def _size(index: "Index", root: str) -> str:
-    return (f"{len(index):,} shards, {index.samples.sum():,} samples, {index.sizes.sum() / 2**30:.2f} GiB under {root}")
+    return (f"{len(index):,} shards, {index.samples.sum():,} samples, "
+            f"{index.sizes.sum() / 2**30:.2f} GiB under {root}")
 
 
 def _check(chosen: argparse.Namespace) -> None:
     from corekit.data.shards.check import Findings, check_index, picture_of
 
-    if chosen.samples < 1 or (chosen.picture is not None and not chosen.picture.absolute().parent.is_dir()):
-        raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be drawn: it needs a folder that "
+    if chosen.samples < 1 or (chosen.picture is not None
+                              and not chosen.picture.absolute().parent.is_dir()):
+        raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be "
+                           f"drawn: it needs a folder that "
                            "is there, and at least one sample")
     index = _load(chosen)
     print(_size(index, chosen.root))
@@ -143,15 +163,18 @@ def _with_progress(parts: "Iterable[Findings]", total: int) -> "Iterator[Finding
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(parts, "reading shards", total=total, console=Console(stderr=True), transient=True)
+    yield from track(parts, "reading shards", total=total, console=Console(stderr=True),
+                     transient=True)
 
 
 def _tell(found: "Findings") -> None:
     from corekit.data.shards.check import spread
 
-    print(f"{'fields':<12}" + ", ".join(f"{name} {count:,}" for name, count in found.extensions.most_common()))
+    print(f"{'fields':<12}" + ", ".join(f"{name} {count:,}"
+                                        for name, count in found.extensions.most_common()))
     if found.widths:
-        print(f"{'images':<12}{found.widths.total():,}; width {spread(found.widths)}, height {spread(found.heights)} pixels "
+        print(f"{'images':<12}{found.widths.total():,}; width {spread(found.widths)}, height "
+              f"{spread(found.heights)} pixels "
               "(least / median / most)")
     if found.lengths:
         print(f"{'captions':<12}{found.lengths.total():,}; {spread(found.lengths)} characters")

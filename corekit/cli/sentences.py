@@ -11,7 +11,8 @@ from corekit.errors import CorekitError
 @contextlib.contextmanager
 def sentences(foreign: tuple[type[Exception], ...] = (),
               explain: Callable[[Exception], str] = str) -> Iterator[None]:
-    """Print a user's error on standard error and exit with status 2; COREKIT_TRACEBACK=1 shows the traceback too.
+    """Print a user's error on standard error and exit with status 2; COREKIT_TRACEBACK=1 shows the
+    traceback too.
 
     Args:
         foreign: other libraries' errors that a user can cause.
@@ -23,7 +24,8 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
         _fail(str(error))
     except foreign as error:
         _fail(explain(error))
-    except BrokenPipeError:  # whoever read the output has seen enough, as in `corekit list recipes | head -3`
+    # whoever read the output has seen enough, as in `corekit list recipes | head -3`
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)

@@ -33,7 +33,8 @@ def _train(config: DictConfig) -> None:
         from corekit.train.run import run
 
         if not run(recipe, source):
-            sys.exit(128 + signal.SIGTERM)  # so that whoever waits for the end does not take this for it
+            # so that whoever waits for the end does not take this for it
+            sys.exit(128 + signal.SIGTERM)
 
 
 def open_source(recipe: Mapping[str, Any]) -> Source:
@@ -49,17 +50,21 @@ def open_source(recipe: Mapping[str, Any]) -> Source:
     if not recipe["dry_run"]:
         _check_roots("data.dataset", node, recipe["data"]["root"])
     given = {key: value for key, value in node.items() if key != "name"}
-    source: Source = registry.build("dataset", node["name"], given, {"root": recipe["data"]["root"]})
+    source: Source = registry.build("dataset", node["name"], given,
+                                    {"root": recipe["data"]["root"]})
     return source
 
 
 def _check_roots(key: str, node: Mapping[str, Any], data_root: str | None) -> None:
-    """Refuse a data set, or one inside it, without the folder it needs, before torch is imported."""
+    """Refuse a data set, or one inside it, without the folder it needs, before torch is
+    imported.
+    """
     named = registry.nested_kind(key.rsplit(".", 1)[-1], node) == "dataset"
     if named and "root" in registry.find("dataset", node["name"]).signature.names:
         where, root = (f"{key}.root", node["root"]) if "root" in node else ("data.root", data_root)
         if root is None:
-            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: type {where}=FOLDER; "
+            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: "
+                               f"type {where}=FOLDER; "
                                "`corekit data openmoji FOLDER` writes shards to try with")
         if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():
             raise CorekitError(f"{where}={root} is not a folder")

@@ -12,7 +12,9 @@ CELL, LINE = 160, 13  # pixels: width of an image in the grid, height of a line 
 
 def captioned_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int = 4,
                    lines: int = 5) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3]: uint8 images [H, W, 3] in rows, captions wrapped below them (a newline starts a new line)."""
+    """uint8 [H, W, 3]: uint8 images [H, W, 3] in rows, captions wrapped below them (a newline
+    starts a new line).
+    """
     rows = -(-len(images) // columns)
     height = CELL + lines * LINE + 8
     sheet = Image.new("RGB", (columns * (CELL + 8), rows * height), "white")
@@ -20,7 +22,9 @@ def captioned_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str],
     for at, (image, caption) in enumerate(zip(images, captions)):
         left, top = at % columns * (CELL + 8) + 4, at // columns * height + 4
         sheet.paste(Image.fromarray(image).resize((CELL, CELL)), (left, top))
-        wrapped = [piece for line in caption.split("\n") for piece in (textwrap.wrap(line, 28) or [""])][:lines]
+        wrapped = [
+            piece for line in caption.split("\n") for piece in (textwrap.wrap(line, 28) or [""])
+        ][:lines]
         for number, line in enumerate(wrapped):
             draw.text((left, top + CELL + 2 + number * LINE), line, fill="black", font=font)
     return np.asarray(sheet)

@@ -1,7 +1,9 @@
-"""Where data lies: a local folder, or a remote one that fsspec reaches. What cannot be read is tried again.
+"""Where data lies: a local folder, or a remote one that fsspec reaches. What cannot be read is
+tried again.
 
-Input and output fail for reasons that are no property of the data: a server that restarts, a file system under load.
-So reads are tried ``TRIES`` times, waiting longer each time, before they are an error that ends the run.
+Input and output fail for reasons that are no property of the data: a server that restarts, a file
+system under load. So reads are tried ``TRIES`` times, waiting longer each time, before they are an
+error that ends the run.
 """
 
 import glob
@@ -21,7 +23,9 @@ T = TypeVar("T")
 
 
 class Stored(NamedTuple):
-    """A file: its name relative to the root, its bytes, and when it was written in ns where that can be relied on."""
+    """A file: its name relative to the root, its bytes, and when it was written in ns where that
+    can be relied on.
+    """
 
     name: str
     size: int
@@ -107,18 +111,23 @@ class RemoteStorage:
         self._connect()
 
     def _connect(self) -> tuple[Any, str]:
-        """File system and path. fsspec keeps one file system a process, so a forked worker gets its own."""
+        """File system and path. fsspec keeps one file system a process, so a forked worker gets its
+        own.
+        """
         try:
             from fsspec.core import url_to_fs
 
             system, path = url_to_fs(self.root)
             return system, str(path).rstrip("/")
         except (ImportError, ValueError) as error:
-            raise CorekitError(f"{self.root} cannot be reached: {error}; pip install 'corekit[remote]' brings fsspec, "
+            raise CorekitError(f"{self.root} cannot be reached: {error}; pip install "
+                               f"'corekit[remote]' brings fsspec, "
                                "and each kind of storage has a driver of its own") from None
 
     def files(self, pattern: str) -> list[Stored]:
-        """The files whose names match a glob pattern, sorted; none where the place cannot be listed."""
+        """The files whose names match a glob pattern, sorted; none where the place cannot be
+        listed.
+        """
         system, path = self._connect()
         found: dict[str, dict[str, Any]] = patiently(
             lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, Exception)
@@ -186,7 +195,8 @@ def patiently(action: Callable[[], T], what: str, failures: type[Exception]) -> 
     Args:
         action: called up to ``TRIES`` times.
         what: the file, named in the error.
-        failures: what may pass when it is tried again; drivers of remote storage raise errors of their own.
+        failures: what may pass when it is tried again; drivers of remote storage raise errors of
+            their own.
 
     Raises:
         CorekitError: it failed every time.
@@ -198,14 +208,18 @@ def patiently(action: Callable[[], T], what: str, failures: type[Exception]) -> 
             raise
         except failures as error:
             if attempt + 1 == TRIES:
-                raise CorekitError(f"{what} cannot be read, tried {TRIES} times: {type(error).__name__}: {error}") from None
+                raise CorekitError(f"{what} cannot be read, tried {TRIES} times: "
+                                   f"{type(error).__name__}: {error}") from None
         time.sleep(FIRST_WAIT * 2**attempt)
     raise AssertionError("not reached")
 
 
 def lines(root: str, name: str) -> list[str]:
-    """The lines of a small text file in a folder, or above it where it is a part such as CLIP_benchmark's ``test``."""
-    above = os.path.dirname(root.rstrip("/")) if "://" in root else os.path.dirname(os.path.abspath(root))
+    """The lines of a small text file in a folder, or above it where it is a part such as
+    CLIP_benchmark's ``test``.
+    """
+    above = os.path.dirname(root.rstrip("/")) if "://" in root else os.path.dirname(
+        os.path.abspath(root))
     for folder in (root, above):
         content = open_storage(folder).read_if_there(name)
         if content is not None:

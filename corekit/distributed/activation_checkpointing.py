@@ -1,4 +1,6 @@
-"""Activation checkpointing: a layer's activations are computed again in the backward pass instead of being kept."""
+"""Activation checkpointing: a layer's activations are computed again in the backward pass instead
+of being kept.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,10 +14,13 @@ from corekit.optim.layer_decay import all_layers
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Recompute every layer of the model's towers (Chen et al., 2016), with the same random numbers, in place."""
+    """Recompute every layer of the model's towers (Chen et al., 2016), with the same random
+    numbers, in place.
+    """
     for layer in all_layers(model):
         contexts = {"context_fn": partial(_contexts, layer)} if has_statistics(layer) else {}
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, **contexts)  # type: ignore[method-assign]
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False,
+                                **contexts)  # type: ignore[method-assign]
 
 
 def has_statistics(module: nn.Module) -> bool:
@@ -23,14 +28,17 @@ def has_statistics(module: nn.Module) -> bool:
     return any(getattr(layer, "track_running_stats", False) for layer in module.modules())
 
 
-def _contexts(layer: nn.Module) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+def _contexts(
+    layer: nn.Module
+) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
     return contextlib.nullcontext(), _statistics_kept(layer)
 
 
 @contextlib.contextmanager
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Running statistics are not updated a second time."""
-    kept = [(buffer, buffer.clone()) for module in layer.modules() if getattr(module, "track_running_stats", False)
+    kept = [(buffer, buffer.clone()) for module in layer.modules()
+            if getattr(module, "track_running_stats", False)
             for buffer in module.buffers(recurse=False)]
     try:
         yield

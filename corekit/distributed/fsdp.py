@@ -1,4 +1,6 @@
-"""Fully sharded training (FSDP2): every rank keeps an equal share of parameters, gradients and optimizer state."""
+"""Fully sharded training (FSDP2): every rank keeps an equal share of parameters, gradients and
+optimizer state.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +21,16 @@ from corekit.optim.layer_decay import all_layers
 def shard(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
     """Share a model out over the ranks, in place: a layer at a time, and the rest together.
 
-    Gradients are summed over ranks. A parameter without dimensions, which FSDP2 cannot cut, becomes one of one element
-    that the module still sees as a scalar; :func:`to_files` gives it back its shape.
+    Gradients are summed over ranks. A parameter without dimensions, which FSDP2 cannot cut, becomes
+    one of one element that the module still sees as a scalar; :func:`to_files` gives it back its
+    shape.
 
     Raises:
         CorekitError: this torch cannot sum gradients.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise CorekitError(f"engine.parallel=fsdp needs torch 2.8 or newer, not {torch.__version__}; "
+        raise CorekitError(f"engine.parallel=fsdp needs torch 2.8 or newer, not "
+                           f"{torch.__version__}; "
                            "type engine.parallel=ddp")
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     for module in model.modules():
@@ -41,7 +45,9 @@ def shard(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
 
 
 def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
-    """Around the backward pass of a micro-batch: gradients travel once a step, during the last one's."""
+    """Around the backward pass of a micro-batch: gradients travel once a step, during the last
+    one's.
+    """
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
     elif isinstance(model, DistributedDataParallel) and not last:
@@ -51,7 +57,9 @@ def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextMana
 
 @contextlib.contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
-    """All parameters on every rank while this lasts, so that ranks may run different numbers of forward passes."""
+    """All parameters on every rank while this lasts, so that ranks may run different numbers of
+    forward passes.
+    """
     for module in _sharded(model):
         module.unshard()
         module.set_reshard_after_forward(False, recurse=False)
@@ -59,7 +67,8 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module in _sharded(model):
-            module.set_reshard_after_forward(module is not model, recurse=False)  # type: ignore[comparison-overlap]
+            module.set_reshard_after_forward(module is not model,
+                                             recurse=False)  # type: ignore[comparison-overlap]
             module.reshard()
 
 
@@ -71,11 +80,13 @@ def to_files(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     return _each(state, _scalar_names(model), scalar)
 
 
-def from_files(state: Mapping[str, Any], like: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+def from_files(state: Mapping[str, Any], like: Mapping[str, Any],
+               model: nn.Module) -> dict[str, Any]:
     """What :func:`to_files` gave, in the form of the state ``like`` that it came from."""
     def back(value: Tensor, old: Tensor) -> Tensor:
         one = value.reshape(old.shape)
-        return distribute_tensor(one, old.device_mesh, old.placements) if isinstance(old, DTensor) else one
+        return distribute_tensor(one, old.device_mesh, old.placements) if isinstance(
+            old, DTensor) else one
 
     return _each(state, _scalar_names(model), back, like)
 
@@ -86,7 +97,9 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
-    """A copy of the model's state dict with whole tensors on the CPU, for ranks that keep it; all ranks must ask for it."""
+    """A copy of the model's state dict with whole tensors on the CPU, for ranks that keep it; all
+    ranks must ask for it.
+    """
     found = {}
     for name, value in to_files(model.state_dict(), model).items():
         whole_value = _full(value)
@@ -113,17 +126,20 @@ def _widen_scalars(module: nn.Module) -> None:
     for name in names:
         value = module._parameters[name]
         assert value is not None
-        module._parameters[name] = nn.Parameter(value.detach().reshape(1), requires_grad=value.requires_grad)
+        module._parameters[name] = nn.Parameter(value.detach().reshape(1),
+                                                requires_grad=value.requires_grad)
     if names:
         shown = {name: _scalar(name) for name in names}
-        module.__class__ = type(type(module).__name__, (type(module),), {**shown, "widened_scalars": tuple(names)})
+        module.__class__ = type(
+            type(module).__name__, (type(module), ), {**shown, "widened_scalars": tuple(names)})
 
 
 def _scalar(name: str) -> property:
     def shown(module: nn.Module) -> Tensor:
         value = module._parameters[name]
         assert value is not None
-        return value if isinstance(value, DTensor) else value.reshape(())  # FSDP2 looks for its own through this too
+        # FSDP2 looks for its own through this too
+        return value if isinstance(value, DTensor) else value.reshape(())
 
     return property(shown)
 
@@ -133,14 +149,17 @@ def _scalar_names(model: nn.Module) -> set[str]:
             for name in getattr(module, "widened_scalars", ())}
 
 
-def _each(state: Mapping[str, Any], names: set[str], change: Callable[..., Tensor], *others: Mapping[str, Any],
-          inside: bool = False) -> dict[str, Any]:
-    """The same nested mapping with those tensors changed that have one of the names, or lie in a mapping that has."""
+def _each(state: Mapping[str, Any], names: set[str], change: Callable[..., Tensor], *others:
+          Mapping[str, Any], inside: bool = False) -> dict[str, Any]:
+    """The same nested mapping with those tensors changed that have one of the names, or lie in a
+    mapping that has.
+    """
     found: dict[str, Any] = {}
     for key, value in state.items():
         rest = [other[key] for other in others]
         if isinstance(value, Mapping):
             found[key] = _each(value, names, change, *rest, inside=inside or key in names)
         else:
-            found[key] = change(value, *rest) if isinstance(value, Tensor) and (inside or key in names) else value
+            found[key] = change(
+                value, *rest) if isinstance(value, Tensor) and (inside or key in names) else value
     return found

@@ -17,9 +17,8 @@ from corekit.data.transforms.preprocess import Preprocess
 class EvalModel:
     """A model under evaluation, with all that is needed to run it.
 
-    ``tokenize`` turns strings into int64 [n, L]; ``autocast`` gives the context of a forward pass; ``rank`` of
-    ``world`` processes share the work, and ``sum`` adds a tensor up over them.
-    """
+    ``tokenize`` turns strings into int64 [n, L]; ``autocast`` gives the context of a forward pass;
+    ``rank`` of ``world`` processes share the work, and ``sum`` adds a tensor up over them. """
 
     model: nn.Module
     preprocess: Preprocess
@@ -34,10 +33,11 @@ class EvalModel:
 
 @dataclass(frozen=True)
 class Result:
-    """What an evaluation found: figures (fractions of 1), the data set, how many samples, pictures to look at.
+    """What an evaluation found: figures (fractions of 1), the data set, how many samples, pictures
+    to look at.
 
-    ``pictures`` are uint8 [H, W, 3] by title; ``details`` is what else the record holds, as JSON has it.
-    """
+    ``pictures`` are uint8 [H, W, 3] by title; ``details`` is what else the record holds, as JSON
+    has it. """
 
     metrics: dict[str, float]
     dataset: str

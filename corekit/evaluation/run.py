@@ -13,19 +13,25 @@ from corekit.train.logger import append_record, figures
 
 
 def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
-    """Run the recipe's evaluators on the weights of ``checkpoint``; one line a figure, and a record of each.
+    """Run the recipe's evaluators on the weights of ``checkpoint``; one line a figure, and a record
+    of each.
 
     Raises:
-        CorekitError: the weights do not fit the model, or the preprocessing asked for is not the one saved with them.
+        CorekitError: the weights do not fit the model, or the preprocessing asked for is not the
+            one saved with them.
     """
     folder = trained_folder(recipe["checkpoint"])
     ranks = connect(recipe["engine"]["parallel"], recipe["engine"]["device"])
     try:
         preprocess = Preprocess.load(folder / "preprocess.json")
         if preprocess != build_preprocess(recipe):
-            raise CorekitError(f"data.preprocess asks for {build_preprocess(recipe)}, but these weights were trained with "
-                               f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
-        evaluators = {label: build_evaluator(node, preprocess) for label, node in recipe["evaluators"].items()}
+            raise CorekitError(
+                f"data.preprocess asks for {build_preprocess(recipe)}, but these "
+                f"weights were trained with "
+                f"{preprocess} ({folder}/preprocess.json): leave data.preprocess out")
+        evaluators = {
+            label: build_evaluator(node, preprocess) for label, node in recipe["evaluators"].items()
+        }
         model = load_model(recipe, folder, ranks.device)
         eval_model = make_eval_model(model, recipe, preprocess, build_tokenizer(recipe), ranks)
         step, samples = _progress(folder)
@@ -33,7 +39,8 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
             result = evaluator(eval_model)
             if ranks.is_first:
                 where = append_record(_records_path(folder), result.record(step, samples, label))
-                print(f"{label} on {result.samples} samples of {result.dataset}: {figures(result.metrics)}  ({where})")
+                print(f"{label} on {result.samples} samples of {result.dataset}: "
+                      f"{figures(result.metrics)}  ({where})")
     finally:
         disconnect()
 

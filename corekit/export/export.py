@@ -1,4 +1,6 @@
-"""Models for other programs to run: each tower a file of ONNX or of torch.export, checked before it counts."""
+"""Models for other programs to run: each tower a file of ONNX or of torch.export, checked before it
+counts.
+"""
 
 import json
 import random
@@ -23,13 +25,16 @@ from corekit.models.fusion import reparameterize
 from corekit.train.assemble import Recipe, model_wiring
 from corekit.train.wiring import rename_outputs
 
-TOLERANCE = 1e-4  # between a file's outputs and the model's; of the largest output where that is above 1
+# between a file's outputs and the model's; of the largest output where that is above 1
+TOLERANCE = 1e-4
 SEVERAL = 5  # samples of the larger batch that a file for any batch is checked with
 
 
 @dataclass(frozen=True)
 class ExportedTower:
-    """What becomes a file of its own: the model in a module of one input, that input's name, and random samples of it."""
+    """What becomes a file of its own: the model in a module of one input, that input's name, and
+    random samples of it.
+    """
 
     wrap: Callable[[nn.Module], nn.Module]
     input: str
@@ -44,7 +49,8 @@ class ImageTower(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"image_features": F.normalize(self.model.encode_image(image).float(), dim=-1)}  # type: ignore[operator]
+        return {"image_features": F.normalize(self.model.encode_image(image).float(),
+                                              dim=-1)}  # type: ignore[operator]
 
 
 class TextTower(nn.Module):
@@ -55,11 +61,14 @@ class TextTower(nn.Module):
         self.model = model
 
     def forward(self, text: Tensor) -> dict[str, Tensor]:
-        return {"text_features": F.normalize(self.model.encode_text(text).float(), dim=-1)}  # type: ignore[operator]
+        return {"text_features": F.normalize(self.model.encode_text(text).float(),
+                                             dim=-1)}  # type: ignore[operator]
 
 
 class Forward(nn.Module):
-    """``image`` float32 [B, 3, H, W] to what a model's forward gives, each a tensor under the recipe's name for it."""
+    """``image`` float32 [B, 3, H, W] to what a model's forward gives, each a tensor under the
+    recipe's name for it.
+    """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         super().__init__()
@@ -67,17 +76,25 @@ class Forward(nn.Module):
         self.recipe = recipe
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        outputs = rename_outputs(model_wiring(self.recipe, self.model)({"image": image}), self.recipe["model"].get("outputs"))
+        outputs = rename_outputs(
+            model_wiring(self.recipe, self.model)({"image": image}),
+            self.recipe["model"].get("outputs"))
         # a head too wide for its output gives the parts that it is made of
-        return {name: value if isinstance(value, Tensor) else value.dense() for name, value in outputs.items()}
+        return {
+            name: value if isinstance(value, Tensor) else value.dense()
+            for name, value in outputs.items()
+        }
 
 
-def export_model(source: Path, target: Path, form: str, batch: int | None = None) -> dict[str, float]:
-    """Write a run, a checkpoint or a model folder as files that other programs run: folded, fp32, in evaluation mode.
+def export_model(source: Path, target: Path, form: str,
+                 batch: int | None = None) -> dict[str, float]:
+    """Write a run, a checkpoint or a model folder as files that other programs run: folded, fp32,
+    in evaluation mode.
 
-    A model with ``encode_image`` (and ``encode_text``) gives ``image`` (and ``text``), another one ``model``, its forward.
-    Beside them are ``recipe.yaml`` and ``preprocess.json`` as they were, and ``export.json``: format, batch, the scale of
-    similarities, and what each file takes and gives.
+    A model with ``encode_image`` (and ``encode_text``) gives ``image`` (and ``text``), another one
+    ``model``, its forward. Beside them are ``recipe.yaml`` and ``preprocess.json`` as they were,
+    and ``export.json``: format, batch, the scale of similarities, and what each file takes and
+    gives.
 
     Args:
         source: the folder.
@@ -86,17 +103,20 @@ def export_model(source: Path, target: Path, form: str, batch: int | None = None
         batch: how many samples the files take at a time; None: any number.
 
     Returns:
-        file -> largest difference of its outputs from those of the model as it was trained, on random inputs.
+        file -> largest difference of its outputs from those of the model as it was trained, on
+        random inputs.
 
     Raises:
-        CorekitError: no model is there or none that can be exported, a package is missing, or the outputs differ.
+        CorekitError: no model is there or none that can be exported, a package is missing, or the
+            outputs differ.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
     if batch is not None and batch < 1:
         raise CorekitError(f"--batch {batch}: a batch has at least one sample")
     if is_exported(source):
-        raise CorekitError(f"{source} is exported already: name the run or model folder that it was made of")
+        raise CorekitError(f"{source} is exported already: name the run or model folder that it "
+                           f"was made of")
     folder = model_folder(source)
     if form == "onnx":
         check_packages()
@@ -112,13 +132,15 @@ def export_model(source: Path, target: Path, form: str, batch: int | None = None
             outputs = expected(example)
             files[file] = _interface({part.input: example, **outputs}, batch)
             doc = "; ".join(f"{key}: {value}" for key, value in files[file].items())
-            program = write(trace(part.wrap(folded), example, dynamic=batch is None), writing / file, part.input,
-                            list(outputs), doc)
+            program = write(trace(part.wrap(folded), example, dynamic=batch is None),
+                            writing / file, part.input, list(outputs), doc)
             differences[file] = max(_difference(program, expected, part.sample(size), file)
                                     for size in ([batch] if batch else [1, SEVERAL]))
         for name in ("recipe.yaml", "preprocess.json"):
             shutil.copyfile(folder / name, writing / name)
-        content = {"format": form, "batch": batch, "logit_scale": _logit_scale(model), "files": files}
+        content = {
+            "format": form, "batch": batch, "logit_scale": _logit_scale(model), "files": files
+        }
         (writing / EXPORT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return differences
 
@@ -132,20 +154,26 @@ def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[s
         return torch.randn(count, 3, size, size, generator=generator)
 
     def captions(count: int) -> Tensor:
-        words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)]
-        ids: Tensor = tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
+        words = [
+            "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
+        ]
+        ids: Tensor = tokenize(
+            [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
         return ids
 
     if not hasattr(model, "encode_image"):
         missing = model_wiring(recipe, model).missing(["image"])
         if missing:
-            raise CorekitError(f"model '{recipe['model']['name']}' has no encode_image, and its forward needs "
-                               f"{', '.join(missing)}: models with encode_image are exported, or that need no more than image")
+            raise CorekitError(f"model '{recipe['model']['name']}' has no encode_image, and its "
+                               f"forward needs "
+                               f"{', '.join(missing)}: models with encode_image are exported, or "
+                               f"that need no more than image")
         return {"model": ExportedTower(lambda given: Forward(given, recipe), "image", images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
-            raise CorekitError(f"model '{recipe['model']['name']}' has encode_text, but its recipe no data.tokenizer, which "
+            raise CorekitError(f"model '{recipe['model']['name']}' has encode_text, but its recipe "
+                               f"no data.tokenizer, which "
                                "says how long captions are")
         parts["text"] = ExportedTower(TextTower, "text", captions)
     return parts
@@ -153,10 +181,13 @@ def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[s
 
 def _interface(tensors: dict[str, Tensor], batch: int | None) -> dict[str, str]:
     """What a file takes and gives, for people: name -> dtype, shape, meaning."""
-    meaning = {"image": ", prepared as preprocess.json says", "text": ", ids of the recipe's tokenizer",
+    meaning = {"image": ", prepared as preprocess.json says", "text": ", ids of the recipe's "
+                                                                      "tokenizer",
                "image_features": ", of unit length", "text_features": ", of unit length"}
-    return {name: f"{str(value.dtype).removeprefix('torch.')} {[batch or BATCH, *value.shape[1:]]}".replace("'", "")
-                  + meaning.get(name, "") for name, value in tensors.items()}
+    return {
+        name: f"{str(value.dtype).removeprefix('torch.')} {[batch or BATCH, *value.shape[1:]]}".
+              replace("'", "") + meaning.get(name, "") for name, value in tensors.items()
+    }
 
 
 def _logit_scale(model: nn.Module) -> float | None:
@@ -166,12 +197,15 @@ def _logit_scale(model: nn.Module) -> float | None:
 
 
 def _difference(program: Program, expected: nn.Module, samples: Tensor, name: str) -> float:
-    """The largest difference of a file's outputs from a module's; a CorekitError where it is above the tolerance."""
+    """The largest difference of a file's outputs from a module's; a CorekitError where it is above
+    the tolerance.
+    """
     made, largest = program(samples), 0.0
     for key, value in expected(samples).items():
         difference = float((made[key] - value).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(value.abs().max())):  # nan too
-            raise CorekitError(f"{name} gives {key} {difference:.1e} away from the model's for a batch of {len(samples)}, more "
+            raise CorekitError(f"{name} gives {key} {difference:.1e} away from the model's for a "
+                               f"batch of {len(samples)}, more "
                                f"than {TOLERANCE:.0e}: it was not kept")
         largest = max(largest, difference)
     return largest

@@ -18,23 +18,29 @@ def is_exported(folder: Path) -> bool:
 
 
 def load_exported(folder: Path) -> nn.Module:
-    """The model of an exported ONNX folder: a ``CLIP``, an ``ImageEncoder``, or its forward pass from images to a dict.
+    """The model of an exported ONNX folder: a ``CLIP``, an ``ImageEncoder``, or its forward pass
+    from images to a dict.
 
-    Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on the example inputs in the
-    file, so that one from outside can run any code (tried with torch 2.15: it does).
+    Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on
+    the example inputs in the file, so that one from outside can run any code (tried with torch
+    2.15: it does).
 
     Raises:
-        CorekitError: they are of another format, a file is missing or damaged, or onnxruntime is not installed.
+        CorekitError: they are of another format, a file is missing or damaged, or onnxruntime is
+            not installed.
     """
     try:
         content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
         kind, files, scale = content["format"], content["files"], content["logit_scale"]
         scale = 1.0 if scale is None else float(scale)
     except (ValueError, KeyError, TypeError) as error:
-        raise CorekitError(f"{folder / EXPORT} is none that corekit export wrote: {error!r}") from None
+        raise CorekitError(
+            f"{folder / EXPORT} is none that corekit export wrote: {error!r}") from None
     if kind != "onnx":
-        raise CorekitError(f"{folder} holds programs of torch.export, whose loading unpickles, and corekit unpickles nothing: "
-                           "export with --format onnx, or call torch.export.load yourself on files that you trust")
+        raise CorekitError(f"{folder} holds programs of torch.export, whose loading unpickles, and "
+                           f"corekit unpickles nothing: "
+                           "export with --format onnx, or call torch.export.load yourself on files "
+                           "that you trust")
     if "image.onnx" not in files:
         return OnnxProgram(folder / "model.onnx").eval()
     image = OnnxTower(folder / "image.onnx")
@@ -44,9 +50,11 @@ def load_exported(folder: Path) -> nn.Module:
 
 
 class OnnxProgram(nn.Module):
-    """An ONNX file run by onnxruntime on the CPU in fp32: a batch of its one input to its outputs by name.
+    """An ONNX file run by onnxruntime on the CPU in fp32: a batch of its one input to its outputs
+    by name.
 
-    A file for batches of N samples is given N at a time, the last ones filled up; outputs are on the input's device.
+    A file for batches of N samples is given N at a time, the last ones filled up; outputs are on
+    the input's device.
 
     Args:
         path: the file.
@@ -60,25 +68,34 @@ class OnnxProgram(nn.Module):
         try:
             import onnxruntime
         except ImportError:
-            raise CorekitError("running ONNX files needs onnxruntime: pip install 'corekit[export]'") from None
+            raise CorekitError(
+                "running ONNX files needs onnxruntime: pip install 'corekit[export]'") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            self.session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session: Any = onnxruntime.InferenceSession(str(path), options,
+                                                             providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's have no ancestor of their own
-            raise CorekitError(f"{path} cannot be run: {' '.join(str(error).split())[:300]}") from None
+            raise CorekitError(
+                f"{path} cannot be run: {' '.join(str(error).split())[:300]}") from None
         self.input = self.session.get_inputs()[0].name
         self.outputs = [output.name for output in self.session.get_outputs()]
         size = self.session.get_inputs()[0].shape[0]
-        self.batch: int | None = size if isinstance(size, int) else None  # a name where it is dynamic
+        # a name where it is dynamic
+        self.batch: int | None = size if isinstance(size, int) else None
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
         pieces = [samples] if self.batch is None else [
             torch.cat([piece, piece[-1:].expand(self.batch - len(piece), *piece.shape[1:])])
             for piece in torch.split(samples, self.batch)]
-        ran = [self.session.run(None, {self.input: piece.detach().cpu().numpy()}) for piece in pieces]
-        return {name: torch.cat([torch.from_numpy(value) for value in values])[:len(samples)].to(samples.device)
-                for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)}
+        ran = [
+            self.session.run(None, {self.input: piece.detach().cpu().numpy()}) for piece in pieces
+        ]
+        return {
+            name: torch.cat([torch.from_numpy(value)
+                             for value in values])[:len(samples)].to(samples.device)
+            for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)
+        }
 
 
 class OnnxTower(OnnxProgram):

@@ -1,4 +1,6 @@
-"""One traced model as one file, ONNX or torch.export's: written, and run as what will read it does."""
+"""One traced model as one file, ONNX or torch.export's: written, and run as what will read it
+does.
+"""
 
 import importlib.util
 from collections.abc import Callable
@@ -21,11 +23,14 @@ def check_packages() -> None:
     """Raise a CorekitError where what writes and runs ONNX files is missing."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise CorekitError(f"--format onnx needs {', '.join(missing)}: pip install 'corekit[export]'")
+        raise CorekitError(f"--format onnx needs {', '.join(missing)}: pip install "
+                           f"'corekit[export]'")
 
 
 def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
-    """A module of one input as a graph for any batch or for the example's, with the weights it uses and no others."""
+    """A module of one input as a graph for any batch or for the example's, with the weights it uses
+    and no others.
+    """
     shapes = ({0: Dim(BATCH, min=1)},) if dynamic else None
     program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
@@ -35,8 +40,12 @@ def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
 
 
 def _prune(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads: those of the other tower, which torch.export keeps."""
-    unused = {node.name: node for node in program.graph.find_nodes(op="placeholder") if not node.users}
+    """Drop the weights that no operation reads: those of the other tower, which torch.export
+    keeps.
+    """
+    unused = {
+        node.name: node for node in program.graph.find_nodes(op="placeholder") if not node.users
+    }
     for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
         if spec.arg.name in unused:
             program.graph_signature.input_specs.remove(spec)
@@ -46,15 +55,21 @@ def _prune(program: ExportedProgram) -> None:
     program.graph_module.recompile()
 
 
-def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str], doc: str) -> Program:
-    """Save with ``torch.export.save``; what torch loads from there, to check it. Arguments as of :func:`write_onnx`."""
+def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
+                doc: str) -> Program:
+    """Save with ``torch.export.save``; what torch loads from there, to check it. Arguments as of
+    :func:`write_onnx`.
+    """
     torch.export.save(program, path)
-    loaded: Program = torch.export.load(path).module()  # it unpickles, but this file is our own of a moment ago
+    # it unpickles, but this file is our own of a moment ago
+    loaded: Program = torch.export.load(path).module()
     return loaded
 
 
-def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[str], doc: str) -> Program:
-    """Write ONNX, the weights in the file (above 1.5 GB in ``PATH.data`` beside it); what onnxruntime makes of it.
+def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
+               doc: str) -> Program:
+    """Write ONNX, the weights in the file (above 1.5 GB in ``PATH.data`` beside it); what
+    onnxruntime makes of it.
 
     Args:
         program: of one input.
@@ -64,8 +79,8 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
         doc: what the file says of itself.
     """
     shapes: Any = ({0: BATCH} if program.range_constraints else None,)
-    made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs, dynamic_shapes=shapes,
-                             verbose=False)
+    made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs,
+                             dynamic_shapes=shapes, verbose=False)
     assert made is not None
     made.model.doc_string = doc
     made.save(path)

@@ -1,4 +1,6 @@
-"""The contrastive loss over the global batch, in blocks: the full matrix of logits is never held."""
+"""The contrastive loss over the global batch, in blocks: the full matrix of logits is never
+held.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +18,8 @@ SoftTargets = Callable[[slice, bool], Tensor]
 class Contrastive:
     """CLIP's symmetric cross-entropy (Radford et al. 2021, figure 3).
 
-    With s the logit scale and f, g the normalised image and text features of the B samples of the global batch:
-    1/2 [mean_i CE(s f_i G^T, i) + mean_i CE(s g_i F^T, i)].
+    With s the logit scale and f, g the normalised image and text features of the B samples of the
+    global batch: 1/2 [mean_i CE(s f_i G^T, i) + mean_i CE(s g_i F^T, i)].
 
     Args:
         block: rows of the B x B matrix of logits that exist at one time.
@@ -41,16 +43,19 @@ class Contrastive:
             [] in the features' dtype.
         """
         rows = rows if rows is not None else slice(0, len(image_features))
-        share: Tensor = blockwise_cross_entropy(image_features, text_features, logit_scale, rows, self.block)
+        share: Tensor = blockwise_cross_entropy(image_features, text_features, logit_scale, rows,
+                                                self.block)
         return share
 
 
-def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int, hard: float = 1.0,
-                            soft: float = 0.0, soft_targets: SoftTargets | None = None) -> Tensor:
-    """Some rows' share of the symmetric cross-entropy between samples, of which one block of logits exists at a time.
+def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
+                            hard: float = 1.0, soft: float = 0.0,
+                            soft_targets: SoftTargets | None = None) -> Tensor:
+    """Some rows' share of the symmetric cross-entropy between samples, of which one block of logits
+    exists at a time.
 
-    1/2 [mean_i C(s f_i G^T, i) + mean_i C(s g_i F^T, i)], where C is ``hard`` times the cross-entropy with the true pair
-    plus ``soft`` times the cross-entropy with other targets.
+    1/2 [mean_i C(s f_i G^T, i) + mean_i C(s g_i F^T, i)], where C is ``hard`` times the
+    cross-entropy with the true pair plus ``soft`` times the cross-entropy with other targets.
 
     Args:
         image, text: F and G, [B, D] of the global batch.
@@ -58,22 +63,26 @@ def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: sl
         rows: the samples whose cross-entropies are computed.
         block: rows of the B x B matrix that exist at one time.
         hard, soft: weights.
-        soft_targets: (rows, whether the images' rows are meant, or the texts') -> [rows, B], each row of which adds up to
-            one, constants of at least float32; None: there are none, whatever ``soft`` says.
+        soft_targets: (rows, whether the images' rows are meant, or the texts') -> [rows, B], each
+            row of which adds up to one, constants of at least float32; None: there are none,
+            whatever ``soft`` says.
 
     Returns:
         [] in the images' dtype.
     """
-    share: Tensor = _BlockwiseCrossEntropy.apply(image, text, scale, rows, block, hard, soft, soft_targets)
+    share: Tensor = _BlockwiseCrossEntropy.apply(image, text, scale, rows, block, hard, soft,
+                                                 soft_targets)
     return share
 
 
 class _BlockwiseCrossEntropy(torch.autograd.Function):
-    """Value and gradients block by block in the forward pass, so that no block outlives its turn."""
+    """Value and gradients block by block in the forward pass, so that no block outlives its
+    turn.
+    """
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int, hard: float, soft: float,
-                soft_targets: SoftTargets | None) -> Tensor:
+    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
+                hard: float, soft: float, soft_targets: SoftTargets | None) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             wide = torch.promote_types(image.dtype, torch.float32)
             left, right, factor = image.to(wide), text.to(wide), scale.to(wide)
@@ -86,7 +95,9 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                     if of_images:
                         total += _block(left, right, factor, part, gradients, hard, soft, aims)
                     else:
-                        total += _block(right, left, factor, part, (gradients[1], gradients[0], gradients[2]), hard, soft, aims)
+                        total += _block(right, left, factor, part,
+                                        (gradients[1], gradients[0], gradients[2]), hard, soft,
+                                        aims)
         ctx.save_for_backward(*(gradient.to(tensor.dtype) for gradient, tensor in
                                 zip(gradients, (image, text, scale), strict=True)))
         return total.to(image.dtype)
@@ -97,12 +108,15 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         return image * outer[0], text * outer[0], scale * outer[0], *[None] * 5
 
 
-def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradients: Grads, hard: float, soft: float,
-           soft_targets: Tensor | None) -> Tensor:
-    """Half the summed cross-entropy of some rows over B; adds d/d(queries, targets, scale) to ``gradients``."""
+def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradients: Grads,
+           hard: float, soft: float, soft_targets: Tensor | None) -> Tensor:
+    """Half the summed cross-entropy of some rows over B; adds d/d(queries, targets, scale) to
+    ``gradients``.
+    """
     weight = 0.5 / len(queries)
     similarity = queries[part] @ targets.T  # [b, B]
-    log_probability = (similarity * scale).log_softmax(1)  # of differences to the largest: exact where that is the true pair
+    # of differences to the largest: exact where that is the true pair
+    log_probability = (similarity * scale).log_softmax(1)
     at = torch.arange(part.start, part.stop, device=queries.device)
     local = torch.arange(len(at), device=queries.device)
     loss = -log_probability[local, at].sum() * (hard * weight)

@@ -1,4 +1,6 @@
-"""Cross-entropy over classes, with a head of any width: one block of rows of logits exists at a time."""
+"""Cross-entropy over classes, with a head of any width: one block of rows of logits exists at a
+time.
+"""
 
 from typing import Any
 
@@ -14,11 +16,12 @@ from corekit.registry import register
 
 @register("loss", "cross_entropy")
 class CrossEntropy:
-    """Classification: -log softmax(logits) at the label, or at a mixture of it and all classes alike.
+    """Classification: -log softmax(logits) at the label, or at a mixture of it and all classes
+    alike.
 
     Args:
-        label_smoothing: epsilon of Szegedy et al. (2016, section 7): the target is 1 - epsilon at the label, and
-            epsilon / K more at every class.
+        label_smoothing: epsilon of Szegedy et al. (2016, section 7): the target is 1 - epsilon at
+            the label, and epsilon / K more at every class.
         block: samples whose logits are held at one time where the model gives a ``LinearOutput``.
 
     Raises:
@@ -27,7 +30,8 @@ class CrossEntropy:
 
     def __init__(self, label_smoothing: float = 0.0, block: int = 1024) -> None:
         if not 0 <= label_smoothing < 1:
-            raise CorekitError(f"loss 'cross_entropy' needs label_smoothing of 0 or more and below 1, not {label_smoothing}")
+            raise CorekitError(f"loss 'cross_entropy' needs label_smoothing of 0 or more and below "
+                               f"1, not {label_smoothing}")
         check_block("cross_entropy", block)
         self.label_smoothing, self.block = label_smoothing, block
 
@@ -47,7 +51,8 @@ class CrossEntropy:
         classes = logits.classes if isinstance(logits, LinearOutput) else logits.shape[1]
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
-            raise CorekitError(f"loss 'cross_entropy': a label is {int(wrong[0])}, but the model has {classes} classes: set "
+            raise CorekitError(f"loss 'cross_entropy': a label is {int(wrong[0])}, but the model "
+                               f"has {classes} classes: set "
                                "model.num_classes")
         return summed_cross_entropy(logits, label, self.label_smoothing, self.block)
 
@@ -58,11 +63,13 @@ def check_block(loss: str, block: int) -> None:
         raise CorekitError(f"loss '{loss}' needs a block of 1 or more, not {block}")
 
 
-def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float, block: int) -> Tensor:
+def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float,
+                         block: int) -> Tensor:
     """The sum of the cross-entropies of all rows, [] in at least float32.
 
     Args:
-        logits: [N, K]; of a ``LinearOutput``, ``block`` rows exist at a time, and so do their gradients.
+        logits: [N, K]; of a ``LinearOutput``, ``block`` rows exist at a time, and so do their
+            gradients.
         label: int64 [N], each of them a class.
         smoothing: as of ``CrossEntropy``.
         block: rows.
@@ -78,13 +85,15 @@ class _Blockwise(SlopesAtOnce):
     """The sum and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, smoothing: float, size: int,
-                learning: bool) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor,
+                smoothing: float, size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(ctx, hidden, weight, bias, learning)
+        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(
+            ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
-            in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)  # once, not in each block
+            # once, not in each block
+            in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)
             for first in range(0, len(hidden), size):
                 rows, at = hidden[first:first + size], label[first:first + size, None]
                 logits = LinearOutput(rows, in_its_dtype, bias).dense().to(wide)
@@ -104,7 +113,8 @@ class _Blockwise(SlopesAtOnce):
                 if hidden_grad is not None:
                     hidden_grad[first:first + size] = grad @ back
                 if weight_grad is not None and weight_grad.dtype == precise:
-                    weight_grad.addmm_(grad.T, rows.to(precise))  # without a product as large as the weight beside it
+                    # without a product as large as the weight beside it
+                    weight_grad.addmm_(grad.T, rows.to(precise))
                 elif weight_grad is not None:
                     weight_grad += grad.T @ rows.to(precise)
         return total

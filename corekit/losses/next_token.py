@@ -12,9 +12,10 @@ from corekit.registry import register
 class NextToken:
     """-log softmax(text_logits) at the tokens of captions, on average over all tokens of the step.
 
-    Counted are a caption's tokens up to and with its first end token, so that the end is learned also where a tokenizer pads
-    with it; all of them where a caption was cut and has no end. Where the model gives a ``LinearOutput``, one block of the
-    rows that count is evaluated at a time, and logits are never held.
+    Counted are a caption's tokens up to and with its first end token, so that the end is learned
+    also where a tokenizer pads with it; all of them where a caption was cut and has no end. Where
+    the model gives a ``LinearOutput``, one block of the rows that count is evaluated at a time, and
+    logits are never held.
 
     Args:
         end_token: the tokenizer's; CLIP's is 49407.
@@ -33,7 +34,8 @@ class NextToken:
         """The sum over the tokens of these captions.
 
         Args:
-            text_logits: [B, L, K]; those at l are of token l, and were made without it and those after it.
+            text_logits: [B, L, K]; those at l are of token l, and were made without it and those
+                after it.
             text: int64 [B, L].
 
         Returns:
@@ -46,12 +48,14 @@ class NextToken:
         label = text[counted]
         chosen: Tensor | LinearOutput
         if isinstance(text_logits, LinearOutput):
-            classes, chosen = text_logits.classes, text_logits._replace(hidden=text_logits.hidden[counted])
+            classes, chosen = text_logits.classes, text_logits._replace(
+                hidden=text_logits.hidden[counted])
         else:
             classes, chosen = text_logits.shape[-1], text_logits[counted]
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
-            raise CorekitError(f"loss 'next_token': a token is {int(wrong[0])}, but the model knows {classes}: set "
+            raise CorekitError(f"loss 'next_token': a token is {int(wrong[0])}, but the model "
+                               f"knows {classes}: set "
                                "model.vocab_size to the tokenizer's")
         return summed_cross_entropy(chosen, label, 0.0, self.block)
 

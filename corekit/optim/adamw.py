@@ -18,15 +18,18 @@ def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
 
     Args:
         model: the module.
-        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions`` (position tables),
-            ``vectors`` (fewer than two dimensions longer than 1, such as layer scales), or patterns of names.
+        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions``
+            (position tables), ``vectors`` (fewer than two dimensions longer than 1, such as layer
+            scales), or patterns of names.
 
     Raises:
         CorekitError: a pattern that matches no parameter.
     """
     names = dict(model.named_parameters())
-    norms = {f"{path}.{name}" for path, layer in model.named_modules() if "Norm" in type(layer).__name__
-             for name, _ in layer.named_parameters(recurse=False)}
+    norms = {
+        f"{path}.{name}" for path, layer in model.named_modules() if "Norm" in type(layer).__name__
+        for name, _ in layer.named_parameters(recurse=False)
+    }
     found: set[str] = set()
     for pattern in no_decay:
         if pattern == "norms":
@@ -34,21 +37,28 @@ def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
         elif pattern == "biases":
             found |= {name for name in names if name.endswith("bias")}
         elif pattern == "positions":
-            found |= {name for name in names if "pos_embed" in name or "positional_embedding" in name}
+            found |= {
+                name for name in names if "pos_embed" in name or "positional_embedding" in name
+            }
         elif pattern == "vectors":
-            found |= {name for name, value in names.items() if sum(length > 1 for length in value.shape) < 2}
+            found |= {
+                name for name, value in names.items()
+                if sum(length > 1 for length in value.shape) < 2
+            }
         else:
-            matched = set(fnmatch.filter(names, pattern)) | set(fnmatch.filter(names, f"*.{pattern}"))
+            matched = set(fnmatch.filter(names, pattern)) | set(
+                fnmatch.filter(names, f"*.{pattern}"))
             if not matched:
-                raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group ({', '.join(GROUPS)}) nor the "
+                raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group "
+                                   f"({', '.join(GROUPS)}) nor the "
                                    "name or pattern of a parameter of this model")
             found |= matched
     return found & names.keys()
 
 
 @register("optimizer", "adamw")
-def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-          weight_decay: float = 0.0, no_decay: list[str] | None = None,
+def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999),
+          eps: float = 1e-8, weight_decay: float = 0.0, no_decay: list[str] | None = None,
           layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter 2019), torch's fused form.
 
@@ -59,27 +69,33 @@ def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (
         eps: added to the root of the second moment.
         weight_decay: times the learning rate, of every parameter not named by ``no_decay``.
         no_decay: groups (norms, biases, positions, vectors) or patterns of parameter names.
-        layer_decay: the learning rate of a layer over that of the next one (Clark et al., 2020; Bao et al., 2022): in a
-            tower of n layers, the k-th learns at layer_decay^(n + 1 - k), what comes before the layers (k = 0) included.
+        layer_decay: the learning rate of a layer over that of the next one (Clark et al., 2020; Bao
+            et al., 2022): in a tower of n layers, the k-th learns at layer_decay^(n + 1 - k), what
+            comes before the layers (k = 0) included.
     """
-    return _adamw(model, learning_rate, betas, eps, no_decay, layer_decay, lambda scale: weight_decay)
+    return _adamw(model, learning_rate, betas, eps, no_decay, layer_decay,
+                  lambda scale: weight_decay)
 
 
 @register("optimizer", "adamw_decoupled")
-def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                    weight_decay: float = 0.0, no_decay: list[str] | None = None,
+def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float,
+                                                                         float] = (0.9, 0.999),
+                    eps: float = 1e-8, weight_decay: float = 0.0, no_decay: list[str] | None = None,
                     layer_decay: float = 1.0) -> torch.optim.Optimizer:
-    """AdamW as Loshchilov and Hutter (2019, algorithm 2) write it: the schedule scales the decay, the learning rate does not.
+    """AdamW as Loshchilov and Hutter (2019, algorithm 2) write it: the schedule scales the decay,
+    the learning rate does not.
 
-    A step first takes ``weight_decay`` · (learning rate of the step / ``learning_rate``) of each weight away. torch's AdamW
-    multiplies by the learning rate instead: with weight_decay / learning_rate there it does the same, and so it is done here.
+    A step first takes ``weight_decay`` · (learning rate of the step / ``learning_rate``) of each
+    weight away. torch's AdamW multiplies by the learning rate instead: with weight_decay /
+    learning_rate there it does the same, and so it is done here.
 
     Args:
         model: whose trainable parameters are optimised.
         learning_rate: the largest one; the schedule scales it.
         betas: of the two moments.
         eps: added to the root of the second moment.
-        weight_decay: what a step at the largest rate takes away, of every parameter not named by ``no_decay``.
+        weight_decay: what a step at the largest rate takes away, of every parameter not named by
+            ``no_decay``.
         no_decay: groups (norms, biases, positions, vectors) or patterns of parameter names.
         layer_decay: as of adamw; layers that learn at a lower rate decay as fast as the others.
 
@@ -88,14 +104,18 @@ def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float, 
     """
     for key, value in (("learning_rate", learning_rate), ("layer_decay", layer_decay)):
         if value <= 0:
-            raise CorekitError(f"optimizer.{key}={value:g} must be above 0: adamw_decoupled decays relative to it")
+            raise CorekitError(f"optimizer.{key}={value:g} must be above 0: adamw_decoupled decays "
+                               f"relative to it")
     return _adamw(model, learning_rate, betas, eps, no_decay, layer_decay,
                   lambda scale: weight_decay / (learning_rate * scale))
 
 
-def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], eps: float, no_decay: list[str] | None,
-           layer_decay: float, decay_at: Callable[[float], float]) -> torch.optim.Optimizer:
-    """torch's AdamW; ``decay_at`` says its weight decay for layers that learn at a multiple of the learning rate."""
+def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], eps: float,
+           no_decay: list[str] | None, layer_decay: float,
+           decay_at: Callable[[float], float]) -> torch.optim.Optimizer:
+    """torch's AdamW; ``decay_at`` says its weight decay for layers that learn at a multiple of the
+    learning rate.
+    """
     exempt = undecayed(model, list(no_decay or []))
     depth_of = depths(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -104,7 +124,8 @@ def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], e
         if value.requires_grad:
             scale = layer_decay ** (last - depth)
             groups.setdefault((0.0 if name in exempt else decay_at(scale), scale), []).append(value)
-    fused = all(value.device.type in ("cpu", "cuda", "mps") for values in groups.values() for value in values)
+    fused = all(value.device.type in ("cpu", "cuda", "mps") for values in groups.values()
+                for value in values)
     return torch.optim.AdamW([{"params": values, "weight_decay": decay, "lr_scale": scale}
                               for (decay, scale), values in groups.items()],
                              lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused)

@@ -1,4 +1,6 @@
-"""The layers of a model, from its input to its output: what is sharded, recomputed and given its own learning rate."""
+"""The layers of a model, from its input to its output: what is sharded, recomputed and given its
+own learning rate.
+"""
 
 from torch import nn
 
@@ -6,19 +8,24 @@ Lists = (nn.Sequential, nn.ModuleList)
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
-    """The longest stack of layers inside a module, in order; empty where there is none of two and more.
+    """The longest stack of layers inside a module, in order; empty where there is none of two and
+    more.
 
-    A stack is an ``nn.Sequential`` or ``nn.ModuleList`` of modules that have modules of their own. An item that is or
-    has such a list as a child is a stage: the layers of its lists stand in its place.
-    """
-    longest: list[nn.Module] = max((_flat(found) for found in module.modules() if isinstance(found, Lists)),
-                                   key=len, default=[])
+    A stack is an ``nn.Sequential`` or ``nn.ModuleList`` of modules that have modules of their own.
+    An item that is or has such a list as a child is a stage: the layers of its lists stand in its
+    place. """
+    longest: list[nn.Module] = max(
+        (_flat(found) for found in module.modules() if isinstance(found, Lists)), key=len,
+        default=[])
     return longest if len(longest) > 1 else []
 
 
 def towers(model: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
-    """(path, module) of the parts that have a stack each: the image and the text tower of a CLIP, or the model itself."""
-    children = [(f"{path}{name}.", child) for name, child in model.named_children() if layers(child)]
+    """(path, module) of the parts that have a stack each: the image and the text tower of a CLIP,
+    or the model itself.
+    """
+    children = [(f"{path}{name}.", child) for name, child in model.named_children()
+                if layers(child)]
     if len(children) > 1 and not any(isinstance(child, Lists) for _, child in children):
         return [tower for name, child in children for tower in towers(child, name)]
     return [(path, model)] if layers(model) else []
@@ -32,23 +39,27 @@ def all_layers(model: nn.Module) -> list[nn.Module]:
 def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Parameter name -> (its depth in its tower, that tower's layers + 1).
 
-    What a tower has before its layers (stem, embeddings, class token, positions) is at depth 0, its n-th layer and what
-    follows it at depth n, what follows the last one (norm, head) at layers + 1, as is what belongs to no tower. A tower may
-    list in ``of_last_layer`` the modules that follow its last layer and count as part of it, and in ``before_layers`` those
-    that come before its layers wherever they are in its list.
-    """
+    What a tower has before its layers (stem, embeddings, class token, positions) is at depth 0, its
+    n-th layer and what follows it at depth n, what follows the last one (norm, head) at layers + 1,
+    as is what belongs to no tower. A tower may list in ``of_last_layer`` the modules that follow
+    its last layer and count as part of it, and in ``before_layers`` those that come before its
+    layers wherever they are in its list. """
     found: dict[str, tuple[int, int]] = {}
     for path, tower in towers(model):
         stack = layers(tower)
         last = len(stack) + 1
-        number_of = {id(value): number for number, layer in enumerate(stack, 1) for value in layer.parameters()}
+        number_of = {
+            id(value): number for number, layer in enumerate(stack, 1)
+            for value in layer.parameters()
+        }
         own = set(dict(tower.named_parameters(recurse=False)))
         with_last, before = getattr(tower, "of_last_layer", ()), getattr(tower, "before_layers", ())
         reached = 0
         for name, value in tower.named_parameters():
             reached = number_of.get(id(value), reached)
             number = last if reached == len(stack) and id(value) not in number_of else reached
-            if name in own:  # torch lists a module's own parameters first, wherever forward uses them
+            # torch lists a module's own parameters first, wherever forward uses them
+            if name in own:
                 number = last if "proj" in name else 0
             if name.split(".")[0] in with_last:
                 number = len(stack)
@@ -63,7 +74,8 @@ def _flat(found: nn.Module) -> list[nn.Module]:
     for item in found.children():
         if not any(True for _ in item.children()):
             return []  # a list of plain operations is part of a layer
-        lists = [item] if isinstance(item, Lists) else [child for child in item.children() if isinstance(child, Lists)]
+        lists = [item] if isinstance(
+            item, Lists) else [child for child in item.children() if isinstance(child, Lists)]
         inside = [layer for inner in lists for layer in _flat(inner)]
         if not inside and isinstance(item, nn.ModuleList):
             return []  # nobody calls a list, so it is no layer

@@ -13,8 +13,9 @@ GROWTH_STEPS = 2000  # good steps until the scale is doubled
 class Precision:
     """fp32, or autocast to bf16 or fp16; parameters, norms and losses stay fp32.
 
-    fp16 gradients underflow, so the loss is scaled up before the backward pass (Micikevicius et al., 2018, section 3.2):
-    the scale is halved where gradients overflow, and doubled after 2,000 steps in which they did not.
+    fp16 gradients underflow, so the loss is scaled up before the backward pass (Micikevicius et
+    al., 2018, section 3.2): the scale is halved where gradients overflow, and doubled after 2,000
+    steps in which they did not.
 
     Args:
         name: fp32, bf16 or fp16.

@@ -1,4 +1,6 @@
-"""Learning-rate schedules: pure functions of the step, as a factor of the optimizer's learning rate."""
+"""Learning-rate schedules: pure functions of the step, as a factor of the optimizer's learning
+rate.
+"""
 
 import math
 
@@ -9,7 +11,8 @@ from corekit.registry import register
 class _Warmup:
     def __init__(self, steps: int, warmup_steps: int) -> None:
         if not 0 <= warmup_steps <= steps:
-            raise CorekitError(f"schedule.warmup_steps={warmup_steps} must lie between 0 and engine.steps={steps}")
+            raise CorekitError(f"schedule.warmup_steps={warmup_steps} must lie between 0 and "
+                               f"engine.steps={steps}")
         self.steps, self.warmup_steps = steps, warmup_steps
 
     def warmup(self, step: int) -> float:
@@ -36,7 +39,8 @@ class Cosine(_Warmup):
         if step < self.warmup_steps:
             return self.warmup(step)
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_fraction + (1 - self.final_fraction) * 0.5 * (
+            1 + math.cos(math.pi * min(1.0, progress)))
 
 
 @register("schedule", "constant")

@@ -1,4 +1,6 @@
-"""From the command line to a checked recipe, and from what Hydra raises to a sentence a user can act on."""
+"""From the command line to a checked recipe, and from what Hydra raises to a sentence a user can
+act on.
+"""
 
 import contextlib
 import os
@@ -39,7 +41,8 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
                 make_schema: Callable[[], DictConfig] = recipe_schema) -> None:
     """Compose the configuration named by the command line and hand it to the task.
 
-    What a user can put right ends in one sentence and exit status 2; a programming error keeps its traceback.
+    What a user can put right ends in one sentence and exit status 2; a programming error keeps its
+    traceback.
 
     Args:
         task: gets the composed configuration, once for each job.
@@ -50,19 +53,24 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
     with sentences(_FOREIGN, _explain):
         _schema = make_schema()
         if "--experimental-rerun" in sys.argv:
-            raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the same command line "
+            raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the "
+                               "same command line "
                                "continues a run")
-        # argparse takes overrides in one stretch only, so flags go after them wherever they were typed
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
+        # argparse takes overrides in one stretch only, so flags go after them wherever they were
+        # typed
+        sys.argv[1:] = sorted(
+            sys.argv[1:],
+            key=lambda word: word.startswith("-") or not ("=" in word or word.startswith("~")))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the sentence is ours
         sources.install(_schema)
         with _scratch_folder():
-            hydra.main(version_base="1.3", config_path="pkg://corekit.recipes", config_name=config_name)(
-                _within_sentences(task))()
+            hydra.main(version_base="1.3", config_path="pkg://corekit.recipes",
+                       config_name=config_name)(_within_sentences(task))()
 
 
 def compose(*words: str) -> Plain:
-    """The checked recipe that ``corekit-train`` would train for these words, without a command of its own.
+    """The checked recipe that ``corekit-train`` would train for these words, without a command of
+    its own.
 
     Raises:
         CorekitError: as the command says it.
@@ -80,7 +88,9 @@ def compose(*words: str) -> Plain:
 
 
 def _within_sentences(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """The task with its errors said inside it: Hydra would print a line of its own about any that pass through."""
+    """The task with its errors said inside it: Hydra would print a line of its own about any that
+    pass through.
+    """
     def said(config: DictConfig) -> None:
         with sentences(_FOREIGN, _explain):
             task(config)
@@ -121,13 +131,16 @@ def recipe_name() -> str | None:
 
 
 def run_directory(recipe: Mapping[str, Any]) -> Path:
-    """The run's directory: ``run_dir``, by default ``runs/<recipe>``; under ``-m`` a numbered one inside it."""
+    """The run's directory: ``run_dir``, by default ``runs/<recipe>``; under ``-m`` a numbered one
+    inside it.
+    """
     base = Path(recipe["run_dir"] or Path("runs") / (recipe_name() or "unnamed"))
     settings = HydraConfig.get()
     return base / str(settings.job.num) if settings.mode == RunMode.MULTIRUN else base
 
 
-# --- the check of names and arguments -------------------------------------------------------------------------
+# --- the check of names and arguments
+# -------------------------------------------------------------------------
 
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
     "dataset": ("root",),
@@ -138,20 +151,29 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
-WIRING = {"model": ("inputs", "outputs", "frozen"), "loss": ("inputs", "weight"), "evaluator": ("every_steps",)}
+WIRING = {
+    "model": ("inputs", "outputs", "frozen"), "loss": ("inputs", "weight"),
+    "evaluator": ("every_steps", )
+}
 
 
 def named_entries(recipe: Mapping[str, Any]) -> list[tuple[str, str, Plain]]:
-    """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is built."""
+    """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is
+    built.
+    """
     data = recipe["data"]
     found = [("model", "model", recipe["model"])]
     loss = recipe["loss"]
     found += [("loss", "loss", loss)] if "name" in loss else [
         (f"loss.{label}", "loss", node) for label, node in loss.items()]
-    found += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer") if data[kind]]
-    found += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule") if recipe.get(kind)]
-    found += [(f"frozen.{label}", "model", node) for label, node in (recipe.get("frozen") or {}).items()]
-    found += [(f"evaluators.{label}", "evaluator", node) for label, node in (recipe.get("evaluators") or {}).items()]
+    found += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
+              if data[kind]]
+    found += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
+              if recipe.get(kind)]
+    found += [(f"frozen.{label}", "model", node)
+              for label, node in (recipe.get("frozen") or {}).items()]
+    found += [(f"evaluators.{label}", "evaluator", node)
+              for label, node in (recipe.get("evaluators") or {}).items()]
     return found
 
 
@@ -177,57 +199,69 @@ def check_names(recipe: Mapping[str, Any]) -> None:
     """Check every name a recipe picks, and every argument against the signature of what it names.
 
     Raises:
-        CorekitError: naming the file or the command line, the key, what is accepted, and the nearest match.
+        CorekitError: naming the file or the command line, the key, what is accepted, and the
+            nearest match.
     """
     check_closed(recipe)
     if not recipe["model"]:
-        raise CorekitError("there is no model: name a recipe, as in corekit-train +recipe=mobileclip/quickstart "
+        raise CorekitError("there is no model: name a recipe, as in corekit-train "
+                           "+recipe=mobileclip/quickstart "
                            "(`corekit list recipes` lists them)")
     check_entry("model", "model", recipe["model"])
     if not recipe["loss"]:
-        raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit list losses` lists them")
+        raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
+                           "list losses` lists them")
     _check_head(recipe["init"])
     for key, kind, node in named_entries(recipe):
         check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
 
 
 def _check_head(init: Mapping[str, Any]) -> None:
-    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another one in peace."""
+    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another
+    one in peace.
+    """
     name = init["head"]
     if name is None or name == "random":
         return
     if name not in registry.names("head"):
         raise CorekitError(f"init.head{_origin('init.head')}: no head is called '{name}'"
-                           f"{nearest(name, ['random', *registry.names('head')])}; there are random and what "
+                           f"{nearest(name, ['random', *registry.names('head')])}; there are "
+                           f"random and what "
                            "`corekit list heads` lists")
     check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
-    """Check one node of a recipe that names an entry: the name, and its arguments against the signature.
+    """Check one node of a recipe that names an entry: the name, and its arguments against the
+    signature.
 
     Args:
         key: where it stands in the recipe.
         kind: of entry.
         node: a mapping with a ``name`` and arguments.
-        supplied: what the engine gives, where that is not what it gives to this kind: nested entries get what the outer does.
+        supplied: what the engine gives, where that is not what it gives to this kind: nested
+            entries get what the outer does.
 
     Raises:
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
     """
     if not isinstance(node, dict) or "name" not in node:
-        raise CorekitError(f"{key}{_origin(key)} needs a `name`; `corekit list {registry.plural(kind)}` lists what there is")
+        raise CorekitError(f"{key}{_origin(key)} needs a `name`; "
+                           f"`corekit list {registry.plural(kind)}` lists what there is")
     try:
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:
         raise CorekitError(f"{key}.name{_origin(key + '.name')}: {error}") from None
-    arguments = {name: value for name, value in node.items() if name not in ("name", *WIRING.get(kind, ()))}
+    arguments = {
+        name: value for name, value in node.items() if name not in ("name", *WIRING.get(kind, ()))
+    }
     supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
     for name, value in arguments.items():
         _check_nested(f"{key}.{name}", name, value, supplied)
     for name, what in entry.signature.problems(arguments, supplied):
         remedy = f"; to leave it out, type '~{key}.{name}'" if name in arguments and "is not an" in what else ""
-        raise CorekitError(f"{key}.{name}{_origin(f'{key}.{name}')}: {kind} '{entry.name}': '{name}' {what}{remedy}")
+        raise CorekitError(f"{key}.{name}{_origin(f'{key}.{name}')}: {kind} '{entry.name}': "
+                           f"'{name}' {what}{remedy}")
 
 
 def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -> None:
@@ -258,12 +292,15 @@ def _origin(key: str) -> str:
 
 
 def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
-    """Every file of this composition with its content at its place in the recipe, in the order of merging."""
+    """Every file of this composition with its content at its place in the recipe, in the order of
+    merging.
+    """
     instance = GlobalHydra.instance().hydra
     if instance is None:
         return []
     loader = instance.config_loader
-    defaults = loader.compute_defaults_list(HydraConfig.get().job.config_name, overrides, RunMode.RUN)
+    defaults = loader.compute_defaults_list(HydraConfig.get().job.config_name, overrides,
+                                            RunMode.RUN)
     found = []
     for default in defaults.defaults:
         loaded = None if default.config_path is None else _load(default.config_path)
@@ -280,7 +317,8 @@ def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
 
 def _load(config_path: str) -> tuple[str, DictConfig] | None:
     recipe = recipe_file(config_path)
-    candidates = [recipe] if recipe else [folder / f"{config_path}.yaml" for folder in _group_folders()]
+    candidates = [recipe
+                  ] if recipe else [folder / f"{config_path}.yaml" for folder in _group_folders()]
     for path in candidates:
         if path is not None and path.is_file():
             return str(path), OmegaConf.load(path)  # type: ignore[return-value]
@@ -290,11 +328,15 @@ def _load(config_path: str) -> tuple[str, DictConfig] | None:
 def _group_folders() -> list[Path]:
     from corekit.projects import package_folder
 
-    return [folder for folder in (package_folder("corekit_recipes"), Path("recipes"), Path(__file__).parent)
-            if folder is not None]
+    return [
+        folder
+        for folder in (package_folder("corekit_recipes"), Path("recipes"), Path(__file__).parent)
+        if folder is not None
+    ]
 
 
-# --- Hydra's and OmegaConf's errors, said again ---------------------------------------------------------------
+# --- Hydra's and OmegaConf's errors, said again
+# ---------------------------------------------------------------
 
 
 def _explain(error: Exception) -> str:
@@ -304,14 +346,17 @@ def _explain(error: Exception) -> str:
         root = root.__cause__
     text = f"{error}\n{root}" if root is not error else str(error)
     if isinstance(error, OverrideParseException):
-        return (f"'{error.override}' on the command line cannot be read; put the whole override in quotes, and values "
+        return (f"'{error.override}' on the command line cannot be read; put the whole override in "
+                f"quotes, and values "
                 "with spaces, brackets or commas in quotes of their own: \"key='a, b'\"")
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
-    if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'", text, re.S):
+    if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'",
+                          text, re.S):
         return _explain_unknown_key(match.group(1), text)
     if match := re.search(r"Error merging override ~(\S+)", text):
-        return (f"'~{match.group(1)}' on the command line: this key cannot be removed, only what stands inside it, such as "
+        return (f"'~{match.group(1)}' on the command line: this key cannot be removed, only what "
+                f"stands inside it, such as "
                 f"'~{match.group(1)}.NAME'")
     if match := re.search(r"In '([^']+)': \w+ raised while\s+composing config:\s*", text):
         return f"{_file_of(match.group(1))}: {_explain_value(text[match.end():])}"
@@ -354,7 +399,9 @@ def _explain_unknown_key(key: str, text: str) -> str:
 
 
 def nearest_key(key: str) -> str:
-    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in another section."""
+    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
+    another section.
+    """
     keys = _keys(_schema)
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
@@ -374,14 +421,20 @@ def _keys(schema: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _explain_value(text: str) -> str:
-    """The first lines of an OmegaConf message, with the key they are about and the nearest right one."""
+    """The first lines of an OmegaConf message, with the key they are about and the nearest right
+    one.
+    """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
-    said = next((line for line in lines if not line.startswith(("full_key", "object_type", "reference_type", ":"))
-                 and "raised while" not in line), "the recipe does not compose")
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")),
+               "")
+    said = next(
+        (line for line in lines if not line.startswith(("full_key", "object_type", "reference_type",
+                                                        ":")) and "raised while" not in line),
+        "the recipe does not compose")
     said = re.sub(r"^Error merging override (\S+)$", r"'\1' on the command line", said)
     if said.endswith("on the command line"):
-        said += ": " + next((line for line in lines if line.startswith(("Value", "Invalid", "Key", "Cannot"))), "")
+        said += ": " + next(
+            (line for line in lines if line.startswith(("Value", "Invalid", "Key", "Cannot"))), "")
     if "not in" in said and key:
         said = f"'{key}' is not a key of a recipe{nearest_key(key)}"
         key = ""

@@ -1,4 +1,6 @@
-"""Where Hydra finds recipes and shared groups: corekit's own, and those of every project in reach."""
+"""Where Hydra finds recipes and shared groups: corekit's own, and those of every project in
+reach.
+"""
 
 from pathlib import Path
 
@@ -32,7 +34,8 @@ class RecipeSource(ConfigSource):
         try:
             config = OmegaConf.create(text)
         except yaml.YAMLError as error:
-            raise CorekitError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+            raise CorekitError(
+                f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
         return ConfigResult(provider=self.provider, path=f"file://{path}", config=config,
                             header=self._get_header_dict(text))
 
@@ -53,12 +56,17 @@ class RecipeSource(ConfigSource):
             return [] if results_filter == ObjectType.CONFIG else ["recipe"]
         if config_path == "recipe":
             return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
-        found = [name.split("/")[1] for name in recipe_names() if name.split("/")[0] == config_path.split("/")[1]]
+        found = [
+            name.split("/")[1] for name in recipe_names()
+            if name.split("/")[0] == config_path.split("/")[1]
+        ]
         return [] if results_filter == ObjectType.GROUP else found
 
 
 class CorekitSearchPath(SearchPathPlugin):
-    """Adds the projects' recipes, the shared groups, and a ``recipes/`` folder under the working directory."""
+    """Adds the projects' recipes, the shared groups, and a ``recipes/`` folder under the working
+    directory.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("corekit-projects", "corekit://projects")
@@ -70,7 +78,9 @@ class CorekitSearchPath(SearchPathPlugin):
 
 
 def install(schema: DictConfig) -> None:
-    """Tell this process's Hydra about corekit's sources, and the schema that the command line is checked against."""
+    """Tell this process's Hydra about corekit's sources, and the schema that the command line is
+    checked against.
+    """
     Plugins.instance().register(CorekitSearchPath)
     SourcesRegistry.instance().register(RecipeSource)
     ConfigStore.instance().store("schema", schema, provider="corekit")

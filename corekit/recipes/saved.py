@@ -8,7 +8,9 @@ RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its nam
 
 
 def load_saved_recipe(path: Path) -> DictConfig:
-    """A ``recipe.yaml`` that lies beside weights or in a run directory; keys of an earlier corekit get today's names."""
+    """A ``recipe.yaml`` that lies beside weights or in a run directory; keys of an earlier corekit
+    get today's names.
+    """
     recipe = OmegaConf.load(path)
     assert isinstance(recipe, DictConfig)
     for old, new in RENAMED.items():

@@ -1,4 +1,6 @@
-"""From a checked recipe to the objects of a run: the one place below the commands that reads a recipe."""
+"""From a checked recipe to the objects of a run: the one place below the commands that reads a
+recipe.
+"""
 
 import contextlib
 import inspect
@@ -34,7 +36,9 @@ Recipe = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ScheduledEvaluator:
-    """An evaluator of the recipe: its label, the object, and how often it runs (None: at the end)."""
+    """An evaluator of the recipe: its label, the object, and how often it runs (None: at the
+    end).
+    """
 
     label: str
     evaluator: Any
@@ -113,21 +117,26 @@ class Run:
 
     @contextlib.contextmanager
     def eval_model(self) -> Iterator[EvalModel]:
-        """The model as it is evaluated: with the averaged weights where there are any, whole on every rank."""
+        """The model as it is evaluated: with the averaged weights where there are any, whole on
+        every rank.
+        """
         self.average_statistics()
         with self.ema.swapped() if self.ema else contextlib.nullcontext(), whole(self.plain_model):
             self.plain_model.eval()
             try:
-                yield make_eval_model(self.plain_model, self.recipe, self.preprocess, self.streams.tokenizer, self.ranks)
+                yield make_eval_model(self.plain_model, self.recipe, self.preprocess,
+                                      self.streams.tokenizer, self.ranks)
             finally:
                 training_mode(self.plain_model)
 
 
-def make_eval_model(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any, ranks: ProcessGroup) -> EvalModel:
+def make_eval_model(model: nn.Module, recipe: Recipe, preprocess: Preprocess, tokenizer: Any,
+                    ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(recipe["engine"]["precision"])
-    return EvalModel(model, preprocess, tokenizer, ranks.device, lambda: precision.autocast(ranks.device), ranks.rank,
-                   ranks.world, ranks.sum, int(recipe["data"]["workers"]))
+    return EvalModel(model, preprocess, tokenizer, ranks.device,
+                     lambda: precision.autocast(ranks.device), ranks.rank, ranks.world, ranks.sum,
+                     int(recipe["data"]["workers"]))
 
 
 def arguments(node: Mapping[str, Any], *engine_keys: str) -> dict[str, Any]:
@@ -151,17 +160,21 @@ def build_model(recipe: Recipe, device: torch.device) -> nn.Module:
     node = recipe["model"]
     torch.manual_seed(derive_seed(int(recipe["seed"]), "weights"))
     with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-        model: nn.Module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"))
+        model: nn.Module = registry.build("model", node["name"],
+                                          arguments(node, "inputs", "outputs", "frozen"))
     freeze(model, node.get("frozen") or [])
     return model if device.type == "meta" else model.to(device)
 
 
 def build_head(recipe: Recipe, source: Source) -> NewHead | None:
-    """What makes the head's rows of those in ``init.path``; None where the recipe asks for nothing of that kind."""
+    """What makes the head's rows of those in ``init.path``; None where the recipe asks for nothing
+    of that kind.
+    """
     name, given = recipe["init"].get("head"), recipe["init"].get("head_arguments") or {}
     if name is None:
         return None
-    return NewHead(None if name == RANDOM else registry.build("head", name, given), getattr(source, "class_names", []))
+    return NewHead(None if name == RANDOM else registry.build("head", name, given),
+                   getattr(source, "class_names", []))
 
 
 def model_wiring(recipe: Recipe, module: nn.Module) -> Wiring:
@@ -179,13 +192,19 @@ def build_terms(recipe: Recipe) -> list[WeightedLoss]:
         loss = registry.build("loss", each["name"], arguments(each, "inputs", "weight"))
         call = loss if inspect.isfunction(loss) else type(loss).__call__
         takes_rows = "rows" in inspect.signature(call).parameters
-        wiring = Wiring.of(f"loss `{each['name']}`", loss, None if inspect.isfunction(loss) else loss.__call__,
-                       each.get("inputs"), ignore=("rows",))
+        wiring = Wiring.of(f"loss `{each['name']}`",
+                           loss, None if inspect.isfunction(loss) else loss.__call__,
+                           each.get("inputs"), ignore=("rows", ))
         weights = getattr(loss, "weights", None)
-        gathered_as = {wiring.reads[parameter]: dtype for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
-        terms.append(WeightedLoss(label, float(each.get("weight", 1.0)), wiring,
-                          None if weights is None else Wiring.of(f"loss `{each['name']}` (weights)", weights),
-                          bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
+        gathered_as = {
+            wiring.reads[parameter]: dtype
+            for parameter, dtype in getattr(loss, "gathered_as", {}).items()
+        }
+        terms.append(
+            WeightedLoss(
+                label, float(each.get("weight", 1.0)), wiring,
+                None if weights is None else Wiring.of(f"loss `{each['name']}` (weights)", weights),
+                bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
     return terms
 
 
@@ -194,9 +213,11 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
     found = []
     for label, node in (recipe.get("frozen") or {}).items():
         with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
-            module = registry.build("model", node["name"], arguments(node, "inputs", "outputs", "frozen"),
+            module = registry.build("model", node["name"],
+                                    arguments(node, "inputs", "outputs", "frozen"),
                                     {"preprocess": build_preprocess(recipe)})
-        module = (module if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
+        module = (module
+                  if device.type == "meta" else module.to(device)).requires_grad_(False).eval()
         wiring = Wiring.of(f"frozen model `{label}`", module, module.forward, node.get("inputs"))
         found.append(Frozen(label, wiring, node.get("outputs")))
     return found
@@ -204,13 +225,15 @@ def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
 
 def build_evaluator(node: Mapping[str, Any], preprocess: Preprocess) -> Any:
     """One of the recipe's evaluators."""
-    return registry.build("evaluator", node["name"], arguments(node, "every_steps"), {"preprocess": preprocess})
+    return registry.build("evaluator", node["name"], arguments(node, "every_steps"),
+                          {"preprocess": preprocess})
 
 
 def build_transform(recipe: Recipe) -> Any:
     """The recipe's transform; the centre of the picture where it names none."""
     node = transform_node(recipe)
-    return registry.build("transform", node["name"], arguments(node), {"preprocess": build_preprocess(recipe)})
+    return registry.build("transform", node["name"], arguments(node),
+                          {"preprocess": build_preprocess(recipe)})
 
 
 def transform_node(recipe: Recipe) -> Mapping[str, Any]:
@@ -221,9 +244,11 @@ def transform_node(recipe: Recipe) -> Mapping[str, Any]:
 def build_sampler(recipe: Recipe) -> Any:
     """The recipe's sampler."""
     node = recipe["sampler"]
-    return registry.build("sampler", node["name"], arguments(node), {
-        "batch_size": recipe["engine"]["batch_size"], "streams": recipe["data"]["streams"], "seed": int(recipe["seed"]),
-        "preprocess": build_preprocess(recipe)})
+    return registry.build(
+        "sampler", node["name"], arguments(node), {
+            "batch_size": recipe["engine"]["batch_size"], "streams": recipe["data"]["streams"],
+            "seed": int(recipe["seed"]), "preprocess": build_preprocess(recipe)
+        })
 
 
 def micro_batches(recipe: Recipe, world: int) -> int:
@@ -234,10 +259,13 @@ def micro_batches(recipe: Recipe, world: int) -> int:
         raise CorekitError(f"engine.micro_batch={micro} must divide engine.batch_size={batch}")
     count: int = batch // micro
     if count % world:
-        raise CorekitError(f"{world} ranks cannot share the {count} micro-batches of a step (engine.batch_size={batch} / "
-                           f"engine.micro_batch={micro}) equally: start a number of ranks that divides {count}")
+        raise CorekitError(f"{world} ranks cannot share the {count} micro-batches of a step "
+                           f"(engine.batch_size={batch} / "
+                           f"engine.micro_batch={micro}) equally: start a number of ranks that "
+                           f"divides {count}")
     if data["streams"] % count:
-        raise CorekitError(f"data.streams={data['streams']} must be a multiple of the {count} micro-batches of a step "
+        raise CorekitError(f"data.streams={data['streams']} must be a multiple of the {count} "
+                           f"micro-batches of a step "
                            f"(engine.batch_size={batch} / engine.micro_batch={micro})")
     return count
 
@@ -247,7 +275,8 @@ def build_streams(recipe: Recipe, source: Source, tokenizer: Any, ranks: Process
     data, seed = recipe["data"], int(recipe["seed"])
     order = order_of(source, data["streams"], data["window"], derive_seed(seed, "order"))
     mine = range(data["streams"])[share(data["streams"], ranks.rank, ranks.world)]
-    return Streams(source, order, build_sampler(recipe), mine, seed, build_transform(recipe), tokenizer)
+    return Streams(source, order, build_sampler(recipe), mine, seed, build_transform(recipe),
+                   tokenizer)
 
 
 def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: Checkpoints,
@@ -260,12 +289,15 @@ def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: 
     count = micro_batches(recipe, ranks.world)
     tokenizer, preprocess = build_tokenizer(recipe), build_preprocess(recipe)
     streams = build_streams(recipe, source, tokenizer, ranks)
-    evaluators = [ScheduledEvaluator(label, build_evaluator(node, preprocess), node.get("every_steps"))
-                  for label, node in (recipe.get("evaluators") or {}).items()]
+    evaluators = [
+        ScheduledEvaluator(label, build_evaluator(node, preprocess), node.get("every_steps"))
+        for label, node in (recipe.get("evaluators") or {}).items()
+    ]
     keep_best = recipe["checkpoint"]["keep_best"]
     labels = [evaluated.label for evaluated in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:
-        raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this recipe: its evaluators are "
+        raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this "
+                           f"recipe: its evaluators are "
                            f"{', '.join(labels) or 'none'}")
     plain_model, new_head = build_model(recipe, ranks.device), build_head(recipe, source)
     refitted: list[str] = []
@@ -273,12 +305,16 @@ def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: 
         init = recipe["init"]
         refitted = start_from(plain_model, init["path"], init["exclude"], init["rename"], new_head)
     sharded = recipe["engine"]["parallel"] == "fsdp" and ranks.world > 1
-    if recipe["engine"]["channels_last"] and not sharded:  # FSDP2 takes contiguous weights only; the images tell the format
-        plain_model = plain_model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # FSDP2 takes contiguous weights only; the images tell the format
+    if recipe["engine"]["channels_last"] and not sharded:
+        plain_model = plain_model.to(
+            memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe["engine"]["activation_checkpointing"]:
         if recipe["engine"]["compile"] and any(map(has_statistics, all_layers(plain_model))):
-            raise CorekitError("engine.compile and engine.activation_checkpointing do not go together for a model whose layers "
-                               "have running statistics, such as batch norm's: leave one of them out")
+            raise CorekitError("engine.compile and engine.activation_checkpointing do not go "
+                               "together for a model whose layers "
+                               "have running statistics, such as batch norm's: leave one of them "
+                               "out")
         recompute_layers(plain_model)
     if recipe["engine"]["compile"]:
         for module in all_layers(plain_model) if sharded else [plain_model]:
@@ -291,22 +327,27 @@ def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: 
     decay = recipe["engine"]["ema_decay"]
     ema = Ema(plain_model, decay) if decay is not None else None
     precision = Precision(recipe["engine"]["precision"])
-    step = Step(model, plain_model, model_wiring(recipe, plain_model), recipe["model"].get("outputs"),
-                build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
-                lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
-                precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
-    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision, step, streams, preprocess,
-               checkpoints, evaluators, new_head, refitted)
+    step = Step(
+        model, plain_model, model_wiring(recipe, plain_model), recipe["model"].get("outputs"),
+        build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
+        lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
+        precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
+    return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision,
+               step, streams, preprocess, checkpoints, evaluators, new_head, refitted)
 
 
-def to_device(batch: Batch, preprocess: Preprocess, device: torch.device, channels_last: bool) -> Batch:
+def to_device(batch: Batch, preprocess: Preprocess, device: torch.device,
+              channels_last: bool) -> Batch:
     """The batch on a device, images normalised."""
     moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
              for name, value in batch.items()}
     image = moved.get("image")
     if isinstance(image, list):  # of different sizes
-        images = [preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image]
-        alike = all(each.shape == images[0].shape for each in images)  # whichever micro-batches they were read with
+        images = [
+            preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image
+        ]
+        # whichever micro-batches they were read with
+        alike = all(each.shape == images[0].shape for each in images)
         moved["image"] = torch.stack(images) if alike else images
     elif image is not None:
         image = preprocess.normalize(image)

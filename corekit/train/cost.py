@@ -1,4 +1,6 @@
-"""What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without allocating anything."""
+"""What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without
+allocating anything.
+"""
 
 import math
 from collections.abc import Mapping
@@ -25,10 +27,11 @@ from corekit.train.verify import example_batch, example_offers
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its batch.
+    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its
+    batch.
 
-    Where the size of images changes from step to step: FLOPs on average over the samples, bytes at the most.
-    """
+    Where the size of images changes from step to step: FLOPs on average over the samples, bytes at
+    the most. """
 
     parameters: int
     trained: int
@@ -38,17 +41,20 @@ class Cost:
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the arithmetic of matrix products, convolutions and attention by torch's own formulas.
+    """Adds up the arithmetic of matrix products, convolutions and attention by torch's own
+    formulas.
 
-    torch's ``FlopCounterMode`` also says which module each was in; that takes longer than all the rest of a dry run.
-    """
+    torch's ``FlopCounterMode`` also says which module each was in; that takes longer than all the
+    rest of a dry run. """
 
     flops = 0
 
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (),
+                           kwargs: Any = None) -> Any:
         result = operation(*args, **(kwargs or {}))
         if operation._overloadpacket in flop_registry:
-            self.flops += flop_registry[operation._overloadpacket](*args, **(kwargs or {}), out_val=result)
+            self.flops += flop_registry[operation._overloadpacket](*args, **(kwargs or {}),
+                                                                   out_val=result)
         return result
 
 
@@ -60,7 +66,8 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     wiring = model_wiring(recipe, model)
     engine, tokenizer = recipe["engine"], build_tokenizer(recipe)
     micro_batch = int(engine["micro_batch"] or engine["batch_size"])
-    kept: dict[int, tuple[Tensor, int]] = {}  # by storage, held so that no two storages get the same number
+    # by storage, held so that no two storages get the same number
+    kept: dict[int, tuple[Tensor, int]] = {}
     parameters = {value.untyped_storage()._cdata for value in model.parameters()}
 
     def note(tensor: Tensor) -> Tensor:
@@ -85,16 +92,21 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
         activations = max(activations, sum(stored for _, stored in kept.values()))
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    copies = 4 * total + 12 * trained + (4 * total if recipe["engine"]["ema_decay"] is not None else 0)
+    copies = 4 * total + 12 * trained + (4 *
+                                         total if recipe["engine"]["ema_decay"] is not None else 0)
     if recipe["engine"]["precision"] == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    mean = sum(of_stream * _at(size, flops) for size, of_stream in table) / sum(of_stream for _, of_stream in table)
+    mean = sum(of_stream * _at(size, flops)
+               for size, of_stream in table) / sum(of_stream for _, of_stream in table)
     return Cost(total, trained, mean, copies, activations)
 
 
 def _at(size: int, known: Mapping[int, float]) -> float:
-    """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and lines in it, as the rest."""
-    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known if other != own)
+    """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and
+    lines in it, as the rest.
+    """
+    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2)
+                                 for other in known if other != own)
                for own, flops in known.items())
 
 

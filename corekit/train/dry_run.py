@@ -1,4 +1,6 @@
-"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing written."""
+"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing
+written.
+"""
 
 from typing import Any
 
@@ -21,13 +23,18 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
     samples = int(source.shard_sizes.sum())
     passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
     rows = {
-        "model": f"{recipe['model']['name']}, {cost.parameters:,} parameters ({cost.trained:,} trained)",
+        "model": f"{recipe['model']['name']}, {cost.parameters:,} parameters ({cost.trained:,} "
+                 f"trained)",
         "arithmetic": f"{cost.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
                       f"{3 * cost.forward_flops / 1e9:.3f} forward and backward",
-        "memory": f"{gigabytes(cost.weights)} for weights, gradients and optimizer; {gigabytes(cost.activations)} of "
-                  f"activations for a micro-batch of {engine['micro_batch']} ({engine['precision']}, estimated)",
-        "step": f"{engine['batch_size']} samples in {count} micro-batches of {engine['micro_batch']}"
-                + (f" at {recipe['data']['preprocess']['size']} pixels; {len(sizes)} sizes from {min(sizes)} to {max(sizes)}, "
+        "memory": f"{gigabytes(cost.weights)} for weights, gradients and optimizer; "
+                  f"{gigabytes(cost.activations)} of "
+                  f"activations for a micro-batch of {engine['micro_batch']} "
+                  f"({engine['precision']}, estimated)",
+        "step": f"{engine['batch_size']} samples in {count} micro-batches of "
+                f"{engine['micro_batch']}"
+                + (f" at {recipe['data']['preprocess']['size']} pixels; {len(sizes)} sizes from "
+                   f"{min(sizes)} to {max(sizes)}, "
                    "with about as many pixels a step" if sizes else ""),
         "run": f"{engine['steps']:,} steps, {seen:,} samples seen{passes}",
         "directory": f"{recipe['run_dir']} (nothing is written by a dry run)",

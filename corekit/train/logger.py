@@ -1,4 +1,6 @@
-"""What a run tells: ``metrics.jsonl`` and ``evaluations.jsonl``, TensorBoard, log files, and lines for people."""
+"""What a run tells: ``metrics.jsonl`` and ``evaluations.jsonl``, TensorBoard, log files, and lines
+for people.
+"""
 
 import json
 import math
@@ -29,14 +31,16 @@ class RunLogger:
         run: the run directory.
         ranks: who this process is.
         steps: of the whole run, for the progress bar.
-        done, samples: already seen: records of later steps, left by a run that was killed, are cut away.
+        done, samples: already seen: records of later steps, left by a run that was killed, are cut
+            away.
         flops: of the forward and backward pass of one sample; None: unknown.
     """
 
     def __init__(self, run: Path, ranks: ProcessGroup, steps: int, done: int, samples: int,
                  flops: float | None = None) -> None:
         self.run, self.ranks, self.steps, self.done, self.flops = run, ranks, steps, done, flops
-        self.log = open(run / ("log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"), "a", encoding="utf-8")  # noqa: SIM115
+        name = "log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"
+        self.log = open(run / name, "a", encoding="utf-8")  # noqa: SIM115
         self.waited = 0.0
         self.began = self.last = time.perf_counter()
         self.samples_at_last = samples
@@ -45,13 +49,15 @@ class RunLogger:
         if ranks.is_first:
             for name in ("metrics.jsonl", "evaluations.jsonl"):
                 _cut_back(run / name, done)
-            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1 if done else None)
+            self.board = SummaryWriter(str(run / "tensorboard"),
+                                       purge_step=done + 1 if done else None)
             if sys.stdout.isatty():
                 self._show_progress(done)
 
     def _show_progress(self, done: int) -> None:
-        self.progress = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"),
-                                 TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+        self.progress = Progress(TextColumn("{task.description}"), BarColumn(),
+                                 MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(),
+                                 TextColumn("ETA"), TimeRemainingColumn())
         self.progress.start()
         self.task = self.progress.add_task("training", total=self.steps, completed=done)
 
@@ -83,14 +89,16 @@ class RunLogger:
         if self.progress:
             self.progress.update(self.task, completed=step)
 
-    def metrics(self, step: int, samples: int, losses: dict[str, float], learning_rate: float) -> None:
+    def metrics(self, step: int, samples: int, losses: dict[str, float],
+                learning_rate: float) -> None:
         """The line of a logged step."""
         now = time.perf_counter()
         elapsed = max(now - self.last, 1e-9)
         rate = (samples - self.samples_at_last) / elapsed
         record: dict[str, Any] = {
             "step": step, "samples": samples,
-            **{name: value if math.isfinite(value) else None for name, value in losses.items()},  # JSON has no NaN
+            # JSON has no NaN
+            **{name: value if math.isfinite(value) else None for name, value in losses.items()},
             "learning_rate": learning_rate, "samples_per_second": round(rate, 2),
             "data_wait": round(min(1.0, self.waited / elapsed), 4),
             "peak_memory": peak_memory(self.ranks.device)}
@@ -103,19 +111,26 @@ class RunLogger:
             assert self.board is not None
             for name, value in record.items():
                 if name not in ("step", "samples") and value is not None:
-                    self.board.add_scalar(f"train/{name}", value, step)  # type: ignore[no-untyped-call]
+                    self.board.add_scalar(f"train/{name}", value,
+                                          step)  # type: ignore[no-untyped-call]
         left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
         parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        self.say(f"step {step}/{self.steps}  {parts}  lr {learning_rate:.2e}  {rate:.0f} samples/s  "
-                 f"data wait {record['data_wait']:.0%}  memory {record['peak_memory'] / 2**30:.1f} GB"
-                 + (f"  mfu {record['mfu']:.1%}" if "mfu" in record else "") + f"  ETA {clock(left)}")
+        self.say(f"step {step}/{self.steps}  {parts}  lr {learning_rate:.2e}  {rate:.0f} samples/s "
+                 f" "
+                 f"data wait {record['data_wait']:.0%}  memory {record['peak_memory'] / 2**30:.1f} "
+                 f"GB"
+                 + (f"  mfu {record['mfu']:.1%}" if "mfu" in record else "") + f"  ETA "
+                                                                               f"{clock(left)}")
 
     def _mfu(self, rate: float) -> float | None:
-        """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak is known."""
+        """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak
+        is known.
+        """
         if self.flops is None or self.ranks.device.type != "cuda":
             return None
         name = torch.cuda.get_device_name(self.ranks.device)
-        peak = next((peak for part, peak in (("H200", 989e12), ("H100", 989e12), ("A100", 312e12)) if part in name), None)
+        peak = next((peak for part, peak in (("H200", 989e12), ("H100", 989e12),
+                                             ("A100", 312e12)) if part in name), None)
         return None if peak is None else rate * self.flops / (peak * self.ranks.world)
 
     def evaluation(self, step: int, samples: int, label: str, result: Result) -> None:
@@ -124,7 +139,8 @@ class RunLogger:
             append_record(self.run / "evaluations.jsonl", result.record(step, samples, label))
             assert self.board is not None
             for name, value in result.metrics.items():
-                self.board.add_scalar(f"{label}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self.board.add_scalar(f"{label}/{name}", value,
+                                      step)  # type: ignore[no-untyped-call]
             for title, picture in result.pictures.items():
                 self.picture(f"{label}/{title}", picture, step)
         self.say(f"step {step}  {label} on {result.samples} samples: {figures(result.metrics)}")
@@ -132,7 +148,8 @@ class RunLogger:
     def picture(self, title: str, image: NDArray[np.uint8], step: int) -> None:
         """A picture for TensorBoard: uint8 [H, W, 3]."""
         if self.board is not None:
-            self.board.add_image(title, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self.board.add_image(title, image, step,
+                                 dataformats="HWC")  # type: ignore[no-untyped-call]
             self.board.flush()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -158,10 +175,12 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the GPU's peak allocation, or this process's peak resident memory elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")  # ru_maxrss begins with what the process had that started this one
+    # ru_maxrss begins with what the process had that started this one
+    status = Path("/proc/self/status")
     if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(found.group(1)) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(
+        resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -178,10 +197,14 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
-    """(value, step) of the highest figure, the first of equals; ``keep_best`` is EVALUATOR/METRIC."""
+    """(value, step) of the highest figure, the first of equals; ``keep_best`` is
+    EVALUATOR/METRIC.
+    """
     label, _, metric = (keep_best or "").rpartition("/")
-    found = [(record["metrics"][metric], record["step"]) for record in read_records(path)
-             if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))]
+    found = [
+        (record["metrics"][metric], record["step"]) for record in read_records(path)
+        if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))
+    ]
     return max(found, key=lambda each: each[0], default=None)
 
 
@@ -193,9 +216,13 @@ def append_record(path: Path, record: dict[str, Any]) -> Path:
 
 
 def _cut_back(path: Path, step: int) -> None:
-    """Keep the records up to a step: the others belong to work that was lost and will be done again."""
+    """Keep the records up to a step: the others belong to work that was lost and will be done
+    again.
+    """
     if path.is_file():
-        kept = [json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step]
+        kept = [
+            json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step
+        ]
         temporary = path.with_name(path.name + ".writing")
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, path)

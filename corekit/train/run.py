@@ -50,16 +50,19 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
         if tokenizer is not None:
             tokenizer("")  # its files are missing now or never
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
-        checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks, recipe["checkpoint"]["background"])
+        checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks,
+                                  recipe["checkpoint"]["background"])
         prepared = build_run(recipe, source, ranks, checkpoints, environment)
         lock = prepare(folder, recipe, environment, checkpoints, ranks)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is meant to save alone
+            # one process is meant to save alone
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
             return _train(prepared, folder, defaults)
     except OSError as error:
         if error.errno not in DISK:
             raise
-        raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole checkpoint stands, and the same "
+        raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole "
+                           f"checkpoint stands, and the same "
                            "command goes on from it") from None
     finally:
         disconnect()
@@ -74,7 +77,8 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
     first = counters.step
     if first < run.steps:
         _warm_up_wrapper(run, first)
-    flops = flops_per_sample(run.recipe, run.streams.source) if run.ranks.device.type == "cuda" else None
+    flops = flops_per_sample(run.recipe,
+                             run.streams.source) if run.ranks.device.type == "cuda" else None
     logger = RunLogger(folder, run.ranks, run.steps, first, counters.samples, flops)
     try:
         for line in defaults:
@@ -92,7 +96,8 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
         if run.ranks.is_first:
             run.checkpoints.tidy()
         if not finished:
-            logger.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the same command goes on from it")
+            logger.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the "
+                       f"same command goes on from it")
         elif run.ranks.is_first:
             logger.say(closing(run, counters, folder, first, time.perf_counter() - began))
     finally:
@@ -104,7 +109,8 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
 def _set_determinism(recipe: Mapping[str, Any], ranks: ProcessGroup) -> None:
     wanted = recipe["engine"]["deterministic"]
     torch.use_deterministic_algorithms(ranks.device.type == "cpu" if wanted is None else wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # filling costs time
+    # filling costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
@@ -113,10 +119,10 @@ def _set_determinism(recipe: Mapping[str, Any], ranks: ProcessGroup) -> None:
 def _warm_up_wrapper(run: Run, step: int) -> None:
     """One forward and backward pass that leaves no trace, where there are several ranks.
 
-    DDP orders its gradient buckets anew after the first backward pass, and sums of three and more ranks round by that
-    order: with this pass behind it, a resumed run sums as the undisturbed one does. FSDP2 sets itself up in a first
-    forward pass of the whole model, which has to come before an evaluation's passes through parts of it.
-    """
+    DDP orders its gradient buckets anew after the first backward pass, and sums of three and more
+    ranks round by that order: with this pass behind it, a resumed run sums as the undisturbed one
+    does. FSDP2 sets itself up in a first forward pass of the whole model, which has to come before
+    an evaluation's passes through parts of it. """
     if run.ranks.world == 1:
         return
     part = next(step_batches(run.streams, step, step + 1, 0))
@@ -131,8 +137,10 @@ def _opening(run: Run, first: int, folder: Path) -> str:
     table = getattr(run.streams.sampler, "table", ())
     sizes = f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to {table[-1][0]})" if table else ""
     begin = f"continuing at step {first}" if first else "training"
-    return (f"{begin}: {run.recipe['model']['name']}, {parameters / 1e6:.2f} M parameters, {run.steps} steps of "
-            f"{run.batch_size} samples{sizes} on {run.ranks.device.type} ({ranks}, {run.recipe['engine']['precision']}); "
+    return (f"{begin}: {run.recipe['model']['name']}, {parameters / 1e6:.2f} M parameters, "
+            f"{run.steps} steps of "
+            f"{run.batch_size} samples{sizes} on {run.ranks.device.type} ({ranks}, "
+            f"{run.recipe['engine']['precision']}); "
             f"everything goes to {folder}")
 
 
@@ -140,19 +148,26 @@ def closing(run: Run, counters: Counters, folder: Path, first: int, seconds: flo
     """What was trained, how well, where it lies and what to type next."""
     name = run.recipe["model"]["name"]
     done = f"Trained {name}" if counters.step > first else f"{name} was trained already"
-    lines = ["", f"{done}: {counters.step} steps, {counters.samples:,} samples"
-             + (f", {clock(seconds)} for the last {counters.step - first} steps." if counters.step > first else
-                f". To train on, type a larger engine.steps; for a fresh run, another run_dir than {folder}.")]
+    lines = [
+        "", f"{done}: {counters.step} steps, {counters.samples:,} samples" +
+        (f", {clock(seconds)} for the last {counters.step - first} steps." if counters.step > first
+         else f". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
+         f"{folder}.")
+    ]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
-    lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step {record['step']})"
+    lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "
+              f"{record['step']})"
               for label, record in newest.items()]
     bad = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
     if bad:
-        lines.append("  bad samples: " + ", ".join(f"{kind} {count}" for kind, count in sorted(bad.items())))
+        lines.append("  bad samples: " + ", ".join(f"{kind} {count}"
+                                                   for kind, count in sorted(bad.items())))
     if LEFT_OUT in counters.bad:
-        lines.append(f"  samples that the data set leaves out, replaced by others: {counters.bad[LEFT_OUT]}")
+        lines.append(f"  samples that the data set leaves out, replaced by others: "
+                     f"{counters.bad[LEFT_OUT]}")
     lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:",
               f"  corekit-eval checkpoint={folder}          the same figures again",
               f"  tensorboard --logdir {folder}/tensorboard",
-              f"  python -c \"import corekit; model, preprocess, tokenize = corekit.load('{folder}')\""]
+              f"  python -c \"import corekit; model, preprocess, tokenize = "
+              f"corekit.load('{folder}')\""]
     return "\n".join(lines)

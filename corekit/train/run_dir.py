@@ -22,20 +22,25 @@ from corekit.recipes.schema import recipe_schema
 from corekit.train.logger import best_evaluation
 
 # What may change between one start of a run and the next without making it another training.
-CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile", "engine.activation_checkpointing",
-              "engine.non_finite", "engine.max_skipped", "log", "checkpoint", "data.root", "data.workers",
-              "data.max_bad_fraction", "run_dir", "dry_run")
+CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile",
+              "engine.activation_checkpointing", "engine.non_finite", "engine.max_skipped", "log",
+              "checkpoint", "data.root", "data.workers", "data.max_bad_fraction", "run_dir",
+              "dry_run")
 PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
 def resolve_micro_batch(recipe: dict[str, Any], folder: Path, ranks: ProcessGroup) -> None:
-    """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch a rank."""
+    """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch
+    a rank.
+    """
     engine = recipe["engine"]
     if engine["micro_batch"] is None:
         saved = folder / "recipe.yaml"
-        remembered = OmegaConf.select(load_saved_recipe(saved), "engine.micro_batch") if saved.is_file() else None
+        remembered = OmegaConf.select(load_saved_recipe(saved),
+                                      "engine.micro_batch") if saved.is_file() else None
         if remembered is None and engine["batch_size"] % ranks.world:
-            raise CorekitError(f"engine.batch_size={engine['batch_size']} cannot be shared equally by {ranks.world} ranks")
+            raise CorekitError(f"engine.batch_size={engine['batch_size']} cannot be shared equally "
+                               f"by {ranks.world} ranks")
         engine["micro_batch"] = remembered or engine["batch_size"] // ranks.world
 
 
@@ -46,24 +51,32 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
         return
     before = _flat(OmegaConf.to_container(load_saved_recipe(saved)))
     now = _flat(recipe)
-    # A newer corekit may have keys that the run was begun without: at their defaults they change nothing.
+    # A newer corekit may have keys that the run was begun without: at their defaults they change
+    # nothing.
     defaults = _flat(OmegaConf.to_container(recipe_schema(), enum_to_str=True))
     before = {**{key: value for key, value in defaults.items() if key in now}, **before}
-    different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
-                 and not any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
-                 and not (key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")))]
+    different = [
+        key for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not any(key == part or key.startswith(part + ".")
+                                                       for part in CHANGEABLE)
+        and not (key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")))
+    ]
     if different:
-        shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}" for key in different[:4])
-        raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or the same command again")
+        shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                          for key in different[:4])
+        raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or "
+                           f"the same command again")
     for checkpoint in complete_checkpoints(folder)[-1:]:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
-            raise CorekitError(f"{folder} was trained on other data: the index of {recipe['data']['root'] or 'the data set'} "
-                               "differs from the one in its checkpoint; give it the same data or another run_dir")
+            raise CorekitError(f"{folder} was trained on other data: the index of "
+                               f"{recipe['data']['root'] or 'the data set'} "
+                               "differs from the one in its checkpoint; give it the same data or "
+                               "another run_dir")
 
 
-def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any], checkpoints: Checkpoints,
-            ranks: ProcessGroup) -> IO[str] | None:
+def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any],
+            checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[str] | None:
     """Make the directory this run's own.
 
     Returns:
@@ -80,17 +93,22 @@ def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, A
             best = best_evaluation(folder / "evaluations.jsonl", recipe["checkpoint"]["keep_best"])
             checkpoints.best = best[1] if best else None
             save_recipe(folder / "recipe.yaml", recipe)
-            (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+            (folder / "environment.json").write_text(json.dumps(environment, indent=1),
+                                                     encoding="utf-8")
             checkpoints.tidy()
         except OSError as error:
-            raise CorekitError(f"run_dir={folder} cannot be written to: {error.strerror or error}") from None
+            raise CorekitError(
+                f"run_dir={folder} cannot be written to: {error.strerror or error}") from None
     ranks.barrier()
     return lock
 
 
 def _lock(folder: Path) -> IO[str]:
-    """A record lock: the system takes it back when the process ends, however it ends, and data workers do not inherit it."""
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (kept open as long as the run lasts)
+    """A record lock: the system takes it back when the process ends, however it ends, and data
+    workers do not inherit it.
+    """
+    # kept open as long as the run lasts
+    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
     patience = time.monotonic() + PATIENCE
     while True:
         try:
@@ -101,8 +119,10 @@ def _lock(folder: Path) -> IO[str]:
                 return file  # a file system without locks
             if time.monotonic() > patience:
                 file.seek(0)
-                raise CorekitError(f"another run is writing to {folder} ({file.read().strip() or 'it does not say where'}): "
-                                   "wait for its end, stop it, or type run_dir=ANOTHER_FOLDER") from None
+                raise CorekitError(
+                    f"another run is writing to {folder} "
+                    f"({file.read().strip() or 'it does not say where'}): "
+                    "wait for its end, stop it, or type run_dir=ANOTHER_FOLDER") from None
         time.sleep(0.1)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
@@ -113,4 +133,7 @@ def _lock(folder: Path) -> IO[str]:
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(node, Mapping) or (not node and prefix):
         return {prefix.rstrip("."): node}
-    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
+    return {
+        key: value for name, item in node.items()
+        for key, value in _flat(item, f"{prefix}{name}.").items()
+    }

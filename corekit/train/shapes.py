@@ -1,4 +1,6 @@
-"""Shapes without arithmetic: what a model gives on meta tensors, and what it keeps for its backward pass."""
+"""Shapes without arithmetic: what a model gives on meta tensors, and what it keeps for its backward
+pass.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,11 +13,12 @@ from torch.overrides import TorchFunctionMode
 class ShapesOnly(TorchFunctionMode):
     """A context in which normalisations of meta tensors are a product with their weight.
 
-    That has their shape and dtype and keeps their input for the backward pass, as they do. torch works both out in
-    Python, operation by operation, which for MobileCLIP-S2's batch norms takes more time than all the rest of it.
-    """
+    That has their shape and dtype and keeps their input for the backward pass, as they do. torch
+    works both out in Python, operation by operation, which for MobileCLIP-S2's batch norms takes
+    more time than all the rest of it. """
 
-    def __torch_function__(self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (),
+    def __torch_function__(self, function: Callable[..., Any], types: Sequence[type],
+                           args: Sequence[Any] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
         given = kwargs or {}
         if function in _NORMS and args[0].is_meta:
@@ -28,16 +31,16 @@ def _scaled(x: Tensor, weight: Tensor | None, dimensions: int) -> Tensor:
     return x * scale.view(*scale.shape, *[1] * dimensions)
 
 
-def _batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-                *others: Any, **more: Any) -> Tensor:
+def _batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
+                weight: Tensor | None = None, *others: Any, **more: Any) -> Tensor:
     return _scaled(input, weight, input.ndim - 2)
 
 
-def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, *others: Any,
-                **more: Any) -> Tensor:
+def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
+                *others: Any, **more: Any) -> Tensor:
     return _scaled(input, weight, 0)
 
 
-_NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {F.batch_norm: _batch_norm, F.layer_norm: _layer_norm,
-                                                        F.rms_norm: _layer_norm}
-
+_NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.batch_norm: _batch_norm, F.layer_norm: _layer_norm, F.rms_norm: _layer_norm
+}

@@ -1,4 +1,6 @@
-"""What is asked of a run from outside: a checkpoint every so many minutes, and one before the end on SIGTERM or SIGUSR1."""
+"""What is asked of a run from outside: a checkpoint every so many minutes, and one before the end
+on SIGTERM or SIGUSR1.
+"""
 
 import signal
 import time
@@ -14,7 +16,8 @@ class StopSignals:
     Use it as a context: the signals are caught while it lasts.
 
     Args:
-        every_minutes: between two checkpoints; None: not by the clock. Only the first rank's clock counts.
+        every_minutes: between two checkpoints; None: not by the clock. Only the first rank's clock
+            counts.
         ranks: who this process is.
     """
 
@@ -26,7 +29,9 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         # SIGUSR1 is what SLURM is commonly told to send some minutes before a job's time is up
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        self.before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)
+        }
         return self
 
     def __exit__(self, *_: object) -> None:

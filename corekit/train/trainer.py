@@ -31,7 +31,8 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         whether the last step was reached.
 
     Raises:
-        CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot be written.
+        CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot
+            be written.
     """
     training_mode(run.plain_model)
     _run_missed_evaluations(run, counters, logger)
@@ -65,7 +66,8 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
             saves = last or asked or (run.save_every is not None and done % run.save_every == 0)
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
-            if saves:  # before evaluations, which may take long; the end comes after them, with its best one
+            # before evaluations, which may take long; the end comes after them, with its best one
+            if saves:
                 save(run, counters)
                 signals.saved()
             better = (last or not stop) and _evaluate_due(run, counters, logger)
@@ -81,7 +83,8 @@ def save(run: Run, counters: Counters) -> None:
     """Write a checkpoint of where the run is."""
     run.average_statistics()
     counters.loss_scale, counters.good_steps = run.precision.loss_scale, run.precision.good_steps
-    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters, run.recipe, run.preprocess, run.environment)
+    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters, run.recipe,
+                         run.preprocess, run.environment)
 
 
 def evaluate(run: Run, evaluator: Any) -> Result:
@@ -91,8 +94,11 @@ def evaluate(run: Run, evaluator: Any) -> Result:
     return result
 
 
-def _evaluate_due(run: Run, counters: Counters, logger: RunLogger, without: Collection[str] = ()) -> bool:
-    """Run what is due at this step; whether the figure that the best checkpoint is kept by was never as high."""
+def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
+                  without: Collection[str] = ()) -> bool:
+    """Run what is due at this step; whether the figure that the best checkpoint is kept by was
+    never as high.
+    """
     better = False
     for evaluated in run.evaluators:
         if evaluated.label not in without and evaluated.is_due(counters.step, run.steps):
@@ -109,14 +115,18 @@ def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
     if label != wanted:
         return False
     if metric not in result.metrics:
-        raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures {', '.join(result.metrics)}")
+        raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures "
+                           f"{', '.join(result.metrics)}")
     before = best_evaluation(logger.run / "evaluations.jsonl", run.keep_best)
     value = result.metrics[metric]
-    return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))  # as the first rank sees it
+    # as the first rank sees it
+    return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))
 
 
 def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> None:
-    """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has no time for them."""
+    """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has
+    no time for them.
+    """
     if 0 < counters.step < run.steps:
         made = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}
@@ -138,7 +148,8 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
-                           f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log files name every one")
+                           f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log "
+                           f"files name every one")
     return {}
 
 
@@ -148,4 +159,5 @@ def _show_batch(logger: RunLogger, batch: Batch) -> None:
     if shown and all(isinstance(image, Tensor) and image.dtype == torch.uint8 for image in shown):
         images = [image.permute(1, 2, 0).numpy() for image in shown]
         captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
-        logger.picture("data/first_batch", captioned_grid(images, [str(caption) for caption in captions]), 0)
+        logger.picture("data/first_batch",
+                       captioned_grid(images, [str(caption) for caption in captions]), 0)

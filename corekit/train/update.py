@@ -13,20 +13,26 @@ from corekit.train.assemble import Run
 SMALLEST_SCALE = 2.0**-10
 
 
-def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[str], learning_rate: float) -> tuple[float, str]:
+def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[str],
+           learning_rate: float) -> tuple[float, str]:
     """Clip the gradients and take the optimizer's step; count a step that is skipped.
 
     Returns:
-        the L2 norm of the gradient before clipping, and what there is to say about it ('' where all is well).
+        the L2 norm of the gradient before clipping, and what there is to say about it ('' where all
+        is well).
 
     Raises:
-        CorekitError: the loss or the gradient is not finite, and the recipe says to stop, or too often.
+        CorekitError: the loss or the gradient is not finite, and the recipe says to stop, or too
+            often.
     """
     precision = run.precision
-    gradients = [local(value.grad) for value in run.plain_model.parameters() if value.grad is not None]
+    gradients = [
+        local(value.grad) for value in run.plain_model.parameters() if value.grad is not None
+    ]
     norm = gradient_norm(run) / precision.loss_scale
     finite = math.isfinite(losses["loss"]) and math.isfinite(norm)
-    overflow = precision.scales and not finite and math.isfinite(losses["loss"]) and precision.loss_scale > SMALLEST_SCALE
+    overflow = precision.scales and not finite and math.isfinite(
+        losses["loss"]) and precision.loss_scale > SMALLEST_SCALE
     said = ""
     if finite:
         factor = 1 / precision.loss_scale
@@ -42,28 +48,36 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
             run.ema.update()
     else:
         run.step.statistics.discard()
-        said = (f"step {counters.step + 1}: fp16 gradients overflow at loss scale {precision.loss_scale:g}, which is halved"
+        said = (f"step {counters.step + 1}: fp16 gradients overflow at loss scale "
+                f"{precision.loss_scale:g}, which is halved"
                 if overflow else _skip(run, counters, losses, norm, keys))
-    if finite or overflow:  # a loss that is not finite says nothing about the scale of its gradients
+    # a loss that is not finite says nothing about the scale of its gradients
+    if finite or overflow:
         precision.update(finite)
     return norm, said
 
 
 def gradient_norm(run: Run) -> float:
     """The L2 norm of the whole gradient, the same on all ranks."""
-    total = get_total_norm([value.grad for value in run.plain_model.parameters() if value.grad is not None])
+    total = get_total_norm(
+        [value.grad for value in run.plain_model.parameters() if value.grad is not None])
     return float(total.full_tensor() if hasattr(total, "full_tensor") else total)
 
 
-def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float, keys: list[str]) -> str:
+def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float,
+          keys: list[str]) -> str:
     values = ", ".join(f"{name} {value:g}" for name, value in losses.items())
-    what = (f"step {counters.step + 1} is not finite ({values}, gradient norm {norm:g}); this rank's batch: "
+    what = (f"step {counters.step + 1} is not finite ({values}, gradient norm {norm:g}); this "
+            f"rank's batch: "
             f"{', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}")
     if run.recipe["engine"]["non_finite"] == "raise":
-        raise CorekitError(f"{what}. The last checkpoint is untouched: go on with engine.non_finite=skip, or begin anew, in "
-                           "another run_dir, with a lower optimizer.learning_rate or with engine.grad_clip")
+        raise CorekitError(f"{what}. The last checkpoint is untouched: go on with "
+                           f"engine.non_finite=skip, or begin anew, in "
+                           "another run_dir, with a lower optimizer.learning_rate or with "
+                           "engine.grad_clip")
     counters.skipped += 1
     limit = run.recipe["engine"]["max_skipped"]
     if counters.skipped > limit:
-        raise CorekitError(f"{what}. More than engine.max_skipped={limit} steps of this run had to be skipped")
+        raise CorekitError(f"{what}. More than engine.max_skipped={limit} steps of this run had to "
+                           f"be skipped")
     return f"{what}. Its update is skipped ({counters.skipped} of at most {limit})"

@@ -27,7 +27,8 @@ class Wiring:
     required: frozenset[str]
 
     @classmethod
-    def of(cls, label: str, function: Callable[..., Any], signature_of: Callable[..., Any] | None = None,
+    def of(cls, label: str, function: Callable[...,
+                                               Any], signature_of: Callable[..., Any] | None = None,
            rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wiring":
         """Read a callable's parameter names.
 
@@ -41,15 +42,21 @@ class Wiring:
         Raises:
             CorekitError: ``rename`` names a parameter it does not have.
         """
-        parameters = [parameter for parameter in inspect.signature(signature_of or function).parameters.values()
-                      if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-                      and parameter.name not in ignore]
+        parameters = [
+            parameter
+            for parameter in inspect.signature(signature_of or function).parameters.values()
+            if parameter.kind not in (parameter.VAR_POSITIONAL,
+                                      parameter.VAR_KEYWORD) and parameter.name not in ignore
+        ]
         names = [parameter.name for parameter in parameters]
         unknown = set(rename or ()) - set(names)
         if unknown:
-            raise CorekitError(f"{label} has no input '{sorted(unknown)[0]}'; its inputs are {', '.join(names)}")
-        return cls(label, function, {name: (rename or {}).get(name, name) for name in names},
-                   frozenset(parameter.name for parameter in parameters if parameter.default is parameter.empty))
+            raise CorekitError(f"{label} has no input '{sorted(unknown)[0]}'; its inputs are "
+                               f"{', '.join(names)}")
+        return cls(
+            label, function, {name: (rename or {}).get(name, name) for name in names},
+            frozenset(parameter.name for parameter in parameters
+                      if parameter.default is parameter.empty))
 
     def pick(self, values: Values) -> dict[str, Any]:
         """The keyword arguments it gets out of these values; those with a default may be absent."""
@@ -61,7 +68,10 @@ class Wiring:
     def missing(self, names: Iterable[str]) -> list[str]:
         """The entries it cannot do without that are not among these names."""
         known = set(names)
-        return [name for parameter, name in self.reads.items() if parameter in self.required and name not in known]
+        return [
+            name for parameter, name in self.reads.items()
+            if parameter in self.required and name not in known
+        ]
 
     def defaulted(self, names: Iterable[str]) -> list[str]:
         """The parameters left at their defaults because no entry of that name is there."""
@@ -80,7 +90,8 @@ def rename_outputs(outputs: Any, names: Mapping[str, str] | str | None) -> dict[
         table = {} if names is None or isinstance(names, str) else names
         return {table.get(name, name): value for name, value in outputs.items()}
     if not isinstance(names, str):
-        raise CorekitError("the model gives a single tensor, not a dict: say what it is with model.outputs, "
+        raise CorekitError("the model gives a single tensor, not a dict: say what it is with "
+                           "model.outputs, "
                            "as in model.outputs=logits")
     return {names: outputs}
 
@@ -89,5 +100,7 @@ def check(consumer: Wiring, givers: Mapping[str, Iterable[str]]) -> None:
     """Raise a CorekitError where a consumer needs what none of the givers gives."""
     missing = consumer.missing(name for names in givers.values() for name in names)
     if missing:
-        offered = "; ".join(f"{giver} gives {', '.join(sorted(names)) or 'nothing'}" for giver, names in givers.items())
-        raise CorekitError(f"{consumer.label} needs {', '.join(f'`{name}`' for name in missing)}; {offered}")
+        offered = "; ".join(f"{giver} gives {', '.join(sorted(names)) or 'nothing'}"
+                            for giver, names in givers.items())
+        raise CorekitError(f"{consumer.label} needs {', '.join(f'`{name}`' for name in missing)}; "
+                           f"{offered}")

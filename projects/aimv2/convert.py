@@ -1,4 +1,6 @@
-"""AIM's weights as Apple, transformers and timm lay them out: the same tensors under other names."""
+"""AIM's weights as Apple, transformers and timm lay them out: the same tensors under other
+names.
+"""
 
 import math
 import re
@@ -18,8 +20,10 @@ Rules = tuple[tuple[str, str], ...]
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean and std and the whole square, "
-           "as that of the published models has; Apple's README and trainer have ImageNet's and a smaller crop")
+ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
+           "and std and the whole square, "
+           "as that of the published models has; Apple's README and trainer have ImageNet's and a "
+           "smaller crop")
 
 WIDTHS = {768: "base", 1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
@@ -27,99 +31,140 @@ SIZES = (224, 336, 448)
 NATIVE, LIT = "aimv2_large_native", "aimv2_large_lit"
 ENCODERS = tuple(f"aimv2_{size}_{pixels}" for size in WIDTHS.values() for pixels in SIZES)
 FIRST = tuple(f"aimv1_{size}" for size in WIDTHS_1.values())
-TRAINED = {"aimv2_pretrain": ("apple", "transformers", "timm"), "aimv2_student": ("apple", "transformers", "timm"),
-           "aimv1_pretrain": ("apple",)}  # models that have an encoder, which is all that is written of them
-LAYOUTS = {"apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT), "timm": ENCODERS}
+TRAINED = {
+    "aimv2_pretrain": ("apple", "transformers", "timm"),
+    "aimv2_student": ("apple", "transformers", "timm"),
+    # models that have an encoder, which is all that is written of them
+    "aimv1_pretrain": ("apple", )
+}
+LAYOUTS = {
+    "apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
+    "timm": ENCODERS
+}
 
 # From corekit's names, which are timm's, to the others'.
 APPLE: Rules = (
     (r"^text_tower\.token_embedding\.", "text_encoder.preprocessor.text_embedding."),
     (r"^text_tower\.positional_embedding$", "text_encoder.preprocessor.positional_embedding"),
-    (r"^(image|text)_tower\.projection\.", r"\1_projector."), (r"^logit_scale$", "log_logit_scale"),
-    (r"^image_tower\.(encoder\.)?", "image_encoder."), (r"^text_tower\.", "text_encoder."),
-    (r"(^|\.)pos_embed$", r"\1preprocessor.pos_embed"), (r"(^|\.)patch_embed\.", r"\1preprocessor.patchifier."),
-    (r"(^|\.)blocks\.", r"\1trunk.blocks."), (r"\.norm([12])\.", r".norm_\1."),
-    (r"\.mlp\.fc1_g\.", ".mlp.fc1."), (r"\.mlp\.fc1_x\.", ".mlp.fc3."),
+    (r"^(image|text)_tower\.projection\.", r"\1_projector."),
+    (r"^logit_scale$", "log_logit_scale"),
+    (r"^image_tower\.(encoder\.)?", "image_encoder."),
+    (r"^text_tower\.", "text_encoder."),
+    (r"(^|\.)pos_embed$", r"\1preprocessor.pos_embed"),
+    (r"(^|\.)patch_embed\.", r"\1preprocessor.patchifier."),
+    (r"(^|\.)blocks\.", r"\1trunk.blocks."),
+    (r"\.norm([12])\.", r".norm_\1."),
+    (r"\.mlp\.fc1_g\.", ".mlp.fc1."),
+    (r"\.mlp\.fc1_x\.", ".mlp.fc3."),
     (r"^(image_encoder\.|text_encoder\.|)norm\.", r"\1trunk.post_trunk_norm."),
 )
 TRANSFORMERS: Rules = (
     (r"^text_tower\.token_embedding\.", "text_model.embeddings.token_embedding."),
     (r"^text_tower\.positional_embedding$", "text_model.embeddings.position_embedding.weight"),
-    (r"^image_tower\.projection\.", "visual_projection."), (r"^text_tower\.projection\.", "text_projection."),
-    (r"^image_tower\.(encoder\.)?", "vision_model."), (r"^text_tower\.", "text_model."),
-    (r"\.head\.([kv])\.", r".head.\1_proj."), (r"\.head\.linear\.", ".head.output_proj."),
+    (r"^image_tower\.projection\.", "visual_projection."),
+    (r"^text_tower\.projection\.", "text_projection."),
+    (r"^image_tower\.(encoder\.)?", "vision_model."),
+    (r"^text_tower\.", "text_model."),
+    (r"\.head\.([kv])\.", r".head.\1_proj."),
+    (r"\.head\.linear\.", ".head.output_proj."),
     (r"(^|\.)pos_embed$", r"\1embeddings.position_embedding.weight"),
-    (r"(^|\.)patch_embed\.proj\.", r"\1embeddings.patch_embed."), (r"(^|\.)patch_embed\.norm\.", r"\1embeddings.rms_norm."),
+    (r"(^|\.)patch_embed\.proj\.", r"\1embeddings.patch_embed."),
+    (r"(^|\.)patch_embed\.norm\.", r"\1embeddings.rms_norm."),
     (r"^(vision_model\.|text_model\.|)norm\.", r"\1rms_norm."),
-    (r"(^|\.)blocks\.", r"\1encoder.layers."), (r"\.norm([12])\.", r".rms_norm\1."),
-    (r"\.attn\.proj\.", ".attention.out_proj."), (r"\.attn\.qkv\.", ".attention.qkv_proj."),
-    (r"\.mlp\.fc1_g\.", ".ffn.gate_proj."), (r"\.mlp\.fc1_x\.", ".ffn.up_proj."), (r"\.mlp\.fc2\.", ".ffn.down_proj."),
+    (r"(^|\.)blocks\.", r"\1encoder.layers."),
+    (r"\.norm([12])\.", r".rms_norm\1."),
+    (r"\.attn\.proj\.", ".attention.out_proj."),
+    (r"\.attn\.qkv\.", ".attention.qkv_proj."),
+    (r"\.mlp\.fc1_g\.", ".ffn.gate_proj."),
+    (r"\.mlp\.fc1_x\.", ".ffn.up_proj."),
+    (r"\.mlp\.fc2\.", ".ffn.down_proj."),
 )
 RULES: dict[str, Rules] = {"apple": APPLE, "transformers": TRANSFORMERS, "timm": ()}
-PATCHES = {"apple": "preprocessor.patchifier.proj.weight", "transformers": "embeddings.patch_embed.weight",
-           "timm": "patch_embed.proj.weight"}
+PATCHES = {
+    "apple": "preprocessor.patchifier.proj.weight", "transformers": "embeddings.patch_embed.weight",
+    "timm": "patch_embed.proj.weight"
+}
 TOWERS = {"apple": "image_encoder.", "transformers": "vision_model.", "timm": ""}
 
 
 @register("converter", "aim")
 class AIMConverter:
-    """AIMv2's encoders and its pair of towers in Apple's, transformers' and timm's layout, and AIMv1's encoders in Apple's.
+    """AIMv2's encoders and its pair of towers in Apple's, transformers' and timm's layout, and
+    AIMv1's encoders in Apple's.
 
-    transformers keeps queries, keys and values apart and the position table without its first dimension; timm has neither
-    the native encoder nor the pair of towers. The ImageNet classifier that comes with AIMv1's weights is left out. Of what
-    trained an encoder, the encoder is written.
+    transformers keeps queries, keys and values apart and the position table without its first
+    dimension; timm has neither the native encoder nor the pair of towers. The ImageNet classifier
+    that comes with AIMv1's weights is left out. Of what trained an encoder, the encoder is written.
     """
 
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
         layout, name = _look(state)
-        fits = name in LAYOUTS[layout] and not differences(_without_classifier(state, name)[0], _expected(name, layout))
+        fits = name in LAYOUTS[layout] and not differences(
+            _without_classifier(state, name)[0], _expected(name, layout))
         return [name] if fits else []
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
         layout = _look(state)[0]
         if name not in LAYOUTS[layout]:
-            raise CorekitError(f"'{name}' is not published in the layout of these weights, {layout}'s")
+            raise CorekitError(f"'{name}' is not published in the layout of these weights, "
+                               f"{layout}'s")
         state, notes = _without_classifier(state, name)
         problems = differences(state, _expected(name, layout))
         if problems:
-            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': {'; '.join(problems)}")
+            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
+                               f"{'; '.join(problems)}")
         weights = {}
         for ours, like in _official(name).items():
             theirs = _renamed(ours, layout)
-            value = torch.cat([state[key] for key in _split(theirs)]) if theirs not in state else state[theirs]
+            value = torch.cat([state[key]
+                               for key in _split(theirs)]) if theirs not in state else state[theirs]
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
-            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875), {}, notes)
+            return Converted(weights, {},
+                             Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875), {},
+                             notes)
         if name == NATIVE:
-            notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation needs, has {size} pixels")
+            notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
+                         f"needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}
-        return Converted(weights, {}, Preprocess(size, "bicubic", MEAN, STD), tokenizer, notes, ASSUMED)
+        return Converted(weights, {}, Preprocess(size, "bicubic", MEAN, STD), tokenizer, notes,
+                         ASSUMED)
 
     def layouts(self, name: str) -> list[str]:
         """Those that have the model."""
-        return [layout for layout, names in LAYOUTS.items() if name in names or layout in TRAINED.get(name, ())]
+        return [
+            layout for layout, names in LAYOUTS.items()
+            if name in names or layout in TRAINED.get(name, ())
+        ]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
         if name in TRAINED:
-            weights = {key.removeprefix("encoder."): value for key, value in weights.items() if key.startswith("encoder.")}
+            weights = {
+                key.removeprefix("encoder."): value for key, value in weights.items()
+                if key.startswith("encoder.")
+            }
             if layout == "timm" and "pos_embed" not in weights:
-                raise CorekitError("timm has no encoder without a position table: choose the layout apple or transformers")
+                raise CorekitError("timm has no encoder without a position table: choose the "
+                                   "layout apple or transformers")
         made: State = {}
         for ours, value in weights.items():
             theirs = _renamed(ours, layout)
             if layout == "transformers" and ours.endswith(".qkv.weight"):
                 made.update(zip(_split(theirs), value.chunk(3), strict=True))
             else:
-                made[theirs] = value[0] if layout == "transformers" and ours.endswith("pos_embed") else value
+                made[theirs] = value[0] if layout == "transformers" and ours.endswith(
+                    "pos_embed") else value
         return made
 
 
 def _look(state: State) -> tuple[str, str]:
-    """The layout, and the model that the width and the positions speak for ('' where they speak for none)."""
+    """The layout, and the model that the width and the positions speak for ('' where they speak for
+    none).
+    """
     for layout, key in PATCHES.items():
         for tower in {"", TOWERS[layout]}:
             patches = state.get(tower + key)
@@ -139,7 +184,10 @@ def _look(state: State) -> tuple[str, str]:
 
 def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
     """The weights without AIMv1's classifier, and what there is to say."""
-    kept = {key: value for key, value in state.items() if name not in FIRST or not key.startswith("head.")}
+    kept = {
+        key: value for key, value in state.items()
+        if name not in FIRST or not key.startswith("head.")
+    }
     left = len(state) - len(kept)
     return kept, [f"the classifier over the features, {left} tensors, is left out"] if left else []
 

@@ -1,4 +1,6 @@
-"""The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024, section 2.1)."""
+"""The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024,
+section 2.1).
+"""
 
 import torch
 from torch import Tensor
@@ -13,11 +15,12 @@ from .prefix import prefix_lengths
 
 @register("loss", "next_patch")
 class NextPatch:
-    """Mean squared error between predicted and true pixels of a patch, on average over all patches that count in the step.
+    """Mean squared error between predicted and true pixels of a patch, on average over all patches
+    that count in the step.
 
-    Only patches outside the prefix count, N - M of a sample: those inside were seen by the one that predicts them. The true
-    pixels of each patch, as the model sees them, have mean 0 and variance 1 (unbiased, 1e-6 added), as in masked
-    autoencoders (He et al., 2022).
+    Only patches outside the prefix count, N - M of a sample: those inside were seen by the one that
+    predicts them. The true pixels of each patch, as the model sees them, have mean 0 and variance 1
+    (unbiased, 1e-6 added), as in masked autoencoders (He et al., 2022).
 
     Args:
         normalize: False: the true pixels as they are.
@@ -31,7 +34,8 @@ class NextPatch:
         patches = patch_counts(image, uniform.device)
         return (patches - prefix_lengths(uniform, patches)).sum()
 
-    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images, uniform: Tensor) -> Tensor:
+    def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images,
+                 uniform: Tensor) -> Tensor:
         """The sum over the patches of these samples that count.
 
         Args:
@@ -43,8 +47,10 @@ class NextPatch:
             [] in at least float32.
         """
         true = patchify(image)
-        number, patches = torch.arange(1, true.shape[1], device=true.device), patch_counts(image, uniform.device)
-        counted = (number >= prefix_lengths(uniform, patches)[:, None]) & (number < patches[:, None])
+        number, patches = torch.arange(1, true.shape[1],
+                                       device=true.device), patch_counts(image, uniform.device)
+        counted = (number >= prefix_lengths(uniform, patches)[:, None]) & (number < patches[:,
+                                                                                            None])
         true = true[:, 1:][counted]
         if isinstance(patch_predictions, LinearOutput):
             said = patch_predictions._replace(hidden=patch_predictions.hidden[counted]).dense()
@@ -58,7 +64,8 @@ class NextPatch:
 
 
 def patchify(image: Images) -> Tensor:
-    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows, columns, channels.
+    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows,
+    columns, channels.
 
     Pictures of different sizes, a list, have zeros up to the longest.
     """

@@ -25,11 +25,13 @@ UNSEEN = 127  # the grey of patches that the encoder was not shown
 
 @register("evaluator", "patch_pictures")
 class PatchPictures:
-    """Pictures as they are, their prefix, and the patches after it as the model predicts them, each from all before it.
+    """Pictures as they are, their prefix, and the patches after it as the model predicts them, each
+    from all before it.
 
-    A predicted patch has no brightness and contrast of its own where the model was trained on normalised patches: it is shown
-    with those of the true one. ``explained_variance`` is 1 - |predicted - true|^2 / |true - its mean|^2 over the patches that
-    are predicted, all of them with mean 0 and variance 1 if ``normalize``: 0 for plain grey patches.
+    A predicted patch has no brightness and contrast of its own where the model was trained on
+    normalised patches: it is shown with those of the true one. ``explained_variance`` is 1 -
+    |predicted - true|^2 / |true - its mean|^2 over the patches that are predicted, all of them with
+    mean 0 and variance 1 if ``normalize``: 0 for plain grey patches.
 
     Args:
         dataset: where the pictures come from; with ``text`` for a model that says words too.
@@ -41,52 +43,70 @@ class PatchPictures:
         CorekitError: an argument out of range.
     """
 
-    def __init__(self, dataset: Source, samples: int = 8, prefix: float = 0.25, normalize: bool = True) -> None:
+    def __init__(self, dataset: Source, samples: int = 8, prefix: float = 0.25,
+                 normalize: bool = True) -> None:
         if samples < 1 or not 0 <= prefix < 1:
-            raise CorekitError("evaluator 'patch_pictures' needs samples of 1 or more and a prefix of 0 or more and below 1")
+            raise CorekitError("evaluator 'patch_pictures' needs samples of 1 or more and a prefix "
+                               "of 0 or more and below 1")
         self.dataset, self.samples, self.prefix, self.normalize = dataset, samples, prefix, normalize
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Predict and draw; every rank does the same."""
         if "uniform" not in inspect.signature(eval_model.model.forward).parameters:
-            raise CorekitError("evaluator 'patch_pictures' needs a model that is pre-trained to predict patches, as "
-                               f"aimv2_pretrain is, and this is a {type(eval_model.model).__name__}: type "
+            raise CorekitError("evaluator 'patch_pictures' needs a model that is pre-trained to "
+                               "predict patches, as "
+                               f"aimv2_pretrain is, and this is a "
+                               f"{type(eval_model.model).__name__}: type "
                                "'~evaluators.LABEL', with its label, to go without it")
         chunk = next(chunks(self.dataset, eval_model.preprocess, self.samples), None)
         if chunk is None or not len(chunk["image"]):
-            raise CorekitError("the data set of evaluator 'patch_pictures' holds no samples that can be read; set data.root, "
+            raise CorekitError("the data set of evaluator 'patch_pictures' holds no samples that "
+                               "can be read; set data.root, "
                                "or its own root")
         image = eval_model.preprocess.normalize(chunk["image"].to(eval_model.device))
-        inputs = {"image": image, "uniform": torch.full((len(image),), self.prefix, device=eval_model.device)}
+        inputs = {
+            "image": image, "uniform": torch.full((len(image), ), self.prefix,
+                                                  device=eval_model.device)
+        }
         if eval_model.tokenize is not None and "text" in chunk:
             inputs["text"] = eval_model.tokenize(chunk["text"]).to(eval_model.device)
         with eval_model.autocast():
             outputs = eval_model.model(**inputs)
         if "patch_predictions" not in outputs:
-            raise CorekitError("evaluator 'patch_pictures' needs a model that gives patch_predictions, and this one gives "
-                               f"{', '.join(outputs)}: type '~evaluators.LABEL', with its label, to go without it")
+            raise CorekitError("evaluator 'patch_pictures' needs a model that gives "
+                               "patch_predictions, and this one gives "
+                               f"{', '.join(outputs)}: type '~evaluators.LABEL', with its label, "
+                               f"to go without it")
         true, said = patchify(image), dense(outputs["patch_predictions"]).float()
         length = int(prefix_lengths(inputs["uniform"][:1], true.shape[1]))
         variance, mean = torch.var_mean(true, -1, keepdim=True)
         scale = (variance + 1e-6).sqrt() if self.normalize else torch.ones_like(variance)
         shift = mean if self.normalize else torch.zeros_like(mean)
         said = said * scale[:, 1:] + shift[:, 1:]
-        wrong, varied = (((one - true[:, 1:]) / scale[:, 1:])[:, length - 1:].square().sum() for one in (said, mean[:, 1:]))
+        wrong, varied = (((one - true[:, 1:]) / scale[:, 1:])[:, length - 1:].square().sum()
+                         for one in (said, mean[:, 1:]))
         shown = [true, torch.full_like(true, torch.nan), torch.cat([true[:, :1], said], 1)]
         for patches in shown[1:]:
             patches[:, :length] = true[:, :length]
         pictures = [_pixels(patches, image.shape[3], eval_model.preprocess) for patches in shown]
         titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
-        captions = [caption for title in titles
-                    for caption in (title, f"the first {length} of {true.shape[1]} patches", "the others as predicted")]
-        grid = captioned_grid([one for row in zip(*pictures) for one in row], captions, columns=6, lines=3)
+        captions = [
+            caption for title in titles
+            for caption in (title, f"the first {length} of {true.shape[1]} patches", "the "
+                            "others as predicted")
+        ]
+        grid = captioned_grid([one for row in zip(*pictures) for one in row], captions, columns=6,
+                              lines=3)
         explained = 1 - float(wrong / varied.clamp(min=1e-6))  # plain pictures vary nowhere
-        return Result({"explained_variance": explained}, type(self.dataset).__name__.lower(), len(image), {"predicted": grid})
+        return Result({"explained_variance": explained},
+                      type(self.dataset).__name__.lower(), len(image), {"predicted": grid})
 
 
 def _pixels(patches: Tensor, width: int, preprocess: Preprocess) -> list[NDArray[np.uint8]]:
-    """uint8 [H, W, 3] of each row of patches [B, N, 14 · 14 · 3], as the model sees them; NaN is grey."""
+    """uint8 [H, W, 3] of each row of patches [B, N, 14 · 14 · 3], as the model sees them; NaN is
+    grey.
+    """
     columns = width // PATCH_SIZE
     squares = patches.view(len(patches), -1, columns, PATCH_SIZE, PATCH_SIZE, 3)
     whole = squares.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3).cpu()

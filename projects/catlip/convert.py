@@ -18,7 +18,9 @@ SIZE = 224  # of the pictures of pre-training
 RULES = (  # corekit's name -> CoreNet's
     (r"^patch_embed\.backbone\.(\d)\.conv\.", r"patch_emb.\1.block.conv."),
     (r"^patch_embed\.backbone\.(\d)\.bn\.", r"patch_emb.\1.block.norm."),
-    (r"^pos_embed$", "pos_embed.pos_embed.pos_embed"), (r"^norm\.", "post_transformer_norm."), (r"^head\.", "classifier."),
+    (r"^pos_embed$", "pos_embed.pos_embed.pos_embed"),
+    (r"^norm\.", "post_transformer_norm."),
+    (r"^head\.", "classifier."),
     (r"^blocks\.(\d+)\.norm1\.", r"transformer.\1.pre_norm_mha.0."),
     (r"^blocks\.(\d+)\.attn\.qkv\.", r"transformer.\1.pre_norm_mha.1.qkv_proj."),
     (r"^blocks\.(\d+)\.attn\.proj\.", r"transformer.\1.pre_norm_mha.1.out_proj_attn."),
@@ -27,17 +29,19 @@ RULES = (  # corekit's name -> CoreNet's
     (r"^blocks\.(\d+)\.mlp\.fc2\.", r"transformer.\1.pre_norm_ffn.4."),
 )
 POSITIONS = "pos_embed.pos_embed.pos_embed"
-AUGMENT = tuple(f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "contrast", "noise") for end in ("_low", "_high"))
+AUGMENT = tuple(f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "contrast", "noise")
+                for end in ("_low", "_high"))
 
 
 @register("converter", "catlip")
 class CatLIPConverter:
-    """CatLIP's classifiers in CoreNet's layout, from pre-training or fine-tuned, with any number of classes.
+    """CatLIP's classifiers in CoreNet's layout, from pre-training or fine-tuned, with any number of
+    classes.
 
-    Names and shapes are those of CoreNet's models with its fused attention, as its recipes build them; released files were
-    not at hand to compare. RangeAugment's six scalars may be there, all or none; they belong to training and are left out.
-    Names of its other form of attention (``out_proj``), and encoders of detection and segmentation, are refused.
-    """
+    Names and shapes are those of CoreNet's models with its fused attention, as its recipes build
+    them; released files were not at hand to compare. RangeAugment's six scalars may be there, all
+    or none; they belong to training and are left out. Names of its other form of attention
+    (``out_proj``), and encoders of detection and segmentation, are refused. """
 
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
@@ -51,17 +55,22 @@ class CatLIPConverter:
         found, notes = _without_scalars(state)
         problems = differences(found, _expected(name, found))
         if problems:
-            raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': {'; '.join(problems)}")
+            raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': "
+                               f"{'; '.join(problems)}")
         weights = {}
         for ours in _official(name, found):
             value = found[_renamed(ours)]
             value = value.float() if value.is_floating_point() else value
             weights[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
         defaults = inspect.signature(registry.find("model", name).load()).parameters
-        chosen = {key: value for key, value in _arguments(found).items() if value != defaults[key].default}
-        notes.append(f"the file does not say what size it was tuned for: preprocess.json has the {SIZE} pixels of "
+        chosen = {
+            key: value for key, value in _arguments(found).items() if value != defaults[key].default
+        }
+        notes.append(f"the file does not say what size it was tuned for: preprocess.json has the "
+                     f"{SIZE} pixels of "
                      "pre-training; some fine-tuned models want 512")
-        return Converted(weights, chosen, Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
+        return Converted(weights, chosen,
+                         Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
 
     def layouts(self, name: str) -> list[str]:
         """One."""
@@ -69,8 +78,10 @@ class CatLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {_renamed(ours): value[None] if ours == "pos_embed" else value for ours, value in weights.items()
-                if ours not in AUGMENT}
+        return {
+            _renamed(ours): value[None] if ours == "pos_embed" else value
+            for ours, value in weights.items() if ours not in AUGMENT
+        }
 
 
 def _renamed(name: str) -> str:
@@ -80,7 +91,9 @@ def _renamed(name: str) -> str:
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:
-    """The weights without RangeAugment's scalars where all six of them are there, and what there is to say."""
+    """The weights without RangeAugment's scalars where all six of them are there, and what there is
+    to say.
+    """
     if any(key not in state or state[key].ndim for key in AUGMENT):
         return dict(state), []
     return {key: value for key, value in state.items() if key not in AUGMENT}, [

@@ -1,4 +1,6 @@
-"""Data sets whose labels are rows of a vocabulary: ``mined_labels`` finds them while training, ``stored_labels`` reads them."""
+"""Data sets whose labels are rows of a vocabulary: ``mined_labels`` finds them while training,
+``stored_labels`` reads them.
+"""
 
 import hashlib
 import io
@@ -23,22 +25,27 @@ from .vocabulary import Vocabulary, read_vocabulary
 
 @register("dataset", "mined_labels")
 class MinedLabels:
-    """Another data set's samples with the rows of a vocabulary that their captions name: CatLIP's labels, mined while training.
+    """Another data set's samples with the rows of a vocabulary that their captions name: CatLIP's
+    labels, mined while training.
 
-    A sample has what the other data set's has, with ``label_rows`` (int32 [n], ascending) in place of ``text``.
+    A sample has what the other data set's has, with ``label_rows`` (int32 [n], ascending) in place
+    of ``text``.
 
     Args:
         dataset: where pictures and captions come from, ``{name: ..., ...}``.
-        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, which is read without unpickling. None:
+        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, which is
+            read without unpickling. None:
             no labels, as a dry run needs it.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.
-        empty: what becomes of a caption that names nothing in the vocabulary: keep it, with a target of zeros, as CoreNet does;
-            or drop it, which takes another sample of its window in its place, and counts it apart from bad ones.
+        empty: what becomes of a caption that names nothing in the vocabulary: keep it, with a
+            target of zeros, as CoreNet does; or drop it, which takes another sample of its window
+            in its place, and counts it apart from bad ones.
 
     Raises:
-        CorekitError: the other data set has no captions; no WordNet; a vocabulary that is none, or not of this WordNet.
+        CorekitError: the other data set has no captions; no WordNet; a vocabulary that is none, or
+            not of this WordNet.
     """
 
     def __init__(self, dataset: Source, vocabulary: str | None = None, size: int | None = None,
@@ -47,7 +54,8 @@ class MinedLabels:
         from .labels import CODE, NounLabels  # imports NLTK
 
         if "text" not in dataset.fields:
-            raise CorekitError(f"dataset 'mined_labels': its dataset has no text to find nouns in; it gives "
+            raise CorekitError(f"dataset 'mined_labels': its dataset has no text to find nouns in; "
+                               f"it gives "
                                f"{', '.join(dataset.fields)}")
         if vocabulary is None and dataset.shard_sizes.sum():
             raise _missing("mined_labels", "vocabulary", "corekit data vocabulary")
@@ -58,7 +66,8 @@ class MinedLabels:
         if self.vocabulary is not None:
             self.vocabulary.check()
         self.num_classes = len(self.vocabulary) if self.vocabulary is not None else None
-        self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns, compounds, empty)
+        self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns,
+                                        compounds, empty)
         if hasattr(dataset, "order"):  # of a mixture
             self.order = dataset.order
 
@@ -79,18 +88,21 @@ class MinedLabels:
 
 @register("dataset", "stored_labels")
 class StoredLabels:
-    """Pictures in tar shards with the rows that ``corekit data label`` found for them: CatLIP's labels, mined ahead of time.
+    """Pictures in tar shards with the rows that ``corekit data label`` found for them: CatLIP's
+    labels, mined ahead of time.
 
-    The labels lie in shards of the same names, and are joined with the pictures by key; pictures without any, because their
-    captions could not be read, are left out and counted when the run starts. A sample has ``label_rows``, int32 [n], ascending.
+    The labels lie in shards of the same names, and are joined with the pictures by key; pictures
+    without any, because their captions could not be read, are left out and counted when the run
+    starts. A sample has ``label_rows``, int32 [n], ascending.
 
     Args:
-        root: the folder or URL of the pictures' shards; ``data.root`` where the recipe gives none. None: no samples, as a dry
-            run needs it.
+        root: the folder or URL of the pictures' shards; ``data.root`` where the recipe gives none.
+            None: no samples, as a dry run needs it.
         labels: the folder or URL that ``corekit data label`` wrote.
         vocabulary: the one that they were made with.
         size: take its first rows only, as the labels did.
-        shards: pattern of the shards' names under both; of several, separated by ``;``, the first that any shard matches.
+        shards: pattern of the shards' names under both; of several, separated by ``;``, the first
+            that any shard matches.
         fields: field -> the extensions that may hold it, separated by ``;``; default: image.
         empty: what becomes of a sample without any row: keep or drop, as in ``mined_labels``.
 
@@ -98,10 +110,12 @@ class StoredLabels:
         CorekitError: no folder, no shards, none with a partner, or labels of another vocabulary.
     """
 
-    def __init__(self, root: str | None, labels: str | None = None, vocabulary: str | None = None, size: int | None = None,
-                 shards: str = "**/*.tar", fields: dict[str, str] | None = None,
-                 empty: Literal["keep", "drop"] = "keep") -> None:
-        self.extensions, self.empty = split_extensions(fields or {"image": "jpg;jpeg;png;webp"}), empty
+    def __init__(self, root: str | None, labels: str | None = None, vocabulary: str | None = None,
+                 size: int | None = None, shards: str = "**/*.tar",
+                 fields: dict[str, str] | None = None, empty: Literal["keep",
+                                                                      "drop"] = "keep") -> None:
+        self.extensions, self.empty = split_extensions(fields
+                                                       or {"image": "jpg;jpeg;png;webp"}), empty
         self.fields = (*self.extensions, "label_rows")
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
         vocabularies = read_vocabulary(vocabulary, size) if vocabulary is not None else None
@@ -109,12 +123,15 @@ class StoredLabels:
         if root is None:
             return
         if labels is None or vocabularies is None:
-            raise _missing("stored_labels", "labels" if labels is None else "vocabulary", "corekit data label")
+            raise _missing("stored_labels", "labels" if labels is None else "vocabulary", "corekit "
+                                                                                          "data "
+                                                                                          "label")
         found = load_index(labels, shards)
         _check_labels(labels, found.storage.read_if_there(MANIFEST), vocabularies)
         self.join = Join(load_index(root, shards), found, same_shards=True)
         self.shard_sizes = self.join.counts
-        self.fingerprint = _fingerprint(vocabularies, self.join.images.fingerprint, found.fingerprint, self.extensions, empty)
+        self.fingerprint = _fingerprint(vocabularies, self.join.images.fingerprint,
+                                        found.fingerprint, self.extensions, empty)
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, with their labels."""
@@ -126,13 +143,15 @@ class StoredLabels:
         assert self.num_classes is not None
         rows = _stored_rows(handle.members.get(ROWS, b""), self.num_classes)
         if rows is None:
-            raise BadSampleError("label_rows", f"{handle.where}: {handle.key}: its {ROWS} holds no rows of the vocabulary")
+            raise BadSampleError("label_rows", f"{handle.where}: {handle.key}: its {ROWS} holds no "
+                                               f"rows of the vocabulary")
         return _labelled(sample, rows, self.empty)
 
 
 def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
     if not len(rows) and empty == "drop":
-        raise BadSampleError(LEFT_OUT, f"{sample['key']}: its caption names nothing in the vocabulary")
+        raise BadSampleError(LEFT_OUT, f"{sample['key']}: its caption names nothing in the "
+                                       f"vocabulary")
     sample["label_rows"] = rows
     return sample
 
@@ -140,20 +159,24 @@ def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
 def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
     try:
         rows: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError):  # of any bytes whatever
+    # of any bytes whatever
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError):
         return None
     if not isinstance(rows, np.ndarray) or rows.dtype != np.int32 or rows.ndim != 1:
         return None
-    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes and bool((np.diff(rows) > 0).all())) else None
+    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes and bool(
+        (np.diff(rows) > 0).all())) else None
 
 
 def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -> None:
     try:
         made_with = json.loads(manifest or b"")["made_by"]["vocabulary"]
     except (ValueError, KeyError, TypeError):
-        raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit data label` wrote") from None
+        raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit "
+                           f"data label` wrote") from None
     if made_with != vocabulary.fingerprint:
-        raise CorekitError(f"the labels under {labels} were made with another vocabulary than data.dataset.vocabulary, or with "
+        raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
+                           f"data.dataset.vocabulary, or with "
                            "another size of it: give the one they were made with, or label again")
 
 
@@ -163,4 +186,5 @@ def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:
 
 
 def _missing(name: str, what: str, command: str) -> CorekitError:
-    return CorekitError(f"dataset '{name}' needs data.dataset.{what}={what.upper()}; `{command}` makes it")
+    return CorekitError(f"dataset '{name}' needs data.dataset.{what}={what.upper()}; `{command}` "
+                        f"makes it")

@@ -1,4 +1,6 @@
-"""``corekit data vocabulary`` and ``corekit data label``: captions of all shards to a vocabulary, and to rows of it."""
+"""``corekit data vocabulary`` and ``corekit data label``: captions of all shards to a vocabulary,
+and to rows of it.
+"""
 
 import importlib.metadata
 import io
@@ -49,7 +51,10 @@ class _OfCaptions:
         if self.nouns == "tagged":
             open_tagger()
         labels = self.labels  # refuses what it does not know
-        return {"nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION, "nltk": importlib.metadata.version("nltk")}
+        return {
+            "nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION,
+            "nltk": importlib.metadata.version("nltk")
+        }
 
     def mine(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, list[str]]]:
         """(key, synsets) of every sample whose caption can be read."""
@@ -63,47 +68,60 @@ class _OfCaptions:
 
 @register("job", "vocabulary")
 class CountNouns(_OfCaptions):
-    """The synsets that captions name, counted and chosen: OUT/vocabulary.tsv, a row of the head a line.
+    """The synsets that captions name, counted and chosen: OUT/vocabulary.tsv, a row of the head a
+    line.
 
-    As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more captions than a threshold; frequent ones come
-    first, ties by key. The table has synset, lemma, gloss and count. Beside it lie the counts of every shard.
+    As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more captions than a
+    threshold; frequent ones come first, ties by key. The table has synset, lemma, gloss and count.
+    Beside it lie the counts of every shard.
 
     Args:
-        threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is too much for thousands.
+        threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is
+            too much for thousands.
         size: rows at most; CoreNet's DataComp vocabulary is cut to 24320.
-        nouns: tagged: the first sense of words tagged as nouns (the paper); first_sense: of words whose first noun sense is
-            called after them, which is what CoreNet's code does.
+        nouns: tagged: the first sense of words tagged as nouns (the paper); first_sense: of words
+            whose first noun sense is called after them, which is what CoreNet's code does.
         compounds: also find nouns of several words, such as hot dog.
         text: the extensions that may hold a caption, separated by ``;``.
     """
 
     def __init__(self, threshold: int = 500, size: int | None = None,
-                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False, text: str = "txt") -> None:
+                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False,
+                 text: str = "txt") -> None:
         super().__init__(nouns, compounds, text)
         self.threshold, self.size = threshold, size
 
-    def process(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(self, samples: Iterator[RawSample],
+                refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The counts of one shard, a line each."""
         counts = Counter(key for _, keys in self.mine(samples, refuse) for key in keys)
-        yield "counts", {"tsv": "".join(f"{key}\t{count}\n" for key, count in sorted(counts.items())).encode()}
+        yield "counts", {
+            "tsv": "".join(f"{key}\t{count}\n" for key, count in sorted(counts.items())).encode()
+        }
 
     def finish(self, shards: list[Path], out: Path) -> None:
         """Sum, choose and write the table."""
         total: Counter[str] = Counter()
         for shard in shards:
             for _, content in read_shard(shard):
-                total.update({key: int(count) for key, count in (line.split("\t") for line in content.decode().splitlines())})
+                total.update({
+                    key: int(count)
+                    for key, count in (line.split("\t") for line in content.decode().splitlines())
+                })
         replace_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 
 @register("job", "label")
 class LabelCaptions(_OfCaptions):
-    """What captions name, as rows of a vocabulary: of each sample one member, rows.npy, int32, ascending and without repeats.
+    """What captions name, as rows of a vocabulary: of each sample one member, rows.npy, int32,
+    ascending and without repeats.
 
-    They are those that the data set mined_labels finds while training. A caption that names nothing has no rows, and is kept.
+    They are those that the data set mined_labels finds while training. A caption that names nothing
+    has no rows, and is kept.
 
     Args:
-        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, which is read without unpickling.
+        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, which is read
+            without unpickling.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.
@@ -111,7 +129,8 @@ class LabelCaptions(_OfCaptions):
     """
 
     def __init__(self, vocabulary: str, size: int | None = None,
-                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False, text: str = "txt") -> None:
+                 nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False,
+                 text: str = "txt") -> None:
         super().__init__(nouns, compounds, text)
         self.path, self.size = vocabulary, size
 
@@ -126,7 +145,8 @@ class LabelCaptions(_OfCaptions):
         """With the vocabulary, whatever its file is called."""
         return {**super().identity(), "vocabulary": self.vocabulary.fingerprint}
 
-    def process(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(self, samples: Iterator[RawSample],
+                refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The rows of every sample of one shard."""
         for key, synsets in self.mine(samples, refuse):
             yield key, {ROWS: npy(self.vocabulary.rows(synsets))}

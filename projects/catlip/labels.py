@@ -1,4 +1,6 @@
-"""The nouns of a caption as WordNet synsets: CatLIP's labels (Mehta et al., 2024, section 3.1, equation 1)."""
+"""The nouns of a caption as WordNet synsets: CatLIP's labels (Mehta et al., 2024, section 3.1,
+equation 1).
+"""
 
 import re
 import urllib.parse
@@ -25,26 +27,31 @@ T = TypeVar("T")
 
 
 class NounLabels:
-    """Finds the synsets that a caption names, as keys (``n02084071``) in the order they are first named.
+    """Finds the synsets that a caption names, as keys (``n02084071``) in the order they are first
+    named.
 
-    ``first_sense`` is what CoreNet's code does: of every token, whatever part of speech it is, the lemma (as a noun) whose
-    first noun sense exists and is called after it. ``tagged`` is what the paper describes: the first sense of every token
-    that is tagged as a noun. So *photo* is nothing to the first, for its synset is called photograph, and *black*, which is a
-    noun too, is nothing to the second in *a black dog*.
+    ``first_sense`` is what CoreNet's code does: of every token, whatever part of speech it is, the
+    lemma (as a noun) whose first noun sense exists and is called after it. ``tagged`` is what the
+    paper describes: the first sense of every token that is tagged as a noun. So *photo* is nothing
+    to the first, for its synset is called photograph, and *black*, which is a noun too, is nothing
+    to the second in *a black dog*.
 
-    Captions are cleaned as CoreNet cleans them and cut into NLTK's Treebank tokens, a stretch between spaces at a time: a full
-    stop at its end is one everywhere. CoreNet asks NLTK's punkt where sentences end; that differs after abbreviations such
-    as *fig.*, and needs punkt's data.
+    Captions are cleaned as CoreNet cleans them and cut into NLTK's Treebank tokens, a stretch
+    between spaces at a time: a full stop at its end is one everywhere. CoreNet asks NLTK's punkt
+    where sentences end; that differs after abbreviations such as *fig.*, and needs punkt's data.
 
     Args:
         nouns: which of the two.
-        compounds: also find nouns of several words (*hot dog*), the longest first; their words are then no labels of their own.
+        compounds: also find nouns of several words (*hot dog*), the longest first; their words are
+            then no labels of their own.
 
     Raises:
-        CorekitError: when first used: there is no WordNet, or for ``tagged`` no tagger, on this machine.
+        CorekitError: when first used: there is no WordNet, or for ``tagged`` no tagger, on this
+            machine.
     """
 
-    def __init__(self, nouns: Literal["first_sense", "tagged"] = "first_sense", compounds: bool = False) -> None:
+    def __init__(self, nouns: Literal["first_sense", "tagged"] = "first_sense",
+                 compounds: bool = False) -> None:
         if nouns not in ("first_sense", "tagged"):
             raise CorekitError(f"nouns must be first_sense or tagged, not '{nouns}'")
         self.nouns, self.compounds = nouns, compounds
@@ -80,12 +87,16 @@ class NounLabels:
         return list(found)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
-        tokens = [token for word in words
-                  for token in self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)]
+        tokens = [
+            token for word in words
+            for token in self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
+        ]
         is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
         found, at = [], 0
         while at < len(tokens):
-            for end in range(min(len(tokens), at + (_longest_from(tokens[at]) if self.compounds else 1)), at, -1):
+            for end in range(
+                    min(len(tokens), at + (_longest_from(tokens[at]) if self.compounds else 1)), at,
+                    -1):
                 key = self._key("_".join(tokens[at:end])) if is_noun[end - 1] else None
                 if key:
                     found.append(key)
@@ -98,7 +109,8 @@ class NounLabels:
         key = self._nouns.get(words)
         if key is None:
             by_name = _key_by_spelling if "_" in words else _key_by_name
-            key = self._remember(self._nouns, words, by_name if self.nouns == "first_sense" else _key)
+            key = self._remember(self._nouns, words,
+                                 by_name if self.nouns == "first_sense" else _key)
         return key
 
     def _remember(self, kept: dict[str, T], word: str, find: Callable[[str], T]) -> T:
@@ -114,26 +126,32 @@ class NounLabels:
 
 
 def clean(caption: str) -> str:
-    """A caption without URL escapes, tags and broken Unicode, in lower case, in the order that CoreNet does it.
+    """A caption without URL escapes, tags and broken Unicode, in lower case, in the order that
+    CoreNet does it.
 
     Raises:
         BadSampleError, CorekitError: as ``NounLabels`` has them.
     """
     if not isinstance(caption, str):
-        raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are decoded by .decode('utf-8')")
+        raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are "
+                           f"decoded by .decode('utf-8')")
     if len(caption) > LONGEST:
-        raise BadSampleError("long_text", f"a caption of {len(caption):,} characters; up to {LONGEST:,} are looked at")
-    if (caption.isascii() and caption.isprintable() and "%" not in caption and "+" not in caption and "<" not in caption
-            and "&" not in caption):
+        raise BadSampleError("long_text", f"a caption of {len(caption):,} characters; up to "
+                                          f"{LONGEST:,} are looked at")
+    if (caption.isascii() and caption.isprintable() and "%" not in caption and "+" not in caption
+            and "<" not in caption and "&" not in caption):
         return caption.lower()  # the rest would change nothing but spaces
     text = _TAG.sub("", urllib.parse.unquote(caption).replace("+", " "))
     return ftfy.fix_text(re.sub(" +", " ", text.strip("\n"))).strip().lower()
 
 
 def _tokens_of(word: str) -> tuple[str, ...]:
-    """NLTK's tokens of a stretch between spaces. Most are a word of letters, which it has nothing to cut from."""
+    """NLTK's tokens of a stretch between spaces. Most are a word of letters, which it has nothing
+    to cut from.
+    """
     stem, end = (word[:-1], word[-1:]) if word.endswith((",", ".")) else (word, "")
-    if stem.isascii() and stem.isalpha() and not any(pattern.search(f" {stem} ") for pattern in _CONTRACTIONS):
+    if stem.isascii() and stem.isalpha() and not any(
+            pattern.search(f" {stem} ") for pattern in _CONTRACTIONS):
         return (stem, end) if end else (stem,)
     return tuple(_TOKENIZER.tokenize(word))
 
@@ -151,7 +169,9 @@ def _key_by_name(word: str) -> str:
 
 
 def _key_by_spelling(words: str) -> str:
-    """The first sense, where it is called after the lemma, in one word or several: the one of hot dog is called hotdog."""
+    """The first sense, where it is called after the lemma, in one word or several: the one of hot
+    dog is called hotdog.
+    """
     wordnet = open_wordnet()
     lemma = wordnet.lemma_of(words)
     key = wordnet.first_sense(lemma)
@@ -172,7 +192,9 @@ def _are_nouns(tokens: Sequence[str]) -> list[bool]:
 
 
 def _longest_from(word: str) -> int:
-    """Words of the longest noun in WordNet that begins with this one; 1 where none of several does."""
+    """Words of the longest noun in WordNet that begins with this one; 1 where none of several
+    does.
+    """
     return _compounds().get(word, 1)
 
 

@@ -1,4 +1,6 @@
-"""A pickled mapping from strings to whole numbers, read as data: nothing is unpickled, looked up or called."""
+"""A pickled mapping from strings to whole numbers, read as data: nothing is unpickled, looked up or
+called.
+"""
 
 import pickletools
 from collections.abc import Callable, Iterator
@@ -9,16 +11,17 @@ from corekit.errors import CorekitError
 NOT = "is no table of synsets, and no pickle of a plain dict from synsets to counts; nothing else is read from a pickle"
 MAPPINGS = {"collections Counter", "collections OrderedDict"}
 _MARK, _CLASS = object(), object()
-_CONSTANTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "INT", "BININT", "BININT1", "BININT2", "LONG",
-              "LONG1", "LONG4")
+_CONSTANTS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "INT", "BININT",
+              "BININT1", "BININT2", "LONG", "LONG1", "LONG4")
 _IGNORED = ("PROTO", "FRAME", "STOP")
 
 
 def read_pickled_counts(content: bytes, path: object) -> Iterator[tuple[str, int]]:
     """The entries of a pickled dict, ``Counter`` or ``OrderedDict`` of str -> int, in its order.
 
-    Python's ``pickletools`` splits the bytes into operations; the few that such a mapping needs are followed here with
-    strings, numbers, dicts and tuples of these as the only values, and any other ends it.
+    Python's ``pickletools`` splits the bytes into operations; the few that such a mapping needs are
+    followed here with strings, numbers, dicts and tuples of these as the only values, and any other
+    ends it.
 
     Raises:
         CorekitError: it is something else, or broken.
@@ -28,10 +31,13 @@ def read_pickled_counts(content: bytes, path: object) -> Iterator[tuple[str, int
         for operation, argument, _ in pickletools.genops(content):
             machine.step(operation.name, argument)
         (found,) = machine.stack
-    except (_RefusedError, ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise CorekitError(f"{path} {NOT}" + (f" ({error})" if isinstance(error, _RefusedError) else "")) from None
-    if not isinstance(found, dict) or not all(isinstance(key, str) and type(value) is int and 0 <= value < 2**63
-                                              for key, value in found.items()):
+    except (_RefusedError, ValueError, IndexError, KeyError, TypeError, OverflowError,
+            MemoryError) as error:
+        raise CorekitError(f"{path} {NOT}" +
+                           (f" ({error})" if isinstance(error, _RefusedError) else "")) from None
+    if not isinstance(found, dict) or not all(
+            isinstance(key, str) and type(value) is int and 0 <= value < 2**63
+            for key, value in found.items()):
         raise CorekitError(f"{path} {NOT}")
     yield from found.items()
 
@@ -41,7 +47,9 @@ class _RefusedError(Exception):
 
 
 class _Machine:
-    """The stack and the memo of a pickle; ``_CLASS`` stands for the two mappings, which are not looked up."""
+    """The stack and the memo of a pickle; ``_CLASS`` stands for the two mappings, which are not
+    looked up.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -56,7 +64,8 @@ class _Machine:
         elif name in ("BINGET", "LONG_BINGET", "GET"):
             stack.append(self.memo[int(argument)])
         elif name in ("SETITEM", "SETITEMS"):
-            self._set_items(self._since_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()])
+            self._set_items(self._since_mark() if name ==
+                            "SETITEMS" else [stack.pop(-2), stack.pop()])
         elif name == "REDUCE":
             given = stack.pop()
             if stack.pop() is not _CLASS or not isinstance(given, tuple) or len(given) > 1:
@@ -97,7 +106,10 @@ class _Machine:
 
 
 _PLAIN: dict[str, Callable[[_Machine], object]] = {
-    "MARK": lambda machine: machine.stack.append(_MARK), "EMPTY_DICT": lambda machine: machine.stack.append({}),
-    "EMPTY_TUPLE": lambda machine: machine.stack.append(()), "DICT": _Machine.make_dict, "TUPLE": _Machine.make_tuple,
+    "MARK": lambda machine: machine.stack.append(_MARK),
+    "EMPTY_DICT": lambda machine: machine.stack.append({}),
+    "EMPTY_TUPLE": lambda machine: machine.stack.append(()),
+    "DICT": _Machine.make_dict,
+    "TUPLE": _Machine.make_tuple,
     "TUPLE1": _Machine.wrap,
 }

@@ -1,4 +1,6 @@
-"""CatLIP's transfer initialisation: a new task's classes find the rows of the synsets that they are called by."""
+"""CatLIP's transfer initialisation: a new task's classes find the rows of the synsets that they are
+called by.
+"""
 
 import math
 import re
@@ -23,39 +25,45 @@ _WNID = re.compile(r"n\d{8}")
 
 @register("head", "synsets")
 class SynsetRows:
-    """Rows of a head over WordNet synsets for the classes of another task, found by their names (CatLIP: Mehta et al., 2024,
-    section 4, Transfer Init).
+    """Rows of a head over WordNet synsets for the classes of another task, found by their names
+    (CatLIP: Mehta et al., 2024, section 4, Transfer Init).
 
-    A class that is called as ImageNet calls it (``n02084071``) is that synset. Any other name is, in this order, one noun, in
-    its first sense; or the nouns in it, those of several words first (``labels.NounLabels``). The first of these with a
-    synset in the vocabulary counts, or else the first with a similar one. A synset's row is that of the vocabulary's most
-    similar one by WordNet's path similarity, 1 / (1 + steps), if that is at least ``similarity``; of equally similar
-    ones the most frequent. A class of several synsets gets the average of their rows (*restaurant kitchen*), one without any
-    stays random (*archaeological excavation*, where nobody mentions excavations).
+    A class that is called as ImageNet calls it (``n02084071``) is that synset. Any other name is,
+    in this order, one noun, in its first sense; or the nouns in it, those of several words first
+    (``labels.NounLabels``). The first of these with a synset in the vocabulary counts, or else the
+    first with a similar one. A synset's row is that of the vocabulary's most similar one by
+    WordNet's path similarity, 1 / (1 + steps), if that is at least ``similarity``; of equally
+    similar ones the most frequent. A class of several synsets gets the average of their rows
+    (*restaurant kitchen*), one without any stays random (*archaeological excavation*, where nobody
+    mentions excavations).
 
-    Underscores and slashes part words, and a letter between slashes, as in Places365's ``/a/airfield``, is none. Commas part
-    names for the same class, as in *tench, Tinca tinca*.
+    Underscores and slashes part words, and a letter between slashes, as in Places365's
+    ``/a/airfield``, is none. Commas part names for the same class, as in *tench, Tinca tinca*.
 
     Args:
-        vocabulary: what the rows of the old head stand for: a table that ``corekit data vocabulary`` wrote, or CoreNet's
-            pickle, which is read without unpickling. None: the one that the weights' own recipe names.
+        vocabulary: what the rows of the old head stand for: a table that ``corekit data
+            vocabulary`` wrote, or CoreNet's pickle, which is read without unpickling. None: the one
+            that the weights' own recipe names.
         size: take its first rows only.
-        similarity: alpha, above 0 and up to 1: at 1 only the synset itself counts, at 0.5 its parents and children too. What
-            the paper takes is not known here.
-        classes: a file with a class a line, in the order of labels; or a list that comes with the project, ``imagenet1k``
-            (wnids) or ``coco`` (80 names). None: the data set's class names.
+        similarity: alpha, above 0 and up to 1: at 1 only the synset itself counts, at 0.5 its
+            parents and children too. What the paper takes is not known here.
+        classes: a file with a class a line, in the order of labels; or a list that comes with the
+            project, ``imagenet1k`` (wnids) or ``coco`` (80 names). None: the data set's class
+            names.
 
     Raises:
         CorekitError: similarity out of range.
     """
 
-    def __init__(self, vocabulary: str | None = None, size: int | None = None, similarity: float = 0.5,
-                 classes: str | None = None) -> None:
+    def __init__(self, vocabulary: str | None = None, size: int | None = None,
+                 similarity: float = 0.5, classes: str | None = None) -> None:
         if not 0 < similarity <= 1:
-            raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not {similarity}")
+            raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not "
+                               f"{similarity}")
         self.vocabulary, self.size, self.similarity, self.classes = vocabulary, size, similarity, classes
 
-    def __call__(self, class_names: Sequence[str], rows: int, trained_as: Mapping[str, Any]) -> list[Match]:
+    def __call__(self, class_names: Sequence[str], rows: int,
+                 trained_as: Mapping[str, Any]) -> list[Match]:
         """Match every class.
 
         Args:
@@ -64,23 +72,28 @@ class SynsetRows:
             trained_as: the recipe of the old weights.
 
         Raises:
-            CorekitError: no vocabulary or one that does not fit the head, no names, or a synset that WordNet does not have.
+            CorekitError: no vocabulary or one that does not fit the head, no names, or a synset
+                that WordNet does not have.
         """
         names = list(class_names) if self.classes is None else read_classes(self.classes)
         if not names:
-            raise CorekitError("init.head=synsets: the data set has no names of classes (classnames.txt): give a file with one "
+            raise CorekitError("init.head=synsets: the data set has no names of classes "
+                               "(classnames.txt): give a file with one "
                                "a line, init.head_arguments.classes=FILE")
         path, size = self.vocabulary, self.size
         if path is None:
             dataset = trained_as.get("data", {}).get("dataset", {})
             path, size = dataset.get("vocabulary"), size or dataset.get("size")
         if path is None:
-            raise CorekitError("init.head=synsets: the recipe beside init.path names no vocabulary: say what the rows of its "
+            raise CorekitError("init.head=synsets: the recipe beside init.path names no "
+                               "vocabulary: say what the rows of its "
                                "head stand for, init.head_arguments.vocabulary=TABLE")
         found = read_vocabulary(path, size)
         if len(found) != rows:
-            raise CorekitError(f"vocabulary {path} has {len(found):,} synsets, but the head in init.path has {rows:,} rows: "
-                               "give the vocabulary that it was trained with, and init.head_arguments.size where that was cut")
+            raise CorekitError(f"vocabulary {path} has {len(found):,} synsets, but the head in "
+                               f"init.path has {rows:,} rows: "
+                               "give the vocabulary that it was trained with, and "
+                               "init.head_arguments.size where that was cut")
         found.check()
         nearest = NearestRows(found, self.similarity)
         return [match(name, nearest) for name in names]
@@ -89,9 +102,9 @@ class SynsetRows:
 class NearestRows:
     """The most similar synset of a vocabulary, by path similarity.
 
-    The shortest way between two nouns goes up to a common hypernym and down again. So each hypernym remembers the nearest of
-    the vocabulary's synsets below it, once for all, and looking one up takes as long as walking up from it.
-    """
+    The shortest way between two nouns goes up to a common hypernym and down again. So each hypernym
+    remembers the nearest of the vocabulary's synsets below it, once for all, and looking one up
+    takes as long as walking up from it. """
 
     def __init__(self, vocabulary: Vocabulary, similarity: float) -> None:
         from .wordnet import open_wordnet
@@ -111,7 +124,8 @@ class NearestRows:
         if not self.reach:
             return None
         ways = [(up + self._below[above][0], self._below[above][1])
-                for above, up in hypernyms(self.wordnet, key, self.reach).items() if above in self._below]
+                for above, up in hypernyms(self.wordnet, key, self.reach).items()
+                if above in self._below]
         steps, row = min(ways, default=(self.reach + 1, 0))
         return (row, 1 / (1 + steps)) if steps <= self.reach else None
 
@@ -131,7 +145,10 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 
     steps, edge = {key: 0}, [wordnet.noun(key)]
     for step in range(1, reach + 1):
-        above = {key_of(upper): upper for synset in edge for upper in (*synset.hypernyms(), *synset.instance_hypernyms())}
+        above = {
+            key_of(upper): upper for synset in edge
+            for upper in (*synset.hypernyms(), *synset.instance_hypernyms())
+        }
         edge = [upper for name, upper in above.items() if name not in steps]
         steps.update({key_of(upper): step for upper in edge})
     return steps
@@ -161,9 +178,16 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     if _WNID.fullmatch(name):
         return [("wnid", [name])]
     names = [_words(part) for part in name.split(",")]
-    whole = [(sense,) for words in names if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
-    nouns = [tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names for compounds in (True, False)]
-    return [*(("name", list(keys)) for keys in whole), *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)]
+    whole = [(sense, ) for words in names
+             if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
+    nouns = [
+        tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
+        for compounds in (True, False)
+    ]
+    return [
+        *(("name", list(keys)) for keys in whole),
+        *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)
+    ]
 
 
 def read_classes(path: str) -> list[str]:
@@ -174,13 +198,19 @@ def read_classes(path: str) -> list[str]:
     """
     own = CLASSES / f"{path}.txt"
     try:
-        names = [line.strip() for line in (own if own.is_file() else Path(path)).read_text(encoding="utf-8").splitlines()]
+        names = [
+            line.strip() for line in (own if own.is_file() else Path(path)).read_text(
+                encoding="utf-8").splitlines()
+        ]
         if any(len(name) > LONGEST_NAME for name in names):
             raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
         return names
     except (OSError, ValueError) as error:  # not UTF-8 among them
-        raise CorekitError(f"init.head_arguments.classes={path} cannot be read ({error}): give a file with a class a line, or "
-                           f"one of {', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
+        raise CorekitError(
+            f"init.head_arguments.classes={path} cannot be read ({error}): give a "
+            f"file with a class a line, or "
+            f"one of "
+            f"{', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
 
 
 def _words(name: str) -> list[str]:

@@ -21,7 +21,9 @@ _KEY = re.compile(r"n(\d{1,8})")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synsets as keys (``n02084071``) with how often each occurred; a key's place is its row of the head."""
+    """Synsets as keys (``n02084071``) with how often each occurred; a key's place is its row of the
+    head.
+    """
 
     counts: Mapping[str, int]
 
@@ -52,11 +54,13 @@ class Vocabulary:
 
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
-            raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are not in this WordNet "
-                               f"({open_wordnet().root}), such as {unknown[0]}: it was made with another version")
+            raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are "
+                               f"not in this WordNet "
+                               f"({open_wordnet().root}), such as {unknown[0]}: it was made with "
+                               f"another version")
 
     def table(self) -> str:
-        """A line for each row: synset, lemma, gloss and count, separated by tabs, under a line that says so."""
+        """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles."""
         from .wordnet import open_wordnet
 
         wordnet = open_wordnet()
@@ -68,33 +72,39 @@ class Vocabulary:
 
 
 def normal_key(key: str) -> str | None:
-    """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where it is no noun's key."""
+    """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where
+    it is no noun's key.
+    """
     found = _KEY.fullmatch(key)
     return f"n{int(found[1]):08d}" if found else None
 
 
 def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
-    """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most: frequent ones first, ties by key.
+    """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most:
+    frequent ones first, ties by key.
 
     Raises:
         CorekitError: none does, or an argument out of range.
     """
     if threshold < 0 or (size is not None and size < 1):
-        raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and {size}")
+        raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and "
+                           f"{size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:
         most = f"the most frequent one {ordered[0][1]:,} times" if ordered else "there is none at all"
-        raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower threshold=, and another "
+        raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
+                           f"threshold=, and another "
                            "folder")
     return Vocabulary(kept)
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
-    """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as CoreNet publishes it.
+    """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as
+    CoreNet publishes it.
 
-    ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without leading zeros to counts, in the
-    order of rows. It is read without unpickling.
+    ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without
+    leading zeros to counts, in the order of rows. It is read without unpickling.
 
     Raises:
         CorekitError: the file is neither, or holds fewer rows, or a synset twice.
@@ -106,16 +116,19 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
         raise CorekitError(f"vocabulary {path} cannot be read: {error.strerror or error}") from None
     is_table = content.startswith(b"\t".join(column.encode() for column in COLUMNS))
     counts: dict[str, int] = {}
-    for number, (word, count) in enumerate(_lines(content, path) if is_table else read_pickled_counts(content, path), 1):
+    for number, (word, count) in enumerate(
+            _lines(content, path) if is_table else read_pickled_counts(content, path), 1):
         key = normal_key(word)
         if key is None:
-            raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be a noun's synset such as "
+            raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be "
+                               f"a noun's synset such as "
                                "n02084071")
         if key in counts:
             raise CorekitError(f"vocabulary {path}: entry {number} is {key} again")
         counts[key] = count
     if not counts or (size is not None and not 0 < size <= len(counts)):
-        raise CorekitError(f"vocabulary {path} has {len(counts):,} synsets" + (f", not {size:,}" if counts else ""))
+        raise CorekitError(f"vocabulary {path} has {len(counts):,} synsets" +
+                           (f", not {size:,}" if counts else ""))
     return Vocabulary(dict(list(counts.items())[:size]))
 
 
@@ -123,5 +136,6 @@ def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines()[1:], 2):
         cells = line.split("\t")
         if len(cells) != len(COLUMNS) or not cells[3].isdecimal() or len(cells[3]) > 18:
-            raise CorekitError(f"vocabulary {path}: line {number} is not {', '.join(COLUMNS)}, separated by tabs")
+            raise CorekitError(f"vocabulary {path}: line {number} is not {', '.join(COLUMNS)}, "
+                               f"separated by tabs")
         yield cells[0], int(cells[3])

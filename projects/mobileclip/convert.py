@@ -1,7 +1,9 @@
-"""MobileCLIP's weights as Apple, open_clip and timm lay them out, fused or not, and as corekit does.
+"""MobileCLIP's weights as Apple, open_clip and timm lay them out, fused or not, and as corekit
+does.
 
-corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the tables below, from
-corekit's name to the other; the way back is the same table over the names of the model that is asked for.
+corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the
+tables below, from corekit's name to the other; the way back is the same table over the names of the
+model that is asked for.
 """
 
 import inspect
@@ -26,51 +28,75 @@ Rules = tuple[tuple[str, str], ...]
 OPEN_CLIP: Rules = ((r"^image_tower\.", "visual.trunk."), (r"^text_tower\.", "text."))
 TIMM: Rules = ((r"^image_tower\.", ""),)
 APPLE: Rules = (
-    (r"^image_tower\.", "image_encoder.model."), (r"^text_tower\.", "text_encoder."),
+    (r"^image_tower\.", "image_encoder.model."),
+    (r"^text_tower\.", "text_encoder."),
     # the convolutional towers
-    (r"\.model\.stem\.", ".model.patch_embed."), (r"\.stages\.0\.blocks\.", ".network.0."),
-    (r"\.stages\.1\.downsample\.", ".network.1."), (r"\.stages\.1\.blocks\.", ".network.2."),
-    (r"\.stages\.2\.downsample\.", ".network.3."), (r"\.stages\.2\.blocks\.", ".network.4."),
-    (r"\.stages\.3\.downsample\.", ".network.5."), (r"\.stages\.3\.pos_emb\.", ".network.6."),
-    (r"\.stages\.3\.blocks\.", ".network.7."), (r"\.proj\.0\.reparam_conv\.", ".proj.0.lkb_reparam."),
-    (r"\.final_conv\.se\.fc1\.", ".final_conv.se.reduce."), (r"\.final_conv\.se\.fc2\.", ".final_conv.se.expand."),
-    (r"\.final_conv\.", ".conv_exp."), (r"\.head\.fc\.weight$", ".head.proj"),
-    (r"\.conv_kxk\.", ".rbr_conv."), (r"\.conv_scale\.", ".rbr_scale."), (r"\.identity\.", ".rbr_skip."),
-    (r"\.large_conv\.", ".lkb_origin."), (r"\.pos_enc\.", ".pe."), (r"\.gamma$", ""),
+    (r"\.model\.stem\.", ".model.patch_embed."),
+    (r"\.stages\.0\.blocks\.", ".network.0."),
+    (r"\.stages\.1\.downsample\.", ".network.1."),
+    (r"\.stages\.1\.blocks\.", ".network.2."),
+    (r"\.stages\.2\.downsample\.", ".network.3."),
+    (r"\.stages\.2\.blocks\.", ".network.4."),
+    (r"\.stages\.3\.downsample\.", ".network.5."),
+    (r"\.stages\.3\.pos_emb\.", ".network.6."),
+    (r"\.stages\.3\.blocks\.", ".network.7."),
+    (r"\.proj\.0\.reparam_conv\.", ".proj.0.lkb_reparam."),
+    (r"\.final_conv\.se\.fc1\.", ".final_conv.se.reduce."),
+    (r"\.final_conv\.se\.fc2\.", ".final_conv.se.expand."),
+    (r"\.final_conv\.", ".conv_exp."),
+    (r"\.head\.fc\.weight$", ".head.proj"),
+    (r"\.conv_kxk\.", ".rbr_conv."),
+    (r"\.conv_scale\.", ".rbr_scale."),
+    (r"\.identity\.", ".rbr_skip."),
+    (r"\.large_conv\.", ".lkb_origin."),
+    (r"\.pos_enc\.", ".pe."),
+    (r"\.gamma$", ""),
     (r"\.(network\.\d\.\d+|resblocks\.\d)\.mlp\.(conv|fc)", r".\1.convffn.\2"),
     # the vision transformer of B
     (r"\.patch_embed\.backbone\.(\d)\.conv\.", r".patch_emb.\1.block.conv."),
-    (r"\.patch_embed\.backbone\.(\d)\.bn\.", r".patch_emb.\1.block.norm."), (r"\.model\.blocks\.", ".model.transformer."),
-    (r"\.model\.norm\.", ".model.post_transformer_norm."), (r"\.model\.head\.weight$", ".model.classifier.proj"),
+    (r"\.patch_embed\.backbone\.(\d)\.bn\.", r".patch_emb.\1.block.norm."),
+    (r"\.model\.blocks\.", ".model.transformer."),
+    (r"\.model\.norm\.", ".model.post_transformer_norm."),
+    (r"\.model\.head\.weight$", ".model.classifier.proj"),
     (r"\.pos_embed$", ".pos_embed.pos_embed.pos_embed"),
     # transformers
-    (r"\.token_embedding\.", ".embedding_layer."), (r"\.positional_embedding$", ".positional_embedding.pos_embed.pos_embed"),
-    (r"\.ln_final\.", ".final_layer_norm."), (r"\.text_projection$", ".projection_layer"), (r"\.resblocks\.", "."),
-    (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."), (r"\.attn\.(in_proj_|qkv\.)", ".pre_norm_mha.1.qkv_proj."),
-    (r"\.attn\.(out_proj|proj)\.", ".pre_norm_mha.1.out_proj."), (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."),
-    (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."), (r"\.mlp\.(c_proj|fc2)\.", ".pre_norm_ffn.4."),
+    (r"\.token_embedding\.", ".embedding_layer."),
+    (r"\.positional_embedding$", ".positional_embedding.pos_embed.pos_embed"),
+    (r"\.ln_final\.", ".final_layer_norm."),
+    (r"\.text_projection$", ".projection_layer"),
+    (r"\.resblocks\.", "."),
+    (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."),
+    (r"\.attn\.(in_proj_|qkv\.)", ".pre_norm_mha.1.qkv_proj."),
+    (r"\.attn\.(out_proj|proj)\.", ".pre_norm_mha.1.out_proj."),
+    (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."),
+    (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
+    (r"\.mlp\.(c_proj|fc2)\.", ".pre_norm_ffn.4."),
 )
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
-IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")  # no bias of the image head
+# no bias of the image head
+IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
 NORM_EPS = 1e-5
 COUNTER = "num_batches_tracked"
 
 
 @register("converter", "mobileclip")
 class MobileCLIPConverter:
-    """MobileCLIP and MobileCLIP2 in Apple's, open_clip's and timm's layout (timm's: the image tower alone).
+    """MobileCLIP and MobileCLIP2 in Apple's, open_clip's and timm's layout (timm's: the image tower
+    alone).
 
-    Fused weights are those of Apple's and timm's own re-parameterisation, which leaves the norms of ConvFFN: they are
-    folded on the way in, and written as norms that only add on the way out. An image head's bias that is 0 everywhere, as
-    open_clip gives to Apple's weights, is left out of models that have none, and written as 0 for open_clip and timm.
-    Counters of batch norms that a file leaves out are 0: with a fixed momentum nothing depends on them.
-    """
+    Fused weights are those of Apple's and timm's own re-parameterisation, which leaves the norms of
+    ConvFFN: they are folded on the way in, and written as norms that only add on the way out. An
+    image head's bias that is 0 everywhere, as open_clip gives to Apple's weights, is left out of
+    models that have none, and written as 0 for open_clip and timm. Counters of batch norms that a
+    file leaves out are 0: with a fixed momentum nothing depends on them. """
 
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
         layout = _layout(state)
-        return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
-                if not differences(state, _expected(name, layout, _arguments(state, name, layout)), COUNTER)]
+        return [
+            name for name in (IN_APPLES if layout == "apple" else PREPROCESS) if not differences(
+                state, _expected(name, layout, _arguments(state, name, layout)), COUNTER)
+        ]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
@@ -79,28 +105,36 @@ class MobileCLIPConverter:
         expected = _expected(name, layout, chosen)
         problems = differences(state, expected, COUNTER)
         if problems:
-            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': {'; '.join(problems)}")
+            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
+                               f"{'; '.join(problems)}")
         missing = [key for key in expected if key not in state]
         weights = {}
         for ours, value in _official(name, chosen).items():
             theirs = _renamed(ours, layout)
-            given = state.get(theirs, torch.zeros((), dtype=torch.int64))  # what may be missing is a counter
+            # what may be missing is a counter
+            given = state.get(theirs, torch.zeros((), dtype=torch.int64))
             given = given.float() if given.is_floating_point() else given
-            weights[ours] = (given.T if _transposed(theirs) else given.reshape(value.shape)).contiguous()
-        notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"] if missing else []
+            weights[ours] = (given.T
+                             if _transposed(theirs) else given.reshape(value.shape)).contiguous()
+        notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"
+                 ] if missing else []
         if name in UNSTATED:
-            notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json has what its successor wants")
+            notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
+                         f"has what its successor wants")
         tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
         defaults = inspect.signature(registry.find("model", name).load()).parameters
         preprocess = PREPROCESS[name]
-        return Converted(_without_norms(weights) if chosen["fused"] else weights,
-                         {key: value for key, value in chosen.items() if value != defaults[key].default},
-                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
-                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+        return Converted(
+            _without_norms(weights) if chosen["fused"] else weights,
+            {key: value for key, value in chosen.items() if value != defaults[key].default},
+            replace(preprocess, size=chosen.get("image_size", preprocess.size)),
+            {} if chosen.get("text_tower", "") is None else tokenizer, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
-        return [layout for layout in LAYOUTS if name in (IN_APPLES if layout == "apple" else PREPROCESS)]
+        return [
+            layout for layout in LAYOUTS if name in (IN_APPLES if layout == "apple" else PREPROCESS)
+        ]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
@@ -118,8 +152,9 @@ def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "fused": any("reparam" in key for key in state),
         "head_bias": layout != "apple" and (name not in IN_APPLES or any(
-            bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc"))
-            if key in state))}
+            bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout)
+                                               for head in ("head", "head.fc")) if key in state))
+    }
     positions = state.get(_renamed("image_tower.pos_embed", layout))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
@@ -137,7 +172,9 @@ def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
 
 
 def _official(name: str, arguments: dict[str, Any]) -> State:
-    """The model's state on the meta device, with the norms that are left in other people's fused form."""
+    """The model's state on the meta device, with the norms that are left in other people's fused
+    form.
+    """
     return _built(name, tuple(arguments.items()))
 
 
@@ -159,13 +196,15 @@ def _laid_out(official: State, layout: str) -> State:
             continue
         if layout == "apple" and re.fullmatch(r"image_tower\.head\.(fc\.)?bias", ours):
             if not value.is_meta and value.any():
-                raise CorekitError("Apple's layout has no bias of the image head, and these weights have one: --to open_clip")
+                raise CorekitError("Apple's layout has no bias of the image head, and these "
+                                   "weights have one: --to open_clip")
             continue
         if theirs.endswith("pos_embed.pos_embed"):
             value = value.reshape(1, 1, *value.shape[-2:])
         made[theirs] = value.T if _transposed(theirs) else value
         bias = ours.removesuffix("weight") + "bias"
-        if re.fullmatch(r"image_tower\.head\.(fc\.)?weight", ours) and layout != "apple" and bias not in official:
+        if re.fullmatch(r"image_tower\.head\.(fc\.)?weight",
+                        ours) and layout != "apple" and bias not in official:
             made[_renamed(bias, layout)] = value.new_zeros(len(value))
     return made
 
@@ -181,16 +220,21 @@ def _transposed(theirs: str) -> bool:
 
 
 def _with_norms(weights: State) -> State:
-    """The norms that corekit alone folds (ConvFFN's, those of B's stem) written out: weight 1, variance 1 - eps, mean 0."""
+    """The norms that corekit alone folds (ConvFFN's, those of B's stem) written out: weight 1,
+    variance 1 - eps, mean 0.
+    """
     made: State = {}
     for key, value in weights.items():
         block, _, leaf = key.rpartition(".")
         convolution = block.endswith(".mlp.conv")
         if leaf == "bias" and (convolution or re.search(r"\.backbone\.[01]\.conv$", block)):
             norm = block + ".bn." if convolution else block.removesuffix("conv") + "bn."
-            made |= {norm + "weight": torch.ones_like(value), norm + "bias": value,
-                     norm + "running_mean": torch.zeros_like(value), norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
-                     norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)}
+            made |= {
+                norm + "weight": torch.ones_like(value), norm + "bias": value,
+                norm + "running_mean": torch.zeros_like(value),
+                norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
+                norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)
+            }
         else:
             made[f"{block}.conv.weight" if convolution else key] = value
     return made
@@ -203,7 +247,10 @@ def _without_norms(weights: State) -> State:
         block = key.rpartition(".")[0]
         if block.endswith(".mlp.conv.conv"):
             outer = block.removesuffix(".conv")
-            norm = {name: exact(weights[f"{outer}.bn.{name}"]) for name in ("weight", "bias", "running_mean", "running_var")}
+            norm = {
+                name: exact(weights[f"{outer}.bn.{name}"])
+                for name in ("weight", "bias", "running_mean", "running_var")
+            }
             scale = norm["weight"] / (norm["running_var"] + NORM_EPS).sqrt()
             made[f"{outer}.weight"] = (exact(value) * scale[:, None, None, None]).to(value)
             made[f"{outer}.bias"] = (norm["bias"] - norm["running_mean"] * scale).to(value)

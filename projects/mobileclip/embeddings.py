@@ -1,7 +1,9 @@
-"""The teachers' embeddings of one sample, from and to the bytes of an ``.npz`` or a ``.pth.gz`` member.
+"""The teachers' embeddings of one sample, from and to the bytes of an ``.npz`` or a ``.pth.gz``
+member.
 
-DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a number are an ``.npz`` too: int8
-rows, and for ``rows`` an array ``rows_scale``, float32 [n], that each row is to be multiplied by.
+DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a
+number are an ``.npz`` too: int8 rows, and for ``rows`` an array ``rows_scale``, float32 [n], that
+each row is to be multiplied by.
 """
 
 import gzip
@@ -19,31 +21,39 @@ from corekit.data.datasets.base import BadSampleError
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-MOST_BYTES = 1 << 26  # unpacked; 30 augmentations and 6 captions of 1,536 float32 numbers are 221 kB
+# unpacked; 30 augmentations and 6 captions of 1,536 float32 numbers are 221 kB
+MOST_BYTES = 1 << 26
 _GZIP = 31  # zlib's number for gzip's format
 
 
 def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Tensor]:
-    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32; ``.npz`` is preferred where both are there.
+    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32; ``.npz`` is
+    preferred where both are there.
 
     Raises:
-        BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more than ``MOST_BYTES``;
-            ``embeddings``: it is not what its name says.
+        BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more
+            than ``MOST_BYTES``; ``embeddings``: it is not what its name says.
     """
     extension = next((name for name in ("npz", "pth.gz") if name in members), None)
     if extension is None:
-        raise BadSampleError("missing_field", f"{where}: no npz or pth.gz for the teachers' embeddings")
+        raise BadSampleError("missing_field", f"{where}: no npz or pth.gz for the teachers' "
+                                              f"embeddings")
     try:
-        found = _read_npz(members[extension]) if extension == "npz" else _read_torch(_gunzip(members[extension]))
+        found = _read_npz(members[extension]) if extension == "npz" else _read_torch(
+            _gunzip(members[extension]))
         found = {name: _widened(rows, found.get(f"{name}_scale")) for name, rows in found.items()}
     except MemoryError:
         raise
     except _BombError:
-        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} bytes") from None
+        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} "
+                                     f"bytes") from None
     except Exception as error:  # bad bytes raise anything in zipfile and torch
         told = str(error).split("\n")[0][:200]
-        raise BadSampleError("embeddings", f"{where}: its {extension} cannot be read: {told}") from None
-    return {name: rows for name, rows in found.items() if rows.ndim == 2 and rows.is_floating_point()}
+        raise BadSampleError("embeddings",
+                             f"{where}: its {extension} cannot be read: {told}") from None
+    return {
+        name: rows for name, rows in found.items() if rows.ndim == 2 and rows.is_floating_point()
+    }
 
 
 def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple[str, bytes]:
@@ -57,7 +67,10 @@ def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple
         arrays[name] = values.float()
         if precision == "int8":
             scale = (values.float().abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-            arrays |= {name: (values.float() / scale[:, None]).round().to(torch.int8), f"{name}_scale": scale}
+            arrays |= {
+                name: (values.float() / scale[:, None]).round().to(torch.int8),
+                f"{name}_scale": scale
+            }
     return "npz", _npz(arrays)
 
 
@@ -67,7 +80,8 @@ def _npz(arrays: Mapping[str, Tensor]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, values in arrays.items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(values.numpy()), allow_pickle=False)
+            np.lib.format.write_array(content, np.ascontiguousarray(values.numpy()),
+                                      allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # of the year 1980
     return buffer.getvalue()
 
@@ -75,7 +89,9 @@ def _npz(arrays: Mapping[str, Tensor]) -> bytes:
 def _widened(rows: Tensor, scale: Tensor | None) -> Tensor:
     if rows.dtype != torch.int8:
         return rows
-    if rows.ndim != 2 or scale is None or scale.shape != rows.shape[:1] or not scale.is_floating_point():
+    if rows.ndim != 2 or scale is None or scale.shape != rows.shape[:
+                                                                    1] or not scale.is_floating_point(
+                                                                    ):
         raise ValueError("int8 rows without a scale for each")
     return rows * scale.float()[:, None]
 
@@ -85,18 +101,25 @@ class _BombError(Exception):
 
 
 def _read_npz(content: bytes) -> dict[str, Tensor]:
-    """NumPy's own reader makes room for what a header promises before it looks whether that is there."""
+    """NumPy's own reader makes room for what a header promises before it looks whether that is
+    there.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
-        return {name.removesuffix(".npy"): _read_array(bytearray(archive.read(name))) for name in archive.namelist()}
+        return {
+            name.removesuffix(".npy"): _read_array(bytearray(archive.read(name)))
+            for name in archive.namelist()
+        }
 
 
 def _read_array(content: bytearray) -> Tensor:
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read_header = np.lib.format.read_array_header_1_0 if version == (
+        1, 0) else np.lib.format.read_array_header_2_0
     shape, by_columns, dtype = read_header(file)
-    values = np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
+    values = np.frombuffer(content, dtype,
+                           offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
     return torch.from_numpy(values)
 
 
@@ -111,12 +134,16 @@ def _gunzip(content: bytes) -> bytes:
 
 
 def _read_torch(content: bytes) -> dict[str, Tensor]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch's older format is no zip file, and is refused
+    # torch's older format is no zip file, and is refused
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
     found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(found, dict):
         raise ValueError(f"a {type(found).__name__}, not a dict of tensors")
-    return {str(name): value for name, value in found.items() if isinstance(value, Tensor) and value.layout == torch.strided}
+    return {
+        str(name): value for name, value in found.items()
+        if isinstance(value, Tensor) and value.layout == torch.strided
+    }
 
 
 def _check_size(archive: zipfile.ZipFile) -> None:

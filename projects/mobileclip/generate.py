@@ -24,7 +24,8 @@ from .stored_augmentations import BINS, draw_augmentation
 from .teachers import FolderTeacher, Teacher
 
 GENERATOR = 1  # raise it with every change that makes other bytes
-LAYOUT = 1  # of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
+# of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
+LAYOUT = 1
 BATCHES = 8  # of pictures that wait together: the last one, which is not full, costs little
 
 _STORED = ("random_resized_crop", "rand_augment")
@@ -34,7 +35,9 @@ T = TypeVar("T")
 
 @dataclass
 class _Sample:
-    """What is to be reinforced: RGB picture, caption, and the synthetic captions, which may be still to come."""
+    """What is to be reinforced: RGB picture, caption, and the synthetic captions, which may be
+    still to come.
+    """
 
     raw: RawSample
     key: str
@@ -46,21 +49,25 @@ class _Sample:
 
 @register("job", "reinforce")
 class Reinforce:
-    """Captions, augmentations and teachers' embeddings of them, stored for training (Vasu et al., 2024, section 3.1).
+    """Captions, augmentations and teachers' embeddings of them, stored for training (Vasu et al.,
+    2024, section 3.1).
 
-    Of each sample: synthetic captions, parameters of random augmentations, and what every teacher makes of the augmented
-    pictures and of all captions. Pictures are cropped and resized as RandomResizedCrop does, then changed as RandAugment does;
-    each teacher sees them at its own size, normalised its own way, and reads captions with its own tokenizer. Draws depend on
-    (seed, uid, number) alone. Embeddings are of unit length for each teacher, side by side in the teachers' order.
+    Of each sample: synthetic captions, parameters of random augmentations, and what every teacher
+    makes of the augmented pictures and of all captions. Pictures are cropped and resized as
+    RandomResizedCrop does, then changed as RandAugment does; each teacher sees them at its own
+    size, normalised its own way, and reads captions with its own tokenizer. Draws depend on (seed,
+    uid, number) alone. Embeddings are of unit length for each teacher, side by side in the
+    teachers' order.
 
-    Writes ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` (fp32, int8) or ``.pth.gz`` (bf16), in version 1 of DataCompDR's
-    layout, for the data set ``reinforced``. Samples without picture or caption, or that cannot be decoded, are counted and left
-    out.
+    Writes ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` (fp32, int8) or ``.pth.gz`` (bf16), in
+    version 1 of DataCompDR's layout, for the data set ``reinforced``. Samples without picture or
+    caption, or that cannot be decoded, are counted and left out.
 
     Args:
-        teachers: paths of runs or model folders, or mappings with the name of a teacher (`corekit list teachers`), such as
-            {name: open_clip, model: ViT-L-14, pretrained: openai}.
-        captioner: {name: ...} of a captioner (`corekit list captioners`); None: the samples' ``.syn.json`` has captions.
+        teachers: paths of runs or model folders, or mappings with the name of a teacher (`corekit
+            list teachers`), such as {name: open_clip, model: ViT-L-14, pretrained: openai}.
+        captioner: {name: ...} of a captioner (`corekit list captioners`); None: the samples'
+            ``.syn.json`` has captions.
         captions: synthetic captions of a sample.
         augmentations: augmented pictures of a sample.
         image_size: height and width, in pixels, that augmentations are stored for.
@@ -68,7 +75,8 @@ class Reinforce:
         scale, ratio: RandomResizedCrop's share of the picture, and width / height.
         operations, magnitude: RandAugment's, the magnitude from 0 to 30.
         precision: of stored embeddings.
-        keep: write the samples' own members along, so that one folder holds all; else they are joined by uid.
+        keep: write the samples' own members along, so that one folder holds all; else they are
+            joined by uid.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where the source has uids: in the samples' keys, or in their json member.
         synthetic: name of the synthetic captions in ``.syn.json``.
@@ -81,43 +89,60 @@ class Reinforce:
         CorekitError: an argument out of range.
     """
 
-    def __init__(self, teachers: list[Any], captioner: Any = None, captions: int = 5, augmentations: int = 10,
-                 image_size: int = 224, interpolation: Literal["bicubic", "bilinear"] = "bicubic",
-                 scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3), operations: int = 2,
-                 magnitude: int = 9, precision: Literal["fp32", "bf16", "int8"] = "bf16", keep: bool = False,
-                 fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key", synthetic: str = "syn_text",
-                 seed: int = 0, batch_size: int = 64, device: str = "auto", threads: int = 1) -> None:
+    def __init__(self, teachers: list[Any], captioner: Any = None, captions: int = 5,
+                 augmentations: int = 10, image_size: int = 224,
+                 interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+                 scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float,
+                                                                        float] = (3 / 4, 4 / 3),
+                 operations: int = 2, magnitude: int = 9, precision: Literal["fp32", "bf16",
+                                                                             "int8"] = "bf16",
+                 keep: bool = False, fields: dict[str, str] | None = None,
+                 uid: Literal["key", "json"] = "key", synthetic: str = "syn_text", seed: int = 0,
+                 batch_size: int = 64, device: str = "auto", threads: int = 1) -> None:
         if not teachers:
-            raise CorekitError("job 'reinforce' needs teachers: at least one, as in teachers=[runs/my_run]")
-        for name, value, low, high in (("captions", captions, 1, 1000), ("augmentations", augmentations, 1, 1000),
-                                       ("image_size", image_size, 1, 4096), ("operations", operations, 0, 100),
-                                       ("magnitude", magnitude, 0, BINS - 1), ("batch_size", batch_size, 1, 10**6),
-                                       ("threads", threads, 1, 1024)):
+            raise CorekitError("job 'reinforce' needs teachers: at least one, as in "
+                               "teachers=[runs/my_run]")
+        for name, value, low, high in (("captions", captions, 1,
+                                        1000), ("augmentations", augmentations, 1,
+                                                1000), ("image_size", image_size, 1,
+                                                        4096), ("operations", operations, 0, 100),
+                                       ("magnitude", magnitude, 0,
+                                        BINS - 1), ("batch_size", batch_size, 1,
+                                                    10**6), ("threads", threads, 1, 1024)):
             if not low <= value <= high:
-                raise CorekitError(f"job 'reinforce': {name} must be between {low} and {high}, not {value}")
+                raise CorekitError(f"job 'reinforce': {name} must be between {low} and {high}, not "
+                                   f"{value}")
         if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
-            raise CorekitError("job 'reinforce': scale and ratio must be a smallest and a largest value above 0, scale at most "
+            raise CorekitError("job 'reinforce': scale and ratio must be a smallest and a largest "
+                               "value above 0, scale at most "
                                f"1, not {list(scale)} and {list(ratio)}")
         if captioner is not None and not hasattr(captioner, "captions"):
-            raise CorekitError(f"job 'reinforce': captioner must be a mapping with a name, as in captioner.name=coca, not "
+            raise CorekitError(f"job 'reinforce': captioner must be a mapping with a name, as in "
+                               f"captioner.name=coca, not "
                                f"{captioner}")
-        self.teachers = [FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers]
+        self.teachers = [
+            FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
+        ]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
         self.image_size, self.interpolation, self.scale, self.ratio = image_size, interpolation, scale, ratio
         self.operations, self.magnitude, self.precision, self.keep = operations, magnitude, precision, keep
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
         self.uid, self.synthetic, self.seed, self.batch_size, self.threads = uid, synthetic, seed, batch_size, threads
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = torch.device((
+            "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
     def identity(self) -> dict[str, Any]:
-        """Teachers and captioner with the hashes of their weights, and the versions of the libraries that decide pixels."""
-        return {"generator": GENERATOR, "layout": LAYOUT, "teachers": [teacher.identity() for teacher in self.teachers],
-                "captioner": self.captioner.identity(self.captions) if self.captioner is not None else None,
+        """Hashes of the weights of teachers and captioner, and versions of what decides pixels."""
+        captioner = self.captioner
+        return {"generator": GENERATOR, "layout": LAYOUT,
+                "teachers": [teacher.identity() for teacher in self.teachers],
+                "captioner": None if captioner is None else captioner.identity(self.captions),
                 "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
 
-    def process(self, samples: Iterator[RawSample],
-                refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(
+            self, samples: Iterator[RawSample],
+            refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The samples of the new shard, in the order of the old one."""
         if not self._loaded:
             self._loaded = [teacher.load().to(self.device) for teacher in self.teachers]
@@ -127,7 +152,8 @@ class Reinforce:
                 found = self._reinforce(chosen, refuse)
             yield from found
 
-    def _readable(self, samples: Iterator[RawSample], refuse: Callable[[BadSampleError], None]) -> Iterator[_Sample]:
+    def _readable(self, samples: Iterator[RawSample], refuse: Callable[[BadSampleError],
+                                                                       None]) -> Iterator[_Sample]:
         for raw in samples:
             try:
                 yield self._read(raw)
@@ -141,33 +167,45 @@ class Reinforce:
         image.load()
         key = raw.key if self.uid == "key" else _uid(raw, where)
         captions = [] if self.captioner is not None else self._captions_of(raw, where)
-        return _Sample(raw, key, key.rpartition("/")[2], image.convert("RGB"), sample["text"], captions)
+        return _Sample(raw, key,
+                       key.rpartition("/")[2], image.convert("RGB"), sample["text"], captions)
 
     def _captions_of(self, raw: RawSample, where: str) -> list[str]:
         """The sample's own synthetic captions, where no captioner makes them."""
         if "syn.json" not in raw.members:
-            raise BadSampleError("missing_field", f"{where}: no syn.json, and the job has no captioner")
+            raise BadSampleError("missing_field", f"{where}: no syn.json, and the job has no "
+                                                  f"captioner")
         try:
             found = json.loads(raw.members["syn.json"])[self.synthetic]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BadSampleError("synthetic_text", f"{where}: no {self.synthetic} in its syn.json ({error})") from None
+            raise BadSampleError("synthetic_text", f"{where}: no {self.synthetic} in its syn.json "
+                                                   f"({error})") from None
         if not isinstance(found, list) or len(found) < self.captions:
-            raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions of {self.synthetic}")
-        return [decode_field("synthetic_text", str(text).encode("utf-8", "replace"), where)  # type: ignore[misc]
-                for text in found[:self.captions]]
+            raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
+                                                   f"of {self.synthetic}")
+        return [
+            decode_field("synthetic_text",
+                         str(text).encode("utf-8", "replace"), where)  # type: ignore[misc]
+            for text in found[:self.captions]
+        ]
 
-    def _reinforce(self, samples: list[_Sample],
-                   refuse: Callable[[BadSampleError], None]) -> list[tuple[str, Mapping[str, bytes]]]:
+    def _reinforce(
+            self, samples: list[_Sample],
+            refuse: Callable[[BadSampleError], None]) -> list[tuple[str, Mapping[str, bytes]]]:
         if self.captioner is not None:
-            made = self.captioner.captions([sample.image for sample in samples], [sample.uid for sample in samples],
-                                           self.captions, self.seed, self.batch_size, self.device)
+            made = self.captioner.captions([sample.image for sample in samples],
+                                           [sample.uid for sample in samples], self.captions,
+                                           self.seed, self.batch_size, self.device)
             for sample, captions in zip(samples, made):
                 sample.captions = captions
-        drawn = [[draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size, self.scale, self.ratio,
-                                    self.operations, self.magnitude) for number in range(self.augmentations)]
-                 for sample in samples]
+        drawn = [[
+            draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
+                              self.scale, self.ratio, self.operations, self.magnitude)
+            for number in range(self.augmentations)
+        ] for sample in samples]
         images = self._image_rows(samples, drawn)
-        texts = self._text_rows([text for sample in samples for text in (sample.text, *sample.captions)])
+        texts = self._text_rows(
+            [text for sample in samples for text in (sample.text, *sample.captions)])
         self._check_widths(images, texts)
         found: list[tuple[str, Mapping[str, bytes]]] = []
         by_sample = zip(samples, drawn, torch.split(torch.cat(images, 1), self.augmentations),
@@ -175,7 +213,8 @@ class Reinforce:
         for sample, entries, image_rows, text_rows in by_sample:
             where = f"{sample.raw.where}: {sample.raw.key}"
             if not all(text.strip() for text in sample.captions):
-                refuse(BadSampleError("empty_text", f"{where}: a caption that was made for it is empty"))
+                refuse(BadSampleError("empty_text", f"{where}: a caption that was made for it is "
+                                                    f"empty"))
             elif not bool(image_rows.isfinite().all() and text_rows.isfinite().all()):
                 refuse(BadSampleError("embeddings", f"{where}: an embedding is not finite"))
             else:
@@ -183,10 +222,13 @@ class Reinforce:
         return found
 
     def _image_rows(self, samples: list[_Sample], drawn: list[list[Any]]) -> list[Tensor]:
-        """Of each teacher float32 [samples * augmentations, D]; a size that several share is made once."""
+        """Of each teacher float32 [samples * augmentations, D]; a size that several share is made
+        once.
+        """
         found: list[list[Tensor]] = [[] for _ in self._loaded]
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
-            replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), self.image_size)
+            replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+                            self.image_size)
             pictures = (replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
                         for sample, entries in zip(samples, drawn) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
@@ -197,20 +239,31 @@ class Reinforce:
         return [torch.cat(rows) for rows in found]
 
     def _text_rows(self, captions: list[str]) -> list[Tensor]:
-        return [torch.cat([teacher.texts(batch, self.device).cpu() for batch in _chunks(captions, self.batch_size)])
-                for teacher in self._loaded]
+        return [
+            torch.cat([
+                teacher.texts(batch, self.device).cpu()
+                for batch in _chunks(captions, self.batch_size)
+            ]) for teacher in self._loaded
+        ]
 
     def _check_widths(self, images: list[Tensor], texts: list[Tensor]) -> None:
         for teacher, image_rows, text_rows in zip(self._loaded, images, texts):
             if image_rows.shape[1] != text_rows.shape[1]:
-                raise CorekitError(f"{teacher.name} gives pictures {image_rows.shape[1]} and captions {text_rows.shape[1]} "
+                raise CorekitError(f"{teacher.name} gives pictures {image_rows.shape[1]} and "
+                                   f"captions {text_rows.shape[1]} "
                                    "numbers: it does not compare them, and cannot teach")
 
-    def _members(self, sample: _Sample, entries: list[Any], images: Tensor, texts: Tensor) -> dict[str, bytes]:
-        extension, embeddings = encode_embeddings({"image_emb": images, "text_emb": texts}, self.precision)
-        own = {name: content for name, content in sample.raw.members.items() if name not in _OURS} if self.keep else {}
-        return {**own, "paug.json": json.dumps({"param_aug": entries}).encode(),
-                "syn.json": json.dumps({self.synthetic: sample.captions}).encode(), extension: embeddings}
+    def _members(self, sample: _Sample, entries: list[Any], images: Tensor,
+                 texts: Tensor) -> dict[str, bytes]:
+        extension, embeddings = encode_embeddings({"image_emb": images, "text_emb": texts},
+                                                  self.precision)
+        own = {name: content for name, content in sample.raw.members.items()
+               if name not in _OURS} if self.keep else {}
+        return {
+            **own, "paug.json": json.dumps({"param_aug": entries}).encode(),
+            "syn.json": json.dumps({self.synthetic: sample.captions}).encode(),
+            extension: embeddings
+        }
 
 
 def _uid(raw: RawSample, where: str) -> str:
@@ -218,7 +271,8 @@ def _uid(raw: RawSample, where: str) -> str:
         found = json.loads(raw.members["json"])["uid"]
     except (ValueError, KeyError, TypeError, RecursionError):
         found = None
-    if not isinstance(found, str) or not found or "." in found or "/" in found or not found.isprintable():
+    if not isinstance(found,
+                      str) or not found or "." in found or "/" in found or not found.isprintable():
         raise BadSampleError("uid", f"{where}: no uid in its json that could be the name of a file")
     return found
 

@@ -1,4 +1,6 @@
-"""Reinforced training's loss over the global batch, in blocks: no matrix of logits is ever held whole."""
+"""Reinforced training's loss over the global batch, in blocks: no matrix of logits is ever held
+whole.
+"""
 
 from functools import partial
 
@@ -16,18 +18,20 @@ COLUMNS = 2048  # of the teachers' features that are widened at one time
 class ReinforcedContrastive:
     """CLIP's loss and distillation from an ensemble of teachers (Vasu et al., 2024, section 4.2).
 
-    With f, g the student's unit-norm image and text features of the B samples of the global batch and s its logit scale,
-    P_i = softmax_j(s f_i . g_j). With p_k, q_k those of teacher k and t_k its logit scale,
-    Q_i = mean_k softmax_j(t_k p_ki . q_kj): the mean over teachers follows the softmax. Images to texts, and likewise
-    texts to images, give mean_i [contrastive_weight * CE(i, P_i) + distillation_weight * CE(Q_i, P_i)]; the loss is half
-    the sum of both. Where there are synthetic captions, theirs is added to that of the real ones, with the same image
-    features. CE(Q, P) is the paper's KL divergence but for the entropy of Q, which no gradient depends on.
+    With f, g the student's unit-norm image and text features of the B samples of the global batch
+    and s its logit scale, P_i = softmax_j(s f_i . g_j). With p_k, q_k those of teacher k and t_k
+    its logit scale, Q_i = mean_k softmax_j(t_k p_ki . q_kj): the mean over teachers follows the
+    softmax. Images to texts, and likewise texts to images, give mean_i [contrastive_weight * CE(i,
+    P_i) + distillation_weight * CE(Q_i, P_i)]; the loss is half the sum of both. Where there are
+    synthetic captions, theirs is added to that of the real ones, with the same image features.
+    CE(Q, P) is the paper's KL divergence but for the entropy of Q, which no gradient depends on.
 
     The paper has lambda = distillation_weight = 1 - contrastive_weight: 1 for S0 to S2, 0.75 for B.
 
     Args:
         teacher_widths: of each teacher's features, as they are concatenated.
-        teacher_logit_scales: of each teacher, what its similarities are multiplied by (1 / temperature).
+        teacher_logit_scales: of each teacher, what its similarities are multiplied by (1 /
+            temperature).
         contrastive_weight, distillation_weight: of the two terms.
         block: rows of a B x B matrix of logits that exist at one time.
 
@@ -36,75 +40,93 @@ class ReinforcedContrastive:
     """
 
     compares_samples = True
-    # Constants of which the loss needs three digits: on the way between ranks they take half the bytes.
-    gathered_as = dict.fromkeys(("teacher_image_features", "teacher_text_features", "teacher_synthetic_text_features"),
-                                torch.bfloat16)
+    # Constants of which the loss needs three digits: on the way between ranks they take half the
+    # bytes.
+    gathered_as = dict.fromkeys(
+        ("teacher_image_features", "teacher_text_features", "teacher_synthetic_text_features"),
+        torch.bfloat16)
 
-    def __init__(self, teacher_widths: list[int], teacher_logit_scales: list[float], contrastive_weight: float = 0.0,
-                 distillation_weight: float = 1.0, block: int = 256) -> None:
+    def __init__(self, teacher_widths: list[int], teacher_logit_scales: list[float],
+                 contrastive_weight: float = 0.0, distillation_weight: float = 1.0,
+                 block: int = 256) -> None:
         name = "loss 'reinforced_contrastive'"
         if not teacher_widths or len(teacher_widths) != len(teacher_logit_scales):
-            raise CorekitError(f"{name}: teacher_widths={teacher_widths} and teacher_logit_scales={teacher_logit_scales} "
+            raise CorekitError(f"{name}: teacher_widths={teacher_widths} and "
+                               f"teacher_logit_scales={teacher_logit_scales} "
                                "must have one number for each teacher")
         if min(*teacher_widths, block) < 1 or min(teacher_logit_scales) <= 0:
-            raise CorekitError(f"{name}: teacher_widths, teacher_logit_scales and block must be above 0")
+            raise CorekitError(f"{name}: teacher_widths, teacher_logit_scales and block must be "
+                               f"above 0")
         self.widths, self.scales = list(teacher_widths), list(teacher_logit_scales)
         self.hard, self.soft, self.block = contrastive_weight, distillation_weight, block
 
-    def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor, teacher_image_features: Tensor,
-                 teacher_text_features: Tensor, synthetic_text_features: Tensor | None = None,
+    def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor,
+                 teacher_image_features: Tensor, teacher_text_features: Tensor,
+                 synthetic_text_features: Tensor | None = None,
                  teacher_synthetic_text_features: Tensor | None = None,
                  rows: slice | None = None) -> dict[str, Tensor]:
         """This rank's share of the loss: the shares of all ranks add up to the loss.
 
         Args:
-            image_features, text_features, synthetic_text_features: [B, D] of the global batch, unit norm.
+            image_features, text_features, synthetic_text_features: [B, D] of the global batch, unit
+                norm.
             logit_scale: [] positive.
-            teacher_image_features, teacher_text_features, teacher_synthetic_text_features: [B, sum of the teachers'
-                widths], each teacher's part of unit norm, in any floating dtype; taken as constants.
+            teacher_image_features, teacher_text_features, teacher_synthetic_text_features: [B, sum
+                of the teachers' widths], each teacher's part of unit norm, in any floating dtype;
+                taken as constants.
             rows: the samples whose cross-entropies this rank computes; None: all.
 
         Returns:
-            ``real`` and, where there are synthetic captions, ``synthetic``: [] each, to be added up.
+            ``real`` and, where there are synthetic captions, ``synthetic``: [] each, to be added
+            up.
 
         Raises:
-            CorekitError: the teachers' features have another width, or only one side has synthetic captions.
+            CorekitError: the teachers' features have another width, or only one side has synthetic
+                captions.
         """
         if (synthetic_text_features is None) != (teacher_synthetic_text_features is None):
-            raise CorekitError("loss 'reinforced_contrastive' needs synthetic_text_features of the student (does the "
-                               "dataset give `synthetic_text`?) and teacher_synthetic_text_features, or neither")
+            raise CorekitError("loss 'reinforced_contrastive' needs synthetic_text_features of the "
+                               "student (does the "
+                               "dataset give `synthetic_text`?) and "
+                               "teacher_synthetic_text_features, or neither")
         rows = rows if rows is not None else slice(0, len(image_features))
         teacher_images = self._teachers(teacher_image_features)
         captions = {"real": (text_features, teacher_text_features)}
         if synthetic_text_features is not None and teacher_synthetic_text_features is not None:
             captions["synthetic"] = synthetic_text_features, teacher_synthetic_text_features
-        return {part: blockwise_cross_entropy(
-                    image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
-                    partial(self._targets, teacher_images, self._teachers(teacher_text),
-                            torch.promote_types(image_features.dtype, torch.float32)) if self.soft else None)
-                for part, (text, teacher_text) in captions.items()}
+        return {
+            part: blockwise_cross_entropy(
+                image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
+                partial(self._targets, teacher_images, self._teachers(teacher_text),
+                        torch.promote_types(image_features.dtype, torch.float32))
+                if self.soft else None) for part, (text, teacher_text) in captions.items()
+        }
 
     def _teachers(self, features: Tensor) -> tuple[Tensor, ...]:
         """Each teacher's own features."""
         if features.shape[1] != sum(self.widths):
-            raise CorekitError(f"loss 'reinforced_contrastive': the teachers' features are {features.shape[1]} wide, but "
+            raise CorekitError(f"loss 'reinforced_contrastive': the teachers' features are "
+                               f"{features.shape[1]} wide, but "
                                f"loss.teacher_widths={self.widths} adds up to {sum(self.widths)}")
         return torch.split(features.detach(), self.widths, 1)
 
-    def _targets(self, images: tuple[Tensor, ...], texts: tuple[Tensor, ...], dtype: torch.dtype, part: slice,
-                 of_images: bool) -> Tensor:
+    def _targets(self, images: tuple[Tensor, ...], texts: tuple[Tensor, ...], dtype: torch.dtype,
+                 part: slice, of_images: bool) -> Tensor:
         """Q of some rows: [rows, B]."""
         total: Tensor | None = None
         for image, text, scale in zip(images, texts, self.scales):
             queries, targets = (image, text) if of_images else (text, image)
-            mean_share = _similarities(queries[part].to(dtype), targets).mul_(scale).softmax(1).div_(len(self.scales))
+            mean_share = _similarities(queries[part].to(dtype),
+                                       targets).mul_(scale).softmax(1).div_(len(self.scales))
             total = mean_share if total is None else total.add_(mean_share)
         assert total is not None
         return total
 
 
 def _similarities(queries: Tensor, targets: Tensor) -> Tensor:
-    """[b, B] in the queries' dtype, which products of narrower numbers are exact in; the targets are widened by and by."""
+    """[b, B] in the queries' dtype, which products of narrower numbers are exact in; the targets
+    are widened by and by.
+    """
     found = queries.new_empty(len(queries), len(targets))
     for first in range(0, len(targets), COLUMNS):
         last = min(first + COLUMNS, len(targets))

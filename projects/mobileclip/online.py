@@ -15,11 +15,13 @@ from .teachers import FolderTeacher, Teacher
 
 @register("model", "online_teachers")
 class OnlineTeachers(nn.Module):
-    """Trained models that say what they make of each batch; for ``frozen``, beside the loss ``reinforced_contrastive``.
+    """Trained models that say what they make of each batch; for ``frozen``, beside the loss
+    ``reinforced_contrastive``.
 
-    Each teacher sees the student's augmented picture, resized to its own size and normalised its own way, and reads the
-    captions with its own tokenizer. Gives teacher_image_features, teacher_text_features and, where there are synthetic
-    captions, teacher_synthetic_text_features: float32 [B, sum of the teachers' widths], in the order of the paths.
+    Each teacher sees the student's augmented picture, resized to its own size and normalised its
+    own way, and reads the captions with its own tokenizer. Gives teacher_image_features,
+    teacher_text_features and, where there are synthetic captions, teacher_synthetic_text_features:
+    float32 [B, sum of the teachers' widths], in the order of the paths.
 
     Args:
         paths: of runs, checkpoints or model folders.
@@ -32,27 +34,40 @@ class OnlineTeachers(nn.Module):
     def __init__(self, paths: list[str], preprocess: Preprocess) -> None:
         super().__init__()
         if not paths:
-            raise CorekitError("model 'online_teachers' needs paths: of at least one run or model folder")
+            raise CorekitError("model 'online_teachers' needs paths: of at least one run or model "
+                               "folder")
         self.student = preprocess
         self.teachers = nn.ModuleList(FolderTeacher(path).load() for path in paths)
 
-    def forward(self, image: Tensor, caption: list[str], synthetic_caption: list[str] | None = None) -> dict[str, Tensor]:
-        # The pixels are whole numbers again: what was subtracted and divided leaves errors of a millionth.
-        std, mean = (image.new_tensor(values).view(1, 3, 1, 1) for values in (self.student.std, self.student.mean))
+    def forward(self, image: Tensor, caption: list[str],
+                synthetic_caption: list[str] | None = None) -> dict[str, Tensor]:
+        # The pixels are whole numbers again: what was subtracted and divided leaves errors of a
+        # millionth.
+        std, mean = (image.new_tensor(values).view(1, 3, 1, 1)
+                     for values in (self.student.std, self.student.mean))
         levels = ((image * std + mean) * 255).round()
         teachers: list[Any] = list(self.teachers)
-        found = {"teacher_image_features": [self._images(teacher, image, levels) for teacher in teachers]}
+        found = {
+            "teacher_image_features": [
+                self._images(teacher, image, levels) for teacher in teachers
+            ]
+        }
         for name, captions in (("text", caption), ("synthetic_text", synthetic_caption)):
             if captions is not None:
-                found[f"teacher_{name}_features"] = [teacher.texts(captions, image.device) for teacher in teachers]
+                found[f"teacher_{name}_features"] = [
+                    teacher.texts(captions, image.device) for teacher in teachers
+                ]
         return {name: torch.cat(features, 1) for name, features in found.items()}
 
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:
-        """What it makes of the student's images, of which ``levels`` are the pixels from 0 to 255."""
+        """What it makes of the student's images, of which ``levels`` are the pixels from 0 to
+        255.
+        """
         wanted = teacher.preprocess
-        if wanted != self.student or levels.shape[-1] != wanted.size:  # a step may have a size of its own
+        # a step may have a size of its own
+        if wanted != self.student or levels.shape[-1] != wanted.size:
             if levels.shape[-1] != wanted.size:
-                levels = F.interpolate(levels, (wanted.size, wanted.size), mode=wanted.interpolation,
-                                       antialias=True).clamp(0, 255)
+                levels = F.interpolate(levels, (wanted.size, wanted.size),
+                                       mode=wanted.interpolation, antialias=True).clamp(0, 255)
             image = wanted.normalize(levels)
         return teacher.images(image)

@@ -1,15 +1,18 @@
-"""What each variant's released weights want pictures to be like. Other values lower accuracy and say nothing.
+"""What each variant's released weights want pictures to be like. Other values lower accuracy and
+say nothing.
 
-First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and std, bilinear (Apple's code, open_clip's
-table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std, -L/14 bicubic (open_clip). For the first
-generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their successors'.
-"""
+First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and std, bilinear
+(Apple's code, open_clip's table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std,
+-L/14 bicubic (open_clip). For the first
+generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their
+successors'. """
 
 from corekit.data.transforms.preprocess import Preprocess
 
 UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
 
-_OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258,
+                                                                  0.27577711)
 
 
 def _plain(size: int) -> Preprocess:

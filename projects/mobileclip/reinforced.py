@@ -1,4 +1,6 @@
-"""The ``reinforced`` dataset: image shards with what teachers and a captioner said of them, as DataCompDR stores it."""
+"""The ``reinforced`` dataset: image shards with what teachers and a captioner said of them, as
+DataCompDR stores it.
+"""
 
 import hashlib
 import json
@@ -22,13 +24,18 @@ from .embeddings import decode_embeddings
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
-_ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_features",), "one": ("teacher_text_features",),
-          "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
+_ADDED = {
+    "real": ("teacher_text_features", ), "synthetic": ("teacher_text_features",
+                                                       ), "one": ("teacher_text_features", ),
+    "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")
+}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What all samples of a set share: version 1 keeps synthetic captions' embeddings behind the real one's, 2 apart."""
+    """What all samples of a set share: version 1 keeps synthetic captions' embeddings behind the
+    real one's, 2 apart.
+    """
 
     version: int
     width: int
@@ -38,8 +45,8 @@ class Layout:
 class Reinforcement:
     """What is stored for one sample: captions with their embeddings, augmentations with theirs.
 
-    ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row of its embeddings.
-    """
+    ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row
+    of its embeddings. """
 
     layout: Layout
     augmentations: list[Any]
@@ -50,50 +57,64 @@ class Reinforcement:
 
 @register("dataset", "reinforced")
 class Reinforced:
-    """Image-text shards with stored captions, augmentations and embeddings of teachers (Vasu et al., 2024, section 3).
+    """Image-text shards with stored captions, augmentations and embeddings of teachers (Vasu et
+    al., 2024, section 3).
 
-    A sample is a picture with one of its stored augmentations (``augmentation``, for the transform ``replay``), drawn anew
-    each time, the teachers' embedding of just that (``teacher_image_features``), and captions with theirs. Stored are
-    ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
+    A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
+    ``replay``), drawn anew each time, the teachers' embedding of just that
+    (``teacher_image_features``), and captions with theirs. Stored are ``<uid>.paug.json``,
+    ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
     own, as Apple publishes DataCompDR: these are joined with the pictures by uid where they lie.
 
-    A sample of another version (the synthetic captions' embeddings in ``text_emb``, or in arrays of their own) or width
-    than the set's first one is a bad sample, as is one whose parts do not fit each other. Pictures and reinforcements
-    without a partner are left out, and counted when the run starts.
+    A sample of another version (the synthetic captions' embeddings in ``text_emb``, or in arrays of
+    their own) or width than the set's first one is a bad sample, as is one whose parts do not fit
+    each other. Pictures and reinforcements without a partner are left out, and counted when the run
+    starts.
 
     Args:
-        root: the folder or URL of the image shards; ``data.root`` where the recipe gives none. None: no samples, as a
-            dry run needs it.
-        reinforcements: the folder or URL of the shards that hold no pictures; None: the image shards hold everything.
-        shards: pattern of the shards' names under both; of several, separated by ``;``, the first that any shard matches.
+        root: the folder or URL of the image shards; ``data.root`` where the recipe gives none.
+            None: no samples, as a dry run needs it.
+        reinforcements: the folder or URL of the shards that hold no pictures; None: the image
+            shards hold everything.
+        shards: pattern of the shards' names under both; of several, separated by ``;``, the first
+            that any shard matches.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where image shards have the uids: the samples' keys, or ``uid`` in their json member.
-        captions: both: real ones as ``text`` and synthetic ones as ``synthetic_text``; real, synthetic, or one of either
-            kind at random: as ``text``.
-        synthetic: pattern (a regular expression) of the names in ``.syn.json`` whose captions are taken.
+        captions: both: real ones as ``text`` and synthetic ones as ``synthetic_text``; real,
+            synthetic, or one of either kind at random: as ``text``.
+        synthetic: pattern (a regular expression) of the names in ``.syn.json`` whose captions are
+            taken.
         augmentations: the transforms whose parameters are stored, in that order.
 
     Raises:
-        CorekitError: no folder, no shards, no samples, none with a partner, or none that can be read.
+        CorekitError: no folder, no shards, no samples, none with a partner, or none that can be
+            read.
     """
 
     belongs_to = {"teacher_image_features": "augmentation"}
 
-    def __init__(self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
-                 captions: Literal["both", "real", "synthetic", "one"] = "both", synthetic: str = "syn_text.*",
-                 augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
+    def __init__(
+        self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
+        fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
+        captions: Literal["both", "real", "synthetic",
+                          "one"] = "both", synthetic: str = "syn_text.*",
+        augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
+    ) -> None:
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
-            raise CorekitError(f"dataset 'reinforced': captions must be one of {', '.join(_ADDED)}, not '{captions}'")
+            raise CorekitError(f"dataset 'reinforced': captions must be one of "
+                               f"{', '.join(_ADDED)}, not '{captions}'")
         if unknown := [name for name in self.stored if name not in STORED]:
-            raise CorekitError(f"dataset 'reinforced': augmentations may be {', '.join(STORED)}, not {unknown[0]}")
+            raise CorekitError(f"dataset 'reinforced': augmentations may be {', '.join(STORED)}, "
+                               f"not {unknown[0]}")
         try:
             self.synthetic = re.compile(synthetic)
         except re.error as error:
-            raise CorekitError(f"dataset 'reinforced': synthetic={synthetic} is no pattern: {error}") from None
-        self.fields = (*self.extensions, "augmentation", "teacher_image_features", *_ADDED[captions])
+            raise CorekitError(
+                f"dataset 'reinforced': synthetic={synthetic} is no pattern: {error}") from None
+        self.fields = (*self.extensions, "augmentation", "teacher_image_features",
+                       *_ADDED[captions])
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
         self.join: Join | None = None
         if root is None:
@@ -115,19 +136,25 @@ class Reinforced:
         return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
-        """One sample with one of its augmentations and captions, drawn from torch's default generator."""
+        """One sample with one of its augmentations and captions, drawn from torch's default
+        generator.
+        """
         where = f"{handle.where}: {handle.key}"
         sample = decode_sample(handle, self.extensions)
         found = self._reinforcement(handle.members, where)
         if found.layout != self.layout:
-            raise BadSampleError("version" if found.layout.version != self.layout.version else "width",
-                                 f"{where}: a reinforcement of {_told(found.layout)} in a set of {_told(self.layout)}")
-        at, caption, either = (_draw(number) for number in (len(found.augmentations), len(found.synthetic), 2))
+            raise BadSampleError(
+                "version" if found.layout.version != self.layout.version else "width",
+                f"{where}: a reinforcement of {_told(found.layout)} in a set of "
+                f"{_told(self.layout)}")
+        at, caption, either = (_draw(number)
+                               for number in (len(found.augmentations), len(found.synthetic), 2))
         sample["augmentation"] = parse_augmentation(found.augmentations[at], self.stored, where)
         sample["teacher_image_features"] = _row(found.image, at, where)
         text, rows, row = found.synthetic[caption]
         if self.captions == "both":
-            sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(rows, row, where)
+            sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(
+                rows, row, where)
         if self.captions == "synthetic" or (self.captions == "one" and either):
             sample["text"], sample["teacher_text_features"] = text, _row(rows, row, where)
         else:
@@ -140,12 +167,14 @@ class Reinforced:
         for handle in self._first_samples():
             try:
                 if handle.bad is not None:
-                    raise BadSampleError(handle.bad[0], f"{handle.where}: {handle.key}: {handle.bad[1]}")
+                    raise BadSampleError(handle.bad[0], f"{handle.where}: {handle.key}: "
+                                                        f"{handle.bad[1]}")
                 return self._reinforcement(handle.members, f"{handle.where}: {handle.key}").layout
             except BadSampleError as error:
                 bad = bad or error.message
         advice = "" if self.join else "; data.dataset.reinforcements names the shards where they lie elsewhere"
-        raise CorekitError(f"data.root={root} holds no reinforced sample that can be read: {bad or 'no sample at all'}{advice}")
+        raise CorekitError(f"data.root={root} holds no reinforced sample that can be read: "
+                           f"{bad or 'no sample at all'}{advice}")
 
     def _first_samples(self) -> Iterator[RawSample]:
         left = LOOKED_AT
@@ -158,30 +187,41 @@ class Reinforced:
     def _reinforcement(self, members: Mapping[str, bytes], where: str) -> Reinforcement:
         augmentations = _unpacked(_json(members, "paug.json", where).get("param_aug"))
         names = _json(members, "syn.json", where)
-        chosen = {name: _unpacked(names[name]) for name in sorted(names) if self.synthetic.fullmatch(name)}
+        chosen = {
+            name: _unpacked(names[name]) for name in sorted(names) if self.synthetic.fullmatch(name)
+        }
         embeddings = decode_embeddings(members, where)
         image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
         if image is None or real is None:
-            raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and text_emb")
-        if not isinstance(augmentations, list) or len(augmentations) != len(image) or not augmentations:
+            raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and "
+                                               f"text_emb")
+        if not isinstance(augmentations,
+                          list) or len(augmentations) != len(image) or not augmentations:
             many = len(augmentations) if isinstance(augmentations, list) else 0
-            raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} rows of image_emb")
+            raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} "
+                                                 f"rows of image_emb")
         apart = [name for name in chosen if f"{name}_emb" in embeddings]
         found: list[tuple[str, Tensor, int]] = []
         for name, texts in chosen.items():
             rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
-            if not isinstance(texts, list) or len(texts) != len(rows) - first or (len(chosen) > 1 and name not in apart):
-                raise BadSampleError("synthetic_text", f"{where}: no row of embeddings for each caption of {name}")
+            if not isinstance(texts, list) or len(texts) != len(rows) - first or (
+                    len(chosen) > 1 and name not in apart):
+                raise BadSampleError("synthetic_text", f"{where}: no row of embeddings for each "
+                                                       f"caption of {name}")
             if not all(isinstance(text, str) and text.strip() for text in texts):
                 raise BadSampleError("empty_text", f"{where}: a caption of {name} is empty")
             found += [(text, rows, first + at) for at, text in enumerate(texts)]
         if not found:
-            raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match {self.synthetic.pattern}")
+            raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match "
+                                                   f"{self.synthetic.pattern}")
         if apart and len(real) != 1:
-            raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one caption")
+            raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
+                                               f"caption")
         if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in found))}) > 1:
-            raise BadSampleError("width", f"{where}: pictures and captions have embeddings of different widths")
-        return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image, (real, 0), found)
+            raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
+                                          f"different widths")
+        return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
+                             (real, 0), found)
 
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:

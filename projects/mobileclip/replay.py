@@ -1,4 +1,6 @@
-"""Augmentations as DataCompDR stores them: parameters that were drawn once, replayed on the picture."""
+"""Augmentations as DataCompDR stores them: parameters that were drawn once, replayed on the
+picture.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,9 +17,13 @@ from corekit.data.transforms.preprocess import Preprocess, to_tensor
 from corekit.errors import CorekitError
 from corekit.registry import register
 
-STORED = ("random_resized_crop", "random_horizontal_flip", "rand_augment")  # in the order they are applied and stored
-OPERATIONS = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
-              "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")  # their numbers in the stored entries
+# in the order they are applied and stored
+STORED = ("random_resized_crop", "random_horizontal_flip", "rand_augment")
+OPERATIONS = (
+    "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
+    "Contrast",
+    # their numbers in the stored entries
+    "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
@@ -26,7 +32,8 @@ class Augmentation:
     """What was drawn for one augmentation of one picture.
 
     Args:
-        crop: top, left, height and width, in pixels of the original picture; None: the whole picture.
+        crop: top, left, height and width, in pixels of the original picture; None: the whole
+            picture.
         flip: whether it is mirrored.
         operations: RandAugment's, by name, with their magnitudes for a picture of the stored size.
     """
@@ -39,8 +46,8 @@ class Augmentation:
 def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augmentation:
     """One entry of ``param_aug``: a list with the parameters of each stored transform in turn.
 
-    Those are ``[top, left, height, width]``, true or false, and ``[[number of the operation, magnitude], ...]`` or null
-    where RandAugment was skipped.
+    Those are ``[top, left, height, width]``, true or false, and ``[[number of the operation,
+    magnitude], ...]`` or null where RandAugment was skipped.
 
     Raises:
         BadSampleError: ``augmentation``: it is not of this form.
@@ -60,7 +67,8 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
             raise ValueError("a magnitude is not finite")
         return Augmentation(crop, bool(flip), operations)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise BadSampleError("augmentation", f"{where}: {str(entry)[:200]} holds no parameters of {', '.join(stored)} "
+        raise BadSampleError("augmentation", f"{where}: {str(entry)[:200]} holds no parameters of "
+                                             f"{', '.join(stored)} "
                                              f"({error})") from None
 
 
@@ -72,11 +80,12 @@ def _number_of(value: Any) -> int:
 
 @register("transform", "replay")
 class Replay:
-    """The picture as the teachers saw it: a stored augmentation, applied once more (Vasu et al., 2024, section 3.1).
+    """The picture as the teachers saw it: a stored augmentation, applied once more (Vasu et al.,
+    2024, section 3.1).
 
-    At the stored size, and with the interpolation that was used then, the pixels are those the teachers saw. At another
-    size the picture shows the same: crops are in pixels of the original picture, and translations, which were drawn in
-    pixels of the stored size, grow with the picture.
+    At the stored size, and with the interpolation that was used then, the pixels are those the
+    teachers saw. At another size the picture shows the same: crops are in pixels of the original
+    picture, and translations, which were drawn in pixels of the stored size, grow with the picture.
 
     Args:
         preprocess: gives size and interpolation.
@@ -85,7 +94,8 @@ class Replay:
 
     def __init__(self, preprocess: Preprocess, stored_size: int = 224) -> None:
         if stored_size < 1:
-            raise CorekitError(f"transform 'replay': stored_size must be at least 1, not {stored_size}")
+            raise CorekitError(f"transform 'replay': stored_size must be at least 1, not "
+                               f"{stored_size}")
         self.size, self.interpolation = preprocess.size, InterpolationMode(preprocess.interpolation)
         self.scale = preprocess.size / stored_size
 
@@ -93,14 +103,18 @@ class Replay:
         """uint8 [3, size, size].
 
         Raises:
-            BadSampleError: ``augmentation``: the crop lies outside the picture, so it was drawn for another one.
+            BadSampleError: ``augmentation``: the crop lies outside the picture, so it was drawn for
+                another one.
         """
         picture = image if image.mode == "RGB" else image.convert("RGB")
         top, left, height, width = augmentation.crop or (0, 0, picture.height, picture.width)
         if top + height > picture.height or left + width > picture.width:
-            raise BadSampleError("augmentation", f"a crop of {height} x {width} pixels from row {top}, column {left} does not "
-                                                 f"fit the picture of {picture.height} x {picture.width}")
-        picture = F.resized_crop(picture, top, left, height, width, [self.size, self.size], self.interpolation)
+            raise BadSampleError("augmentation", f"a crop of {height} x {width} pixels from row "
+                                                 f"{top}, column {left} does not "
+                                                 f"fit the picture of {picture.height} x "
+                                                 f"{picture.width}")
+        picture = F.resized_crop(picture, top, left, height, width, [self.size, self.size],
+                                 self.interpolation)
         if augmentation.flip:
             picture = F.hflip(picture)
         for name, magnitude in augmentation.operations:
@@ -108,20 +122,26 @@ class Replay:
         return to_tensor(picture)
 
     def _apply(self, name: str, magnitude: float, picture: Image.Image) -> Image.Image:
-        """One operation of RandAugment (Cubuk et al., 2019), as torchvision has it, nearest neighbour and black outside."""
+        """One operation of RandAugment (Cubuk et al., 2019), as torchvision has it, nearest
+        neighbour and black outside.
+        """
         if name.startswith("Translate"):
-            shift = int(magnitude) * self.scale if self.scale != 1 else int(magnitude)  # what the teachers saw was whole pixels
+            # what the teachers saw was whole pixels
+            shift = int(magnitude) * self.scale if self.scale != 1 else int(magnitude)
             return _affine(picture, (shift, 0) if name == "TranslateX" else (0, shift))
         if name.startswith("Shear"):
             angle = math.degrees(math.atan(magnitude))
-            return _affine(picture, shear=(angle, 0.0) if name == "ShearX" else (0.0, angle), center=[0, 0])
+            return _affine(picture, shear=(angle, 0.0) if name == "ShearX" else (0.0, angle),
+                           center=[0, 0])
         found: Image.Image = _OTHERS[name](picture, magnitude)
         return found
 
 
-def _affine(picture: Image.Image, translate: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0.0, 0.0),
-            center: list[int] | None = None) -> Image.Image:
-    found: Image.Image = F.affine(picture, 0.0, list(translate), 1.0, list(shear), InterpolationMode.NEAREST,  # type: ignore[arg-type]
+def _affine(picture: Image.Image, translate: tuple[float, float] = (0, 0),
+            shear: tuple[float,
+                         float] = (0.0, 0.0), center: list[int] | None = None) -> Image.Image:
+    found: Image.Image = F.affine(picture, 0.0, list(translate), 1.0, list(shear),
+                                  InterpolationMode.NEAREST,  # type: ignore[arg-type]
                                   center=center)
     return found
 

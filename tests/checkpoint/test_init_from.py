@@ -12,15 +12,20 @@ from corekit.checkpoint.init_from import freeze, start_from, training_mode
 
 
 def model(classes: int = 4) -> nn.ModuleDict:
-    return nn.ModuleDict({"trunk": nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.5)),
-                          "head": nn.Linear(5, classes)})
+    return nn.ModuleDict({
+        "trunk": nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Dropout(0.5)),
+        "head": nn.Linear(5, classes)
+    })
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
-    state = {"encoder." + name.removeprefix("trunk."): torch.randn(value.shape) if value.is_floating_point() else value + 7
-             for name, value in model().state_dict().items() if name.startswith("trunk.")}
+    state = {
+        "encoder." + name.removeprefix("trunk."): torch.randn(value.shape)
+                                                  if value.is_floating_point() else value + 7
+        for name, value in model().state_dict().items() if name.startswith("trunk.")
+    }
     state["classifier.weight"], state["classifier.bias"] = torch.randn(4, 5), torch.randn(4)
     save_file(state, tmp_path / "other.safetensors")
     return tmp_path / "other.safetensors", state
@@ -29,9 +34,11 @@ def weights(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 def test_everything_finds_its_place(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, state = weights
     mine = model()
-    start_from(mine, str(path), [], {"encoder.": "trunk.", "classifier": "head", "backbone.": "trunk."})
+    start_from(mine, str(path), [],
+               {"encoder.": "trunk.", "classifier": "head", "backbone.": "trunk."})
     assert torch.equal(mine["trunk"][0].weight, state["encoder.0.weight"])  # type: ignore[index]
-    assert torch.equal(mine["trunk"][1].running_var, state["encoder.1.running_var"])  # type: ignore[index]
+    assert torch.equal(mine["trunk"][1].running_var,
+                       state["encoder.1.running_var"])  # type: ignore[index]
     assert torch.equal(mine["head"].weight, state["classifier.weight"])
 
 
@@ -45,15 +52,22 @@ def test_a_new_head_stays_random(weights: tuple[Path, dict[str, torch.Tensor]]) 
 
 
 @pytest.mark.parametrize(("exclude", "rename", "classes", "said"), [
-    ([], {"encoder.": "trunk."}, 4, "2 tensors of the model are not in the file: head.weight, head.bias; "
+    ([], {"encoder.": "trunk."}, 4, "2 tensors of the model are not in the file: head.weight, "
+                                    "head.bias; "
                                     "2 tensors of the file are not in the model: classifier"),
-    (["head"], {"encoder.": "trunk."}, 4, "2 tensors of the file are not in the model: classifier.bias, classifier.weight"),
-    ([], {"encoder.": "trunk.", "classifier": "head"}, 9, r"2 shapes differ: head.weight is \[4, 5\] there and \[9, 5\] here"),
+    (["head"], {"encoder.": "trunk."}, 4, "2 tensors of the file are not in the model: "
+                                          "classifier.bias, classifier.weight"),
+    ([], {"encoder.": "trunk.", "classifier": "head"}, 9, r"2 shapes differ: head.weight is \[4, "
+                                                          r"5\] there and \[9, 5\] here"),
     (["haed"], {"encoder.": "trunk.", "classifier": "head"}, 4, "'haed' fits no name"),
-    ([], {"encodr.": "trunk."}, 4, "no name in .* begins with 'encodr.'; they begin with classifier, encoder"),
+    ([], {"encodr.": "trunk."}, 4, "no name in .* begins with 'encodr.'; they begin with "
+                                   "classifier, encoder"),
 ])
-def test_what_is_left_over_is_listed_and_nothing_is_changed(weights: tuple[Path, dict[str, torch.Tensor]], exclude: list[str],
-                                                            rename: dict[str, str], classes: int, said: str) -> None:
+def test_what_is_left_over_is_listed_and_nothing_is_changed(weights: tuple[Path,
+                                                                           dict[str, torch.Tensor]],
+                                                            exclude: list[str], rename: dict[str,
+                                                                                             str],
+                                                            classes: int, said: str) -> None:
     mine = model(classes)
     before = {name: value.clone() for name, value in mine.state_dict().items()}
     with pytest.raises(CorekitError, match=said):
@@ -73,26 +87,31 @@ class Doubling(nn.Module):
 
 
 def test_the_module_that_owns_a_tensor_may_refit_it(tmp_path: Path) -> None:
-    there, path = nn.ModuleDict({"tower": Doubling(4), "head": nn.Linear(2, 2)}), tmp_path / "there.safetensors"
+    there, path = nn.ModuleDict({"tower": Doubling(4),
+                                 "head": nn.Linear(2, 2)}), tmp_path / "there.safetensors"
     nn.init.normal_(there["tower"].table)  # type: ignore[arg-type]
     save_file({name: value.half() for name, value in there.state_dict().items()}, path)
     here = nn.ModuleDict({"tower": Doubling(8), "head": nn.Linear(2, 2)})
     assert start_from(here, str(path), ["tower.other"], {}) == [
         f"tower.table stretched from [4, 2], as it is in {path}, to [8, 2]"]
-    assert torch.equal(here["tower"].table, there["tower"].table.half().float().repeat_interleave(2, 0))  # type: ignore[operator]
+    assert torch.equal(here["tower"].table, there["tower"].table.half().float().repeat_interleave(
+        2, 0))  # type: ignore[operator]
     assert start_from(there, str(path), [], {}) == [], "what fits is taken as it is"
     before = {name: value.clone() for name, value in here.state_dict().items()}
-    with pytest.raises(CorekitError, match=r"1 shapes differ: tower.other is \[4\] there and \[8\] here\."):
+    with pytest.raises(CorekitError, match=r"1 shapes differ: tower.other is \[4\] there and \[8\] "
+                                           r"here\."):
         start_from(here, str(path), [], {})
     for rows in (6, 16):
         with pytest.raises(CorekitError, match=r"tower.table is \[4, 2\] there"):
-            start_from(nn.ModuleDict({"tower": Doubling(rows), "head": nn.Linear(2, 2)}), str(path), ["tower.other"], {})
+            start_from(nn.ModuleDict({"tower": Doubling(rows), "head": nn.Linear(2, 2)}), str(path),
+                       ["tower.other"], {})
     assert all(torch.equal(value, before[name]) for name, value in here.state_dict().items())
 
 
 def test_what_is_no_weights_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"\x80\x04K\x01.")
-    for path in (tmp_path / "x.safetensors", tmp_path / "y.safetensors", tmp_path / "nowhere", tmp_path):
+    for path in (tmp_path / "x.safetensors", tmp_path / "y.safetensors", tmp_path / "nowhere",
+                 tmp_path):
         with pytest.raises(CorekitError, match=r"cannot be read|does not exist|is no run"):
             start_from(model(), str(path), [], {})
 
@@ -101,7 +120,8 @@ def test_frozen_parts_stand_still() -> None:
     mine = model()
     freeze(mine, ["trunk"])
     training_mode(mine)
-    assert [name for name, value in mine.named_parameters() if value.requires_grad] == ["head.weight", "head.bias"]
+    assert [name for name, value in mine.named_parameters()
+            if value.requires_grad] == ["head.weight", "head.bias"]
     assert not mine["trunk"][1].training
     assert not mine["trunk"][2].training
     assert mine["head"].training

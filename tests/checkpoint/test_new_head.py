@@ -1,4 +1,6 @@
-"""A head for other classes: its rows made from the file's, the report of them, and what is refused."""
+"""A head for other classes: its rows made from the file's, the report of them, and what is
+refused.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,11 @@ from corekit.recipes.compose import compose
 
 OLD = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 8.0]])
 BIAS = torch.tensor([-6.0, -4.0, -8.0])
-MATCHES = [Match("second", (1,), "name", 1.0, "two"), Match("none"), Match("both ends", (0, 2), "words", 0.5, "one, three")]
+MATCHES = [
+    Match("second", (1, ), "name", 1.0, "two"),
+    Match("none"),
+    Match("both ends", (0, 2), "words", 0.5, "one, three")
+]
 
 
 class Model(nn.Module):
@@ -32,7 +38,8 @@ def matcher(names: Sequence[str], rows: int, trained_as: Mapping[str, Any]) -> l
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    save_file({**Model(3).state_dict(), "head.weight": OLD, "head.bias": BIAS}, tmp_path / "old.safetensors")
+    save_file({**Model(3).state_dict(), "head.weight": OLD, "head.bias": BIAS},
+              tmp_path / "old.safetensors")
     return str(tmp_path / "old.safetensors")
 
 
@@ -42,10 +49,15 @@ def test_rows_are_copied_averaged_or_left_random(file: str) -> None:
     new_head = NewHead(matcher, ["a", "b", "c"])
     start_from(model, file, [], {}, new_head)
     assert model.head.weight.tolist() == [[3.0, 4.0], random.tolist(), [3.0, 5.0]]
-    assert model.head.bias.tolist() == [-4.0, -5.5, -7.0], "the random one has the mean of the others"
-    assert new_head.report().splitlines() == ["class\tname\thow\tsimilarity\trows\tfrom", "0\tsecond\tname\t1.000\t1\ttwo",
-                                              "1\tnone\trandom\t\t\t", "2\tboth ends\twords\t0.500\t0,2\tone, three"]
-    assert new_head.summary() == ("rows of the head for 3 classes: 1 by name, 1 random, 1 by words (1 exact); "
+    assert model.head.bias.tolist() == [-4.0, -5.5,
+                                        -7.0], "the random one has the mean of the others"
+    assert new_head.report().splitlines() == [
+        "class\tname\thow\tsimilarity\trows\tfrom", "0\tsecond\tname\t1.000\t1\ttwo",
+        "1\tnone\trandom\t\t\t", "2\tboth "
+        "ends\twords\t0.500\t0,2\tone, three"
+    ]
+    assert new_head.summary() == ("rows of the head for 3 classes: 1 by name, 1 random, 1 by words "
+                                  "(1 exact); "
                                   "head.tsv has each")
 
 
@@ -54,15 +66,21 @@ def test_a_random_head_leaves_the_rest(file: str) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     start_from(model, file, [], {}, NewHead(None, []))
     after = model.state_dict()
-    assert [name for name in after if torch.equal(before[name], after[name])] == ["head.weight", "head.bias"]
+    assert [name for name in after
+            if torch.equal(before[name], after[name])] == ["head.weight", "head.bias"]
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_changed(file: str) -> None:
-    for model, new_head, path, sentence in (
-            (Model(4), NewHead(matcher, ["a", "b", "c"]), file, "3 names of classes, but the model's head has 4 rows"),
-            (Model(3, width=7), NewHead(matcher, ["a", "b", "c"]), file, r"head.weight is \[3, 2\] there and \[3, 7\] here"),
-            (nn.Linear(2, 2), NewHead(None, []), file, "but the model has none: leave init.head out"),
-            (Model(3), NewHead(None, []), None, "give the weights that have it, init.path=RUN")):
+    for model, new_head, path, sentence in ((Model(4), NewHead(matcher, ["a", "b", "c"]), file,
+                                             "3 names of classes, but the "
+                                             "model's head has 4 rows"),
+                                            (Model(3, width=7), NewHead(matcher, ["a", "b", "c"]),
+                                             file, r"head.weight is \[3, 2\] "
+                                             r"there and \[3, 7\] here"),
+                                            (nn.Linear(2, 2), NewHead(None, []), file,
+                                             "but the model has none: leave init.head out"),
+                                            (Model(3), NewHead(None, []), None,
+                                             "give the weights that have it, init.path=RUN")):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         with pytest.raises(CorekitError, match=sentence):
             start_from(model, path, [], {}, new_head)

@@ -1,4 +1,6 @@
-"""Checkpoints are whole or not there; what is loaded is what was saved; nothing from outside is unpickled."""
+"""Checkpoints are whole or not there; what is loaded is what was saved; nothing from outside is
+unpickled.
+"""
 
 import contextlib
 import importlib
@@ -38,9 +40,11 @@ def trained(seed: int, steps: int = 2) -> tuple[nn.Module, torch.optim.Optimizer
     return model, optimizer
 
 
-def save(run: Path, step: int, seed: int = 0, keep_last: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:
+def save(run: Path, step: int, seed: int = 0,
+         keep_last: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:
     model, optimizer = trained(seed)
-    Checkpoints(run, keep_last, ALONE).save(model, optimizer, None, Counters(step, 10 * step, {"image": 1}), RECIPE,
+    Checkpoints(run, keep_last, ALONE).save(model, optimizer, None,
+                                            Counters(step, 10 * step, {"image": 1}), RECIPE,
                                             PREPROCESS, {"python": "3"})
     return model, optimizer
 
@@ -63,7 +67,8 @@ def test_everything_comes_back_to_the_bit(tmp_path: Path) -> None:
 def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3, 10):
         save(tmp_path, step, seed=step)
-    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000003", "step_00000010"]
+    assert [path.name
+            for path in complete_checkpoints(tmp_path)] == ["step_00000003", "step_00000010"]
     half = tmp_path / "checkpoints" / "step_00000011.writing"
     (half / "state").mkdir(parents=True)
     assert complete_checkpoints(tmp_path)[-1].name == "step_00000010"
@@ -72,12 +77,17 @@ def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
     assert os.readlink(tmp_path / "model") == "checkpoints/step_00000010/model"
 
 
-@pytest.mark.parametrize("call", ["os.replace", "shutil.rmtree", "corekit.checkpoint.training_state.save_model_folder",
-                                  "corekit.checkpoint.training_state._to_disk"])
+@pytest.mark.parametrize("call", [
+    "os.replace", "shutil.rmtree", "corekit.checkpoint.training_state.save_model_folder",
+    "corekit.checkpoint.training_state._to_disk"
+])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str,
+def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch, call: str,
                                                       count: int) -> None:
-    """The process dies at the count-th use of a function inside the save; a complete checkpoint is there all the same."""
+    """The process dies at the count-th use of a function inside the save; a complete checkpoint is
+    there all the same.
+    """
     class Killed(BaseException):
         """Nothing catches it, and no clean-up runs in between."""
 
@@ -106,7 +116,8 @@ def test_weights_that_do_not_fit_are_said(tmp_path: Path) -> None:
     save(tmp_path, 1)
     with pytest.raises(CorekitError, match="model.safetensors cannot be loaded.*size mismatch"):
         load_weights(nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5)), tmp_path / "model")
-    (tmp_path / "checkpoints" / "step_00000001" / "model" / "model.safetensors").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "checkpoints" / "step_00000001" / "model" /
+     "model.safetensors").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(CorekitError, match="cannot be loaded"):
         load_weights(trained(0)[0], tmp_path / "model")
 
@@ -120,7 +131,8 @@ def test_records_of_lost_steps_are_cut_away(tmp_path: Path) -> None:
         assert [record["step"] for record in read_records(tmp_path / name)] == [1, 2]
 
 
-def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_in_the_background_is_the_state_of_its_step(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     real = Checkpoints._write
 
@@ -153,7 +165,8 @@ def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path: Pa
     assert torch.equal(fresh[0].weight, expected["0.weight"])
 
 
-def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -161,7 +174,8 @@ def test_what_goes_wrong_in_the_background_is_told(tmp_path: Path, monkeypatch: 
     model, optimizer = trained(0)
     checkpoints = Checkpoints(tmp_path, 2, ALONE, background=True)
     checkpoints.save(model, optimizer, None, Counters(3, 30), RECIPE, PREPROCESS, {})
-    with pytest.raises(CorekitError, match="step_00000003 .* could not be written .*No space left.*there is none before it"):
+    with pytest.raises(CorekitError, match="step_00000003 .* could not be written .*No space "
+                                           "left.*there is none before it"):
         checkpoints.wait()
     checkpoints.save(model, optimizer, None, Counters(3, 30), RECIPE, PREPROCESS, {})
     assert checkpoints.pending is not None
@@ -176,27 +190,34 @@ def test_the_best_one_is_kept_beside_the_last(tmp_path: Path) -> None:
     for step, value in ((1, 0.1), (2, 0.5), (3, 0.3), (4, 0.5), (5, math.nan)):
         before = best_evaluation(tmp_path / "evaluations.jsonl", "zero_shot/top1")
         checkpoints.best = step if before is None or value > before[0] else before[1]
-        append_record(tmp_path / "evaluations.jsonl", {"step": step, "evaluator": "zero_shot", "metrics": {"top1": value}})
-        append_record(tmp_path / "evaluations.jsonl", {"step": step, "evaluator": "knn", "metrics": {"top1": 0.9}})
+        append_record(tmp_path / "evaluations.jsonl",
+                      {"step": step, "evaluator": "zero_shot", "metrics": {"top1": value}})
+        append_record(tmp_path / "evaluations.jsonl",
+                      {"step": step, "evaluator": "knn", "metrics": {"top1": 0.9}})
         checkpoints.save(model, optimizer, None, Counters(step), RECIPE, PREPROCESS, {})
     assert best_evaluation(tmp_path / "evaluations.jsonl", "zero_shot/top1") == (0.5, 2)
     assert best_evaluation(tmp_path / "evaluations.jsonl", "retrieval/top1") is None
-    assert [path.name for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000005"]
+    assert [path.name
+            for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000005"]
     assert os.readlink(tmp_path / "best") == "checkpoints/step_00000002/model"
 
 
 def test_a_run_whose_steps_were_all_skipped_goes_on(tmp_path: Path) -> None:
-    """The optimizer has no state yet, or none for some parameters: it begins afresh for those, to the bit."""
+    """The optimizer has no state yet, or none for some parameters: it begins afresh for those, to
+    the bit.
+    """
     model, optimizer = trained(0, steps=0)
     model(torch.randn(5, 3)).sum().backward()  # gradients are there, but no step was taken
-    Checkpoints(tmp_path / "a", 1, ALONE).save(model, optimizer, None, Counters(1), RECIPE, PREPROCESS, {})
+    Checkpoints(tmp_path / "a", 1, ALONE).save(model, optimizer, None, Counters(1), RECIPE,
+                                               PREPROCESS, {})
     other, other_optimizer = trained(1, steps=0)
     Checkpoints(tmp_path / "a", 1, ALONE).load_newest(other, other_optimizer, None)
     assert not other_optimizer.state
     model.zero_grad()
     model[0](torch.ones(5, 3)).sum().backward()  # the norm has no gradient
     optimizer.step()
-    Checkpoints(tmp_path / "b", 1, ALONE).save(model, optimizer, None, Counters(2), RECIPE, PREPROCESS, {})
+    Checkpoints(tmp_path / "b", 1, ALONE).save(model, optimizer, None, Counters(2), RECIPE,
+                                               PREPROCESS, {})
     Checkpoints(tmp_path / "b", 1, ALONE).load_newest(other, other_optimizer, None)
     assert set(other_optimizer.state) == set(other[0].parameters())
     for each, its_optimizer in ((model, optimizer), (other, other_optimizer)):

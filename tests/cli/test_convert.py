@@ -1,4 +1,6 @@
-"""corekit convert as people type it: published files in, model folders out and back, and what is refused."""
+"""corekit convert as people type it: published files in, model folders out and back, and what is
+refused.
+"""
 
 import json
 import os
@@ -20,12 +22,19 @@ from corekit.cli.main import main
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as Apple would publish MobileCLIP-S0, under the wrappers that training leaves around weights."""
+    """A file as Apple would publish MobileCLIP-S0, under the wrappers that training leaves around
+    weights.
+    """
     torch.manual_seed(0)
     model = corekit.create_model("mobileclip_s0", context_length=16, layer_scale_init=0.1)
-    state = registry.build("converter", "mobileclip").save(model.state_dict(), "mobileclip_s0", "apple")
+    state = registry.build("converter", "mobileclip").save(model.state_dict(), "mobileclip_s0",
+                                                           "apple")
     path = tmp_path_factory.mktemp("published") / "mobileclip_s0.pt"
-    torch.save({"epoch": 3, "name": "a run", "state_dict": {"module." + key: value for key, value in state.items()}}, path)
+    torch.save(
+        {
+            "epoch": 3, "name": "a run",
+            "state_dict": {"module." + key: value for key, value in state.items()}
+        }, path)
     return path
 
 
@@ -59,23 +68,27 @@ def features(folder: Path) -> tuple[Tensor, Tensor]:
     model, _, tokenize = corekit.load(str(folder))
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return model.encode_image(image, normalize=True), model.encode_text(tokenize(["a cat", "two dogs"]), normalize=True)
+        return model.encode_image(image, normalize=True), model.encode_text(
+            tokenize(["a cat", "two dogs"]), normalize=True)
 
 
 def test_a_published_file_becomes_a_model_folder(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "recipe.yaml", "preprocess.json"}
+    assert {path.name for path in folder.iterdir()
+            } == {"model.safetensors", "recipe.yaml", "preprocess.json"}
     assert json.loads((folder / "preprocess.json").read_text()) == {
         "size": 256, "interpolation": "bilinear", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
         "crop_fraction": 1.0}
     model, preprocess, tokenize = corekit.load(str(folder))
     torch.manual_seed(0)
-    expected = corekit.create_model("mobileclip_s0", context_length=16, layer_scale_init=0.1).state_dict()
+    expected = corekit.create_model("mobileclip_s0", context_length=16,
+                                    layer_scale_init=0.1).state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
     assert (preprocess.size, tokenize.context_length, model.training) == (256, 16, False)
 
 
 @pytest.mark.parametrize("layout", ["apple", "open_clip"])
-def test_the_way_back_gives_the_same_file(layout: str, folder: Path, published: Path, tmp_path: Path) -> None:
+def test_the_way_back_gives_the_same_file(layout: str, folder: Path, published: Path,
+                                          tmp_path: Path) -> None:
     convert(folder, tmp_path / "out.safetensors", "--to", layout)
     out = load_file(tmp_path / "out.safetensors")
     if layout == "apple":
@@ -90,16 +103,21 @@ def test_the_way_back_gives_the_same_file(layout: str, folder: Path, published: 
 def test_a_model_folder_is_fused_and_loads_fused(folder: Path, tmp_path: Path) -> None:
     convert(folder, tmp_path / "fused", "--fuse")
     assert "fused: true" in (tmp_path / "fused" / "recipe.yaml").read_text()
-    assert (tmp_path / "fused" / "model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
+    assert (tmp_path / "fused" /
+            "model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
     for made, expected in zip(features(tmp_path / "fused"), features(folder), strict=True):
         torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
     convert(tmp_path / "fused", tmp_path / "apple.pt", "--to", "apple")
     convert(tmp_path / "apple.pt", tmp_path / "back")
-    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tmp_path / "fused" / "model.safetensors").read_bytes()
-    assert OmegaConf.load(tmp_path / "back" / "recipe.yaml") == OmegaConf.load(tmp_path / "fused" / "recipe.yaml")
+    assert (tmp_path / "back" /
+            "model.safetensors").read_bytes() == (tmp_path / "fused" /
+                                                  "model.safetensors").read_bytes()
+    assert OmegaConf.load(tmp_path / "back" / "recipe.yaml") == OmegaConf.load(tmp_path / "fused" /
+                                                                               "recipe.yaml")
 
 
-def test_an_image_tower_alone_encodes_images(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_tower_alone_encodes_images(folder: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
     convert(folder, tmp_path / "timm.safetensors", "--to", "timm")
     assert "which no key tells apart: name the one it is with --model" in refused(
         capsys, tmp_path / "timm.safetensors", tmp_path / "image")
@@ -108,14 +126,18 @@ def test_an_image_tower_alone_encodes_images(folder: Path, tmp_path: Path, capsy
     assert tokenize is None
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(model(image)["image_features"], features(folder)[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            model(image)["image_features"],
+            features(folder)[0], rtol=0, atol=1e-5)
 
 
 def test_corekit_eval_takes_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["corekit-eval", f"checkpoint={folder}", "+evaluation=openmoji", "data.workers=0",
-                                      "evaluators.zero_shot.dataset.samples=4", "evaluators.zero_shot.dataset.concepts=3",
-                                      "engine.device=cpu"])
+    monkeypatch.setattr(sys, "argv", [
+        "corekit-eval", f"checkpoint={folder}", "+evaluation=openmoji", "data.workers=0",
+        "evaluators.zero_shot.dataset.samples=4", "evaluators.zero_shot.dataset.concepts=3",
+        "engine.device=cpu"
+    ])
     evaluate()
     assert "on 4 samples of openmoji" in capsys.readouterr().out
     (record,) = folder.with_name("s0.evaluations.jsonl").read_text().splitlines()
@@ -134,14 +156,17 @@ class Harmful:
 
 def test_files_are_never_unpickled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"state_dict": Harmful(tmp_path / "harm")}, tmp_path / "new.pt")
-    (tmp_path / "old.pt").write_bytes(pickle.dumps({"state_dict": Harmful(tmp_path / "harm")}, protocol=2))
+    (tmp_path / "old.pt").write_bytes(
+        pickle.dumps({"state_dict": Harmful(tmp_path / "harm")}, protocol=2))
     for name in ("new.pt", "old.pt"):
-        assert "corekit unpickles nothing else" in refused(capsys, tmp_path / name, tmp_path / "out")
+        assert "corekit unpickles nothing else" in refused(capsys, tmp_path / name,
+                                                           tmp_path / "out")
     assert not (tmp_path / "harm").exists()
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_converted_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+def test_what_cannot_be_converted_is_said(folder: Path, tmp_path: Path,
+                                          capsys: pytest.CaptureFixture[str],
                                           monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("noise.pt").write_bytes(b"not weights")
@@ -154,23 +179,29 @@ def test_what_cannot_be_converted_is_said(folder: Path, tmp_path: Path, capsys: 
         (("noise.pt", "out"), "noise.pt "), (("empty.pt", "out"), "empty.pt "),
         (("noise.safetensors", "out"), "noise.safetensors cannot be read as weights"),
         (("wrapped.pt", "out"), "holds no state_dict"),
-        (("other.safetensors", "out"), "fits no model that a converter knows (1 tensors, such as layer.weight)"),
-        (("other.safetensors", "out", "--model", "mobileclip_s0"), "are not those of 'mobileclip_s0'"),
+        (("other.safetensors", "out"), "fits no model that a converter knows (1 tensors, such as "
+                                       "layer.weight)"),
+        (("other.safetensors", "out", "--model", "mobileclip_s0"), "are not those of "
+                                                                   "'mobileclip_s0'"),
         (("other.safetensors", "out", "--model", "mobileclip_s9"), "did you mean"),
-        (("other.safetensors", "out", "--model", "clip_vit_b16"), "no converter knows the model 'clip_vit_b16'"),
+        (("other.safetensors", "out", "--model", "clip_vit_b16"), "no converter knows the model "
+                                                                  "'clip_vit_b16'"),
         (("other.safetensors", folder), "is there already"), ((folder, "out"), "is a folder"),
         ((folder, "other.safetensors", "--to", "apple"), "is there already"),
         ((folder, "out.txt", "--to", "apple"), "must end in .safetensors"),
-        ((folder, "out.pt", "--to", "coreml"), "cannot be written in the layout 'coreml': there are apple, open_clip, timm"),
+        ((folder, "out.pt", "--to", "coreml"), "cannot be written in the layout 'coreml': there "
+                                               "are apple, open_clip, timm"),
         ((folder, "out.pt", "--to", "apple", "--fuse"), "leave --model and --fuse out"),
         (("noise.pt", "out.pt", "--to", "apple"), "is no run and no model folder"),
     ]:
         assert sentence in refused(capsys, *words)
-        assert {path.name for path in tmp_path.iterdir()} == {"noise.pt", "noise.safetensors", "empty.pt", "wrapped.pt",
-                                                              "other.safetensors"}, "nothing half-written"
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "noise.pt", "noise.safetensors", "empty.pt", "wrapped.pt", "other.safetensors"
+        }, "nothing half-written"
 
 
-def test_a_write_that_fails_leaves_nothing(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_nothing(published: Path, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

@@ -9,34 +9,48 @@ import pytest
 
 QUICKSTART = "+recipe=mobileclip/quickstart"
 WRONG = {
-    "recipe name": (["+recipe=mobileclip/quikstart"], ["'mobileclip/quikstart'", "did you mean 'mobileclip/quickstart'"]),
+    "recipe name": (["+recipe=mobileclip/quikstart"],
+                    ["'mobileclip/quikstart'", "did you mean "
+                     "'mobileclip/quickstart'"]),
     "recipe without +": (["recipe=mobileclip/quickstart"], ["+recipe=PROJECT/NAME"]),
-    "section": ([QUICKSTART, "engin.steps=3"], ["engin.steps", "command line", "did you mean 'engine.steps'"]),
+    "section": ([QUICKSTART, "engin.steps=3"],
+                ["engin.steps", "command line", "did you mean "
+                 "'engine.steps'"]),
     "key": ([QUICKSTART, "engine.stepz=3"], ["engine.stepz", "did you mean 'engine.steps'"]),
     "added key": ([QUICKSTART, "+engine.stepz=3"], ["engine.stepz", "did you mean 'engine.steps'"]),
     "type": ([QUICKSTART, "engine.steps=many"], ["engine.steps", "'many'", "Integer"]),
     "choice": ([QUICKSTART, "engine.precision=fp61"], ["engine.precision", "fp32, bf16"]),
     "group option": ([QUICKSTART, "optimizer=adamv"], ["'adamv'", "did you mean 'adamw'"]),
-    "model name": ([QUICKSTART, "model.name=mobileclip_nanno"], ["model.name", "did you mean 'mobileclip_nano'"]),
-    "argument": ([QUICKSTART, "model.embed_dimm=3"], ["model.embed_dimm", "did you mean 'embed_dim'", "command line"]),
-    "argument type": ([QUICKSTART, "model.embed_dim=wide"], ["model.embed_dim", "takes int, not 'wide'"]),
-    "nested argument": ([QUICKSTART, "evaluators.zero_shot.dataset.sample=3"], ["dataset.sample", "did you mean 'samples'"]),
+    "model name": ([QUICKSTART, "model.name=mobileclip_nanno"],
+                   ["model.name", "did you mean "
+                    "'mobileclip_nano'"]),
+    "argument": ([QUICKSTART, "model.embed_dimm=3"],
+                 ["model.embed_dimm", "did you mean 'embed_dim'", "command line"]),
+    "argument type": ([QUICKSTART,
+                       "model.embed_dim=wide"], ["model.embed_dim", "takes int, not "
+                                                 "'wide'"]),
+    "nested argument": ([QUICKSTART, "evaluators.zero_shot.dataset.sample=3"],
+                        ["dataset.sample", "did you mean 'samples'"]),
     "evaluator": ([QUICKSTART, "evaluators.zero_shot.name=zeroshot"], ["did you mean 'zero_shot'"]),
     "leftover of a recipe": ([QUICKSTART, "data.transform.name=center_crop"],
-                             ["data.transform.scale", "quickstart.yaml", "'~data.transform.scale'"]),
+                             ["data.transform.scale", "quickstart.yaml",
+                              "'~data.transform.scale'"]),
     "removed section": ([QUICKSTART, "~data.dataset"], ["'~data.dataset'", "cannot be removed"]),
     "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
-    "data folder": (["+recipe=mobileclip/pairs", "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
+    "data folder": (["+recipe=mobileclip/pairs",
+                     "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
     "no data folder": (["+recipe=mobileclip/pairs"], ["data.root=FOLDER"]),
     "no recipe": ([], ["corekit-train +recipe="]),
     "unpickling": ([QUICKSTART, "--experimental-rerun", "x.pickle"], ["unpickle"]),
 }
 
 
-def run(words: list[str], folder: Path, module: str = "train") -> tuple[subprocess.CompletedProcess[str], float]:
+def run(words: list[str], folder: Path,
+        module: str = "train") -> tuple[subprocess.CompletedProcess[str], float]:
     program = f"import sys; sys.argv = ['corekit', *{words!r}]\nfrom corekit.cli.{module} import main\nmain()"
     began = seconds_of_children()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          cwd=folder)
     return done, seconds_of_children() - began
 
 
@@ -61,14 +75,20 @@ def test_wrong_commands(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("body", "told"), [
-    ("engine:\n  stepz: 3\n", ["mine/recipes/one.yaml", "engine.stepz", "did you mean 'engine.steps'"]),
+    ("engine:\n  stepz: 3\n",
+     ["mine/recipes/one.yaml", "engine.stepz", "did you mean "
+      "'engine.steps'"]),
     ("engine:\n  steps: many\n", ["mine/recipes/one.yaml", "'many'", "engine.steps"]),
-    ("model:\n  name: mobileclip_nanno\n", ["mine/recipes/one.yaml", "did you mean 'mobileclip_nano'"]),
-    ("model:\n  name: mobileclip_nano\n  embed_dimm: 3\n", ["mine/recipes/one.yaml", "model.embed_dimm", "embed_dim"]),
+    ("model:\n  name: mobileclip_nanno\n",
+     ["mine/recipes/one.yaml", "did you mean "
+      "'mobileclip_nano'"]),
+    ("model:\n  name: mobileclip_nano\n  embed_dimm: 3\n",
+     ["mine/recipes/one.yaml", "model.embed_dimm", "embed_dim"]),
     ("engine: [\n", ["mine/recipes/one.yaml", "YAML"]),
     ("model:\n  name: mobileclip_nano\n", ["no loss"]),
 ])
-def test_wrong_recipes_are_named_with_their_file(body: str, told: list[str], tmp_path: Path) -> None:
+def test_wrong_recipes_are_named_with_their_file(body: str, told: list[str],
+                                                 tmp_path: Path) -> None:
     recipes = tmp_path / "projects" / "mine" / "recipes"
     recipes.mkdir(parents=True)
     (recipes / "one.yaml").write_text("# @package _global_\n" + body)
@@ -82,7 +102,9 @@ def test_wrong_recipes_are_named_with_their_file(body: str, told: list[str], tmp
 
 @pytest.mark.parametrize(("words", "told"), [
     ([], "type checkpoint=RUN"), (["checkpoint=nowhere"], "does not exist"),
-    (["checkpoint=.", "+recipe=mobileclip/s2"], "takes no recipe"), (["checkpoint=."], "holds no trained model"),
+    (["checkpoint=.", "+recipe=mobileclip/s2"], "takes no recipe"), (["checkpoint=."], "holds no "
+                                                                                       "trained "
+                                                                                       "model"),
 ])
 def test_wrong_evaluations(words: list[str], told: str, tmp_path: Path) -> None:
     done, _ = run(words, tmp_path, "evaluate")

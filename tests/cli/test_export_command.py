@@ -1,4 +1,6 @@
-"""corekit export as people type it: a model folder in, files that onnxruntime runs out, and the same figures from them."""
+"""corekit export as people type it: a model folder in, files that onnxruntime runs out, and the
+same figures from them.
+"""
 
 import json
 import math
@@ -18,13 +20,15 @@ from corekit.cli.main import main
 from corekit.data.transforms.preprocess import Preprocess
 
 CAPTIONS = ["a red apple", "", "two dogs on a beach, " * 20, "🐛"]
-EVALUATION = ("+evaluation=openmoji", "data.workers=0", "engine.device=cpu", "evaluators.zero_shot.dataset.samples=40",
-              "evaluators.zero_shot.dataset.concepts=10")
+EVALUATION = ("+evaluation=openmoji", "data.workers=0", "engine.device=cpu",
+              "evaluators.zero_shot.dataset.samples=40", "evaluators.zero_shot.dataset.concepts=10")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder of mobileclip_nano: MCi with batch norm and squeeze-excite, the hybrid text tower."""
+    """A model folder of mobileclip_nano: MCi with batch norm and squeeze-excite, the hybrid text
+    tower.
+    """
     torch.manual_seed(0)
     model = corekit.create_model("mobileclip_nano", embed_dim=16)
     for module in model.modules():
@@ -34,10 +38,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nn.init.constant_(model.logit_scale, math.log(20))
     made = tmp_path_factory.mktemp("folders") / "nano"
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    save_model_folder(made, model.state_dict(), {
-        "model": {"name": "mobileclip_nano", "embed_dim": 16}, "seed": 0, "data": {
-            "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [*mean], "std": [*std]},
-            "tokenizer": {"name": "clip_bpe", "context_length": 32}}}, Preprocess(64, "bilinear", mean, std))
+    save_model_folder(
+        made, model.state_dict(), {
+            "model": {"name": "mobileclip_nano", "embed_dim": 16}, "seed": 0, "data": {
+                "preprocess": {
+                    "size": 64, "interpolation": "bilinear", "mean": [*mean], "std": [*std]
+                }, "tokenizer": {"name": "clip_bpe", "context_length": 32}
+            }
+        }, Preprocess(64, "bilinear", mean, std))
     return made
 
 
@@ -54,10 +62,11 @@ def export(*words: object) -> None:
 
 
 def test_onnxruntime_gives_the_models_features(folder: Path, exported: Path) -> None:
-    assert {path.name for path in exported.iterdir()} == {"image.onnx", "text.onnx", "recipe.yaml", "preprocess.json",
-                                                          "export.json"}
+    assert {path.name for path in exported.iterdir()
+            } == {"image.onnx", "text.onnx", "recipe.yaml", "preprocess.json", "export.json"}
     model, _, tokenize = corekit.load(str(folder))
-    image, text = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)), tokenize(CAPTIONS)
+    image, text = torch.randn(4, 3, 64, 64,
+                              generator=torch.Generator().manual_seed(0)), tokenize(CAPTIONS)
     with torch.no_grad():
         expected = model(image, text)
     assert json.loads((exported / "export.json").read_text())["logit_scale"] == pytest.approx(20)
@@ -69,12 +78,14 @@ def test_onnxruntime_gives_the_models_features(folder: Path, exported: Path) -> 
         assert abs(one - features[1:2]).max() < 1e-5
 
 
-def test_corekit_loads_and_evaluates_the_folder(folder: Path, exported: Path, monkeypatch: pytest.MonkeyPatch,
+def test_corekit_loads_and_evaluates_the_folder(folder: Path, exported: Path,
+                                                monkeypatch: pytest.MonkeyPatch,
                                                 capsys: pytest.CaptureFixture[str]) -> None:
     model, preprocess, tokenize = corekit.load(str(folder))
     loaded, same_preprocess, same_tokenize = corekit.load(str(exported))
     assert same_preprocess == preprocess
-    image, text = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)), tokenize(CAPTIONS[:3])
+    image, text = torch.randn(3, 3, 64, 64,
+                              generator=torch.Generator().manual_seed(1)), tokenize(CAPTIONS[:3])
     assert torch.equal(same_tokenize(CAPTIONS[:3]), text)
     with torch.no_grad():
         made, expected = loaded(image, text), model(image, text)
@@ -86,24 +97,30 @@ def test_corekit_loads_and_evaluates_the_folder(folder: Path, exported: Path, mo
     for checkpoint in (folder, exported):
         monkeypatch.setattr(sys, "argv", ["corekit-eval", f"checkpoint={checkpoint}", *EVALUATION])
         evaluate()
-        (record,) = checkpoint.with_name(checkpoint.name + ".evaluations.jsonl").read_text().splitlines()
+        (record, ) = checkpoint.with_name(checkpoint.name +
+                                          ".evaluations.jsonl").read_text().splitlines()
         metrics.append(json.loads(record)["metrics"])
     assert metrics[0] == metrics[1]
     assert 0 < metrics[0]["top5"] < 1, "a figure that wrong features would change"
 
-    monkeypatch.setattr(sys, "argv", ["corekit-eval", f"checkpoint={exported}", "model.embed_dim=8", *EVALUATION])
+    monkeypatch.setattr(
+        sys, "argv", ["corekit-eval", f"checkpoint={exported}", "model.embed_dim=8", *EVALUATION])
     with pytest.raises(SystemExit):
         evaluate()
     assert "is exported, and its model is what it is: leave model.* out" in capsys.readouterr().err
 
 
-def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path,
+                                         capsys: pytest.CaptureFixture[str],
                                          monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
     for words, sentence in [
-        (("missing",), "missing does not exist"), (("there", "out"), "there is no run and no model folder"),
-        ((folder, "there"), "there is there already"), ((folder, "out", "--batch", "0"), "--batch 0"),
+        (("missing", ), "missing does not exist"),
+        (("there", "out"), "there is no run and no model "
+         "folder"),
+        ((folder, "there"), "there is there already"),
+        ((folder, "out", "--batch", "0"), "--batch 0"),
         ((folder, "out", "--format", "coreml"), "invalid choice: 'coreml'"),
         ((folder, "out", "--batch", "some"), "invalid int value: 'some'"),
     ]:
@@ -115,8 +132,10 @@ def test_what_cannot_be_exported_is_said(folder: Path, tmp_path: Path, capsys: p
 
 
 def test_help_imports_no_torch() -> None:
-    program = ("import sys; sys.argv = ['corekit', 'export', '--help']\nfrom corekit.cli.main import main\ntry: main()\n"
-               "finally: print([name for name in ('torch', 'onnx', 'onnxruntime', 'onnxscript') if name in sys.modules])")
+    program = ("import sys; sys.argv = ['corekit', 'export', '--help']\nfrom corekit.cli.main "
+               "import main\ntry: main()\n"
+               "finally: print([name for name in ('torch', 'onnx', 'onnxruntime', 'onnxscript') if "
+               "name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "MODEL_FOLDER" in done.stdout

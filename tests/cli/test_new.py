@@ -1,4 +1,6 @@
-"""``corekit new``: what it writes trains, is found by name, is short, and is written whole or not at all."""
+"""``corekit new``: what it writes trains, is found by name, is short, and is written whole or not
+at all.
+"""
 
 import json
 import os
@@ -15,10 +17,11 @@ from corekit.cli.new import new_project
 from corekit.projects import find_projects
 from tests.conftest import corekit_command, losses
 
-SHRUNKEN = ("+recipe=demo/first", "engine.steps=4", "engine.micro_batch=16", "schedule.warmup_steps=2", "log.every_steps=1",
-            "run_dir=run")
+SHRUNKEN = ("+recipe=demo/first", "engine.steps=4", "engine.micro_batch=16",
+            "schedule.warmup_steps=2", "log.every_steps=1", "run_dir=run")
 SPAWNING = ("import multiprocessing\nfrom corekit.cli.train import main\n"
-            "if __name__ == '__main__':\n    multiprocessing.set_start_method('spawn')\n    main()\n")
+            "if __name__ == '__main__':\n    multiprocessing.set_start_method('spawn')\n    "
+            "main()\n")
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_project_is_under_sixty_lines_and_clean(trained: Path) -> None:
     folder = trained / "projects" / "demo"
-    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if "__pycache__" not in path.parts) == [
-        "README.md", "data.py", "model.py", "recipes/first.yaml"]
+    assert sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*.*")
+        if "__pycache__" not in path.parts) == [
+            "README.md", "data.py", "model.py", "recipes/first.yaml"
+        ]
     lines = [line for path in folder.rglob("*.*") if path.suffix in (".py", ".yaml")
              for line in path.read_text().splitlines() if line.strip()]
     assert len(lines) < 60
@@ -54,7 +60,8 @@ def test_its_entries_are_listed_and_shown(trained: Path) -> None:
 
 def test_its_recipe_trains_and_is_evaluated(trained: Path) -> None:
     found = losses(trained / "run")
-    assert found[:1] == pytest.approx([4.3], abs=0.3)  # near log(64) = 4.2 at first: 64 captions, none preferred
+    # near log(64) = 4.2 at first: 64 captions, none preferred
+    assert found[:1] == pytest.approx([4.3], abs=0.3)
     assert found[3] < found[0]
     record = json.loads((trained / "run" / "evaluations.jsonl").read_text())
     assert record["evaluated"] == 500
@@ -65,43 +72,62 @@ def test_its_model_is_a_plain_module(trained: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(trained)
     model = corekit.create_model("demo_towers", width=8)
     outputs = model(torch.rand(3, 3, 32, 32), torch.zeros(3, 8, dtype=torch.int64))
-    assert {name: value.shape for name, value in outputs.items()} == dict.fromkeys(("image_features", "text_features"), (3, 8))
+    assert {name: value.shape for name, value in outputs.items()} == dict.fromkeys(
+        ("image_features", "text_features"), (3, 8))
     saved, _, tokenize = corekit.load("run")
-    assert torch.equal(saved.encode_text(tokenize("a red disc")), saved.encode_text(tokenize(["a red disc"])))
+    assert torch.equal(saved.encode_text(tokenize("a red disc")),
+                       saved.encode_text(tokenize(["a "
+                                                   "red "
+                                                   "disc"])))
 
 
-def test_ranks_with_spawned_workers_train_it_alike_from_another_place(trained: Path, tmp_path: Path) -> None:
-    """Under torchrun, from COREKIT_PROJECTS; data workers that are spawned, as on macOS, must import the project anew."""
+def test_ranks_with_spawned_workers_train_it_alike_from_another_place(trained: Path,
+                                                                      tmp_path: Path) -> None:
+    """Under torchrun, from COREKIT_PROJECTS; data workers that are spawned, as on macOS, must
+    import the project anew.
+    """
     program = tmp_path / "train.py"
     program.write_text(SPAWNING)
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
-                           str(free_port()), str(program), *SHRUNKEN, "data.workers=1", "~evaluators"], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "OMP_NUM_THREADS": "1", "COREKIT_PROJECTS": str(trained / "projects" / "demo")})
+    done = subprocess.run([
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port",
+        str(free_port()),
+        str(program), *SHRUNKEN, "data.workers=1", "~evaluators"
+    ], cwd=tmp_path, capture_output=True, text=True, timeout=300, env={
+        **os.environ, "OMP_NUM_THREADS": "1", "COREKIT_PROJECTS": str(trained / "projects" / "demo")
+    })
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "run") == pytest.approx(losses(trained / "run"), rel=2e-5)
 
 
 @pytest.mark.parametrize(("name", "told"), [
-    ("3d", "cannot be a project's name"), ("my-idea", "cannot be"), ("class", "cannot be"), ("../up", "cannot be"),
-    ("Demo", "cannot be"), ("", "cannot be"), ("mobileclip", "there is a project 'mobileclip' in"),
-    ("taken", "taken is there already"), ("dangling", "dangling is there already"),
+    ("3d", "cannot be a project's name"),
+    ("my-idea", "cannot be"),
+    ("class", "cannot be"),
+    ("../up", "cannot be"),
+    ("Demo", "cannot be"),
+    ("", "cannot be"),
+    ("mobileclip", "there is a project 'mobileclip' in"),
+    ("taken", "taken is there already"),
+    ("dangling", "dangling is there already"),
     ("shadow", "a loss is called 'shadow_agreement'"),
 ])
-def test_names_that_will_not_do_write_nothing(name: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_will_not_do_write_nothing(name: str, told: str, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "projects" / "taken").mkdir(parents=True)
     (tmp_path / "projects" / "dangling").symlink_to("nowhere")
     (tmp_path / "projects" / "other" / "recipes").mkdir(parents=True)
     (tmp_path / "projects" / "other" / "loss.py").write_text(
-        "from corekit.registry import register\n\n\n@register('loss', 'shadow_agreement')\nclass Mine: ...\n")
+        "from corekit.registry import register\n\n\n@register('loss', 'shadow_agreement')\nclass "
+        "Mine: ...\n")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(corekit.CorekitError, match=told):
         new_project(name)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_project_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_is_written_whole_or_not_at_all(tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "projects").mkdir()
     real = Path.write_text
@@ -112,7 +138,8 @@ def test_a_project_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
         return real(path, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(corekit.CorekitError, match=r"projects/whole cannot be written: .*No space left"):
+    with pytest.raises(corekit.CorekitError, match=r"projects/whole cannot be written: .*No space "
+                                                   r"left"):
         new_project("whole")
     assert not list((tmp_path / "projects").iterdir())
     assert "whole" not in find_projects()

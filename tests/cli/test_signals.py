@@ -13,8 +13,8 @@ from commands import start_ranks
 from corekit.checkpoint.training_state import complete_checkpoints
 from tests.conftest import TINY, corekit_command
 
-WORDS = (*TINY, "checkpoint.every_steps=null", "engine.steps=100", "data.workers=1", "checkpoint.keep_last=9",
-         "evaluators.zero_shot.every_steps=20")
+WORDS = (*TINY, "checkpoint.every_steps=null", "engine.steps=100", "data.workers=1",
+         "checkpoint.keep_last=9", "evaluators.zero_shot.every_steps=20")
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -32,10 +32,12 @@ def lines(run: Path) -> int:
 @pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGUSR1)])
 def test_signals_save_and_stop(tmp_path: Path, ranks: int, number: signal.Signals) -> None:
     run = tmp_path / "run"
-    processes = start_ranks("corekit-train", *WORDS, folder=tmp_path, told=tmp_path / "told", ranks=ranks)
+    processes = start_ranks("corekit-train", *WORDS, folder=tmp_path, told=tmp_path / "told",
+                            ranks=ranks)
     try:
         until(lambda: lines(run) >= 2)
-        os.killpg(processes[-1].pid, number)  # to any one rank, and to its data workers, as srun does
+        # to any one rank, and to its data workers, as srun does
+        os.killpg(processes[-1].pid, number)
         for process in processes:
             process.join(60)
     finally:

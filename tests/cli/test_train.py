@@ -1,4 +1,6 @@
-"""The commands end to end on the tiny run: what is written, that ranks change nothing, evaluation, dry runs."""
+"""The commands end to end on the tiny run: what is written, that ranks change nothing, evaluation,
+dry runs.
+"""
 
 import json
 from pathlib import Path
@@ -23,17 +25,23 @@ def test_a_run_directory_holds_what_programs_rely_on(finished_run: Path) -> None
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert [line["samples"] for line in lines] == [32, 64, 96, 128]
     for line in lines:
-        assert {"loss", "learning_rate", "samples_per_second", "data_wait", "peak_memory"} <= line.keys()
+        assert {"loss", "learning_rate", "samples_per_second", "data_wait",
+                "peak_memory"} <= line.keys()
         assert 0 <= line["data_wait"] <= 1
         assert line["peak_memory"] > 1e8
     assert [line["step"] for line in records(run / "evaluations.jsonl")] == [4]
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_00000002", "step_00000004"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "step_00000002", "step_00000004"
+    ]
     assert (run / "model").resolve() == (run / "checkpoints" / "step_00000004" / "model").resolve()
-    assert sorted(path.name for path in (run / "model").iterdir()) == ["model.safetensors", "preprocess.json", "recipe.yaml"]
+    assert sorted(path.name for path in (run / "model").iterdir()) == [
+        "model.safetensors", "preprocess.json", "recipe.yaml"
+    ]
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     assert recipe["engine"]["micro_batch"] == 8
     assert recipe["model"]["name"] == "mobileclip_nano"
-    environment = json.loads((run / "checkpoints" / "step_00000004" / "environment.json").read_text())
+    environment = json.loads(
+        (run / "checkpoints" / "step_00000004" / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
     assert (run / "log.txt").read_text().count("step ") >= 5
     assert list((run / "tensorboard").iterdir())
@@ -42,10 +50,12 @@ def test_a_run_directory_holds_what_programs_rely_on(finished_run: Path) -> None
 def test_tensorboard_shows_the_first_batch_and_zero_shot_examples(finished_run: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(finished_run / "run" / "tensorboard"), size_guidance={"images": 0})
+    events = EventAccumulator(str(finished_run / "run" / "tensorboard"),
+                              size_guidance={"images": 0})
     events.Reload()
     assert {"data/first_batch", "zero_shot/examples"} <= set(events.Tags()["images"])
-    assert {"train/loss", "train/samples_per_second", "zero_shot/top1"} <= set(events.Tags()["scalars"])
+    assert {"train/loss", "train/samples_per_second",
+            "zero_shot/top1"} <= set(events.Tags()["scalars"])
     picture = events.Images("data/first_batch")[0]
     assert (picture.width, picture.height) > (600, 600)
 
@@ -55,7 +65,8 @@ def test_the_same_command_again_says_that_the_run_is_done(finished_run: Path) ->
     recipe = finished_run / "run" / "recipe.yaml"
     known = recipe.read_text()
     assert "crop_fraction: 1.0\n" in known
-    recipe.write_text(known.replace("    crop_fraction: 1.0\n", ""))  # as an older corekit wrote it, before there was that key
+    # as an older corekit wrote it, before there was that key
+    recipe.write_text(known.replace("    crop_fraction: 1.0\n", ""))
     done = corekit_command("corekit-train", *TINY, folder=finished_run)
     assert done.returncode == 0, done.stderr
     assert "was trained already: 4 steps" in done.stdout
@@ -68,7 +79,8 @@ def test_the_same_command_again_says_that_the_run_is_done(finished_run: Path) ->
     ("data.dataset.samples=120", "data.dataset.samples was 96, is 120"),
     ("engine.micro_batch=16", "engine.micro_batch was 8, is 16"),
 ])
-def test_another_run_in_the_same_directory_is_refused(finished_run: Path, change: str, told: str) -> None:
+def test_another_run_in_the_same_directory_is_refused(finished_run: Path, change: str,
+                                                      told: str) -> None:
     done = corekit_command("corekit-train", *TINY, change, folder=finished_run)
     assert done.returncode == 2
     assert told in done.stderr
@@ -79,10 +91,12 @@ def test_corekit_eval_repeats_the_figure_exactly(finished_run: Path) -> None:
     run = finished_run / "run"
     trained = records(run / "evaluations.jsonl")[0]
     for checkpoint, ranks in (("run", 1), ("run/model", 1), ("run", 2)):
-        done = corekit_command("corekit-eval", f"checkpoint={checkpoint}", folder=finished_run, ranks=ranks)
+        done = corekit_command("corekit-eval", f"checkpoint={checkpoint}", folder=finished_run,
+                               ranks=ranks)
         assert done.returncode == 0, done.stderr
         assert records(run / "evaluations.jsonl")[-1] == trained
-    refused = corekit_command("corekit-eval", "checkpoint=run", "data.preprocess.size=32", folder=finished_run)
+    refused = corekit_command("corekit-eval", "checkpoint=run", "data.preprocess.size=32",
+                              folder=finished_run)
     assert refused.returncode == 2
     assert "preprocess.json" in refused.stderr
 
@@ -112,29 +126,32 @@ def test_ranks_change_nothing_but_rounding(finished_run: Path, tmp_path: Path, r
 
 
 def test_shards_train_like_any_data(tmp_path: Path) -> None:
-    made = corekit_command("corekit", "data", "openmoji", "shards", "--samples", "64", "--size", "72", folder=tmp_path)
+    made = corekit_command("corekit", "data", "openmoji", "shards", "--samples", "64", "--size",
+                           "72", folder=tmp_path)
     assert made.returncode == 0, made.stderr
-    labelled = corekit_command("corekit", "data", "openmoji", "labelled", "--samples", "32", "--size", "72", "--split",
-                               "validation", folder=tmp_path)
+    labelled = corekit_command("corekit", "data", "openmoji", "labelled", "--samples", "32",
+                               "--size", "72", "--split", "validation", folder=tmp_path)
     assert labelled.returncode == 0, labelled.stderr
-    words = ("+recipe=mobileclip/pairs", "model.name=mobileclip_s0", "data.root=shards", "engine.steps=2",
-             "engine.batch_size=4", "engine.micro_batch=4", "data.streams=4", "data.workers=1", "data.preprocess.size=64",
-             "schedule.warmup_steps=0", "run_dir=run",
+    words = ("+recipe=mobileclip/pairs", "model.name=mobileclip_s0", "data.root=shards",
+             "engine.steps=2", "engine.batch_size=4", "engine.micro_batch=4", "data.streams=4",
+             "data.workers=1", "data.preprocess.size=64", "schedule.warmup_steps=0", "run_dir=run",
              "engine.ema_decay=null", "model.width_divisor=4", "engine.precision=fp32")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [record["step"] for record in records(tmp_path / "run" / "metrics.jsonl")] == [1, 2]
-    judged = corekit_command("corekit-eval", "checkpoint=run", "+evaluation=zero_shot", "data.root=labelled", folder=tmp_path)
+    judged = corekit_command("corekit-eval", "checkpoint=run", "+evaluation=zero_shot",
+                             "data.root=labelled", folder=tmp_path)
     assert judged.returncode == 0, judged.stderr
     assert records(tmp_path / "run" / "evaluations.jsonl")[-1]["evaluated"] == 32
 
 
 def test_dry_runs_and_cfg_need_no_data(tmp_path: Path) -> None:
-    for words, told in ((("--cfg", "job"), ("mobileclip_s2",)),
-                        (("dry_run=true", "model.name=mobileclip_s0", "engine.steps=2", "engine.batch_size=256",
-                          "data.streams=256"),
+    for words, told in ((("--cfg", "job"), ("mobileclip_s2", )),
+                        (("dry_run=true", "model.name=mobileclip_s0", "engine.steps=2",
+                          "engine.batch_size=256", "data.streams=256"),
                          ("53,847,681 parameters", "GFLOPs a sample", "GiB", "512 samples seen"))):
-        done = corekit_command("corekit-train", "+recipe=mobileclip/s2", *words, "schedule.warmup_steps=0", folder=tmp_path)
+        done = corekit_command("corekit-train", "+recipe=mobileclip/s2", *words,
+                               "schedule.warmup_steps=0", folder=tmp_path)
         assert done.returncode == 0, done.stderr
         for part in told:
             assert part in done.stdout
@@ -142,17 +159,23 @@ def test_dry_runs_and_cfg_need_no_data(tmp_path: Path) -> None:
 
 
 def test_a_sweep_trains_each_value_in_its_own_directory(tmp_path: Path) -> None:
-    done = corekit_command("corekit-train", *TINY, "-m", "seed=1,2", "engine.steps=1", "~evaluators", folder=tmp_path)
+    done = corekit_command("corekit-train", *TINY, "-m", "seed=1,2", "engine.steps=1",
+                           "~evaluators", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    seeds = [yaml.safe_load((tmp_path / "run" / number / "recipe.yaml").read_text())["seed"] for number in ("0", "1")]
+    seeds = [
+        yaml.safe_load((tmp_path / "run" / number / "recipe.yaml").read_text())["seed"]
+        for number in ("0", "1")
+    ]
     assert seeds == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["0", "1"]
 
 
-def test_the_same_seed_is_the_same_training_and_another_is_not(finished_run: Path, tmp_path: Path) -> None:
+def test_the_same_seed_is_the_same_training_and_another_is_not(finished_run: Path,
+                                                               tmp_path: Path) -> None:
     for name, more in (("again", "data.workers=1"), ("other", "seed=1")):
-        done = corekit_command("corekit-train", *TINY, "~evaluators", more, f"run_dir={name}/run", folder=tmp_path)
+        done = corekit_command("corekit-train", *TINY, "~evaluators", more, f"run_dir={name}/run",
+                               folder=tmp_path)
         assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "again" / "run") == losses(finished_run / "run")
     assert losses(tmp_path / "other" / "run") != losses(finished_run / "run")
@@ -163,12 +186,14 @@ def test_bf16_averaged_weights_and_a_frozen_teacher(finished_run: Path, tmp_path
                "frozen.teacher.outputs={image_features: teacher_image_features}",
                "loss={clip: {name: contrastive}, distill: {name: contrastive, weight: 0.5, "
                "inputs: {text_features: teacher_image_features}}}", "~loss.name")
-    done = corekit_command("corekit-train", *TINY, *teacher, "engine.precision=bf16", "engine.ema_decay=0.5", folder=tmp_path)
+    done = corekit_command("corekit-train", *TINY, *teacher, "engine.precision=bf16",
+                           "engine.ema_decay=0.5", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = records(tmp_path / "run" / "metrics.jsonl")
     for line in lines:
         assert line["loss"] == pytest.approx(line["clip"] + 0.5 * line["distill"], rel=1e-5)
-    assert lines[0]["clip"] == pytest.approx(records(finished_run / "run" / "metrics.jsonl")[0]["loss"], rel=2e-2)
+    assert lines[0]["clip"] == pytest.approx(
+        records(finished_run / "run" / "metrics.jsonl")[0]["loss"], rel=2e-2)
     judged = corekit_command("corekit-eval", "checkpoint=run", folder=tmp_path)
     assert judged.returncode == 0, judged.stderr
     first, second = records(tmp_path / "run" / "evaluations.jsonl")
@@ -176,7 +201,8 @@ def test_bf16_averaged_weights_and_a_frozen_teacher(finished_run: Path, tmp_path
 
 
 def test_a_loss_that_is_not_finite_is_said_with_the_batch(tmp_path: Path) -> None:
-    done = corekit_command("corekit-train", *TINY, "optimizer.learning_rate=1e30", "engine.grad_clip=null", folder=tmp_path)
+    done = corekit_command("corekit-train", *TINY, "optimizer.learning_rate=1e30",
+                           "engine.grad_clip=null", folder=tmp_path)
     assert done.returncode == 2, done.stdout
     assert "is not finite" in done.stderr
     assert "train_0_0000" in done.stderr
@@ -194,12 +220,14 @@ def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> Non
             add(archive, f"{at:04d}.jpg", b"no picture" if at == 7 else jpeg(at))
             add(archive, f"{at:04d}.txt", b"something")
     kept = [word for word in TINY if not word.startswith("data.dataset.")]
-    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples", "~data.dataset.objects",
-             "~data.dataset.detail", "~evaluators", "engine.batch_size=40", "engine.micro_batch=40", "engine.steps=2")
+    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
+             "~data.dataset.objects", "~data.dataset.detail", "~evaluators", "engine.batch_size=40",
+             "engine.micro_batch=40", "engine.steps=2")
     done = corekit_command("corekit-train", *words, "data.max_bad_fraction=0", folder=tmp_path)
     assert done.returncode == 2
     assert "1 of 40 samples were bad (image 1), more than data.max_bad_fraction=0.0 of 10,000" in done.stderr
-    done = corekit_command("corekit-train", *words, folder=tmp_path)  # a share of at least 10,000 samples: 10
+    # a share of at least 10,000 samples: 10
+    done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "bad samples: image 2" in done.stdout
     assert "bad sample (image): " in (tmp_path / "run" / "log.txt").read_text()

@@ -1,4 +1,6 @@
-"""Samples damaged in every way that shards are found damaged, and the kind that each must be counted as."""
+"""Samples damaged in every way that shards are found damaged, and the kind that each must be
+counted as.
+"""
 
 import io
 import struct
@@ -14,10 +16,12 @@ from tests.data.loading.test_loader import add, jpeg
 def png_bomb(side: int = 30_000) -> bytes:
     """A PNG of a few bytes whose header promises ``side`` x ``side`` pixels."""
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + struct.pack(
+            ">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(
+        bytes(1000))) + chunk(b"IEND", b"")
 
 
 def jpeg_bomb(side: int = 30_000) -> bytes:
@@ -28,7 +32,8 @@ def jpeg_bomb(side: int = 30_000) -> bytes:
     return bytes(content)
 
 
-WAYS = {  # way -> (members, by the end of their names; the kind it is counted as); {} stands for the key
+# way -> (members, by the end of their names; the kind it is counted as); {} stands for the key
+WAYS = {
     "half a JPEG": ({"{}.jpg": jpeg(1)[:len(jpeg(1)) // 2], "{}.txt": b"fine"}, "image"),
     "a PNG bomb": ({"{}.png": png_bomb(), "{}.txt": b"fine"}, "bomb"),
     "a JPEG bomb": ({"{}.jpg": jpeg_bomb(), "{}.txt": b"fine"}, "bomb"),
@@ -42,7 +47,8 @@ WAYS = {  # way -> (members, by the end of their names; the kind it is counted a
     "an absolute path": ({"/tmp/{}.jpg": jpeg(6), "/tmp/{}.txt": b"fine"}, "path"),
     "an image of zero bytes": ({"{}.jpg": b"", "{}.txt": b"fine"}, "image"),
     "a web page for an image": ({"{}.jpg": b"<html>404</html>", "{}.txt": b"fine"}, "image"),
-    "a key that comes twice": ({"{}.jpg": jpeg(7), "{}.txt": b"fine", "{}.JPG": jpeg(8)}, "duplicate"),
+    "a key that comes twice": ({"{}.jpg": jpeg(7), "{}.txt": b"fine",
+                                "{}.JPG": jpeg(8)}, "duplicate"),
 }
 
 
@@ -52,11 +58,14 @@ def _picture(seed: int) -> bytes:
 
 
 def write_tar(path: Path, number: int, good: int, ways: list[str]) -> Counter[str]:
-    """A shard of ``good`` samples with the damaged ones spread among them; counts by kind of those."""
+    """A shard of ``good`` samples with the damaged ones spread among them; counts by kind of
+    those.
+    """
     counts: Counter[str] = Counter()
     total = good + len(ways)
     places = {(2 * at + 1) * total // (2 * len(ways)): way for at, way in enumerate(ways)}
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape") as archive:
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="utf-8",
+                      errors="surrogateescape") as archive:
         for at in range(total):
             key = f"{number:02d}{at:04d}"
             if at in places:
@@ -80,7 +89,8 @@ def cut(path: Path, sample: int) -> int:
 
 
 def damaged_shards(root: Path, good: int, ways: dict[int, list[str]]) -> Counter[str]:
-    """Shards ``00000.tar``, ... damaged in these ways, one more cut before it is indexed, another one after that.
+    """Shards ``00000.tar``, ... damaged in these ways, one more cut before it is indexed, another
+    one after that.
 
     Gives how often a whole pass must count each kind.
     """

@@ -10,7 +10,8 @@ class Noise:
     """150 pictures in three shards, each of noise of its own, and its number for a label.
 
     Args:
-        sides: from where to where the sides of the pictures go, each of its own shape; None: all are 60 high and 50 wide.
+        sides: from where to where the sides of the pictures go, each of its own shape; None: all
+            are 60 high and 50 wide.
     """
 
     fields = ("image", "label")
@@ -25,6 +26,7 @@ class Noise:
 
     def decode(self, handle: int) -> dict[str, Any]:
         generator = np.random.default_rng(handle)
-        height, width = (60, 50) if self.sides is None else generator.integers(*self.sides, 2).tolist()
+        height, width = (60,
+                         50) if self.sides is None else generator.integers(*self.sides, 2).tolist()
         noise = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         return {"key": str(handle), "image": Image.fromarray(noise), "label": handle}

@@ -1,4 +1,6 @@
-"""Shards that lie elsewhere: read through fsspec, tried again when that fails, an error that names the shard at last."""
+"""Shards that lie elsewhere: read through fsspec, tried again when that fails, an error that names
+the shard at last.
+"""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ STREAMS, BATCH = 6, 12
 
 
 class Flaky(MemoryFileSystem):
-    """Memory whose next reads fail, as servers do for a while; or to which nothing can be written."""
+    """Memory whose next reads fail, as servers do for a while; or to which nothing can be
+    written.
+    """
 
     protocol = "flaky"
     store: dict[str, Any] = {}
@@ -67,18 +71,20 @@ def upload(folder: Path, root: str) -> str:
 def batches(root: str, workers: int = 0) -> list[dict[str, Any]]:
     source = WebDataset(root)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    streams = Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, 0), FixedSize(BATCH, STREAMS), range(STREAMS), 0, transform, None)
+    streams = Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, 0),
+                      FixedSize(BATCH, STREAMS), range(STREAMS), 0, transform, None)
     return [part.batch for part in step_batches(streams, 0, 4, workers)]
 
 
 def equal(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
     return len(mine) == len(theirs) and all(
-        one["key"] == other["key"] and one["text"] == other["text"] and torch.equal(one["image"], other["image"])
-        for one, other in zip(mine, theirs))
+        one["key"] == other["key"] and one["text"] == other["text"]
+        and torch.equal(one["image"], other["image"]) for one, other in zip(mine, theirs))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_remote_shards_give_the_batches_that_local_ones_do(tmp_path: Path, flaky: str, workers: int) -> None:
+def test_remote_shards_give_the_batches_that_local_ones_do(tmp_path: Path, flaky: str,
+                                                           workers: int) -> None:
     write_shards(tmp_path / "a", (17, 9))
     (tmp_path / "a" / "classnames.txt").write_text("one\ntwo\n")
     upload(tmp_path / "a", flaky)
@@ -89,8 +95,8 @@ def test_remote_shards_give_the_batches_that_local_ones_do(tmp_path: Path, flaky
     assert WebDataset(flaky).class_names == ["one", "two"]
 
 
-def test_a_remote_index_is_written_once_where_that_is_allowed(tmp_path: Path, flaky: str,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_index_is_written_once_where_that_is_allowed(
+        tmp_path: Path, flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(write_shards(tmp_path, (5, 4)), flaky)
     Flaky.writable = False
     assert load_index(flaky).samples.tolist() == [5, 4]
@@ -101,7 +107,8 @@ def test_a_remote_index_is_written_once_where_that_is_allowed(tmp_path: Path, fl
     index = load_index(flaky)
     assert {name.rsplit("/", 1)[1] for name in Flaky.store} == {
         "00000.tar", "00001.tar", "00000.tar.index", "00001.tar.index", "index.json"}
-    monkeypatch.setattr("corekit.data.shards.index.scan_shard", lambda file: pytest.fail("scanned again"))
+    monkeypatch.setattr("corekit.data.shards.index.scan_shard", lambda file: pytest.fail("scanned "
+                                                                                         "again"))
     assert load_index(flaky).fingerprint == index.fingerprint
     assert json.loads(fsspec.open(f"{flaky}/index.json").open().read())["samples"] == [5, 4]
 
@@ -115,25 +122,30 @@ def test_what_fails_for_a_while_is_tried_again(tmp_path: Path, flaky: str) -> No
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_fails_every_time_ends_the_run_and_names_the_shard(tmp_path: Path, flaky: str, workers: int) -> None:
+def test_what_fails_every_time_ends_the_run_and_names_the_shard(tmp_path: Path, flaky: str,
+                                                                workers: int) -> None:
     upload(write_shards(tmp_path, (17, 9)), flaky)
     WebDataset(flaky)
     Flaky.failures = 10_000
-    with pytest.raises(CorekitError, match=r"flaky://bucket/shards/0000\d\.tar cannot be read, tried 4 times: "
+    with pytest.raises(CorekitError, match=r"flaky://bucket/shards/0000\d\.tar cannot be read, "
+                                           r"tried 4 times: "
                                            "ConnectionResetError: by the peer"):
         batches(flaky, workers)
 
 
-def test_a_local_shard_that_vanishes_is_no_bad_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_shard_that_vanishes_is_no_bad_sample(tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "FIRST_WAIT", 0.001)
     source = WebDataset(str(write_shards(tmp_path, (5,))))
     (tmp_path / "00000.tar").unlink()
-    with pytest.raises(CorekitError, match=r"00000\.tar cannot be read, tried 4 times: FileNotFoundError"):
+    with pytest.raises(CorekitError, match=r"00000\.tar cannot be read, tried 4 times: "
+                                           r"FileNotFoundError"):
         source.read(0, 0, 5)
 
 
 def test_what_cannot_be_reached_is_said(flaky: str) -> None:
-    with pytest.raises(CorekitError, match=r"notaprotocol://x cannot be reached.*corekit\[remote\]"):
+    with pytest.raises(CorekitError,
+                       match=r"notaprotocol://x cannot be reached.*corekit\[remote\]"):
         WebDataset("notaprotocol://x")
     with pytest.raises(CorekitError, match=r"data\.root=flaky://bucket/nothing holds no shard"):
         WebDataset("flaky://bucket/nothing")
@@ -160,11 +172,13 @@ def test_a_run_starts_from_one_small_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(storage.LocalStorage, "read",
                         lambda self, name, *rest: (opened.append(name), read(self, name, *rest))[1])
     again = WebDataset(str(tmp_path))
-    assert opened == ["index.json"], "no offsets and no shard: at 130,000 shards these would be ten gigabytes"
+    assert opened == ["index.json"
+                      ], "no offsets and no shard: at 130,000 shards these would be ten gigabytes"
     assert again.fingerprint == first.fingerprint
     again.read(1, 0, 4)
     again.read(1, 2, 2)
     assert opened == ["index.json", "00001.tar.index", "00001.tar", "00001.tar"]
     for at in range(3):
         (tmp_path / f"0000{at}.tar.index").unlink()
-    assert [handle.key for handle in WebDataset(str(tmp_path)).read(2, 1, 2)] == ["020001", "020002"]
+    assert [handle.key
+            for handle in WebDataset(str(tmp_path)).read(2, 1, 2)] == ["020001", "020002"]

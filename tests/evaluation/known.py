@@ -21,14 +21,19 @@ SHARD = 7
 
 
 class Numbered:
-    """Pictures whose colour is a number, from which ``Table`` knows the features; some may be undecodable."""
+    """Pictures whose colour is a number, from which ``Table`` knows the features; some may be
+    undecodable.
+    """
 
-    def __init__(self, numbers: Sequence[int], label: Sequence[int] | None = None, text: Sequence[str] | None = None,
-                 bad: Sequence[int] = ()) -> None:
+    def __init__(self, numbers: Sequence[int], label: Sequence[int] | None = None,
+                 text: Sequence[str] | None = None, bad: Sequence[int] = ()) -> None:
         self.numbers, self.bad = list(numbers), set(bad)
-        self.values = {name: value for name, value in (("label", label), ("text", text)) if value is not None}
+        self.values = {
+            name: value for name, value in (("label", label), ("text", text)) if value is not None
+        }
         self.fields = ("image", *self.values)
-        self.shard_sizes = np.array([len(self.numbers[at:at + SHARD]) for at in range(0, len(self.numbers), SHARD)])
+        self.shard_sizes = np.array(
+            [len(self.numbers[at:at + SHARD]) for at in range(0, len(self.numbers), SHARD)])
         self.fingerprint = ""
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
@@ -39,7 +44,10 @@ class Numbered:
             raise BadSampleError("image", "broken")
         number = self.numbers[handle]
         image = Image.new("RGB", (2, 2), (number % 256, number // 256, 0))
-        return {"key": str(handle), "image": image, **{name: value[handle] for name, value in self.values.items()}}
+        return {
+            "key": str(handle), "image": image,
+            **{name: value[handle] for name, value in self.values.items()}
+        }
 
 
 class Table(nn.Module):
@@ -64,7 +72,8 @@ def attention_pool(pool: AttentionPool, tokens: Tensor) -> Tensor:
     """As AIM's code has it: keys and values of every token."""
     query, key, value = (part.view(*part.shape[:2], pool.heads, -1).transpose(1, 2) for part in (
         pool.cls_token.expand(tokens.shape[0], -1, -1), pool.k(tokens), pool.v(tokens)))
-    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(tokens.shape[0], -1)
+    mixed = F.scaled_dot_product_attention(query, key,
+                                           value).transpose(1, 2).reshape(tokens.shape[0], -1)
     made: Tensor = pool.linear(mixed)
     return made
 
@@ -74,11 +83,12 @@ def tokenize(sentences: Sequence[str]) -> Tensor:
 
 
 def eval_model(model: nn.Module, workers: int = 0) -> EvalModel:
-    return EvalModel(model.eval(), Preprocess(2, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
-                   contextlib.nullcontext, workers=workers)
+    return EvalModel(model.eval(), Preprocess(2, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize,
+                     torch.device("cpu"), contextlib.nullcontext, workers=workers)
 
 
-def on_ranks(evaluator: Callable[[EvalModel], Result], alone: EvalModel, world: int) -> list[Result]:
+def on_ranks(evaluator: Callable[[EvalModel], Result], alone: EvalModel,
+             world: int) -> list[Result]:
     """What each of several ranks finds: threads that meet where they add up."""
     barrier = threading.Barrier(world, timeout=60)
     shares: list[Tensor] = [torch.empty(0)] * world
@@ -89,7 +99,8 @@ def on_ranks(evaluator: Callable[[EvalModel], Result], alone: EvalModel, world: 
         def add(tensor: Tensor) -> Tensor:
             shares[rank] = tensor.clone()
             barrier.wait()
-            assert len({(share.shape, share.dtype) for share in shares}) == 1, "ranks add up different things"
+            assert len({(share.shape, share.dtype)
+                        for share in shares}) == 1, "ranks add up different things"
             tensor.copy_(torch.stack(shares).sum(0))
             barrier.wait()
             return tensor

@@ -1,4 +1,6 @@
-"""That every rank runs the model equally often, whatever there is to run it on: models that are sharded need it."""
+"""That every rank runs the model equally often, whatever there is to run it on: models that are
+sharded need it.
+"""
 
 import threading
 from collections import Counter
@@ -28,15 +30,18 @@ class Counting(Table):
         return super().encode_text(text)
 
 
-@pytest.mark.parametrize(("samples", "world", "each"), [(23, 5, 2), (4, 3, 1), (9, 2, 2), (12, 4, 1)])
+@pytest.mark.parametrize(("samples", "world", "each"), [(23, 5, 2), (4, 3, 1), (9, 2, 2),
+                                                        (12, 4, 1)])
 def test_ranks_run_the_model_equally_often(samples: int, world: int, each: int) -> None:
     model = Counting(samples)
-    data = Numbered(range(samples), text=[str(at) for at in range(samples)], bad=[0, 1, 2])  # all of the first three
+    # all of the first three
+    data = Numbered(range(samples), text=[str(at) for at in range(samples)], bad=[0, 1, 2])
     on_ranks(Retrieval(data, batch_size=3), eval_model(model), world)
     for passes in model.passes.values():
         assert sorted(passes.values()) == [each] * world
 
 
 def test_rows_come_together_where_they_belong() -> None:
-    whole = everywhere(eval_model(Counting(1)), 5, torch.tensor([3, 0]), torch.tensor([[1, 2], [3, 4]]))
+    whole = everywhere(eval_model(Counting(1)), 5, torch.tensor([3, 0]),
+                       torch.tensor([[1, 2], [3, 4]]))
     assert whole.tolist() == [[3, 4], [0, 0], [0, 0], [1, 2], [0, 0]]

@@ -1,4 +1,6 @@
-"""Shards as CLIP_benchmark writes them: train/ and test/ below one folder, class names and templates beside them."""
+"""Shards as CLIP_benchmark writes them: train/ and test/ below one folder, class names and
+templates beside them.
+"""
 
 import io
 import json
@@ -19,7 +21,9 @@ from corekit.data.shards.webdataset import WebDataset
 from corekit.evaluation.classification.zero_shot import ZeroShot
 from tests.conftest import corekit_command
 
-COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "grey": (128, 128, 128)}
+COLOURS = {
+    "red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200), "grey": (128, 128, 128)
+}
 TRAIN, TEST, CAPTIONS = 40, 12, 3
 FIRST = ("test/*.tar;*.tar", {"image": "jpg;jpeg;png;webp", "label": "cls"})
 
@@ -31,9 +35,12 @@ def write_split(folder: Path, first: int, count: int, shards: int) -> None:
             for at in range(first + shard, first + count, shards):
                 name, colour = list(COLOURS.items())[at % len(COLOURS)]
                 content = io.BytesIO()
-                Image.new("RGB", (20, 16), tuple(value + at for value in colour)).save(content, "WEBP")
-                captions = "\n".join(f"a {name} picture {at} {number}" for number in range(CAPTIONS))
-                for extension, data in (("webp", content.getvalue()), ("cls", str(at % len(COLOURS)).encode()),
+                Image.new("RGB", (20, 16),
+                          tuple(value + at for value in colour)).save(content, "WEBP")
+                captions = "\n".join(f"a {name} picture {at} {number}"
+                                     for number in range(CAPTIONS))
+                for extension, data in (("webp", content.getvalue()),
+                                        ("cls", str(at % len(COLOURS)).encode()),
                                         ("txt", captions.encode())):
                     member = tarfile.TarInfo(f"s{at:04d}.{extension}")
                     member.size = len(data)
@@ -51,19 +58,24 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_folder_and_its_test_part_are_the_same_data_set(layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_and_its_test_part_are_the_same_data_set(
+        layout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = [WebDataset(str(layout), *FIRST), WebDataset(str(layout / "test"), *FIRST)]
     monkeypatch.chdir(layout / "test")
     for source in (*sources, WebDataset(".", *FIRST)):
         assert source.class_names == list(COLOURS)
         assert source.templates == ["a {c} picture", "all {c}."]
         assert ZeroShot(source).templates == ["a {} picture", "all {}."]
-        samples = [source.decode(handle) for handle in source.read(0, 0, int(source.shard_sizes[0]))]
-        assert [sample["key"] for sample in samples] == [f"s{at:04d}" for at in range(TRAIN, TRAIN + TEST)]
+        samples = [
+            source.decode(handle) for handle in source.read(0, 0, int(source.shard_sizes[0]))
+        ]
+        assert [sample["key"]
+                for sample in samples] == [f"s{at:04d}" for at in range(TRAIN, TRAIN + TEST)]
         assert [sample["label"] for sample in samples] == [at % 4 for at in range(TEST)]
 
 
-def test_shards_without_parts_are_read_too_but_never_the_training_part(layout: Path, tmp_path: Path) -> None:
+def test_shards_without_parts_are_read_too_but_never_the_training_part(
+        layout: Path, tmp_path: Path) -> None:
     shutil.copytree(layout / "test", tmp_path / "flat")
     assert WebDataset(str(tmp_path / "flat"), *FIRST).class_names == []
     assert WebDataset(str(tmp_path / "flat"), *FIRST).shard_sizes.tolist() == [TEST]
@@ -74,7 +86,9 @@ def test_shards_without_parts_are_read_too_but_never_the_training_part(layout: P
 
 @pytest.fixture
 def model_folder(finished_run: Path, tmp_path: Path) -> Path:
-    """The weights in a folder of their own, so that the run's records stay as others expect them."""
+    """The weights in a folder of their own, so that the run's records stay as others expect
+    them.
+    """
     shutil.copytree(finished_run / "run" / "model", tmp_path / "model")
     # four steps leave the running statistics far from any batch's, and all features alike
     model, preprocess, _ = corekit.load(tmp_path / "model")
@@ -84,28 +98,33 @@ def model_folder(finished_run: Path, tmp_path: Path) -> Path:
             module.momentum = None
     source = OpenMoji(32, concepts=10)
     with torch.no_grad():
-        model.train().encode_image(torch.stack([preprocess(source.decode(at)["image"]) for at in range(32)]))
+        model.train().encode_image(
+            torch.stack([preprocess(source.decode(at)["image"]) for at in range(32)]))
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, tmp_path / "model" / "model.safetensors")
     return tmp_path
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "model.evaluations.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (folder / "model.evaluations.jsonl").read_text().splitlines()
+    ]
 
 
 def test_one_command_evaluates_a_folder_in_four_ways(model_folder: Path, layout: Path) -> None:
-    words = ("checkpoint=model", "+evaluation=[zero_shot,retrieval,linear_probe,knn]", f"data.root={layout}",
-             "+evaluators.linear_probe.epochs=20", "+evaluators.knn.k=[1,3]")
+    words = ("checkpoint=model", "+evaluation=[zero_shot,retrieval,linear_probe,knn]",
+             f"data.root={layout}", "+evaluators.linear_probe.epochs=20", "+evaluators.knn.k=[1,3]")
     done = corekit_command("corekit-eval", *words, folder=model_folder)
     assert done.returncode == 0, done.stderr
     found = {record["evaluator"]: record for record in records(model_folder)}
     assert list(found) == ["zero_shot", "retrieval", "linear_probe", "knn"]
     assert all(record["evaluated"] == TEST for record in found.values())
     assert found["retrieval"]["captions"] == TEST * CAPTIONS
-    assert found["retrieval"]["metrics"].keys() == {f"{way}_r{k}" for way in ("image_to_text", "text_to_image")
-                                                    for k in (1, 5, 10)}
-    assert found["linear_probe"]["metrics"]["top1"] >= 0.9, "plain colours are told apart even after four steps"
+    assert found["retrieval"]["metrics"].keys() == {
+        f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
+    }
+    assert found["linear_probe"]["metrics"][
+        "top1"] >= 0.9, "plain colours are told apart even after four steps"
     assert len(found["linear_probe"]["grid"]) == 14
     assert found["linear_probe"]["chosen"] in found["linear_probe"]["grid"]
     assert found["knn"]["metrics"]["top1_k1"] == found["knn"]["metrics"]["top1_k3"] == 1
@@ -114,10 +133,15 @@ def test_one_command_evaluates_a_folder_in_four_ways(model_folder: Path, layout:
 
 
 def test_drawn_scenes_are_evaluated_alike_on_two_ranks(model_folder: Path) -> None:
-    small = [f"evaluators.{name}.dataset.samples=30" for name in ("linear_probe", "knn", "retrieval")]
+    small = [
+        f"evaluators.{name}.dataset.samples=30" for name in ("linear_probe", "knn", "retrieval")
+    ]
     small += [f"evaluators.{name}.train_dataset.samples=40" for name in ("linear_probe", "knn")]
-    small += [f"+evaluators.{name}={value}" for name, value in (
-        ("linear_probe.epochs", 3), ("linear_probe.forward_batch_size", 8), ("knn.batch_size", 8), ("retrieval.batch_size", 8))]
+    small += [
+        f"+evaluators.{name}={value}"
+        for name, value in (("linear_probe.epochs", 3), ("linear_probe.forward_batch_size", 8),
+                            ("knn.batch_size", 8), ("retrieval.batch_size", 8))
+    ]
     words = ("checkpoint=model", "+evaluation=[openmoji_probe,openmoji_retrieval]", *small)
     for ranks in (1, 2):
         done = corekit_command("corekit-eval", *words, folder=model_folder, ranks=ranks)
@@ -131,7 +155,8 @@ def test_drawn_scenes_are_evaluated_alike_on_two_ranks(model_folder: Path) -> No
 
 
 def test_arguments_inside_a_data_set_are_checked(model_folder: Path) -> None:
-    words = ("checkpoint=model", "+evaluation=openmoji_probe", "+evaluators.knn.train_dataset.sample=3")
+    words = ("checkpoint=model", "+evaluation=openmoji_probe",
+             "+evaluators.knn.train_dataset.sample=3")
     done = corekit_command("corekit-eval", *words, folder=model_folder)
     assert done.returncode == 2
     assert "evaluators.knn.train_dataset.sample (on the command line)" in done.stderr

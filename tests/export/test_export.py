@@ -1,4 +1,6 @@
-"""Exported folders of a model so small that its outputs are known: what is written, refused, and never kept."""
+"""Exported folders of a model so small that its outputs are known: what is written, refused, and
+never kept.
+"""
 
 import importlib.util
 import json
@@ -45,7 +47,8 @@ class Colours(nn.Module):
 class Pairs(Colours):
     """Needs more than pictures."""
 
-    def forward(self, x: Tensor, label: Tensor) -> dict[str, Tensor | Parts]:  # type: ignore[override]
+    def forward(self, x: Tensor,
+                label: Tensor) -> dict[str, Tensor | Parts]:  # type: ignore[override]
         return super().forward(x)
 
 
@@ -65,9 +68,13 @@ def exported(folder: Path) -> Path:
 def folder_of(kind: type[nn.Module], where: Path, patch: pytest.MonkeyPatch) -> Path:
     patch.setitem(registry._in_session, ("model", "colours"), kind)
     torch.manual_seed(0)
-    recipe = {"model": {"name": "colours", "inputs": {"x": "image"}, "outputs": {"scores": "logits"}}, "seed": 0,
-              "data": {"preprocess": {}, "tokenizer": {}}}
-    save_model_folder(where / "model", kind().state_dict(), recipe, Preprocess(SIZE, "bilinear", (0, 0, 0), (1, 1, 1)))
+    recipe = {
+        "model": {"name": "colours", "inputs": {"x": "image"}, "outputs": {"scores": "logits"}},
+        "seed": 0, "data": {"preprocess": {}, "tokenizer": {}}
+    }
+    save_model_folder(where / "model",
+                      kind().state_dict(), recipe, Preprocess(SIZE, "bilinear", (0, 0, 0),
+                                                              (1, 1, 1)))
     return where / "model"
 
 
@@ -80,7 +87,8 @@ def expected_logits(folder: Path, given: Tensor) -> Tensor:
 
 
 def test_a_plain_forward_is_one_file(folder: Path, exported: Path) -> None:
-    assert {path.name for path in exported.iterdir()} == {"model.onnx", "recipe.yaml", "preprocess.json", "export.json"}
+    assert {path.name for path in exported.iterdir()
+            } == {"model.onnx", "recipe.yaml", "preprocess.json", "export.json"}
     for name in ("recipe.yaml", "preprocess.json"):
         assert (exported / name).read_bytes() == (folder / name).read_bytes()
     assert json.loads((exported / "export.json").read_text()) == {
@@ -90,7 +98,8 @@ def test_a_plain_forward_is_one_file(folder: Path, exported: Path) -> None:
     model, preprocess, tokenize = corekit.load(str(exported))
     assert (preprocess.size, tokenize) == (SIZE, None)
     for count in (1, 2, 7):
-        torch.testing.assert_close(model(images(count))["logits"], expected_logits(folder, images(count)))
+        torch.testing.assert_close(
+            model(images(count))["logits"], expected_logits(folder, images(count)))
         torch.testing.assert_close(model(images(count))["colour"], images(count).mean((2, 3)))
 
 
@@ -102,7 +111,8 @@ def test_the_same_bytes_each_time(form: str, folder: Path, exported: Path, tmp_p
     (tmp_path / "second.writing").mkdir()
     (tmp_path / "second.writing" / "left_by_a_killed_one").touch()
     export_model(folder, second, form)
-    contents = [{path.name: path.read_bytes() for path in made.iterdir()} for made in (first, second)]
+    contents = [{path.name: path.read_bytes() for path in made.iterdir()}
+                for made in (first, second)]
     assert contents[0] == contents[1]
     assert not (tmp_path / "second.writing").exists()
 
@@ -135,27 +145,34 @@ def test_a_fixed_batch_is_the_only_one(form: str, folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])
-def test_what_differs_is_not_kept(wrong: float, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_is_not_kept(wrong: float, folder: Path, tmp_path: Path,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(model: Colours) -> Colours:
         made = Colours()
         made.head.weight.data = model.head.weight.detach() + wrong
         return made.eval()
 
     monkeypatch.setattr("corekit.export.export.reparameterize", broken)
-    with pytest.raises(CorekitError, match=r"model.pt2 gives logits .* away from the model's .* it was not kept"):
+    with pytest.raises(CorekitError, match=r"model.pt2 gives logits .* away from the model's .* it "
+                                           r"was not kept"):
         export_model(folder, tmp_path / "out", "torch")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_said_first(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_said_first(folder: Path, tmp_path: Path,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else find(name))
-    with pytest.raises(CorekitError, match=r"--format onnx needs onnxscript: pip install 'corekit\[export\]'"):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None
+                        if name == "onnxscript" else find(name))
+    with pytest.raises(CorekitError, match=r"--format onnx needs onnxscript: pip install "
+                                           r"'corekit\[export\]'"):
         export_model(folder, tmp_path / "out", "onnx")
 
 
-def test_a_model_that_needs_more_than_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CorekitError, match="'colours' has no encode_image, and its forward needs label"):
+def test_a_model_that_needs_more_than_pictures(tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CorekitError, match="'colours' has no encode_image, and its forward needs "
+                                           "label"):
         export_model(folder_of(Pairs, tmp_path, monkeypatch), tmp_path / "out", "onnx")
 
 

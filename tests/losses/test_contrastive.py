@@ -16,15 +16,17 @@ def dense(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
 
 def features(count: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    image, text = (F.normalize(torch.randn(count, width, generator=generator, dtype=torch.float64), dim=-1).to(dtype)
-                   for _ in range(2))
-    return image.requires_grad_(), text.requires_grad_(), torch.tensor(14.3, dtype=dtype, requires_grad=True)
+    image, text = (F.normalize(torch.randn(count, width, generator=generator, dtype=torch.float64),
+                               dim=-1).to(dtype) for _ in range(2))
+    return image.requires_grad_(), text.requires_grad_(), torch.tensor(
+        14.3, dtype=dtype, requires_grad=True)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("block", [5, 16, 1000])
-def test_shares_of_ranks_add_up_to_the_dense_loss(dtype: torch.dtype, tolerance: float, ranks: int, block: int) -> None:
+def test_shares_of_ranks_add_up_to_the_dense_loss(dtype: torch.dtype, tolerance: float, ranks: int,
+                                                  block: int) -> None:
     reference, given = features(48, 16, dtype), features(48, 16, dtype)
     expected = dense(*(value.double() for value in reference))
     expected.backward()
@@ -44,7 +46,8 @@ def test_the_matrix_of_logits_is_never_held() -> None:
     largest = 0
 
     class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_function__(self, function, types, args=(),
+                               kwargs=None):  # type: ignore[no-untyped-def]
             nonlocal largest
             result = function(*args, **(kwargs or {}))
             if isinstance(result, Tensor):

@@ -21,7 +21,8 @@ def test_cosine_rises_falls_and_ends_where_it_should() -> None:
     assert schedule(100) == pytest.approx(0.1)
     assert Constant(steps=10, warmup_steps=2)(0) == 0.5
     assert Constant(steps=10)(7) == 1.0
-    with pytest.raises(CorekitError, match=r"warmup_steps=11 must lie between 0 and engine\.steps=10"):
+    with pytest.raises(CorekitError, match=r"warmup_steps=11 must lie between 0 and "
+                                           r"engine\.steps=10"):
         Cosine(steps=10, warmup_steps=11)
 
 
@@ -32,7 +33,10 @@ def test_norms_biases_positions_and_scale_are_not_decayed() -> None:
     decayed = dict(model.named_parameters()).keys() - exempt
     assert "logit_scale" in exempt
     assert "text_tower.positional_embedding" in exempt
-    assert not [name for name in decayed if name.endswith("bias") or ".bn." in name or "ln_" in name or "identity" in name]
+    assert not [
+        name for name in decayed
+        if name.endswith("bias") or ".bn." in name or "ln_" in name or "identity" in name
+    ]
     assert {"text_tower.token_embedding.weight", "image_tower.head.fc.weight"} <= decayed
     assert not [name for name in exempt if name.endswith(("fc1.weight", "conv.weight"))]
     with pytest.raises(CorekitError, match="'logitscale' is neither a group"):
@@ -43,14 +47,17 @@ def test_adamw_follows_its_equations() -> None:
     model = nn.Linear(3, 2).double()
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     optimizer = adamw(model, 0.01, (0.9, 0.95), 1e-8, weight_decay=0.2, no_decay=["biases"])
-    moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in start.items()}
+    moments = {
+        name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in start.items()
+    }
     for step in range(1, 4):
         optimizer.zero_grad()
         (model(torch.full((1, 3), float(step), dtype=torch.float64)) ** 2).sum().backward()
         for name, value in model.named_parameters():
             assert value.grad is not None
             first, second = moments[name]
-            moments[name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
+            moments[
+                name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
             decay = 0.0 if name == "bias" else 0.2
             update = first / (1 - 0.9**step) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
             start[name] = start[name] * (1 - 0.01 * decay) - 0.01 * update
@@ -97,11 +104,16 @@ class Tower(nn.Module):
 
 @pytest.mark.parametrize("layer_decay", [1.0, 0.5])
 def test_decoupled_adamw_follows_its_equations(layer_decay: float) -> None:
-    """Loshchilov and Hutter, algorithm 2: theta -= eta (alpha m / (sqrt(v) + eps) + lambda theta); eta is the schedule."""
+    """Loshchilov and Hutter, algorithm 2: theta -= eta (alpha m / (sqrt(v) + eps) + lambda theta);
+    eta is the schedule.
+    """
     torch.manual_seed(0)
-    model, peak, schedule = Tower().double(), 0.01, Cosine(steps=5, warmup_steps=2, final_fraction=0.1)
+    model, peak, schedule = Tower().double(), 0.01, Cosine(steps=5, warmup_steps=2,
+                                                           final_fraction=0.1)
     expected = {name: value.detach().clone() for name, value in model.named_parameters()}
-    moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in expected.items()}
+    moments = {
+        name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in expected.items()
+    }
     depth = {"embed": 0, "blocks.0": 1, "blocks.1": 2, "head": 3}
     optimizer = adamw_decoupled(model, peak, (0.9, 0.95), 1e-8, 0.3, ["biases"], layer_decay)
     for step in range(5):
@@ -111,9 +123,11 @@ def test_decoupled_adamw_follows_its_equations(layer_decay: float) -> None:
         for name, value in model.named_parameters():
             assert value.grad is not None
             first, second = moments[name]
-            moments[name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
+            moments[
+                name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
             adam = first / (1 - 0.9**(step + 1)) / ((second / (1 - 0.95**(step + 1))).sqrt() + 1e-8)
-            alpha = peak * layer_decay**(3 - next(number for part, number in depth.items() if name.startswith(part)))
+            alpha = peak * layer_decay**(
+                3 - next(number for part, number in depth.items() if name.startswith(part)))
             decay = 0.0 if name.endswith("bias") else 0.3
             expected[name] = expected[name] - eta * (alpha * adam + decay * expected[name])
         for group in optimizer.param_groups:  # as a training step does
@@ -125,10 +139,14 @@ def test_decoupled_adamw_follows_its_equations(layer_decay: float) -> None:
 
 def test_decoupled_decay_is_torchs_times_the_learning_rate() -> None:
     """A decay of 1e-4 at a largest rate of 1e-3 is what torch calls 0.1."""
-    groups = [optimizer.param_groups for optimizer in (
-        adamw_decoupled(nn.Linear(2, 2), 1e-3, weight_decay=1e-4), adamw(nn.Linear(2, 2), 1e-3, weight_decay=0.1))]
+    groups = [
+        optimizer.param_groups
+        for optimizer in (adamw_decoupled(nn.Linear(2, 2), 1e-3, weight_decay=1e-4),
+                          adamw(nn.Linear(2, 2), 1e-3, weight_decay=0.1))
+    ]
     assert groups[0][0]["weight_decay"] == pytest.approx(groups[1][0]["weight_decay"], rel=1e-15)
     for wrong, told in (({"learning_rate": 0.0}, r"optimizer\.learning_rate=0 must be above 0"),
-                        ({"learning_rate": 1e-3, "layer_decay": 0.0}, r"optimizer\.layer_decay=0 must be above 0")):
+                        ({"learning_rate": 1e-3, "layer_decay": 0.0}, r"optimizer\.layer_decay=0 "
+                                                                      r"must be above 0")):
         with pytest.raises(CorekitError, match=told):
             adamw_decoupled(nn.Linear(2, 2), **wrong)

@@ -1,4 +1,6 @@
-"""What counts as a layer, where parameters stand in the depth of their tower, and what recomputing a layer changes."""
+"""What counts as a layer, where parameters stand in the depth of their tower, and what recomputing
+a layer changes.
+"""
 
 import pytest
 import torch
@@ -17,7 +19,8 @@ def test_towers_of_a_clip_and_their_layers() -> None:
     with torch.device("meta"):
         model = create_model("mobileclip_s0")
     assert [path for path, _ in towers(model)] == ["image_tower.", "text_tower."]
-    assert [len(layers(tower)) for _, tower in towers(model)] == [2 + 6 + 10 + 2, 6]  # the blocks of four stages; 1 + 4 + 1
+    # the blocks of four stages; 1 + 4 + 1
+    assert [len(layers(tower)) for _, tower in towers(model)] == [2 + 6 + 10 + 2, 6]
 
 
 def test_operations_side_by_side_are_no_layers() -> None:
@@ -32,26 +35,35 @@ def test_depths_follow_the_forward_pass() -> None:
     with torch.device("meta"):
         model = create_model("clip_vit_b16")
     found = depths(model)
-    expected = {"image_tower.cls_token": 0, "image_tower.pos_embed": 0, "image_tower.patch_embed.proj.weight": 0,
-                "image_tower.blocks.0.norm1.weight": 1, "image_tower.blocks.11.mlp.fc2.bias": 12, "image_tower.norm.weight": 13,
-                "image_tower.head.weight": 13, "text_tower.token_embedding.weight": 0, "text_tower.positional_embedding": 0,
-                "text_tower.transformer.resblocks.11.ln_1.weight": 12, "text_tower.text_projection": 13}
-    assert {name: found[name] for name in expected} == {name: (depth, 13) for name, depth in expected.items()}
+    expected = {
+        "image_tower.cls_token": 0, "image_tower.pos_embed": 0,
+        "image_tower.patch_embed.proj.weight": 0, "image_tower.blocks.0.norm1.weight": 1,
+        "image_tower.blocks.11.mlp.fc2.bias": 12, "image_tower.norm.weight": 13,
+        "image_tower.head.weight": 13, "text_tower.token_embedding.weight": 0,
+        "text_tower.positional_embedding": 0, "text_tower.transformer.resblocks.11.ln_1.weight": 12,
+        "text_tower.text_projection": 13
+    }
+    assert {name: found[name]
+            for name in expected} == {name: (depth, 13) for name, depth in expected.items()}
     assert found["logit_scale"] == (1, 1)
     with torch.device("meta"):
         strided = depths(create_model("mobileclip_s0"))
-    assert strided["image_tower.stages.1.downsample.proj.0.large_conv.conv.weight"] == (2, 21)  # after two blocks
+    # after two blocks
+    assert strided["image_tower.stages.1.downsample.proj.0.large_conv.conv.weight"] == (2, 21)
     assert strided["image_tower.stages.3.blocks.1.mlp.fc1.weight"] == (20, 21)
 
 
 def test_the_learning_rate_decays_towards_the_input() -> None:
     model = create_model("mobileclip_nano")
     optimizer = adamw(model, 1e-3, weight_decay=0.2, no_decay=["norms"], layer_decay=0.7)
-    scale_of = {id(value): group["lr_scale"] for group in optimizer.param_groups for value in group["params"]}
+    scale_of = {
+        id(value): group["lr_scale"] for group in optimizer.param_groups for value in group["params"]
+    }
     found = {name: scale_of[id(value)] for name, value in model.named_parameters()}
     assert len(found) == len(scale_of)
     assert found["logit_scale"] == found["image_tower.head.fc.weight"] == 1
-    assert found["image_tower.stem.0.conv_kxk.0.conv.weight"] == pytest.approx(0.7**6)  # five blocks lie above the stem
+    # five blocks lie above the stem
+    assert found["image_tower.stem.0.conv_kxk.0.conv.weight"] == pytest.approx(0.7**6)
     assert found["text_tower.token_embedding.weight"] == pytest.approx(0.7**5)
     assert {group["lr_scale"] for group in adamw(model, 1e-3).param_groups} == {1.0}
 
@@ -60,7 +72,9 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
     found = {}
     for recompute in (False, True):
         torch.manual_seed(0)
-        model = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.3)) for _ in range(3)))
+        model = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.3))
+              for _ in range(3)))
         calls = []
         model[1][0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
         if recompute:
@@ -69,7 +83,9 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
         model(torch.rand(4, 3, 9, 9)).square().sum().backward()
         assert len(calls) == 1 + recompute
         gradients = {name: value.grad for name, value in model.named_parameters()}
-        found[recompute] = {**gradients, **{name: value.clone() for name, value in model.named_buffers()}}
+        found[recompute] = {
+            **gradients, **{name: value.clone() for name, value in model.named_buffers()}
+        }
     assert found[True].keys() == found[False].keys()
     for name, value in found[False].items():
         assert torch.equal(value, found[True][name]), name

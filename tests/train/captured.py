@@ -1,4 +1,5 @@
-"""corekit-train without the last part of compiling, code generation, which takes minutes and needs a compiler.
+"""corekit-train without the last part of compiling, code generation, which takes minutes and needs
+a compiler.
 
 What is captured, and where, is the same without it. A model must be captured whole.
 """

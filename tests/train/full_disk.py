@@ -1,4 +1,6 @@
-"""corekit-train where the system refuses to write files of over 2 MB, as a full disk refuses all."""
+"""corekit-train where the system refuses to write files of over 2 MB, as a full disk refuses
+all.
+"""
 
 import resource
 

@@ -1,4 +1,6 @@
-"""Run by test_step.py on one rank of several: one step's gradients of small float64 models, saved to a file."""
+"""Run by test_step.py on one rank of several: one step's gradients of small float64 models, saved
+to a file.
+"""
 
 import sys
 from pathlib import Path
@@ -26,7 +28,8 @@ class Pair(nn.Module):
 
     def __init__(self, norm: bool, dropout: float = 0.0) -> None:
         super().__init__()
-        self.image_tower = nn.Sequential(  # two layers: FSDP2 shards each of them, and the rest together
+        # two layers: FSDP2 shards each of them, and the rest together
+        self.image_tower = nn.Sequential(
             nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Identity(), nn.GELU()),
             nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 4)))
         self.text_tower = nn.Linear(5, 4)
@@ -43,12 +46,15 @@ class Pair(nn.Module):
 
 
 class Masked:
-    """A sample loss whose samples weigh differently: cross-entropy where ``mask`` is set, by a weight that is drawn."""
+    """A sample loss whose samples weigh differently: cross-entropy where ``mask`` is set, by a
+    weight that is drawn.
+    """
 
     def weights(self, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
         return {"masked": (mask * draw).sum()}
 
-    def __call__(self, logits: Tensor, label: Tensor, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
+    def __call__(self, logits: Tensor, label: Tensor, mask: Tensor,
+                 draw: Tensor) -> dict[str, Tensor]:
         return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask * draw).sum()}
 
 
@@ -58,9 +64,13 @@ def batch() -> dict[str, object]:
     def draw(width: int) -> Tensor:
         return torch.randn(SAMPLES, width, generator=generator, dtype=torch.float64)
 
-    return {"key": [str(number) for number in range(SAMPLES)], "image": draw(6), "text": draw(5),
-            **dict(zip(("label_rows", "label_offsets"), pack([range(number % 4) for number in range(SAMPLES)]))),
-            "label": torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()}
+    return {
+        "key": [str(number) for number in range(SAMPLES)], "image": draw(6), "text": draw(5),
+        **dict(
+            zip(("label_rows", "label_offsets"),
+                pack([range(number % 4) for number in range(SAMPLES)]))), "label":
+            torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()
+    }
 
 
 def terms(which: str) -> list[WeightedLoss]:
@@ -68,10 +78,14 @@ def terms(which: str) -> list[WeightedLoss]:
     wiring = Wiring.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",))
     pair = WeightedLoss("contrastive", 0.7, wiring, None, True, True)
     masked = Masked()
-    single = WeightedLoss("masked", 1.3, Wiring.of("masked", masked, masked.__call__), Wiring.of("weights", masked.weights), False)
+    single = WeightedLoss("masked", 1.3, Wiring.of("masked", masked, masked.__call__),
+                          Wiring.of("weights", masked.weights), False)
     wide = BinaryCrossEntropy(block=4)
-    blocks = WeightedLoss("wide", 0.9, Wiring.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}), None, False)
-    return {"contrastive": [pair], "masked": [single], "both": [pair, single], "wide": [blocks]}[which]
+    blocks = WeightedLoss("wide", 0.9,
+                          Wiring.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}),
+                          None, False)
+    return {"contrastive": [pair], "masked": [single], "both": [pair, single],
+            "wide": [blocks]}[which]
 
 
 def model(norm: bool, dropout: float = 0.0) -> Pair:
@@ -83,15 +97,17 @@ def one_step(ranks: ProcessGroup, which: str, norm: bool, dropout: float, micro_
              sharded: bool = False) -> dict[str, Tensor]:
     """Gradients, losses and statistics after one step."""
     plain = model(norm, dropout)
-    for name, parameter in plain.named_parameters():  # DDP waits for every parameter, so leave out what has no part
+    # DDP waits for every parameter, so leave out what has no part
+    for name, parameter in plain.named_parameters():
         pair = ("image_tower.1.1", "text_tower", "logit_scale")
-        unused = {"contrastive": ("head", "wide_head"), "masked": (*pair, "wide_head"), "both": ("wide_head",),
-                  "wide": (*pair, "head")}[which]
+        unused = {
+            "contrastive": ("head", "wide_head"), "masked": (*pair, "wide_head"),
+            "both": ("wide_head", ), "wide": (*pair, "head")
+        }[which]
         parameter.requires_grad_(not name.startswith(unused))
     wrapped = shard(plain, ranks) if sharded else wrap(plain, ranks)
-    step = Step(wrapped, plain, Wiring.of("model", plain, plain.forward), None, [], terms(which), ranks, dict,
-                Precision("fp32"), 0,
-                micro_batches)
+    step = Step(wrapped, plain, Wiring.of("model", plain, plain.forward), None, [], terms(which),
+                ranks, dict, Precision("fp32"), 0, micro_batches)
     whole = batch()
     mine = split(whole, ranks.world)[ranks.rank]
     losses, asked = step(split(mine, micro_batches // ranks.world), STEP, [1.0, float(ranks.rank)])
@@ -100,8 +116,12 @@ def one_step(ranks: ProcessGroup, which: str, norm: bool, dropout: float, micro_
     step.statistics.average(ranks)
     gradients = {name: getattr(value.grad, "full_tensor", lambda value=value: value.grad)()
                  for name, value in plain.named_parameters() if value.grad is not None}
-    return {**gradients, **{f"loss {name}": torch.tensor(value, dtype=torch.float64) for name, value in losses.items()},
-            **{f"buffer {name}": value.clone() for name, value in plain.named_buffers()}}
+    return {
+        **gradients, **{
+            f"loss {name}": torch.tensor(value, dtype=torch.float64) for name, value in losses.items(
+            )
+        }, **{f"buffer {name}": value.clone() for name, value in plain.named_buffers()}
+    }
 
 
 def main() -> None:
@@ -113,10 +133,13 @@ def main() -> None:
         for norm, dropout in ((False, 0.0), (True, 0.0), (True, 0.3))[:1 if which == "wide" else 3]:
             for micro_batches in (1, 2, 4, 12):
                 if micro_batches % ranks.world == 0:
-                    results[which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)
+                    results[which, norm, dropout,
+                            micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)
                     if ranks.world > 1:
-                        results["fsdp", which, norm, dropout, micro_batches] = one_step(ranks, which, norm, dropout,
-                                                                                        micro_batches, sharded=True)
+                        results["fsdp", which, norm, dropout,
+                                micro_batches] = one_step(ranks, which, norm, dropout,
+                                                          micro_batches, sharded=True)
     if ranks.is_first:
-        torch.save({str(key): value for key, value in results.items()}, folder / f"{ranks.world}.pt")
+        torch.save({str(key): value for key, value in results.items()},
+                   folder / f"{ranks.world}.pt")
     disconnect()

@@ -1,4 +1,6 @@
-"""One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole batch."""
+"""One step on 1, 2 and 4 ranks and any number of micro-batches against plain autograd on the whole
+batch.
+"""
 
 import pytest
 import torch
@@ -30,18 +32,28 @@ def reference(which: str) -> dict[str, Tensor]:
     mask = batch["mask"]
     assert isinstance(mask, Tensor)
     mask = mask * torch.rand(step_on_ranks.SAMPLES, generator=torch.Generator().manual_seed(
-        derive_seed(0, "draw", step_on_ranks.STEP)))  # of each sample, whatever rank and micro-batch it is in
-    masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") * mask).sum() / mask.sum()  # type: ignore[arg-type]
-    target = torch.stack([torch.arange(step_on_ranks.CLASSES) < number % 4 for number in range(step_on_ranks.SAMPLES)]).double()
-    wide = F.binary_cross_entropy_with_logits(outputs["wide_logits"].dense(), target, reduction="sum") / step_on_ranks.SAMPLES
-    loss = {"contrastive": 0.7 * contrastive, "masked": 1.3 * masked, "both": 0.7 * contrastive + 1.3 * masked,
-            "wide": 0.9 * wide}[which]
+        # of each sample, whatever rank and micro-batch it is in
+        derive_seed(0, "draw", step_on_ranks.STEP)))
+    masked = (F.cross_entropy(outputs["logits"], batch["label"], reduction="none") *
+              mask).sum() / mask.sum()  # type: ignore[arg-type]
+    target = torch.stack([
+        torch.arange(step_on_ranks.CLASSES) < number % 4 for number in range(step_on_ranks.SAMPLES)
+    ]).double()
+    wide = F.binary_cross_entropy_with_logits(outputs["wide_logits"].dense(), target,
+                                              reduction="sum") / step_on_ranks.SAMPLES
+    loss = {
+        "contrastive": 0.7 * contrastive, "masked": 1.3 * masked,
+        "both": 0.7 * contrastive + 1.3 * masked, "wide": 0.9 * wide
+    }[which]
     loss.backward()
-    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    gradients = {
+        name: value.grad for name, value in model.named_parameters() if value.grad is not None
+    }
     return {"loss loss": loss.detach(), **gradients}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-10) -> None:
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor],
+                 tolerance: float = 1e-10) -> None:
     for name, value in expected.items():
         difference = (found[name].double() - value.double()).norm()
         assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
@@ -50,7 +62,8 @@ def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], toleranc
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both", "wide"])
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("micro_batches", [1, 2, 4, 12])
-def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Results, which: str, ranks: int,
+def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Results, which: str,
+                                                                 ranks: int,
                                                                  micro_batches: int) -> None:
     if micro_batches % ranks:
         assert str((which, False, 0.0, micro_batches)) not in results[ranks]
@@ -61,7 +74,8 @@ def test_any_micro_batches_give_the_gradients_of_the_whole_batch(results: Result
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
 @pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize("micro_batches", [4, 12])
-def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which: str, ranks: int, micro_batches: int) -> None:
+def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which: str, ranks: int,
+                                                         micro_batches: int) -> None:
     assert_equal(results[ranks][str(("fsdp", which, False, 0.0, micro_batches))], reference(which))
     for dropout in (0.0, 0.3):
         assert_equal(results[ranks][str(("fsdp", which, True, dropout, micro_batches))],
@@ -70,15 +84,17 @@ def test_sharded_models_have_the_gradients_of_whole_ones(results: Results, which
 
 @pytest.mark.parametrize("ranks", [2, 4])
 @pytest.mark.parametrize("micro_batches", [4, 12])
-def test_a_head_that_the_loss_evaluates_may_be_sharded(results: Results, ranks: int, micro_batches: int) -> None:
-    assert_equal(results[ranks][str(("fsdp", "wide", False, 0.0, micro_batches))], reference("wide"))
+def test_a_head_that_the_loss_evaluates_may_be_sharded(results: Results, ranks: int,
+                                                       micro_batches: int) -> None:
+    assert_equal(results[ranks][str(("fsdp", "wide", False, 0.0, micro_batches))],
+                 reference("wide"))
 
 
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(results: Results, which: str, dropout: float,
-                                                                              ranks: int) -> None:
+def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(
+        results: Results, which: str, dropout: float, ranks: int) -> None:
     for micro_batches in (4, 12):
         case = str((which, True, dropout, micro_batches))
         expected = results[1][case]
@@ -86,12 +102,15 @@ def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(re
         assert_equal(results[ranks][case], expected)
 
 
-def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(results: Results) -> None:
+def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(
+        results: Results) -> None:
     batch, model = step_on_ranks.batch(), step_on_ranks.model(norm=True)
     image = batch["image"]
     assert isinstance(image, Tensor)
     hidden = model.image_tower[0][0](image).detach().view(4, -1, 8)
     found = results[1][str(("contrastive", True, 0.0, 4))]
-    assert torch.allclose(found["buffer image_tower.0.1.running_mean"], 0.1 * hidden.mean(1).mean(0), rtol=1e-10)
-    assert torch.allclose(found["buffer image_tower.0.1.running_var"], 0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
+    assert torch.allclose(found["buffer image_tower.0.1.running_mean"],
+                          0.1 * hidden.mean(1).mean(0), rtol=1e-10)
+    assert torch.allclose(found["buffer image_tower.0.1.running_var"],
+                          0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
     assert int(found["buffer image_tower.0.1.num_batches_tracked"]) == 1

@@ -13,13 +13,17 @@ from corekit.train.assemble import build_model
 from corekit.train.shapes import ShapesOnly
 
 
-@pytest.mark.parametrize("name", ["mobileclip_s3", "mobileclip_l14"])  # batch norms and layer norms of channels; of tokens
-def test_arithmetic_and_memory_are_those_of_torchs_own_counters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = compose("+recipe=mobileclip/pairs", f"model.name={name}", "model.width_divisor=2", "model.depth_divisor=6",
-                     "data.preprocess.size=224", "engine.micro_batch=8", "dry_run=true")
+# batch norms and layer norms of channels; of tokens
+@pytest.mark.parametrize("name", ["mobileclip_s3", "mobileclip_l14"])
+def test_arithmetic_and_memory_are_those_of_torchs_own_counters(
+        name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = compose("+recipe=mobileclip/pairs", f"model.name={name}", "model.width_divisor=2",
+                     "model.depth_divisor=6", "data.preprocess.size=224", "engine.micro_batch=8",
+                     "dry_run=true")
     cost = flops.measure(recipe, open_source(recipe))
     model = build_model(recipe, torch.device("meta"))
-    image, text = torch.zeros(8, 3, 224, 224, device="meta"), torch.zeros(8, 77, dtype=torch.int64, device="meta")
+    image, text = torch.zeros(8, 3, 224, 224,
+                              device="meta"), torch.zeros(8, 77, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counter:
         outputs = model(image, text)
     assert cost.forward_flops == counter.get_total_flops() / 8
@@ -28,10 +32,13 @@ def test_arithmetic_and_memory_are_those_of_torchs_own_counters(name: str, monke
     assert {key: (value.shape, value.dtype) for key, value in shaped.items()} == \
            {key: (value.shape, value.dtype) for key, value in outputs.items()}
     monkeypatch.setattr(flops, "ShapesOnly", contextlib.nullcontext)
-    assert cost.activations == pytest.approx(flops.measure(recipe, open_source(recipe)).activations, rel=2e-3)
+    assert cost.activations == pytest.approx(
+        flops.measure(recipe, open_source(recipe)).activations, rel=2e-3)
 
 
 def test_tensors_with_content_are_normalised_as_ever() -> None:
     values = torch.randn(4, 8)
     with ShapesOnly():
-        assert torch.allclose(torch.nn.functional.layer_norm(values, (8,)).std(1, correction=0), torch.ones(4), atol=1e-4)
+        assert torch.allclose(
+            torch.nn.functional.layer_norm(values, (8, )).std(1, correction=0), torch.ones(4),
+            atol=1e-4)

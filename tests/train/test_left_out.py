@@ -1,4 +1,6 @@
-"""Samples that a data set leaves out are counted, and are no damage; heads are as wide as the data set has classes."""
+"""Samples that a data set leaves out are counted, and are no damage; heads are as wide as the data
+set has classes.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,8 @@ from corekit.train.verify import _check_classes
 
 
 def test_only_damage_counts_against_the_allowed_share(tmp_path: Any) -> None:
-    run: Any = SimpleNamespace(ranks=SimpleNamespace(world=1), max_bad_fraction=0.001, recipe={"model": {"name": "m"}})
+    run: Any = SimpleNamespace(ranks=SimpleNamespace(world=1), max_bad_fraction=0.001,
+                               recipe={"model": {"name": "m"}})
     counters = Counters(step=1, samples=FEW)
     assert _count_bad({LEFT_OUT: FEW // 2, "image": 10}, counters, run) == {}
     assert counters.bad == {LEFT_OUT: FEW // 2, "image": 10}, "10 of 10,000 are allowed"
@@ -31,10 +34,13 @@ def test_a_vocabulary_that_does_not_match_the_head_is_refused(width: int) -> Non
     recipe = {"data": {"dataset": {"name": "mined_labels"}}, "model": {"name": "vit"}}
     source: Any = SimpleNamespace(num_classes=7)
     for logits in (torch.zeros(2, width, device="meta"), SimpleNamespace(classes=width)):
-        with pytest.raises(CorekitError, match=f"7 classes, but the head of model `vit` has {width}: set model.num_classes=7"):
+        with pytest.raises(CorekitError, match=f"7 classes, but the head of model `vit` has "
+                                               f"{width}: set model.num_classes=7"):
             _check_classes(recipe, source, logits)
     inside = {**recipe, "model": {"name": "around", "model": {"name": "vit", "num_classes": width}}}
-    with pytest.raises(CorekitError, match=r"head of model `vit` has .*: set model\.model\.num_classes=7"):
+    with pytest.raises(CorekitError, match=r"head of model `vit` has .*: set "
+                                           r"model\.model\.num_classes=7"):
         _check_classes(inside, source, torch.zeros(2, width))
     for classes, logits in ((7, torch.zeros(2, 7)), (None, torch.zeros(2, 8)), (7, None)):
-        _check_classes(recipe, SimpleNamespace(num_classes=classes), logits)  # type: ignore[arg-type]
+        _check_classes(recipe, SimpleNamespace(num_classes=classes),
+                       logits)  # type: ignore[arg-type]

@@ -14,14 +14,16 @@ print(before, peak_memory(torch.device("cpu")))
 
 def peaks() -> tuple[int, ...]:
     """Of a process before and after it takes 300 MB."""
-    said = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True,
+                          check=True).stdout
     return tuple(map(int, said.split()))
 
 
 def test_peak_memory_is_the_process_own() -> None:
     alone, held = peaks()
     assert held - alone > 250 << 20
-    ballast = bytearray(b"1") * (alone + (200 << 20))  # a process starts with what its parent had, as getrusage counts it
+    # a process starts with what its parent had, as getrusage counts it
+    ballast = bytearray(b"1") * (alone + (200 << 20))
     beside, _ = peaks()
     del ballast
     assert abs(beside - alone) < 100 << 20

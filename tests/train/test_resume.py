@@ -1,4 +1,6 @@
-"""A killed run goes on as if nothing had happened, also on other ranks; the full check is tools/check_resume.py."""
+"""A killed run goes on as if nothing had happened, also on other ranks; the full check is
+tools/check_resume.py.
+"""
 
 import subprocess
 import sys
@@ -11,8 +13,9 @@ TOOL = Path(__file__).parents[2] / "tools" / "check_resume.py"
 
 def check(words: str) -> "subprocess.CompletedProcess[str]":
     """The tool's verdict: its exit status is 0 where all losses are as they should be."""
-    return subprocess.run([sys.executable, str(TOOL), "--kills", "1", *words.split()], capture_output=True, text=True,
-                          timeout=400)
+    return subprocess.run(
+        [sys.executable, str(TOOL), "--kills", "1", *words.split()], capture_output=True, text=True,
+        timeout=400)
 
 
 @pytest.mark.parametrize("words", ["--ranks 1 --kills 2", "--ranks 3"])

@@ -1,4 +1,6 @@
-"""One run at a time in a directory; a disk that cannot be written to, or is full, costs no checkpoint."""
+"""One run at a time in a directory; a disk that cannot be written to, or is full, costs no
+checkpoint.
+"""
 
 import json
 import os
@@ -23,7 +25,8 @@ time.sleep(60)
 
 def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    first = subprocess.Popen([sys.executable, "-c", HOLD, "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([sys.executable, "-c", HOLD, "run"], cwd=tmp_path,
+                             stdout=subprocess.PIPE, text=True)
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
@@ -66,5 +69,8 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, background: str) -> Non
     assert not list((tmp_path / "run" / "checkpoints").glob("*.writing"))
     last = corekit_command("corekit-train", *words, folder=tmp_path)
     assert last.returncode == 0, last.stderr
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == [1, 2, 3, 4]

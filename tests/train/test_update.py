@@ -1,4 +1,6 @@
-"""The end of a step: clipping and loss scale against closed forms; what is not finite changes nothing."""
+"""The end of a step: clipping and loss scale against closed forms; what is not finite changes
+nothing.
+"""
 
 import math
 from types import SimpleNamespace
@@ -16,24 +18,31 @@ from corekit.optim.loss_scale import Precision
 from corekit.train.update import update
 
 
-def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1, grad_clip: float | None = None) -> Any:
+def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1,
+        grad_clip: float | None = None) -> Any:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     return SimpleNamespace(
         plain_model=model, precision=Precision(precision), grad_clip=grad_clip, ema=Ema(model, 0.5),
-        optimizer=torch.optim.SGD(model.parameters(), lr=99.0), step=SimpleNamespace(statistics=RunningStatistics(model)),
+        optimizer=torch.optim.SGD(model.parameters(), lr=99.0),
+        step=SimpleNamespace(statistics=RunningStatistics(model)),
         recipe={"engine": {"non_finite": non_finite, "max_skipped": max_skipped}})
 
 
-def one_step(made: Any, counters: Counters, loss: float = 1.0, factor: float = 1.0) -> tuple[float, str]:
+def one_step(made: Any, counters: Counters, loss: float = 1.0,
+             factor: float = 1.0) -> tuple[float, str]:
     made.optimizer.zero_grad()
     made.step.statistics.begin()
-    made.plain_model(torch.arange(12.0).view(4, 3)).square().sum().mul(factor * made.precision.loss_scale).backward()
+    made.plain_model(torch.arange(12.0).view(4, 3)).square().sum().mul(
+        factor * made.precision.loss_scale).backward()
     return update(made, counters, {"loss": loss}, ["a", "b"], learning_rate=0.1)
 
 
 def snapshot(made: Any) -> list[torch.Tensor]:
-    return [value.clone() for value in (*made.plain_model.state_dict().values(), *made.ema.values.values())]
+    return [
+        value.clone()
+        for value in (*made.plain_model.state_dict().values(), *made.ema.values.values())
+    ]
 
 
 def test_gradients_are_clipped_to_the_norm_and_the_rate_is_the_schedules() -> None:
@@ -45,7 +54,8 @@ def test_gradients_are_clipped_to_the_norm_and_the_rate_is_the_schedules() -> No
     clipped_norm, _ = one_step(clipped, Counters())
     assert clipped_norm == pytest.approx(norm)
     assert norm > 0.5
-    assert torch.allclose(clipped.plain_model[1].weight, start - 0.1 * gradient * 0.5 / norm, rtol=1e-5)
+    assert torch.allclose(clipped.plain_model[1].weight, start - 0.1 * gradient * 0.5 / norm,
+                          rtol=1e-5)
     assert int(free.plain_model[1].num_batches_tracked) == 1
 
 
@@ -75,12 +85,14 @@ def test_a_step_that_is_not_finite_is_skipped_up_to_a_limit(loss: float, factor:
 def test_by_default_the_run_stops_and_names_the_samples() -> None:
     made = run()
     before = snapshot(made)
-    with pytest.raises(CorekitError, match="step 1 is not finite .*loss nan.*: a, b.*engine.non_finite=skip"):
+    with pytest.raises(CorekitError, match="step 1 is not finite .*loss nan.*: a, "
+                                           "b.*engine.non_finite=skip"):
         one_step(made, Counters(), math.nan)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(made)))
 
 
-def test_fp16_overflow_halves_the_scale_and_good_steps_double_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fp16_overflow_halves_the_scale_and_good_steps_double_it(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corekit.optim.loss_scale.GROWTH_STEPS", 2)
     made, counters = run("fp16"), Counters()
     before = snapshot(made)
@@ -92,7 +104,8 @@ def test_fp16_overflow_halves_the_scale_and_good_steps_double_it(monkeypatch: py
     for _ in range(2):
         one_step(made, counters)
     assert made.precision.loss_scale == 2**16
-    made.precision.loss_scale = 2.0**-10  # gradients that overflow at any scale are no matter of fp16
+    # gradients that overflow at any scale are no matter of fp16
+    made.precision.loss_scale = 2.0**-10
     with pytest.raises(CorekitError, match="not finite"):
         one_step(made, counters, factor=math.inf)
 

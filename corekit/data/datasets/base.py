@@ -1,4 +1,6 @@
-"""What a dataset is to the rest of corekit: numbered samples in shards, read by position and decoded one by one."""
+"""What a dataset is to the rest of corekit: numbered samples in shards, read by position and
+decoded one by one.
+"""
 
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -7,7 +9,8 @@ if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
     from numpy.typing import NDArray
 
 Sample = dict[str, Any]
-LEFT_OUT = "left_out"  # the kind of a sample that is sound but not wanted: replaced as a bad one is, and no damage
+# the kind of a sample that is sound but not wanted: replaced as a bad one is, and no damage
+LEFT_OUT = "left_out"
 
 
 class BadSampleError(Exception):
@@ -28,27 +31,32 @@ class BadSampleError(Exception):
 class Source(Protocol):
     """The contract of entries of kind ``dataset``.
 
-    ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards]; ``fingerprint``
-    is another string wherever the samples or their order would be others. A dataset may have ``belongs_to``: fields that
-    are of no use without another one, as features of a picture are without the crop that they were made of.
-    """
+    ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards];
+    ``fingerprint`` is another string wherever the samples or their order would be others. A dataset
+    may have ``belongs_to``: fields that are of no use without another one, as features of a picture
+    are without the crop that they were made of. """
 
     fields: tuple[str, ...]
     shard_sizes: "NDArray[np.int64]"
     fingerprint: str
 
     def read(self, shard: int, first: int, count: int) -> list[Any]:
-        """Handles of ``count`` samples of one shard from position ``first``, in one read; nothing is decoded."""
+        """Handles of ``count`` samples of one shard from position ``first``, in one read; nothing
+        is decoded.
+        """
         ...
 
     def decode(self, handle: Any) -> Sample:
-        """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string, ``label`` an int).
+        """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string,
+        ``label`` an int).
 
-        The image may be decoded later, when its pixels are first asked for. Where a sample holds several of a kind, one
-        may be drawn from torch's default generator, which training seeds for each sample before.
+        The image may be decoded later, when its pixels are first asked for. Where a sample holds
+        several of a kind, one may be drawn from torch's default generator, which training seeds for
+        each sample before.
 
         Raises:
-            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is counted and replaced. So is
-                one of kind ``LEFT_OUT``, which does not count against ``data.max_bad_fraction``.
+            BadSampleError: the bytes are bad, here or when the image is decoded; the sample is
+                counted and replaced. So is one of kind ``LEFT_OUT``, which does not count against
+                ``data.max_bad_fraction``.
         """
         ...

@@ -18,14 +18,16 @@ SHARD = 1000  # samples; files have no shards, this is what the order of a run p
 
 @register("dataset", "coco_labels")
 class CocoLabels:
-    """COCO's pictures with the categories of the objects in them, of any size: multi-label classification.
+    """COCO's pictures with the categories of the objects in them, of any size: multi-label
+    classification.
 
-    ``annotations/instances_SPLIT.json`` says what is in the pictures under ``SPLIT/`` (Lin et al., 2014). A sample has
-    ``image`` and ``label_rows``, int32 [n], ascending: the places of its categories among all, in the order of their numbers.
-    A picture without objects has none.
+    ``annotations/instances_SPLIT.json`` says what is in the pictures under ``SPLIT/`` (Lin et al.,
+    2014). A sample has ``image`` and ``label_rows``, int32 [n], ascending: the places of its
+    categories among all, in the order of their numbers. A picture without objects has none.
 
     Args:
-        root: the folder or URL of COCO; ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
+        root: the folder or URL of COCO; ``data.root`` where the recipe gives none. None: no
+            samples, as a dry run needs it.
         split: such as train2017 or val2017.
 
     Raises:
@@ -41,12 +43,14 @@ class CocoLabels:
             self.storage = open_storage(root)
             self._read_annotations(f"annotations/instances_{split}.json")
         count = len(self._pictures)
-        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)], dtype=np.int64)
+        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],
+                                    dtype=np.int64)
 
     def _read_annotations(self, name: str) -> None:
         content = self.storage.read_if_there(name)
         if content is None:
-            raise CorekitError(f"{self.storage.where(name)} does not exist: data.root is a folder with COCO's annotations/ and "
+            raise CorekitError(f"{self.storage.where(name)} does not exist: data.root is a folder "
+                               f"with COCO's annotations/ and "
                                f"{self.split}/")
         try:
             told: dict[str, Any] = json.loads(content)
@@ -55,9 +59,11 @@ class CocoLabels:
             rows: dict[int, set[int]] = defaultdict(set)
             for each in told["annotations"]:
                 rows[each["image_id"]].add(row[each["category_id"]])
-            self._pictures = [(str(each["file_name"]), sorted(rows[each["id"]])) for each in told["images"]]
+            self._pictures = [(str(each["file_name"]), sorted(rows[each["id"]]))
+                              for each in told["images"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise CorekitError(f"{self.storage.where(name)} is not as COCO's: {type(error).__name__}: {error}") from None
+            raise CorekitError(f"{self.storage.where(name)} is not as COCO's: "
+                               f"{type(error).__name__}: {error}") from None
         if not self._pictures:
             raise CorekitError(f"{self.storage.where(name)} has no pictures")
         self.class_names = [called for _, called in categories]
@@ -67,11 +73,13 @@ class CocoLabels:
     def read(self, shard: int, first: int, count: int) -> list[tuple[RawSample, list[int]]]:
         """(the file of a picture, its rows) of neighbouring samples."""
         begin = shard * SHARD + first
-        return [(self._read_picture(name), rows) for name, rows in self._pictures[begin:begin + count]]
+        return [(self._read_picture(name), rows)
+                for name, rows in self._pictures[begin:begin + count]]
 
     def _read_picture(self, name: str) -> RawSample:
         content = self.storage.read_if_there(f"{self.split}/{name}")
-        return RawSample(self.storage.root, f"{self.split}/{name}", {} if content is None else {"jpg": content})
+        return RawSample(self.storage.root, f"{self.split}/{name}",
+                         {} if content is None else {"jpg": content})
 
     def decode(self, handle: tuple[RawSample, list[int]]) -> Sample:
         """One picture with its rows."""

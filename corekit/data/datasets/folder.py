@@ -19,24 +19,29 @@ FROM_FOLDER = "folder"
 class Folder:
     """Pictures in a folder and the folders below it, local or remote.
 
-    ``a/b.jpg`` is the sample ``a/b``; its caption is ``a/b.txt``. With ``label: folder`` its label is the number of
-    ``a`` among the sorted folders right under the root, which are the class names unless ``classnames.txt`` in the root
-    gives better ones in that order. Samples are numbered in an order of their own, the same everywhere, so that
-    neighbours, which are read together, are not all of one class.
+    ``a/b.jpg`` is the sample ``a/b``; its caption is ``a/b.txt``. With ``label: folder`` its label
+    is the number of ``a`` among the sorted folders right under the root, which are the class names
+    unless ``classnames.txt`` in the root gives better ones in that order. Samples are numbered in
+    an order of their own, the same everywhere, so that neighbours, which are read together, are not
+    all of one class.
 
     Args:
-        root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
-        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken, or ``folder``
-            for a label. A file with an extension of the first field makes a sample. Default: image and text.
+        root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run
+            needs it.
+        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
+            taken, or ``folder`` for a label. A file with an extension of the first field makes a
+            sample. Default: image and text.
 
     Raises:
-        CorekitError: no folder, no pictures, or pictures outside class folders where labels are asked for.
+        CorekitError: no folder, no pictures, or pictures outside class folders where labels are
+            asked for.
     """
 
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
         fields = fields or {"image": "jpg;jpeg;png;webp", "text": "txt"}
         self.fields = tuple(fields)
-        self.extensions = split_extensions({field: value for field, value in fields.items() if value != FROM_FOLDER})
+        self.extensions = split_extensions(
+            {field: value for field, value in fields.items() if value != FROM_FOLDER})
         self.labelled = [field for field, value in fields.items() if value == FROM_FOLDER]
         self.names: list[str] = []
         self.class_names: list[str] = []
@@ -47,7 +52,8 @@ class Folder:
             self._list_files(root)
             self.templates = lines(root, "zeroshot_classification_templates.txt")
         count = len(self.names)
-        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)], dtype=np.int64)
+        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],
+                                    dtype=np.int64)
 
     def _list_files(self, root: str) -> None:
         first = next(iter(self.extensions.values()), [])
@@ -61,7 +67,9 @@ class Folder:
             if extension in wanted:  # other files below the folder are no part of the data
                 digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
         found.sort()
-        names = [name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]]
+        names = [
+            name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]
+        ]
         if not names:
             raise CorekitError(f"data.root={root} holds no file that ends in {' or '.join(first)}")
         if self.labelled:
@@ -73,11 +81,13 @@ class Folder:
     def _find_classes(self, root: str, names: list[str]) -> None:
         outside = next((name for name in names if "/" not in name), None)
         if outside is not None:
-            raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} lies in none")
+            raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} "
+                               f"lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
         self.class_names = lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
-            raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} lines for "
+            raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} "
+                               f"lines for "
                                f"{len(self.class_folders)} class folders")
         self._numbers = {folder: number for number, folder in enumerate(self.class_folders)}
 
@@ -89,8 +99,10 @@ class Folder:
     def _read_files(self, name: str) -> RawSample:
         key, own = _split(name)
         if name.encode("utf-8", "replace").decode() != name:
-            shown = name.encode("utf-8", "backslashreplace").decode()  # it must be possible to print it
-            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not UTF-8"))
+            # it must be possible to print it
+            shown = name.encode("utf-8", "backslashreplace").decode()
+            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not "
+                                                                        "UTF-8"))
         members = {own: self.storage.read(name)}
         for extensions in list(self.extensions.values())[1:]:
             for extension in extensions:

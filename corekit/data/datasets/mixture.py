@@ -23,15 +23,17 @@ _KEYS = ("weight", "dataset", "caption")
 class Mixture:
     """Samples of several data sets, in shares by weight.
 
-    Every stream deals its draws to the sources in periods, permuted: after each period every source has been drawn by its
-    weight exactly, where the period is long enough to hold the shares as whole numbers, else by largest remainder. Each
-    source has streams and passes of its own, so that none of its samples comes twice, or is left out, before the others
-    have come.
+    Every stream deals its draws to the sources in periods, permuted: after each period every source
+    has been drawn by its weight exactly, where the period is long enough to hold the shares as
+    whole numbers, else by largest remainder. Each source has streams and passes of its own, so that
+    none of its samples comes twice, or is left out, before the others have come.
 
     Args:
-        sources: label -> ``{weight: 2.0, dataset: {name: ..., ...}, caption: text}``: its share relative to the others
-            (1 where it is left out), what it is, and which of its fields is ``text`` here (``text`` where that is left out).
-        period: draws of a stream that are dealt together; None: as few as hold the shares exactly, 1000 at most.
+        sources: label -> ``{weight: 2.0, dataset: {name: ..., ...}, caption: text}``: its share
+            relative to the others (1 where it is left out), what it is, and which of its fields is
+            ``text`` here (``text`` where that is left out).
+        period: draws of a stream that are dealt together; None: as few as hold the shares exactly,
+            1000 at most.
 
     Raises:
         CorekitError: the sources do not give the same fields, or an entry is not of this form.
@@ -44,28 +46,38 @@ class Mixture:
             _check_entry(label, entry)
         self.labels = list(sources)
         self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
-        nested = [label for label, source in zip(self.labels, self.sources) if hasattr(source, "order")]
+        nested = [
+            label for label, source in zip(self.labels, self.sources) if hasattr(source, "order")
+        ]
         if nested:
-            raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its sources here, with their weights")
+            raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its "
+                               f"sources here, with their weights")
         self.captions: list[str] = [entry.get("caption", "text") for entry in sources.values()]
-        self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()}, period)
+        self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()},
+                                period)
         self.fields = self._same_fields()
         self.shard_sizes = np.concatenate([source.shard_sizes for source in self.sources])
         self.first_shard = np.cumsum([0, *(len(source.shard_sizes) for source in self.sources)])
-        decides = [self.labels, self.captions, self.counts, [source.fingerprint for source in self.sources]]
+        decides = [
+            self.labels, self.captions, self.counts,
+            [source.fingerprint for source in self.sources]
+        ]
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def _same_fields(self) -> tuple[str, ...]:
         given = []
         for label, source, caption in zip(self.labels, self.sources, self.captions):
             if caption not in source.fields and caption != "text":
-                raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption with; it gives "
+                raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption "
+                                   f"with; it gives "
                                    f"{', '.join(source.fields)}")
             given.append(_renamed(source.fields, caption))
         for label, fields in zip(self.labels, given):
             if set(fields) != set(given[0]):
-                raise CorekitError(f"mixture: every source must give the same fields, but '{self.labels[0]}' gives "
-                                   f"{', '.join(given[0])} and '{label}' gives {', '.join(fields)}: say in each source's "
+                raise CorekitError(f"mixture: every source must give the same fields, but "
+                                   f"'{self.labels[0]}' gives "
+                                   f"{', '.join(given[0])} and '{label}' gives "
+                                   f"{', '.join(fields)}: say in each source's "
                                    "`dataset.fields` what is wanted of it")
         return given[0]
 
@@ -78,7 +90,9 @@ class Mixture:
         orders = []
         for label, source in zip(self.labels, self.sources):
             try:
-                orders.append(ShuffledOrder(source.shard_sizes, streams, window, derive_seed(seed, "source", label)))
+                orders.append(
+                    ShuffledOrder(source.shard_sizes, streams, window,
+                                  derive_seed(seed, "source", label)))
             except CorekitError as error:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)
@@ -86,7 +100,10 @@ class Mixture:
     def read(self, shard: int, first: int, count: int) -> list[tuple[int, Any]]:
         """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
         number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
-        return [(number, handle) for handle in self.sources[number].read(shard - int(self.first_shard[number]), first, count)]
+        return [(number, handle)
+                for handle in self.sources[number].read(shard -
+                                                        int(self.first_shard[number]), first, count)
+                ]
 
     def decode(self, handle: tuple[int, Any]) -> Sample:
         """One sample of one source, its caption called ``text``."""
@@ -114,7 +131,8 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
         counts[at] += 1
     for label, count in zip(weights, counts):
         if count == 0:
-            raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once in a period of {period}: "
+            raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once "
+                               f"in a period of {period}: "
                                "give the mixture a longer `period`")
     return counts
 
@@ -127,10 +145,13 @@ def _renamed(fields: Sequence[str], caption: str) -> tuple[str, ...]:
 
 def _check_entry(label: str, entry: object) -> None:
     if not isinstance(entry, Mapping) or "dataset" not in entry or set(entry) - set(_KEYS):
-        raise CorekitError(f"mixture: source '{label}' must be {{weight: 1.0, dataset: {{name: ...}}, caption: text}}, "
+        raise CorekitError(f"mixture: source '{label}' must be "
+                           f"{{weight: 1.0, dataset: {{name: ...}}, caption: text}}, "
                            f"not {entry!r}")
     weight = entry.get("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-        raise CorekitError(f"mixture: the weight of source '{label}' must be a number above 0, not {weight!r}")
+    if isinstance(weight, bool) or not isinstance(weight,
+                                                  (int, float)) or not 0 < weight < math.inf:
+        raise CorekitError(f"mixture: the weight of source '{label}' must be a number above 0, not "
+                           f"{weight!r}")
     if not isinstance(entry["dataset"], Source):
         raise CorekitError(f"mixture: `dataset` of source '{label}' needs the `name` of a data set")

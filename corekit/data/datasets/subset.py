@@ -24,13 +24,19 @@ class Subset:
         edges = np.cumsum(source.shard_sizes)[:-1]
         self.positions = [np.flatnonzero(part) for part in np.split(chosen, edges)]
         self.shard_sizes = np.array([len(part) for part in self.positions], dtype=np.int64)
-        self.fingerprint = hashlib.sha256(source.fingerprint.encode() + np.packbits(chosen).tobytes()).hexdigest()
+        self.fingerprint = hashlib.sha256(source.fingerprint.encode() +
+                                          np.packbits(chosen).tobytes()).hexdigest()
 
     def read(self, shard: int, first: int, count: int) -> list[Any]:
-        """Handles of neighbours of this part: one read of the source for those that are neighbours there too."""
+        """Handles of neighbours of this part: one read of the source for those that are neighbours
+        there too.
+        """
         wanted = self.positions[shard][first:first + count]
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
-        return [handle for run in runs if len(run) for handle in self.source.read(shard, int(run[0]), len(run))]
+        return [
+            handle for run in runs if len(run)
+            for handle in self.source.read(shard, int(run[0]), len(run))
+        ]
 
     def decode(self, handle: Any) -> Sample:
         """As the source does."""
@@ -48,5 +54,6 @@ def hold_out(source: Source, fraction: float, seed: int) -> tuple[Subset, Subset
     if held >= total:
         raise CorekitError(f"a data set of {total} samples cannot be trained on with some held out")
     chosen = np.zeros(total, dtype=np.bool_)
-    chosen[np.random.Generator(np.random.Philox(key=derive_seed(seed, "held out"))).permutation(total)[:held]] = True
+    chosen[np.random.Generator(
+        np.random.Philox(key=derive_seed(seed, "held out"))).permutation(total)[:held]] = True
     return Subset(source, ~chosen), Subset(source, chosen)

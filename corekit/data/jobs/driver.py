@@ -1,9 +1,12 @@
-"""Work over a whole data set: a job makes one shard of one shard, and drivers do that for all of them.
+"""Work over a whole data set: a job makes one shard of one shard, and drivers do that for all of
+them.
 
-What a shard becomes depends on the job, its arguments and that shard alone, so it does not matter who does which, or how often
-it was begun. Each shard lies in the output folder under its own name with a record beside it (``<shard>.tar.json``: samples,
-bytes, hash, what was left out), written after it: work that is killed goes on where it stopped, and tasks of a cluster share
-nothing but the folder. Whoever ends last writes ``manifest.json`` of all records.
+What a shard becomes depends on the job, its arguments and that shard alone, so it does not matter
+who does which, or how often it was begun. Each shard lies in the output folder under its own name
+with a record beside it (``<shard>.tar.json``: samples,
+bytes, hash, what was left out), written after it: work that is killed goes on where it stopped, and
+tasks of a cluster share nothing but the folder. Whoever ends last writes ``manifest.json`` of all
+records.
 """
 
 import hashlib
@@ -34,30 +37,34 @@ Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[Any,
 class Job(Protocol):
     """The contract of entries of kind ``job``; their constructors read nothing and load nothing.
 
-    A job may also have ``finish(shards: list[Path], out: Path)``, called when all shards are there, before the manifest is
-    written and possibly more than once: what it writes, it writes with ``replace_text``.
-    """
+    A job may also have ``finish(shards: list[Path], out: Path)``, called when all shards are there,
+    before the manifest is written and possibly more than once: what it writes, it writes with
+    ``replace_text``. """
 
     def identity(self) -> dict[str, Any]:
-        """What decides the samples beside the arguments, as JSON: a version of the code, hashes of weights, of libraries.
+        """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
+        weights, of libraries.
 
         Raises:
             CorekitError: the job cannot be done like this; nothing has been written.
         """
         ...
 
-    def process(self, samples: Iterator[RawSample],
-                refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(
+            self, samples: Iterator[RawSample],
+            refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """(key, extension -> bytes) of every sample of the new shard, from those of one shard.
 
-        A bad sample is handed to ``refuse``, which counts it, and left out. Called once a shard, of one object for many.
-        """
+        A bad sample is handed to ``refuse``, which counts it, and left out. Called once a shard, of
+        one object for many. """
         ...
 
 
 @dataclass
 class Progress:
-    """How far a job is: shards in all, there before, made now; and of those that are there, samples and what was left out."""
+    """How far a job is: shards in all, there before, made now; and of those that are there, samples
+    and what was left out.
+    """
 
     shards: int
     kept: int = 0
@@ -73,8 +80,9 @@ class Progress:
         self.bad.update(shard.bad)
 
 
-def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Path, pattern: str = "**/*.tar",
-            workers: int = 0, task: tuple[int, int] = (0, 1), spread: Spread = in_processes,
+def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Path,
+            pattern: str = "**/*.tar", workers: int = 0, task: tuple[int, int] = (0, 1),
+            spread: Spread = in_processes,
             seen: Callable[[int, int], None] = lambda done, total: None) -> Progress:
     """Do a job on every shard of a folder that has not been done yet.
 
@@ -82,27 +90,34 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
         name: of an entry of kind ``job``.
         arguments: of its constructor; plain values, checked against its signature.
         source: the folder or URL of the shards.
-        out: the folder to write, made where there is none; with several machines, one that all of them see.
+        out: the folder to write, made where there is none; with several machines, one that all of
+            them see.
         pattern: of the shards' names under the source.
         workers: processes; 0 and 1: this one.
         task: (i, n): this one takes the shards i, i + n, i + 2 n, ...
-        spread: calls a function with many arguments, as ``corekit.data.loading.workers.in_processes`` and ``in_ray`` do.
+        spread: calls a function with many arguments, as
+            ``corekit.data.loading.workers.in_processes`` and ``in_ray`` do.
         seen: told after each shard how many of this task's are there, and how many it has.
 
     Raises:
-        CorekitError: the source has no shards, the folder holds something else, or what the job itself refuses.
+        CorekitError: the source has no shards, the folder holds something else, or what the job
+            itself refuses.
     """
     job: Job = registry.build("job", name, arguments)
     number, tasks = task
     if not 0 <= number < tasks:
-        raise CorekitError(f"there is no task {number} of {tasks}: they are counted from 0 to {tasks - 1}")
+        raise CorekitError(f"there is no task {number} of {tasks}: they are counted from 0 to "
+                           f"{tasks - 1}")
     if "://" in str(out) or Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise CorekitError(f"{out} cannot be written: give a local folder outside {source}")
     out = Path(out)
     index = load_index(source, pattern, workers)
     identity = job.identity()
-    made_by = json.loads(json.dumps({"job": name, "driver": DRIVER, "arguments": dict(arguments), "source": index.fingerprint,
-                                     **identity}))
+    made_by = json.loads(
+        json.dumps({
+            "job": name, "driver": DRIVER, "arguments": dict(arguments),
+            "source": index.fingerprint, **identity
+        }))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     manifest = _claim(out, fingerprint, made_by)
     given = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
@@ -124,8 +139,10 @@ def read_shard(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, file.read()
 
 
-def in_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
-    """``function(*job)`` of every job on a Ray cluster, each as soon as it is there; a GPU each where the cluster has any.
+def in_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]],
+           workers: int) -> Iterator[Any]:
+    """``function(*job)`` of every job on a Ray cluster, each as soon as it is there; a GPU each
+    where the cluster has any.
 
     Raises:
         CorekitError: Ray is not installed.
@@ -133,7 +150,8 @@ def in_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], worker
     try:
         import ray
     except ImportError:
-        raise CorekitError("--ray needs Ray, which is not installed: pip install 'corekit[ray]'") from None
+        raise CorekitError(
+            "--ray needs Ray, which is not installed: pip install 'corekit[ray]'") from None
     ray.init(ignore_reinit_error=True)
     wants = {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU") else 0}
     remote = ray.remote(**wants)(function)
@@ -144,18 +162,25 @@ def in_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], worker
 
 
 def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
-    """The folder's manifest, made before the first shard: a shard without one is somebody else's."""
+    """The folder's manifest, made before the first shard: a shard without one is somebody
+    else's.
+    """
     path = out / MANIFEST
     if path.is_file():
         manifest = Manifest.load(path)
         if manifest.fingerprint != fingerprint:
             before, now = _flat(manifest.made_by), _flat(made_by)
-            told = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                    for key in sorted(before.keys() | now.keys()) if before.get(key, ...) != now.get(key, ...)]
-            raise CorekitError(f"{out} holds other shards ({'; '.join(told[:4])}): choose another folder, or remove this one")
+            told = [
+                f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                for key in sorted(before.keys() | now.keys())
+                if before.get(key, ...) != now.get(key, ...)
+            ]
+            raise CorekitError(f"{out} holds other shards ({'; '.join(told[:4])}): choose another "
+                               f"folder, or remove this one")
         return manifest
     if any(out.glob("**/*.tar")):
-        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another folder")
+        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
+                           f"folder")
     manifest = Manifest(fingerprint, 0, [], made_by)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +193,10 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(node, Mapping) or not node:
         return {prefix.rstrip("."): node}
-    return {key: value for name, item in node.items() for key, value in _flat(item, f"{prefix}{name}.").items()}
+    return {
+        key: value for name, item in node.items()
+        for key, value in _flat(item, f"{prefix}{name}.").items()
+    }
 
 
 @lru_cache(maxsize=1)
@@ -178,7 +206,8 @@ def _job(name: str, arguments: str, fingerprint: str) -> Job:
     return job
 
 
-def _do_shard(name: str, arguments: str, fingerprint: str, index: Index, out: Path) -> tuple[WrittenShard, bool]:
+def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
+              out: Path) -> tuple[WrittenShard, bool]:
     """(the shard, whether it was made now)."""
     shard = index.names[0]
     record = _record(out, shard, fingerprint)
@@ -192,7 +221,8 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index, out: Pa
         bad[error.kind] += 1
 
     def samples() -> Iterator[dict[str, bytes | str]]:
-        for key, members in _job(name, arguments, fingerprint).process(_good_samples(index, refuse), refuse):
+        for key, members in _job(name, arguments,
+                                 fingerprint).process(_good_samples(index, refuse), refuse):
             if key in keys:
                 refuse(BadSampleError("duplicate", f"{shard}: {key}"))
             else:
@@ -201,7 +231,8 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index, out: Pa
 
     (out / shard).parent.mkdir(parents=True, exist_ok=True)
     written = replace(write_tar(out, shard, samples()), bad=dict(sorted(bad.items())))
-    replace_text(_record_path(out, shard), json.dumps({"fingerprint": fingerprint, **asdict(written)}) + "\n")
+    replace_text(_record_path(out, shard),
+                 json.dumps({"fingerprint": fingerprint, **asdict(written)}) + "\n")
     return written, True
 
 
@@ -239,5 +270,6 @@ def _merge(out: Path, names: Sequence[str], manifest: Manifest, job: Job) -> boo
         finish = getattr(job, "finish", None)
         if finish is not None:
             finish([out / name for name in names], out)
-        replace(manifest, samples=sum(shard.samples for shard in shards), shards=shards).save(out / MANIFEST)
+        replace(manifest, samples=sum(shard.samples for shard in shards),
+                shards=shards).save(out / MANIFEST)
     return True

@@ -21,7 +21,8 @@ _WRITING = ".writing"  # ends the name of what is not whole yet; readers look fo
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """One shard as it was written: its file name, how many samples, how many bytes, and their SHA-256.
+    """One shard as it was written: its file name, how many samples, how many bytes, and their
+    SHA-256.
 
     ``bad`` has the samples it was to have and has not, counted by what was wrong with them.
     """
@@ -44,7 +45,8 @@ class WrittenShard:
 
 @dataclass
 class Manifest:
-    """What a folder of shards holds; ``fingerprint`` is another one for other samples or other arguments.
+    """What a folder of shards holds; ``fingerprint`` is another one for other samples or other
+    arguments.
 
     ``made_by`` says in words what the fingerprint is of, where that is of use.
     """
@@ -64,17 +66,22 @@ class Manifest:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             shards = [WrittenShard(**entry) for entry in content["shards"]]
-            return cls(content["fingerprint"], content["samples"], shards, content.get("made_by", {}))
+            return cls(content["fingerprint"], content["samples"], shards,
+                       content.get("made_by", {}))
         except (ValueError, KeyError, TypeError) as error:
-            raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose another folder") from None
+            raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose "
+                               f"another folder") from None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
         replace_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
-def write_tar(folder: Path, name: str, samples: Iterable[Mapping[str, bytes | str]]) -> WrittenShard:
-    """Write one shard: of each sample its ``__key__`` and its members by their extensions, the same bytes every time."""
+def write_tar(folder: Path, name: str, samples: Iterable[Mapping[str,
+                                                                 bytes | str]]) -> WrittenShard:
+    """Write one shard: of each sample its ``__key__`` and its members by their extensions, the same
+    bytes every time.
+    """
     from webdataset.writer import TarWriter  # imports torch
 
     count = 0
@@ -117,7 +124,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """The file, made where there is none, with a lock that the system takes back when the process ends, however it ends."""
+    """The file, made where there is none, with a lock that the system takes back when the process
+    ends, however it ends.
+    """
     patience = time.monotonic() + PATIENCE
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
@@ -126,7 +135,8 @@ def _locked(path: Path) -> IO[bytes]:
         except BlockingIOError:
             file.close()
             if time.monotonic() > patience:
-                raise CorekitError(f"another process is writing {path}: wait for its end, or stop it") from None
+                raise CorekitError(f"another process is writing {path}: wait for its end, or stop "
+                                   f"it") from None
             time.sleep(0.05)
             continue
         except OSError:  # a file system without locks

@@ -25,8 +25,10 @@ class FixedSize:
 
     def __init__(self, batch_size: int, streams: int) -> None:
         if streams < 1 or batch_size % streams:
-            raise CorekitError(f"data.streams={streams} must divide engine.batch_size={batch_size}: every stream gives "
-                               f"as many samples to each batch. data.streams={math.gcd(max(streams, 1), batch_size)} does")
+            raise CorekitError(f"data.streams={streams} must divide "
+                               f"engine.batch_size={batch_size}: every stream gives "
+                               f"as many samples to each batch. "
+                               f"data.streams={math.gcd(max(streams, 1), batch_size)} does")
         self.per_stream = batch_size // streams
 
     def draws(self, step: int) -> range:
@@ -35,10 +37,11 @@ class FixedSize:
 
 
 class Rounds:
-    """Sizes that come in rounds: each entry of a table once a round, in an order drawn for that round.
+    """Sizes that come in rounds: each entry of a table once a round, in an order drawn for that
+    round.
 
-    Which size a step has is a function of the seed and the step, the same for all streams; what was drawn before a step is
-    arithmetic.
+    Which size a step has is a function of the seed and the step, the same for all streams; what was
+    drawn before a step is arithmetic.
 
     Args:
         table: (size, samples of a stream) of every entry, smallest first.
@@ -57,24 +60,29 @@ class Rounds:
     def draws(self, step: int) -> range:
         """The draws that every stream makes for the batch of a step."""
         turn, place = divmod(step, len(self.table))
-        samples = [self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
+        samples = [
+            self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]
+        ]
         first = turn * self.total + sum(samples[:-1])
         return range(first, first + samples[-1])
 
 
 @register("sampler", "variable_size")
 class VariableSize(Rounds):
-    """Every batch has an image size of its own, and as many samples as keep the pixels of a batch about constant.
+    """Every batch has an image size of its own, and as many samples as keep the pixels of a batch
+    about constant.
 
-    Multi-scale variable batches (Mehta and Rastegari, MobileViT, 2022, section 3.2; Mehta et al., CatLIP, 2024). The sizes
-    are ``scales`` equal steps from ``smallest`` to ``largest`` and the preprocessing's own one, each rounded to a multiple
-    of ``divisor``. At size s a stream gives base_samples * base_size^2 / s^2 samples, rounded down, and at least one: with
-    many samples a stream the pixels stay closer. Evaluation and ``preprocess.json`` have the preprocessing's size.
+    Multi-scale variable batches (Mehta and Rastegari, MobileViT, 2022, section 3.2; Mehta et al.,
+    CatLIP, 2024). The sizes are ``scales`` equal steps from ``smallest`` to ``largest`` and the
+    preprocessing's own one, each rounded to a multiple of ``divisor``. At size s a stream gives
+    base_samples * base_size^2 / s^2 samples, rounded down, and at least one: with many samples a
+    stream the pixels stay closer. Evaluation and ``preprocess.json`` have the preprocessing's size.
 
-    The sizes come in rounds (``Rounds``). CoreNet draws them independently, which gives the same sizes in the long run.
+    The sizes come in rounds (``Rounds``). CoreNet draws them independently, which gives the same
+    sizes in the long run.
 
-    A micro-batch is a block of streams, so it has ``engine.micro_batch`` samples at the preprocessing's size, and about as many
-    pixels at the others.
+    A micro-batch is a block of streams, so it has ``engine.micro_batch`` samples at the
+    preprocessing's size, and about as many pixels at the others.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
@@ -92,18 +100,22 @@ class VariableSize(Rounds):
         CorekitError: the streams do not divide the batch, or the divisor does not divide the sizes.
     """
 
-    def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int, smallest: int, largest: int,
-                 scales: int = 25, divisor: int = 32) -> None:
+    def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int,
+                 smallest: int, largest: int, scales: int = 25, divisor: int = 32) -> None:
         base, per_stream = preprocess.size, FixedSize(batch_size, streams).per_stream
         if min(divisor, scales, smallest) < 1 or smallest > largest:
-            raise CorekitError(f"sampler 'variable_size' needs scales and divisor above 0, and 0 < smallest={smallest} <= "
+            raise CorekitError(f"sampler 'variable_size' needs scales and divisor above 0, and 0 < "
+                               f"smallest={smallest} <= "
                                f"largest={largest}")
         if any(size % divisor for size in (smallest, largest, base)):
-            raise CorekitError(f"sampler 'variable_size': smallest={smallest}, largest={largest} and "
-                               f"data.preprocess.size={base} must be multiples of divisor={divisor}")
+            raise CorekitError(
+                f"sampler 'variable_size': smallest={smallest}, largest={largest} "
+                f"and "
+                f"data.preprocess.size={base} must be multiples of divisor={divisor}")
         even = np.linspace(smallest, largest, scales)
         sizes = {base, *(int(size + divisor / 2) // divisor * divisor for size in even)}
-        super().__init__([(size, max(1, int(round(per_stream * base**2 / size**2, 2)))) for size in sorted(sizes)], seed)
+        super().__init__([(size, max(1, int(round(per_stream * base**2 / size**2, 2))))
+                          for size in sorted(sizes)], seed)
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,8 @@ Chunk = dict[str, Any]
 
 
 class _Chunks(IterableDataset[Chunk]):
-    def __init__(self, source: Source, preprocess: Preprocess, size: int, rank: int, world: int) -> None:
+    def __init__(self, source: Source, preprocess: Preprocess, size: int, rank: int,
+                 world: int) -> None:
         self.source, self.preprocess, self.size, self.rank, self.world = source, preprocess, size, rank, world
         self.starts = np.concatenate([[0], np.cumsum(source.shard_sizes)])
 
@@ -26,12 +27,14 @@ class _Chunks(IterableDataset[Chunk]):
         if worker:
             outlive_signals()
         total = int(self.starts[-1])
-        rounds = -(-total // (self.size * self.world))  # every rank has as many chunks, the last of some is empty
+        # every rank has as many chunks, the last of some is empty
+        rounds = -(-total // (self.size * self.world))
         for turn in range(rounds)[number::workers]:
             first = (turn * self.world + self.rank) * self.size
             try:
                 yield self._chunk(min(total, first), min(total, first + self.size))
-            except (CorekitError, OSError) as error:  # raised again by the process that evaluates, in one sentence
+            # raised again by the process that evaluates, in one sentence
+            except (CorekitError, OSError) as error:
                 yield {"error": str(error)}
 
     def _chunk(self, first: int, last: int) -> Chunk:
@@ -40,7 +43,8 @@ class _Chunks(IterableDataset[Chunk]):
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
             count = min(last, int(self.starts[shard + 1])) - first
-            for position, handle in enumerate(self.source.read(shard, first - int(self.starts[shard]), count), first):
+            for position, handle in enumerate(
+                    self.source.read(shard, first - int(self.starts[shard]), count), first):
                 try:
                     sample = self.source.decode(handle)
                     sample["image"] = self.preprocess.crop(sample["image"])
@@ -49,25 +53,31 @@ class _Chunks(IterableDataset[Chunk]):
                     continue
                 samples.append({**sample, "position": position})
             first += count
-        chunk: Chunk = {name: [sample[name] for sample in samples] for name in ("key", "position", *self.source.fields)}
+        chunk: Chunk = {
+            name: [sample[name] for sample in samples]
+            for name in ("key", "position", *self.source.fields)
+        }
         side = self.preprocess.size
-        chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(0, 3, side, side, dtype=torch.uint8)
+        chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(
+            0, 3, side, side, dtype=torch.uint8)
         return {**chunk, "bad": bad}
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
            workers: int = 0) -> Iterator[Chunk]:
-    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``position`` where each sample stands in
-    the source, ``bad`` how many undecodable ones were left out.
+    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``position`` where
+    each sample stands in the source, ``bad`` how many undecodable ones were left out.
 
-    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks and workers. All ranks
-    get the same number of chunks, some of which may hold no sample.
+    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks
+    and workers. All ranks get the same number of chunks, some of which may hold no sample.
 
     Raises:
         CorekitError: the data cannot be read.
     """
-    for chunk in DataLoader(_Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
-                            generator=torch.Generator()):  # its own, or it would draw from everybody's
+    for chunk in DataLoader(
+            _Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
+            # its own, or it would draw from everybody's
+            generator=torch.Generator()):
         if "error" in chunk:
             raise CorekitError(chunk["error"])
         yield chunk

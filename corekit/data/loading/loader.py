@@ -1,7 +1,7 @@
 """Batches of a run, the same for any number of ranks and workers, from any step on.
 
-Ranks take contiguous streams, micro-batches blocks of streams, and workers whole streams, so the batch of a step is its
-streams laid side by side whoever reads them.
+Ranks take contiguous streams, micro-batches blocks of streams, and workers whole streams, so the
+batch of a step is its streams laid side by side whoever reads them.
 """
 
 import inspect
@@ -22,24 +22,29 @@ from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 Batch = dict[str, Any]
-CAPTIONS = {"text": "caption", "synthetic_text": "synthetic_caption"}  # field -> what a batch calls its strings
-Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]  # (stream, source) -> (pass, window), its handles
+# field -> what a batch calls its strings
+CAPTIONS = {"text": "caption", "synthetic_text": "synthetic_caption"}
+# (stream, source) -> (pass, window), its handles
+Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
 
 class Sampler(Protocol):
-    """The contract of entries of kind ``sampler``: which draws every stream makes for the batch of a step.
+    """The contract of entries of kind ``sampler``: which draws every stream makes for the batch of
+    a step.
 
-    One that changes the size of the images also has ``size(step)``, the pixels of a side of that step's square images, or of
-    a square of their area where they keep their shapes, and ``table``, all its (size, samples of a stream), smallest first.
-    """
+    One that changes the size of the images also has ``size(step)``, the pixels of a side of that
+    step's square images, or of a square of their area where they keep their shapes, and ``table``,
+    all its (size, samples of a stream), smallest first. """
 
     def draws(self, step: int) -> range: ...
 
 
 @dataclass
 class WorkerBatch:
-    """What one worker gives to one step: its streams' samples, and the bad ones met on the way (kind -> keys)."""
+    """What one worker gives to one step: its streams' samples, and the bad ones met on the way
+    (kind -> keys).
+    """
 
     batch: Batch
     bad: dict[str, list[str]] = field(default_factory=dict)
@@ -56,8 +61,9 @@ class Streams:
         sampler: which draws a step makes.
         streams: this rank's streams.
         seed: of the augmentations.
-        transform: PIL image -> uint8 [3, H, W], drawing from torch's generator; other fields of the sample that it has
-            parameters for come by their names, as does ``size`` where the sampler has one for each step.
+        transform: PIL image -> uint8 [3, H, W], drawing from torch's generator; other fields of the
+            sample that it has parameters for come by their names, as does ``size`` where the
+            sampler has one for each step.
         tokenizer: list of strings -> int64 [n, L].
     """
 
@@ -79,42 +85,53 @@ class Streams:
         for step in range(first_step, last_step):
             part = WorkerBatch({})
             try:
-                samples = [self._sample(windows, stream, step, slot, draw, part) for stream in streams
-                           for slot, draw in enumerate(self.sampler.draws(step))]
+                samples = [
+                    self._sample(windows, stream, step, slot, draw, part) for stream in streams
+                    for slot, draw in enumerate(self.sampler.draws(step))
+                ]
                 part.batch = self._collate(samples)
-            except (CorekitError, OSError) as error:  # told by the training process, in one sentence
+            # told by the training process, in one sentence
+            except (CorekitError, OSError) as error:
                 part.error = str(error)
             yield part
 
-    def _sample(self, windows: Windows, stream: int, step: int, slot: int, draw: int, part: WorkerBatch) -> Sample:
+    def _sample(self, windows: Windows, stream: int, step: int, slot: int, draw: int,
+                part: WorkerBatch) -> Sample:
         where = self.order.locate(stream, draw)
         replacement = derive_seed(self.seed, "replacement", step, stream, slot)
         for attempt, handle in enumerate(self._candidates(windows, stream, where, replacement)):
             try:
-                # torchvision draws from the default generator; reseeding the CPU's alone takes microseconds.
-                torch.default_generator.manual_seed(derive_seed(self.seed, "augmentation", step, stream, slot))
+                # torchvision draws from the default generator; reseeding the CPU's alone takes
+                # microseconds.
+                torch.default_generator.manual_seed(
+                    derive_seed(self.seed, "augmentation", step, stream, slot))
                 sample = self.source.decode(handle)
                 if self.transform is not None and "image" in sample:
                     given = {**sample, **self._offered(step)}
-                    more = {name: given[name] for name in fields_read(self.transform) if name in given}
+                    more = {
+                        name: given[name] for name in fields_read(self.transform) if name in given
+                    }
                     sample["image"] = self.transform(sample["image"], **more)
                 return sample
             except BadSampleError as error:
-                if attempt == 0:  # counted when it is drawn itself, not when it fails to replace another
+                # counted when it is drawn itself, not when it fails to replace another
+                if attempt == 0:
                     part.bad.setdefault(error.kind, []).append(error.message)
-        raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} is in at step {step + 1} "
-                           f"nor one of {ELSEWHERE} other windows; bad so far in this step: {', '.join(part.bad)}")
+        raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} "
+                           f"is in at step {step + 1} "
+                           f"nor one of {ELSEWHERE} other windows; bad so far in this step: "
+                           f"{', '.join(part.bad)}")
 
     def _offered(self, step: int) -> dict[str, int]:
         """What a transform may ask for beside the fields of the sample."""
         return {"size": self.sampler.size(step)} if hasattr(self.sampler, "size") else {}
 
-    def _candidates(self, windows: Windows, stream: int, where: Position, replacement: int) -> Iterator[Any]:
+    def _candidates(self, windows: Windows, stream: int, where: Position,
+                    replacement: int) -> Iterator[Any]:
         """The handle drawn, then what may replace it, as (seed, step) decides.
 
-        That is the rest of its window, and where that is all bad, as behind the cut of a truncated shard, windows
-        anywhere in this pass of its source.
-        """
+        That is the rest of its window, and where that is all bad, as behind the cut of a truncated
+        shard, windows anywhere in this pass of its source. """
         handles = self._window(windows, stream, where)
         yield handles[where.position]
         for attempt in range(len(handles)):
@@ -122,7 +139,8 @@ class Streams:
             if position != where.position:
                 yield handles[position]
         for attempt in range(ELSEWHERE):
-            other, window, position = (derive_seed(replacement, name, attempt) for name in ("lane", "window", "position"))
+            other, window, position = (derive_seed(replacement, name, attempt)
+                                       for name in ("lane", "window", "position"))
             window %= self.order.windows(where.source)
             handles = self._read(other % self.order.streams, replace(where, window=window))
             yield handles[position % len(handles)]
@@ -158,10 +176,13 @@ class Streams:
 
 
 def _laid_together(values: list[Tensor]) -> Tensor | list[Tensor]:
-    """Tensors as one, or as a list where their shapes differ: views of one piece of memory, which a worker hands over whole."""
+    """Tensors as one, or as a list where their shapes differ: views of one piece of memory, which a
+    worker hands over whole.
+    """
     if all(value.shape == values[0].shape for value in values):
         return torch.stack(values)
-    pieces = torch.split(torch.cat([value.flatten() for value in values]), [value.numel() for value in values])
+    pieces = torch.split(torch.cat([value.flatten() for value in values]),
+                         [value.numel() for value in values])
     return [piece.view(value.shape) for piece, value in zip(pieces, values)]
 
 
@@ -191,11 +212,14 @@ class _WorkerBatches(IterableDataset[WorkerBatch]):
 
 
 def share(items: int, number: int, parts: int) -> slice:
-    """The contiguous slice of ``items`` that belongs to one of ``parts`` equal shares (sizes differ by one at most)."""
+    """The contiguous slice of ``items`` that belongs to one of ``parts`` equal shares (sizes differ
+    by one at most).
+    """
     return slice(items * number // parts, items * (number + 1) // parts)
 
 
-def step_batches(streams: Streams, first_step: int, last_step: int, workers: int) -> Iterator[WorkerBatch]:
+def step_batches(streams: Streams, first_step: int, last_step: int,
+                 workers: int) -> Iterator[WorkerBatch]:
     """One rank's batch of every step from ``first_step`` up to ``last_step``, in order.
 
     Raises:
@@ -216,10 +240,13 @@ def _join(parts: list[WorkerBatch]) -> WorkerBatch:
             raise CorekitError(part.error)
     if len(parts) == 1:
         return parts[0]
-    joined = WorkerBatch({name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
+    joined = WorkerBatch(
+        {name: _concatenate([part.batch[name] for part in parts]) for name in parts[0].batch})
     for rows, offsets in RAGGED.items():
         if rows in joined.batch:
-            joined.batch[rows], joined.batch[offsets] = join([(part.batch[rows], part.batch[offsets]) for part in parts])
+            joined.batch[rows], joined.batch[offsets] = join([
+                (part.batch[rows], part.batch[offsets]) for part in parts
+            ])
     for part in parts:
         for kind, keys in part.bad.items():
             joined.bad.setdefault(kind, []).extend(keys)
@@ -227,7 +254,9 @@ def _join(parts: list[WorkerBatch]) -> WorkerBatch:
 
 
 def _concatenate(values: list[Any]) -> Any:
-    if all(isinstance(value, Tensor) and value.shape[1:] == values[0].shape[1:] for value in values):
+    if all(
+            isinstance(value, Tensor) and value.shape[1:] == values[0].shape[1:]
+            for value in values):
         return torch.cat(values)
     return [item for value in values for item in value]
 

@@ -1,11 +1,14 @@
-"""Which sample is drawn when: a pure function of (seed, stream, draw), by arithmetic and at any step at once.
+"""Which sample is drawn when: a pure function of (seed, stream, draw), by arithmetic and at any
+step at once.
 
-The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one line; every stream owns
-an equal stretch of it, reads it in windows, and shuffles inside a window by (seed, pass, stream, window). Fewer samples
+The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one
+line; every stream owns an equal stretch of it, reads it in windows, and shuffles inside a window by
+(seed, pass, stream, window). Fewer samples
 than there are streams are left out of a pass, others in each.
 
-A mixture has streams of each of its sources. Every stream deals its draws to the sources period by period: the counts of a
-period are the weights' by largest remainder, their order is permuted by (seed, stream, period).
+A mixture has streams of each of its sources. Every stream deals its draws to the sources period by
+period: the counts of a period are the weights' by largest remainder, their order is permuted by
+(seed, stream, period).
 """
 
 from collections.abc import Sequence
@@ -31,7 +34,9 @@ class ShardRange:
 
 @dataclass(frozen=True)
 class Position:
-    """Where one draw lies: a window (its number in the pass of its source) and a position among the window's samples."""
+    """Where one draw lies: a window (its number in the pass of its source) and a position among the
+    window's samples.
+    """
 
     pass_number: int
     window: int
@@ -52,19 +57,25 @@ class ShuffledOrder:
         CorekitError: there are fewer samples than streams.
     """
 
-    def __init__(self, shard_sizes: NDArray[np.int64], streams: int, window: int, seed: int) -> None:
+    def __init__(self, shard_sizes: NDArray[np.int64], streams: int, window: int,
+                 seed: int) -> None:
         self.shard_sizes = np.asarray(shard_sizes, dtype=np.int64)
         self.samples = int(self.shard_sizes.sum())
         self.streams, self.window, self.seed = streams, window, seed
         self.stretch = self.samples // streams
         if self.stretch < 1:
-            raise CorekitError(f"the data set has {self.samples} samples, fewer than data.streams={streams}: "
-                               f"set data.streams to a divisor of engine.batch_size that is at most {self.samples}")
+            raise CorekitError(f"the data set has {self.samples} samples, fewer than "
+                               f"data.streams={streams}: "
+                               f"set data.streams to a divisor of engine.batch_size that is at "
+                               f"most {self.samples}")
         self._line = lru_cache(maxsize=2)(self._lay_out)
         self._permutation = lru_cache(maxsize=4 * streams)(self._shuffle)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window, "seed": self.seed}
+        return {
+            "shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
+            "seed": self.seed
+        }
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -73,13 +84,15 @@ class ShuffledOrder:
         """Where the ``draw``-th draw (from 0, over all passes) of a stream lies."""
         pass_number, offset = divmod(draw, self.stretch)
         window, place = divmod(offset, self.window)
-        return Position(pass_number, window, int(self._permutation(pass_number, stream, window)[place]))
+        return Position(pass_number, window,
+                        int(self._permutation(pass_number, stream, window)[place]))
 
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass; the last may be smaller."""
         return -(-self.stretch // self.window)
 
-    def segments(self, stream: int, pass_number: int, window: int, source: int = 0) -> list[ShardRange]:
+    def segments(self, stream: int, pass_number: int, window: int,
+                 source: int = 0) -> list[ShardRange]:
         """What to read for one window, in the order of its positions."""
         shards, starts = self._line(pass_number)
         first = stream * self.stretch + window * self.window
@@ -99,7 +112,8 @@ class ShuffledOrder:
         return min(self.window, self.stretch - window * self.window)
 
     def _lay_out(self, pass_number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        generator = np.random.Generator(np.random.Philox(key=derive_seed(self.seed, "shards", pass_number)))
+        generator = np.random.Generator(
+            np.random.Philox(key=derive_seed(self.seed, "shards", pass_number)))
         shards = generator.permutation(len(self.shard_sizes))
         starts = np.zeros(len(shards) + 1, dtype=np.int64)
         np.cumsum(self.shard_sizes[shards], out=starts[1:])
@@ -107,7 +121,8 @@ class ShuffledOrder:
 
     def _shuffle(self, pass_number: int, stream: int, window: int) -> NDArray[np.int64]:
         seed = derive_seed(self.seed, "window", pass_number, stream, window)
-        return np.random.Generator(np.random.Philox(key=seed)).permutation(self._window_size(window))
+        return np.random.Generator(np.random.Philox(key=seed)).permutation(
+            self._window_size(window))
 
 
 class MixedOrder:
@@ -136,22 +151,28 @@ class MixedOrder:
         period, place = divmod(draw, self.period)
         sources, earlier = self._dealt(stream, period)
         source = int(sources[place])
-        inner = self.orders[source].locate(stream, period * self.counts[source] + int(earlier[place]))
+        inner = self.orders[source].locate(stream,
+                                           period * self.counts[source] + int(earlier[place]))
         return replace(inner, source=source)
 
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass of that source."""
         return self.orders[source].windows()
 
-    def segments(self, stream: int, pass_number: int, window: int, source: int = 0) -> list[ShardRange]:
+    def segments(self, stream: int, pass_number: int, window: int,
+                 source: int = 0) -> list[ShardRange]:
         """What to read for one window of a source; shards are numbered through all sources."""
         return [replace(segment, shard=segment.shard + self.first_shard[source])
                 for segment in self.orders[source].segments(stream, pass_number, window)]
 
     def _deal(self, stream: int, period: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """The source of every draw of a period, and how many draws before it in this period have that source."""
-        generator = np.random.Generator(np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
-        sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts))
+        """The source of every draw of a period, and how many draws before it in this period have
+        that source.
+        """
+        generator = np.random.Generator(
+            np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
+        sources = generator.permutation(
+            np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts))
         earlier = np.zeros(self.period, dtype=np.int32)
         for source, count in enumerate(self.counts):
             earlier[sources == source] = np.arange(count)
@@ -159,7 +180,9 @@ class MixedOrder:
 
 
 def order_of(source: Source, streams: int, window: int, seed: int) -> ShuffledOrder | MixedOrder:
-    """The order of a source's samples: its own where it has a method ``order``, as a mixture has."""
+    """The order of a source's samples: its own where it has a method ``order``, as a mixture
+    has.
+    """
     if hasattr(source, "order"):
         own: ShuffledOrder | MixedOrder = source.order(streams, window, seed)
         return own

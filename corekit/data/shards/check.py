@@ -14,7 +14,8 @@ from corekit.data.shards.members import RawSample, decode_field
 
 NAMED = 5  # bad samples of each kind that are named
 READ = 256  # samples at a time
-KNOWN = {  # what members mean by their extension; a field that most samples have is missed where one has not
+# what members mean by their extension; a field that most samples have is missed where one has not
+KNOWN = {
     "image": ("jpg", "jpeg", "png", "webp"), "text": ("txt",), "label": ("cls",)}
 
 
@@ -22,8 +23,8 @@ KNOWN = {  # what members mean by their extension; a field that most samples hav
 class Findings:
     """What was found: counts, and for each kind of bad sample how many and the first few.
 
-    ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has, for each known field,
-    the samples without it: whether that is bad shows only when all are seen.
+    ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has,
+    for each known field, the samples without it: whether that is bad shows only when all are seen.
     """
 
     samples: int = 0
@@ -46,12 +47,15 @@ class Findings:
                 found[kind] = before + count, [*first, *names][:NAMED]
 
     def problems(self) -> dict[str, tuple[int, list[str]]]:
-        """kind -> (count, the first few) of all that is bad, fields that only a few samples lack among it."""
+        """kind -> (count, the first few) of all that is bad, fields that only a few samples lack
+        among it.
+        """
         found = dict(self.bad)
         lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
         if lacking:
             found["missing_field"] = (sum(count for count, _ in lacking.values()),
-                                      [name for _, names in lacking.values() for name in names][:NAMED])
+                                      [name for _, names in lacking.values()
+                                       for name in names][:NAMED])
         return found
 
 
@@ -81,7 +85,8 @@ def _look_at(raw: RawSample, found: Findings) -> None:
     found.extensions.update(list(raw.members))
     absent = []
     for name, extensions in KNOWN.items():
-        content = next((raw.members[extension] for extension in extensions if extension in raw.members), None)
+        content = next(
+            (raw.members[extension] for extension in extensions if extension in raw.members), None)
         if content is None:
             absent.append(name)
             continue
@@ -93,7 +98,8 @@ def _look_at(raw: RawSample, found: Findings) -> None:
         elif name == "text":
             found.lengths[len(str(value))] += 1
     for name in absent:
-        found.add(Findings(missing={name: (1, [f"{where}: no {' or '.join(KNOWN[name])} for {name}"])}))
+        found.add(
+            Findings(missing={name: (1, [f"{where}: no {' or '.join(KNOWN[name])} for {name}"])}))
 
 
 def picture_of(index: Index, count: int) -> np.ndarray:
@@ -116,7 +122,8 @@ def picture_of(index: Index, count: int) -> np.ndarray:
 
 
 def _show(raw: RawSample) -> tuple[np.ndarray, str] | None:
-    content = next((raw.members[extension] for extension in KNOWN["image"] if extension in raw.members), None)
+    content = next(
+        (raw.members[extension] for extension in KNOWN["image"] if extension in raw.members), None)
     if content is None or raw.bad is not None:
         return None
     try:

@@ -1,11 +1,14 @@
 """The index of a folder of tar shards: how many samples each holds and where each begins.
 
-``index.json`` in the folder has samples, bytes and a hash of the offsets of every shard, and is all that a run reads
-to start. Beside each shard lie its offsets, ``<shard>.tar.index``, an int64 array [samples + 1] of byte positions
-(.npy), read when the shard is. A sample is a run of neighbouring members that share a key, as WebDataset has it.
+``index.json`` in the folder has samples, bytes and a hash of the offsets of every shard, and is all
+that a run reads to start. Beside each shard lie its offsets, ``<shard>.tar.index``, an int64 array
+[samples + 1] of byte positions
+(.npy), read when the shard is. A sample is a run of neighbouring members that share a key, as
+WebDataset has it.
 
-A shard that was cut short is read as far as it goes. The sample that the cut went through counts as one bad sample;
-where the shard was whole when it was indexed, the index stays, so that each sample behind the cut counts as one too.
+A shard that was cut short is read as far as it goes. The sample that the cut went through counts as
+one bad sample; where the shard was whole when it was indexed, the index stays, so that each sample
+behind the cut counts as one too.
 """
 
 import hashlib
@@ -54,7 +57,8 @@ def scan_shard(file: IO[bytes]) -> Scan:
     starts: list[int] = []
     end, key = 0, None
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8",
+                          errors="surrogateescape") as archive:
             try:
                 for member in archive:
                     if archive.offset <= end:  # a size below nothing would lead round in circles
@@ -63,14 +67,19 @@ def scan_shard(file: IO[bytes]) -> Scan:
                     if member.isfile() and member_key(member.name)[0] != key:
                         key = member_key(member.name)[0]
                         starts.append(member.offset)
-            except (tarfile.TarError, EOFError):  # the last member was read, but ends beyond the file
+            # the last member was read, but ends beyond the file
+            except (tarfile.TarError, EOFError):
                 return Scan(_offsets(starts, end), whole=False)
             file.seek(end)
             last = file.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError) as error:
         size = file.seek(0, io.SEEK_END)
-        return Scan(np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64), False, f"is not a tar file: {error}")
-    if last.strip(b"\0"):  # a header that is cut or broken: the sample before it is not to be trusted
+        return Scan(np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64), False, f"is not a "
+                                                                                        f"tar "
+                                                                                        f"file: "
+                                                                                        f"{error}")
+    # a header that is cut or broken: the sample before it is not to be trusted
+    if last.strip(b"\0"):
         return Scan(_offsets(starts, end + len(last)), whole=False)
     return Scan(_offsets(starts, end), whole=len(last) == tarfile.BLOCKSIZE)
 
@@ -92,7 +101,8 @@ class Index:
     samples: NDArray[np.int64]
     hashes: list[str]
     cut: dict[int, int] = field(default_factory=dict)
-    _kept: dict[int, Offsets] = field(default_factory=dict)  # could not be written beside the shards
+    # could not be written beside the shards
+    _kept: dict[int, Offsets] = field(default_factory=dict)
     _recent: "OrderedDict[int, Offsets]" = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
@@ -107,10 +117,13 @@ class Index:
         return digest.hexdigest()
 
     def alone(self, shard: int) -> "Index":
-        """The index of one of the shards, as number 0: the others need not travel to another process."""
+        """The index of one of the shards, as number 0: the others need not travel to another
+        process.
+        """
         own = slice(shard, shard + 1)
-        return Index(self.storage, self.names[own], self.sizes[own], self.samples[own], self.hashes[own],
-                     {0: self.cut[shard]} if shard in self.cut else {}, {0: self._kept[shard]} if shard in self._kept else {})
+        return Index(self.storage, self.names[own], self.sizes[own], self.samples[own],
+                     self.hashes[own], {0: self.cut[shard]} if shard in self.cut else {},
+                     {0: self._kept[shard]} if shard in self._kept else {})
 
     def offsets(self, shard: int) -> Offsets:
         """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.
@@ -133,11 +146,14 @@ class Index:
         if offsets is None or _hash(offsets) != self.hashes[shard]:
             offsets = _scan(self.storage, name).offsets
             if _hash(offsets) != self.hashes[shard]:
-                raise CorekitError(f"{self.storage.where(name)} has changed since it was indexed: start the run again")
+                raise CorekitError(f"{self.storage.where(name)} has changed since it was indexed: "
+                                   f"start the run again")
         return offsets
 
     def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:
-        """(bytes, how many they should be) of neighbouring samples, by one ranged read; cut shards give fewer."""
+        """(bytes, how many they should be) of neighbouring samples, by one ranged read; cut shards
+        give fewer.
+        """
         bounds = self.offsets(shard)[first:first + count + 1].tolist()
         begin, end = bounds[0], min(bounds[-1], self.cut.get(shard, bounds[-1]))
         content = self.storage.read(self.names[shard], begin, end) if begin < end else b""
@@ -158,7 +174,8 @@ def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) ->
 
     Args:
         root: a folder, or a URL that fsspec understands.
-        pattern: of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
+        pattern: of the shards' names under it; of several, separated by ``;``, the first that any
+            shard matches.
         workers: processes that scan; 0: this one.
 
     Raises:
@@ -171,8 +188,12 @@ def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) ->
     if not files:
         raise CorekitError(f"data.root={root} holds no shard that matches '{pattern}'; "
                            "`corekit data openmoji OUT` writes some to try with")
-    stale = [at for at, stored in enumerate(files) if not _is_fresh(stored, table.get(stored.name), written)]
-    index = Index(storage, [stored.name for stored in files], np.array([stored.size for stored in files], dtype=np.int64),
+    stale = [
+        at for at, stored in enumerate(files)
+        if not _is_fresh(stored, table.get(stored.name), written)
+    ]
+    index = Index(storage, [stored.name for stored in files],
+                  np.array([stored.size for stored in files], dtype=np.int64),
                   np.zeros(len(files), dtype=np.int64), [""] * len(files))
     for at in set(range(len(files))).difference(stale):
         _, index.samples[at], index.hashes[at] = table[files[at].name]
@@ -183,20 +204,24 @@ def load_index(root: str | Path, pattern: str = "**/*.tar", workers: int = 0) ->
     return index
 
 
-def _index_stale(index: Index, files: Sequence[Stored], stale: list[int], table: dict[str, tuple[int, int, str]],
-                 workers: int) -> None:
-    """Fill the rows of these shards, from their offsets where these are newer than the shard, else by scanning."""
+def _index_stale(index: Index, files: Sequence[Stored], stale: list[int],
+                 table: dict[str, tuple[int, int, str]], workers: int) -> None:
+    """Fill the rows of these shards, from their offsets where these are newer than the shard, else
+    by scanning.
+    """
     if len(stale) > 16:
         print(f"corekit: indexing {len(stale)} shards under {index.storage.root}", file=sys.stderr)
     problems = {}
-    scans = _scan_all(index.storage, [files[at] for at in stale], [files[at].name in table for at in stale], workers)
+    scans = _scan_all(index.storage, [files[at] for at in stale],
+                      [files[at].name in table for at in stale], workers)
     for at, scan in zip(stale, scans):
         name, offsets = index.names[at], scan.offsets
         old = _stored_offsets(index.storage, name) if not scan.whole and name in table else None
         if old is not None and _is_cut(table[name], old, files[at].size, offsets):
             index.cut[at] = files[at].size
             index.sizes[at], offsets = table[name][0], old
-            print(f"corekit: {index.storage.where(name)} has been cut short: {len(old) - len(scan.offsets)} samples "
+            print(f"corekit: {index.storage.where(name)} has been cut short: "
+                  f"{len(old) - len(scan.offsets)} samples "
                   "behind the cut are bad", file=sys.stderr)
         else:
             if not index.storage.write(_index_file(name), _npy(offsets)):
@@ -219,10 +244,12 @@ def _is_fresh(stored: Stored, row: tuple[int, int, str] | None, written: int | N
 def _is_cut(row: tuple[int, int, str], old: Offsets, size: int, found: Offsets) -> bool:
     """Whether what was found is the beginning of what was indexed."""
     count = len(found) - 1
-    return size < row[0] and _hash(old) == row[2] and count < len(old) and bool((found[:count] == old[:count]).all())
+    return size < row[0] and _hash(old) == row[2] and count < len(old) and bool(
+        (found[:count] == old[:count]).all())
 
 
-def _scan_all(storage: Storage, files: list[Stored], changed: list[bool], workers: int) -> Iterator[Scan]:
+def _scan_all(storage: Storage, files: list[Stored], changed: list[bool],
+              workers: int) -> Iterator[Scan]:
     if workers <= 1 or len(files) < 16:
         yield from map(_stored_scan, [storage] * len(files), files, changed)
         return
@@ -231,10 +258,11 @@ def _scan_all(storage: Storage, files: list[Stored], changed: list[bool], worker
 
 
 def _stored_scan(storage: Storage, stored: Stored, changed: bool) -> Scan:
-    """The offsets beside the shard, where they are newer: an index that was interrupted goes on where it stopped.
+    """The offsets beside the shard, where they are newer: an index that was interrupted goes on
+    where it stopped.
 
-    Those of a shard that has changed since it was indexed are never trusted: a copy may be older than they are.
-    """
+    Those of a shard that has changed since it was indexed are never trusted: a copy may be older
+    than they are. """
     written = storage.modified(_index_file(stored.name))
     if not changed and written is not None and stored.modified is not None and written >= stored.modified:
         offsets = _stored_offsets(storage, stored.name)
@@ -271,7 +299,8 @@ def _stored_offsets(storage: Storage, name: str) -> Offsets | None:
         offsets = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError):
         return None
-    return offsets if offsets is not None and offsets.ndim == 1 and offsets.dtype == np.int64 and len(offsets) else None
+    return offsets if offsets is not None and offsets.ndim == 1 and offsets.dtype == np.int64 and len(
+        offsets) else None
 
 
 def _read_table(storage: Storage) -> dict[str, tuple[int, int, str]]:
@@ -286,8 +315,12 @@ def _read_table(storage: Storage) -> dict[str, tuple[int, int, str]]:
 
 
 def _write_table(index: Index, rest: dict[str, tuple[int, int, str]]) -> None:
-    rows = {**rest, **{name: row for name, *row in zip(index.names, index.sizes.tolist(), index.samples.tolist(),
-                                                       index.hashes)}}
+    rows = {
+        **rest, **{
+            name: row for name, *row in zip(index.names, index.sizes.tolist(), index.samples.tolist(
+                                            ), index.hashes)
+        }
+    }
     names = sorted(rows)
     table = {"names": names, **{column: [rows[name][at] for name in names]
                                 for at, column in enumerate(("bytes", "samples", "hashes"))}}

@@ -1,4 +1,6 @@
-"""From the bytes of one sample to its fields: members of a tar file, or files side by side, decoded by name."""
+"""From the bytes of one sample to its fields: members of a tar file, or files side by side, decoded
+by name.
+"""
 
 import io
 import tarfile
@@ -26,18 +28,21 @@ class RawSample:
 
 
 def member_key(name: str) -> tuple[str, str]:
-    """WebDataset's split of a member's name: the key up to the first dot of the file name, the rest the field."""
+    """WebDataset's split of a member's name: the key up to the first dot of the file name, the rest
+    the field.
+    """
     folder, _, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
     return (f"{folder}/{stem}" if folder else stem), extension.lower()
 
 
 def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawSample:
-    """The members of one sample from its stretch of a tar file, which should be ``length`` bytes long.
+    """The members of one sample from its stretch of a tar file, which should be ``length`` bytes
+    long.
 
-    Bad are: ``truncated`` (the file ends or breaks inside the sample), ``path`` (a name that is absolute or climbs out
-    of its folder), ``encoding`` (a name that is not UTF-8) and ``duplicate`` (two members with one name).
-    """
+    Bad are: ``truncated`` (the file ends or breaks inside the sample), ``path`` (a name that is
+    absolute or climbs out of its folder), ``encoding`` (a name that is not UTF-8) and ``duplicate``
+    (two members with one name). """
     unnamed = f"sample {position}"
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
@@ -53,7 +58,8 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     for name, data in named:
         extension = member_key(name)[1]
         if name.startswith("/") or ".." in name.split("/"):
-            return RawSample(shard, shown, {}, ("path", f"the name of a member leaves its folder: {name!r}"))
+            return RawSample(shard, shown, {}, ("path", f"the name of a member leaves its folder: "
+                                                        f"{name!r}"))
         if not _is_utf8(name):
             return RawSample(shard, shown, {}, ("encoding", "the name of a member is not UTF-8"))
         if extension in members:
@@ -65,8 +71,8 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
 def tar_members(content: bytes) -> list[tuple[str, bytes]]:
     """(name, data) of every regular file in a stretch of a tar file.
 
-    Python's ``tarfile`` reads the headers. Walking plain ones here takes a fifth of the time; whatever else there is
-    (long names, sparse files) goes to ``tarfile`` as a whole.
+    Python's ``tarfile`` reads the headers. Walking plain ones here takes a fifth of the time;
+    whatever else there is (long names, sparse files) goes to ``tarfile`` as a whole.
 
     Raises:
         tarfile.TarError, EOFError: a header is broken, or data are missing.
@@ -80,7 +86,8 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
             raise EOFError("the file ends before its members do")
         if header.type in _PLAIN:
             found.append((header.name, content[first:last]))
-        elif header.type != tarfile.XHDTYPE or any(word in content[first:last] for word in (b"path=", b"size=", b"GNU.")):
+        elif header.type != tarfile.XHDTYPE or any(word in content[first:last]
+                                                   for word in (b"path=", b"size=", b"GNU.")):
             return _tarfile_members(content)
         at = last + -last % _BLOCK
     return found
@@ -88,11 +95,13 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
 
 def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
     found = []
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8",
+                      errors="surrogateescape") as archive:
         for member in archive:
             if member.size > len(content):  # a sparse file may claim any size
                 raise EOFError("a member is larger than the file it is in")
-            file = archive.extractfile(member) if member.isreg() else None  # no links: they lead elsewhere
+            # no links: they lead elsewhere
+            file = archive.extractfile(member) if member.isreg() else None
             if file is not None:
                 data = file.read()
                 if len(data) < member.size:
@@ -115,7 +124,8 @@ def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]]) -> Sample:
-    """The fields of one sample by their canonical names; the first extension that is there holds a field.
+    """The fields of one sample by their canonical names; the first extension that is there holds a
+    field.
 
     Raises:
         BadSampleError: the members are bad, one is missing, or one is not what its field promises.
@@ -133,7 +143,8 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]]) -> Sa
 
 
 def decode_field(field: str, content: bytes, where: str) -> object:
-    """``image``: a picture; ``text`` and ``synthetic_text``: a string that is not blank; anything else: an int.
+    """``image``: a picture; ``text`` and ``synthetic_text``: a string that is not blank; anything
+    else: an int.
 
     Raises:
         BadSampleError: of kind ``encoding``, ``empty_text``, or called after the field.

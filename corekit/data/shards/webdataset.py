@@ -15,16 +15,19 @@ class WebDataset:
     """Image-text samples in WebDataset tar shards under one folder, local or remote.
 
     Args:
-        root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``; ``data.root`` where the recipe
-            gives none. None: no samples, as a dry run needs it.
-        shards: pattern of the shards' names under it; of several, separated by ``;``, the first that any shard matches.
-        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is taken.
+        root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``;
+            ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
+        shards: pattern of the shards' names under it; of several, separated by ``;``, the first
+            that any shard matches.
+        fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
+            taken.
 
     Raises:
         CorekitError: no folder, no shards, no samples.
     """
 
-    def __init__(self, root: str | None, shards: str = "**/*.tar", fields: dict[str, str] | None = None) -> None:
+    def __init__(self, root: str | None, shards: str = "**/*.tar",
+                 fields: dict[str, str] | None = None) -> None:
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
         self.fields = tuple(self.extensions)
         self.index = load_index(root, shards) if root is not None else None

@@ -1,4 +1,6 @@
-"""Writing any source as WebDataset shards: the same bytes every time, and only what is not there yet."""
+"""Writing any source as WebDataset shards: the same bytes every time, and only what is not there
+yet.
+"""
 
 import hashlib
 import io
@@ -18,21 +20,24 @@ from corekit.errors import CorekitError
 WRITER = 1  # raise it with every change that makes other bytes
 
 _ENCODERS: dict[str, dict[str, Any]] = {
-    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},  # small pictures would lose their colours
+    # small pictures would lose their colours
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     "png": {"format": "PNG"},
     "webp": {"format": "WEBP", "quality": 95},
 }
 
 
 def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
-                 image_format: Literal["jpg", "png", "webp"] = "jpg", attribution: str | None = None,
-                 workers: int = 0) -> Manifest:
+                 image_format: Literal["jpg", "png", "webp"] = "jpg",
+                 attribution: str | None = None, workers: int = 0) -> Manifest:
     """Write all samples of a source as tar shards ``000000.tar``, ... with a ``manifest.json``.
 
-    A sample is ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls`` where it has a text and a label, and ``.json`` with
-    those of boxes, labels and nouns that it has (masks are not written). Shards that are there and whole are kept, so a
-    run that was interrupted goes on where it stopped. A source with class names also gets the ``classnames.txt`` and
-    ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the class name.
+    A sample is ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls`` where it has a text and a label,
+    and ``.json`` with those of boxes, labels and nouns that it has (masks are not written). Shards
+    that are there and whole are kept, so a run that was interrupted goes on where it stopped. A
+    source with class names also gets the ``classnames.txt`` and
+    ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the
+    class name.
 
     Args:
         source: what to write; picklable where there are workers.
@@ -48,14 +53,16 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
     if samples_per_shard < 1:
         raise CorekitError(f"samples_per_shard must be at least 1, not {samples_per_shard}")
     if image_format not in _ENCODERS:
-        raise CorekitError(f"image_format must be one of {', '.join(_ENCODERS)}, not '{image_format}'")
+        raise CorekitError(f"image_format must be one of {', '.join(_ENCODERS)}, not "
+                           f"'{image_format}'")
     total = int(source.shard_sizes.sum())
     decides = json.dumps([WRITER, source.fingerprint, samples_per_shard, image_format])
     manifest = _open_manifest(out, hashlib.sha256(decides.encode()).hexdigest(), total)
     _write_notes(source, out, attribution or getattr(source, "attribution", None))
     manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
     done = {shard.name for shard in manifest.shards}
-    jobs = [(out, name, first, min(samples_per_shard, total - first)) for first in range(0, total, samples_per_shard)
+    jobs = [(out, name, first, min(samples_per_shard, total - first))
+            for first in range(0, total, samples_per_shard)
             if (name := f"{first // samples_per_shard:06d}.tar") not in done]
     for shard in _write_all(source, jobs, image_format, workers):
         manifest.shards = sorted([*manifest.shards, shard], key=lambda written: written.name)
@@ -72,7 +79,8 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
                                "choose another folder, or remove this one")
         return manifest
     if any(out.glob("*.tar")):
-        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another folder")
+        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
+                           f"folder")
     out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(fingerprint, samples)
     manifest.save(path)  # before the first shard, so that a shard without its manifest cannot be
@@ -97,8 +105,10 @@ def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_for
     return in_processes(_write_shard, [(source, *job, image_format) for job in jobs], workers)
 
 
-def _write_shard(source: Source, out: Path, name: str, first: int, count: int, image_format: str) -> WrittenShard:
-    return write_tar(out, name, (_members(sample, image_format) for sample in _samples(source, first, count)))
+def _write_shard(source: Source, out: Path, name: str, first: int, count: int,
+                 image_format: str) -> WrittenShard:
+    return write_tar(out, name,
+                     (_members(sample, image_format) for sample in _samples(source, first, count)))
 
 
 def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
@@ -119,7 +129,10 @@ def _members(sample: Sample, image_format: str) -> dict[str, bytes | str]:
         members["txt"] = sample["text"].encode()
     if "label" in sample:
         members["cls"] = str(sample["label"]).encode()
-    notes = {name: np.asarray(sample[name]).tolist() for name in ("boxes", "labels", "nouns") if name in sample}
+    notes = {
+        name: np.asarray(sample[name]).tolist() for name in ("boxes", "labels", "nouns")
+        if name in sample
+    }
     if notes:
         members["json"] = json.dumps(notes).encode()
     return members

@@ -1,4 +1,6 @@
-"""Encoded pictures: opened at once, decoded when their pixels are asked for, and smaller where that is enough."""
+"""Encoded pictures: opened at once, decoded when their pixels are asked for, and smaller where that
+is enough.
+"""
 
 import io
 import warnings
@@ -9,7 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from corekit.data.datasets.base import BadSampleError
 
 MAX_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow knows others, some of which run programs
+# Pillow knows others, some of which run programs
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class LazyJpeg(JpegImageFile):
@@ -29,19 +32,24 @@ class LazyJpeg(JpegImageFile):
             return super().load()
         except MemoryError:
             raise
-        except Exception as error:  # bad bytes raise anything in Pillow: OSError, SyntaxError, struct.error, ...
+        # bad bytes raise anything in Pillow: OSError, SyntaxError, struct.error, ...
+        except Exception as error:
             raise BadSampleError("image", f"{self.where}: {error}") from None
 
     def shrink(self, at_most: int) -> int:
-        """Decode at 1/8, 1/4 or 1/2 of the size, whichever is smallest but no smaller than ``1 / at_most``.
+        """Decode at 1/8, 1/4 or 1/2 of the size, whichever is smallest but no smaller than ``1 /
+        at_most``.
 
-        libjpeg does it in the inverse cosine transform, which then gives fewer pixels and takes less time.
+        libjpeg does it in the inverse cosine transform, which then gives fewer pixels and takes
+        less time.
 
         Returns:
-            the factor that the size is divided by, rounded up; 1 where it stays, as once pixels were asked for.
+            the factor that the size is divided by, rounded up; 1 where it stays, as once pixels
+            were asked for.
         """
         factor = next((factor for factor in (8, 4, 2) if factor <= at_most), 1)
-        if factor > 1 and min(self.size) >= factor and self.draft("RGB", (self.width // factor, self.height // factor)):
+        if factor > 1 and min(self.size) >= factor and self.draft(
+                "RGB", (self.width // factor, self.height // factor)):
             return factor
         return 1
 
@@ -50,11 +58,13 @@ def decode_image(content: bytes, where: str) -> Image.Image:
     """An RGB picture of encoded bytes; JPEGs are decoded later, when pixels are asked for.
 
     Raises:
-        BadSampleError: ``image``: not a picture, or cut off; ``bomb``: more than ``MAX_PIXELS`` pixels.
+        BadSampleError: ``image``: not a picture, or cut off; ``bomb``: more than ``MAX_PIXELS``
+            pixels.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata and of sizes that the next lines judge
+            # of odd metadata and of sizes that the next lines judge
+            warnings.simplefilter("ignore")
             if content.startswith(b"\xff\xd8\xff"):
                 image: Image.Image = LazyJpeg(io.BytesIO(content))
                 image.where = where  # type: ignore[attr-defined]

@@ -14,16 +14,19 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 Fill = list[float]
-Operation = Callable[[Tensor, float, Fill], Tensor]  # image uint8 [3, H, W], level from -1 to 1, colour of what lies outside
+# image uint8 [3, H, W], level from -1 to 1, colour of what lies outside
+Operation = Callable[[Tensor, float, Fill], Tensor]
 
 
 @register("transform", "rand_augment")
 class RandAugment(RandomResizedCrop):
-    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter, drawing from torch's generator.
+    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter, drawing from
+    torch's generator.
 
-    RandAugment is the variant that timm calls ``rand-m9-mstd0.5-inc1``: of fifteen operations ``operations`` are drawn, each is
-    done with probability 1/2 at a level of ``magnitude`` out of 10, normally distributed with ``magnitude_std``, and all change
-    more at a higher level. What comes in from outside has the colour of the mean. (timm leaves colour jitter out where it does
+    RandAugment is the variant that timm calls ``rand-m9-mstd0.5-inc1``: of fifteen operations
+    ``operations`` are drawn, each is done with probability 1/2 at a level of ``magnitude`` out of
+    10, normally distributed with ``magnitude_std``, and all change more at a higher level. What
+    comes in from outside has the colour of the mean. (timm leaves colour jitter out where it does
     RandAugment.)
 
     Args:
@@ -39,15 +42,18 @@ class RandAugment(RandomResizedCrop):
     """
 
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.08, 1.0),
-                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.5, scaled_decoding: bool = True,
-                 operations: int = 2, magnitude: float = 9.0, magnitude_std: float = 0.5, color_jitter: float = 0.0) -> None:
+                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.5,
+                 scaled_decoding: bool = True, operations: int = 2, magnitude: float = 9.0,
+                 magnitude_std: float = 0.5, color_jitter: float = 0.0) -> None:
         super().__init__(preprocess, scale, ratio, flip, scaled_decoding)
         if operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0 or not 0 <= color_jitter <= 1:
-            raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 or more, magnitude from 0 to "
+            raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 "
+                               "or more, magnitude from 0 to "
                                "10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
         self.fill = [float(round(255 * mean)) for mean in preprocess.mean]
-        self.jitter = ColorJitter(color_jitter, color_jitter, color_jitter) if color_jitter else None
+        self.jitter = ColorJitter(color_jitter, color_jitter,
+                                  color_jitter) if color_jitter else None
 
     def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
         """uint8 [3, size, size]; the model's size where the step has none of its own."""
@@ -55,7 +61,8 @@ class RandAugment(RandomResizedCrop):
         for _ in range(self.operations):
             operation = list(OPERATIONS.values())[int(torch.randint(len(OPERATIONS), ()))]
             skipped, negative = torch.rand(2).lt(0.5).tolist()
-            level = min(10.0, max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(())))) / 10
+            level = min(10.0, max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(
+                ())))) / 10
             if not skipped:
                 made = operation(made, -level if negative else level, self.fill)
         return self.jitter(made) if self.jitter is not None else made
@@ -63,11 +70,14 @@ class RandAugment(RandomResizedCrop):
 
 def _affine(image: Tensor, fill: Fill, angle: float = 0.0, move: tuple[float, float] = (0.0, 0.0),
             shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Turned about the centre, moved by a share of the side, or sheared by a tangent, the upper left corner in its place."""
+    """Turned about the centre, moved by a share of the side, or sheared by a tangent, the upper
+    left corner in its place.
+    """
     height, width = image.shape[1:]
-    moved: Tensor = F.affine(image, angle, [round(move[0] * width), round(move[1] * height)], 1.0,
-                             [math.degrees(math.atan(tangent)) for tangent in shear], InterpolationMode.BILINEAR, fill,
-                             [0, 0] if any(shear) else None)
+    moved: Tensor = F.affine(
+        image, angle, [round(move[0] * width), round(move[1] * height)], 1.0,
+        [math.degrees(math.atan(tangent))
+         for tangent in shear], InterpolationMode.BILINEAR, fill, [0, 0] if any(shear) else None)
     return moved
 
 
@@ -82,7 +92,8 @@ def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:
 
 
 def _solarize_add(image: Tensor, level: float, fill: Fill) -> Tensor:
-    return torch.where(image < 128, (image.int() + int(110 * abs(level))).clamp(max=255).to(torch.uint8), image)
+    return torch.where(image < 128,
+                       (image.int() + int(110 * abs(level))).clamp(max=255).to(torch.uint8), image)
 
 
 def _enhance(adjust: Callable[[Tensor, float], Tensor]) -> Operation:

@@ -16,9 +16,10 @@ from corekit.registry import register
 class NearestNeighbours:
     """Top-1, top-5 and mean per-class recall of the labels of the nearest training samples.
 
-    Features have unit length; each of the k neighbours votes for its class with exp(cosine / temperature) (Wu et al. 2018,
-    section 3.4; Caron et al. 2021, appendix F.1). Figures of several k are called ``top1_k10`` and so on. Every rank holds
-    the training features and finds the neighbours of its share of the test samples.
+    Features have unit length; each of the k neighbours votes for its class with exp(cosine /
+    temperature) (Wu et al. 2018, section 3.4; Caron et al. 2021, appendix F.1). Figures of several
+    k are called ``top1_k10`` and so on. Every rank holds the training features and finds the
+    neighbours of its share of the test samples.
 
     Args:
         dataset: what is reported on, with a ``label`` field.
@@ -33,24 +34,29 @@ class NearestNeighbours:
         CorekitError: a data set without labels, or an argument out of range.
     """
 
-    def __init__(self, dataset: Source, train_dataset: Source, k: int | list[int] = 20, temperature: float = 0.07,
-                 features: str | None = None, batch_size: int = 256, block: int = 65536) -> None:
+    def __init__(self, dataset: Source, train_dataset: Source, k: int | list[int] = 20,
+                 temperature: float = 0.07, features: str | None = None, batch_size: int = 256,
+                 block: int = 65536) -> None:
         check_field("knn", "dataset", dataset, "label")
         check_field("knn", "train_dataset", train_dataset, "label")
         self.ks = [k] if isinstance(k, int) else list(k)
         if not self.ks or min(*self.ks, batch_size, block) < 1 or temperature <= 0:
-            raise CorekitError("evaluator 'knn' needs k, batch_size and block of 1 or more, and a temperature above 0")
+            raise CorekitError("evaluator 'knn' needs k, batch_size and block of 1 or more, and a "
+                               "temperature above 0")
         self.dataset, self.train_dataset, self.features = dataset, train_dataset, features
         self.temperature, self.batch_size, self.block = temperature, batch_size, block
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        train, train_label = labelled_features(eval_model, self.train_dataset, self.batch_size, self.features)
+        train, train_label = labelled_features(eval_model, self.train_dataset, self.batch_size,
+                                               self.features)
         if train.dim() != 2:
-            raise CorekitError(f"evaluator 'knn' needs one vector for each image, not {list(train.shape[1:])}")
+            raise CorekitError(f"evaluator 'knn' needs one vector for each image, not "
+                               f"{list(train.shape[1:])}")
         if max(self.ks) > len(train):
-            raise CorekitError(f"evaluator 'knn' cannot find k={max(self.ks)} neighbours among {len(train)} training samples")
+            raise CorekitError(f"evaluator 'knn' cannot find k={max(self.ks)} neighbours among "
+                               f"{len(train)} training samples")
         train = F.normalize(train, dim=-1)
         classes = int(train_label.max()) + 1
         labels, positions, guesses = [], [], []
@@ -58,8 +64,12 @@ class NearestNeighbours:
             labels += chunk["label"]
             positions += chunk["position"]
             cosine, near = nearest(F.normalize(features, dim=-1), train, max(self.ks), self.block)
-            ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()  # the nearest one's is 1, whatever the temperature
-            guesses.append(torch.stack([_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks], 1))
+            # the nearest one's is 1, whatever the temperature
+            ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()
+            guesses.append(
+                torch.stack(
+                    [_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks],
+                    1))
         total = int(self.dataset.shard_sizes.sum())
         position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
         label = torch.tensor(labels, dtype=torch.int64, device=eval_model.device)
@@ -74,7 +84,8 @@ class NearestNeighbours:
 
 
 def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
-    """The five classes with the most votes, or fewer: int64 [n, 5], -1 where there are no more that have any.
+    """The five classes with the most votes, or fewer: int64 [n, 5], -1 where there are no more that
+    have any.
 
     Args:
         candidates: int64 [n, k], the neighbours' classes.
@@ -87,7 +98,8 @@ def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """The k highest products of each query with the keys, and which keys they are: [n, k] each, highest first.
+    """The k highest products of each query with the keys, and which keys they are: [n, k] each,
+    highest first.
 
     Args:
         queries: [n, D].

@@ -17,11 +17,13 @@ SCORES = 2**22  # ranked at one time
 
 @register("evaluator", "multi_label")
 class MultiLabel:
-    """Mean average precision of a multi-label classifier, macro, micro and weighted (``average_precision``).
+    """Mean average precision of a multi-label classifier, macro, micro and weighted
+    (``average_precision``).
 
-    Classes without a single positive are left out of macro and weighted; the record says how many of the ``classes`` are in.
-    Every rank holds what the model gives for all samples: for a ``LinearOutput`` the features before the head, [N, D], of
-    which scores are made a block of classes at a time; for a tensor, [N, K]. Scores are float32.
+    Classes without a single positive are left out of macro and weighted; the record says how many
+    of the ``classes`` are in. Every rank holds what the model gives for all samples: for a
+    ``LinearOutput`` the features before the head, [N, D], of which scores are made a block of
+    classes at a time; for a tensor, [N, K]. Scores are float32.
 
     Args:
         dataset: with a ``label_rows`` field, the classes that a sample has.
@@ -45,7 +47,8 @@ class MultiLabel:
         head: LinearOutput | None = None
         for chunk, made in outputs(eval_model, self.dataset, self.batch_size, self.features):
             head = made if isinstance(made, LinearOutput) else None
-            parts.append((made.hidden if isinstance(made, LinearOutput) else made)[:len(chunk["image"])].float())
+            parts.append((made.hidden if isinstance(made, LinearOutput) else
+                          made)[:len(chunk["image"])].float())
             positions += chunk["position"]
             labels += chunk["label_rows"]
         total = int(self.dataset.shard_sizes.sum())
@@ -60,30 +63,38 @@ class MultiLabel:
         block = max(1, SCORES // max(1, len(given)))
 
         def scores(first: int, last: int) -> Tensor:
-            return whole[:, first:last] if isinstance(whole, Tensor) else whole.block(first, last).dense()
+            return whole[:, first:last] if isinstance(whole, Tensor) else whole.block(first,
+                                                                                      last).dense()
 
         metrics, counted = mean_average_precisions(scores, classes, sample, row, block)
-        return Result(metrics, type(self.dataset).__name__.lower(), len(given), details={"classes": [counted, classes]})
+        return Result(metrics,
+                      type(self.dataset).__name__.lower(), len(given),
+                      details={"classes": [counted, classes]})
 
-    def _positives(self, eval_model: EvalModel, total: int, position: Tensor, labels: list[object]) -> tuple[Tensor, Tensor]:
+    def _positives(self, eval_model: EvalModel, total: int, position: Tensor,
+                   labels: list[object]) -> tuple[Tensor, Tensor]:
         """(sample, class) of every positive of the data set, on every rank."""
         rows, offsets = (each.to(eval_model.device) for each in pack(labels))
         own = offsets.diff()
         counts = everywhere(eval_model, total, position, own)
         starts = counts.cumsum(0) - counts
         # where this rank's rows belong among those of all samples
-        slots = torch.arange(len(rows), device=rows.device) + (starts[position] - offsets[:-1]).repeat_interleave(own)
+        slots = torch.arange(len(rows), device=rows.device) + (starts[position] -
+                                                               offsets[:-1]).repeat_interleave(own)
         row = everywhere(eval_model, int(counts.sum()), slots, rows.long())
         return torch.arange(total, device=rows.device).repeat_interleave(counts), row
 
     def _check(self, sample: Tensor, row: Tensor, classes: int) -> None:
         named = getattr(self.dataset, "num_classes", None) or classes
         if named != classes:
-            raise CorekitError(f"evaluator 'multi_label': its dataset has {named:,} classes, but the model has {classes:,}: "
+            raise CorekitError(f"evaluator 'multi_label': its dataset has {named:,} classes, but "
+                               f"the model has {classes:,}: "
                                "give both the same vocabulary")
         wrong = row[(row < 0) | (row >= classes)]
         if len(wrong):
-            raise CorekitError(f"evaluator 'multi_label': label_rows hold {int(wrong[0])}, but the model has {classes} classes")
+            raise CorekitError(f"evaluator 'multi_label': label_rows hold {int(wrong[0])}, but the "
+                               f"model has {classes} classes")
         pair = sample * classes + row
         if len(torch.unique(pair)) < len(pair):
-            raise CorekitError("evaluator 'multi_label': the label_rows of a sample hold a class twice")
+            raise CorekitError("evaluator 'multi_label': the label_rows of a sample hold a class "
+                               "twice")

@@ -35,7 +35,8 @@ class Classification:
             classes = logits.shape[1]
             wrong = [label for label in chunk["label"] if not 0 <= label < classes]
             if wrong:
-                raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the model has {classes} classes")
+                raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the "
+                                   f"model has {classes} classes")
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             counted = count_hits(logits.topk(min(5, classes)).indices, label, classes)
             seen = counted if not seen.numel() else seen + counted

@@ -20,8 +20,8 @@ EXAMPLES = 8
 class ZeroShot:
     """Top-1, top-5 and mean per-class recall of a model with ``encode_image`` and ``encode_text``.
 
-    A class's weight is the mean over templates of the normalised text features, normalised again (Radford et al. 2021,
-    section 3.1.4).
+    A class's weight is the mean over templates of the normalised text features, normalised again
+    (Radford et al. 2021, section 3.1.4).
 
     Args:
         dataset: with a ``label`` field, and class names and templates unless they are given here.
@@ -33,19 +33,22 @@ class ZeroShot:
         CorekitError: the dataset has no labels, or nobody gives class names.
     """
 
-    def __init__(self, dataset: Source, class_names: list[str] | None = None, templates: list[str] | None = None,
-                 batch_size: int = 256) -> None:
+    def __init__(self, dataset: Source, class_names: list[str] | None = None,
+                 templates: list[str] | None = None, batch_size: int = 256) -> None:
         self.dataset, self.batch_size = dataset, batch_size
         self.class_names = class_names or list(getattr(dataset, "class_names", []))
-        self.templates = templates or list(getattr(dataset, "templates", [])) or ["a photo of a {}."]
+        self.templates = templates or list(getattr(dataset, "templates",
+                                                   [])) or ["a photo of a {}."]
         # CLIP_benchmark writes {c} where the class name goes
         self.templates = [template.replace("{c}", "{}") for template in self.templates]
         check_field("zero_shot", "dataset", dataset, "label")
         if not self.class_names:
-            raise CorekitError("evaluator 'zero_shot' needs class names: a classnames.txt beside the shards, or "
+            raise CorekitError("evaluator 'zero_shot' needs class names: a classnames.txt beside "
+                               "the shards, or "
                                "class_names in the recipe")
         if not all(template.count("{}") == 1 for template in self.templates):
-            raise CorekitError("every template of evaluator 'zero_shot' needs one {} for the class name")
+            raise CorekitError("every template of evaluator 'zero_shot' needs one {} for the class "
+                               "name")
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
@@ -56,27 +59,37 @@ class ZeroShot:
         for chunk, features in encode(eval_model, self.dataset, self.batch_size):
             wrong = [label for label in chunk["label"] if not 0 <= label < len(self.class_names)]
             if wrong:
-                raise CorekitError(f"a label is {max(wrong)}, but there are {len(self.class_names)} class names")
+                raise CorekitError(f"a label is {max(wrong)}, but there are "
+                                   f"{len(self.class_names)} class names")
             scores = F.normalize(features, dim=-1) @ weights.T  # [n, K]
             best = scores.topk(min(5, len(self.class_names))).indices
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             seen += count_hits(best, label, len(self.class_names))
             if len(examples) < EXAMPLES:
-                examples += list(zip(chunk["image"], chunk["label"], best.cpu(), strict=True))[:EXAMPLES - len(examples)]
+                examples += list(zip(chunk["image"], chunk["label"], best.cpu(),
+                                     strict=True))[:EXAMPLES - len(examples)]
         seen = eval_model.sum(seen)
         return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
                       {"examples": self._picture(examples)})
 
     def _class_weights(self, eval_model: EvalModel) -> Tensor:
-        sentences = [template.format(name) for name in self.class_names for template in self.templates]
+        sentences = [
+            template.format(name) for name in self.class_names for template in self.templates
+        ]
         features = [encode_text(eval_model, sentences[first:first + self.batch_size])
                     for first in range(0, len(sentences), self.batch_size)]
         by_class = torch.cat(features).view(len(self.class_names), len(self.templates), -1)
         return F.normalize(by_class.mean(1), dim=-1)
 
-    def _picture(self, examples: list[tuple[Tensor, int, Tensor]]) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    def _picture(
+        self, examples: list[tuple[Tensor, int, Tensor]]
+    ) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         images = [image.permute(1, 2, 0).cpu().numpy() for image, _, _ in examples]
-        captions = ["\n".join([f"{self.class_names[label]}:"[:28],
-                               *(("* " if guess == label else "  ") + self.class_names[guess] for guess in best.tolist())])
-                    for _, label, best in examples]
+        captions = [
+            "\n".join([
+                f"{self.class_names[label]}:"[:28],
+                *(("* " if guess == label else "  ") + self.class_names[guess]
+                  for guess in best.tolist())
+            ]) for _, label, best in examples
+        ]
         return captioned_grid(images, captions, lines=6)

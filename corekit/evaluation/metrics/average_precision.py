@@ -1,4 +1,6 @@
-"""Average precision of many classes, exact, from scores that are made a block of classes at a time."""
+"""Average precision of many classes, exact, from scores that are made a block of classes at a
+time.
+"""
 
 from collections.abc import Callable
 
@@ -9,10 +11,11 @@ from corekit.errors import CorekitError
 
 
 def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
-    """Average precision of each column: the sum over thresholds of precision times the recall gained there.
+    """Average precision of each column: the sum over thresholds of precision times the recall
+    gained there.
 
-    Every score is a threshold, and equal scores are one, so that the order among them does not matter (as scikit-learn's
-    ``average_precision_score``).
+    Every score is a threshold, and equal scores are one, so that the order among them does not
+    matter (as scikit-learn's ``average_precision_score``).
 
     Args:
         scores: [N, C].
@@ -26,22 +29,26 @@ def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
     place = torch.arange(len(scores), device=scores.device)[:, None]
     ends = torch.ones_like(hit)
     ends[:-1] = ordered[:-1] != ordered[1:]
-    end = place.where(ends, len(scores) - 1).flip(0).cummin(0).values.flip(0)  # the last place that has the same score
+    # the last place that has the same score
+    end = place.where(ends, len(scores) - 1).flip(0).cummin(0).values.flip(0)
     precision = hit.cumsum(0).gather(0, end).double() / (end + 1)
     return (precision * hit).sum(0) / hit.sum(0)
 
 
-def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, sample: Tensor, row: Tensor,
-                            block: int) -> tuple[dict[str, float], int]:
-    """``map_macro``, ``map_micro`` and ``map_weighted`` of a multi-label classifier, and how many classes they are over.
+def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, sample: Tensor,
+                            row: Tensor, block: int) -> tuple[dict[str, float], int]:
+    """``map_macro``, ``map_micro`` and ``map_weighted`` of a multi-label classifier, and how many
+    classes they are over.
 
-    Macro is the mean over classes and weighted the mean by numbers of positives, both over the classes that have any: of
-    one without, average precision is not defined. Micro is the average precision of all pairs of sample and class as one
-    ranking. [N, K] is never held: each block of scores is made twice, once to rank it, once to count how many of its scores
-    are as high as each positive's, which is all that the micro average needs to know of the negatives.
+    Macro is the mean over classes and weighted the mean by numbers of positives, both over the
+    classes that have any: of one without, average precision is not defined. Micro is the average
+    precision of all pairs of sample and class as one ranking. [N, K] is never held: each block of
+    scores is made twice, once to rank it, once to count how many of its scores are as high as each
+    positive's, which is all that the micro average needs to know of the negatives.
 
     Args:
-        scores: (first, last) -> [N, last - first], of the classes from ``first`` up to ``last``; the same numbers each time.
+        scores: (first, last) -> [N, last - first], of the classes from ``first`` up to ``last``;
+            the same numbers each time.
         classes: K.
         sample, row: int64 [P], the positives: which sample has which class. No pair is there twice.
         block: classes at one time.
@@ -50,7 +57,8 @@ def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, 
         CorekitError: there are no positives, or a score is not finite.
     """
     if not len(row):
-        raise CorekitError("no sample of an evaluator's data set has a label, so that there is no average precision")
+        raise CorekitError("no sample of an evaluator's data set has a label, so that there is no "
+                           "average precision")
     precisions, mine = [], []
     for first in range(0, classes, block):
         found = scores(first, min(first + block, classes))
@@ -65,9 +73,12 @@ def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, 
     thresholds, own = torch.unique(torch.cat(mine), return_counts=True)  # ascending
     counts = torch.zeros(len(thresholds) + 1, dtype=torch.int64, device=row.device)
     for first in range(0, classes, block):
-        passed = torch.searchsorted(thresholds, scores(first, min(first + block, classes)).contiguous(), right=True)
+        passed = torch.searchsorted(thresholds,
+                                    scores(first, min(first + block, classes)).contiguous(),
+                                    right=True)
         counts += passed.flatten().bincount(minlength=len(counts))
-    positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))  # as high as each threshold
+    # as high as each threshold
+    positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))
     micro = (own * positives.double() / everything).sum() / len(row)
     precision = torch.cat(precisions)
     weight = torch.bincount(row, minlength=classes)

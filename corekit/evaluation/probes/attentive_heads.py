@@ -16,7 +16,8 @@ Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of thi
 
 
 class TokenNorm:
-    """Batch norm without parameters over the channels of tokens [B, N, D], by the mean and variance of all ranks' tokens.
+    """Batch norm without parameters over the channels of tokens [B, N, D], by the mean and variance
+    of all ranks' tokens.
 
     Args:
         width: D.
@@ -26,9 +27,10 @@ class TokenNorm:
         epsilon: added to the variance.
     """
 
-    def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor], momentum: float = 0.1,
-                 epsilon: float = 1e-6) -> None:
-        self.mean, self.variance = torch.zeros(width, device=device), torch.ones(width, device=device)
+    def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor],
+                 momentum: float = 0.1, epsilon: float = 1e-6) -> None:
+        self.mean, self.variance = torch.zeros(width,
+                                               device=device), torch.ones(width, device=device)
         self.add, self.momentum, self.epsilon = add, momentum, epsilon
 
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -36,7 +38,9 @@ class TokenNorm:
         return (tokens - self.mean) * (self.variance + self.epsilon).rsqrt()
 
     def of_step(self, tokens: Tensor) -> Tensor:
-        """Tokens of a training step by their own mean and variance, which the running ones (unbiased) follow."""
+        """Tokens of a training step by their own mean and variance, which the running ones
+        (unbiased) follow.
+        """
         count = self.add(torch.tensor(float(tokens[..., 0].numel()), device=tokens.device))
         mean = self.add(tokens.sum((0, 1))) / count
         centred = tokens - mean
@@ -60,7 +64,8 @@ class Heads:
     def scores(self, validation: Iterable[Labelled]) -> list[dict[str, Any]]:
         """What each head reaches on these samples and those of the other ranks."""
         heads = len(self.grid.points)
-        sums = torch.zeros(2 * heads + 1, dtype=torch.float64, device=self.norm.mean.device)  # hits, losses, samples
+        # hits, losses, samples
+        sums = torch.zeros(2 * heads + 1, dtype=torch.float64, device=self.norm.mean.device)
         for tokens, label in validation:
             logits = self.grid(self.norm(tokens))
             sums[:heads] += (logits.argmax(2) == label).sum(1)
@@ -68,12 +73,15 @@ class Heads:
             sums[-1] += len(label)
         hits, losses, samples = torch.tensor_split(self.add(sums), (heads, 2 * heads))
         if not samples:
-            raise CorekitError("the validation samples of evaluator 'attentive_probe' hold none that can be read")
+            raise CorekitError("the validation samples of evaluator 'attentive_probe' hold none "
+                               "that can be read")
         return scores(self.grid.points, hits, losses, int(samples))
 
     @torch.no_grad()
     def hits(self, chosen: int, test: Iterable[Labelled]) -> Tensor:
-        """What ``count_hits`` counts of one head's guesses at these samples and those of the other ranks."""
+        """What ``count_hits`` counts of one head's guesses at these samples and those of the other
+        ranks.
+        """
         parameters = self.grid.one(chosen)
         counts = []
         for tokens, label in test:

@@ -24,27 +24,32 @@ from corekit.registry import register
 from corekit.seeds import derive_seed
 
 LEARNING_RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
-STREAMS = 64  # stretches that augmented training data is read in; fewer where they do not divide the batch
+# stretches that augmented training data is read in; fewer where they do not divide the batch
+STREAMS = 64
 
 
 @register("evaluator", "attentive_probe")
 class AttentiveProbe:
-    """Top-1, top-5 and mean per-class recall of attention pooling and a linear layer over a frozen model's tokens.
+    """Top-1, top-5 and mean per-class recall of attention pooling and a linear layer over a frozen
+    model's tokens.
 
-    The protocol of AIMv2 (Fini et al., 2024, table A2; defaults are ImageNet-1k's) with the head of AIM (El-Nouby et al.,
-    2024, 4.2): a batch norm of the tokens without parameters, a learned query with heads 128 wide, a linear layer. A head for
-    each learning rate and weight decay is trained by AdamW with cross-entropy, all heads on the same tokens: the model runs
-    once a step. Where the paper reports the best head, here the best on the validation samples is chosen; the record holds the
-    whole ``grid``, the ``chosen`` point, and ``trunk_sha256`` of the model, which is the same before and after, or the
-    evaluation fails.
+    The protocol of AIMv2 (Fini et al., 2024, table A2; defaults are ImageNet-1k's) with the head of
+    AIM (El-Nouby et al., 2024, 4.2): a batch norm of the tokens without parameters, a learned query
+    with heads 128 wide, a linear layer. A head for each learning rate and weight decay is trained
+    by AdamW with cross-entropy, all heads on the same tokens: the model runs once a step. Where the
+    paper reports the best head, here the best on the validation samples is chosen; the record holds
+    the whole ``grid``, the ``chosen`` point, and ``trunk_sha256`` of the model, which is the same
+    before and after, or the evaluation fails.
 
-    Without a ``transform`` tokens of the training samples' centres are made once and kept on every rank's device, 4 N D bytes
-    for each image of N tokens: for small sets. With one, every step draws and augments its images and computes their tokens.
+    Without a ``transform`` tokens of the training samples' centres are made once and kept on every
+    rank's device, 4 N D bytes for each image of N tokens: for small sets. With one, every step
+    draws and augments its images and computes their tokens.
 
     Args:
         dataset: what is reported on, with a ``label`` field.
         train_dataset: what the heads are trained on.
-        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not trained on.
+        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not
+            trained on.
         validation_fraction: how large that part is.
         transform: augmentation of the training images; None: their centres.
         num_classes: None: as many as ``train_dataset`` has names for.
@@ -65,18 +70,25 @@ class AttentiveProbe:
         CorekitError: a data set without labels, or an argument out of range.
     """
 
-    def __init__(self, dataset: Source, train_dataset: Source, validation_dataset: Source | None = None,
-                 validation_fraction: float = 0.1, transform: Callable[..., Tensor] | None = None,
-                 num_classes: int | None = None, features: str = "tokens", learning_rates: Sequence[float] = LEARNING_RATES,
+    def __init__(self, dataset: Source, train_dataset: Source,
+                 validation_dataset: Source | None = None, validation_fraction: float = 0.1,
+                 transform: Callable[..., Tensor] | None = None, num_classes: int | None = None,
+                 features: str = "tokens", learning_rates: Sequence[float] = LEARNING_RATES,
                  weight_decays: Sequence[float] = (0.05, 0.1), final_learning_rate: float = 1e-5,
-                 grad_clip: float | None = 3.0, epochs: int = 100, batch_size: int = 1024, warmup_fraction: float = 0.05,
-                 head_width: int = 128, forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
+                 grad_clip: float | None = 3.0, epochs: int = 100, batch_size: int = 1024,
+                 warmup_fraction: float = 0.05, head_width: int = 128,
+                 forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
         self.points = check_probe(
-            "attentive_probe", {"dataset": dataset, "train_dataset": train_dataset, "validation_dataset": validation_dataset},
-            learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs, batch_size=batch_size,
-            head_width=head_width, forward_batch_size=forward_batch_size, window=window)
-        if (num_classes is not None and num_classes < 1) or (grad_clip is not None and not grad_clip > 0):
-            raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and grad_clip above 0, where they "
+            "attentive_probe", {
+                "dataset": dataset, "train_dataset": train_dataset,
+                "validation_dataset": validation_dataset
+            }, learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs,
+            batch_size=batch_size, head_width=head_width, forward_batch_size=forward_batch_size,
+            window=window)
+        if (num_classes is not None and num_classes < 1) or (grad_clip is not None
+                                                             and not grad_clip > 0):
+            raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
+                               "grad_clip above 0, where they "
                                "are given")
         self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
         self.validation_fraction, self.transform, self.num_classes = validation_fraction, transform, num_classes
@@ -86,13 +98,15 @@ class AttentiveProbe:
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Train the heads on tokens, choose one, and report it."""
-        with torch.random.fork_rng(devices=[]):  # augmentation seeds the generator that everybody draws from
+        # augmentation seeds the generator that everybody draws from
+        with torch.random.fork_rng(devices=[]):
             return self._probe(eval_model)
 
     def _probe(self, eval_model: EvalModel) -> Result:
         classes = self.num_classes or len(getattr(self.train_dataset, "class_names", []))
         if not classes:
-            raise CorekitError("evaluator 'attentive_probe' has to know how many classes there are: set its num_classes, or "
+            raise CorekitError("evaluator 'attentive_probe' has to know how many classes there "
+                               "are: set its num_classes, or "
                                "give train_dataset a classnames.txt")
         trunk = digest(eval_model.model)
         train, validation = self.train_dataset, self.validation_dataset
@@ -101,9 +115,11 @@ class AttentiveProbe:
         heads = self._train(eval_model, train, classes)
         found = heads.scores(self._tokens(eval_model, validation, classes))
         chosen = best(found)
-        seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))  # only now anything of the test samples
+        # only now anything of the test samples
+        seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
         if digest(eval_model.model) != trunk:
-            raise CorekitError("evaluator 'attentive_probe': the model is not the same after its tokens were computed; it must "
+            raise CorekitError("evaluator 'attentive_probe': the model is not the same after its "
+                               "tokens were computed; it must "
                                "not change its buffers in a forward pass")
         return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
                       details={"chosen": found[chosen], "grid": found, "trunk_sha256": trunk})
@@ -111,7 +127,8 @@ class AttentiveProbe:
     def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:
         batches = math.ceil(int(train.shard_sizes.sum()) / self.batch_size)
         heads: Heads | None = None
-        for tokens, label, samples in (self._kept if self.transform is None else self._drawn)(eval_model, train, batches):
+        for tokens, label, samples in (self._kept if self.transform is None else self._drawn)(
+                eval_model, train, batches):
             if heads is None:
                 heads = self._start(eval_model, tokens.shape[2], classes, self.epochs * batches)
             heads.step(tokens, _checked(label, classes), samples)
@@ -125,36 +142,48 @@ class AttentiveProbe:
         for layer in (head.k, head.v, head.linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
         nn.init.zeros_(head.linear.bias)
-        grid = Grid(head.to(eval_model.device), self.points, steps, round(self.warmup_fraction * steps), self.final_learning_rate,
-                    self.grad_clip)
+        grid = Grid(head.to(eval_model.device), self.points, steps,
+                    round(self.warmup_fraction * steps), self.final_learning_rate, self.grad_clip)
         return Heads(grid, TokenNorm(width, eval_model.device, eval_model.sum), eval_model.sum)
 
-    def _kept(self, eval_model: EvalModel, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Tokens and labels of this rank's share of every step, and how many samples all ranks have: computed once."""
+    def _kept(self, eval_model: EvalModel, train: Source,
+              batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+        """Tokens and labels of this rank's share of every step, and how many samples all ranks
+        have: computed once.
+        """
         tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):
-            for rows in shuffled(len(label), self._seed("order", epoch)).to(label.device).tensor_split(batches):
+            for rows in shuffled(len(label),
+                                 self._seed("order", epoch)).to(label.device).tensor_split(batches):
                 own = rows[share(len(rows), eval_model.rank, eval_model.world)]
                 yield tokens[own], label[own], len(rows)
 
-    def _drawn(self, eval_model: EvalModel, train: Source, batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    def _drawn(self, eval_model: EvalModel, train: Source,
+               batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         """The same of augmented images, computed in every step."""
         samples = min(self.batch_size, int(train.shard_sizes.sum()))
         streams = math.gcd(samples, STREAMS)
         if eval_model.world > streams:
-            raise CorekitError(f"evaluator 'attentive_probe': {eval_model.world} ranks cannot share steps of {samples} samples: "
-                               f"make batch_size a multiple of {STREAMS}, no larger than the training set")
-        order, own = order_of(train, streams, self.window, self._seed("order")), share(streams, eval_model.rank, eval_model.world)
-        reader = Streams(train, order, FixedSize(samples, streams), range(streams)[own], self._seed("augmentation"), self.transform,
-                       None)
+            raise CorekitError(f"evaluator 'attentive_probe': {eval_model.world} ranks cannot "
+                               f"share steps of {samples} samples: "
+                               f"make batch_size a multiple of {STREAMS}, no larger than the "
+                               f"training set")
+        order, own = order_of(train, streams, self.window,
+                              self._seed("order")), share(streams, eval_model.rank,
+                                                          eval_model.world)
+        reader = Streams(train, order, FixedSize(samples, streams),
+                         range(streams)[own], self._seed("augmentation"), self.transform, None)
         for part in step_batches(reader, 0, self.epochs * batches, eval_model.workers):
             pieces = torch.split(part.batch["image"], self.forward_batch_size)
-            tokens = torch.cat([dense(encode_pixels(eval_model, piece, self.features)).float() for piece in pieces])
+            tokens = torch.cat([
+                dense(encode_pixels(eval_model, piece, self.features)).float() for piece in pieces
+            ])
             _check_tokens(tokens)
             yield tokens, part.batch["label"].to(eval_model.device), samples
 
-    def _tokens(self, eval_model: EvalModel, source: Source, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _tokens(self, eval_model: EvalModel, source: Source,
+                classes: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Tokens and labels of this rank's share of a data set, as evaluation sees it."""
         for chunk, tokens in encode(eval_model, source, self.forward_batch_size, self.features):
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
@@ -166,13 +195,15 @@ class AttentiveProbe:
 
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.dim() != 3:
-        raise CorekitError(f"evaluator 'attentive_probe' needs tokens [N, D] of each image, not {list(tokens.shape[1:])}: name "
+        raise CorekitError(f"evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
+                           f"{list(tokens.shape[1:])}: name "
                            "them with its `features`")
 
 
 def _checked(label: Tensor, classes: int) -> Tensor:
     wrong = label[(label < 0) | (label >= classes)]
     if len(wrong):
-        raise CorekitError(f"evaluator 'attentive_probe': a label is {int(wrong[0])}, but there are {classes} classes: set its "
+        raise CorekitError(f"evaluator 'attentive_probe': a label is {int(wrong[0])}, but there "
+                           f"are {classes} classes: set its "
                            "num_classes")
     return label

@@ -1,4 +1,6 @@
-"""Many copies of one head trained at once on the same inputs, each with its own learning rate and weight decay."""
+"""Many copies of one head trained at once on the same inputs, each with its own learning rate and
+weight decay.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,33 +12,42 @@ from torch.func import functional_call, vmap
 
 
 class Grid:
-    """G copies of a head, trained side by side with AdamW: each is what it would be if it were trained alone.
+    """G copies of a head, trained side by side with AdamW: each is what it would be if it were
+    trained alone.
 
-    Any module from inputs to logits is a head. Its parameters are stacked to [G, ...], so that a forward pass of all
-    copies is one batched operation and the inputs, which come from a frozen model, are computed once for all. A head may have
-    a method ``copies`` of its own, from stacked parameters and inputs to logits [G, B, K], where that is quicker.
+    Any module from inputs to logits is a head. Its parameters are stacked to [G, ...], so that a
+    forward pass of all copies is one batched operation and the inputs, which come from a frozen
+    model, are computed once for all. A head may have a method ``copies`` of its own, from stacked
+    parameters and inputs to logits [G, B, K], where that is quicker.
 
     Args:
         head: inputs [B, ...] to logits [B, K]; all copies start with its parameters.
-        points: learning rate and weight decay of each copy; the decay, as AdamW has it, of all parameters.
-        steps: of the whole training: the learning rates rise linearly and then fall along half a cosine.
+        points: learning rate and weight decay of each copy; the decay, as AdamW has it, of all
+            parameters.
+        steps: of the whole training: the learning rates rise linearly and then fall along half a
+            cosine.
         warmup_steps: of the rise.
         final_learning_rate: of all copies, at the end.
         grad_clip: largest L2 norm of the gradient of one copy; None: any.
     """
 
-    def __init__(self, head: nn.Module, points: Sequence[tuple[float, float]], steps: int, warmup_steps: int = 0,
-                 final_learning_rate: float = 0.0, grad_clip: float | None = None) -> None:
-        self.head, self.points, self.steps, self.warmup_steps = head, list(points), steps, warmup_steps
+    def __init__(self, head: nn.Module, points: Sequence[tuple[float, float]], steps: int,
+                 warmup_steps: int = 0, final_learning_rate: float = 0.0,
+                 grad_clip: float | None = None) -> None:
+        self.head, self.points, self.steps, self.warmup_steps = head, list(
+            points), steps, warmup_steps
         self.final_learning_rate, self.grad_clip, self.done = final_learning_rate, grad_clip, 0
-        self.parameters = {name: value.detach().expand(len(self.points), *value.shape).clone().requires_grad_()
-                           for name, value in head.named_parameters()}
-        # a group of the optimizer holds a copy's slices of the stacked parameters: views, so what it writes is theirs
+        self.parameters = {
+            name: value.detach().expand(len(self.points), *value.shape).clone().requires_grad_()
+            for name, value in head.named_parameters()
+        }
+        # a group of the optimizer holds a copy's slices of the stacked parameters: views, so what
+        # it writes is theirs
         self.slices = [[nn.Parameter(value.detach()[at]) for value in self.parameters.values()]
                        for at in range(len(self.points))]
-        self.optimizer = torch.optim.AdamW([
-            {"params": slices, "lr": rate, "weight_decay": decay} for slices, (rate, decay) in zip(self.slices, self.points)],
-            fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": slices, "lr": rate, "weight_decay": decay}
+             for slices, (rate, decay) in zip(self.slices, self.points)], fused=True)
         self._forward = getattr(head, "copies", None) or vmap(self._alone, in_dims=(0, None))
 
     def _alone(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
@@ -53,19 +64,24 @@ class Grid:
         """One step of every copy on inputs [B, ...] with labels int64 [B].
 
         Args:
-            inputs, label: of this rank; ranks that have other samples of the same step end with the same heads.
+            inputs, label: of this rank; ranks that have other samples of the same step end with the
+                same heads.
             samples: of all ranks together; None: these are all.
             add: adds a tensor up over the ranks.
         """
         with torch.enable_grad():
-            losses = cross_entropies(self(inputs), label).sum(1) / (len(label) if samples is None else samples)
+            losses = cross_entropies(self(inputs),
+                                     label).sum(1) / (len(label) if samples is None else samples)
             # no copy sees another's parameters, so the gradient of the sum holds that of each
             gradients = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
-        gradients = tuple(add(gradient.contiguous()) for gradient in gradients)  # as CPUs' fused AdamW takes them to be
+        # as CPUs' fused AdamW takes them to be
+        gradients = tuple(add(gradient.contiguous()) for gradient in gradients)
         if self.grad_clip is not None:
-            norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
+            norms = torch.stack([gradient.flatten(1).square().sum(1)
+                                 for gradient in gradients]).sum(0).sqrt()
             shrink = (self.grad_clip / (norms + 1e-6)).clamp(max=1)
-            gradients = tuple(gradient * shrink.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients)
+            gradients = tuple(gradient * shrink.view(-1, *[1] * (gradient.dim() - 1))
+                              for gradient in gradients)
         for at, (slices, group) in enumerate(zip(self.slices, self.optimizer.param_groups)):
             group["lr"] = self.learning_rate(self.points[at][0])
             for value, gradient in zip(slices, gradients):
@@ -78,7 +94,8 @@ class Grid:
         if self.done < self.warmup_steps:
             return highest * (self.done + 1) / self.warmup_steps
         progress = (self.done - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.final_learning_rate + (highest - self.final_learning_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.final_learning_rate + (highest - self.final_learning_rate) * 0.5 * (
+            1 + math.cos(math.pi * progress))
 
     def one(self, at: int) -> dict[str, Tensor]:
         """The parameters of one copy, by their names in the head."""
@@ -88,5 +105,6 @@ class Grid:
 def cross_entropies(logits: Tensor, label: Tensor) -> Tensor:
     """[G, B] of logits [G, B, K] and labels int64 [B]."""
     copies, samples, classes = logits.shape
-    losses = F.cross_entropy(logits.reshape(copies * samples, classes), label.repeat(copies), reduction="none")
+    losses = F.cross_entropy(logits.reshape(copies * samples, classes), label.repeat(copies),
+                             reduction="none")
     return losses.view(copies, samples)

@@ -25,23 +25,27 @@ LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 class LinearProbe:
     """Top-1, top-5 and mean per-class recall of a linear classifier on a frozen model's features.
 
-    Every image passes through the model once. A head for each learning rate and weight decay is trained on the features,
-    all heads at once; the best on the validation samples is reported on the data set, and the record holds the whole
-    ``grid`` and the ``chosen`` point. Heads start at zero and are trained by AdamW with cross-entropy on features that are
-    standardised by mean and deviation of the training samples. Every rank holds all features (see
-    ``features.labelled_features``) and trains the same heads: more ranks make the features faster, not the heads.
+    Every image passes through the model once. A head for each learning rate and weight decay is
+    trained on the features, all heads at once; the best on the validation samples is reported on
+    the data set, and the record holds the whole ``grid`` and the ``chosen`` point. Heads start at
+    zero and are trained by AdamW with cross-entropy on features that are standardised by mean and
+    deviation of the training samples. Every rank holds all features (see
+    ``features.labelled_features``) and trains the same heads: more ranks make the features faster,
+    not the heads.
 
     Args:
         dataset: what is reported on, with a ``label`` field.
         train_dataset: what the heads are trained on.
-        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not trained on.
+        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not
+            trained on.
         validation_fraction: how large that part is.
         features: name of the model's output to use; None: as ``features.encode`` has it.
         learning_rates: the highest ones of the heads.
         weight_decays: each with every learning rate.
         epochs: passes over the features.
         batch_size: samples of a step of the heads.
-        warmup_fraction: share of the steps in which the learning rates rise; they fall along half a cosine.
+        warmup_fraction: share of the steps in which the learning rates rise; they fall along half a
+            cosine.
         forward_batch_size: images of one forward pass of the model.
         seed: of the order of samples and of the validation part.
 
@@ -49,15 +53,18 @@ class LinearProbe:
         CorekitError: a data set without labels, or an argument out of range.
     """
 
-    def __init__(self, dataset: Source, train_dataset: Source, validation_dataset: Source | None = None,
-                 validation_fraction: float = 0.1, features: str | None = None,
-                 learning_rates: Sequence[float] = LEARNING_RATES, weight_decays: Sequence[float] = (0.0, 0.1),
-                 epochs: int = 100, batch_size: int = 1024, warmup_fraction: float = 0.05, forward_batch_size: int = 256,
-                 seed: int = 0) -> None:
+    def __init__(self, dataset: Source, train_dataset: Source,
+                 validation_dataset: Source | None = None, validation_fraction: float = 0.1,
+                 features: str | None = None, learning_rates: Sequence[float] = LEARNING_RATES,
+                 weight_decays: Sequence[float] = (0.0, 0.1), epochs: int = 100,
+                 batch_size: int = 1024, warmup_fraction: float = 0.05,
+                 forward_batch_size: int = 256, seed: int = 0) -> None:
         self.points = check_probe(
-            "linear_probe", {"dataset": dataset, "train_dataset": train_dataset, "validation_dataset": validation_dataset},
-            learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs, batch_size=batch_size,
-            forward_batch_size=forward_batch_size)
+            "linear_probe", {
+                "dataset": dataset, "train_dataset": train_dataset,
+                "validation_dataset": validation_dataset
+            }, learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs,
+            batch_size=batch_size, forward_batch_size=forward_batch_size)
         self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
         self.validation_fraction, self.features, self.seed = validation_fraction, features, seed
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
@@ -76,7 +83,8 @@ class LinearProbe:
         for features in (train, validation):
             features.sub_(mean).div_(deviation)
         classes = max(int(train_label.max()), int(validation_label.max())) + 1
-        grid = self._train(train, train_label, max(classes, len(getattr(self.train_dataset, "class_names", []))))
+        grid = self._train(train, train_label,
+                           max(classes, len(getattr(self.train_dataset, "class_names", []))))
         found = self._scores(grid, validation, validation_label)
         chosen = best(found)
         # only now is there anything of the test samples
@@ -88,16 +96,19 @@ class LinearProbe:
                       details={"chosen": found[chosen], "grid": found})
 
     def _features(self, eval_model: EvalModel, dataset: Source) -> tuple[Tensor, Tensor]:
-        features, label = labelled_features(eval_model, dataset, self.forward_batch_size, self.features)
+        features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
+                                            self.features)
         if features.dim() != 2:
-            raise CorekitError(f"evaluator 'linear_probe' needs one vector for each image, not {list(features.shape[1:])}")
+            raise CorekitError(f"evaluator 'linear_probe' needs one vector for each image, not "
+                               f"{list(features.shape[1:])}")
         return features, label
 
     def _hold_out(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         order = self._shuffle(len(label), "validation").to(label.device)
         held = max(1, round(len(label) * self.validation_fraction))
         if held >= len(label):
-            raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and hold some out")
+            raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and "
+                               f"hold some out")
         kept, chosen = order[held:], order[:held]
         return features[kept], label[kept], features[chosen], label[chosen]
 
@@ -109,7 +120,8 @@ class LinearProbe:
         steps = self.epochs * batches
         grid = Grid(head, self.points, steps, round(self.warmup_fraction * steps))
         for epoch in range(self.epochs):
-            for rows in self._shuffle(len(label), "order", epoch).to(label.device).tensor_split(batches):
+            for rows in self._shuffle(len(label), "order",
+                                      epoch).to(label.device).tensor_split(batches):
                 grid.step(features[rows], label[rows])
         return grid
 
@@ -121,7 +133,8 @@ class LinearProbe:
         """What each point of the grid reaches on the validation samples."""
         hits = torch.zeros(len(self.points), device=label.device)
         losses = torch.zeros_like(hits)
-        for part, answer in zip(torch.split(features, self.batch_size), torch.split(label, self.batch_size)):
+        for part, answer in zip(torch.split(features, self.batch_size),
+                                torch.split(label, self.batch_size)):
             logits = grid(part)
             hits += (logits.argmax(2) == answer).sum(1)
             losses += cross_entropies(logits, answer).sum(1)

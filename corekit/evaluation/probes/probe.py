@@ -1,4 +1,6 @@
-"""What probes have in common: the points of a grid, what each of them reaches, and which is the best."""
+"""What probes have in common: the points of a grid, what each of them reaches, and which is the
+best.
+"""
 
 import hashlib
 import math
@@ -16,7 +18,8 @@ Points = list[tuple[float, float]]  # learning rate and weight decay
 
 
 def check_probe(evaluator: str, datasets: dict[str, Source | None], learning_rates: Sequence[float],
-                weight_decays: Sequence[float], validation_fraction: float, warmup_fraction: float, **counts: int) -> Points:
+                weight_decays: Sequence[float], validation_fraction: float, warmup_fraction: float,
+                **counts: int) -> Points:
     """The grid: every learning rate with every weight decay.
 
     Raises:
@@ -25,13 +28,17 @@ def check_probe(evaluator: str, datasets: dict[str, Source | None], learning_rat
     for name, each in datasets.items():
         if each is not None:
             check_field(evaluator, name, each, "label")
-    if not learning_rates or not weight_decays or min(learning_rates) <= 0 or min(weight_decays) < 0:
-        raise CorekitError(f"evaluator '{evaluator}' needs learning_rates above 0 and weight_decays of 0 or more")
+    if not learning_rates or not weight_decays or min(learning_rates) <= 0 or min(
+            weight_decays) < 0:
+        raise CorekitError(f"evaluator '{evaluator}' needs learning_rates above 0 and "
+                           f"weight_decays of 0 or more")
     if not 0 < validation_fraction < 1 or not 0 <= warmup_fraction <= 1:
-        raise CorekitError(f"evaluator '{evaluator}' needs validation_fraction between 0 and 1, and so warmup_fraction")
+        raise CorekitError(f"evaluator '{evaluator}' needs validation_fraction between 0 and 1, "
+                           f"and so warmup_fraction")
     if min(counts.values()) < 1:
         *others, last = counts
-        raise CorekitError(f"evaluator '{evaluator}' needs {', '.join(others)} and {last} of 1 or more")
+        raise CorekitError(f"evaluator '{evaluator}' needs {', '.join(others)} and {last} of 1 or "
+                           f"more")
     return [(rate, decay) for rate in learning_rates for decay in weight_decays]
 
 
@@ -71,9 +78,12 @@ def shuffled(count: int, seed: int) -> Tensor:
 
 
 def digest(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers with their names: the same where the model is the same, bit by bit."""
+    """SHA-256 of all parameters and buffers with their names: the same where the model is the same,
+    bit by bit.
+    """
     found = hashlib.sha256()
-    for name, value in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda each: each[0]):
+    for name, value in sorted([*model.named_parameters(), *model.named_buffers()],
+                              key=lambda each: each[0]):
         found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
         found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -11,24 +11,28 @@ from corekit.evaluation.features import check_field, encode, encode_text, everyw
 from corekit.registry import register
 
 AT = (1, 5, 10)
-TIE = 1e-6  # cosines no further apart are equal: what rounding leaves of the difference of equal features
+# cosines no further apart are equal: what rounding leaves of the difference of equal features
+TIE = 1e-6
 
 
 @register("evaluator", "retrieval")
 class Retrieval:
-    """Recall at 1, 5 and 10 of a model with ``encode_image`` and ``encode_text``, both ways, by cosine similarity.
+    """Recall at 1, 5 and 10 of a model with ``encode_image`` and ``encode_text``, both ways, by
+    cosine similarity.
 
-    Every line of a sample's text is a caption of its own. Image to text counts an image whose first k captions hold one of
-    its own (Karpathy and Fei-Fei 2015); text to image has a query for each caption. Where scores are equal, a figure is
-    its mean over all orders of the equal ones: a model that answers everything alike gets what chance gives.
+    Every line of a sample's text is a caption of its own. Image to text counts an image whose first
+    k captions hold one of its own (Karpathy and Fei-Fei 2015); text to image has a query for each
+    caption. Where scores are equal, a figure is its mean over all orders of the equal ones: a model
+    that answers everything alike gets what chance gives.
 
-    Each rank encodes its share and compares its captions with all images, in blocks; all image features are held on every
-    rank's device.
+    Each rank encodes its share and compares its captions with all images, in blocks; all image
+    features are held on every rank's device.
 
     Args:
         dataset: with a ``text`` field.
         batch_size: images of one forward pass; all their captions are one pass too.
-        block: images, and captions, that are compared at once: the scores held are at most block x block.
+        block: images, and captions, that are compared at once: the scores held are at most block x
+            block.
 
     Raises:
         CorekitError: the data set has no texts.
@@ -47,7 +51,8 @@ class Retrieval:
         positions: list[int] = []  # of this rank's images in the data set
         counts: list[int] = []  # of the captions of each
         for chunk, features in encode(eval_model, self.dataset, self.batch_size):
-            captions = [[line for line in text.splitlines() if line.strip()] for text in chunk["text"]]
+            captions = [[line for line in text.splitlines() if line.strip()]
+                        for text in chunk["text"]]
             for key, lines in zip(chunk["key"], captions):
                 if not lines:
                     raise CorekitError(f"evaluator 'retrieval': sample {key} has no caption")
@@ -55,12 +60,17 @@ class Retrieval:
             counts += map(len, captions)
             images.append(F.normalize(features, dim=-1))
             flat = [line for lines in captions for line in lines]
-            texts.append(encode_text(eval_model, flat or ["a"])[:len(flat)])  # all ranks run the model equally often
-        return self._compare(eval_model, torch.cat(images), torch.cat(texts), torch.tensor(positions, dtype=torch.int64),
+            # all ranks run the model equally often
+            texts.append(encode_text(eval_model, flat or ["a"])[:len(flat)])
+        return self._compare(eval_model, torch.cat(images), torch.cat(texts),
+                             torch.tensor(positions, dtype=torch.int64),
                              torch.tensor(counts, dtype=torch.int64))
 
-    def _compare(self, eval_model: EvalModel, images: Tensor, texts: Tensor, positions: Tensor, counts: Tensor) -> Result:
-        """The figures of this rank's images [n, D] and their captions [m, D], ``counts`` of them each, in order."""
+    def _compare(self, eval_model: EvalModel, images: Tensor, texts: Tensor, positions: Tensor,
+                 counts: Tensor) -> Result:
+        """The figures of this rank's images [n, D] and their captions [m, D], ``counts`` of them
+        each, in order.
+        """
         total, device = int(self.dataset.shard_sizes.sum()), eval_model.device
         positions, counts = positions.to(device), counts.to(device)
         mine = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
@@ -70,20 +80,29 @@ class Retrieval:
         # from here on for all images of the data set that can be read
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
-        all_images, all_best, all_equal, all_counts = (
-            everywhere(eval_model, total, positions, values)[readable] for values in (images, best, equal, counts))
+        all_images, all_best, all_equal, all_counts = (everywhere(eval_model, total, positions,
+                                                                  values)[readable]
+                                                       for values in (images, best, equal, counts))
         if not len(all_images):
-            raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be read")
-        places = (readable.cumsum(0) - 1)[positions]  # of this rank's images among the readable ones
+            raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be "
+                               "read")
+        # of this rank's images among the readable ones
+        places = (readable.cumsum(0) - 1)[positions]
         rivals = self._rivals(all_images, all_best, texts, own, places[mine])
         above_image, tied_image = eval_model.sum(torch.stack(rivals[:2]))
         captions = int(all_counts.sum())
         first = (all_counts.cumsum(0) - all_counts)[places]  # caption of each of this rank's images
         within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[mine]
-        above_text, tied_text = everywhere(eval_model, captions, first[mine] + within, torch.stack(rivals[2:], 1)).T
+        above_text, tied_text = everywhere(eval_model, captions, first[mine] + within,
+                                           torch.stack(rivals[2:], 1)).T
         metrics = {f"image_to_text_r{k}": _recall(k, above_image, tied_image, all_equal) for k in AT}
-        metrics |= {f"text_to_image_r{k}": _recall(k, above_text, tied_text, torch.ones_like(above_text)) for k in AT}
-        return Result(metrics, type(self.dataset).__name__.lower(), len(all_images), details={"captions": captions})
+        metrics |= {
+            f"text_to_image_r{k}": _recall(k, above_text, tied_text, torch.ones_like(above_text))
+            for k in AT
+        }
+        return Result(metrics,
+                      type(self.dataset).__name__.lower(), len(all_images),
+                      details={"captions": captions})
 
     def _rivals(self, images: Tensor, best: Tensor, texts: Tensor, own: Tensor,
                 owner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -97,9 +116,11 @@ class Retrieval:
             owner: int64 [m], that image.
 
         Returns:
-            captions above and equal for each image [N], among these m; images above and equal for each caption [m].
+            captions above and equal for each image [N], among these m; images above and equal for
+            each caption [m].
         """
-        above_image, tied_image = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(best, dtype=torch.int64)
+        above_image, tied_image = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(
+            best, dtype=torch.int64)
         above_text, tied_text = torch.zeros_like(owner), torch.zeros_like(owner)
         for row in range(0, len(images), self.block):
             rows = slice(row, row + self.block)
@@ -107,7 +128,8 @@ class Retrieval:
             for column in range(0, len(texts), self.block):
                 columns = slice(column, column + self.block)
                 scores = images[rows] @ texts[columns].T
-                scores.masked_fill_(numbers[:, None] == owner[columns], float("-inf"))  # no rival of itself
+                # no rival of itself
+                scores.masked_fill_(numbers[:, None] == owner[columns], float("-inf"))
                 ahead = scores - best[rows, None]
                 above_image[rows] += (ahead > TIE).sum(1)
                 tied_image[rows] += (ahead.abs() <= TIE).sum(1)
@@ -118,12 +140,13 @@ class Retrieval:
 
 
 def _recall(k: int, above: Tensor, tied: Tensor, right: Tensor) -> float:
-    """The share of queries with a right answer among the first k, a mean over all orders of equal scores.
+    """The share of queries with a right answer among the first k, a mean over all orders of equal
+    scores.
 
-    A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and ``right`` right ones in any
-    order. With s places left for these, none of the right ones is among them with probability
-    C(tied, s) / C(tied + right, s) = product over i = 1 ... right of (tied - s + i) / (tied + i), or 0.
-    """
+    A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
+    ``right`` right ones in any order. With s places left for these, none of the right ones is among
+    them with probability C(tied, s) / C(tied + right, s) = product over i = 1 ... right of (tied -
+    s + i) / (tied + i), or 0. """
     above, tied, right = above.cpu().double(), tied.cpu().double(), right.cpu()
     places = (k - above).clamp(min=0)
     missed = torch.ones_like(above)

@@ -1,4 +1,6 @@
-"""Pictures as files: what is a sample, its caption, its class; the same kinds of bad ones as in shards."""
+"""Pictures as files: what is a sample, its caption, its class; the same kinds of bad ones as in
+shards.
+"""
 
 from pathlib import Path
 
@@ -24,8 +26,11 @@ def write(path: Path, content: bytes) -> None:
 def root(tmp_path: Path) -> Path:
     for number, (name, count) in enumerate(CLASSES.items()):
         for at in range(count):
-            write(tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.{'JPG' if at else 'jpg'}", jpeg(10 * number + at))
-            write(tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.txt", f"{name} {at}".encode())
+            write(
+                tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.{'JPG' if at else 'jpg'}",
+                jpeg(10 * number + at))
+            write(tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.txt",
+                  f"{name} {at}".encode())
     return tmp_path
 
 
@@ -38,14 +43,17 @@ def samples(source: Source) -> dict[str, dict[str, object]]:
 
 def test_captions_lie_beside_and_classes_are_folders(root: Path) -> None:
     write(root / "notes.md", b"no picture")
-    source = registry.build("dataset", "folder", {"fields": {"image": "jpg", "text": "txt", "label": "folder"}},
+    source = registry.build("dataset", "folder",
+                            {"fields": {"image": "jpg", "text": "txt", "label": "folder"}},
                             {"root": str(root)})
     assert isinstance(source, Source)
     assert source.fields == ("image", "text", "label")
     assert source.class_names == ["ant", "cat", "dog"]  # type: ignore[attr-defined]
     found = samples(source)
-    assert found.keys() == {f"{name}/{'deep/' if at == 1 else ''}{at}.v2" for name, count in CLASSES.items()
-                            for at in range(count)}
+    assert found.keys() == {
+        f"{name}/{'deep/' if at == 1 else ''}{at}.v2" for name, count in CLASSES.items()
+        for at in range(count)
+    }
     assert found["cat/deep/1.v2"]["text"] == "cat 1"
     assert {key: sample["label"] for key, sample in found.items()} == {
         key: ["ant", "cat", "dog"].index(key.split("/")[0]) for key in found}
@@ -95,18 +103,25 @@ def test_the_first_extension_makes_the_picture_of_a_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "content", "caption", "kind"), [
-    ("x.jpg", jpeg(0)[:300], b"fine", "image"), ("x.jpg", b"", b"fine", "image"), ("x.jpg", b"<html>", b"fine", "image"),
-    ("x.png", png_bomb(), b"fine", "bomb"), ("x.jpg", jpeg_bomb(), b"fine", "bomb"), ("x.jpg", jpeg(0), b" ", "empty_text"),
-    ("x.jpg", jpeg(0), b"caf\xe9", "encoding"), ("x.jpg", jpeg(0), None, "missing_field"),
+    ("x.jpg", jpeg(0)[:300], b"fine", "image"),
+    ("x.jpg", b"", b"fine", "image"),
+    ("x.jpg", b"<html>", b"fine", "image"),
+    ("x.png", png_bomb(), b"fine", "bomb"),
+    ("x.jpg", jpeg_bomb(), b"fine", "bomb"),
+    ("x.jpg", jpeg(0), b" ", "empty_text"),
+    ("x.jpg", jpeg(0), b"caf\xe9", "encoding"),
+    ("x.jpg", jpeg(0), None, "missing_field"),
 ])
-def test_bad_samples_have_the_kinds_that_they_have_in_shards(tmp_path: Path, name: str, content: bytes,
-                                                             caption: bytes | None, kind: str) -> None:
+def test_bad_samples_have_the_kinds_that_they_have_in_shards(tmp_path: Path, name: str,
+                                                             content: bytes, caption: bytes | None,
+                                                             kind: str) -> None:
     write(tmp_path / name, content)
     if caption is not None:
         write(tmp_path / "x.txt", caption)
     source = Folder(str(tmp_path))
     with pytest.raises(BadSampleError) as caught:
-        Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)).crop(source.decode(source.read(0, 0, 1)[0])["image"])
+        Preprocess(16, "bilinear", (0, 0, 0),
+                   (1, 1, 1)).crop(source.decode(source.read(0, 0, 1)[0])["image"])
     assert caught.value.kind == kind
     assert caught.value.message.startswith(f"{tmp_path}: x: ")
 

@@ -1,4 +1,6 @@
-"""Mixtures: exact shares, every source in passes of its own, the same batches for any ranks, workers and steps."""
+"""Mixtures: exact shares, every source in passes of its own, the same batches for any ranks,
+workers and steps.
+"""
 
 import json
 import time
@@ -29,7 +31,8 @@ BATCH, STREAMS = 24, 12
 class Numbers:
     """A source of numbers: each sample is called by its source, shard and position."""
 
-    def __init__(self, name: str, sizes: tuple[int, ...], fields: tuple[str, ...] = ("text",)) -> None:
+    def __init__(self, name: str, sizes: tuple[int, ...], fields: tuple[str,
+                                                                        ...] = ("text", )) -> None:
         self.name, self.fields, self.fingerprint = name, fields, f"{name}{sizes}"
         self.shard_sizes = np.array(sizes)
 
@@ -44,32 +47,47 @@ class Numbers:
 
 def mixture(period: int | None = None, **weights: float) -> Mixture:
     sizes = {"a": (10, 7, 33, 1), "b": (40,), "c": (5, 5, 5)}
-    return Mixture({name: {"weight": weight, "dataset": Numbers(name, sizes[name])} for name, weight in weights.items()},
-                   period)
+    return Mixture(
+        {
+            name: {"weight": weight, "dataset": Numbers(name, sizes[name])}
+            for name, weight in weights.items()
+        }, period)
 
 
 @pytest.mark.parametrize(("weights", "period", "wanted"), [
-    ([1, 1], None, [1, 1]), ([0.7, 0.3], None, [7, 3]), ([2, 4, 6], None, [1, 2, 3]), ([0.1, 0.2, 0.7], None, [1, 2, 7]),
-    ([1, 1, 1], 10, [4, 3, 3]), ([5, 3, 1], 10, [6, 3, 1]), ([12.8, 1.281167], None, [909, 91]), ([1], 7, [7]),
+    ([1, 1], None, [1, 1]),
+    ([0.7, 0.3], None, [7, 3]),
+    ([2, 4, 6], None, [1, 2, 3]),
+    ([0.1, 0.2, 0.7], None, [1, 2, 7]),
+    ([1, 1, 1], 10, [4, 3, 3]),
+    ([5, 3, 1], 10, [6, 3, 1]),
+    ([12.8, 1.281167], None, [909, 91]),
+    ([1], 7, [7]),
     ([0.5, 0.25, 0.25], 5, [3, 1, 1]),
 ])
-def test_periods_are_shared_out_by_largest_remainder(weights: list[float], period: int | None, wanted: list[int]) -> None:
+def test_periods_are_shared_out_by_largest_remainder(weights: list[float], period: int | None,
+                                                     wanted: list[int]) -> None:
     assert share_out(dict(zip("abc", weights)), period) == wanted
 
 
 def test_a_weight_that_would_never_be_drawn_is_said() -> None:
-    with pytest.raises(CorekitError, match="source 'b' has too small a weight to be drawn once in a period of 1000"):
+    with pytest.raises(CorekitError, match="source 'b' has too small a weight to be drawn once in "
+                                           "a period of 1000"):
         share_out({"a": 1, "b": 1e-5})
     assert share_out({"a": 1, "b": 1e-5}, 200_000)[1] == 2
 
 
-def keys(source: Mixture, streams: int, window: int, stream: int, draws: range, seed: int = 0) -> list[str]:
+def keys(source: Mixture, streams: int, window: int, stream: int, draws: range,
+         seed: int = 0) -> list[str]:
     order = order_of(source, streams, window, seed)
     found = []
     for draw in draws:
         where = order.locate(stream, draw)
-        places = [handle for segment in order.segments(stream, where.pass_number, where.window, where.source)
-                  for handle in source.read(segment.shard, segment.first, segment.count)]
+        places = [
+            handle
+            for segment in order.segments(stream, where.pass_number, where.window, where.source)
+            for handle in source.read(segment.shard, segment.first, segment.count)
+        ]
         found.append(source.decode(places[where.position])["key"])
     return found
 
@@ -92,7 +110,10 @@ def test_each_source_is_passed_through_whole_before_any_of_its_samples_comes_aga
         of_streams = [[key for key in drawn if key[0] == name] for drawn in each]
         stretch = samples // streams
         for pass_number in range(min(map(len, of_streams)) // stretch):
-            drawn = [key for one in of_streams for key in one[pass_number * stretch:(pass_number + 1) * stretch]]
+            drawn = [
+                key for one in of_streams
+                for key in one[pass_number * stretch:(pass_number + 1) * stretch]
+            ]
             assert len(set(drawn)) == len(drawn) == stretch * streams > samples - streams
 
 
@@ -107,7 +128,10 @@ def test_a_source_keeps_its_order_when_others_change() -> None:
 
 def test_any_draw_of_a_billion_is_found_at_once() -> None:
     sizes = (10_000,) * 60_000
-    source = Mixture({name: {"weight": weight, "dataset": Numbers(name, sizes)} for name, weight in (("a", 0.7), ("b", 0.3))})
+    source = Mixture({
+        name: {"weight": weight, "dataset": Numbers(name, sizes)}
+        for name, weight in (("a", 0.7), ("b", 0.3))
+    })
     began = time.perf_counter()
     order = order_of(source, 4096, 16, 0)
     for stream in range(32):
@@ -116,7 +140,8 @@ def test_any_draw_of_a_billion_is_found_at_once() -> None:
     assert time.perf_counter() - began < 1
 
 
-# --- in batches -----------------------------------------------------------------------------------------------
+# --- in batches
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -141,15 +166,22 @@ def batches(roots: dict[str, Path], world: int, workers: int,
     source: Mixture = registry.build("dataset", "mixture", recipe(roots), {"root": None})
     order = order_of(source, STREAMS, 4, 7)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    by_rank = [list(step_batches(Streams(source, order, FixedSize(BATCH, STREAMS), range(STREAMS)[share(STREAMS, rank, world)], 7,
-                                     transform, None), first, 6, workers)) for rank in range(world)]
-    return [([key for part in parts for key in part.batch["key"]], torch.cat([part.batch["image"] for part in parts]),
+    by_rank = [
+        list(
+            step_batches(
+                Streams(source, order, FixedSize(BATCH, STREAMS),
+                        range(STREAMS)[share(STREAMS, rank, world)], 7, transform, None), first, 6,
+                workers)) for rank in range(world)
+    ]
+    return [([key for part in parts
+              for key in part.batch["key"]], torch.cat([part.batch["image"] for part in parts]),
              [text for part in parts for text in part.batch["text"]]) for parts in zip(*by_rank)]
 
 
-@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 0, 0), (3, 1, 0), (2, 2, 4), (1, 0, 5)])
-def test_the_same_batches_for_any_ranks_workers_and_first_step(roots: dict[str, Path], world: int, workers: int,
-                                                               first: int) -> None:
+@pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 0, 0), (3, 1, 0), (2, 2, 4),
+                                                         (1, 0, 5)])
+def test_the_same_batches_for_any_ranks_workers_and_first_step(roots: dict[str, Path], world: int,
+                                                               workers: int, first: int) -> None:
     wanted = batches(roots, 1, 0)[first:]
     found = batches(roots, world, workers, first)
     assert len(found) == len(wanted) == 6 - first
@@ -169,15 +201,19 @@ def test_captions_come_from_the_field_that_each_source_names(roots: dict[str, Pa
     assert again.fingerprint == source.fingerprint
     other = recipe(roots)
     other["sources"]["web"]["weight"] = 0.5
-    assert registry.build("dataset", "mixture", other, {"root": None}).fingerprint != source.fingerprint
+    assert registry.build("dataset", "mixture", other,
+                          {"root": None}).fingerprint != source.fingerprint
 
 
 @pytest.mark.parametrize(("entry", "told"), [
-    ({"weight": 1}, "must be"), ({"dataset": Numbers("x", (3,)), "wieght": 2}, "must be"),
-    ({"dataset": Numbers("x", (3,)), "weight": 0}, "above 0"), ({"dataset": Numbers("x", (3,)), "weight": "much"}, "above 0"),
+    ({"weight": 1}, "must be"),
+    ({"dataset": Numbers("x", (3, )), "wieght": 2}, "must be"),
+    ({"dataset": Numbers("x", (3, )), "weight": 0}, "above 0"),
+    ({"dataset": Numbers("x", (3, )), "weight": "much"}, "above 0"),
     ({"dataset": {"weight": 3}}, "needs the `name`"),
-    ({"dataset": Numbers("x", (3,)), "caption": "other"}, "no field 'other'"),
-    ({"dataset": Numbers("x", (3,), ("text", "label"))}, "the same fields, but 'first' gives text and 'x' gives text, label"),
+    ({"dataset": Numbers("x", (3, )), "caption": "other"}, "no field 'other'"),
+    ({"dataset": Numbers("x", (3, ), ("text", "label"))}, "the same fields, but 'first' gives text "
+     "and 'x' gives text, label"),
 ])
 def test_what_is_wrong_with_a_source_is_said(entry: dict[str, Any], told: str) -> None:
     with pytest.raises(CorekitError, match=told):
@@ -186,33 +222,40 @@ def test_what_is_wrong_with_a_source_is_said(entry: dict[str, Any], told: str) -
         Mixture({"x": {"dataset": Numbers("x", (3,))}}).order(4, 4, 0)
 
 
-def test_names_and_arguments_inside_a_mapping_are_checked_like_others(roots: dict[str, Path]) -> None:
+def test_names_and_arguments_inside_a_mapping_are_checked_like_others(
+        roots: dict[str, Path]) -> None:
     good = {"name": "mixture", **recipe(roots)}
     del good["sources"]["web"]["dataset"]["root"]  # data.root
     check_entry("data.dataset", "dataset", good)
     wrong = json.loads(json.dumps(good))
     wrong["sources"]["web"]["dataset"]["shrads"] = "*.tar"
-    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.shrads.*did you mean 'shards'"):
+    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.shrads.*did you "
+                                           r"mean 'shards'"):
         check_entry("data.dataset", "dataset", wrong)
     wrong["sources"]["web"]["dataset"] = {"name": "webdatset"}
-    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.name.*did you mean 'webdataset'"):
+    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.name.*did you "
+                                           r"mean 'webdataset'"):
         check_entry("data.dataset", "dataset", wrong)
 
 
 def test_a_mixture_trains(roots: dict[str, Path], tmp_path: Path) -> None:
     kept = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
-    words = (*kept, f"data.root={roots['web']}", "data.dataset.name=mixture", "~data.dataset.samples", "~data.dataset.objects",
-             "~data.dataset.detail", "~evaluators", "engine.steps=2", "data.dataset.sources.web.dataset.name=webdataset",
-             "data.dataset.sources.web.weight=3", "data.dataset.sources.drawn.dataset={name: openmoji, samples: 50}",
-             "data.dataset.sources.drawn.dataset.concepts=10",
+    words = (*kept, f"data.root={roots['web']}", "data.dataset.name=mixture",
+             "~data.dataset.samples", "~data.dataset.objects", "~data.dataset.detail",
+             "~evaluators", "engine.steps=2", "data.dataset.sources.web.dataset.name=webdataset",
+             "data.dataset.sources.web.weight=3", "data.dataset.sources.drawn.dataset={name: "
+             "openmoji, samples: 50}", "data.dataset.sources.drawn.dataset.concepts=10",
              "data.dataset.sources.web.dataset.fields={image: jpg, text: txt, label: cls}")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines] == [1, 2]
 
 
-def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str, Path], tmp_path: Path) -> None:
+def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str, Path],
+                                                                tmp_path: Path) -> None:
     def opened(**changes: Any) -> Mixture:
         node = {"name": "mixture", **recipe(roots)}
         node["sources"]["web"]["dataset"] |= changes
@@ -221,9 +264,11 @@ def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str,
         return source
 
     assert len(opened().shard_sizes) == 5
-    with pytest.raises(CorekitError, match=r"type data\.dataset\.sources\.web\.dataset\.root=FOLDER"):
+    with pytest.raises(CorekitError,
+                       match=r"type data\.dataset\.sources\.web\.dataset\.root=FOLDER"):
         opened(root=None)
-    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.root=/not/there is not a folder"):
+    with pytest.raises(CorekitError, match=r"data\.dataset\.sources\.web\.dataset\.root=/not/there "
+                                           r"is not a folder"):
         opened(root="/not/there")
     paper = compose("+recipe=aimv2/large")
     with pytest.raises(CorekitError, match=r"type data\.root=FOLDER"):

@@ -14,7 +14,8 @@ from corekit.data.datasets.openmoji.sprites import sprite, turned_sprite
 from corekit.errors import CorekitError
 from corekit.registry import build
 
-BACKGROUND = re.compile(r" (?:on|in front of) (?:an?|white|(?:light|dark) \w+|grey|red|pink|orange|yellow|beige|brown|"
+BACKGROUND = re.compile(r" (?:on|in front of) (?:an?|white|(?:light|dark) "
+                        r"\w+|grey|red|pink|orange|yellow|beige|brown|"
                         r"green|turquoise|blue|purple|lavender)\b")
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
@@ -28,20 +29,25 @@ def test_a_sample_depends_on_seed_split_and_index_alone():
     later = [other.decode(index) for index in reversed(range(20))][::-1]
     for index in range(20):
         sample = source.decode(index)
-        assert {**sample, "image": sample["image"].tobytes()} == {**later[index],
-                                                                  "image": later[index]["image"].tobytes()}
+        assert {**sample, "image": sample["image"].tobytes()
+                } == {**later[index], "image": later[index]["image"].tobytes()}
 
 
 def test_seeds_splits_and_indices_give_other_scenes():
-    sources = [OpenMoji(samples=100), OpenMoji(samples=100, seed=1), OpenMoji(samples=100, split="validation"),
-               OpenMoji(samples=100, seed=1, split="validation")]
+    sources = [
+        OpenMoji(samples=100),
+        OpenMoji(samples=100, seed=1),
+        OpenMoji(samples=100, split="validation"),
+        OpenMoji(samples=100, seed=1, split="validation")
+    ]
     pictures = {pixels(source, index).tobytes() for source in sources for index in range(100)}
     keys = {source.decode(index)["key"] for source in sources for index in range(100)}
     assert len(pictures) == len(keys) == 400
 
 
 def test_the_random_stream_is_that_of_generator_1():
-    # Fixed words, not pixels: another Pillow may render a pixel otherwise, but nobody may get another scene.
+    # Fixed words, not pixels: another Pillow may render a pixel otherwise, but nobody may get
+    # another scene.
     assert openmoji.GENERATOR == 1, "a new generator: write its captions here"
     source = OpenMoji(objects=(1, 1), detail=0.7)
     assert [source.decode(index)["text"] for index in range(4)] == [
@@ -68,7 +74,9 @@ def test_it_is_a_source():
 
 
 def said(text, names):
-    """Concept name -> how many the caption counts, the longest names read first ("bird" is not in "bird house")."""
+    """Concept name -> how many the caption counts, the longest names read first ("bird" is not in
+    "bird house").
+    """
     found = {}
     for name in sorted(names, key=len, reverse=True):
         for form in filter(None, (plural(name), name)):
@@ -88,16 +96,20 @@ def test_captions_count_and_place_the_objects_right():
         sample = source.decode(index)
         names = [source.class_names[label] for label in sample["labels"]]
         scene_part = re.split(BACKGROUND, sample["text"])[0]
-        assert said(scene_part, source.class_names) == {name: names.count(name) for name in names}, sample["text"]
+        assert said(scene_part, source.class_names) == {name: names.count(name)
+                                                        for name in names}, sample["text"]
         assert source.class_names[sample["label"]] in sample["text"]
         assert sample["label"] == sample["labels"][0]
         assert sample["nouns"] == list(dict.fromkeys(names))
         relation = re.search(r" (to the left of|to the right of|above|below) ", sample["text"])
         if relation:
-            first, second = (sample["boxes"][names.index(next(iter(said(part, source.class_names))))]
+            first, second = (sample["boxes"][names.index(next(iter(said(part,
+                                                                        source.class_names))))]
                              for part in scene_part.split(relation[0]))
             across, down = (second - first).reshape(2, 2).sum(0)
-            distances = {"to the left of": across, "to the right of": -across, "above": down, "below": -down}
+            distances = {
+                "to the left of": across, "to the right of": -across, "above": down, "below": -down
+            }
             assert distances[relation[1]] > 0
             placed += 1
     assert placed > 50
@@ -128,19 +140,24 @@ def test_backgrounds_have_the_colour_that_is_said():
     seen = 0
     for index in range(1000):
         sample = source.decode(index)
-        colour = re.search(r" on a (?:plain )?(white|red|dark blue|yellow|green) background$", sample["text"])
+        colour = re.search(r" on a (?:plain )?(white|red|dark blue|yellow|green) background$",
+                           sample["text"])
         if colour:
             corner = np.asarray(sample["image"])[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
-            wanted = {"white": (250,) * 3, "red": (214, 40, 40), "dark blue": (26, 42, 122), "yellow": (250, 222, 70),
-                      "green": (64, 168, 72)}[colour[1]]
+            wanted = {
+                "white": (250, ) * 3, "red": (214, 40, 40), "dark blue": (26, 42, 122),
+                "yellow": (250, 222, 70), "green": (64, 168, 72)
+            }[colour[1]]
             assert np.median(np.abs(corner - wanted).max(1)) <= 10
             seen += 1
     assert seen > 10
 
 
-@pytest.mark.parametrize(("size", "objects"), [(32, (2, 2)), (64, (1, 3)), (64, (5, 5)), (224, (6, 6))])
+@pytest.mark.parametrize(("size", "objects"), [(32, (2, 2)), (64, (1, 3)), (64, (5, 5)),
+                                               (224, (6, 6))])
 def test_boxes_bound_masks_and_every_object_is_seen(size, objects):
-    source = OpenMoji(samples=200, annotations=True, size=size, objects=objects, concepts=len(concept_emoji()))
+    source = OpenMoji(samples=200, annotations=True, size=size, objects=objects,
+                      concepts=len(concept_emoji()))
     plain = OpenMoji(samples=200, size=size, objects=objects, concepts=len(concept_emoji()))
     for index in range(200):
         sample = source.decode(index)
@@ -158,7 +175,9 @@ def test_boxes_bound_masks_and_every_object_is_seen(size, objects):
 
 
 def test_masks_lie_where_the_drawing_is():
-    """Outside the masks a plain background is one colour; inside them next to nothing is of that colour."""
+    """Outside the masks a plain background is one colour; inside them next to nothing is of that
+    colour.
+    """
     source = OpenMoji(samples=400, annotations=True, detail=0.7)
     checked = 0
     for index in range(400):
@@ -184,7 +203,9 @@ def test_single_objects_fill_much_of_the_picture():
 
 def test_concepts_are_a_prefix_of_any_larger_number():
     assert OpenMoji(concepts=50).class_names == OpenMoji(concepts=200).class_names[:50]
-    assert set(OpenMoji(concepts=10).class_names) >= {"monkey", "red apple", "automobile", "cactus", "alarm clock"}
+    assert set(OpenMoji(concepts=10).class_names) >= {
+        "monkey", "red apple", "automobile", "cactus", "alarm clock"
+    }
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z -]*", name) for name in concept_names())
 
 
@@ -216,7 +237,8 @@ def test_sprites_are_whole_and_coloured():
     drawing = np.asarray(sprite("\N{RED APPLE}", 64).convert("RGBA")).astype(int)
     assert drawing.shape[0] in (66, 67) or drawing.shape[1] in (66, 67)
     assert drawing[[0, -1], :, 3].max() == drawing[:, [0, -1], 3].max() == 0  # the margin
-    red = (drawing[..., 0] > 180) & (drawing[..., 1] < 120) & (drawing[..., 2] < 120) & (drawing[..., 3] > 250)
+    red = (drawing[..., 0] > 180) & (drawing[..., 1] < 120) & (drawing[..., 2]
+                                                               < 120) & (drawing[..., 3] > 250)
     assert red.mean() > 0.3
 
 
@@ -227,8 +249,9 @@ def test_turning_is_clockwise_about_the_middle():
     assert np.abs(expected - np.asarray(turned)).mean() < 2
 
 
-@pytest.mark.parametrize("change", [{"samples": 101}, {"seed": 1}, {"split": "validation"}, {"concepts": 100},
-                                    {"size": 48}, {"objects": (1, 2)}, {"annotations": True}])
+@pytest.mark.parametrize("change",
+                         [{"samples": 101}, {"seed": 1}, {"split": "validation"}, {"concepts": 100},
+                          {"size": 48}, {"objects": (1, 2)}, {"annotations": True}])
 def test_the_fingerprint_changes_with_every_argument(change):
     base = {"samples": 100}
     assert OpenMoji(**base).fingerprint == OpenMoji(**base).fingerprint
@@ -249,9 +272,12 @@ def test_it_is_pickled_without_its_sprites():
     assert (pixels(pickle.loads(content), 3) == before).all()
 
 
-@pytest.mark.parametrize("wrong", [{"samples": 0}, {"concepts": 1}, {"concepts": 10_000}, {"size": 8}, {"size": 4096},
-                                   {"objects": (0, 2)}, {"objects": (3, 2)}, {"objects": (1, 7)}, {"split": "test"},
-                                   {"concepts": 2, "objects": (1, 3)}, {"size": 32, "objects": (1, 3)}])
+@pytest.mark.parametrize("wrong",
+                         [{"samples": 0}, {"concepts": 1}, {"concepts": 10_000}, {"size": 8},
+                          {"size": 4096}, {"objects": (0, 2)}, {"objects":
+                              (3, 2)}, {"objects":
+                                  (1, 7)}, {"split": "test"}, {"concepts": 2, "objects":
+                                      (1, 3)}, {"size": 32, "objects": (1, 3)}])
 def test_arguments_out_of_range_are_refused(wrong):
     with pytest.raises(CorekitError, match=f"{list(wrong)[-1]} must be"):
         OpenMoji(**wrong)
@@ -269,5 +295,6 @@ def test_without_the_extra_the_pip_line_is_said(monkeypatch):
 def test_articles_and_plurals():
     assert [with_article(name) for name in ("owl", "ewe", "unicorn", "T-Rex", "jeans")] == \
            ["an owl", "a ewe", "a unicorn", "a T-Rex", "jeans"]
-    assert [plural(name) for name in ("red apple", "fox", "volcano", "key", "strawberry", "ear of corn", "jeans")] == \
+    assert [plural(name) for name in ("red apple", "fox", "volcano", "key", "strawberry", "ear of "
+                                                                                          "corn", "jeans")] == \
            ["red apples", "foxes", "volcanoes", "keys", None, None, None]

@@ -21,7 +21,8 @@ def everything(part: Subset, at_once: int) -> list[int]:
 
 def test_a_part_is_the_chosen_samples_in_their_order() -> None:
     chosen = np.zeros(TOTAL, dtype=np.bool_)
-    numbers = [0, 1, 2, 6, SHARD, SHARD + 2, SHARD + 3, 3 * SHARD, TOTAL - 1]  # none of the third shard
+    # none of the third shard
+    numbers = [0, 1, 2, 6, SHARD, SHARD + 2, SHARD + 3, 3 * SHARD, TOTAL - 1]
     chosen[numbers] = True
     part = Subset(Numbered(range(TOTAL), label=[0] * TOTAL), chosen)
     assert part.shard_sizes.tolist() == [4, 3, 0, 2]
@@ -51,5 +52,6 @@ def test_what_is_held_out_is_drawn_by_the_seed_and_in_one_part_only() -> None:
     assert len({kept.fingerprint, held.fingerprint, other[1].fingerprint}) == 3
     assert again[0].fingerprint == kept.fingerprint
     assert len(everything(hold_out(source, 0.001, 0)[1], 4)) == 1, "one at least"
-    with pytest.raises(CorekitError, match="a data set of 1 samples cannot be trained on with some held out"):
+    with pytest.raises(CorekitError, match="a data set of 1 samples cannot be trained on with some "
+                                           "held out"):
         hold_out(Numbered([0]), 0.5, 0)

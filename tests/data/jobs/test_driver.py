@@ -1,4 +1,6 @@
-"""Jobs over shards: every way of doing one gives the same bytes, whatever was killed, and only its own folder is touched."""
+"""Jobs over shards: every way of doing one gives the same bytes, whatever was killed, and only its
+own folder is touched.
+"""
 
 import fcntl
 import hashlib
@@ -86,7 +88,9 @@ def source_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"):
         monkeypatch.delenv(name, raising=False)
-    for module in [name for name in sys.modules if name.startswith("corekit_projects.jobs_of_a_test")]:
+    for module in [
+            name for name in sys.modules if name.startswith("corekit_projects.jobs_of_a_test")
+    ]:
         monkeypatch.delitem(sys.modules, module)
     for shard, name in enumerate(NAMES):
         write_tar(tmp_path / "in" / name, ((f"k{shard}{at}", {"txt": f"text {shard} {at}".encode()})
@@ -100,17 +104,23 @@ def shout(out: str | Path, **more: Any) -> Progress:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_each_shard_becomes_one_of_its_name_with_a_record(tmp_path: Path) -> None:
     progress = shout(tmp_path / "out")
-    assert (progress.shards, progress.made, progress.kept, progress.samples, progress.whole) == (4, 4, 0, 16, True)
+    assert (progress.shards, progress.made, progress.kept, progress.samples,
+            progress.whole) == (4, 4, 0, 16, True)
     found = contents(tmp_path / "out")
     assert set(found) == {*NAMES, *(f"{name}.json" for name in NAMES), "manifest.json"}
     for shard, name in enumerate(NAMES):
         assert dict(read_shard(tmp_path / "out" / name)) == {
-            f"k{shard}{at}.txt": f"TEXT {shard} {at}!".encode() for at in range(1 if shard == 1 else 5)}
+            f"k{shard}{at}.txt": f"TEXT {shard} {at}!".encode()
+            for at in range(1 if shard == 1 else 5)
+        }
     written = Manifest.load(tmp_path / "out" / "manifest.json")
     assert [(shard.name, shard.sha256) for shard in written.shards] == [
         (name, hashlib.sha256(found[name]).hexdigest()) for name in NAMES]
@@ -122,15 +132,17 @@ class Ray(SimpleNamespace):
     """As much of Ray as the driver uses: what is remote is done when it is waited for."""
 
     def __init__(self, gpus: int = 0) -> None:
-        super().__init__(gpus=gpus, wanted=[], init=lambda **_: None, cluster_resources=lambda: {"CPU": 2, "GPU": gpus},
-                         wait=lambda waiting: (waiting[-1:], waiting[:-1]), get=lambda done: [call() for call in done])
+        super().__init__(gpus=gpus, wanted=[], init=lambda **_: None,
+                         cluster_resources=lambda: {"CPU": 2, "GPU": gpus}, wait=lambda waiting:
+                         (waiting[-1:], waiting[:-1]), get=lambda done: [call() for call in done])
 
     def remote(self, **wants: float) -> Callable[..., Any]:
         self.wanted.append(wants)
         return lambda function: SimpleNamespace(remote=lambda *job: lambda: function(*job))
 
 
-def test_every_way_of_sharing_the_work_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_of_sharing_the_work_gives_the_same_bytes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shout(tmp_path / "alone")
     wanted = contents(tmp_path / "alone")
     assert shout(tmp_path / "pool", workers=2).whole
@@ -146,7 +158,8 @@ def test_every_way_of_sharing_the_work_gives_the_same_bytes(tmp_path: Path, monk
         assert contents(tmp_path / folder) == wanted, folder
 
 
-def test_without_ray_one_sentence_says_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_ray_one_sentence_says_what_to_type(monkeypatch: pytest.MonkeyPatch,
+                                                    tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CorekitError, match=r"pip install 'corekit\[ray\]'"):
         shout(tmp_path / "out", spread=in_ray)
@@ -186,11 +199,13 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
     assert contents(out) == wanted
 
 
-def test_other_arguments_sources_and_code_are_refused_by_what_differs(tmp_path: Path, source: Path) -> None:
+def test_other_arguments_sources_and_code_are_refused_by_what_differs(tmp_path: Path,
+                                                                      source: Path) -> None:
     out = tmp_path / "out"
     shout(out)
     wanted = contents(out)
-    with pytest.raises(CorekitError, match=r"arguments.times was absent, is 2.*choose another folder"):
+    with pytest.raises(CorekitError, match=r"arguments.times was absent, is 2.*choose another "
+                                           r"folder"):
         shout(out, arguments={"times": 2})
     with pytest.raises(CorekitError, match="job was shout, is words"):
         run_job("words", {}, "in", out)
@@ -207,7 +222,8 @@ def test_other_arguments_sources_and_code_are_refused_by_what_differs(tmp_path: 
 def test_folders_of_others_and_impossible_ones_are_left_alone(tmp_path: Path, source: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "0.tar").write_bytes(b"theirs")
-    for out, told in (("theirs", "did not write"), ("in", "outside in"), ("in/out", "outside in"), ("s3://a/b", "local")):
+    for out, told in (("theirs", "did not write"), ("in", "outside in"), ("in/out", "outside in"),
+                      ("s3://a/b", "local")):
         with pytest.raises(CorekitError, match=told):
             shout(out)
     with pytest.raises(CorekitError, match="no task 3 of 3"):
@@ -220,7 +236,8 @@ def test_folders_of_others_and_impossible_ones_are_left_alone(tmp_path: Path, so
 
 
 def test_bad_samples_are_counted_by_kind_and_left_out(tmp_path: Path, source: Path) -> None:
-    write_tar(source / "b" / "00.tar", [("x", {"txt": b"1"}), ("y", {"cls": b"1"}), ("x", {"txt": b"2"}), ("z", {"txt": b"3"}),
+    write_tar(source / "b" / "00.tar", [("x", {"txt": b"1"}), ("y", {"cls": b"1"}),
+                                        ("x", {"txt": b"2"}), ("z", {"txt": b"3"}),
                                         ("w", {"txt": b"4", "TXT": b"5"})])
     content = (source / "c.tar").read_bytes()
     (source / "c.tar").write_bytes(content[:3 * 1024 + 600])  # in the middle of the fourth of five
@@ -228,7 +245,9 @@ def test_bad_samples_are_counted_by_kind_and_left_out(tmp_path: Path, source: Pa
     assert progress.bad == {"missing_field": 1, "duplicate": 2, "truncated": 1}
     assert progress.samples == 5 + 1 + 2 + 3
     assert dict(read_shard(tmp_path / "out" / "b" / "00.tar")) == {"x.txt": b"1!", "z.txt": b"3!"}
-    by_shard = {shard.name: shard.bad for shard in Manifest.load(tmp_path / "out" / "manifest.json").shards}
+    by_shard = {
+        shard.name: shard.bad for shard in Manifest.load(tmp_path / "out" / "manifest.json").shards
+    }
     assert by_shard["b/00.tar"] == {"duplicate": 2, "missing_field": 1}
     assert by_shard["a/00.tar"] == {}
 
@@ -238,10 +257,12 @@ def test_a_job_may_finish_over_all_shards_once_they_are_there(tmp_path: Path) ->
         assert not (tmp_path / "out" / "words.json").exists()
         run_job("words", {}, "in", tmp_path / "out", task=(task, 4))
     found = json.loads((tmp_path / "out" / "words.json").read_text())
-    assert found == {"text": 16, "0": 5 + 1 + 3, "1": 1 + 3, "2": 5 + 3, "3": 5 + 3, "4": 3} | {"1": 3 + 1}
+    assert found == {"text": 16, "0": 5 + 1 + 3, "1": 1 + 3, "2": 5 + 3, "3": 5 + 3, "4": 3
+                     } | {"1": 3 + 1}
 
 
-def test_one_process_at_a_time_writes_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_at_a_time_writes_a_shard(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "PATIENCE", 0.1)
     (tmp_path / "out").mkdir()
     with open(tmp_path / "out" / "c.tar.writing", "wb") as theirs:
@@ -255,13 +276,15 @@ def test_one_process_at_a_time_writes_a_shard(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_processes_of_a_pool_end_with_the_one_that_started_them(tmp_path: Path) -> None:
-    program = ("import os, time\nfrom pathlib import Path\nfrom corekit.data.loading.workers import in_processes\n"
+    program = ("import os, time\nfrom pathlib import Path\nfrom corekit.data.loading.workers "
+               "import in_processes\n"
                "def work(name):\n    Path(name).write_text(str(os.getpid()))\n    time.sleep(60)\n"
                "if __name__ == '__main__':\n    list(in_processes(work, [('p0',), ('p1',)], 2))\n")
     (tmp_path / "pool.py").write_text(program)
     parent = subprocess.Popen([sys.executable, "pool.py"], cwd=tmp_path, start_new_session=True)
     try:
-        assert eventually(lambda: all((tmp_path / name).exists() and (tmp_path / name).read_text() for name in ("p0", "p1")))
+        assert eventually(lambda: all(
+            (tmp_path / name).exists() and (tmp_path / name).read_text() for name in ("p0", "p1")))
         parent.send_signal(signal.SIGKILL)
         children = [int((tmp_path / name).read_text()) for name in ("p0", "p1")]
         assert eventually(lambda: not any(map(is_alive, children)))
@@ -281,14 +304,15 @@ def eventually(holds: Callable[[], bool]) -> bool:
 
 def is_alive(process: int) -> bool:
     try:
-        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z" if Path("/proc/self").exists() else os.kill(
-            process, 0) is None
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z" if Path(
+            "/proc/self").exists() else os.kill(process, 0) is None
     except OSError:
         return False
 
 
 @pytest.fixture(name="command")
-def command_fixture(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+def command_fixture(monkeypatch: pytest.MonkeyPatch,
+                    capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["corekit", *words])
         try:
@@ -302,32 +326,38 @@ def command_fixture(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 
 
 def test_the_command_takes_its_words_anywhere(tmp_path: Path, command: Callable[..., Any]) -> None:
-    status, told, errors = command("data", "shout", "in", "out", "times=2", "--workers", "1", "mark='?'")
+    status, told, errors = command("data", "shout", "in", "out", "times=2", "--workers", "1",
+                                   "mark='?'")
     assert (status, errors) == (0, "")
-    assert told.splitlines() == ["4 shards, 4 of them made now; 16 samples under out", "bad         none"]
+    assert told.splitlines() == ["4 shards, 4 of them made now; 16 samples under out", "bad        "
+                                                                                       " none"]
     assert dict(read_shard(tmp_path / "out" / "a" / "01.tar")) == {"k10.txt": b"TEXT 1 0??"}
     assert command("data", "shout", "in", "picked", "--shards", "a/*.tar")[1].startswith("2 shards")
 
 
-def test_a_slurm_array_shares_the_shards_out(command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slurm_array_shares_the_shards_out(command: Callable[..., Any],
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
     monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "1")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     told = command("data", "shout", "in", "out")[1]
     assert "2 shards, 2 of them made now; 6 samples" in told
     assert "of 4 shards in all some are still to come" in told
-    assert "2 shards, 2 of them made now; 10 samples" in command("data", "shout", "in", "out", "--task", "0/2")[1]
+    assert "2 shards, 2 of them made now; 10 samples" in command("data", "shout", "in", "out",
+                                                                 "--task", "0/2")[1]
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["tims=2"], "job 'shout': 'tims' is not an argument it takes (did you mean 'times'?); it takes mark, times, stop_at"),
+    (["tims=2"], "job 'shout': 'tims' is not an argument it takes (did you mean 'times'?); it "
+                 "takes mark, times, stop_at"),
     (["times=many"], "job 'shout': 'times' takes int, not 'many'"),
     (["extra"], "'extra' is neither an option nor KEY=VALUE"),
     (["--worker", "2"], "'--worker' is neither an option nor KEY=VALUE"),
     (["mark=[a"], "cannot be read"),
     (["--task", "3"], "--task 3 is not I/N, such as 0/8"),
 ])
-def test_what_is_typed_wrong_is_said_in_a_sentence(command: Callable[..., Any], words: list[str], told: str) -> None:
+def test_what_is_typed_wrong_is_said_in_a_sentence(command: Callable[..., Any], words: list[str],
+                                                   told: str) -> None:
     status, _, errors = command("data", "shout", "in", "out", *words)
     assert (status, errors.startswith("corekit: ")) == (2, True)
     assert told in errors

@@ -1,4 +1,6 @@
-"""Rotten data: whatever is wrong with a sample, the run goes on, and each is counted once and by its kind."""
+"""Rotten data: whatever is wrong with a sample, the run goes on, and each is counted once and by
+its kind.
+"""
 
 import io
 import re
@@ -29,8 +31,8 @@ FIELDS = {"image": "jpg;png", "text": "txt"}
 def streams_of(root: Path, window: int = 16, batch: int = BATCH) -> Streams:
     source = WebDataset(str(root), fields=FIELDS)
     transform = RandomResizedCrop(Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1)))
-    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, window, seed=5), FixedSize(batch, STREAMS), range(STREAMS), 5,
-                 transform, None)
+    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, window, seed=5),
+                   FixedSize(batch, STREAMS), range(STREAMS), 5, transform, None)
 
 
 def verdicts(source: WebDataset) -> list[str]:
@@ -50,8 +52,10 @@ def verdicts(source: WebDataset) -> list[str]:
 def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path, workers: int) -> None:
     ways = list(WAYS)
     wanted = damaged_shards(tmp_path, 418, {0: ways[:3], 1: ways[3:6], 2: ways[6:10], 3: ways[10:]})
-    assert wanted == {"image": 3, "bomb": 2, "empty_text": 2, "missing_field": 2, "encoding": 2, "path": 2, "duplicate": 1,
-                      "truncated": 1 + 6}
+    assert wanted == {
+        "image": 3, "bomb": 2, "empty_text": 2, "missing_field": 2, "encoding": 2, "path": 2,
+        "duplicate": 1, "truncated": 1 + 6
+    }
     streams = streams_of(tmp_path)
     samples = int(streams.source.shard_sizes.sum())
     assert samples == 4 * 418 + 14 + 18 + 24 == 27 * BATCH
@@ -68,7 +72,8 @@ def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path, worke
     assert len(messages) == sum(wanted.values()), "each names another sample"
     assert not [key for key in drawn if "bad" in key]
     assert len(drawn) == samples - sum(wanted.values()), "every good sample is drawn"
-    assert sum(drawn.values()) - len(drawn) == sum(wanted.values()), "only what replaces a bad one comes twice"
+    assert sum(drawn.values()) - len(drawn) == sum(
+        wanted.values()), "only what replaces a bad one comes twice"
 
 
 @pytest.mark.parametrize("step", range(0, 4))
@@ -84,11 +89,14 @@ def test_a_shard_may_be_cut_anywhere_before_it_is_indexed(tmp_path: Path, step: 
         before = sum(end <= size for end in ends[1:])
         found = verdicts(WebDataset(str(folder), fields=FIELDS))
         bad = [kind for kind in found if not kind.startswith("00")]
-        assert len(found) - 1 <= before <= len(found), "only the sample that was cut is indexed beyond the whole ones"
+        assert len(found) - 1 <= before <= len(
+            found), "only the sample that was cut is indexed beyond the whole ones"
         assert len(bad) - bad.count("missing_field") <= 1
         if size % 512:  # not between members
             assert found[-1] == "truncated"
-        assert len(found) - len(bad) >= before - 2, "the one way of damage, and a whole one where the next header was cut"
+        assert len(found) - len(
+            bad
+        ) >= before - 2, "the one way of damage, and a whole one where the next header was cut"
 
 
 def test_a_shard_may_be_cut_anywhere_after_it_was_indexed(tmp_path: Path) -> None:
@@ -116,7 +124,8 @@ def test_a_shard_that_is_rewritten_shorter_is_another_one(tmp_path: Path) -> Non
     assert again.fingerprint != before
 
 
-def test_a_file_that_is_no_tar_counts_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_tar_counts_as_one(tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
     write_tar(tmp_path / "1.tar", 0, 20, ["a missing field"])
     for content in (b"x" * 3000, b""):
         (tmp_path / "0.tar").write_bytes(content)
@@ -132,7 +141,8 @@ def test_a_size_below_nothing_does_not_lead_round_in_circles(tmp_path: Path) -> 
             add(archive, f"{key}.txt", b"fine")
     content = bytearray((tmp_path / "0.tar").read_bytes())
     header = content[1024:1536]
-    header[124:136] = b"\xff" * 10 + b"\xfe\x00"  # base 256: -512, which leads back to this very header
+    # base 256: -512, which leads back to this very header
+    header[124:136] = b"\xff" * 10 + b"\xfe\x00"
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     content[1024:1536] = header
@@ -151,20 +161,24 @@ def test_members_are_read_as_tarfile_reads_them(form: int, others: bool) -> None
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for at, name in enumerate(names):
             member = tarfile.TarInfo(name if form != tarfile.USTAR_FORMAT else name[:90])
-            member.size, member.mtime = 700 * at, 1234.5 if form == tarfile.PAX_FORMAT else 1234  # webdataset: a fraction
+            # webdataset: a fraction
+            member.size, member.mtime = 700 * at, 1234.5 if form == tarfile.PAX_FORMAT else 1234
             archive.addfile(member, io.BytesIO(bytes([at]) * member.size))
-        for name, kind in (("link.txt", tarfile.SYMTYPE), ("folder", tarfile.DIRTYPE)) if others else ():
+        for name, kind in (("link.txt", tarfile.SYMTYPE), ("folder",
+                                                           tarfile.DIRTYPE)) if others else ():
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
             archive.addfile(member)
         end = archive.offset
     with tarfile.open(fileobj=io.BytesIO(buffer.getvalue())) as archive:
-        wanted = [(member.name, archive.extractfile(member).read()) for member in archive if member.isreg()]  # type: ignore[union-attr]
+        wanted = [(member.name, archive.extractfile(member).read()) for member in archive
+                  if member.isreg()]  # type: ignore[union-attr]
     assert len(wanted) == 4
     assert tar_members(buffer.getvalue()[:end]) == wanted
 
 
-def test_where_a_whole_window_is_bad_the_next_best_sample_comes_from_elsewhere(tmp_path: Path) -> None:
+def test_where_a_whole_window_is_bad_the_next_best_sample_comes_from_elsewhere(
+        tmp_path: Path) -> None:
     for number in range(2):
         write_tar(tmp_path / f"{number}.tar", number, 63, ["a missing field"])
     load_index(tmp_path)
@@ -199,10 +213,11 @@ def test_formats_that_no_data_set_uses_are_refused(tmp_path: Path, name: str) ->
 
 def test_a_training_run_on_damaged_shards_ends_and_says_exact_counts(tmp_path: Path) -> None:
     ways = list(WAYS)
-    wanted = damaged_shards(tmp_path / "shards", 10, {0: ways[:3], 1: ways[3:6], 2: ways[6:10], 3: ways[10:]})
+    wanted = damaged_shards(tmp_path / "shards", 10,
+                            {0: ways[:3], 1: ways[3:6], 2: ways[6:10], 3: ways[10:]})
     kept = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
-    words = (*kept, "data.root=shards", "data.dataset.name=webdataset",
-             "~data.dataset.samples", "~data.dataset.objects", "~data.dataset.detail", "~evaluators", "data.workers=2",
+    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
+             "~data.dataset.objects", "~data.dataset.detail", "~evaluators", "data.workers=2",
              "data.max_bad_fraction=0.5", "engine.steps=3")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr

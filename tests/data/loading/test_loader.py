@@ -1,5 +1,5 @@
-"""The batch of a step: the same samples, in the same micro-batches, with the same augmentations, for any ranks and
-workers, from any step on."""
+"""The batch of a step: the same samples, in the same micro-batches, with the same augmentations,
+for any ranks and workers, from any step on."""
 
 import io
 import tarfile
@@ -55,26 +55,37 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def streams_of(root: Path, rank: int, world: int, seed: int = 0) -> Streams:
     source = WebDataset(str(root))
     preprocess = Preprocess(16, "bilinear", (0, 0, 0), (1, 1, 1))
-    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, seed), FixedSize(BATCH, STREAMS),
-                 range(STREAMS)[share(STREAMS, rank, world)], seed, RandomResizedCrop(preprocess, (0.2, 1.0), flip=0.5),
-                 ClipTokenizer(16))
+    return Streams(source, ShuffledOrder(source.shard_sizes, STREAMS, 4, seed),
+                   FixedSize(BATCH, STREAMS),
+                   range(STREAMS)[share(STREAMS, rank, world)], seed,
+                   RandomResizedCrop(preprocess, (0.2, 1.0), flip=0.5), ClipTokenizer(16))
 
 
-def global_batches(root: Path, world: int, workers: int, first: int = 0, seed: int = 0) -> list[WorkerBatch]:
+def global_batches(root: Path, world: int, workers: int, first: int = 0,
+                   seed: int = 0) -> list[WorkerBatch]:
     """Every step's batch, ranks laid side by side."""
-    by_rank = [list(step_batches(streams_of(root, rank, world, seed), first, STEPS, workers)) for rank in range(world)]
+    by_rank = [
+        list(step_batches(streams_of(root, rank, world, seed), first, STEPS, workers))
+        for rank in range(world)
+    ]
     joined = []
     for parts in zip(*by_rank):
-        batch = {name: (torch.cat([part.batch[name] for part in parts]) if isinstance(parts[0].batch[name], torch.Tensor)
-                        else [item for part in parts for item in part.batch[name]]) for name in parts[0].batch}
-        joined.append(WorkerBatch(batch, {kind: keys for part in parts for kind, keys in part.bad.items()}))
+        batch = {
+            name: (torch.cat([part.batch[name]
+                              for part in parts]) if isinstance(parts[0].batch[name], torch.Tensor)
+                   else [item for part in parts
+                         for item in part.batch[name]]) for name in parts[0].batch
+        }
+        joined.append(
+            WorkerBatch(batch, {kind: keys for part in parts for kind, keys in part.bad.items()}))
     return joined
 
 
 def same(left: list[WorkerBatch], right: list[WorkerBatch]) -> bool:
-    return len(left) == len(right) and all(
-        mine.batch["key"] == theirs.batch["key"] and torch.equal(mine.batch["image"], theirs.batch["image"])
-        and torch.equal(mine.batch["text"], theirs.batch["text"]) for mine, theirs in zip(left, right))
+    return len(left) == len(right) and all(mine.batch["key"] == theirs.batch["key"] and torch.equal(
+        mine.batch["image"], theirs.batch["image"])
+                                           and torch.equal(mine.batch["text"], theirs.batch["text"])
+                                           for mine, theirs in zip(left, right))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -110,27 +121,35 @@ def test_what_is_decoded_is_what_was_written(shards: Path) -> None:
     assert sample["key"] == "010029"
     assert sample["text"] == "picture 29 of shard 1"
     assert sample["label"] == 29 % 7
-    assert np.array_equal(np.asarray(sample["image"]), np.asarray(Image.open(io.BytesIO(jpeg(129)))))
+    assert np.array_equal(np.asarray(sample["image"]),
+                          np.asarray(Image.open(io.BytesIO(jpeg(129)))))
     batch = global_batches(shards, 1, 0)[0].batch
     tokens = ClipTokenizer(16)(batch["caption"])
     assert torch.equal(tokens, batch["text"])
-    assert [caption.split()[1] for caption in batch["caption"]] == [str(int(key[2:])) for key in batch["key"]]
+    assert [caption.split()[1]
+            for caption in batch["caption"]] == [str(int(key[2:])) for key in batch["key"]]
 
 
 def test_bad_samples_are_counted_named_and_replaced_the_same_way_everywhere(tmp_path: Path) -> None:
     root = write_shards(tmp_path, (30,))
-    damaged = {"000003": "image", "000007": "missing_field", "000011": "empty_text", "000012": "encoding"}
+    damaged = {
+        "000003": "image", "000007": "missing_field", "000011": "empty_text", "000012": "encoding"
+    }
     with tarfile.open(root / "00000.tar", "w") as archive:
         for at in range(30):
             key = f"00{at:04d}"
             kind = damaged.get(key)
             add(archive, f"{key}.jpg", jpeg(at)[:200] if kind == "image" else jpeg(at))
             if kind != "missing_field":
-                add(archive, f"{key}.txt", {"empty_text": b"  ", "encoding": b"\xff\xfe"}.get(kind or "", b"fine"))
+                add(archive, f"{key}.txt", {"empty_text": b"  ",
+                                            "encoding": b"\xff\xfe"}.get(kind or "", b"fine"))
     load_index(root)
     one = global_batches(root, 1, 0)
     assert same(one, global_batches(root, 3, 1))
-    met = {message.split(": ")[1]: kind for part in one for kind, messages in part.bad.items() for message in messages}
+    met = {
+        message.split(": ")[1]: kind for part in one for kind, messages in part.bad.items()
+        for message in messages
+    }
     assert met == damaged
     keys = {key for part in one for key in part.batch["key"]}
     assert not keys & damaged.keys()

@@ -1,4 +1,6 @@
-"""Ragged entries: packed, joined from workers and cut into micro-batches without losing or moving a row."""
+"""Ragged entries: packed, joined from workers and cut into micro-batches without losing or moving a
+row.
+"""
 
 from itertools import pairwise
 
@@ -29,11 +31,19 @@ def test_workers_parts_are_joined_and_cut_into_micro_batches(parts: int) -> None
     size = len(ROWS) // parts
     pieces = [pack(ROWS[at:at + size]) for at in range(0, len(ROWS), size)]
     assert unpack(*join(pieces)) == ROWS
-    batches = [WorkerBatch({"key": [str(at * size + each) for each in range(size)], "label_rows": rows, "label_offsets": offsets})
-               for at, (rows, offsets) in enumerate(pieces)]
+    batches = [
+        WorkerBatch({
+            "key": [str(at * size + each)
+                    for each in range(size)], "label_rows": rows, "label_offsets": offsets
+        }) for at, (rows, offsets) in enumerate(pieces)
+    ]
     whole = _join(batches).batch
     for micro in (1, 2, 3, 6):
         found = split(whole, micro)
-        assert [each for batch in found for each in unpack(batch["label_rows"], batch["label_offsets"])] == ROWS
-        assert all(batch["label_offsets"][0] == 0 and len(batch["label_offsets"]) == len(batch["key"]) + 1 for batch in found)
+        assert [
+            each for batch in found for each in unpack(batch["label_rows"], batch["label_offsets"])
+        ] == ROWS
+        assert all(
+            batch["label_offsets"][0] == 0 and len(batch["label_offsets"]) == len(batch["key"]) + 1
+            for batch in found)
     assert unpack(*cut(whole["label_rows"], whole["label_offsets"], 4, 6)) == [[2, 9, 3], [5]]

@@ -1,4 +1,6 @@
-"""``corekit data index`` and ``check``: what is there, what is wrong and where, and a picture to look at."""
+"""``corekit data index`` and ``check``: what is there, what is wrong and where, and a picture to
+look at.
+"""
 
 import tarfile
 from collections import Counter
@@ -47,7 +49,8 @@ def test_a_field_that_most_samples_lack_is_not_missed(tmp_path: Path) -> None:
 
 def test_spread() -> None:
     for values in ([5], [1, 2, 3], [7, 7, 7, 1, 9], [4, 1, 1, 1, 8]):
-        assert spread(Counter(values)) == f"{min(values)} / {int(np.median(values))} / {max(values)}"
+        assert spread(
+            Counter(values)) == f"{min(values)} / {int(np.median(values))} / {max(values)}"
 
 
 def test_the_commands(tmp_path: Path) -> None:
@@ -55,17 +58,20 @@ def test_the_commands(tmp_path: Path) -> None:
     done = corekit_command("corekit", "data", "index", "good", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "2 shards, 13 samples, 0.00 GiB under good\n"
-    done = corekit_command("corekit", "data", "check", "good", "--picture", "few.png", "--workers", "0",
-                           folder=tmp_path)
+    done = corekit_command("corekit", "data", "check", "good", "--picture", "few.png", "--workers",
+                           "0", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for part in ("fields      jpg 13, txt 13, cls 13", "13; width 48 / 48 / 48, height 40 / 40 / 40 pixels",
+    for part in ("fields      jpg 13, txt 13, cls 13", "13; width 48 / 48 / 48, height 40 / 40 / "
+                                                       "40 pixels",
                  "13; 20 / 20 / 20 characters", "bad         none"):
         assert part in done.stdout
     with Image.open(tmp_path / "few.png") as picture:
         assert picture.width == 5 * 168
     write_shards(tmp_path / "good", (7, 6))
-    (tmp_path / "good" / "00001.tar").write_bytes((tmp_path / "good" / "00001.tar").read_bytes()[:9000])
-    done = corekit_command("corekit", "data", "check", "good", "--shards", "*1.tar", "--workers", "0", folder=tmp_path)
+    (tmp_path / "good" / "00001.tar").write_bytes(
+        (tmp_path / "good" / "00001.tar").read_bytes()[:9000])
+    done = corekit_command("corekit", "data", "check", "good", "--shards", "*1.tar", "--workers",
+                           "0", folder=tmp_path)
     assert done.returncode == 1, "1: samples are bad; 2: nothing could be checked"
     assert "truncated: " in done.stdout
     assert "good/00001.tar: sample " in done.stdout

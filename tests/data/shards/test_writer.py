@@ -1,4 +1,6 @@
-"""Shards are written once, the same every time, and nothing half-written is ever taken for whole."""
+"""Shards are written once, the same every time, and nothing half-written is ever taken for
+whole.
+"""
 
 import hashlib
 import io
@@ -33,8 +35,10 @@ def written(source, tmp_path_factory):
 
 
 def test_the_folder_holds_shards_manifest_and_notes(source, written):
-    assert set(written) == {"000000.tar", "000001.tar", "000002.tar", "manifest.json", "classnames.txt",
-                            "zeroshot_classification_templates.txt", "ATTRIBUTION.md"}
+    assert set(written) == {
+        "000000.tar", "000001.tar", "000002.tar", "manifest.json", "classnames.txt",
+        "zeroshot_classification_templates.txt", "ATTRIBUTION.md"
+    }
     manifest = json.loads(written["manifest.json"])
     assert manifest["samples"] == 25
     assert [shard["samples"] for shard in manifest["shards"]] == [10, 10, 5]
@@ -43,7 +47,8 @@ def test_the_folder_holds_shards_manifest_and_notes(source, written):
         assert shard["size"] == len(written[shard["name"]])
     assert written["classnames.txt"].decode().splitlines() == source.class_names
     templates = written["zeroshot_classification_templates.txt"].decode().splitlines()
-    assert [template.format(c="duck") for template in templates] == [t.format("duck") for t in source.templates]
+    assert [template.format(c="duck")
+            for template in templates] == [t.format("duck") for t in source.templates]
     assert "https://openmoji.org" in written["ATTRIBUTION.md"].decode()
     assert "CC BY-SA 4.0" in written["ATTRIBUTION.md"].decode()
 
@@ -57,7 +62,9 @@ def test_the_bytes_are_the_same_every_time(source, written, tmp_path, workers):
 @pytest.mark.parametrize("image_format", ["jpg", "png", "webp"])
 def test_the_webdataset_library_reads_what_the_source_gave(source, tmp_path, image_format):
     write_shards(source, tmp_path, samples_per_shard=20, image_format=image_format)
-    read = list(webdataset.WebDataset([str(path) for path in sorted(tmp_path.glob("*.tar"))], shardshuffle=False))
+    read = list(
+        webdataset.WebDataset([str(path) for path in sorted(tmp_path.glob("*.tar"))],
+                              shardshuffle=False))
     assert len(read) == 25
     for index, sample in enumerate(read):
         wanted = source.decode(index)
@@ -68,7 +75,9 @@ def test_the_webdataset_library_reads_what_the_source_gave(source, tmp_path, ima
         assert notes == {"boxes": wanted["boxes"].tolist(), "labels": wanted["labels"].tolist(),
                          "nouns": wanted["nouns"]}
         image = np.asarray(Image.open(io.BytesIO(sample[image_format]))).astype(int)
-        assert np.abs(image - np.asarray(wanted["image"])).mean() <= {"png": 0, "jpg": 5, "webp": 40}[image_format]
+        assert np.abs(image -
+                      np.asarray(wanted["image"])).mean() <= {"png": 0, "jpg": 5,
+                                                              "webp": 40}[image_format]
 
 
 def test_corekit_reads_what_it_wrote(source, tmp_path):
@@ -84,8 +93,10 @@ def test_shards_cross_the_shards_of_the_source(tmp_path, monkeypatch):
     monkeypatch.setattr("corekit.data.datasets.openmoji.dataset._SHARD", 7)
     source = OpenMoji(samples=20, size=32, objects=(1, 1))
     write_shards(source, tmp_path, samples_per_shard=9)
-    keys = [sample["__key__"] for sample in
-            webdataset.WebDataset([str(path) for path in sorted(tmp_path.glob("*.tar"))], shardshuffle=False)]
+    keys = [
+        sample["__key__"] for sample in webdataset.WebDataset(
+            [str(path) for path in sorted(tmp_path.glob("*.tar"))], shardshuffle=False)
+    ]
     assert keys == [source.decode(index)["key"] for index in range(20)]
 
 
@@ -107,7 +118,8 @@ class Interrupted(OpenMoji):
 
 def test_an_interrupted_run_goes_on(source, written, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        write_shards(Interrupted(samples=25, size=32, objects=(1, 2), annotations=True), tmp_path, samples_per_shard=10)
+        write_shards(Interrupted(samples=25, size=32, objects=(1, 2), annotations=True), tmp_path,
+                     samples_per_shard=10)
     assert [path.name for path in tmp_path.glob("*.tar")] == ["000000.tar"]
     assert (tmp_path / "000001.tar.writing").exists()
     first = (tmp_path / "000000.tar").stat().st_mtime_ns
@@ -127,8 +139,9 @@ def test_what_is_damaged_or_gone_is_written_again(source, written, tmp_path):
     assert contents(tmp_path) == written
 
 
-@pytest.mark.parametrize("change", [{"samples_per_shard": 5}, {"image_format": "png"},
-                                    {"source": OpenMoji(samples=25, size=32, objects=(1, 2), seed=1)}])
+@pytest.mark.parametrize("change",
+                         [{"samples_per_shard": 5}, {"image_format": "png"},
+                          {"source": OpenMoji(samples=25, size=32, objects=(1, 2), seed=1)}])
 def test_other_arguments_are_refused(source, written, tmp_path, change):
     write_shards(source, tmp_path, samples_per_shard=10)
     with pytest.raises(CorekitError, match="choose another folder"):

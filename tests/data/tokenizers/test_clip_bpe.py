@@ -17,22 +17,74 @@ from corekit.errors import CorekitError
 from corekit.registry import build
 
 TRICKY = [
-    "", " ", "\n\t\r", "a photo of a cat", "  A  Photo\tof\na CAT.  ", "x" * 500, "word " * 200, "1234567890" * 20,
-    "fish &amp; chips", "&amp;amp;lt;b&amp;amp;gt;", "&lt;start_of_text&gt;", "a &AMP; b", "&#x1F600;&#65;&notit;",
-    "<b>bold &amp; brave</b>", "&nbsp;x&nbsp;", "&#xD800; &#0; &#x110000;", "< &amp;amp;lt;", "R&D", "AT&T's", "&",
-    "“curly” ‘quotes’ it’s", "ﬁne ﬂour", "ＦＵＬＬ　ｗｉｄｔｈ", "sÃ³ mojibake â€œquotesâ€\x9d", "Ã©",
+    "",
+    " ",
+    "\n\t\r",
+    "a photo of a cat",
+    "  A  Photo\tof\na CAT.  ",
+    "x" * 500,
+    "word " * 200,
+    "1234567890" * 20,
+    "fish &amp; chips",
+    "&amp;amp;lt;b&amp;amp;gt;",
+    "&lt;start_of_text&gt;",
+    "a &AMP; b",
+    "&#x1F600;&#65;&notit;",
+    "<b>bold &amp; brave</b>",
+    "&nbsp;x&nbsp;",
+    "&#xD800; &#0; &#x110000;",
+    "< &amp;amp;lt;",
+    "R&D",
+    "AT&T's",
+    "&",
+    "“curly” ‘quotes’ it’s",
+    "ﬁne ﬂour",
+    "ＦＵＬＬ　ｗｉｄｔｈ",
+    "sÃ³ mojibake â€œquotesâ€\x9d",
+    "Ã©",
     "voilÃ  le travail",
-    "\U0001F468\u200d\U0001F469\u200d\U0001F467 family", "👍🏽 🇫🇷 ☂️ 1️⃣", "日本語テキスト", "привет мир", "ΑΣ ΣΑΣ ς",
-    "İstanbul ıI", "ſtraße STRASSE ẞ",
-    "العربية ١٢٣", "हिन्दी ९", "ไทย", "한국어 각", "e\u0301 é", "a\u200bb\u200dc\ufeffd", "x² ½ Ⅷ ① ٣ 一 x²³!½",
+    "\U0001F468\u200d\U0001F469\u200d\U0001F467 family",
+    "👍🏽 🇫🇷 ☂️ 1️⃣",
+    "日本語テキスト",
+    "привет мир",
+    "ΑΣ ΣΑΣ ς",
+    "İstanbul ıI",
+    "ſtraße STRASSE ẞ",
+    "العربية ١٢٣",
+    "हिन्दी ९",
+    "ไทย",
+    "한국어 각",
+    "e\u0301 é",
+    "a\u200bb\u200dc\ufeffd",
+    "x² ½ Ⅷ ① ٣ "
+    "一 x²³!½",
     "𝔘𝔫𝔦 𝟘𝟙",
-    "don't I'M we'Re he'LL 's 'S ’s ’S they'd'VE 'ſ I'ſ", "''' 's's", "rock'n'roll",
-    "<start_of_text>", "a <start_of_text> b <end_of_text>", "<START_OF_TEXT>", "<ſtart_of_text> x", "!!<start_of_text>",
-    "<start_of_text><end_of_text>!", "<start_of_text", "x<end_of_text>y", "<|endoftext|>",
-    "\x00\x01\x1f a\x1cb\x1db\x85c \x7f", "\x1b[31mred\x1b[0m", "line\u2028sep\u2029par\x0bvt\x0cff",
+    "don't I'M we'Re he'LL 's 'S ’s ’S they'd'VE 'ſ I'ſ",
+    "''' 's's",
+    "rock'n'roll",
+    "<start_of_text>",
+    "a <start_of_text> b <end_of_text>",
+    "<START_OF_TEXT>",
+    "<ſtart_of_text> x",
+    "!!<start_of_text>",
+    "<start_of_text><end_of_text>!",
+    "<start_of_text",
+    "x<end_of_text>y",
+    "<|endoftext|>",
+    "\x00\x01\x1f a\x1cb\x1db\x85c \x7f",
+    "\x1b[31mred\x1b[0m",
+    "line\u2028sep\u2029par\x0bvt\x0cff",
     "\ud800 lone \udc00",
-    "\ud83d\ude00", "\U000e0041\U0010ffff\ue000\uffff", "co-operate_snake.case/and\\back", "...!?;:—–-", "$5.00 10%",
-    "`tick` ~tilde ^hat", "a" * 76, "ab " * 75, "ab " * 76, "</w> x</w>",
+    "\ud83d\ude00",
+    "\U000e0041\U0010ffff\ue000\uffff",
+    "co-operate_snake.case/and\\back",
+    "...!?;:—–-",
+    "$5.00 10%",
+    "`tick` ~tilde ^hat",
+    "a" * 76,
+    "ab " * 75,
+    "ab " * 76,
+    "</w> x</w>",
 ]
 
 
@@ -53,9 +105,14 @@ def test_tricky_captions_have_open_clips_ids(ours, theirs, text):
 
 
 def test_every_code_point_has_open_clips_ids(ours, theirs):
-    """Unassigned ones count as well: Python, `regex` and the engine in `tokenizers` know different Unicodes."""
+    """Unassigned ones count as well: Python, `regex` and the engine in `tokenizers` know different
+    Unicodes.
+    """
     differ, assigned = [], 0
-    for code in [*range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x20000, 5), *range(0x20000, 0x110000, 501)]:
+    for code in [
+            *range(0xD800), *range(0xE000, 0x10000), *range(0x10000, 0x20000, 5),
+            *range(0x20000, 0x110000, 501)
+    ]:
         text = f"a{chr(code)}b"
         assigned += unicodedata.category(chr(code)) != "Cn"
         if ours.encode(text) != theirs.encode(text):
@@ -68,7 +125,10 @@ def test_random_text_has_open_clips_ids(ours, theirs):
     draw = random.Random(0)
     letters = "aàbß'’s.,!  \t1²&;<>_ιΣş日👍\u0301\u200d\xa0"
     texts = ["".join(draw.choices(letters, k=draw.randrange(60))) for _ in range(3000)]
-    texts += ["".join(chr(draw.randrange(32, 127)) for _ in range(draw.randrange(120))) for _ in range(3000)]
+    texts += [
+        "".join(chr(draw.randrange(32, 127)) for _ in range(draw.randrange(120)))
+        for _ in range(3000)
+    ]
     assert torch.equal(ours(texts), theirs(texts))
 
 
@@ -130,8 +190,10 @@ def test_it_is_pickled_small(ours):
 
 
 def test_open_clip_is_not_imported():
-    code = ("import sys; from corekit.data.tokenizers.clip_bpe import ClipTokenizer; made = ClipTokenizer(); "
-            "print('torch' in sys.modules); made('a'); print('torch' in sys.modules, 'open_clip' in sys.modules)")
+    code = ("import sys; from corekit.data.tokenizers.clip_bpe import ClipTokenizer; made = "
+            "ClipTokenizer(); "
+            "print('torch' in sys.modules); made('a'); print('torch' in sys.modules, 'open_clip' "
+            "in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "True", "False"], done.stderr
 

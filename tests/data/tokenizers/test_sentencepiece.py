@@ -1,5 +1,7 @@
 # ruff: noqa: RUF001 (characters that look alike are what is tested)
-"""The ids of SentencePiece's unigram vocabularies, against all ways to cut a text and the library."""
+"""The ids of SentencePiece's unigram vocabularies, against all ways to cut a text and the
+library.
+"""
 
 import io
 import pickle
@@ -26,19 +28,24 @@ UNKNOWN = 2
 
 
 def likeliest(text: str) -> list[int]:
-    """The pieces with the greatest sum of scores, by trying all: what is unknown costs 10 more than the rarest piece."""
+    """The pieces with the greatest sum of scores, by trying all: what is unknown costs 10 more than
+    the rarest piece.
+    """
     score = dict(PIECES)
     number = {piece: len(SPECIAL) + at for at, (piece, _) in enumerate(PIECES)}
     rarest = min(score.values())
     best: list[tuple[float, list[int]]] = [(0.0, [])]
     for end in range(1, len(text) + 1):
-        ways = [(best[begin][0] + score[text[begin:end]], [*best[begin][1], number[text[begin:end]]])
-                for begin in range(end) if text[begin:end] in score]
+        ways = [(best[begin][0] + score[text[begin:end]],
+                 [*best[begin][1], number[text[begin:end]]]) for begin in range(end)
+                if text[begin:end] in score]
         if text[end - 1] not in score:
             ways.append((best[end - 1][0] + rarest - 10, [*best[end - 1][1], UNKNOWN]))
         best.append(max(ways))
     ids = best[-1][1]
-    return [one for at, one in enumerate(ids) if not (one == UNKNOWN and at and ids[at - 1] == UNKNOWN)]
+    return [
+        one for at, one in enumerate(ids) if not (one == UNKNOWN and at and ids[at - 1] == UNKNOWN)
+    ]
 
 
 @pytest.fixture
@@ -50,7 +57,9 @@ def test_ids_are_those_of_the_likeliest_pieces(path: str) -> None:
     tokenizer = SentencePiece(path)
     draw = random.Random(0)
     texts = ["the cat is in that hat", "a", "thing", "éé the ü", "", "   ", " a  b ", "ß"]
-    texts += ["".join(draw.choices("ttthheeiinngga  sé9", k=draw.randrange(40))) for _ in range(200)]
+    texts += [
+        "".join(draw.choices("ttthheeiinngga  sé9", k=draw.randrange(40))) for _ in range(200)
+    ]
     several = 0
     for text in texts:
         words = "".join(f"\u2581{word}" for word in text.split())
@@ -71,9 +80,13 @@ def test_captions_end_with_the_end_and_are_cut_before_it(path: str) -> None:
 
 
 def test_padding_with_the_end_changes_nothing_that_counts(tmp_path: Path, path: str) -> None:
-    """As SigLIP's vocabulary is often used: the end is then learned all the same, and once a caption."""
-    other = SentencePiece(write_unigram(tmp_path / "other.model", PIECES, trainer={"pad_piece": "</s>"}), 8)
-    without = SentencePiece(write_unigram(tmp_path / "without.model", PIECES, (("<s>", "CONTROL"), *SPECIAL[1:])), 8)
+    """As SigLIP's vocabulary is often used: the end is then learned all the same, and once a
+    caption.
+    """
+    other = SentencePiece(
+        write_unigram(tmp_path / "other.model", PIECES, trainer={"pad_piece": "</s>"}), 8)
+    without = SentencePiece(
+        write_unigram(tmp_path / "without.model", PIECES, (("<s>", "CONTROL"), *SPECIAL[1:])), 8)
     captions = ["the cat", "", "a thing that is long"]
     apart, padded = SentencePiece(path, 8)(captions), other(captions)
     assert apart[0, -1] == 0
@@ -81,7 +94,8 @@ def test_padding_with_the_end_changes_nothing_that_counts(tmp_path: Path, path: 
     assert torch.equal(apart.where(apart > 0, 1), padded)
     loss = NextToken(end_token=1)
     logits = torch.randn(3, 8, other.vocab_size or 0, generator=torch.manual_seed(0))
-    assert loss.weights(apart) == loss.weights(padded) == sum(len(other.encode(text)) + 1 for text in captions[:2]) + 8
+    assert loss.weights(apart) == loss.weights(padded) == sum(
+        len(other.encode(text)) + 1 for text in captions[:2]) + 8
     assert torch.equal(loss(logits, apart), loss(logits, padded))
 
 
@@ -93,20 +107,25 @@ def test_the_name_of_a_special_piece_in_a_caption_is_no_such_piece(path: str) ->
 def test_captions_are_cleaned_and_put_in_lower_case_unless_told_otherwise(path: str) -> None:
     text = "A  &lt;b&gt;\tTHE"
     assert SentencePiece(path).encode(text) == likeliest("\u2581a\u2581<b>\u2581the")
-    assert SentencePiece(path, lower_case=False).encode(text) == likeliest("\u2581A\u2581<b>\u2581THE")
+    assert SentencePiece(path,
+                         lower_case=False).encode(text) == likeliest("\u2581A\u2581<b>\u2581THE")
     assert SentencePiece(path, clean=False).encode(text) == likeliest("\u2581a\u2581&lt;b&gt;\tthe")
 
 
 def test_the_file_says_how_text_is_normalised(tmp_path: Path) -> None:
-    mapped = write_unigram(tmp_path / "mapped.model", PIECES, normalizer={"precompiled_charsmap": mapping("½", "the")})
+    mapped = write_unigram(tmp_path / "mapped.model", PIECES,
+                           normalizer={"precompiled_charsmap": mapping("½", "the")})
     assert SentencePiece(mapped).encode("b ½") == likeliest("\u2581b\u2581the")
     bare = write_unigram(tmp_path / "bare.model", PIECES, normalizer={
         "add_dummy_prefix": False, "remove_extra_whitespaces": False})
-    assert SentencePiece(bare, clean=False).encode(" a  b ") == likeliest("\u2581a\u2581\u2581b\u2581")
+    assert SentencePiece(bare,
+                         clean=False).encode(" a  b ") == likeliest("\u2581a\u2581\u2581b\u2581")
 
 
 def mapping(character: str, to: str) -> bytes:
-    """One character to a text, as SentencePiece stores such tables: a double-array trie (Yata's Darts), then the texts."""
+    """One character to a text, as SentencePiece stores such tables: a double-array trie (Yata's
+    Darts), then the texts.
+    """
     units = [0] * 2048
     at, block = 0, 0
     units[0] = 256 << 10
@@ -124,19 +143,30 @@ def mapping(character: str, to: str) -> bytes:
     (lambda path: {"path": None}, r"type data\.tokenizer\.path=FILE"),
     (lambda path: {"path": str(path / "none.model")}, r"none\.model cannot be read: No such file"),
     (lambda path: {"path": str(path)}, "cannot be read: Is a directory"),
-    (lambda path: {"path": spoilt(path, b"PNG and other bytes")}, "is no .model file of SentencePiece"),
+    (lambda path: {"path": spoilt(path, b"PNG and other bytes")}, "is no .model file of "
+     "SentencePiece"),
     (lambda path: {"path": spoilt(path, None)}, "is no .model file of SentencePiece"),
-    (lambda path: {"path": write_unigram(path / "m", trainer={"model_type": 2})}, "it is no unigram model"),
-    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("<0x41>", "BYTE")))}, "pieces for bytes"),
-    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("hat", "USER_DEFINED")))}, "user defined"),
-    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[::2])}, "no piece </s> to end captions with"),
-    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[:2])}, "no piece for what is unknown"),
-    (lambda path: {"path": write_unigram(path / "m", trainer={"treat_whitespace_as_suffix": True})}, "end with a space"),
-    (lambda path: {"path": write_unigram(path / "m", normalizer={"precompiled_charsmap": b"a"})}, "is no .model file of"),
-    (lambda path: {"path": write_unigram(path / "m", normalizer={"escape_whitespaces": False})}, "spaces are no pieces"),
+    (lambda path: {"path": write_unigram(path / "m", trainer={"model_type": 2})}, "it is no "
+     "unigram model"),
+    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("<0x41>", "BYTE")))},
+     "pieces for bytes"),
+    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("hat", "USER_DEFINED")))},
+     "user defined"),
+    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[::2])}, "no piece </s> to end "
+     "captions with"),
+    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[:2])}, "no piece for what is "
+     "unknown"),
+    (lambda path: {"path": write_unigram(path / "m", trainer={"treat_whitespace_as_suffix": True})},
+     "end with a space"),
+    (lambda path: {"path": write_unigram(path / "m", normalizer={"precompiled_charsmap": b"a"})},
+     "is no .model file of"),
+    (lambda path: {"path": write_unigram(path / "m", normalizer={"escape_whitespaces": False})},
+     "spaces are no pieces"),
     (lambda path: {"context_length": 1}, "context_length must be at least 2"),
 ])
-def test_what_is_wrong_with_a_vocabulary_is_said(tmp_path: Path, spoil: Callable[[Path], dict[str, str]], told: str) -> None:
+def test_what_is_wrong_with_a_vocabulary_is_said(tmp_path: Path, spoil: Callable[[Path], dict[str,
+                                                                                              str]],
+                                                 told: str) -> None:
     with pytest.raises(CorekitError, match=told):
         build("tokenizer", "sentencepiece", spoil(tmp_path))("a")
 
@@ -161,16 +191,25 @@ def test_it_is_pickled_small(path: str) -> None:
 
 
 def test_ids_are_the_librarys(tmp_path: Path) -> None:
-    lines = ["the quick brown fox jumps over the lazy dog", "a photo of two cats in a hat", "Fish & chips, naïve 日本 ½ ﬁne",
-             "drawn scenes with a small red ball above the green tree", "thing things thinking other others another"] * 20
+    lines = [
+        "the quick brown fox jumps over the lazy dog", "a photo of two cats in a hat", "Fish "
+        "& "
+        "chips, naïve 日本 ½ ﬁne", "drawn scenes with a small red ball above the green tree",
+        "thing things thinking "
+        "other others another"
+    ] * 20
     written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=written, vocab_size=90, pad_id=0,
-                                             eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2)
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=written,
+                                             vocab_size=90, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+                                             hard_vocab_limit=False, minloglevel=2)
     path = tmp_path / "trained.model"
     path.write_bytes(written.getvalue())
     theirs = sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
     ours = SentencePiece(str(path), lower_case=False, clean=False)
     assert (ours.end_token, ours.vocab_size) == (theirs.eos_id(), theirs.vocab_size())
-    tricky = ["", " ", "  two   spaces ", "tabs\tand\nlines", "unknown ☃☃ snow", "ＦＵＬＬ　ｗｉｄｔｈ ﬂour", "</s> <unk>"]
+    tricky = [
+        "", " ", "  two   spaces ", "tabs\tand\nlines", "unknown ☃☃ snow", "ＦＵＬＬ　ｗｉｄｔｈ ﬂour",
+        "</s> <unk>"
+    ]
     for text in [*lines, *tricky]:
         assert ours.encode(text) == theirs.encode(text), text

@@ -1,4 +1,6 @@
-"""SentencePiece's ``.model`` files, written through the schema that transformers ships: none of corekit's code."""
+"""SentencePiece's ``.model`` files, written through the schema that transformers ships: none of
+corekit's code.
+"""
 
 import importlib.util
 from collections.abc import Sequence
@@ -7,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LETTERS = tuple((letter, -4.0 - 0.01 * number) for number, letter in enumerate("\u2581abcdefghijklmnopqrstuvwxyz"))
-SPECIAL = (("<pad>", "CONTROL"), ("</s>", "CONTROL"), ("<unk>", "UNKNOWN"))  # with the ids of C4's vocabulary
+LETTERS = tuple((letter, -4.0 - 0.01 * number)
+                for number, letter in enumerate("\u2581abcdefghijklmnopqrstuvwxyz"))
+# with the ids of C4's vocabulary
+SPECIAL = (("<pad>", "CONTROL"), ("</s>", "CONTROL"), ("<unk>", "UNKNOWN"))
 
 
 @cache
@@ -26,13 +30,18 @@ def schema() -> ModuleType:
     return module
 
 
-def write_unigram(path: Path, pieces: Sequence[tuple[str, float]] = LETTERS, special: Sequence[tuple[str, str]] = SPECIAL,
-                  trainer: dict[str, Any] | None = None, normalizer: dict[str, Any] | None = None) -> str:
-    """Write a vocabulary of special pieces, then plain ones with their scores; the path as a recipe has it."""
+def write_unigram(path: Path, pieces: Sequence[tuple[str, float]] = LETTERS,
+                  special: Sequence[tuple[str,
+                                          str]] = SPECIAL, trainer: dict[str, Any] | None = None,
+                  normalizer: dict[str, Any] | None = None) -> str:
+    """Write a vocabulary of special pieces, then plain ones with their scores; the path as a recipe
+    has it.
+    """
     messages = schema()
     model = messages.ModelProto()
     for name, kind in special:
-        model.pieces.add(piece=name, score=0.0, type=messages.ModelProto.SentencePiece.Type.Value(kind))
+        model.pieces.add(piece=name, score=0.0,
+                         type=messages.ModelProto.SentencePiece.Type.Value(kind))
     for name, score in pieces:
         model.pieces.add(piece=name, score=score)
     for message, values in ((model.trainer_spec, trainer), (model.normalizer_spec, normalizer)):

@@ -1,4 +1,6 @@
-"""Lazily decoded pictures and the crops made of them: against Pillow and torchvision, at full and at smaller size."""
+"""Lazily decoded pictures and the crops made of them: against Pillow and torchvision, at full and
+at smaller size.
+"""
 
 import io
 
@@ -21,8 +23,11 @@ def photo(width: int = 640, height: int = 480, quality: int = 90, seed: int = 0)
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9)):
         noise = generator.normal(0, amplitude, (size, size, 3)).astype(np.float32)
-        total += np.stack([np.asarray(Image.fromarray(noise[..., channel]).resize((width, height), Image.Resampling.BICUBIC))
-                           for channel in range(3)], -1)
+        total += np.stack([
+            np.asarray(
+                Image.fromarray(noise[..., channel]).resize(
+                    (width, height), Image.Resampling.BICUBIC)) for channel in range(3)
+        ], -1)
     return encoded(Image.fromarray(total.clip(0, 255).astype(np.uint8)), quality=quality)
 
 
@@ -42,15 +47,18 @@ def seeded(crop: object, image: object, seed: int) -> torch.Tensor:
 def test_crops_are_torchvisions(scale: tuple[float, float], interpolation: str) -> None:
     ours = RandomResizedCrop(Preprocess(64, interpolation, MEAN, STD), scale, scaled_decoding=False)
     theirs = v2.RandomResizedCrop(64, scale, (0.75, 1.3333), InterpolationMode(interpolation))
-    for seed, (width, height) in enumerate([(160, 120), (120, 160), (70, 66), (300, 50), (40, 40)] * 4):
+    for seed, (width, height) in enumerate([(160, 120), (120, 160), (70, 66), (300, 50),
+                                            (40, 40)] * 4):
         content = photo(width, height, seed=seed)
         found = seeded(ours, decode_image(content, ""), seed)
-        wanted = np.asarray(seeded(theirs, Image.open(io.BytesIO(content)), seed)).transpose(2, 0, 1)
+        wanted = np.asarray(seeded(theirs, Image.open(io.BytesIO(content)),
+                                   seed)).transpose(2, 0, 1)
         assert np.abs(found.numpy().astype(int) - wanted).max() <= 2
 
 
 @pytest.mark.parametrize(("width", "factor"), [(640, 2), (1280, 4), (3008, 8)])
-def test_decoding_smaller_gives_the_same_crop_to_a_level_its_edges_half_a_pixel_off(width: int, factor: int) -> None:
+def test_decoding_smaller_gives_the_same_crop_to_a_level_its_edges_half_a_pixel_off(
+        width: int, factor: int) -> None:
     height = width * 3 // 4
     crop = RandomResizedCrop(Preprocess(224, "bicubic", MEAN, STD), (0.9, 1.0))
     for seed in range(3 if width < 3000 else 1):
@@ -59,12 +67,15 @@ def test_decoding_smaller_gives_the_same_crop_to_a_level_its_edges_half_a_pixel_
         found = seeded(crop, image, seed).float()
         assert image.size == (width // factor, height // factor), "decoded at the smaller size"
         torch.default_generator.manual_seed(seed)
-        drawn = v2.RandomResizedCrop(224, (0.9, 1.0), (0.75, 1.3333)).make_params([Image.new("RGB", (width, height))])
+        drawn = v2.RandomResizedCrop(224, (0.9, 1.0), (0.75, 1.3333)).make_params(
+            [Image.new("RGB", (width, height))])
         top, left, high, wide = drawn.values()
         edges = (left, top, left + wide, top + high)
         snapped = [factor * round(edge / factor) for edge in edges]
-        assert max(abs(edge - other) for edge, other in zip(edges, snapped)) <= min(high, wide) / 224 / 2
-        part = decode_image(content, "").resize((224, 224), Image.Resampling.BICUBIC, box=tuple(snapped))
+        assert max(abs(edge - other)
+                   for edge, other in zip(edges, snapped)) <= min(high, wide) / 224 / 2
+        part = decode_image(content, "").resize((224, 224), Image.Resampling.BICUBIC,
+                                                box=tuple(snapped))
         wanted = torch.from_numpy(np.array(part)).permute(2, 0, 1).float()
         assert (found - wanted).abs().mean() < 1.5, "of 255 levels"
         for axis in (1, 2):  # a pixel further it would be another crop
@@ -77,7 +88,8 @@ def test_what_is_decoded_is_never_smaller_than_the_result() -> None:
     for seed in range(60):
         image = decode_image(content, "")
         torch.default_generator.manual_seed(seed)
-        _, _, height, width = v2.RandomResizedCrop(64, (0.05, 1.0), (0.75, 1.3333)).make_params([image]).values()
+        _, _, height, width = v2.RandomResizedCrop(64, (0.05, 1.0),
+                                                   (0.75, 1.3333)).make_params([image]).values()
         seeded(crop, image, seed)
         factor = 500 // image.width
         factors.add(factor)
@@ -89,7 +101,8 @@ def test_what_is_decoded_is_never_smaller_than_the_result() -> None:
 def test_evaluation_decodes_in_full() -> None:
     content = photo(640, 480)
     preprocess = Preprocess(64, "bicubic", MEAN, STD)
-    assert torch.equal(preprocess(decode_image(content, "")), preprocess(Image.open(io.BytesIO(content)).convert("RGB")))
+    assert torch.equal(preprocess(decode_image(content, "")),
+                       preprocess(Image.open(io.BytesIO(content)).convert("RGB")))
 
 
 def test_a_picture_is_decoded_once_its_pixels_are_asked_for_and_then_keeps_its_size() -> None:
@@ -116,12 +129,15 @@ def test_a_cut_jpeg_is_a_bad_sample_whoever_asks_for_its_pixels(keep: float) -> 
         assert caught.value.message.startswith("shard: key: ")
 
 
-@pytest.mark.parametrize(("mode", "name"), [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("1", "PNG"),
-                                            ("I;16", "PNG"), ("RGB", "WEBP"), ("LA", "PNG")])
+@pytest.mark.parametrize(("mode", "name"), [("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"),
+                                            ("P", "PNG"), ("1", "PNG"), ("I;16", "PNG"),
+                                            ("RGB", "WEBP"), ("LA", "PNG")])
 def test_other_modes_and_formats_are_decoded_as_pillow_does(mode: str, name: str) -> None:
     source = Image.open(io.BytesIO(photo(64, 48)))
-    content = encoded(source.convert("L").convert(mode) if mode == "I;16" else source.convert(mode), name)
-    assert np.array_equal(np.asarray(decode_image(content, "")), np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    content = encoded(
+        source.convert("L").convert(mode) if mode == "I;16" else source.convert(mode), name)
+    assert np.array_equal(np.asarray(decode_image(content, "")),
+                          np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
 
 
 def test_transparent_palettes_and_turned_jpegs() -> None:

@@ -15,14 +15,20 @@ MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 
 
 def picture(width: int, height: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (100, 80), (81, 133), (40, 33), (224, 500), (65, 64)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_equals_torchvision(shape: tuple[int, int], interpolation: str) -> None:
-    reference = v2.Compose([v2.Resize(64, InterpolationMode(interpolation)), v2.CenterCrop(64), v2.PILToTensor(),
-                            v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
+    reference = v2.Compose([
+        v2.Resize(64, InterpolationMode(interpolation)),
+        v2.CenterCrop(64),
+        v2.PILToTensor(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(MEAN, STD)
+    ])
     if max(shape) <= 2 * min(shape):
         found = Preprocess(64, interpolation, MEAN, STD)(picture(*shape))
         assert torch.allclose(found, reference(picture(*shape)), atol=1e-5)

@@ -15,7 +15,10 @@ SIDE = 64
 PREPROCESS = Preprocess(SIDE, "bilinear", (0.5, 0.4, 0.3), (1.0, 1.0, 1.0))
 WHOLE = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0}
 INCREASING = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
-NAMES = {"TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel", **{name: f"{name}Increasing" for name in INCREASING}}
+NAMES = {
+    "TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel",
+    **{name: f"{name}Increasing" for name in INCREASING}
+}
 
 
 def picture() -> Image.Image:
@@ -25,15 +28,22 @@ def picture() -> Image.Image:
 
 @pytest.mark.parametrize("level", [0.9, 0.35])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_operations_are_those_of_timm(name: str, level: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_are_those_of_timm(name: str, level: float,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
     image, of_timm = picture(), NAMES.get(name, name)
     function, argument = theirs.NAME_TO_OP[of_timm], theirs.LEVEL_TO_ARG[of_timm]
-    made = [OPERATIONS[name](to_tensor(image), sign * level, [128, 102, 77]).permute(1, 2, 0).numpy() for sign in (1, -1)]
+    made = [
+        OPERATIONS[name](to_tensor(image), sign * level, [128, 102, 77]).permute(1, 2, 0).numpy()
+        for sign in (1, -1)
+    ]
     expected = []
     for sign in (1, -1):
         monkeypatch.setattr(theirs, "_randomly_negate", lambda value, sign=sign: sign * value)
         arguments = argument(10 * level, {}) if argument else ()
-        expected.append(np.asarray(function(image, *arguments, resample=Image.Resampling.BILINEAR, fillcolor=(128, 102, 77))))
+        expected.append(
+            np.asarray(
+                function(image, *arguments, resample=Image.Resampling.BILINEAR,
+                         fillcolor=(128, 102, 77))))
     # which sign is which way is of no account: one is drawn as often as the other
     errors = [[np.abs(one.astype(int) - other).mean() for one, other in zip(made, order)]
               for order in (expected, expected[::-1])]
@@ -43,7 +53,9 @@ def test_operations_are_those_of_timm(name: str, level: float, monkeypatch: pyte
 def test_operations_are_drawn_as_often_as_they_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, float]] = []
     for name in OPERATIONS:
-        monkeypatch.setitem(OPERATIONS, name, lambda image, level, fill, name=name: done.append((name, level)) or image)
+        monkeypatch.setitem(
+            OPERATIONS, name, lambda image, level, fill, name=name: done.append(
+                (name, level)) or image)
     transform, image = RandAugment(PREPROCESS, **WHOLE), picture()  # type: ignore[arg-type]
     torch.manual_seed(0)
     for _ in range(1500):
@@ -76,7 +88,8 @@ def test_without_operations_it_is_the_crop_and_the_generator_decides() -> None:
 
 def test_colour_jitter_changes_by_its_share_at_most() -> None:
     grey = Image.new("RGB", (SIDE, SIDE), (100, 100, 100))
-    transform = RandAugment(PREPROCESS, operations=0, color_jitter=0.3, **WHOLE)  # type: ignore[arg-type]
+    transform = RandAugment(PREPROCESS, operations=0, color_jitter=0.3,
+                            **WHOLE)  # type: ignore[arg-type]
     torch.manual_seed(0)
     seen = [transform(grey)[0, 0, 0].item() for _ in range(200)]
     assert 69 <= min(seen) < 75, "cut off, not rounded"

@@ -1,4 +1,6 @@
-"""The evaluators of classifiers: figures of known logits, as tensors and not computed yet, on any number of ranks."""
+"""The evaluators of classifiers: figures of known logits, as tensors and not computed yet, on any
+number of ranks.
+"""
 
 import pytest
 import torch
@@ -36,7 +38,8 @@ class Known(nn.Module):
 
 
 LABEL = [number % CLASSES for number in range(SAMPLES)]
-ROWS = [[each for each in range(CLASSES - 1) if number % 4 and (number * 7 + each * 5) % 6 == 0] for number in range(SAMPLES)]
+ROWS = [[each for each in range(CLASSES - 1) if number % 4 and (number * 7 + each * 5) % 6 == 0]
+        for number in range(SAMPLES)]
 BAD = (0, 9, 22)
 GOOD = [number for number in range(SAMPLES) if number not in BAD]
 
@@ -50,14 +53,16 @@ def multi_labelled(rows: list[list[int]]) -> Numbered:
 
 def both(evaluator: Classification | MultiLabel, wide: bool, ranks: int) -> Result:
     found = on_ranks(evaluator, eval_model(Known(wide)), ranks)
-    assert all(result.metrics == found[0].metrics and result.samples == found[0].samples for result in found)
+    assert all(result.metrics == found[0].metrics and result.samples == found[0].samples
+               for result in found)
     return found[0]
 
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_accuracy_of_known_logits(wide: bool, ranks: int) -> None:
-    found = both(Classification(Numbered(range(SAMPLES), LABEL, bad=BAD), batch_size=4), wide, ranks)
+    found = both(Classification(Numbered(range(SAMPLES), LABEL, bad=BAD), batch_size=4), wide,
+                 ranks)
     order = Known(wide).logits().argsort(1, descending=True)
     place = [order[number].tolist().index(LABEL[number]) for number in GOOD]
     assert found.samples == len(GOOD)
@@ -73,7 +78,8 @@ def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
     found = both(MultiLabel(multi_labelled(ROWS), batch_size=2), wide, ranks)
     logits = Known(wide).logits()[GOOD]
     pairs = torch.tensor([(at, row) for at, number in enumerate(GOOD) for row in ROWS[number]])
-    expected, counted = mean_average_precisions(lambda first, last: logits[:, first:last], CLASSES, *pairs.T, CLASSES)
+    expected, counted = mean_average_precisions(lambda first, last: logits[:, first:last], CLASSES,
+                                                *pairs.T, CLASSES)
     assert found.metrics == pytest.approx(expected)
     assert len(set(found.metrics.values())) == 3
     assert found.details == {"classes": [counted, CLASSES]}
@@ -84,14 +90,18 @@ def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
 def test_labels_that_are_no_classes_are_told() -> None:
     with pytest.raises(CorekitError, match="a label is 8, but the model has 8 classes"):
         Classification(Numbered(range(SAMPLES), [8] * SAMPLES))(eval_model(Known(True)))
-    for rows, said in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"), ([[1, 1]], "a class twice")):
+    for rows, said in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"),
+                       ([[1, 1]], "a class twice")):
         with pytest.raises(CorekitError, match=said):
-            MultiLabel(multi_labelled([*([[]] * 2), *rows, *([[]] * SAMPLES)]))(eval_model(Known(False)))
+            MultiLabel(multi_labelled([*([[]] * 2), *rows,
+                                       *([[]] * SAMPLES)]))(eval_model(Known(False)))
     other = multi_labelled(ROWS)
     other.num_classes = 3  # type: ignore[attr-defined]
-    with pytest.raises(CorekitError, match="its dataset has 3 classes, but the model has .*: give both the same vocabulary"):
+    with pytest.raises(CorekitError, match="its dataset has 3 classes, but the model has .*: give "
+                                           "both the same vocabulary"):
         MultiLabel(other)(eval_model(Known(False)))
-    with pytest.raises(CorekitError, match="evaluator 'multi_label' needs a data set with a `label_rows` field$"):
+    with pytest.raises(CorekitError, match="evaluator 'multi_label' needs a data set with a "
+                                           "`label_rows` field$"):
         MultiLabel(Numbered(range(3), [0, 1, 2]))
     with pytest.raises(CorekitError, match="`label` field; for shards, set dataset.fields to"):
         Classification(multi_labelled(ROWS))

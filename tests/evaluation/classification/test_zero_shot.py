@@ -33,11 +33,15 @@ class Coloured:
         if handle == 3:
             raise BadSampleError("image", "broken")
         label, seen = SEEN[handle - (handle > 3)]
-        return {"key": str(handle), "image": Image.new("RGB", (4, 4), (seen * 20, 0, 0)), "label": label}
+        return {
+            "key": str(handle), "image": Image.new("RGB", (4, 4), (seen * 20, 0, 0)), "label": label
+        }
 
 
 class Known(nn.Module):
-    """Image features: 1 at the class seen, falling with distance; text features: one-hot, times what normalising undoes."""
+    """Image features: 1 at the class seen, falling with distance; text features: one-hot, times
+    what normalising undoes.
+    """
 
     def encode_image(self, image: Tensor) -> Tensor:
         seen = (image[:, 0, 0, 0] * 255 / 20).round()
@@ -51,15 +55,17 @@ def tokenize(sentences: Any) -> Tensor:
     return torch.tensor([[int(word) for word in sentence.split()[-2:]] for sentence in sentences])
 
 
-def eval_model(rank: int = 0, world: int = 1, total: Any = lambda tensor: tensor, workers: int = 0) -> EvalModel:
+def eval_model(rank: int = 0, world: int = 1, total: Any = lambda tensor: tensor,
+               workers: int = 0) -> EvalModel:
     import contextlib
 
-    return EvalModel(Known(), Preprocess(4, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize, torch.device("cpu"),
-                   contextlib.nullcontext, rank, world, total, workers)
+    return EvalModel(Known(), Preprocess(4, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize,
+                     torch.device("cpu"), contextlib.nullcontext, rank, world, total, workers)
 
 
 def evaluator(batch_size: int = 3) -> ZeroShot:
-    return ZeroShot(Coloured(), [str(number) for number in range(CLASSES)], ["a {} 0", "the {} 5"], batch_size)
+    return ZeroShot(Coloured(), [str(number) for number in range(CLASSES)], ["a {} 0", "the {} 5"],
+                    batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -68,9 +74,11 @@ def test_figures_of_known_features(batch_size: int, workers: int) -> None:
     result = evaluator(batch_size)(eval_model(workers=workers))
     assert result.samples == 11
     assert result.metrics["top1"] == pytest.approx(6 / 11)  # 2 of class 0, and classes 1, 4, 5, 7
-    # of the wrong ones, 0 seen as 1 and 3 seen as 4 are among the five nearest; 2 as 7, 6 as 0 and 8 as 2 are not
+    # of the wrong ones, 0 seen as 1 and 3 seen as 4 are among the five nearest; 2 as 7, 6 as 0 and
+    # 8 as 2 are not
     assert result.metrics["top5"] == pytest.approx(8 / 11)
-    assert result.metrics["mean_per_class_recall"] == pytest.approx((2 / 3 + 1 + 0 + 0 + 1 + 1 + 0 + 1 + 0) / 9)
+    assert result.metrics["mean_per_class_recall"] == pytest.approx(
+        (2 / 3 + 1 + 0 + 0 + 1 + 1 + 0 + 1 + 0) / 9)
     assert result.pictures["examples"].dtype == np.uint8
 
 

@@ -1,4 +1,6 @@
-"""Average precision against a brute-force count over thresholds, ties and classes without positives among them."""
+"""Average precision against a brute-force count over thresholds, ties and classes without positives
+among them.
+"""
 
 import pytest
 import torch
@@ -30,7 +32,8 @@ def draw(samples: int, classes: int, distinct: int | None, seed: int) -> tuple[T
 def test_one_ranking_by_hand() -> None:
     scores = torch.tensor([[0.9, 0.5], [0.8, 0.5], [0.7, 0.5], [0.1, 0.5]])
     hits = torch.tensor([[True, False], [False, True], [True, False], [False, False]])
-    # first and third place: (1/1 + 2/3) / 2; all the same: one threshold, at which one in four is a hit
+    # first and third place: (1/1 + 2/3) / 2; all the same: one threshold, at which one in four is a
+    # hit
     assert average_precision(scores, hits).tolist() == pytest.approx([5 / 6, 1 / 4])
 
 
@@ -46,11 +49,12 @@ def test_means_are_those_of_brute_force(distinct: int | None, block: int) -> Non
     support = hits.sum(0)[present].tolist()
     sample, row = hits.nonzero(as_tuple=True)
     shuffled = torch.randperm(len(row))
-    found, counted = mean_average_precisions(lambda first, last: scores[:, first:last], 11, sample[shuffled], row[shuffled],
-                                             block)
+    found, counted = mean_average_precisions(lambda first, last: scores[:, first:last], 11,
+                                             sample[shuffled], row[shuffled], block)
     assert counted == 10
     assert found["map_macro"] == pytest.approx(sum(expected) / 10)
-    assert found["map_weighted"] == pytest.approx(sum(each * count for each, count in zip(expected, support)) / sum(support))
+    assert found["map_weighted"] == pytest.approx(
+        sum(each * count for each, count in zip(expected, support)) / sum(support))
     assert found["map_micro"] == pytest.approx(brute_force(scores.flatten(), hits.flatten()))
     assert average_precision(scores, hits)[4].isnan()
 
@@ -59,9 +63,11 @@ def test_perfect_and_reversed_rankings() -> None:
     hits = torch.rand(30, 5) < 0.3
     hits[0], hits[1] = True, False
     sample, row = hits.nonzero(as_tuple=True)
-    perfect, _ = mean_average_precisions(lambda first, last: hits[:, first:last].float(), 5, sample, row, 2)
+    perfect, _ = mean_average_precisions(lambda first, last: hits[:, first:last].float(), 5, sample,
+                                         row, 2)
     assert set(perfect.values()) == {1.0}
-    worst, _ = mean_average_precisions(lambda first, last: -hits[:, first:last].float(), 5, sample, row, 2)
+    worst, _ = mean_average_precisions(lambda first, last: -hits[:, first:last].float(), 5, sample,
+                                       row, 2)
     assert worst["map_micro"] == pytest.approx(hits.float().mean().item(), rel=1e-6)
 
 
@@ -70,5 +76,5 @@ def test_what_cannot_be_ranked_is_told() -> None:
     with pytest.raises(CorekitError, match="no sample of an evaluator's data set has a label"):
         mean_average_precisions(lambda first, last: torch.zeros(3, last - first), 4, none, none, 2)
     with pytest.raises(CorekitError, match="not finite"):
-        mean_average_precisions(lambda first, last: torch.full((3, last - first), torch.nan), 4, none.new_ones(1),
-                                none.new_ones(1), 2)
+        mean_average_precisions(lambda first, last: torch.full((3, last - first), torch.nan), 4,
+                                none.new_ones(1), none.new_ones(1), 2)

@@ -1,4 +1,6 @@
-"""Heads trained at once against each trained alone with torch's own modules, and one step against its closed form."""
+"""Heads trained at once against each trained alone with torch's own modules, and one step against
+its closed form.
+"""
 
 import math
 
@@ -14,7 +16,9 @@ STEPS, WARMUP, FINAL = 12, 3, 1e-5
 
 
 class Pooling(nn.Module):
-    """A head over tokens [B, L, D]: a learned query attends to them, a linear layer classifies what it gets."""
+    """A head over tokens [B, L, D]: a learned query attends to them, a linear layer classifies what
+    it gets.
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -34,12 +38,14 @@ def batches(shape: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
              torch.randint(0, 5, (9,), generator=generator)) for _ in range(STEPS)]
 
 
-def alone(head: nn.Module, rate: float, decay: float, data: list[tuple[Tensor, Tensor]], clip: float | None) -> list[Tensor]:
+def alone(head: nn.Module, rate: float, decay: float, data: list[tuple[Tensor, Tensor]],
+          clip: float | None) -> list[Tensor]:
     """The plain loop that a grid replaces."""
     optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=decay)
     for step, (inputs, label) in enumerate(data):
         falling = 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP)))
-        optimizer.param_groups[0]["lr"] = rate * (step + 1) / WARMUP if step < WARMUP else FINAL + (rate - FINAL) * falling
+        optimizer.param_groups[0]["lr"] = rate * (
+            step + 1) / WARMUP if step < WARMUP else FINAL + (rate - FINAL) * falling
         optimizer.zero_grad()
         F.cross_entropy(head(inputs), label).backward()  # type: ignore[no-untyped-call]
         if clip is not None:
@@ -49,8 +55,10 @@ def alone(head: nn.Module, rate: float, decay: float, data: list[tuple[Tensor, T
 
 
 @pytest.mark.parametrize("clip", [None, 0.3])
-@pytest.mark.parametrize(("make", "shape"), [(lambda: nn.Linear(6, 5), (6,)), (lambda: Pooling(6, 5), (4, 6))])
-def test_each_head_is_what_it_is_when_trained_alone(make, shape: tuple[int, ...], clip: float | None) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("make", "shape"), [(lambda: nn.Linear(6, 5), (6, )),
+                                             (lambda: Pooling(6, 5), (4, 6))])
+def test_each_head_is_what_it_is_when_trained_alone(
+        make, shape: tuple[int, ...], clip: float | None) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     head = make().double()
     start = {name: value.clone() for name, value in head.state_dict().items()}
@@ -58,7 +66,8 @@ def test_each_head_is_what_it_is_when_trained_alone(make, shape: tuple[int, ...]
     grid = Grid(head, POINTS, STEPS, WARMUP, FINAL, clip)
     for inputs, label in data:
         grid.step(inputs, label)
-    assert all(torch.equal(head.state_dict()[name], value) for name, value in start.items()), "the head given is a pattern"
+    assert all(torch.equal(head.state_dict()[name], value)
+               for name, value in start.items()), "the head given is a pattern"
     logits = grid(data[0][0])
     for at, (rate, decay) in enumerate(POINTS):
         single = make().double()
@@ -74,24 +83,28 @@ def test_one_step_in_closed_form() -> None:
     inputs, label = torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 4
     grid = Grid(head, POINTS, steps=5)
     grid.step(inputs, label)
-    wrong = (head(inputs).softmax(1) - F.one_hot(label, 4)) / 7  # the gradient of mean cross-entropy by the logits
+    # the gradient of mean cross-entropy by the logits
+    wrong = (head(inputs).softmax(1) - F.one_hot(label, 4)) / 7
     for at, (rate, decay) in enumerate(POINTS):
-        for name, start, gradient in (("weight", head.weight, wrong.T @ inputs), ("bias", head.bias, wrong.sum(0))):
-            # the first step of Adam, its moments corrected for their start, is the sign of the gradient, all but eps
+        for name, start, gradient in (("weight", head.weight, wrong.T @ inputs), ("bias", head.bias,
+                                                                                  wrong.sum(0))):
+            # the first step of Adam, its moments corrected for their start, is the sign of the
+            # gradient, all but eps
             expected = start * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
             assert torch.allclose(grid.one(at)[name], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_learning_rates_rise_and_fall() -> None:
-    grid = Grid(nn.Linear(2, 2), [(0.1, 0.0), (0.2, 0.0)], steps=6, warmup_steps=2, final_learning_rate=0.01)
+    grid = Grid(nn.Linear(2, 2), [(0.1, 0.0), (0.2, 0.0)], steps=6, warmup_steps=2,
+                final_learning_rate=0.01)
     seen = []
     for _ in range(6):
         grid.step(torch.randn(3, 2), torch.tensor([0, 1, 0]))
         seen.append([group["lr"] for group in grid.optimizer.param_groups])
     assert [rates[0] for rates in seen[:3]] == pytest.approx([0.05, 0.1, 0.1])
     assert seen[4][0] == pytest.approx(0.01 + 0.09 / 2), "half way down"
-    assert [rates[1] for rates in seen[2:]] == pytest.approx([0.01 + 0.19 * 0.5 * (1 + math.cos(math.pi * at / 4))
-                                                              for at in range(4)])
+    assert [rates[1] for rates in seen[2:]] == pytest.approx(
+        [0.01 + 0.19 * 0.5 * (1 + math.cos(math.pi * at / 4)) for at in range(4)])
 
 
 def test_a_diverging_head_leaves_the_others_alone() -> None:

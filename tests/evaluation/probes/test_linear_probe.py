@@ -15,7 +15,9 @@ CLASSES, WIDTH, TRAIN, TEST = 6, 16, 90, 45
 
 
 def blobs(noise: float) -> tuple[Table, Numbered, Numbered]:
-    """Features around a centre for each class, far from zero and on an odd scale; test samples are other ones."""
+    """Features around a centre for each class, far from zero and on an odd scale; test samples are
+    other ones.
+    """
     generator = torch.Generator().manual_seed(2)
     label = torch.arange(TRAIN + TEST) % CLASSES
     features = torch.randn(CLASSES, WIDTH, generator=generator)[label]
@@ -27,8 +29,12 @@ def blobs(noise: float) -> tuple[Table, Numbered, Numbered]:
 
 
 def probe(test: Numbered, train: Numbered, **more: object) -> LinearProbe:
-    return LinearProbe(**{"dataset": test, "train_dataset": train, "epochs": 25, "batch_size": 32,  # type: ignore[arg-type]
-                          "forward_batch_size": 10, **more})
+    return LinearProbe(
+        **{
+            "dataset": test, "train_dataset": train, "epochs": 25,
+            "batch_size": 32,  # type: ignore[arg-type]
+            "forward_batch_size": 10, **more
+        })
 
 
 def test_separable_classes_are_told_apart_and_noise_is_not() -> None:
@@ -51,7 +57,8 @@ def test_every_image_passes_through_the_model_once() -> None:
 def test_labels_of_the_test_samples_never_matter_for_the_choice() -> None:
     model, train, test = blobs(1.5)
     first = probe(test, train)(eval_model(model))
-    upside_down = Numbered(test.numbers, [CLASSES + 2 - label for label in test.values["label"]], bad=[7])
+    upside_down = Numbered(test.numbers, [CLASSES + 2 - label for label in test.values["label"]],
+                           bad=[7])
     second = probe(upside_down, train)(eval_model(model))
     assert first.details == second.details
     assert first.metrics["top1"] > 0.4 > second.metrics["top1"]
@@ -61,24 +68,30 @@ def test_the_best_on_the_validation_samples_is_reported() -> None:
     model, train, test = blobs(1.0)
     result = probe(test, train)(eval_model(model))
     grid, chosen = result.details["grid"], result.details["chosen"]
-    assert [(point["learning_rate"], point["weight_decay"]) for point in grid[:3]] == [(1e-4, 0.0), (1e-4, 0.1), (3e-4, 0.0)]
+    assert [(point["learning_rate"], point["weight_decay"]) for point in grid[:3]] == [(1e-4, 0.0),
+                                                                                       (1e-4, 0.1),
+                                                                                       (3e-4, 0.0)]
     assert chosen in grid
     assert chosen["validation_top1"] == max(point["validation_top1"] for point in grid)
-    assert chosen["validation_loss"] == min(point["validation_loss"] for point in grid
-                                            if point["validation_top1"] == chosen["validation_top1"])
+    assert chosen["validation_loss"] == min(
+        point["validation_loss"] for point in grid
+        if point["validation_top1"] == chosen["validation_top1"])
     alone = probe(test, train, learning_rates=[chosen["learning_rate"]],
                   weight_decays=[chosen["weight_decay"]])(eval_model(model))
     assert alone.metrics == result.metrics
     assert alone.details["chosen"] == pytest.approx(chosen, rel=1e-4)
-    useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"], 1e30])(eval_model(model)).details
+    useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"],
+                                                 1e30])(eval_model(model)).details
     assert useless["chosen"]["learning_rate"] == chosen["learning_rate"]
     assert useless["grid"][-1]["validation_loss"] is None, "JSON has no NaN"
     lucky = {"validation_top1": 1.0, "validation_loss": None}
-    assert rank(lucky) < rank({"validation_top1": 0.1, "validation_loss": 9.0}), "a head that diverged is never chosen"
+    assert rank(lucky) < rank({"validation_top1": 0.1,
+                               "validation_loss": 9.0}), "a head that diverged is never chosen"
 
 
 def test_the_validation_part_is_not_trained_on() -> None:
-    # labels without any rule, and more dimensions than samples: what is trained on is known by heart, nothing else is
+    # labels without any rule, and more dimensions than samples: what is trained on is known by
+    # heart, nothing else is
     generator = torch.Generator().manual_seed(4)
     model = Table(torch.randn(200, 256, generator=generator))
     label = torch.randint(0, 10, (200,), generator=generator).tolist()
@@ -87,7 +100,8 @@ def test_the_validation_part_is_not_trained_on() -> None:
     assert by_heart.details["chosen"]["validation_top1"] == 1
     held_out = probe(data, data, validation_fraction=0.4)(eval_model(model))
     assert held_out.details["chosen"]["validation_top1"] < 0.4
-    assert held_out.metrics["top1"] == pytest.approx(0.6 + 0.4 * held_out.details["chosen"]["validation_top1"])
+    assert held_out.metrics["top1"] == pytest.approx(0.6 + 0.4 *
+                                                     held_out.details["chosen"]["validation_top1"])
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -99,7 +113,8 @@ def test_ranks_change_nothing(world: int) -> None:
     for result in on_ranks(evaluator, eval_model(model), world):
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
         assert result.details == alone.details
-    blanks = model.seen.count(0) - 1  # ranks that have run out of images run the model on a black one
+    # ranks that have run out of images run the model on a black one
+    blanks = model.seen.count(0) - 1
     assert len(model.seen) - blanks == TRAIN + TEST - 3
 
 
@@ -108,7 +123,8 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12, WIDTH), nn.BatchNorm1d(WIDTH), nn.Dropout(0.5))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12, WIDTH), nn.BatchNorm1d(WIDTH),
+                                    nn.Dropout(0.5))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         features = self.layers(image)
@@ -129,15 +145,20 @@ def test_the_model_is_left_as_it_was() -> None:
     before, drawn = state_hash(model), torch.get_rng_state()
     first = probe(test, train)(eval_model(model))
     assert state_hash(model) == before
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert torch.equal(torch.get_rng_state(), drawn), "training goes on with the draws it would have had"
+    assert all(parameter.grad is None and parameter.requires_grad
+               for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(),
+                       drawn), "training goes on with the draws it would have had"
     assert probe(test, train)(eval_model(model)).details == first.details
 
 
 def test_other_outputs_of_the_model() -> None:
     _, train, test = blobs(1.0)
     model = Trunk().eval()
-    both = [probe(test, train, features=name, epochs=2)(eval_model(model)).details["grid"] for name in (None, "pooled", "first")]
+    both = [
+        probe(test, train, features=name, epochs=2)(eval_model(model)).details["grid"]
+        for name in (None, "pooled", "first")
+    ]
     assert both[0] == both[1] != both[2]
     with pytest.raises(CorekitError, match="gives no `last`, but pooled, tokens, first"):
         probe(test, train, features="last")(eval_model(model))

@@ -12,7 +12,8 @@ from corekit import CorekitError
 from corekit.evaluation.retrieval.retrieval import Retrieval
 from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
-CAPTIONS = [1, 3, 2, 1, 4, 5, 1, 2, 2, 1, 3, 1, 1, 2, 5, 1, 2, 1, 3, 2, 1, 1, 4]  # of each of 23 images
+# of each of 23 images
+CAPTIONS = [1, 3, 2, 1, 4, 5, 1, 2, 2, 1, 3, 1, 1, 2, 5, 1, 2, 1, 3, 2, 1, 1, 4]
 
 
 def made(spread: float = 2.5, bad: tuple[int, ...] = (4, 22)) -> tuple[Numbered, Table]:
@@ -30,18 +31,23 @@ def sorted_recalls(table: Table, bad: tuple[int, ...]) -> dict[str, float]:
     """The same figures by sorting the whole matrix."""
     assert table.texts is not None
     owner = np.repeat(np.arange(len(CAPTIONS)), CAPTIONS)
-    good, kept = [at for at in range(len(CAPTIONS)) if at not in bad], [at for at in range(len(owner)) if owner[at] not in bad]
+    good, kept = [at for at in range(len(CAPTIONS))
+                  if at not in bad], [at for at in range(len(owner)) if owner[at] not in bad]
     images, texts = table.images.double().numpy()[good], table.texts.double().numpy()[kept]
-    scores = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
+    scores = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
+        texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
     theirs = np.array([good.index(at) for at in owner[kept]])
     found = {}
     for k in (1, 5, 10):
-        found[f"image_to_text_r{k}"] = np.mean([at in theirs[np.argsort(-row)[:k]] for at, row in enumerate(scores)])
-        found[f"text_to_image_r{k}"] = np.mean([at in np.argsort(-column)[:k] for at, column in zip(theirs, scores.T)])
+        found[f"image_to_text_r{k}"] = np.mean(
+            [at in theirs[np.argsort(-row)[:k]] for at, row in enumerate(scores)])
+        found[f"text_to_image_r{k}"] = np.mean(
+            [at in np.argsort(-column)[:k] for at, column in zip(theirs, scores.T)])
     return found
 
 
-@pytest.mark.parametrize(("batch_size", "block", "workers"), [(100, 100, 0), (1, 3, 0), (4, 1, 0), (5, 7, 2)])
+@pytest.mark.parametrize(("batch_size", "block", "workers"), [(100, 100, 0), (1, 3, 0), (4, 1, 0),
+                                                              (5, 7, 2)])
 def test_recalls_are_those_of_sorting_everything(batch_size: int, block: int, workers: int) -> None:
     data, model = made()
     expected = sorted_recalls(model, (4, 22))
@@ -58,7 +64,8 @@ def test_ranks_change_nothing(world: int) -> None:
     data, model = made()
     alone = Retrieval(data, 3, 4)(eval_model(model))
     for result in on_ranks(Retrieval(data, 3, 4), eval_model(model), world):
-        assert (result.metrics, result.samples, result.details) == (alone.metrics, 21, alone.details)
+        assert (result.metrics, result.samples, result.details) == (alone.metrics, 21,
+                                                                    alone.details)
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -67,20 +74,27 @@ def test_a_model_that_answers_everything_alike_gets_what_chance_gives(world: int
     text = ["\n".join(["1"] * each)] * images
     generator = torch.Generator().manual_seed(0)
     rounding = 1 + 1e-7 * torch.randn(images, 6, generator=generator)
-    table = Table(torch.rand(6, generator=generator) * rounding, torch.rand(2, 1) * torch.rand(6, generator=generator))
-    for result in on_ranks(Retrieval(Numbered(range(images), text=text), 4), eval_model(table), world):
+    table = Table(
+        torch.rand(6, generator=generator) * rounding,
+        torch.rand(2, 1) * torch.rand(6, generator=generator))
+    for result in on_ranks(Retrieval(Numbered(range(images), text=text), 4), eval_model(table),
+                           world):
         for k in (1, 5, 10):
             assert result.metrics[f"text_to_image_r{k}"] == pytest.approx(k / images)
             total = images * each
-            assert result.metrics[f"image_to_text_r{k}"] == pytest.approx(1 - comb(total - each, k) / comb(total, k))
+            assert result.metrics[f"image_to_text_r{k}"] == pytest.approx(1 -
+                                                                          comb(total - each, k) /
+                                                                          comb(total, k))
 
 
 def test_equal_scores_by_hand() -> None:
-    # image 0 and 1 look the same; of their captions, 0 and 1 are the same too, and 2 is the other way round
+    # image 0 and 1 look the same; of their captions, 0 and 1 are the same too, and 2 is the other
+    # way round
     images = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     texts = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, -1.0]])
     result = Retrieval(Numbered(range(3), text=["0", "1", "2"]))(eval_model(Table(images, texts)))
-    # image 0: captions 0 and 1 are equal: half; image 1 too; image 2: caption 2 is the last of three
+    # image 0: captions 0 and 1 are equal: half; image 1 too; image 2: caption 2 is the last of
+    # three
     assert result.metrics["image_to_text_r1"] == pytest.approx((0.5 + 0.5 + 0) / 3)
     # caption 2 is nearer to images 0 and 1
     assert result.metrics["text_to_image_r1"] == pytest.approx((0.5 + 0.5 + 0) / 3)
@@ -90,7 +104,8 @@ def test_equal_scores_by_hand() -> None:
 class Largest(TorchDispatchMode):
     numbers = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, function, types, args=(),
+                           kwargs=None):  # type: ignore[no-untyped-def]
         result = function(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
             self.numbers = max(self.numbers, result.numel())

@@ -9,11 +9,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "white": (250, 250, 250), "light grey": (205, 205, 205), "grey": (140, 140, 140), "dark grey": (78, 78, 78),
-    "red": (214, 40, 40), "pink": (248, 164, 190), "orange": (245, 145, 40), "yellow": (250, 222, 70),
-    "beige": (236, 218, 182), "brown": (140, 92, 52), "light green": (168, 226, 144), "green": (64, 168, 72),
-    "dark green": (22, 92, 48), "turquoise": (64, 206, 196), "light blue": (162, 210, 246), "blue": (48, 104, 220),
-    "dark blue": (26, 42, 122), "purple": (134, 66, 178), "lavender": (206, 184, 236),
+    "white": (250, 250, 250),
+    "light grey": (205, 205, 205),
+    "grey": (140, 140, 140),
+    "dark grey": (78, 78, 78),
+    "red": (214, 40, 40),
+    "pink": (248, 164, 190),
+    "orange": (245, 145, 40),
+    "yellow": (250, 222, 70),
+    "beige": (236, 218, 182),
+    "brown": (140, 92, 52),
+    "light green": (168, 226, 144),
+    "green": (64, 168, 72),
+    "dark green": (22, 92, 48),
+    "turquoise": (64, 206, 196),
+    "light blue": (162, 210, 246),
+    "blue": (48, 104, 220),
+    "dark blue": (26, 42, 122),
+    "purple": (134, 66, 178),
+    "lavender": (206, 184, 236),
 }
 TEXTURES = ("plain", "gradient", "striped", "checked", "dotted", "grainy")
 
@@ -45,7 +59,8 @@ def draw_background(random: Random) -> Background:
     first, second = int(random.random() * len(_NAMES)), int(random.random() * (len(_NAMES) - 1))
     names = _NAMES[first], _NAMES[second + (second >= first)]
     texture = TEXTURES[int(random.random() * len(TEXTURES))]
-    shades = _jitter(COLOURS[names[0]], random.random()), _jitter(COLOURS[names[1]], random.random())
+    shades = _jitter(COLOURS[names[0]], random.random()), _jitter(COLOURS[names[1]],
+                                                                  random.random())
     variant = int(random.random() * _VARIANTS)
     if texture == "grainy":
         shades = shades[0], (0, 0, 0) if variant % 2 else (255, 255, 255)
@@ -55,13 +70,16 @@ def draw_background(random: Random) -> Background:
 def _jitter(colour: tuple[int, int, int], draw: float) -> tuple[int, int, int]:
     code = int(draw * _JITTER**3)  # three independent shifts out of one draw
     shifts = code % _JITTER, code // _JITTER % _JITTER, code // _JITTER**2
-    red, green, blue = (min(255, max(0, value + shift - _JITTER // 2)) for value, shift in zip(colour, shifts))
+    red, green, blue = (min(255, max(0, value + shift - _JITTER // 2))
+                        for value, shift in zip(colour, shifts))
     return red, green, blue
 
 
 @lru_cache(maxsize=4 * len(TEXTURES) * _VARIANTS)
 def _mask(texture: str, variant: int, size: int) -> Image.Image:
-    """How much of the second colour each pixel takes. Integers all through: the same on any machine."""
+    """How much of the second colour each pixel takes. Integers all through: the same on any
+    machine.
+    """
     rows, columns = np.mgrid[:size, :size].astype(np.int64)
     across, down = _DIRECTIONS[variant % len(_DIRECTIONS)]
     along = across * columns + down * rows
@@ -74,12 +92,14 @@ def _mask(texture: str, variant: int, size: int) -> Image.Image:
         return _image(np.where((along + variant) % period < period // 2, 255, 0))
     cell = max(2, size // (4 + variant % 8))
     if texture == "checked":
-        return _image(np.where(((columns + variant) // cell + (rows + variant // 2) // cell) % 2, 255, 0))
+        return _image(
+            np.where(((columns + variant) // cell + (rows + variant // 2) // cell) % 2, 255, 0))
     if texture == "dotted":
         shifted = columns + (rows // cell % 2) * (cell // 2) * coarse
         from_middle = (2 * (shifted % cell) - cell + 1) ** 2 + (2 * (rows % cell) - cell + 1) ** 2
         return _image(np.where(9 * from_middle <= 4 * cell**2, 255, 0))
-    raw = np.random.Philox(key=variant).random_raw(-(-size * size // 8))  # the bare bits: no release changes them
+    # the bare bits: no release changes them
+    raw = np.random.Philox(key=variant).random_raw(-(-size * size // 8))
     return _image(raw.view(np.uint8)[:size * size].reshape(size, size).astype(np.int64) * 3 // 10)
 
 

