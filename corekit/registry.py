@@ -1,4 +1,4 @@
-"""The registry: string names for models, losses, datasets and all else that a recipe or a command picks by name.
+"""The registry: string names for all that a recipe or a command picks by name.
 
 Registering is one line beside the definition, with literal strings::
 
@@ -25,7 +25,8 @@ from corekit.source.entries import Entry, Kind, with_arguments
 from corekit.source.scan import plural, read_registry
 
 T = TypeVar("T", bound=Callable[..., Any])
-_in_session: dict[tuple[str, str], Callable[..., Any]] = {}  # defined outside any file, as in a notebook
+# What was defined outside any file, as in a notebook.
+_in_session: dict[tuple[str, str], Callable[..., Any]] = {}
 _kinds_in_session: set[str] = set()
 
 
@@ -42,7 +43,8 @@ def declare_kind(name: str, summary: str) -> None:
     _kinds_in_session.add(name)
 
 
-def register(kind: str, name: str, summary: str | None = None, /, **arguments: Any) -> Callable[[T], T]:
+def register(kind: str, name: str, summary: str | None = None, /,
+             **arguments: Any) -> Callable[[T], T]:
     """Give a top-level class or function a name among the entries of a kind.
 
     Args:
@@ -60,7 +62,9 @@ def register(kind: str, name: str, summary: str | None = None, /, **arguments: A
     def keep(definition: T) -> T:
         if definition.__module__ == "__main__":
             find_kind(kind, *_kinds_in_session)
-            _in_session[kind, name] = with_arguments(definition, arguments) if summary or arguments else definition
+            is_variant = summary is not None or arguments
+            entry = with_arguments(definition, arguments) if is_variant else definition
+            _in_session[kind, name] = entry
         return definition
 
     return keep
@@ -84,7 +88,8 @@ def find_kind(word: str, *others: str) -> str:
     singular = {plural(kind): kind for kind in (*kinds(), *others)}
     kind = singular.get(word, word)
     if kind not in singular.values():
-        raise CorekitError(f"there is no kind '{word}'{nearest(word, [*singular.values(), *singular])}; "
+        guess = nearest(word, [*singular.values(), *singular])
+        raise CorekitError(f"there is no kind '{word}'{guess}; "
                            f"kinds are {', '.join(sorted(singular.values()))}")
     return kind
 
@@ -140,9 +145,11 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
         signature = entry.signature
         problems = signature.problems(arguments, supplied)
         if problems:
-            raise CorekitError(f"{kind} '{name}': " + "; ".join(f"'{key}' {what}" for key, what in problems))
+            sentences = "; ".join(f"'{key}' {what}" for key, what in problems)
+            raise CorekitError(f"{kind} '{name}': {sentences}")
         constructor = entry.load()
-        extra = {key: supplied[key] for key in signature.names if key in supplied and key not in arguments}
+        offered = [key for key in signature.names if key in supplied and key not in arguments]
+        extra = {key: supplied[key] for key in offered}
     nested = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
     return constructor(**nested, **extra)
 

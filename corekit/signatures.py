@@ -1,18 +1,19 @@
-"""What a constructor accepts: parameter names, types and defaults, and whether a recipe's values fit them."""
+"""What a constructor accepts: its parameters, and whether a recipe's values fit them."""
 
 import ast
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-_SCALARS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+_SCALARS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float),
+                                         "str": (str,), "bool": (bool,)}
 _LISTS = {"list", "tuple", "Sequence", "Iterable", "set", "frozenset"}
 _MAPPINGS = {"dict", "Mapping", "MutableMapping"}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One named argument: its annotation and default as they stand in the source (None: none there)."""
+    """One named argument: its annotation and default as in the source; None where there is none."""
 
     name: str
     annotation: str | None
@@ -69,8 +70,9 @@ class Signature:
         defaults.
         """
         left = [parameter for parameter in self.parameters if not parameter.keyword_only]
-        return Signature(tuple(replace(each, default=repr(arguments[each.name])) if each.name in arguments
-                               else each for each in left), self.open_ended)
+        defaults = {name: repr(value) for name, value in arguments.items()}
+        changed = [replace(each, default=defaults.get(each.name, each.default)) for each in left]
+        return Signature(tuple(changed), self.open_ended)
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:
@@ -122,14 +124,18 @@ def _fits_generic(outer: str, inner: list[ast.expr], value: object) -> bool:
     if outer == "Literal":
         return any(isinstance(choice, ast.Constant) and choice.value == value for choice in inner)
     if outer in ("Optional", "Union"):
-        return (outer == "Optional" and value is None) or any(_fits(choice, value) for choice in inner)
+        return (outer == "Optional" and value is None) or any(
+            _fits(choice, value) for choice in inner)
     if outer in _MAPPINGS:
-        return isinstance(value, dict) and (len(inner) < 2 or all(_fits(inner[1], item) for item in value.values()))
+        return isinstance(value, dict) and (len(inner) < 2 or all(
+            _fits(inner[1], item) for item in value.values()))
     if outer in _LISTS:
         if not isinstance(value, (list, tuple)):
             return False
-        fixed = outer == "tuple" and not (isinstance(inner[-1], ast.Constant) and inner[-1].value is ...)
+        fixed = outer == "tuple" and not (isinstance(inner[-1], ast.Constant)
+                                          and inner[-1].value is ...)
         if fixed:
-            return len(value) == len(inner) and all(_fits(part, item) for part, item in zip(inner, value))
+            return len(value) == len(inner) and all(
+                _fits(part, item) for part, item in zip(inner, value))
         return all(_fits(inner[0], item) for item in value)
     return True

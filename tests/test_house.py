@@ -61,6 +61,8 @@ def other(size, count):
 '''
     file = ROOT / "corekit" / "registry.py"
     assert same_shape([file]) == []
-    renamed = [ast.dump(Shape().visit(ast.Module(body=node.body[1:], type_ignores=[]))) for node in ast.parse(text).body
-               if isinstance(node, ast.FunctionDef)]
+    renamed = [
+        ast.dump(Shape().visit(ast.Module(body=node.body[1:], type_ignores=[])))
+        for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)
+    ]
     assert renamed[0] == renamed[1]

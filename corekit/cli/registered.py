@@ -1,4 +1,4 @@
-"""``corekit data NAME`` for every entry of kind ``command``: its arguments become words and options."""
+"""``corekit data NAME`` for every entry of kind ``command``, which a project may bring."""
 
 import argparse
 import re
@@ -20,10 +20,11 @@ def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """
     for entry in registry.entries("command").values():
         if entry.name in data.choices:
-            raise CorekitError(f"{entry.path}:{entry.line}: there is a `corekit data {entry.name}` already: "
+            raise CorekitError(f"{entry.where}: there is a `corekit data {entry.name}` already: "
                                "take another name")
-        about = entry.doc.split("\n\nArgs:")[0].replace("%", "%%")
-        command = data.add_parser(entry.name, help=entry.summary.replace("%", "%%"), description=about,
+        doc = entry.doc.replace("%", "%%")  # argparse formats it
+        command = data.add_parser(entry.name, help=entry.summary.replace("%", "%%"),
+                                  description=doc.partition("\n\nArgs:")[0],
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
         for parameter in entry.signature.parameters:
             _add_argument(command, parameter, _described(entry, parameter.name))
@@ -31,16 +32,20 @@ def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_argument(command: argparse.ArgumentParser, parameter: Parameter, described: str) -> None:
-    """A word where it is required, a switch where it is a bool, otherwise an option with its default."""
+    """A word where it is required, a switch where it is a bool, else an option with a default."""
     option, destination = "--" + parameter.name.replace("_", "-"), PREFIX + parameter.name
-    convert = TYPES.get((parameter.annotation or "").partition(" ")[0], str)
+    annotation = parameter.annotation or ""
+    pair = re.match(r"tuple\[(\w+(?:, \w+)*)\]", annotation)  # tuple[int, int]: two words
+    types = pair[1].split(", ") if pair else [annotation.partition(" ")[0]]
+    convert = TYPES.get(types[0], str)
     if parameter.annotation == "bool":
         command.add_argument(option, action="store_true", help=described, dest=destination)
     elif parameter.required:
         command.add_argument(destination, type=convert, help=described, metavar=parameter.name)
     else:
         command.add_argument(option, type=convert, default=argparse.SUPPRESS, dest=destination,
-                             metavar=parameter.name.upper(), help=f"{described} (default: {parameter.default})")
+                             nargs=len(types) if pair else None, metavar=parameter.name.upper(),
+                             help=f"{described} (default: {parameter.default})")
 
 
 def _described(entry: Entry, name: str) -> str:
@@ -51,5 +56,6 @@ def _described(entry: Entry, name: str) -> str:
 
 def _run(chosen: argparse.Namespace) -> None:
     entry: Entry = chosen.entry
-    registry.build(entry.kind, entry.name, {name.removeprefix(PREFIX): value
-                                            for name, value in vars(chosen).items() if name.startswith(PREFIX)})
+    arguments = {name.removeprefix(PREFIX): value for name, value in vars(chosen).items()
+                 if name.startswith(PREFIX)}
+    registry.build(entry.kind, entry.name, arguments)

@@ -1,1 +1,1 @@
-"""What Python source says of itself, read without importing it: modules, constructors, registered entries."""
+"""What is read from Python source without importing it: modules, constructors, entries."""

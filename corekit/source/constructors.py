@@ -1,4 +1,4 @@
-"""The signature of a class or function, read from source: its own, a dataclass's, or one inherited from any file."""
+"""The signature of a class or function, read from source: its own, or one from another file."""
 
 import ast
 from collections.abc import Iterable
@@ -80,7 +80,8 @@ def _function(node: ast.FunctionDef, skip_self: bool = False) -> Signature:
     return Signature(tuple(parameters), open_ended=node.args.kwarg is not None)
 
 
-def _parameter(argument: ast.arg, default: ast.expr | None, keyword_only: bool = False) -> Parameter:
+def _parameter(argument: ast.arg, default: ast.expr | None,
+               keyword_only: bool = False) -> Parameter:
     return Parameter(argument.arg, _text(argument.annotation), _text(default), keyword_only)
 
 

@@ -24,6 +24,11 @@ class Kind:
     path: Path
     line: int
 
+    @property
+    def where(self) -> str:
+        """The file and line."""
+        return f"{self.path}:{self.line}"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -44,6 +49,11 @@ class Entry:
     constructor_doc: str = field(repr=False)
     own_summary: str | None = field(default=None, repr=False)
     variant: dict[str, object] | None = field(default=None, repr=False, hash=False)
+
+    @property
+    def where(self) -> str:
+        """The file and line."""
+        return f"{self.path}:{self.line}"
 
     @property
     def doc(self) -> str:
@@ -76,30 +86,36 @@ class Entry:
             return constructor
         own = [each.name for each in constructor.parameters if each.keyword_only]
         for name, problem in constructor.problems(self.variant, set(constructor.names) - set(own)):
-            raise CorekitError(f"{self.path}:{self.line}: {self.kind} '{self.name}' is a variant of "
+            raise CorekitError(f"{self.where}: {self.kind} '{self.name}' is a variant of "
                                f"{self.attribute}, and its '{name}' {problem}")
         return constructor.variant(self.variant)
 
     @property
     def fixed(self) -> dict[str, str]:
-        """The arguments of a variant's constructor that a recipe cannot change, as they stand in the source."""
+        """The arguments of a variant's constructor that no recipe can change, as in the source."""
         if self.variant is None:
             return {}
-        return {each.name: repr(self.variant[each.name]) if each.name in self.variant else str(each.default)
-                for each in self.constructor.parameters if each.keyword_only}
+        own = [each for each in self.constructor.parameters if each.keyword_only]
+        variant = {name: repr(value) for name, value in self.variant.items()}
+        return {each.name: variant.get(each.name, str(each.default)) for each in own}
 
     def load(self) -> Callable[..., Any]:
         """Import the defining module and return what is registered."""
-        constructor: Callable[..., Any] = getattr(importlib.import_module(self.module), self.attribute)
+        module = importlib.import_module(self.module)
+        constructor: Callable[..., Any] = getattr(module, self.attribute)
         return constructor if self.variant is None else with_arguments(constructor, self.variant)
 
 
-def with_arguments(constructor: Callable[..., Any], arguments: Mapping[str, object]) -> Callable[..., Any]:
-    """A variant of a constructor: keyword-only parameters are gone, the others have these defaults."""
-    seen = inspect.signature(constructor).parameters.values()
-    parameters = [each.replace(default=arguments.get(each.name, each.default), kind=each.KEYWORD_ONLY)
-                  for each in seen if each.kind is each.POSITIONAL_OR_KEYWORD]
-    parameters += [each for each in seen if each.kind is each.VAR_KEYWORD]
+def with_arguments(constructor: Callable[..., Any],
+                   arguments: Mapping[str, object]) -> Callable[..., Any]:
+    """A variant of a constructor: its keyword-only parameters are given, the others by default."""
+    parameters = []
+    for each in inspect.signature(constructor).parameters.values():
+        if each.kind is each.POSITIONAL_OR_KEYWORD:
+            default = arguments.get(each.name, each.default)
+            parameters.append(each.replace(default=default, kind=each.KEYWORD_ONLY))
+        elif each.kind is each.VAR_KEYWORD:
+            parameters.append(each)
     signature = inspect.Signature(parameters)
 
     @functools.wraps(constructor)

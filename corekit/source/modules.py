@@ -1,4 +1,4 @@
-"""Modules as source: the file of a module, and the class or function that a name in it stands for."""
+"""Modules as source: a module's file, and the class or function that a name in it stands for."""
 
 import ast
 import importlib.util
@@ -86,7 +86,7 @@ def _base_path(name: str) -> Path | None:
 
 
 def resolve(module: Module, name: str) -> Definition | None:
-    """The class or function that a (dotted) name stands for in a module, followed through imports and aliases.
+    """The class or function that a dotted name stands for, followed through imports and aliases.
 
     None where it is something else, or has no source.
     """
@@ -115,14 +115,15 @@ def _member(module: Module, name: str, seen: _Seen) -> Module | Definition | Non
     return find_module(f"{module.name}.{name}") if module.path.name == "__init__.py" else None
 
 
-def _bound(statement: ast.stmt, module: Module, name: str, seen: _Seen) -> Module | Definition | None:
+def _bound(statement: ast.stmt, module: Module, name: str,
+           seen: _Seen) -> Module | Definition | None:
     """What a statement binds a name to; None where it binds another name."""
     if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
         return Definition(module, name, statement) if statement.name == name else None
     if isinstance(statement, ast.Assign):
         value = dotted(statement.value)
-        binds = any(isinstance(target, ast.Name) and target.id == name for target in statement.targets)
-        return _resolve(module, value, seen) if binds and value else None
+        names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+        return _resolve(module, value, seen) if name in names and value else None
     if isinstance(statement, ast.Import):
         for alias in statement.names:
             if name == (alias.asname or alias.name.partition(".")[0]):
@@ -132,13 +133,15 @@ def _bound(statement: ast.stmt, module: Module, name: str, seen: _Seen) -> Modul
     return None
 
 
-def _imported(statement: ast.ImportFrom, module: Module, name: str, seen: _Seen) -> Module | Definition | None:
+def _imported(statement: ast.ImportFrom, module: Module, name: str,
+              seen: _Seen) -> Module | Definition | None:
     original = next((alias.name for alias in statement.names
                      if alias.name == "*" or (alias.asname or alias.name) == name), None)
     if original is None:
         return None
     try:
-        source = importlib.util.resolve_name("." * statement.level + (statement.module or ""), module.package)
+        relative = "." * statement.level + (statement.module or "")
+        source = importlib.util.resolve_name(relative, module.package)
     except ImportError:
         return None
     origin = find_module(source)
@@ -157,7 +160,7 @@ def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def dotted(node: ast.expr) -> str | None:
-    """``a.b.c`` as it stands in the source, without ``[...]`` behind it; None for any other expression."""
+    """``a.b.c`` as in the source, without ``[...]`` behind it; None for any other expression."""
     if isinstance(node, ast.Subscript):
         return dotted(node.value)
     if isinstance(node, ast.Attribute):

@@ -1,4 +1,4 @@
-"""AIMv2's encoders (Fini et al., 2024, table 1), at each size of picture, and AIMv1's (El-Nouby et al., 2024, table 1).
+"""AIMv2's encoders (Fini et al., 2024, table 1) and AIMv1's (El-Nouby et al., 2024, table 1).
 
 Each gives tokens and pooled, after its last norm; ``features`` gives chosen layers, before the norm
 or after it. Patches have 14x14 pixels.
@@ -19,7 +19,7 @@ from .lit import ImageTower, TextTower
           "A small encoder for 70x70 pixels, for first runs; no paper has it: 1.7 M parameters.",
           width=128, layers=6, grid_size=5, head_width=32)
 @register("model", "aimv2_base_224",
-          "AIMv2-base at 224x224 pixels: 85.6 M parameters; its authors' code has it, not the paper.",
+          "AIMv2-base at 224x224 pixels: 85.6 M parameters; of its authors' code, not the paper.",
           width=768, layers=12, grid_size=16)
 @register("model", "aimv2_base_336", "AIMv2-base at 336x336 pixels: 85.8 M parameters.",
           width=768, layers=12, grid_size=24)
@@ -60,8 +60,9 @@ from .lit import ImageTower, TextTower
           width=3072, layers=24, generation=1)
 @register("model", "aimv1_7b", "AIMv1-7B: 6,445.4 M parameters; made for 224x224 pixels.",
           width=4096, layers=32, generation=1)
-def aim(width_divisor: int = 1, depth_divisor: int = 1, *, width: int, layers: int, grid_size: int | None = None,
-        most_patches: int | None = None, head_width: int = 128, generation: int = 2) -> nn.Module:
+def aim(width_divisor: int = 1, depth_divisor: int = 1, *, width: int, layers: int,
+        grid_size: int | None = None, most_patches: int | None = None, head_width: int = 128,
+        generation: int = 2) -> nn.Module:
     """An encoder of the AIM family.
 
     Args:
@@ -81,7 +82,7 @@ def aim(width_divisor: int = 1, depth_divisor: int = 1, *, width: int, layers: i
 @register("model", "aimv2_large_lit")
 def aimv2_large_lit(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
                     width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """AIMv2-L at 224x224 pixels with a text tower, tuned while the encoder is locked: 313.1 M + 123.5 M parameters.
+    """AIMv2-L at 224x224 pixels and a text tower beside it, locked: 313.1 M + 123.5 M parameters.
 
     Gives image_features, text_features, logit_scale.
 
@@ -94,5 +95,6 @@ def aimv2_large_lit(embed_dim: int = 768, context_length: int = 77, vocab_size: 
     """
     width = 1024 // width_divisor
     encoder = Encoder(width, max(1, 24 // depth_divisor), grid_size=16)
-    return CLIP(ImageTower(encoder, width, embed_dim),
-                TextTower(768 // width_divisor, max(1, 12 // depth_divisor), embed_dim, context_length, vocab_size))
+    text_tower = TextTower(768 // width_divisor, max(1, 12 // depth_divisor), embed_dim,
+                           context_length, vocab_size)
+    return CLIP(ImageTower(encoder, width, embed_dim), text_tower)

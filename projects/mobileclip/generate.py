@@ -124,10 +124,13 @@ class Reinforce:
             FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
         ]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
-        self.image_size, self.interpolation, self.scale, self.ratio = image_size, interpolation, scale, ratio
-        self.operations, self.magnitude, self.precision, self.keep = operations, magnitude, precision, keep
+        self.image_size, self.interpolation = image_size, interpolation
+        self.scale, self.ratio = scale, ratio
+        self.operations, self.magnitude = operations, magnitude
+        self.precision, self.keep = precision, keep
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
-        self.uid, self.synthetic, self.seed, self.batch_size, self.threads = uid, synthetic, seed, batch_size, threads
+        self.uid, self.synthetic, self.seed = uid, synthetic, seed
+        self.batch_size, self.threads = batch_size, threads
         self.device = torch.device((
             "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._loaded: list[Teacher] = []

@@ -14,7 +14,8 @@ try:
     import open_clip
     from huggingface_hub import hf_hub_download
 except ModuleNotFoundError as error:
-    raise CorekitError(f"open_clip's models need {error.name}: pip install 'corekit[open_clip]'") from None
+    raise CorekitError(
+        f"open_clip's models need {error.name}: pip install 'corekit[open_clip]'") from None
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # What open_clip raises for a name or a download.
@@ -107,7 +108,8 @@ def _preprocess(model: str, pretrained: str | None, chosen: dict[str, Any] | Non
                 config: dict[str, Any] | None) -> Preprocess:
     wanted = chosen if chosen is not None else config
     if wanted is None:
-        raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} wants "
+        raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "
+                           f"wants "
                            "pictures: give preprocess, {size: ..., interpolation: bicubic, "
                            "mean: [...], std: [...]}")
     try:

@@ -1,4 +1,6 @@
-"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own way."""
+"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own
+way.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,8 @@ class Teacher(nn.Module):
         super().__init__()
         self.name, self.model, self.preprocess, self.tokenizer = name, model, preprocess, tokenizer
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
-            raise CorekitError(f"{name} holds a model without image and text features: it cannot teach")
+            raise CorekitError(f"{name} holds a model without image and text features: it cannot "
+                               f"teach")
         if tokenizer is None:
             raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
 
@@ -46,7 +49,8 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+        return F.normalize(
+            self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
 
 
 @register("teacher", "model_folder")
@@ -68,8 +72,12 @@ class FolderTeacher:
         """
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {"name": self.path, "sha256": {name: sha256(folder / name) for name in
-                                              ("model.safetensors", "recipe.yaml", "preprocess.json")}}
+        return {
+            "name": self.path, "sha256": {
+                name: sha256(folder / name)
+                for name in ("model.safetensors", "recipe.yaml", "preprocess.json")
+            }
+        }
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.
@@ -99,7 +107,8 @@ class OpenClipTeacher:
             a file.
     """
 
-    def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: str, pretrained: str | None = None,
+                 preprocess: dict[str, Any] | None = None) -> None:
         self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
 
     def identity(self) -> dict[str, Any]:
@@ -117,4 +126,5 @@ class OpenClipTeacher:
         from .open_clip_models import load_open_clip, open_clip_tokenizer
 
         model, preprocess = load_open_clip(self.model, self.pretrained, self.preprocess)
-        return Teacher(f"open_clip's {self.model}", model, preprocess, open_clip_tokenizer(self.model))
+        return Teacher(f"open_clip's {self.model}", model, preprocess,
+                       open_clip_tokenizer(self.model))

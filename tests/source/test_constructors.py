@@ -84,8 +84,10 @@ class Passing(Base):
 class OutsideInPython(OrderedDict): ...
 ''',
 }
-CLASSES = ["Same", "ByModule", "ByDottedModule", "ByPackage", "ByReexport", "ByStar", "ByAlias",
-           "ByTry", "Deep", "Deeper", "Diamond", "PairAgain", "More", "OfFields", "NotItself", "Passing"]
+CLASSES = [
+    "Same", "ByModule", "ByDottedModule", "ByPackage", "ByReexport", "ByStar", "ByAlias", "ByTry",
+    "Deep", "Deeper", "Diamond", "PairAgain", "More", "OfFields", "NotItself", "Passing"
+]
 
 
 @pytest.fixture
