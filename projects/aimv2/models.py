@@ -95,6 +95,7 @@ def aimv2_large_lit(embed_dim: int = 768, context_length: int = 77, vocab_size: 
     """
     width = 1024 // width_divisor
     encoder = Encoder(width, max(1, 24 // depth_divisor), grid_size=16)
+    image_tower = ImageTower(encoder, width, embed_dim)
     text_tower = TextTower(768 // width_divisor, max(1, 12 // depth_divisor), embed_dim,
                            context_length, vocab_size)
-    return CLIP(ImageTower(encoder, width, embed_dim), text_tower)
+    return CLIP(image_tower, text_tower)

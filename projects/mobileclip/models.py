@@ -63,7 +63,7 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
           "MobileCLIP-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters.",
           mci_number=4, text_width=768, embed_dim=768, head_bias=True)
 @register("model", "mobileclip2_s0",
-          "MobileCLIP2-S0: MCi0 and, as published, the plain text tower, 11.4 M + 63.4 M parameters.",
+          "MobileCLIP2-S0: MCi0 and, as published, the plain text tower, 11.4 M + 63.4 M.",
           mci_number=0, head_bias=True)
 @register("model", "mobileclip2_s2",
           "MobileCLIP2-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters.",
