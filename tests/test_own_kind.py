@@ -156,8 +156,8 @@ def test_mistakes_in_its_recipe_are_one_sentence(project: Path, override: str,
                                                      r"and takes literals"),
     ('@register("loss")', r"pieces\.py:4: register takes a kind and a name"),
     ('@registry.register("modle", "x")', "'modle', a kind that nobody declares"),
-    ('declare_kind("model", "Mine.")\n@other.register("no", "kind")', r"'model' is declared in two "
-                                                                      r"places: .*kinds\.py"),
+    ('declare_kind("model", "Mine.")\n@other.register("no", "kind")',
+     r"two kinds are called 'model': .*kinds\.py:\d+ and .*pieces\.py:4"),
     ('declare_kind("my_kind", "Mine.")\n@other.register("no", "kind")', "'my_kind' cannot be a "
                                                                         "kind: take one word"),
     ('declare_kind("recipe", "Mine.")\n@other.register("no", "kind")', "'recipe' cannot be a kind"),

@@ -97,11 +97,11 @@ def test_one_name_in_two_places_is_an_error_that_names_both(
 
 def test_a_project_in_the_working_directory_replaces_the_installed_one(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str]) -> None:
+        caplog: pytest.LogCaptureFixture) -> None:
     _project(tmp_path / "projects", "mobileclip", "")
     monkeypatch.chdir(tmp_path)
     assert find_projects()["mobileclip"].folder == (tmp_path / "projects" / "mobileclip").resolve()
-    assert "in place of the installed project 'mobileclip'" in capsys.readouterr().err
+    assert "in place of the installed project 'mobileclip'" in caplog.text
 
 
 def test_a_folder_without_projects_is_refused(tmp_path: Path,
