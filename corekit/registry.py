@@ -23,7 +23,7 @@ from corekit import projects
 from corekit.errors import CorekitError
 from corekit.signatures import Signature, nearest, read_signature
 
-KINDS = ("model", "loss", "dataset", "sampler", "transform", "tokenizer", "optimizer", "schedule", "evaluator",
+KINDS = ("model", "loss", "dataset", "sampler", "field", "transform", "tokenizer", "optimizer", "schedule", "evaluator",
          "converter", "job", "teacher", "captioner", "head")
 
 T = TypeVar("T", bound=Callable[..., Any])

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
+from corekit.data.fields import find_fields
 from corekit.data.jobs.driver import read_shard
 from corekit.data.jobs.manifest import replace_text
 from corekit.data.shards.members import RawSample, decode_sample
@@ -35,6 +36,7 @@ class _OfCaptions:
 
     def __init__(self, nouns: Literal["first_sense", "tagged"], compounds: bool, text: str) -> None:
         self.nouns, self.compounds, self.extensions = nouns, compounds, {"text": text.split(";")}
+        self.decoders = find_fields(tuple(self.extensions))
 
     @cached_property
     def labels(self) -> "NounLabels":
@@ -61,7 +63,7 @@ class _OfCaptions:
         """(key, synsets) of every sample whose caption can be read."""
         for raw in samples:
             try:
-                text = str(decode_sample(raw, self.extensions)["text"])
+                text = str(decode_sample(raw, self.extensions, self.decoders)["text"])
                 yield raw.key, self.labels(text)
             except BadSampleError as error:
                 refuse(error)

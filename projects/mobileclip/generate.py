@@ -13,7 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.shards.members import RawSample, decode_field, decode_sample, split_extensions
+from corekit.data.fields import find_field, find_fields
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -126,7 +132,8 @@ class Reinforce:
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
         self.image_size, self.interpolation, self.scale, self.ratio = image_size, interpolation, scale, ratio
         self.operations, self.magnitude, self.precision, self.keep = operations, magnitude, precision, keep
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or default_fields("image", "text"))
+        self.decoders = find_fields(tuple(self.extensions))
         self.uid, self.synthetic, self.seed, self.batch_size, self.threads = uid, synthetic, seed, batch_size, threads
         self.device = torch.device((
             "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -167,7 +174,7 @@ class Reinforce:
 
     def _read(self, raw: RawSample) -> _Sample:
         where = f"{raw.where}: {raw.key}"
-        sample = decode_sample(raw, self.extensions)
+        sample = decode_sample(raw, self.extensions, self.decoders)
         image: Image.Image = sample["image"]
         image.load()
         key = raw.key if self.uid == "key" else _uid(raw, where)
@@ -188,9 +195,9 @@ class Reinforce:
         if not isinstance(found, list) or len(found) < self.captions:
             raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
                                                    f"of {self.synthetic}")
+        caption = find_field("synthetic_text")
         return [
-            decode_field("synthetic_text",
-                         str(text).encode("utf-8", "replace"), where)  # type: ignore[misc]
+            str(caption.decode(str(text).encode("utf-8", "replace"), where))
             for text in found[:self.captions]
         ]
 
@@ -234,7 +241,7 @@ class Reinforce:
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
                             self.image_size)
-            pictures = (replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
+            pictures = (replay.replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
                         for sample, entries in zip(samples, drawn) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
                 pixels = torch.stack(batch).to(self.device)

@@ -118,7 +118,7 @@ def test_every_row_is_what_its_teacher_says_of_just_that_picture_and_caption(wri
         for at, entry in enumerate(json.loads(members["paug.json"])["param_aug"]):
             torch.manual_seed(derive_seed(5, "augmentation", uid_of(number), at))
             pictures[0].append(F.pil_to_tensor(torchvisions(SMALL)(picture(number))))  # the very picture that torchvision makes
-            pictures[1].append(Replay(Preprocess(LARGE, "bicubic", *PLAIN), SMALL)(
+            pictures[1].append(Replay(Preprocess(LARGE, "bicubic", *PLAIN), SMALL).replay(
                 picture(number), parse_augmentation(entry, STORED, "here")))
     rows = [embeddings(members) for members in found.values()]
     assert all((each["image_emb"].shape, each["text_emb"].shape) == ((A, 20), (1 + S, 20)) for each in rows)
@@ -179,7 +179,7 @@ def test_what_was_written_is_read_as_the_teachers_said_it(
     largest = 0.0
     for handle in data.read(0, 0, 3):
         sample = data.decode(handle)
-        pixels = Replay(Preprocess(SMALL, "bicubic", *PLAIN), SMALL)(sample["image"], sample["augmentation"])
+        pixels = Replay(Preprocess(SMALL, "bicubic", *PLAIN), SMALL).replay(sample["image"], sample["augmentation"])
         real, synthetic = say_of_texts(model, tokenize, [sample["text"], sample["synthetic_text"]])
         for name, wanted in (("image", say_of_pictures(model, preprocess, pixels[None])[0]), ("text", real),
                              ("synthetic_text", synthetic)):
@@ -241,7 +241,7 @@ def test_draws_are_torchvisions_and_leave_its_generator_alone(monkeypatch: pytes
             crops = RandomResizedCrop(64, (0.3, 0.9), (0.5, 1.5), InterpolationMode.BICUBIC)
             wanted = Compose([crops, RandAugment(3, 20)])(picture(number))
         assert found[1] == drawn
-        replayed = Replay(Preprocess(64, "bicubic", *PLAIN), 64)(picture(number), parse_augmentation(
+        replayed = Replay(Preprocess(64, "bicubic", *PLAIN), 64).replay(picture(number), parse_augmentation(
             json.loads(json.dumps(found)), STORED, "here"))
         assert torch.equal(replayed, F.pil_to_tensor(wanted))
 
