@@ -6,6 +6,7 @@ declare_kind("model", "a module that asks for batch entries by name and gives na
 declare_kind("loss", "a callable that asks for outputs and batch entries by name")
 declare_kind("dataset", "samples in shards, each read and decoded by its number")
 declare_kind("sampler", "which samples make the batch of a step, and at what image size")
+declare_kind("field", "what a sample holds under a name: how it is decoded, batched and moved")
 declare_kind("transform", "what is done to a sample before it is put in a batch")
 declare_kind("tokenizer", "captions in, token ids out")
 declare_kind("optimizer", "a torch.optim.Optimizer over a model's parameters")

@@ -86,7 +86,8 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
     from corekit.data.loading.shuffled_order import ShuffledOrder
     from corekit.data.shards.webdataset import WebDataset
     from corekit.data.tokenizers.clip_bpe import ClipTokenizer
-    from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+    from corekit.data.transforms.geometric import RandomResizedCrop
+    from corekit.data.transforms.preprocess import Preprocess
 
     source = WebDataset(root)
     preprocess = Preprocess(SIZE, "bicubic", MEAN, STD)

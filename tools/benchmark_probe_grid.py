@@ -21,7 +21,8 @@ from benchmark_probe import Noise
 from interleaved import autocast, conditions, in_turns, options, ratio
 
 import corekit
-from corekit.data.transforms.preprocess import CenterCrop, Preprocess
+from corekit.data.transforms.geometric import CenterCrop
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveProbe
 

@@ -118,7 +118,7 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
                for handle in data.read(shard, 0, size)]
     with torch.no_grad():
         pixels = torch.stack(
-            [replay(sample["image"], sample["augmentation"]) for sample in samples])
+            [replay.replay(sample["image"], sample["augmentation"]) for sample in samples])
         features = [
             loaded.encode_image(preprocess.normalize(pixels),
                                 normalize=True),  # type: ignore[operator]

@@ -10,21 +10,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source
+from corekit.data.fields import find_field
 from corekit.data.loading.eval_loader import Chunk, chunks
+from corekit.data.shards.members import default_fields
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.linear_output import LinearOutput, dense
-
-_SHARD_FIELDS = {
-    "label": "{image: 'jpg;jpeg;png;webp', label: cls}", "text": "{image: "
-                                                                 "'jpg;jpeg;png;webp', text: txt}"
-}
 
 
 def check_field(evaluator: str, argument: str, dataset: Source, field: str) -> None:
     """Raise a CorekitError where a data set lacks a field that an evaluator needs."""
     if field not in dataset.fields:
-        for_shards = f"; for shards, set {argument}.fields to {_SHARD_FIELDS[field]}" if field in _SHARD_FIELDS else ""
+        known = find_field(field).extensions
+        stored = ", ".join(f"{name}: '{extensions}'" if ";" in extensions else
+                           f"{name}: {extensions}"
+                           for name, extensions in default_fields("image", field).items())
+        for_shards = f"; for shards, set {argument}.fields to {{{stored}}}" if known else ""
         raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` "
                            f"field{for_shards}")
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from corekit import registry
 from corekit.checkpoint.init_from import freeze, start_from, training_mode
 from corekit.checkpoint.new_head import RANDOM, NewHead
 from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
-from corekit.data.datasets.base import Source
-from corekit.data.loading.loader import Batch, Streams, share
+from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.loading.collate import to_device
+from corekit.data.loading.loader import Streams, share
 from corekit.data.loading.shuffled_order import order_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
@@ -174,7 +175,7 @@ def build_head(recipe: Recipe, source: Source) -> NewHead | None:
     if name is None:
         return None
     return NewHead(None if name == RANDOM else registry.build("head", name, given),
-                   getattr(source, "class_names", []))
+                   dataset_info(source).class_names)
 
 
 def model_wiring(recipe: Recipe, module: nn.Module) -> Wiring:
@@ -330,26 +331,8 @@ def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: 
     step = Step(
         model, plain_model, model_wiring(recipe, plain_model), recipe["model"].get("outputs"),
         build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
-        lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
+        lambda batch: to_device(batch, streams.fields, preprocess, ranks.device, recipe["engine"][
+            "channels_last"]),
         precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
     return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision,
                step, streams, preprocess, checkpoints, evaluators, new_head, refitted)
-
-
-def to_device(batch: Batch, preprocess: Preprocess, device: torch.device,
-              channels_last: bool) -> Batch:
-    """The batch on a device, images normalised."""
-    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-             for name, value in batch.items()}
-    image = moved.get("image")
-    if isinstance(image, list):  # of different sizes
-        images = [
-            preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image
-        ]
-        # whichever micro-batches they were read with
-        alike = all(each.shape == images[0].shape for each in images)
-        moved["image"] = torch.stack(images) if alike else images
-    elif image is not None:
-        image = preprocess.normalize(image)
-        moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
-    return moved

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from corekit.data.datasets.base import Source
+from corekit.data.fields import find_fields
+from corekit.data.loading.collate import example_batch
 from corekit.distributed.activation_checkpointing import recompute_layers
 from corekit.train.assemble import (
     build_model,
@@ -22,7 +24,7 @@ from corekit.train.assemble import (
     model_wiring,
 )
 from corekit.train.shapes import ShapesOnly
-from corekit.train.verify import example_batch, example_offers
+from corekit.train.verify import example_offers
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def measure(recipe: Mapping[str, Any], source: Source) -> Cost:
     for size, of_stream in {table[0], table[len(table) // 2], table[-1]}:
         kept.clear()
         count = max(1, micro_batch * of_stream * recipe["data"]["streams"] // engine["batch_size"])
-        batch = example_batch(source, replace(preprocess, size=size), tokenizer, count)
+        batch = example_batch(find_fields(source.fields), replace(preprocess, size=size), tokenizer,
+                              count)
         values = {**batch, **example_offers(recipe, count)}
         with (ShapesOnly(), _Counter() as counter,  # type: ignore[no-untyped-call]
               torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):

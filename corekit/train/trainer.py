@@ -44,7 +44,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         if step == 0:
             _show_batch(logger, part.batch)
         run.optimizer.zero_grad()
-        losses, (asked, stop) = run.step(split(part.batch, run.step.own), step, signals.asks())
+        losses, (asked, stop) = run.step(split(part.batch, run.step.own, run.streams.fields), step, signals.asks())
         learning_rate = run.learning_rate(step)
         norm, said = update(run, counters, losses, part.batch["key"], learning_rate)
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import Source
-from corekit.data.loading.loader import CAPTIONS, fields_read
-from corekit.data.loading.ragged import RAGGED
-from corekit.data.transforms.preprocess import Preprocess
+from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.fields import Text, find_fields
+from corekit.data.loading.collate import example_batch
+from corekit.data.loading.loader import SizedSampler
+from corekit.data.transforms.base import Transform
 from corekit.errors import CorekitError
 from corekit.train.accumulate import WeightedLoss
 from corekit.train.assemble import (
@@ -27,28 +28,6 @@ from corekit.train.assemble import (
 )
 from corekit.train.shapes import ShapesOnly
 from corekit.train.wiring import Wiring, check, rename_outputs
-
-
-def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int,
-                  device: str = "meta") -> dict[str, Any]:
-    """A batch with the shapes and dtypes of the declared entries, and no content."""
-    shapes: dict[str, Any] = {"key": [str(number) for number in range(size)]}
-    for name in source.fields:
-        if name == "image":
-            shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
-        elif name in CAPTIONS:
-            length = getattr(tokenizer, "context_length", 77)
-            shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
-            if tokenizer is not None:
-                shapes[CAPTIONS[name]] = [""] * size
-        elif name == "label":
-            shapes[name] = torch.zeros(size, dtype=torch.int64, device=device)
-        elif name in RAGGED:
-            shapes[name] = torch.zeros(size, dtype=torch.int32, device=device)
-            shapes[RAGGED[name]] = torch.zeros(size + 1, dtype=torch.int64, device=device)
-        else:
-            shapes[name] = []
-    return shapes
 
 
 def example_offers(recipe: Recipe, size: int) -> dict[str, Any]:
@@ -75,21 +54,25 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     _check_context_length(model, tokenizer, "model")
     _check_vocabulary(model, tokenizer)
     wiring = model_wiring(recipe, model)
-    batch = example_batch(source, build_preprocess(recipe), tokenizer, 2)
+    fields = find_fields(source.fields)
+    batch = example_batch(fields, build_preprocess(recipe), tokenizer, 2)
     given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
     sampler = build_sampler(recipe)
-    if "image" in source.fields:
-        _check_transform(recipe, given, hasattr(sampler, "size"))
+    transform = Transform.of(build_transform(recipe))
+    if "image" in fields:
+        _check_transform(recipe, transform, given, isinstance(sampler, SizedSampler))
+        transform.check(f"transform `{transform_node(recipe)['name']}`", fields)
     offered = example_offers(recipe, 2)
     given["the engine"] = list(offered)
     check(wiring, given)
     values = {**batch, **offered}
-    read = {*fields_read(build_transform(recipe)), *wiring.reads.values()}
+    captions = {name for name, field in fields.items() if isinstance(field, Text)}
+    read = {*transform.reads, *wiring.reads.values()}
     for frozen in build_frozen(recipe, meta):
         check(frozen.wiring, given)
         read |= set(frozen.wiring.reads.values())
         # others bring their own tokenizer
-        if not CAPTIONS.keys().isdisjoint(frozen.wiring.reads.values()):
+        if not captions.isdisjoint(frozen.wiring.reads.values()):
             assert isinstance(frozen.wiring.function, nn.Module)
             _check_context_length(frozen.wiring.function, tokenizer, f"frozen.{frozen.label}")
         with ShapesOnly():
@@ -101,7 +84,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         outputs = rename_outputs(model(**wiring.pick(values)), recipe["model"].get("outputs"))
     given[wiring.label] = list(outputs)
     _check_classes(recipe, source, outputs.get("logits"))
-    if "image" in source.fields:
+    if "image" in fields:
         _check_sizes(sampler, wiring, values)
     defaults = [
         f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
@@ -118,7 +101,7 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         ]
         _check_end(recipe, term, tokenizer)
         read |= set(term.wiring.reads.values())
-    for entry, other in getattr(source, "belongs_to", {}).items():
+    for entry, other in dataset_info(source).belongs_to.items():
         if entry in read and other not in read and values[entry] is batch[entry]:
             node = recipe["data"]
             raise CorekitError(f"`{entry}` of dataset `{node['dataset']['name']}` belongs to its "
@@ -129,24 +112,26 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     return defaults
 
 
-def _check_transform(recipe: Recipe, given: Mapping[str, list[str]], sized: bool) -> None:
+def _check_transform(recipe: Recipe, transform: Transform, given: Mapping[str, list[str]],
+                     sized: bool) -> None:
     """Refuse a transform that asks for what it will not get, or that does not ask for the size of
     the step where it has one.
     """
-    transform, sampler = build_transform(recipe), f"sampler `{recipe['sampler']['name']}`"
-    reads, label = fields_read(transform), f"transform `{transform_node(recipe)['name']}`"
-    if sized and "size" not in reads:
+    sampler = f"sampler `{recipe['sampler']['name']}`"
+    label = f"transform `{transform_node(recipe)['name']}`"
+    if sized and not transform.sized:
         raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes "
                            f"none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
-    if reads:
-        check(Wiring.of(label, transform, transform.__call__),
-              {**given, sampler: ["size"]} if sized else given)
+    required = frozenset(transform.required)
+    needed = Wiring(label, transform.function, {name: name for name in required}, required)
+    check(needed, {**given, sampler: ["size"]} if sized else given)
 
 
 def _check_sizes(sampler: Any, wiring: Wiring, values: Mapping[str, Any]) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
-    sizes = [size for size, _ in getattr(sampler, "table", ())]
+    table = sampler.table if isinstance(sampler, SizedSampler) else []
+    sizes = [size for size, _ in table]
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
             with ShapesOnly():
@@ -209,7 +194,7 @@ def _check_end(recipe: Recipe, term: WeightedLoss, tokenizer: Any) -> None:
 
 def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:
     """Refuse a head of another width than the number of classes that the data set says it has."""
-    classes = getattr(source, "num_classes", None)
+    classes = dataset_info(source).num_classes
     if classes is None or logits is None:
         return
     width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes

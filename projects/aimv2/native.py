@@ -10,11 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
+from corekit.data.datasets.base import Sample
 from corekit.data.loading.batch_shape import FixedSize, Rounds
+from corekit.data.transforms.base import SampleTransform
 from corekit.data.transforms.decode import LazyJpeg
+from corekit.data.transforms.moving import cut_out
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -77,7 +79,7 @@ class NativeArea(Rounds):
 
 
 @register("transform", "fit_area")
-class FitArea:
+class FitArea(SampleTransform):
     """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as
     an area holds, not more.
 
@@ -101,25 +103,28 @@ class FitArea:
         self.size, self.interpolation, self.flip = preprocess.size, preprocess.interpolation, flip
         self.scale, self.ratio = list(scale), list(ratio)
 
-    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
-        """uint8 [3, H, W], of at most (size / 14)² patches."""
-        top, left, height, width = (
-            side / UNIT for side in TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio))
-        edges = [
-            left * image.width, top * image.height, (left + width) * image.width,
-            (top + height) * image.height
-        ]
+    def transform(self, sample: Sample, size: int | None = None) -> Sample:
+        """The sample with ``image`` uint8 [3, H, W], of at most (size / 14)² patches."""
+        image: Image.Image = sample["image"]
+        drawn = TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio)
+        top, left, height, width = (side / UNIT for side in drawn)
+        edges = [left * image.width, top * image.height, (left + width) * image.width,
+                 (top + height) * image.height]
         part = max(1.0, edges[2] - edges[0]), max(1.0, edges[3] - edges[1])
         rows, columns = grid_within(*part, ((size or self.size) // PATCH_SIZE) ** 2)
         rows, columns = PATCH_SIZE * rows, PATCH_SIZE * columns
-        factor = image.shrink(int(min(part[0] / columns, part[1] /
-                                      rows))) if isinstance(image, LazyJpeg) else 1
+        factor = 1
+        if isinstance(image, LazyJpeg):
+            factor = image.shrink(int(min(part[0] / columns, part[1] / rows)))
         first, last = ([round(edge / factor) for edge in each] for each in (edges[:2], edges[2:]))
         box = (*first, *(max(begin + 1, end) for begin, end in zip(first, last)))
         pixels = torch.from_numpy(np.array(image.convert("RGB").crop(box))).permute(2, 0, 1)[None]
         resized = F.interpolate(pixels, (rows, columns), mode=self.interpolation,
                                 antialias=True)[0].contiguous()
-        return resized.flip(-1) if self.flip and torch.rand(()).item() < self.flip else resized
+        flip = bool(self.flip) and torch.rand(()).item() < self.flip
+        x1, y1, x2, y2 = (factor * edge for edge in box)
+        sample = cut_out(sample, y1, x1, y2 - y1, x2 - x1, (rows, columns), flip)
+        return {**sample, "image": resized.flip(-1) if flip else resized}
 
 
 def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:

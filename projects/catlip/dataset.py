@@ -11,11 +11,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample, Source
+from corekit.data.datasets.base import (
+    LEFT_OUT,
+    BadSampleError,
+    Sample,
+    Source,
+    dataset_info,
+    without,
+)
+from corekit.data.fields import find_fields
 from corekit.data.jobs.manifest import MANIFEST
 from corekit.data.shards.index import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -33,9 +46,8 @@ class MinedLabels:
 
     Args:
         dataset: where pictures and captions come from, ``{name: ..., ...}``.
-        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, which is
-            read without unpickling. None:
-            no labels, as a dry run needs it.
+        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, of
+            which nothing is called. None: no labels, as a dry run needs it.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.
@@ -60,7 +72,7 @@ class MinedLabels:
         if vocabulary is None and dataset.shard_sizes.sum():
             raise _missing("mined_labels", "vocabulary", "corekit data vocabulary")
         self.dataset, self.labels, self.empty = dataset, NounLabels(nouns, compounds), empty
-        self.fields = (*(field for field in dataset.fields if field != "text"), "label_rows")
+        self.fields = {**without(dataset.fields, ["text"]), "label_rows": "label_rows"}
         self.shard_sizes = dataset.shard_sizes
         self.vocabulary = read_vocabulary(vocabulary, size) if vocabulary is not None else None
         if self.vocabulary is not None:
@@ -68,8 +80,7 @@ class MinedLabels:
         self.num_classes = len(self.vocabulary) if self.vocabulary is not None else None
         self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns,
                                         compounds, empty)
-        if hasattr(dataset, "order"):  # of a mixture
-            self.order = dataset.order
+        self.order = dataset_info(dataset).order  # of a mixture
 
     def read(self, shard: int, first: int, count: int) -> list[Any]:
         """The other data set's."""
@@ -114,8 +125,8 @@ class StoredLabels:
                  size: int | None = None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None, empty: Literal["keep",
                                                                       "drop"] = "keep") -> None:
-        self.extensions, self.empty = split_extensions(fields
-                                                       or {"image": "jpg;jpeg;png;webp"}), empty
+        self.extensions = split_extensions(fields or default_fields("image"))
+        self.decoders, self.empty = find_fields(tuple(self.extensions)), empty
         self.fields = (*self.extensions, "label_rows")
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
         vocabularies = read_vocabulary(vocabulary, size) if vocabulary is not None else None
@@ -139,7 +150,7 @@ class StoredLabels:
 
     def decode(self, handle: RawSample) -> Sample:
         """One sample with its rows."""
-        sample = decode_sample(handle, self.extensions)
+        sample = decode_sample(handle, self.extensions, self.decoders)
         assert self.num_classes is not None
         rows = _stored_rows(handle.members.get(ROWS, b""), self.num_classes)
         if rows is None:

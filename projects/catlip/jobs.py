@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
+from corekit.data.fields import find_fields
 from corekit.data.jobs.driver import read_shard
 from corekit.data.jobs.manifest import replace_text
 from corekit.data.shards.members import RawSample, decode_sample
@@ -35,6 +36,7 @@ class _OfCaptions:
 
     def __init__(self, nouns: Literal["first_sense", "tagged"], compounds: bool, text: str) -> None:
         self.nouns, self.compounds, self.extensions = nouns, compounds, {"text": text.split(";")}
+        self.decoders = find_fields(tuple(self.extensions))
 
     @cached_property
     def labels(self) -> "NounLabels":
@@ -60,7 +62,7 @@ class _OfCaptions:
         """(key, synsets) of every sample whose caption can be read."""
         for raw in samples:
             try:
-                text = str(decode_sample(raw, self.extensions)["text"])
+                text = str(decode_sample(raw, self.extensions, self.decoders)["text"])
                 yield raw.key, self.labels(text)
             except BadSampleError as error:
                 refuse(error)
@@ -120,8 +122,8 @@ class LabelCaptions(_OfCaptions):
     has no rows, and is kept.
 
     Args:
-        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, which is read
-            without unpickling.
+        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, of which
+            nothing is called.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.

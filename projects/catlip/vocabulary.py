@@ -106,7 +106,7 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
     CoreNet publishes it.
 
     ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without
-    leading zeros to counts, in the order of rows. It is read without unpickling.
+    leading zeros to counts, in the order of rows. Nothing that a pickle names is called.
 
     Raises:
         CorekitError: the file is neither, or holds fewer rows, or a synset twice.

@@ -71,19 +71,9 @@ def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple
                 name: (values.float() / scale[:, None]).round().to(torch.int8),
                 f"{name}_scale": scale
             }
-    return "npz", _npz(arrays)
-
-
-def _npz(arrays: Mapping[str, Tensor]) -> bytes:
-    """What ``numpy.savez`` writes, whatever the clock says."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, values in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(values.numpy()),
-                                      allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # of the year 1980
-    return buffer.getvalue()
+    np.savez(buffer, **{name: values.numpy() for name, values in arrays.items()})
+    return "npz", buffer.getvalue()
 
 
 def _widened(rows: Tensor, scale: Tensor | None) -> Tensor:

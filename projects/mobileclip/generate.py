@@ -13,7 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.shards.members import RawSample, decode_field, decode_sample, split_extensions
+from corekit.data.fields import find_field, find_fields
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -23,7 +29,7 @@ from .replay import Replay, parse_augmentation
 from .stored_augmentations import BINS, draw_augmentation
 from .teachers import FolderTeacher, Teacher
 
-GENERATOR = 1  # raise it with every change that makes other bytes
+GENERATOR = 2  # raise it with every change that makes other bytes
 # of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
 LAYOUT = 1
 BATCHES = 8  # of pictures that wait together: the last one, which is not full, costs little
@@ -128,7 +134,8 @@ class Reinforce:
         self.scale, self.ratio = scale, ratio
         self.operations, self.magnitude = operations, magnitude
         self.precision, self.keep = precision, keep
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or default_fields("image", "text"))
+        self.decoders = find_fields(tuple(self.extensions))
         self.uid, self.synthetic, self.seed = uid, synthetic, seed
         self.batch_size, self.threads = batch_size, threads
         self.device = torch.device((
@@ -165,7 +172,7 @@ class Reinforce:
 
     def _read(self, raw: RawSample) -> _Sample:
         where = f"{raw.where}: {raw.key}"
-        sample = decode_sample(raw, self.extensions)
+        sample = decode_sample(raw, self.extensions, self.decoders)
         image: Image.Image = sample["image"]
         image.load()
         key = raw.key if self.uid == "key" else _uid(raw, where)
@@ -186,9 +193,9 @@ class Reinforce:
         if not isinstance(found, list) or len(found) < self.captions:
             raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
                                                    f"of {self.synthetic}")
+        caption = find_field("synthetic_text")
         return [
-            decode_field("synthetic_text",
-                         str(text).encode("utf-8", "replace"), where)  # type: ignore[misc]
+            str(caption.decode(str(text).encode("utf-8", "replace"), where))
             for text in found[:self.captions]
         ]
 
@@ -232,7 +239,7 @@ class Reinforce:
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
                             self.image_size)
-            pictures = (replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
+            pictures = (replay.replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
                         for sample, entries in zip(samples, drawn) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
                 pixels = torch.stack(batch).to(self.device)

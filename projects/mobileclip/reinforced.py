@@ -14,9 +14,15 @@ import torch
 from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError, Sample
+from corekit.data.fields import find_fields
 from corekit.data.shards.index import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -100,7 +106,8 @@ class Reinforced:
                           "one"] = "both", synthetic: str = "syn_text.*",
         augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
     ) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or default_fields("image", "text"))
+        self.decoders = find_fields(tuple(self.extensions))
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
             raise CorekitError(f"dataset 'reinforced': captions must be one of "
@@ -141,7 +148,7 @@ class Reinforced:
         generator.
         """
         where = f"{handle.where}: {handle.key}"
-        sample = decode_sample(handle, self.extensions)
+        sample = decode_sample(handle, self.extensions, self.decoders)
         found = self._reinforcement(handle.members, where)
         if found.layout != self.layout:
             raise BadSampleError(

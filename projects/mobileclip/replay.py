@@ -12,7 +12,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from corekit.data.datasets.base import BadSampleError
+from corekit.data.datasets.base import BadSampleError, Sample
+from corekit.data.transforms.base import SampleTransform
+from corekit.data.transforms.moving import Movement, cut_out, turn
 from corekit.data.transforms.preprocess import Preprocess, to_tensor
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -79,7 +81,7 @@ def _number_of(value: Any) -> int:
 
 
 @register("transform", "replay")
-class Replay:
+class Replay(SampleTransform):
     """The picture as the teachers saw it: a stored augmentation, applied once more (Vasu et al.,
     2024, section 3.1).
 
@@ -92,6 +94,9 @@ class Replay:
         stored_size: height and width, in pixels, of the teachers' pictures.
     """
 
+    reads = ("augmentation", )
+    sized = False
+
     def __init__(self, preprocess: Preprocess, stored_size: int = 224) -> None:
         if stored_size < 1:
             raise CorekitError(f"transform 'replay': stored_size must be at least 1, not "
@@ -99,13 +104,15 @@ class Replay:
         self.size, self.interpolation = preprocess.size, InterpolationMode(preprocess.interpolation)
         self.scale = preprocess.size / stored_size
 
-    def __call__(self, image: Image.Image, augmentation: Augmentation) -> Tensor:
-        """uint8 [3, size, size].
+    def transform(self, sample: Sample, size: int | None = None) -> Sample:
+        """The sample with ``image`` uint8 [3, size, size], and what else is in the picture.
 
         Raises:
             BadSampleError: ``augmentation``: the crop lies outside the picture, so it was drawn for
                 another one.
         """
+        image: Image.Image = sample["image"]
+        augmentation: Augmentation = sample["augmentation"]
         picture = image if image.mode == "RGB" else image.convert("RGB")
         top, left, height, width = augmentation.crop or (0, 0, picture.height, picture.width)
         if top + height > picture.height or left + width > picture.width:
@@ -113,40 +120,52 @@ class Replay:
                                                  f"{top}, column {left} does not "
                                                  f"fit the picture of {picture.height} x "
                                                  f"{picture.width}")
-        picture = F.resized_crop(picture, top, left, height, width, [self.size, self.size],
+        square = (self.size, self.size)
+        picture = F.resized_crop(picture, top, left, height, width, list(square),
                                  self.interpolation)
+        sample = cut_out(sample, top, left, height, width, square, augmentation.flip)
         if augmentation.flip:
             picture = F.hflip(picture)
         for name, magnitude in augmentation.operations:
-            picture = self._apply(name, magnitude, picture)
-        return to_tensor(picture)
+            movement = self._movement(name, magnitude)
+            if movement is not None:
+                sample = turn(sample, movement)
+            picture = OTHERS[name](picture, magnitude) if name in OTHERS else _affine(
+                picture, movement or Movement())
+        return {**sample, "image": to_tensor(picture)}
 
-    def _apply(self, name: str, magnitude: float, picture: Image.Image) -> Image.Image:
-        """One operation of RandAugment (Cubuk et al., 2019), as torchvision has it, nearest
-        neighbour and black outside.
+    def replay(self, image: Image.Image, augmentation: Augmentation) -> Tensor:
+        """uint8 [3, size, size] of a picture alone; raises as ``transform`` does."""
+        pixels: Tensor = self.transform({"image": image, "augmentation": augmentation})["image"]
+        return pixels
+
+    def _movement(self, name: str, magnitude: float) -> Movement | None:
+        """The arguments of torchvision's affine for an operation of RandAugment (Cubuk et al.,
+        2019), as torchvision has it; None where nothing moves.
         """
+        if name == "Rotate":
+            return Movement(angle=-magnitude)
         if name.startswith("Translate"):
             # what the teachers saw was whole pixels
             shift = int(magnitude) * self.scale if self.scale != 1 else int(magnitude)
-            return _affine(picture, (shift, 0) if name == "TranslateX" else (0, shift))
+            return Movement(translate=(shift, 0) if name == "TranslateX" else (0, shift))
         if name.startswith("Shear"):
             angle = math.degrees(math.atan(magnitude))
-            return _affine(picture, shear=(angle, 0.0) if name == "ShearX" else (0.0, angle),
-                           center=[0, 0])
-        found: Image.Image = _OTHERS[name](picture, magnitude)
-        return found
+            return Movement(shear=(angle, 0.0) if name == "ShearX" else (0.0, angle), center=(0, 0))
+        return None
 
 
-def _affine(picture: Image.Image, translate: tuple[float, float] = (0, 0),
-            shear: tuple[float,
-                         float] = (0.0, 0.0), center: list[int] | None = None) -> Image.Image:
-    found: Image.Image = F.affine(picture, 0.0, list(translate), 1.0, list(shear),
+def _affine(picture: Image.Image, movement: Movement) -> Image.Image:
+    """Nearest neighbour, black outside."""
+    center = None if movement.center is None else list(movement.center)
+    moved: Image.Image = F.affine(picture, movement.angle, list(movement.translate), 1.0,
+                                  list(movement.shear),
                                   InterpolationMode.NEAREST,  # type: ignore[arg-type]
                                   center=center)
-    return found
+    return moved
 
 
-_OTHERS: dict[str, Operation] = {
+OTHERS: dict[str, Operation] = {
     "Identity": lambda picture, _: picture,
     "Rotate": lambda picture, magnitude: F.rotate(picture, magnitude, InterpolationMode.NEAREST),
     "Brightness": lambda picture, magnitude: F.adjust_brightness(picture, 1 + magnitude),

@@ -20,7 +20,8 @@ from corekit.data.loading.loader import Streams, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.webdataset import WebDataset
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 from tests.data.loading.test_loader import jpeg, write_shards
 
 STREAMS, BATCH = 6, 12

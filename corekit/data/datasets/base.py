@@ -2,13 +2,21 @@
 decoded one by one.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
     import numpy as np
     from numpy.typing import NDArray
 
-Sample = dict[str, Any]
+    from corekit.data.fields import Field
+    from corekit.data.loading.shuffled_order import MixedOrder, ShuffledOrder
+
+Sample = dict[str, Any]  # field -> its decoded value, and `key`
+Batch = dict[str, Any]  # entry -> the values of several samples
+# field -> the entry of kind `field` that knows it; names alone: the entries of those names
+Fields = Sequence[str] | Mapping[str, "str | Field"]
 # the kind of a sample that is sound but not wanted: replaced as a bad one is, and no damage
 LEFT_OUT = "left_out"
 
@@ -31,12 +39,16 @@ class BadSampleError(Exception):
 class Source(Protocol):
     """The contract of entries of kind ``dataset``.
 
-    ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards];
-    ``fingerprint`` is another string wherever the samples or their order would be others. A dataset
-    may have ``belongs_to``: fields that are of no use without another one, as features of a picture
-    are without the crop that they were made of. """
+    ``shard_sizes`` is int64 [shards]; ``fingerprint`` is another string wherever the samples or
+    their order would be others. ``fields`` are what a decoded sample has beside ``key``. What a
+    dataset may say of itself beyond that is in ``DatasetInfo``, as attributes of the same names.
+    """
 
-    fields: tuple[str, ...]
+    @property
+    def fields(self) -> Fields:
+        """Names of fields, or field -> the entry of kind ``field`` it is."""
+        ...
+
     shard_sizes: "NDArray[np.int64]"
     fingerprint: str
 
@@ -60,3 +72,51 @@ class Source(Protocol):
                 ``data.max_bad_fraction``.
         """
         ...
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset may say of itself, as attributes of these names; each has a default.
+
+    Args:
+        name: what records call it; its class in lower case.
+        class_names: of the classes that labels are numbers of.
+        num_classes: how many classes there are; None: not known.
+        templates: sentences with ``{}`` for a class name.
+        attribution: the text of ``ATTRIBUTION.md`` beside shards of its samples.
+        belongs_to: fields that are of no use without another one, as features of a picture are
+            without the crop that they were made of.
+        order: which sample a stream's k-th draw is, of (streams, window, seed), as a mixture has
+            it.
+    """
+
+    name: str
+    class_names: Sequence[str] = ()
+    num_classes: int | None = None
+    templates: Sequence[str] = ()
+    attribution: str | None = None
+    belongs_to: Mapping[str, str] = field(default_factory=dict)
+    order: "Callable[[int, int, int], ShuffledOrder | MixedOrder] | None" = None
+
+
+def dataset_info(source: object) -> DatasetInfo:
+    """What a dataset says of itself, and the defaults of what it does not say."""
+    optional = ("name", *(name for name in DatasetInfo.__dataclass_fields__ if name != "name"))
+    own = {name: getattr(source, name) for name in optional if hasattr(source, name)}
+    return DatasetInfo(**{"name": type(source).__name__.lower(), **own})
+
+
+def last_part(root: str) -> str:
+    """The name of a dataset that lies under a folder or URL: the folder's own."""
+    return root.rstrip("/").rpartition("/")[2] or root
+
+
+def declared(fields: Fields) -> "dict[str, str | Field]":
+    """field -> the entry it is, of either way to declare fields."""
+    return dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
+
+
+def without(fields: Fields, names: Iterable[str]) -> "dict[str, str | Field]":
+    """The declared fields but for some."""
+    dropped = set(names)
+    return {name: entry for name, entry in declared(fields).items() if name not in dropped}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from corekit.data.datasets.base import Sample
+from corekit.data.fields import find_fields
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.data.storage import open_storage
 from corekit.errors import CorekitError
@@ -36,8 +37,9 @@ class CocoLabels:
 
     def __init__(self, root: str | None, split: str = "train2017") -> None:
         self.fields = ("image", "label_rows")
+        self.decoders = find_fields(["image"])
         self.class_names: list[str] = []
-        self.fingerprint, self.split = "", split
+        self.fingerprint, self.split, self.name = "", split, f"coco_{split}"
         self._pictures: list[tuple[str, list[int]]] = []
         if root is not None:
             self.storage = open_storage(root)
@@ -84,6 +86,6 @@ class CocoLabels:
     def decode(self, handle: tuple[RawSample, list[int]]) -> Sample:
         """One picture with its rows."""
         raw, rows = handle
-        sample = decode_sample(raw, {"image": ["jpg"]})
+        sample = decode_sample(raw, {"image": ["jpg"]}, self.decoders)
         sample["label_rows"] = np.array(rows, dtype=np.int32)
         return sample

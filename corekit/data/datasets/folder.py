@@ -5,8 +5,14 @@ import os
 
 import numpy as np
 
-from corekit.data.datasets.base import Sample
-from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.datasets.base import Sample, last_part
+from corekit.data.fields import find_fields
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.data.storage import lines, open_storage
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -38,15 +44,17 @@ class Folder:
     """
 
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
-        fields = fields or {"image": "jpg;jpeg;png;webp", "text": "txt"}
+        fields = fields or default_fields("image", "text")
         self.fields = tuple(fields)
         self.extensions = split_extensions(
             {field: value for field, value in fields.items() if value != FROM_FOLDER})
+        self.decoders = find_fields(tuple(self.extensions))
         self.labelled = [field for field, value in fields.items() if value == FROM_FOLDER]
         self.names: list[str] = []
         self.class_names: list[str] = []
         self.templates: list[str] = []
         self.fingerprint = ""
+        self.name = last_part(root or "folder")
         if root is not None:
             self.storage = open_storage(root)
             self._list_files(root)
@@ -115,7 +123,7 @@ class Folder:
     def decode(self, handle: tuple[RawSample, str]) -> Sample:
         """The fields of one sample, decoded by their canonical names."""
         raw, name = handle
-        sample = decode_sample(raw, self.extensions)
+        sample = decode_sample(raw, self.extensions, self.decoders)
         for field in self.labelled:
             sample[field] = self._numbers[name.split("/")[0]]
         return sample

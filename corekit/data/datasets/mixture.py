@@ -3,13 +3,13 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from corekit.data.datasets.base import Sample, Source
+from corekit.data.datasets.base import Fields, Sample, Source, dataset_info, declared
 from corekit.data.loading.shuffled_order import MixedOrder, ShuffledOrder
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -47,7 +47,8 @@ class Mixture:
         self.labels = list(sources)
         self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
         nested = [
-            label for label, source in zip(self.labels, self.sources) if hasattr(source, "order")
+            label for label, source in zip(self.labels, self.sources)
+            if dataset_info(source).order is not None
         ]
         if nested:
             raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its "
@@ -64,8 +65,8 @@ class Mixture:
         ]
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
-    def _same_fields(self) -> tuple[str, ...]:
-        given = []
+    def _same_fields(self) -> Fields:
+        given: list[Fields] = []
         for label, source, caption in zip(self.labels, self.sources, self.captions):
             if caption not in source.fields and caption != "text":
                 raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption "
@@ -137,10 +138,12 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
     return counts
 
 
-def _renamed(fields: Sequence[str], caption: str) -> tuple[str, ...]:
+def _renamed(fields: Fields, caption: str) -> Fields:
     """The fields with the caption's called ``text``, in place of another one of that name."""
-    kept = [field for field in fields if field != "text" or caption == "text"]
-    return tuple("text" if field == caption else field for field in kept)
+    kept = {name: entry for name, entry in declared(fields).items()
+            if name != "text" or caption == "text"}
+    renamed = {"text" if name == caption else name: entry for name, entry in kept.items()}
+    return renamed if isinstance(fields, Mapping) else tuple(renamed)
 
 
 def _check_entry(label: str, entry: object) -> None:

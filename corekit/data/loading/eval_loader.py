@@ -1,31 +1,33 @@
 """Every sample of a source once, in chunks: what evaluations read."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
-from corekit.data.datasets.base import BadSampleError, Source
-from corekit.data.loading.workers import outlive_signals
+from corekit.data.datasets.base import BadSampleError, Batch, Source
+from corekit.data.fields import find_fields
+from corekit.data.loading.data_processes import DataProcesses
+from corekit.data.transforms.base import Transform
+from corekit.data.transforms.geometric import CenterCrop
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 
-Chunk = dict[str, Any]
+Chunk = Batch
 
 
 class _Chunks(IterableDataset[Chunk]):
     def __init__(self, source: Source, preprocess: Preprocess, size: int, rank: int,
                  world: int) -> None:
-        self.source, self.preprocess, self.size, self.rank, self.world = source, preprocess, size, rank, world
+        self.source, self.preprocess, self.size = source, preprocess, size
+        self.rank, self.world = rank, world
+        self.fields, self.crop = find_fields(source.fields), Transform.of(CenterCrop(preprocess))
         self.starts = np.concatenate([[0], np.cumsum(source.shard_sizes)])
 
     def __iter__(self) -> Iterator[Chunk]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        if worker:
-            outlive_signals()
         total = int(self.starts[-1])
         # every rank has as many chunks, the last of some is empty
         rounds = -(-total // (self.size * self.world))
@@ -38,7 +40,7 @@ class _Chunks(IterableDataset[Chunk]):
                 yield {"error": str(error)}
 
     def _chunk(self, first: int, last: int) -> Chunk:
-        samples: list[Chunk] = []
+        samples: list[Batch] = []
         bad = 0
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
@@ -46,8 +48,7 @@ class _Chunks(IterableDataset[Chunk]):
             for position, handle in enumerate(
                     self.source.read(shard, first - int(self.starts[shard]), count), first):
                 try:
-                    sample = self.source.decode(handle)
-                    sample["image"] = self.preprocess.crop(sample["image"])
+                    sample = self.crop(self.source.decode(handle), self.fields)
                 except BadSampleError:
                     bad += 1
                     continue
@@ -55,7 +56,7 @@ class _Chunks(IterableDataset[Chunk]):
             first += count
         chunk: Chunk = {
             name: [sample[name] for sample in samples]
-            for name in ("key", "position", *self.source.fields)
+            for name in ("key", "position", *self.fields)
         }
         side = self.preprocess.size
         chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(
@@ -74,10 +75,8 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     Raises:
         CorekitError: the data cannot be read.
     """
-    for chunk in DataLoader(
-            _Chunks(source, preprocess, size, rank, world), batch_size=None, num_workers=workers,
-            # its own, or it would draw from everybody's
-            generator=torch.Generator()):
-        if "error" in chunk:
-            raise CorekitError(chunk["error"])
-        yield chunk
+    with DataProcesses(_Chunks(source, preprocess, size, rank, world), workers) as parts:
+        for chunk in parts:
+            if "error" in chunk:
+                raise CorekitError(chunk["error"])
+            yield chunk

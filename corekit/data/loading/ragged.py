@@ -1,5 +1,5 @@
-"""Entries of which every sample has as many as it likes: all samples' values in one row, and where
-each one's begin.
+"""Entries of which every sample has as many rows as it likes: all samples' rows in one tensor, and
+where each one's begin.
 
 A sample's ``label_rows`` (int32 [n], n of 0 and more) become the batch's ``label_rows``, int32 [sum
 of n], and ``label_offsets``, int64 [B + 1]: sample i has the rows from ``offsets[i]`` up to
@@ -7,23 +7,20 @@ of n], and ``label_offsets``, int64 [B + 1]: sample i has the rows from ``offset
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-RAGGED = {"label_rows": "label_offsets"}  # field -> what a batch calls its offsets
-
 Ragged = tuple[Tensor, Tensor]
 
 
-def pack(values: Sequence[Any]) -> Ragged:
-    """The values of several samples, one-dimensional whole numbers each, as (int32 [sum of n],
-    offsets int64 [B + 1]).
-    """
-    rows = [torch.as_tensor(value, dtype=torch.int32).reshape(-1) for value in values]
-    return torch.cat([torch.empty(0, dtype=torch.int32),
-                      *rows]), _offsets(torch.tensor([len(each) for each in rows]))
+def pack(values: Sequence[object], dtype: str = "int32",
+         row: tuple[int, ...] = ()) -> Ragged:
+    """The rows of several samples, as ([sum of n, *row], offsets int64 [B + 1])."""
+    kind: torch.dtype = getattr(torch, dtype)
+    rows = [torch.as_tensor(value, dtype=kind).reshape(-1, *row) for value in values]
+    offsets = _offsets(torch.tensor([len(each) for each in rows]))
+    return torch.cat([torch.empty(0, *row, dtype=kind), *rows]), offsets
 
 
 def join(parts: Sequence[Ragged]) -> Ragged:

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
@@ -183,7 +183,7 @@ def order_of(source: Source, streams: int, window: int, seed: int) -> ShuffledOr
     """The order of a source's samples: its own where it has a method ``order``, as a mixture
     has.
     """
-    if hasattr(source, "order"):
-        own: ShuffledOrder | MixedOrder = source.order(streams, window, seed)
-        return own
+    own = dataset_info(source).order
+    if own is not None:
+        return own(streams, window, seed)
     return ShuffledOrder(source.shard_sizes, streams, window, seed)

@@ -1,40 +1,34 @@
-"""Processes that work on data: what a loader's process does first, and work that is spread over
-some of them.
-"""
+"""Processes that work on data, and end when the process that started them does."""
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-GRACE = 600  # seconds that a data process goes on after SIGTERM
+LOOK = 0.25  # seconds after which a data process looks again whether it is still wanted
 
 T = TypeVar("T")
 
 
-def outlive_signals() -> None:
-    """In a data process: a scheduler signals every process of a job, and training needs data until
-    its step is done.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def end_with_parent() -> None:
-    """In a process of a pool: end when the one that started it has been killed; it would wait for
-    work for ever.
-    """
+def end_when(unwanted: Callable[[], bool]) -> None:
+    """End this process with the one that started it, or when it is not wanted any more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
+    def look() -> None:
+        while not unwanted() and not wait([parent.sentinel], LOOK):
+            pass
+        os._exit(0)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """In a process of a pool, which would wait for work for ever."""
+    end_when(lambda: False)
 
 
 def in_processes(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]],
@@ -53,7 +47,7 @@ def in_processes(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]],
     # Not forked: the parent may have threads (torch, a progress bar) that a fork would freeze.
     with ProcessPoolExecutor(min(workers,
                                  len(jobs)), mp_context=multiprocessing.get_context("spawn"),
-                             initializer=end_with_parent) as pool:
+                             initializer=_end_with_parent) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):

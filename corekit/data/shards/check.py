@@ -1,22 +1,22 @@
 """What is in a folder of shards, and what is wrong with it: every sample read and decoded once."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
+from corekit import registry
 from corekit.data.datasets.base import BadSampleError
+from corekit.data.fields import Field, find_field
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index
-from corekit.data.shards.members import RawSample, decode_field
+from corekit.data.shards.members import RawSample
 
 NAMED = 5  # bad samples of each kind that are named
 READ = 256  # samples at a time
-# what members mean by their extension; a field that most samples have is missed where one has not
-KNOWN = {
-    "image": ("jpg", "jpeg", "png", "webp"), "text": ("txt",), "label": ("cls",)}
 
 
 @dataclass
@@ -59,6 +59,16 @@ class Findings:
         return found
 
 
+def known_fields() -> dict[str, Field]:
+    """The fields that members are known to hold by their extensions, which no other field has."""
+    fields = {name: find_field(name) for name in registry.entries("field")}
+    claims = Counter(extension for known in fields.values() for extension in known.extensions)
+    return {
+        name: known for name, known in fields.items()
+        if known.extensions and all(claims[extension] == 1 for extension in known.extensions)
+    }
+
+
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
     """What is found in each shard, as soon as it is."""
     return in_processes(check_shard, [(index, shard) for shard in range(len(index))], workers)
@@ -66,40 +76,45 @@ def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
 
 def check_shard(index: Index, shard: int) -> Findings:
     """Read and decode every sample of one shard, every picture at its full size."""
-    found = Findings()
+    found, fields = Findings(), known_fields()
     samples = int(index.samples[shard])
     for first in range(0, samples, READ):
         for raw in index.read_samples(shard, first, min(READ, samples - first)):
             try:
-                _look_at(raw, found)
+                _look_at(raw, found, fields)
             except BadSampleError as error:
                 found.add(Findings(bad={error.kind: (1, [error.message])}))
     found.samples = samples
     return found
 
 
-def _look_at(raw: RawSample, found: Findings) -> None:
+def _look_at(raw: RawSample, found: Findings, fields: Mapping[str, Field]) -> None:
     where = f"{raw.where}: {raw.key}"
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     found.extensions.update(list(raw.members))
     absent = []
-    for name, extensions in KNOWN.items():
-        content = next(
-            (raw.members[extension] for extension in extensions if extension in raw.members), None)
+    for name, known in fields.items():
+        content = _member(raw, known)
         if content is None:
             absent.append(name)
             continue
-        value = decode_field(name, content, where)
-        if name == "image":
-            value.load()  # type: ignore[attr-defined]
-            found.widths[value.width] += 1  # type: ignore[attr-defined]
-            found.heights[value.height] += 1  # type: ignore[attr-defined]
-        elif name == "text":
-            found.lengths[len(str(value))] += 1
+        value = known.decode(content, where)
+        if isinstance(value, Image.Image):
+            value.load()
+            found.widths[value.width] += 1
+            found.heights[value.height] += 1
+        elif isinstance(value, str):
+            found.lengths[len(value)] += 1
+    # a field that most samples have is missed where one has not
     for name in absent:
-        found.add(
-            Findings(missing={name: (1, [f"{where}: no {' or '.join(KNOWN[name])} for {name}"])}))
+        extensions = " or ".join(fields[name].extensions)
+        found.add(Findings(missing={name: (1, [f"{where}: no {extensions} for {name}"])}))
+
+
+def _member(raw: RawSample, known: Field) -> bytes | None:
+    return next((raw.members[extension] for extension in known.extensions
+                 if extension in raw.members), None)
 
 
 def picture_of(index: Index, count: int) -> np.ndarray:
@@ -109,11 +124,11 @@ def picture_of(index: Index, count: int) -> np.ndarray:
     """
     starts = np.concatenate([[0], np.cumsum(index.samples)])
     total = int(starts[-1])
-    images, captions = [], []
+    images, captions, fields = [], [], known_fields()
     for number in range(count):
         for at in range(number * total // count, (number + 1) * total // count):
             shard = int(np.searchsorted(starts, at, side="right")) - 1
-            shown = _show(index.read_samples(shard, at - int(starts[shard]), 1)[0])
+            shown = _show(index.read_samples(shard, at - int(starts[shard]), 1)[0], fields)
             if shown is not None:
                 images.append(shown[0])
                 captions.append(shown[1])
@@ -121,17 +136,27 @@ def picture_of(index: Index, count: int) -> np.ndarray:
     return captioned_grid(images, captions, columns=min(5, max(1, len(images))), lines=8)
 
 
-def _show(raw: RawSample) -> tuple[np.ndarray, str] | None:
-    content = next(
-        (raw.members[extension] for extension in KNOWN["image"] if extension in raw.members), None)
-    if content is None or raw.bad is not None:
+def _show(raw: RawSample, fields: Mapping[str, Field]) -> tuple[np.ndarray, str] | None:
+    """Its first picture, and what it is captioned with: key, size and everything else in words."""
+    image: Image.Image | None = None
+    words = []
+    for known in fields.values():
+        content = None if raw.bad is not None else _member(raw, known)
+        if content is None:
+            continue
+        try:
+            value = known.decode(content, raw.key)
+            if isinstance(value, Image.Image):
+                value.load()
+                image = image or value
+            else:
+                words.append(str(value))
+        except BadSampleError:
+            if known.geometry == "image":
+                return None
+    if image is None:
         return None
-    try:
-        image = np.asarray(decode_field("image", content, raw.key))
-    except BadSampleError:
-        return None
-    text = raw.members.get("txt", raw.members.get("cls", b"")).decode("utf-8", "replace")
-    return image, f"{raw.key}\n{image.shape[1]} x {image.shape[0]}\n{text}"
+    return np.asarray(image), "\n".join([raw.key, f"{image.width} x {image.height}", *words])
 
 
 def spread(values: Counter[int]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corekit.data.datasets.base import BadSampleError, Sample
-from corekit.data.transforms.decode import decode_image
+from corekit.data.fields import Field, find_field
 
 _BLOCK = 512
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -123,7 +123,13 @@ def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
     return {field: extensions.split(";") for field, extensions in fields.items()}
 
 
-def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]]) -> Sample:
+def default_fields(*names: str) -> dict[str, str]:
+    """field -> the extensions that may hold it where nobody says otherwise."""
+    return {name: ";".join(find_field(name).extensions) for name in names}
+
+
+def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
+                  fields: Mapping[str, Field]) -> Sample:
     """The fields of one sample by their canonical names; the first extension that is there holds a
     field.
 
@@ -134,35 +140,10 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]]) -> Sa
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     sample: Sample = {"key": raw.key}
-    for field, names in extensions.items():
-        content = next((raw.members[name] for name in names if name in raw.members), None)
+    for name, field in fields.items():
+        names = extensions[name]
+        content = next((raw.members[each] for each in names if each in raw.members), None)
         if content is None:
-            raise BadSampleError("missing_field", f"{where}: no {' or '.join(names)} for {field}")
-        sample[field] = decode_field(field, content, where)
+            raise BadSampleError("missing_field", f"{where}: no {' or '.join(names)} for {name}")
+        sample[name] = field.decode(content, where)
     return sample
-
-
-def decode_field(field: str, content: bytes, where: str) -> object:
-    """``image``: a picture; ``text`` and ``synthetic_text``: a string that is not blank; anything
-    else: an int.
-
-    Raises:
-        BadSampleError: of kind ``encoding``, ``empty_text``, or called after the field.
-    """
-    if field == "image":
-        return decode_image(content, where)
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadSampleError("encoding", f"{where}: {field} is not UTF-8") from None
-    if field in ("text", "synthetic_text"):
-        if not text.strip():
-            raise BadSampleError("empty_text", f"{where}: {field} is empty")
-        return text
-    try:
-        number = int(text)
-    except ValueError:
-        raise BadSampleError(field, f"{where}: {field} is not a whole number") from None
-    if not -2**63 <= number < 2**63:
-        raise BadSampleError(field, f"{where}: {field} is no number of 64 bits")
-    return number

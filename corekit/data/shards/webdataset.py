@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from corekit.data.datasets.base import Sample
+from corekit.data.datasets.base import Sample, last_part
+from corekit.data.fields import find_fields
 from corekit.data.shards.index import load_index
-from corekit.data.shards.members import RawSample, decode_sample, split_extensions
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.data.storage import lines
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -28,8 +34,9 @@ class WebDataset:
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
-        self.fields = tuple(self.extensions)
+        self.extensions = split_extensions(fields or default_fields("image", "text"))
+        self.fields, self.decoders = tuple(self.extensions), find_fields(tuple(self.extensions))
+        self.name = last_part(root or "webdataset")
         self.index = load_index(root, shards) if root is not None else None
         self.shard_sizes = self.index.samples if self.index else np.zeros(0, dtype=np.int64)
         self.fingerprint = self.index.fingerprint if self.index else ""
@@ -45,4 +52,4 @@ class WebDataset:
 
     def decode(self, handle: RawSample) -> Sample:
         """The fields of one sample, decoded by their canonical names."""
-        return decode_sample(handle, self.extensions)
+        return decode_sample(handle, self.extensions, self.decoders)

@@ -3,28 +3,20 @@ yet.
 """
 
 import hashlib
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from PIL import Image
-
-from corekit.data.datasets.base import Sample, Source
+from corekit.data.datasets.base import Sample, Source, dataset_info
+from corekit.data.fields import Field, find_fields
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.errors import CorekitError
 
 WRITER = 1  # raise it with every change that makes other bytes
 
-_ENCODERS: dict[str, dict[str, Any]] = {
-    # small pictures would lose their colours
-    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-    "png": {"format": "PNG"},
-    "webp": {"format": "WEBP", "quality": 95},
-}
+IMAGE_FORMATS = ("jpg", "png", "webp")
 
 
 def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
@@ -32,9 +24,9 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
                  attribution: str | None = None, workers: int = 0) -> Manifest:
     """Write all samples of a source as tar shards ``000000.tar``, ... with a ``manifest.json``.
 
-    A sample is ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls`` where it has a text and a label,
-    and ``.json`` with those of boxes, labels and nouns that it has (masks are not written). Shards
-    that are there and whole are kept, so a run that was interrupted goes on where it stopped. A
+    A sample has a member for each field that can be encoded, by the first of its extensions, such as
+    ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls``; fields that are kept in ``.json`` share one
+    member. Shards that are there and whole are kept, so a run that was interrupted goes on where it stopped. A
     source with class names also gets the ``classnames.txt`` and
     ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the
     class name.
@@ -52,13 +44,13 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
     """
     if samples_per_shard < 1:
         raise CorekitError(f"samples_per_shard must be at least 1, not {samples_per_shard}")
-    if image_format not in _ENCODERS:
-        raise CorekitError(f"image_format must be one of {', '.join(_ENCODERS)}, not "
+    if image_format not in IMAGE_FORMATS:
+        raise CorekitError(f"image_format must be one of {', '.join(IMAGE_FORMATS)}, not "
                            f"'{image_format}'")
     total = int(source.shard_sizes.sum())
     decides = json.dumps([WRITER, source.fingerprint, samples_per_shard, image_format])
     manifest = _open_manifest(out, hashlib.sha256(decides.encode()).hexdigest(), total)
-    _write_notes(source, out, attribution or getattr(source, "attribution", None))
+    _write_notes(source, out, attribution or dataset_info(source).attribution)
     manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
     done = {shard.name for shard in manifest.shards}
     jobs = [(out, name, first, min(samples_per_shard, total - first))
@@ -88,13 +80,12 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
 
 
 def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
-    class_names: list[str] = getattr(source, "class_names", [])
-    if class_names:
-        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
-    templates: list[str] = getattr(source, "templates", [])
-    if templates:
+    info = dataset_info(source)
+    if info.class_names:
+        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in info.class_names))
+    if info.templates:
         replace_text(out / "zeroshot_classification_templates.txt",
-                     "".join(template.replace("{}", "{c}") + "\n" for template in templates))
+                     "".join(template.replace("{}", "{c}") + "\n" for template in info.templates))
     if attribution:
         replace_text(out / "ATTRIBUTION.md", attribution)
 
@@ -107,8 +98,9 @@ def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_for
 
 def _write_shard(source: Source, out: Path, name: str, first: int, count: int,
                  image_format: str) -> WrittenShard:
-    return write_tar(out, name,
-                     (_members(sample, image_format) for sample in _samples(source, first, count)))
+    fields = find_fields(source.fields)
+    return write_tar(out, name, (_members(sample, fields, image_format)
+                                 for sample in _samples(source, first, count)))
 
 
 def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
@@ -122,23 +114,17 @@ def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
         begin += size
 
 
-def _members(sample: Sample, image_format: str) -> dict[str, bytes | str]:
-    members: dict[str, bytes | str] = {"__key__": sample["key"],
-                                       image_format: _encode_image(sample["image"], image_format)}
-    if "text" in sample:
-        members["txt"] = sample["text"].encode()
-    if "label" in sample:
-        members["cls"] = str(sample["label"]).encode()
-    notes = {
-        name: np.asarray(sample[name]).tolist() for name in ("boxes", "labels", "nouns")
-        if name in sample
-    }
-    if notes:
-        members["json"] = json.dumps(notes).encode()
+def _members(sample: Sample, fields: Mapping[str, Field],
+             image_format: str) -> dict[str, bytes | str]:
+    members: dict[str, bytes | str] = {"__key__": sample["key"]}
+    for name, field in fields.items():
+        extensions = field.extensions
+        if name not in sample or not extensions:
+            continue
+        extension = image_format if image_format in extensions else extensions[0]
+        content = field.encode(sample[name], extension)
+        if content is not None and extension in members:
+            content = json.dumps({**json.loads(members[extension]), **json.loads(content)}).encode()
+        if content is not None:
+            members[extension] = content
     return members
-
-
-def _encode_image(image: Image.Image, image_format: str) -> bytes:
-    content = io.BytesIO()
-    image.convert("RGB").save(content, **_ENCODERS[image_format])
-    return content.getvalue()

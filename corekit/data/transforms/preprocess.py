@@ -1,19 +1,15 @@
-"""What turns a picture into a model's input, and the random crops that training uses instead."""
+"""What turns a picture into a model's input where nothing is random, kept beside the weights."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
-from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
-from corekit.data.transforms.decode import LazyJpeg
 from corekit.errors import CorekitError
-from corekit.registry import register
 
 _PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -55,14 +51,29 @@ class Preprocess:
 
     def crop(self, image: Image.Image) -> Tensor:
         """uint8 [3, size, size]: the centre of the picture, resized."""
-        image = _at_most_two_to_one(image.convert("RGB"))
-        short, resized = min(image.size), round(self.size / self.crop_fraction)
-        # rounded down, as torchvision does
-        width, height = (int(resized * side / short) for side in image.size)
+        middle, (width, height), (left, top) = self.geometry(*image.size)
+        image = image.convert("RGB")
+        if middle != (0, 0, *image.size):
+            image = image.crop(middle)
         if (width, height) != image.size:
             image = image.resize((width, height), _PIL[self.interpolation])
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
+
+    def geometry(self, width: int,
+                 height: int) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
+        """What ``crop`` does to a picture of this size.
+
+        Returns:
+            the part of it that is resized (left, top, right, bottom), the (width, height) that
+            this part gets, and where the square begins in it (left, top).
+        """
+        left, top, right, bottom = _at_most_two_to_one(width, height)
+        part = right - left, bottom - top
+        shorter = round(self.size / self.crop_fraction)
+        # rounded down, as torchvision does
+        wide, high = (int(shorter * side / min(part)) for side in part)
+        begin = round((wide - self.size) / 2), round((high - self.size) / 2)
+        return (left, top, right, bottom), (wide, high), begin
 
     def normalize(self, images: Tensor) -> Tensor:
         """float32 of uint8 images [B, 3, H, W], on the device where they are."""
@@ -87,71 +98,15 @@ class Preprocess:
                 f"{path} is not a preprocessing that corekit saved: {error}") from None
 
 
-def _at_most_two_to_one(image: Image.Image) -> Image.Image:
+def _at_most_two_to_one(width: int, height: int) -> tuple[int, int, int, int]:
     """The middle of a very long picture: resized whole, 3 x 5,000 pixels would become 256 x
     426,666.
     """
-    width, height = min(image.width, 2 * image.height), min(image.height, 2 * image.width)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image if image.size == (width, height) else image.crop(
-        (left, top, left + width, top + height))
+    wide, high = min(width, 2 * height), min(height, 2 * width)
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """uint8 [3, H, W] of an RGB picture."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-@register("transform", "random_resized_crop")
-class RandomResizedCrop:
-    """A random part of the picture, resized to the model's size; torchvision's, drawing from
-    torch's generator.
-
-    The part is resized by torch, within two of 255 levels of Pillow and four times as fast. A JPEG
-    is decoded at 1/2, 1/4 or 1/8 of its size where the part still is at least the model's size:
-    downscaling remains downscaling. That changes pixels by about one of 255 levels on average
-    (bilinear instead of bicubic: 0.8), and the edges of the part are rounded to pixels of the
-    smaller picture, at most half a pixel of the result away from where they were drawn.
-
-    Args:
-        preprocess: gives size and interpolation.
-        scale: smallest and largest share of the picture's area.
-        ratio: smallest and largest width / height.
-        flip: probability of a horizontal mirror image.
-        scaled_decoding: False: every JPEG is decoded in full.
-    """
-
-    def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
-                 ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0,
-                 scaled_decoding: bool = True) -> None:
-        self.size, self.interpolation = preprocess.size, preprocess.interpolation
-        self.scale, self.ratio, self.flip = list(scale), list(ratio), flip
-        self.scaled_decoding = scaled_decoding
-
-    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
-        """uint8 [3, size, size]; the model's size where the step has none of its own."""
-        size = size or self.size
-        # before pixels are decoded
-        top, left, height, width = TorchvisionCrop.get_params(image, self.scale, self.ratio)
-        factor = 1
-        if self.scaled_decoding and isinstance(image, LazyJpeg):
-            factor = image.shrink(min(height, width) // size)
-        edges = [round(edge / factor) for edge in (left, top, left + width, top + height)]
-        part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
-        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
-        # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-        cropped = F.interpolate(pixels, (size, size), mode=self.interpolation,
-                                antialias=True)[0].contiguous()
-        return cropped.flip(-1) if self.flip and torch.rand(()).item() < self.flip else cropped
-
-
-@register("transform", "center_crop")
-class CenterCrop:
-    """No augmentation: training sees what evaluation sees."""
-
-    def __init__(self, preprocess: Preprocess) -> None:
-        self.preprocess = preprocess
-
-    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
-        """uint8 [3, size, size]; the model's size where the step has none of its own."""
-        return replace(self.preprocess, size=size or self.preprocess.size).crop(image)

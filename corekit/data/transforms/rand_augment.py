@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import ColorJitter, InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms.v2 import ColorJitter, InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.datasets.base import Sample
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.moving import Movement, turn
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -46,7 +48,8 @@ class RandAugment(RandomResizedCrop):
                  scaled_decoding: bool = True, operations: int = 2, magnitude: float = 9.0,
                  magnitude_std: float = 0.5, color_jitter: float = 0.0) -> None:
         super().__init__(preprocess, scale, ratio, flip, scaled_decoding)
-        if operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0 or not 0 <= color_jitter <= 1:
+        if (operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0
+                or not 0 <= color_jitter <= 1):
             raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 "
                                "or more, magnitude from 0 to "
                                "10 and color_jitter from 0 to 1")
@@ -55,30 +58,54 @@ class RandAugment(RandomResizedCrop):
         self.jitter = ColorJitter(color_jitter, color_jitter,
                                   color_jitter) if color_jitter else None
 
-    def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
-        """uint8 [3, size, size]; the model's size where the step has none of its own."""
-        made = super().__call__(image, size)
+    def transform(self, sample: Sample, size: int | None = None) -> Sample:
+        """The sample with ``image`` uint8 [3, size, size], and what else is in the picture."""
+        sample = super().transform(sample, size)
+        image: Tensor = sample["image"]
         for _ in range(self.operations):
-            operation = list(OPERATIONS.values())[int(torch.randint(len(OPERATIONS), ()))]
+            name = list(OPERATIONS)[int(torch.randint(len(OPERATIONS), ()))]
             skipped, negative = torch.rand(2).lt(0.5).tolist()
             level = min(10.0, max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(
                 ())))) / 10
-            if not skipped:
-                made = operation(made, -level if negative else level, self.fill)
-        return self.jitter(made) if self.jitter is not None else made
+            if skipped:
+                continue
+            level = -level if negative else level
+            image = OPERATIONS[name](image, level, self.fill)
+            if name in MOVEMENTS:
+                sample = turn(sample, MOVEMENTS[name](level, *image.shape[1:]))
+        return {**sample, "image": image if self.jitter is None else self.jitter(image)}
 
 
-def _affine(image: Tensor, fill: Fill, angle: float = 0.0, move: tuple[float, float] = (0.0, 0.0),
-            shear: tuple[float, float] = (0.0, 0.0)) -> Tensor:
-    """Turned about the centre, moved by a share of the side, or sheared by a tangent, the upper
-    left corner in its place.
-    """
-    height, width = image.shape[1:]
-    moved: Tensor = F.affine(
-        image, angle, [round(move[0] * width), round(move[1] * height)], 1.0,
-        [math.degrees(math.atan(tangent))
-         for tangent in shear], InterpolationMode.BILINEAR, fill, [0, 0] if any(shear) else None)
-    return moved
+def _degrees(tangent: float) -> float:
+    return math.degrees(math.atan(tangent))
+
+
+# of a level from -1 to 1 and a picture's height and width: turned about the centre, moved by a
+# share of the side, or sheared by a tangent, the upper left corner in its place
+MOVEMENTS: dict[str, Callable[[float, int, int], Movement]] = {
+    "Rotate": lambda level, height, width: Movement(angle=30 * level),
+    "ShearX": lambda level, height, width: Movement(shear=(_degrees(0.3 * level), 0.0),
+                                                    center=_corner(level)),
+    "ShearY": lambda level, height, width: Movement(shear=(0.0, _degrees(0.3 * level)),
+                                                    center=_corner(level)),
+    "TranslateX": lambda level, height, width: Movement(translate=(round(0.45 * level * width), 0)),
+    "TranslateY": lambda level, height, width: Movement(translate=(0, round(0.45 * level * height))),
+}
+
+
+def _corner(level: float) -> tuple[int, int] | None:
+    return (0, 0) if level else None
+
+
+def _moved(name: str) -> Operation:
+    def operation(image: Tensor, level: float, fill: Fill) -> Tensor:
+        to = MOVEMENTS[name](level, *image.shape[1:])
+        moved: Tensor = F.affine(image, to.angle, list(to.translate), 1.0, list(to.shear),
+                                 InterpolationMode.BILINEAR, fill,
+                                 None if to.center is None else list(to.center))
+        return moved
+
+    return operation
 
 
 def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
@@ -88,7 +115,11 @@ def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
 
 
 def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:
-    return torch.where(image.int() >= 256 - int(256 * abs(level)), 255 - image, image)
+    threshold = 256 - int(256 * abs(level))
+    if threshold > 255:  # torchvision refuses it
+        return image
+    solarized: Tensor = F.solarize(image, threshold)
+    return solarized
 
 
 def _solarize_add(image: Tensor, level: float, fill: Fill) -> Tensor:
@@ -104,7 +135,7 @@ OPERATIONS: dict[str, Operation] = {
     "AutoContrast": lambda image, level, fill: F.autocontrast(image),
     "Equalize": lambda image, level, fill: F.equalize(image),
     "Invert": lambda image, level, fill: F.invert(image),
-    "Rotate": lambda image, level, fill: _affine(image, fill, angle=30 * level),
+    "Rotate": _moved("Rotate"),
     "Posterize": _posterize,
     "Solarize": _solarize,
     "SolarizeAdd": _solarize_add,
@@ -112,8 +143,8 @@ OPERATIONS: dict[str, Operation] = {
     "Contrast": _enhance(F.adjust_contrast),
     "Brightness": _enhance(F.adjust_brightness),
     "Sharpness": _enhance(F.adjust_sharpness),
-    "ShearX": lambda image, level, fill: _affine(image, fill, shear=(0.3 * level, 0.0)),
-    "ShearY": lambda image, level, fill: _affine(image, fill, shear=(0.0, 0.3 * level)),
-    "TranslateX": lambda image, level, fill: _affine(image, fill, move=(0.45 * level, 0.0)),
-    "TranslateY": lambda image, level, fill: _affine(image, fill, move=(0.0, 0.45 * level)),
+    "ShearX": _moved("ShearX"),
+    "ShearY": _moved("ShearY"),
+    "TranslateX": _moved("TranslateX"),
+    "TranslateY": _moved("TranslateY"),
 }

@@ -19,7 +19,8 @@ from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, share, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder, order_of
 from corekit.data.shards.webdataset import WebDataset
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.recipes.compose import check_entry, compose
 from tests.conftest import TINY, corekit_command
 from tests.data.damage import cut

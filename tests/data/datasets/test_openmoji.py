@@ -94,12 +94,12 @@ def test_captions_count_and_place_the_objects_right():
     placed = 0
     for index in range(800):
         sample = source.decode(index)
-        names = [source.class_names[label] for label in sample["labels"]]
+        names = [source.class_names[label] for label in sample["box_labels"]]
         scene_part = re.split(BACKGROUND, sample["text"])[0]
         assert said(scene_part, source.class_names) == {name: names.count(name)
                                                         for name in names}, sample["text"]
         assert source.class_names[sample["label"]] in sample["text"]
-        assert sample["label"] == sample["labels"][0]
+        assert sample["label"] == sample["box_labels"][0]
         assert sample["nouns"] == list(dict.fromkeys(names))
         relation = re.search(r" (to the left of|to the right of|above|below) ", sample["text"])
         if relation:
@@ -120,7 +120,7 @@ def test_sizes_are_said_of_large_and_small_objects_only():
     spoken = {"large": 0, "small": 0}
     for index in range(1000):
         sample = source.decode(index)
-        for label, box in zip(sample["labels"], sample["boxes"]):
+        for label, box in zip(sample["box_labels"], sample["boxes"]):
             name = source.class_names[label]
             word = re.search(rf"\b(large|big|small|little) {re.escape(name)}", sample["text"])
             if not word:
@@ -161,7 +161,7 @@ def test_boxes_bound_masks_and_every_object_is_seen(size, objects):
     plain = OpenMoji(samples=200, size=size, objects=objects, concepts=len(concept_emoji()))
     for index in range(200):
         sample = source.decode(index)
-        masks, boxes, labels = sample["masks"], sample["boxes"], sample["labels"]
+        masks, boxes, labels = sample["masks"], sample["boxes"], sample["box_labels"]
         assert (masks.dtype, boxes.dtype, labels.dtype) == (np.uint8, np.float32, np.int64)
         assert objects[0] <= len(masks) == len(boxes) == len(labels) <= objects[1]
         assert masks.sum(0).max() == 1  # each pixel belongs to one object at most

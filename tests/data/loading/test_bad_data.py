@@ -19,7 +19,8 @@ from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.members import tar_members
 from corekit.data.shards.webdataset import WebDataset
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 from tests.conftest import TINY, corekit_command
 from tests.data.damage import WAYS, cut, damaged_shards, write_tar
 from tests.data.loading.test_loader import add, jpeg

@@ -17,7 +17,8 @@ from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.shards.index import load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 
 BATCH, STREAMS, STEPS = 24, 12, 4
 

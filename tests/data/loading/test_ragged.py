@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from corekit.data.loading.loader import WorkerBatch, _join, split
+from corekit.data.fields import find_fields
+from corekit.data.loading import collate
+from corekit.data.loading.collate import split
 from corekit.data.loading.ragged import cut, join, pack
 
 ROWS = [[4, 1], [], [7], [], [2, 9, 3], [5]]
@@ -32,14 +34,15 @@ def test_workers_parts_are_joined_and_cut_into_micro_batches(parts: int) -> None
     pieces = [pack(ROWS[at:at + size]) for at in range(0, len(ROWS), size)]
     assert unpack(*join(pieces)) == ROWS
     batches = [
-        WorkerBatch({
+        {
             "key": [str(at * size + each)
                     for each in range(size)], "label_rows": rows, "label_offsets": offsets
-        }) for at, (rows, offsets) in enumerate(pieces)
+        } for at, (rows, offsets) in enumerate(pieces)
     ]
-    whole = _join(batches).batch
+    fields = find_fields(["label_rows"])
+    whole = collate.join(batches, fields)
     for micro in (1, 2, 3, 6):
-        found = split(whole, micro)
+        found = split(whole, micro, fields)
         assert [
             each for batch in found for each in unpack(batch["label_rows"], batch["label_offsets"])
         ] == ROWS

@@ -19,7 +19,8 @@ from corekit.cli.train import open_source
 from corekit.data.loading.batch_shape import VariableSize
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.transforms.preprocess import CenterCrop, Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import CenterCrop, RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.compose import compose

@@ -72,7 +72,7 @@ def test_the_webdataset_library_reads_what_the_source_gave(source, tmp_path, ima
         assert sample["txt"].decode() == wanted["text"]
         assert int(sample["cls"]) == wanted["label"]
         notes = json.loads(sample["json"])
-        assert notes == {"boxes": wanted["boxes"].tolist(), "labels": wanted["labels"].tolist(),
+        assert notes == {"boxes": wanted["boxes"].tolist(), "labels": wanted["box_labels"].tolist(),
                          "nouns": wanted["nouns"]}
         image = np.asarray(Image.open(io.BytesIO(sample[image_format]))).astype(int)
         assert np.abs(image -

@@ -12,7 +12,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.transforms.decode import LazyJpeg, decode_image
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from corekit import CorekitError
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from corekit import CorekitError
 from corekit.data.datasets.openmoji.dataset import OpenMoji
-from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop, to_tensor
+from corekit.data.transforms.geometric import RandomResizedCrop
+from corekit.data.transforms.preprocess import Preprocess, to_tensor
 from corekit.data.transforms.rand_augment import OPERATIONS, RandAugment
 
 SIDE = 64

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from corekit import CorekitError
-from corekit.data.transforms.preprocess import CenterCrop, to_tensor
+from corekit.data.transforms.geometric import CenterCrop
+from corekit.data.transforms.preprocess import to_tensor
 from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.attentive_probe import AttentiveProbe
 from corekit.evaluation.probes.grid import Grid

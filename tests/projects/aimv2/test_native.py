@@ -15,12 +15,13 @@ from torch import Tensor
 
 import corekit
 from corekit import CorekitError
+from corekit.data.fields import find_fields
+from corekit.data.loading.collate import to_device
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.decode import decode_image
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.losses.next_token import NextToken
-from corekit.train.assemble import to_device
 from tests.data.noise import Noise
 
 WORDS, LENGTH, END = 50, 6, 2
@@ -150,7 +151,7 @@ def batches(world: int, workers: int, first: int = 0) -> list[list[WorkerBatch]]
 
 def micro_batches(parts: list[WorkerBatch]) -> list[dict[str, Any]]:
     """What the model sees of a step of four micro-batches."""
-    return [to_device(micro, pixels(56), torch.device("cpu"), False)
+    return [to_device(micro, find_fields(["image"]), pixels(56), torch.device("cpu"), False)
             for part in parts for micro in split(part.batch, 4 // len(parts))]
 
 

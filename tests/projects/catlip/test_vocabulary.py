@@ -1,8 +1,9 @@
-"""Vocabularies: chosen by count, written as a table, read from tables and from CoreNet's pickle
-without unpickling it.
+"""Vocabularies: chosen by count, written as a table, read from tables and from CoreNet's pickle,
+of which nothing is called.
 """
 
 import pickle
+import tracemalloc
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,31 @@ def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path,
     with pytest.raises(CorekitError, match=r"vocab\.pkl"):
         read_vocabulary("vocab.pkl")
     assert not Path("trace").exists()
+
+
+@pytest.mark.parametrize("calls", [b"cos\nsystem\n(S'touch trace'\ntR.",
+                                   b"(S'touch trace'\nios\nsystem\n.",
+                                   b"cbuiltins\neval\n(S'open(\"trace\", \"w\")'\ntR.",
+                                   b"ccollections\nnamedtuple\n(S'a'\n(ltR."])
+def test_what_a_pickle_names_is_said_and_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                    calls: bytes) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("vocab.pkl").write_bytes(calls)
+    with pytest.raises(CorekitError, match=r"vocab\.pkl .*\(it names '(os\.system|builtins\.eval|"
+                                           r"collections\.namedtuple)'\)$"):
+        read_vocabulary("vocab.pkl")
+    assert not Path("trace").exists()
+
+
+def test_a_few_bytes_take_no_gigabytes(tmp_path: Path) -> None:
+    (tmp_path / "v").write_bytes(b"\x80\x02}r\xff\xff\xff\x07.")
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorekitError, match="has 0 synsets"):
+            read_vocabulary(tmp_path / "v")
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_broken_pickles_are_refused(tmp_path: Path) -> None:

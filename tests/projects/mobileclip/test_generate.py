@@ -134,7 +134,7 @@ def test_every_row_is_what_its_teacher_says_of_just_that_picture_and_caption(
             torch.manual_seed(derive_seed(5, "augmentation", uid_of(number), at))
             # the very picture that torchvision makes
             pictures[0].append(F.pil_to_tensor(torchvisions(SMALL)(picture(number))))
-            pictures[1].append(Replay(Preprocess(LARGE, "bicubic", *PLAIN), SMALL)(
+            pictures[1].append(Replay(Preprocess(LARGE, "bicubic", *PLAIN), SMALL).replay(
                 picture(number), parse_augmentation(entry, STORED, "here")))
     rows = [embeddings(members) for members in found.values()]
     assert all((each["image_emb"].shape, each["text_emb"].shape) == ((A, 20), (1 + S, 20))
@@ -207,7 +207,7 @@ def test_what_was_written_is_read_as_the_teachers_said_it(teachers: list[str], t
     largest = 0.0
     for handle in data.read(0, 0, 3):
         sample = data.decode(handle)
-        pixels = Replay(Preprocess(SMALL, "bicubic", *PLAIN), SMALL)(sample["image"],
+        pixels = Replay(Preprocess(SMALL, "bicubic", *PLAIN), SMALL).replay(sample["image"],
                                                                      sample["augmentation"])
         real, synthetic = say_of_texts(model, tokenize, [sample["text"], sample["synthetic_text"]])
         for name, wanted in (("image", say_of_pictures(model, preprocess, pixels[None])[0]),
@@ -282,7 +282,7 @@ def test_draws_are_torchvisions_and_leave_its_generator_alone(
             wanted = Compose([crops, RandAugment(3, 20)])(picture(number))
         assert found[1] == drawn
         replayed = Replay(Preprocess(64, "bicubic", *PLAIN),
-                          64)(picture(number),
+                          64).replay(picture(number),
                               parse_augmentation(json.loads(json.dumps(found)), STORED, "here"))
         assert torch.equal(replayed, F.pil_to_tensor(wanted))
 

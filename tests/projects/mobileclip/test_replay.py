@@ -50,7 +50,7 @@ def test_every_operation_gives_torchvisions_pixels_at_the_stored_size(name: str,
             wanted = _apply_op(wanted, operation, much, InterpolationMode.NEAREST, None)
         number = OPERATIONS.index(name)
         entry = [list(crop), [[number, magnitude], [OPERATIONS.index("Color"), 0.27], [number, magnitude]]]
-        found = replay(224, interpolation)(image, parse_augmentation(entry, DATACOMPDR, "here"))
+        found = replay(224, interpolation).replay(image, parse_augmentation(entry, DATACOMPDR, "here"))
         assert torch.equal(found, F.pil_to_tensor(wanted)), (magnitude, crop)
 
 
@@ -71,21 +71,21 @@ def test_whole_transforms_of_torchvision_are_replayed_from_what_they_drew(monkey
         torch.manual_seed(seed)
         crop = crops.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])
         entry = [list(crop), [list(each) for each in drawn]]
-        assert torch.equal(replay(224)(image, parse_augmentation(entry, DATACOMPDR, "here")), F.pil_to_tensor(wanted)), seed
+        assert torch.equal(replay(224).replay(image, parse_augmentation(entry, DATACOMPDR, "here")), F.pil_to_tensor(wanted)), seed
 
 
 def test_a_flip_comes_between_crop_and_operations() -> None:
     image = picture(3)
     entry = [[0, 0, 120, 160], True, [[OPERATIONS.index("TranslateX"), 40.0]]]
     wanted = F.affine(F.hflip(F.resize(image, [224, 224], InterpolationMode.BICUBIC)), 0.0, [40, 0], 1.0, [0.0, 0.0])
-    assert torch.equal(replay(224)(image, parse_augmentation(entry, STORED, "here")), F.pil_to_tensor(wanted))
+    assert torch.equal(replay(224).replay(image, parse_augmentation(entry, STORED, "here")), F.pil_to_tensor(wanted))
 
 
 def shown(size: int, operations: tuple[tuple[str, float], ...]) -> Tensor:
     """Where a white square on black comes to lie, bool on a common grid of 7,168 = 32 x 224 = 28 x 256 pixels a side."""
     image = Image.new("RGB", (448, 448))
     image.paste((255, 255, 255), (152, 152, 344, 344))
-    seen = replay(size, "bilinear")(image, Augmentation(None, False, operations))[0] > 127
+    seen = replay(size, "bilinear").replay(image, Augmentation(None, False, operations))[0] > 127
     return seen.repeat_interleave(1792 // size, 0).repeat_interleave(1792 // size, 1)
 
 
@@ -116,6 +116,6 @@ def test_entries_of_another_form_are_bad_samples(entry: object) -> None:
 
 def test_an_augmentation_of_another_picture_is_a_bad_sample() -> None:
     inside, outside = ([[20, 0, height, 160], None] for height in (100, 101))
-    replay(64)(picture(0), parse_augmentation(inside, DATACOMPDR, "here"))
+    replay(64).replay(picture(0), parse_augmentation(inside, DATACOMPDR, "here"))
     with pytest.raises(BadSampleError, match="does not fit the picture of 120 x 160"):
-        replay(64)(picture(0), parse_augmentation(outside, DATACOMPDR, "here"))
+        replay(64).replay(picture(0), parse_augmentation(outside, DATACOMPDR, "here"))

@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from corekit.data.datasets.base import Sample
+from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.openmoji.caption import TEMPLATES, describe_scene
 from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, missing_extra, plural
 from corekit.data.datasets.openmoji.scene import annotate_scene, draw_scene, paint_scene
+from corekit.data.fields import Field
 from corekit.errors import CorekitError
 from corekit.registry import register
 from corekit.seeds import derive_seed
@@ -34,6 +35,22 @@ is to be shared under the same license.
 _SHARD = 10_000
 _MOST_OBJECTS = 6
 _SIZES = (32, 512)
+
+
+@register("field", "nouns")
+class Nouns(Field):
+    """The names of the concepts in a scene, a list of strings; in the sample's ``json`` member."""
+
+    extensions = ("json", )
+
+    def decode(self, content: bytes, where: str) -> list[str]:
+        try:
+            return [str(noun) for noun in json.loads(content)[self.name]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BadSampleError(self.name, f"{where}: its json holds no {self.name}") from None
+
+    def encode(self, value: object, extension: str) -> bytes:
+        return json.dumps({self.name: value}).encode()
 
 
 @register("dataset", "openmoji")
@@ -54,7 +71,7 @@ class OpenMoji:
         detail: how often a caption tells each of background, place and size, beside naming what
             there is.
         annotations: also give ``boxes`` (float32 [n, 4]: x1, y1, x2, y2 in pixels), ``masks``
-            (uint8 [n, H, W]), ``labels`` (int64 [n]), all of what is visible and with the main
+            (uint8 [n, H, W]), ``box_labels`` (int64 [n]), all of what is visible and with the main
             object first, and ``nouns``, the names of the concepts in the scene.
 
     Raises:
@@ -89,7 +106,7 @@ class OpenMoji:
         self.attribution = ATTRIBUTION
         self.fields: tuple[str, ...] = ("image", "text", "label")
         if annotations:
-            self.fields += ("boxes", "masks", "labels", "nouns")
+            self.fields += ("boxes", "masks", "box_labels", "nouns")
         sizes = [min(_SHARD, samples - first) for first in range(0, samples, _SHARD)]
         self.shard_sizes = np.array(sizes, dtype=np.int64)
         self.fingerprint = self._fingerprint()
@@ -119,7 +136,7 @@ class OpenMoji:
         labels = np.array([placed.concept for placed in scene.objects], dtype=np.int64)
         nouns = [self.class_names[concept] for concept in dict.fromkeys(labels.tolist())]
         return sample | {
-            "image": image, "boxes": boxes, "masks": masks, "labels": labels, "nouns": nouns
+            "image": image, "boxes": boxes, "masks": masks, "box_labels": labels, "nouns": nouns
         }
 
     def _fingerprint(self) -> str:

@@ -1,0 +1,295 @@
+"""Fields: what a sample holds under a name, and all that corekit has to know of it.
+
+A field is an entry of kind ``field``: how its member of a shard is decoded and encoded, how a batch
+is made of it, cut and joined again, what an example of it looks like, and where it lies in the
+picture. A dataset declares its fields by name; loader, shard writer, checks and pictures loop over
+them.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image as PilImage
+
+from corekit import registry
+from corekit.data.datasets.base import BadSampleError, Batch, Fields, declared
+from corekit.data.transforms.decode import decode_image
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+if TYPE_CHECKING:  # jobs that read captions alone do without torch
+    from torch import Tensor
+
+    from corekit.data.transforms.preprocess import Preprocess
+
+Geometry = Literal["image", "mask", "boxes", "points"]
+Tokenizer = Callable[[Sequence[str]], "Tensor"]  # captions -> int64 [n, L]
+
+
+class Field:
+    """The contract of entries of kind ``field``, which inherit from it what they do not change.
+
+    Attributes:
+        name: what the dataset calls it; set when the dataset's fields are looked up.
+        extensions: of the members of a shard that may hold it, the one to write first.
+        geometry: what of the picture it is, so that transforms move it: ``boxes`` are float
+            [n, 4], x1 y1 x2 y2 in pixels; ``points`` float [n, 2]; ``mask`` [..., H, W].
+        offsets: of a ragged field, the batch entry that says where each sample's rows begin. Fields
+            with the same offsets have a row for the same things: what one loses, all lose.
+    """
+
+    name: str = ""
+    extensions: tuple[str, ...] = ()
+    geometry: Geometry | None = None
+    offsets: str | None = None
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The entries of a batch that come of it, a value or row for each sample."""
+        return (self.name, )
+
+    def decode(self, content: bytes, where: str) -> object:
+        """Its value from its member of a shard; ``where`` is shard and key, for messages.
+
+        Raises:
+            BadSampleError: the bytes are bad.
+        """
+        raise CorekitError(f"field '{self.name}' cannot be read from a member of a shard: it has "
+                           f"no decode")
+
+    def encode(self, value: object, extension: str) -> bytes | None:
+        """Its member of a shard, of one of ``extensions``; None: it is not written."""
+        return None
+
+    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+        """The entries of a batch: tensors stacked, listed where shapes differ; numbers as a tensor;
+        anything else as a list.
+        """
+        from corekit.data.loading.collate import stack
+
+        return {self.name: stack(values)}
+
+    def join(self, parts: Sequence[Batch]) -> Batch:
+        """Its entries of several batches, one after the other."""
+        from corekit.data.loading.collate import concatenate
+
+        return {
+            entry: concatenate([part[entry] for part in parts])
+            for entry in self.entries if entry in parts[0]
+        }
+
+    def cut(self, batch: Batch, first: int, last: int) -> Batch:
+        """Its entries of the samples from ``first`` up to ``last``."""
+        return {entry: batch[entry][first:last] for entry in self.entries if entry in batch}
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        """Its entries with shape and dtype alone; an empty list where they are not known."""
+        return {self.name: []}
+
+    def normalize(self, value: object, preprocess: "Preprocess") -> object:
+        """What the model gets of an entry that is on the device already."""
+        return value
+
+
+@register("field", "image")
+class Image(Field):
+    """A picture, in RGB: uint8 [3, H, W] after the transform, float after the preprocessing."""
+
+    extensions = ("jpg", "jpeg", "png", "webp")
+    geometry: Geometry | None = "image"
+
+    def decode(self, content: bytes, where: str) -> PilImage.Image:
+        return decode_image(content, where)
+
+    def encode(self, value: object, extension: str) -> bytes:
+        assert isinstance(value, PilImage.Image)
+        content = io.BytesIO()
+        picture = value.convert("RGB")
+        if extension == "png":
+            picture.save(content, "PNG")
+        elif extension == "webp":
+            picture.save(content, "WEBP", quality=95)
+        else:  # small pictures would lose their colours
+            picture.save(content, "JPEG", quality=95, subsampling=0)
+        return content.getvalue()
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        shape = (samples, 3, preprocess.size, preprocess.size)
+        return {self.name: torch.zeros(shape, device=device)}
+
+    def normalize(self, value: object, preprocess: "Preprocess") -> object:
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            return preprocess.normalize(value)
+        assert isinstance(value, list)
+        images = [preprocess.normalize(image[None])[0] for image in value]
+        # whichever micro-batches they were read with
+        alike = all(image.shape == images[0].shape for image in images)
+        return torch.stack(images) if alike else images
+
+
+@register("field", "text")
+class Text(Field):
+    """A caption: token ids int64 [B, L], and beside them the strings as ``caption``."""
+
+    extensions: tuple[str, ...] = ("txt", )
+
+    @property
+    def caption(self) -> str:
+        """What a batch calls the strings."""
+        return self.name.replace("text", "caption") if "text" in self.name else f"{self.name}_caption"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return (self.name, self.caption)
+
+    def decode(self, content: bytes, where: str) -> str:
+        text = _utf8(content, self.name, where)
+        if not text.strip():
+            raise BadSampleError("empty_text", f"{where}: {self.name} is empty")
+        return text
+
+    def encode(self, value: object, extension: str) -> bytes:
+        return str(value).encode()
+
+    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+        captions = [str(value) for value in values]
+        if tokenizer is None:
+            return {self.name: captions}
+        return {self.name: tokenizer(captions), self.caption: captions}
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        length = getattr(tokenizer, "context_length", 77)
+        tokens = torch.zeros(samples, length, dtype=torch.int64, device=device)
+        return {self.name: tokens, **({self.caption: [""] * samples} if tokenizer else {})}
+
+
+@register("field", "synthetic_text")
+class SyntheticText(Text):
+    """A caption that a model wrote, beside the one that came with the picture."""
+
+    extensions = ()  # a dataset has to say which member it is
+
+
+@register("field", "label")
+class Label(Field):
+    """The number of a class, int64 [B]."""
+
+    extensions: tuple[str, ...] = ("cls", )
+
+    def decode(self, content: bytes, where: str) -> int:
+        text = _utf8(content, self.name, where)
+        try:
+            number = int(text)
+        except ValueError:
+            raise BadSampleError(self.name, f"{where}: {self.name} is not a whole number") from None
+        if not -2**63 <= number < 2**63:
+            raise BadSampleError(self.name, f"{where}: {self.name} is no number of 64 bits")
+        return number
+
+    def encode(self, value: object, extension: str) -> bytes:
+        return str(value).encode()
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        return {self.name: torch.zeros(samples, dtype=torch.int64, device=device)}
+
+
+class Unregistered(Label):
+    """A field that no entry is called after: a whole number where it is read from a shard, else
+    whatever the dataset gives.
+    """
+
+    extensions = ()
+
+    def encode(self, value: object, extension: str) -> None:  # type: ignore[override]
+        return None
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        return {self.name: []}
+
+
+class Ragged(Field):
+    """A field of which each sample has as many rows as it likes; see
+    ``corekit.data.loading.ragged``.
+    """
+
+    dtype = "int32"  # of the rows, as torch and numpy call it
+    row: tuple[int, ...] = ()  # shape of one row
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return (self.name, str(self.offsets))
+
+    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+        from corekit.data.loading.ragged import pack
+
+        return dict(zip(self.entries, pack(values, self.dtype, self.row)))
+
+    def join(self, parts: Sequence[Batch]) -> Batch:
+        from corekit.data.loading.ragged import join
+
+        rows = [(part[self.name], part[str(self.offsets)]) for part in parts]
+        return dict(zip(self.entries, join(rows)))
+
+    def cut(self, batch: Batch, first: int, last: int) -> Batch:
+        from corekit.data.loading.ragged import cut
+
+        rows = cut(batch[self.name], batch[str(self.offsets)], first, last)
+        return dict(zip(self.entries, rows))
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        rows = torch.zeros(samples, *self.row, dtype=getattr(torch, self.dtype), device=device)
+        offsets = torch.zeros(samples + 1, dtype=torch.int64, device=device)
+        return dict(zip(self.entries, (rows, offsets)))
+
+
+@register("field", "label_rows")
+class LabelRows(Ragged):
+    """The classes a sample has, of which there may be several: rows of a vocabulary, ascending."""
+
+    offsets = "label_offsets"
+
+
+def _utf8(content: bytes, name: str, where: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadSampleError("encoding", f"{where}: {name} is not UTF-8") from None
+
+
+def find_field(name: str, entry: str | Field | None = None) -> Field:
+    """The field of a name: the entry of kind ``field`` that is called so, or that the dataset
+    declares.
+
+    Raises:
+        CorekitError: the dataset declares one that is not there.
+    """
+    if isinstance(entry, Field):
+        field = entry
+    elif entry not in (None, name) or name in registry.entries("field"):
+        field = registry.build("field", entry or name)
+    else:
+        field = Unregistered()
+    field.name = name
+    return field
+
+
+def find_fields(fields: Fields) -> dict[str, Field]:
+    """The fields that a dataset declares, by name."""
+    return {name: find_field(name, entry) for name, entry in declared(fields).items()}

@@ -1,0 +1,113 @@
+"""Batches of samples, field by field: made, joined, cut, and put where the model is."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from corekit.data.datasets.base import Batch, Sample
+from corekit.data.fields import Field, Tokenizer
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
+
+Fields = Mapping[str, Field]
+
+
+def stack(values: Sequence[object]) -> object:
+    """Tensors as one, or a list of views of one piece of memory where shapes differ, which a worker
+    hands over whole; numbers as a tensor; anything else as a list.
+    """
+    if not all(isinstance(value, Tensor) for value in values):
+        numbers = isinstance(values[0], (int, float))
+        return torch.tensor(values) if numbers else list(values)
+    tensors = cast(Sequence[Tensor], values)
+    if all(value.shape == tensors[0].shape for value in tensors):
+        return torch.stack(list(tensors))
+    pieces = torch.split(torch.cat([value.flatten() for value in tensors]),
+                         [value.numel() for value in tensors])
+    return [piece.view(value.shape) for piece, value in zip(pieces, tensors)]
+
+
+def concatenate(values: Sequence[Tensor | list[object]]) -> object:
+    """Tensors of one width as one, anything else as a list of all items."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(tensors) == len(values) and len({value.shape[1:] for value in tensors}) == 1:
+        return torch.cat(tensors)
+    return [item for value in values for item in value]
+
+
+def collate(samples: Sequence[Sample], fields: Fields, tokenizer: Tokenizer | None) -> Batch:
+    """The batch of some samples: ``key``, and the entries of every field.
+
+    Raises:
+        CorekitError: fields that have a row for the same things differ in how many.
+    """
+    if not samples:
+        return {}
+    batch: Batch = {"key": [sample["key"] for sample in samples]}
+    for name, field in fields.items():
+        entries = field.collate([sample[name] for sample in samples], tokenizer)
+        offsets = entries.get(str(field.offsets))
+        if offsets is not None and not torch.equal(offsets, batch.get(str(field.offsets), offsets)):
+            raise CorekitError(f"field '{name}' has not as many rows in each sample as the fields "
+                               f"before it that share {field.offsets}")
+        batch.update(entries)
+    return batch
+
+
+def join(batches: Sequence[Batch], fields: Fields) -> Batch:
+    """The samples of several batches, one after the other."""
+    if len(batches) == 1:
+        return batches[0]
+    joined: Batch = {"key": [key for batch in batches for key in batch["key"]]}
+    for field in fields.values():
+        joined.update(field.join(batches))
+    return joined
+
+
+def split(batch: Batch, parts: int, fields: Fields | None = None) -> list[Batch]:
+    """A batch cut into equal micro-batches, in order; entries of no field by their first
+    dimension.
+    """
+    count = len(batch["key"]) // parts
+    return [_cut(batch, at * count, (at + 1) * count, fields or {}) for at in range(parts)]
+
+
+def _cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:
+    part = {name: value[first:last] for name, value in batch.items()}
+    for name, field in fields.items():
+        if name in batch:
+            part.update(field.cut(batch, first, last))
+    return part
+
+
+def example_batch(fields: Fields, preprocess: Preprocess, tokenizer: Tokenizer | None, samples: int,
+                  device: str = "meta") -> Batch:
+    """A batch with the shapes and dtypes of the declared entries, and no content."""
+    batch: Batch = {"key": [str(number) for number in range(samples)]}
+    for field in fields.values():
+        batch.update(field.example(samples, preprocess, tokenizer, device))
+    return batch
+
+
+def to_device(batch: Batch, fields: Fields, preprocess: Preprocess, device: torch.device,
+              channels_last: bool = False) -> Batch:
+    """The batch on a device, with what the model gets of every field."""
+    moved = {name: _moved(value, device) for name, value in batch.items()}
+    for name, field in fields.items():
+        if name not in moved:
+            continue
+        value = field.normalize(moved[name], preprocess)
+        if channels_last and field.geometry == "image" and isinstance(batch[name], Tensor):
+            value = cast(Tensor, value).to(memory_format=torch.channels_last)
+        moved[name] = value
+    return moved
+
+
+def _moved(value: object, device: torch.device) -> object:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list) and value and isinstance(value[0], Tensor):
+        return [item.to(device, non_blocking=True) for item in value]
+    return value

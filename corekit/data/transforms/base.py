@@ -1,0 +1,145 @@
+"""What a transform is to the rest of corekit: Sample -> Sample, whatever it was written as."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.tv_tensors import TVTensor
+
+from corekit.data.datasets.base import Sample
+from corekit.data.fields import Field
+from corekit.data.transforms.moving import drop_emptied, place
+from corekit.data.transforms.preprocess import to_tensor
+from corekit.errors import CorekitError
+
+ALL = frozenset({"image", "mask", "boxes", "points"})
+NONE: frozenset[str] = frozenset()
+
+
+class SampleTransform:
+    """A transform that moves all that has a place in the picture; entries of kind ``transform`` may
+    inherit from it.
+
+    It is called as torchvision's ``transforms.v2`` are: with a sample, or with a picture alone.
+
+    Attributes:
+        moves: the geometries that are right after it, of ``corekit.data.fields.Geometry``.
+        reads: the fields it reads beside the image.
+        sized: whether it follows the ``size`` of the step.
+    """
+
+    moves = ALL
+    reads: tuple[str, ...] = ()
+    sized = True
+
+    def transform(self, sample: Sample, size: int | None = None) -> Sample:
+        """The sample with ``image`` uint8 [3, H, W]; ``size``: pixels of a side, where the step has
+        its own.
+        """
+        raise NotImplementedError
+
+    @overload
+    def __call__(self, sample: Image.Image, size: int | None = None) -> Tensor: ...
+
+    @overload
+    def __call__(self, sample: Sample, size: int | None = None) -> Sample: ...
+
+    def __call__(self, sample: Image.Image | Sample, size: int | None = None) -> Tensor | Sample:
+        if isinstance(sample, dict):
+            return self.transform(sample, size)
+        image: Tensor = self.transform({"image": sample}, size)["image"]
+        return image
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Any entry of kind ``transform`` as corekit calls it.
+
+    Args:
+        function: a ``SampleTransform`` or another callable whose first parameter is called
+            ``sample``; one of torchvision's ``transforms.v2``; or a callable of the image and of
+            fields it has parameters for.
+        moves: the geometries that are right after it.
+        reads: the fields it reads beside the image.
+        required: those of them it cannot do without.
+        sized: whether it takes the ``size`` of the step.
+        of_sample: whether it takes and gives a sample.
+    """
+
+    function: Callable[..., Any]
+    moves: frozenset[str]
+    reads: tuple[str, ...]
+    required: tuple[str, ...]
+    sized: bool
+    of_sample: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> "Transform":
+        """What a transform says of itself, and the defaults of what it does not say.
+
+        One of torchvision's moves everything; another callable of the image is taken to move
+        nothing else unless its attribute ``moves`` says what is right after it.
+        """
+        if isinstance(function, v2.Transform):
+            return cls(function, ALL, (), (), False, True)
+        call = function if inspect.isroutine(function) else type(function).__call__
+        first, *others = [
+            parameter for parameter in inspect.signature(call).parameters.values()
+            if parameter.name != "self"
+        ]
+        moves = frozenset(getattr(function, "moves", NONE))
+        sized = any(parameter.name == "size" for parameter in others)
+        if first.name == "sample":
+            reads = tuple(getattr(function, "reads", ()))
+            sized = bool(getattr(function, "sized", sized))
+            return cls(function, moves, reads, reads, sized, True)
+        fields = [parameter for parameter in others if parameter.name != "size"]
+        required = [each.name for each in fields if each.default is each.empty]
+        return cls(function, moves, tuple(each.name for each in fields), tuple(required), sized,
+                   False)
+
+    def __call__(self, sample: Sample, fields: Mapping[str, Field],
+                 size: int | None = None) -> Sample:
+        """The sample with all that has a place in its picture where it then is.
+
+        Args:
+            sample: with ``image``, a PIL image.
+            fields: of the sample.
+            size: pixels of a side, where the step has its own.
+        """
+        more = {"size": size} if self.sized and size is not None else {}
+        image: Image.Image = sample["image"]
+        if not self.of_sample:
+            own = {name: sample[name] for name in self.reads if name in sample}
+            return {**sample, "image": self.function(image, **own, **more)}
+        placed = {
+            name: place(sample[name], fields[name], image)
+            for name in moved_fields(fields) if name in sample
+        }
+        moved: Sample = self.function({**sample, **placed}, **more)
+        moved = drop_emptied(moved, fields) if placed else moved
+        return {name: _plain(value) for name, value in moved.items()}
+
+    def check(self, label: str, fields: Mapping[str, Field]) -> None:
+        """Raise a CorekitError where it would leave a field where the picture was before it."""
+        for name in moved_fields(fields):
+            geometry = fields[name].geometry
+            if geometry not in self.moves:
+                raise CorekitError(f"{label} does not move `{name}` ({geometry}) with the picture: "
+                                   f"choose another transform, such as random_resized_crop, or "
+                                   f"leave `{name}` out of the dataset's fields")
+
+
+def moved_fields(fields: Mapping[str, Field]) -> list[str]:
+    """The fields that have a place in the picture, beside the picture itself."""
+    return [name for name, field in fields.items() if field.geometry is not None and name != "image"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, TVTensor):
+        return value.as_subclass(Tensor)
+    return to_tensor(value.convert("RGB")) if isinstance(value, Image.Image) else value

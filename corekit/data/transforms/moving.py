@@ -1,0 +1,145 @@
+"""What has a place in a picture moves with it: boxes, masks and points, as torchvision's
+``tv_tensors``.
+
+A transform that moves the picture does the same to everything of these types in its sample. What a
+box or mask keeps of its object may become nothing on the way; such rows leave the sample when the
+transform is done, with all that belongs to them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as torch_functional
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes, Mask, TVTensor
+
+from corekit.data.datasets.base import Sample
+from corekit.data.fields import Field
+from corekit.errors import CorekitError
+
+LEAST_SIDE = 1.0  # pixels of a box that still shows something, as torchvision's SanitizeBoundingBoxes
+
+
+def place(value: Any, field: Field, image: Image.Image) -> TVTensor:
+    """A field's value as the type that transforms move, in the picture it belongs to."""
+    canvas = (image.height, image.width)
+    if field.geometry == "boxes":
+        boxes = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 4)
+        return BoundingBoxes(boxes, format="XYXY",  # type: ignore[call-overload, no-any-return]
+                             canvas_size=canvas)
+    if field.geometry == "mask":
+        return Mask(torch.as_tensor(value))
+    if field.geometry == "image":
+        return tv_tensors.Image(value)
+    if not hasattr(tv_tensors, "KeyPoints"):
+        raise CorekitError(f"field '{field.name}' holds points, which torchvision moves from 0.23 "
+                           f"on: install a newer one")
+    points = torch.as_tensor(value, dtype=torch.float32)
+    return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
+
+
+def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
+    """The sample with one movement done to all that has a place in its picture.
+
+    A box of which nothing is left becomes a point, so that no later turn makes it a box again.
+    """
+    return {
+        name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
+        for name, value in sample.items()
+    }
+
+
+def _collapsed(value: TVTensor) -> TVTensor:
+    if isinstance(value, BoundingBoxes):
+        gone = ~seen(value)
+        value[gone, 2:] = value[gone, :2]
+    return value
+
+
+def cut_out(sample: Sample, top: int, left: int, height: int, width: int, size: tuple[int, int],
+            flip: bool = False) -> Sample:
+    """What is inside a rectangle of the picture, resized to ``size`` (height, width) and mirrored,
+    but for the picture itself.
+
+    The rectangle may reach beyond the picture, where masks are 0.
+    """
+
+    def step(value: TVTensor) -> TVTensor:
+        part = resize(crop(value, left, top, left + width, top + height), size)
+        return F.horizontal_flip(part) if flip else part
+
+    return move(sample, step)
+
+
+class Movement(NamedTuple):
+    """Arguments of torchvision's ``affine``: degrees, pixels, degrees, and the point that stays."""
+
+    angle: float = 0.0
+    translate: tuple[float, float] = (0, 0)
+    shear: tuple[float, float] = (0.0, 0.0)
+    center: tuple[int, int] | None = None
+
+
+def turn(sample: Sample, to: Movement) -> Sample:
+    """What a movement does to a picture, done to all else in it. The frame stays; boxes end at its
+    edges.
+    """
+    center = None if to.center is None else list(to.center)
+    return move(sample, lambda value: F.affine(value, to.angle, list(to.translate), 1.0,
+                                               list(to.shear), center=center))
+
+
+def crop(value: TVTensor, left: int, top: int, right: int, bottom: int) -> TVTensor:
+    """What is inside a rectangle; boxes end at its edges."""
+    return F.crop(value, top, left, bottom - top, right - left)
+
+
+def resize(value: TVTensor, size: tuple[int, int]) -> TVTensor:
+    """At ``size`` (height, width)."""
+    if not isinstance(value, Mask):
+        return F.resize(value, list(size), antialias=True)
+    # at the pixels' middles, which torchvision's nearest neighbour is not
+    mask = value.as_subclass(Tensor)
+    pixels = mask.reshape(1, -1, *mask.shape[-2:])
+    if not pixels.shape[1]:
+        return Mask(mask.new_zeros(*mask.shape[:-2], *size))
+    resized = torch_functional.interpolate(pixels, size, mode="nearest-exact")
+    return Mask(resized.reshape(*mask.shape[:-2], *size))
+
+
+def seen(value: Tensor) -> Tensor:
+    """bool [n]: which boxes [n, 4] or masks [n, H, W] still show something."""
+    if isinstance(value, Mask):
+        return value.as_subclass(Tensor).flatten(1).any(1)
+    boxes = value.as_subclass(Tensor)
+    return ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(1)
+
+
+def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
+    """The sample without the rows of which no box or no pixel is left, in every field that has a
+    row for the same things.
+    """
+    groups: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        if field.offsets is not None and name in sample:
+            groups.setdefault(field.offsets, []).append(name)
+    for names in groups.values():
+        shown = [
+            seen(sample[name]) for name in names if isinstance(sample[name], (BoundingBoxes, Mask))
+        ]
+        kept = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
+        if shown and not bool(kept.all()):
+            sample = {**sample, **{name: _rows(sample[name], kept) for name in names}}
+    return sample
+
+
+def _rows(value: Any, kept: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[kept]
+    if hasattr(value, "shape"):  # numpy's
+        return value[kept.numpy()]
+    return [item for item, stays in zip(value, kept.tolist()) if stays]

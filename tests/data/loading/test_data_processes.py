@@ -1,0 +1,104 @@
+"""Data processes end with the process that started them, however it ends, and one that is killed is
+told in a sentence.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import multiprocessing, os, sys, time
+from torch.utils.data import IterableDataset, get_worker_info
+from corekit.data.loading.data_processes import DataProcesses
+
+class Slow(IterableDataset):
+    def __iter__(self):
+        yield get_worker_info().id
+        yield get_worker_info().id
+        time.sleep(600)  # as where a disk does not answer
+
+def main():
+    items = DataProcesses(Slow(), 2)
+    next(items), next(items)
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+    ENDING
+
+main()
+"""
+ENDINGS = {
+    "exception": "raise ValueError('a slip')",
+    "exit": "sys.exit(3)",
+    "exit at once": "os._exit(3)",
+    "interrupt": "time.sleep(600)",
+    "terminated with its group": "time.sleep(600)",
+    "killed": "time.sleep(600)",
+    "closed": "items.close(); del items; print('closed', flush=True)",
+}
+SIGNALS = {"interrupt": signal.SIGINT, "terminated with its group": signal.SIGTERM,
+           "killed": signal.SIGKILL}
+LIMIT = 5.0  # seconds
+
+
+def start(folder: Path, ending: str) -> tuple["subprocess.Popen[str]", list[int]]:
+    """The process with its data processes' ids, when it has data of each."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT.replace("ENDING", ending))
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) == 2, process.communicate()
+    return process, pids
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_they_end_with_the_process_that_started_them(tmp_path: Path, ending: str) -> None:
+    process, pids = start(tmp_path, ENDINGS[ending])
+    began = time.monotonic()
+    if ending == "terminated with its group":
+        os.killpg(process.pid, SIGNALS[ending])
+    elif ending in SIGNALS:
+        process.send_signal(SIGNALS[ending])
+    try:
+        process.communicate(timeout=LIMIT)
+        while any(map(is_there, pids)):
+            assert time.monotonic() - began < LIMIT, f"{ending}: a data process goes on"
+            time.sleep(0.05)
+    finally:
+        for pid in filter(is_there, pids):
+            os.kill(pid, signal.SIGKILL)
+        process.kill()
+
+
+def test_signals_to_the_group_leave_them_to_a_process_that_goes_on(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "import signal; signal.signal(signal.SIGTERM, lambda *_: None); "
+                                    "print('ready', flush=True); time.sleep(1); time.sleep(1)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for number in (signal.SIGTERM, signal.SIGTERM):
+        os.killpg(process.pid, number)
+        time.sleep(0.4)
+        assert all(map(is_there, pids))
+    process.kill()
+    process.communicate()
+
+
+def test_one_that_is_killed_is_told_in_a_sentence(tmp_path: Path) -> None:
+    process, pids = start(tmp_path, "next(items), next(items), next(items)")
+    os.kill(pids[0], signal.SIGKILL)
+    told = process.communicate(timeout=30)[1].strip().splitlines()[-1]
+    assert told.startswith("corekit.errors.CorekitError: a data process ended before its time")
+    assert "lower data.workers or data.window" in told
