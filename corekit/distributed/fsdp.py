@@ -75,7 +75,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 def to_files(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """A state dict as it is written: scalars are scalars, whatever the ranks that made it."""
     def scalar(value: Tensor) -> Tensor:
-        return _full(value).reshape(()) if value.dim() else value
+        return full(value).reshape(()) if value.dim() else value
 
     return _each(state, _scalar_names(model), scalar)
 
@@ -102,7 +102,7 @@ def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
     """
     found = {}
     for name, value in to_files(model.state_dict(), model).items():
-        whole_value = _full(value)
+        whole_value = full(value)
         if keep:
             found[name] = whole_value.detach().to("cpu", copy=True).contiguous()
     return found
@@ -113,7 +113,8 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def _full(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
+    """The whole tensor on this rank; all ranks must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

@@ -3,20 +3,19 @@ recipe.
 """
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from corekit import registry
 from corekit.checkpoint.init_from import freeze, start_from, training_mode
 from corekit.checkpoint.new_head import RANDOM, NewHead
 from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
 from corekit.data.datasets.base import Source
-from corekit.data.loading.loader import Batch, Streams, share
+from corekit.data.loading.loader import Streams, share
 from corekit.data.loading.shuffled_order import order_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
@@ -24,11 +23,16 @@ from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
+from corekit.optim.base import build_optimizer
 from corekit.optim.ema import Ema
 from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.seeds import derive_seed
-from corekit.train.accumulate import Frozen, Step, WeightedLoss
+from corekit.train.accumulate import Step
+from corekit.train.forward import Forward, StepRandom
+from corekit.train.grad_cache import make_step
+from corekit.train.loss_terms import WeightedLoss
+from corekit.train.prepare import Frozen, Prepare, to_device
 from corekit.train.wiring import Wiring
 
 Recipe = Mapping[str, Any]
@@ -187,25 +191,9 @@ def build_terms(recipe: Recipe) -> list[WeightedLoss]:
     """The recipe's losses: one entry, or a mapping of label -> entry with a weight."""
     node = recipe["loss"]
     labelled = {node["name"]: node} if "name" in node else node
-    terms = []
-    for label, each in labelled.items():
-        loss = registry.build("loss", each["name"], arguments(each, "inputs", "weight"))
-        call = loss if inspect.isfunction(loss) else type(loss).__call__
-        takes_rows = "rows" in inspect.signature(call).parameters
-        wiring = Wiring.of(f"loss `{each['name']}`",
-                           loss, None if inspect.isfunction(loss) else loss.__call__,
-                           each.get("inputs"), ignore=("rows", ))
-        weights = getattr(loss, "weights", None)
-        gathered_as = {
-            wiring.reads[parameter]: dtype
-            for parameter, dtype in getattr(loss, "gathered_as", {}).items()
-        }
-        terms.append(
-            WeightedLoss(
-                label, float(each.get("weight", 1.0)), wiring,
-                None if weights is None else Wiring.of(f"loss `{each['name']}` (weights)", weights),
-                bool(getattr(loss, "compares_samples", False)), takes_rows, gathered_as))
-    return terms
+    return [WeightedLoss.of(registry.build("loss", each["name"], arguments(each, "inputs", "weight")),
+                            label, float(each.get("weight", 1.0)), each["name"], each.get("inputs"))
+            for label, each in labelled.items()]
 
 
 def build_frozen(recipe: Recipe, device: torch.device) -> list[Frozen]:
@@ -321,35 +309,18 @@ def build_run(recipe: Recipe, source: Source, ranks: ProcessGroup, checkpoints: 
             module.compile()
     model = shard(plain_model, ranks) if sharded else wrap(plain_model, ranks)
     node = recipe["optimizer"]
-    optimizer = registry.build("optimizer", node["name"], arguments(node), {"model": plain_model})
+    optimizer = build_optimizer(node["name"], arguments(node), plain_model)
     schedule = registry.build("schedule", recipe["schedule"]["name"], arguments(recipe["schedule"]),
                               {"steps": recipe["engine"]["steps"]})
     decay = recipe["engine"]["ema_decay"]
     ema = Ema(plain_model, decay) if decay is not None else None
     precision = Precision(recipe["engine"]["precision"])
-    step = Step(
-        model, plain_model, model_wiring(recipe, plain_model), recipe["model"].get("outputs"),
-        build_frozen(recipe, ranks.device), build_terms(recipe), ranks,
+    random = StepRandom(int(recipe["seed"]), ranks, count)
+    forward = Forward(model, plain_model, model_wiring(recipe, plain_model),
+                      recipe["model"].get("outputs"), precision, random)
+    prepare = Prepare(
         lambda batch: to_device(batch, preprocess, ranks.device, recipe["engine"]["channels_last"]),
-        precision, int(recipe["seed"]), count, recipe["engine"]["steps"])
+        build_frozen(recipe, ranks.device), lambda: precision.autocast(ranks.device))
+    step = make_step(forward, build_terms(recipe), prepare, recipe["engine"]["steps"])
     return Run(recipe, environment, ranks, plain_model, model, optimizer, schedule, ema, precision,
                step, streams, preprocess, checkpoints, evaluators, new_head, refitted)
-
-
-def to_device(batch: Batch, preprocess: Preprocess, device: torch.device,
-              channels_last: bool) -> Batch:
-    """The batch on a device, images normalised."""
-    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-             for name, value in batch.items()}
-    image = moved.get("image")
-    if isinstance(image, list):  # of different sizes
-        images = [
-            preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image
-        ]
-        # whichever micro-batches they were read with
-        alike = all(each.shape == images[0].shape for each in images)
-        moved["image"] = torch.stack(images) if alike else images
-    elif image is not None:
-        image = preprocess.normalize(image)
-        moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
-    return moved

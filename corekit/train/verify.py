@@ -13,7 +13,7 @@ from corekit.data.loading.loader import CAPTIONS, fields_read
 from corekit.data.loading.ragged import RAGGED
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.train.accumulate import WeightedLoss
+from corekit.optim.base import check_optimizer
 from corekit.train.assemble import (
     Recipe,
     build_frozen,
@@ -25,6 +25,7 @@ from corekit.train.assemble import (
     model_wiring,
     transform_node,
 )
+from corekit.train.loss_terms import WeightedLoss
 from corekit.train.shapes import ShapesOnly
 from corekit.train.wiring import Wiring, check, rename_outputs
 
@@ -71,6 +72,8 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
         CorekitError: naming who needs what, and who gives what.
     """
     meta = torch.device("meta")
+    if recipe.get("optimizer"):
+        check_optimizer(recipe["optimizer"]["name"], recipe["optimizer"])
     model = build_model(recipe, meta)
     _check_context_length(model, tokenizer, "model")
     _check_vocabulary(model, tokenizer)
@@ -199,7 +202,7 @@ def _check_end(recipe: Recipe, term: WeightedLoss, tokenizer: Any) -> None:
     """Refuse a loss that takes another token for the end of a caption: it would count padding, or
     stop too early.
     """
-    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wiring.function))
+    given, wanted = getattr(tokenizer, "end_token", None), term.entry.end_token
     if given is not None and wanted is not None and given != wanted:
         key = "loss" if "name" in recipe["loss"] else f"loss.{term.label}"
         raise CorekitError(f"data.tokenizer ends captions with token {given}, but "

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from corekit import CorekitError, create_model
-from corekit.optim.adamw import adamw, adamw_decoupled, undecayed
+from corekit.optim.adamw import adamw, adamw_decoupled
 from corekit.optim.ema import Ema
+from corekit.optim.parameter_groups import undecayed
 from corekit.optim.schedules import Constant, Cosine
 
 

@@ -1,8 +1,9 @@
-"""Run by test_step.py on one rank of several: one step's gradients of small float64 models, saved
+"""Run by test_accumulate.py on one rank of several: one step's gradients of small float64 models, saved
 to a file.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -11,14 +12,13 @@ from torch import Tensor, nn
 
 from corekit.data.loading.loader import split
 from corekit.data.loading.ragged import pack
-from corekit.distributed.fsdp import shard
+from corekit.distributed.fsdp import full, shard
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
-from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step, WeightedLoss
-from corekit.train.wiring import Wiring
+from corekit.train.loss_terms import WeightedLoss
+from tests.train.steps import step_of
 
 SAMPLES, CLASSES, STEP = 24, 11, 5
 
@@ -50,12 +50,25 @@ class Masked:
     weight that is drawn.
     """
 
-    def weights(self, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
-        return {"masked": (mask * draw).sum()}
+    def weights(self, mask: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        return {"masked": (mask * uniform).sum()}
 
     def __call__(self, logits: Tensor, label: Tensor, mask: Tensor,
-                 draw: Tensor) -> dict[str, Tensor]:
-        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask * draw).sum()}
+                 uniform: Tensor) -> dict[str, Tensor]:
+        loss = F.cross_entropy(logits, label, reduction="none")
+        return {"masked": (loss * mask * uniform).sum()}
+
+
+class MicroBatchMean:
+    """A loss that is the mean of a micro-batch, as detection's are: over samples that it picks by
+    their own values.
+    """
+
+    weights = 1
+
+    def __call__(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        loss = F.cross_entropy(logits, label, reduction="none")
+        return {"hard": loss[loss >= loss.mean()].mean(), "all": loss.mean()}
 
 
 def batch() -> dict[str, object]:
@@ -64,28 +77,25 @@ def batch() -> dict[str, object]:
     def draw(width: int) -> Tensor:
         return torch.randn(SAMPLES, width, generator=generator, dtype=torch.float64)
 
+    rows, offsets = pack([range(number % 4) for number in range(SAMPLES)])
     return {
-        "key": [str(number) for number in range(SAMPLES)], "image": draw(6), "text": draw(5),
-        **dict(
-            zip(("label_rows", "label_offsets"),
-                pack([range(number % 4) for number in range(SAMPLES)]))), "label":
-            torch.arange(SAMPLES) % 3, "mask": (torch.arange(SAMPLES) % 5 > 1).double()
+        "key": [str(number) for number in range(SAMPLES)],
+        "image": draw(6),
+        "text": draw(5),
+        "label_rows": rows,
+        "label_offsets": offsets,
+        "label": torch.arange(SAMPLES) % 3,
+        "mask": (torch.arange(SAMPLES) % 5 > 1).double(),
     }
 
 
-def terms(which: str) -> list[WeightedLoss]:
-    contrastive = Contrastive(block=7)
-    wiring = Wiring.of("contrastive", contrastive, contrastive.__call__, ignore=("rows",))
-    pair = WeightedLoss("contrastive", 0.7, wiring, None, True, True)
-    masked = Masked()
-    single = WeightedLoss("masked", 1.3, Wiring.of("masked", masked, masked.__call__),
-                          Wiring.of("weights", masked.weights), False)
-    wide = BinaryCrossEntropy(block=4)
-    blocks = WeightedLoss("wide", 0.9,
-                          Wiring.of("wide", wide, wide.__call__, rename={"logits": "wide_logits"}),
-                          None, False)
-    return {"contrastive": [pair], "masked": [single], "both": [pair, single],
-            "wide": [blocks]}[which]
+def losses(which: str) -> list[WeightedLoss]:
+    pair = WeightedLoss.of(Contrastive(block=7), "contrastive", 0.7)
+    single = WeightedLoss.of(Masked(), "masked", 1.3)
+    wide = WeightedLoss.of(BinaryCrossEntropy(block=4), "wide", 0.9,
+                           inputs={"logits": "wide_logits"})
+    return {"contrastive": [pair], "masked": [single], "both": [pair, single], "wide": [wide],
+            "mean": [WeightedLoss.of(MicroBatchMean(), "mean", 0.6)]}[which]
 
 
 def model(norm: bool, dropout: float = 0.0) -> Pair:
@@ -93,53 +103,56 @@ def model(norm: bool, dropout: float = 0.0) -> Pair:
     return Pair(norm, dropout).double()
 
 
-def one_step(ranks: ProcessGroup, which: str, norm: bool, dropout: float, micro_batches: int,
+UNUSED = {  # modules without a part in a loss: DDP waits for every parameter that is trained
+    "contrastive": ("head", "wide_head"),
+    "masked": ("image_tower.1.1", "text_tower", "logit_scale", "wide_head"),
+    "mean": ("image_tower.1.1", "text_tower", "logit_scale", "wide_head"),
+    "both": ("wide_head",),
+    "wide": ("image_tower.1.1", "text_tower", "logit_scale", "head"),
+}
+
+
+def one_step(group: ProcessGroup, which: str, norm: bool, dropout: float, micro_batches: int,
              sharded: bool = False) -> dict[str, Tensor]:
     """Gradients, losses and statistics after one step."""
     plain = model(norm, dropout)
-    # DDP waits for every parameter, so leave out what has no part
     for name, parameter in plain.named_parameters():
-        pair = ("image_tower.1.1", "text_tower", "logit_scale")
-        unused = {
-            "contrastive": ("head", "wide_head"), "masked": (*pair, "wide_head"),
-            "both": ("wide_head", ), "wide": (*pair, "head")
-        }[which]
-        parameter.requires_grad_(not name.startswith(unused))
-    wrapped = shard(plain, ranks) if sharded else wrap(plain, ranks)
-    step = Step(wrapped, plain, Wiring.of("model", plain, plain.forward), None, [], terms(which),
-                ranks, dict, Precision("fp32"), 0, micro_batches)
-    whole = batch()
-    mine = split(whole, ranks.world)[ranks.rank]
-    losses, asked = step(split(mine, micro_batches // ranks.world), STEP, [1.0, float(ranks.rank)])
-    assert asked == [ranks.world, sum(range(ranks.world))]
+        parameter.requires_grad_(not name.startswith(UNUSED[which]))
+    wrapped = shard(plain, group) if sharded else wrap(plain, group)
+    step = step_of(plain, losses(which), micro_batches, group, wrapped)
+    own = split(split(batch(), group.world)[group.rank], micro_batches // group.world)
+    entries_before = [dict(each) for each in own]
+    figures, requests = step(own, STEP, [1.0, float(group.rank)])
+    assert requests == [group.world, sum(range(group.world))]
+    assert [each.keys() for each in own] == [each.keys() for each in entries_before], "as read"
     step.statistics.commit()
-    step.statistics.average(ranks)
-    gradients = {name: getattr(value.grad, "full_tensor", lambda value=value: value.grad)()
-                 for name, value in plain.named_parameters() if value.grad is not None}
-    return {
-        **gradients, **{
-            f"loss {name}": torch.tensor(value, dtype=torch.float64) for name, value in losses.items(
-            )
-        }, **{f"buffer {name}": value.clone() for name, value in plain.named_buffers()}
-    }
+    step.statistics.average(group)
+    gradients = {name: full(value.grad) for name, value in plain.named_parameters()
+                 if value.grad is not None}
+    values = {f"loss {name}": torch.tensor(value, dtype=torch.float64)
+              for name, value in figures.items()}
+    buffers = {f"buffer {name}": value.clone() for name, value in plain.named_buffers()}
+    return {**gradients, **values, **buffers}
+
+
+def cases(world: int) -> Iterator[tuple[str, bool, float, int]]:
+    """(losses, batch norm, dropout, micro-batches) that this many ranks can share."""
+    settings = ((False, 0.0), (True, 0.0), (True, 0.3))
+    for which in ("contrastive", "masked", "both", "wide", "mean"):
+        for norm, dropout in settings[:1] if which in ("wide", "mean") else settings:
+            for micro_batches in (1, 2, 4, 12):
+                if micro_batches % world == 0:
+                    yield which, norm, dropout, micro_batches
 
 
 def main() -> None:
     torch.use_deterministic_algorithms(True)
-    folder = Path(sys.argv[1])
-    ranks = connect("ddp", "cpu")
-    results = {}
-    for which in ("contrastive", "masked", "both", "wide"):
-        for norm, dropout in ((False, 0.0), (True, 0.0), (True, 0.3))[:1 if which == "wide" else 3]:
-            for micro_batches in (1, 2, 4, 12):
-                if micro_batches % ranks.world == 0:
-                    results[which, norm, dropout,
-                            micro_batches] = one_step(ranks, which, norm, dropout, micro_batches)
-                    if ranks.world > 1:
-                        results["fsdp", which, norm, dropout,
-                                micro_batches] = one_step(ranks, which, norm, dropout,
-                                                          micro_batches, sharded=True)
-    if ranks.is_first:
-        torch.save({str(key): value for key, value in results.items()},
-                   folder / f"{ranks.world}.pt")
+    group = connect("ddp", "cpu")
+    results: dict[str, dict[str, Tensor]] = {}
+    for case in cases(group.world):
+        results[str(case)] = one_step(group, *case)
+        if group.world > 1:
+            results[str(("fsdp", *case))] = one_step(group, *case, sharded=True)
+    if group.is_first:
+        torch.save(results, Path(sys.argv[1]) / f"{group.world}.pt")
     disconnect()

@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from corekit.data.loading.loader import split
 from corekit.seeds import derive_seed
+from corekit.train.prepare import Frozen, MicroBatch, Prepare
+from corekit.train.wiring import Wiring
 from tests.conftest import succeeded
 from tests.train import step_on_ranks
 
@@ -100,6 +103,42 @@ def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(
         expected = results[1][case]
         assert any(name.endswith("running_mean") for name in expected)
         assert_equal(results[ranks][case], expected)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 4, 12])
+def test_a_loss_that_is_a_mean_is_averaged_over_the_micro_batches(results: Results, ranks: int,
+                                                                  micro_batches: int) -> None:
+    if micro_batches % ranks:
+        return
+    model = step_on_ranks.model(norm=False)
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in split(step_on_ranks.batch(), micro_batches):
+        logits = model(batch["image"], batch["text"])["logits"]
+        parts = step_on_ranks.MicroBatchMean()(logits, batch["label"])
+        total = total + 0.6 * (parts["hard"] + parts["all"]) / micro_batches
+    total.backward()  # type: ignore[no-untyped-call]
+    expected = {name: value.grad for name, value in model.named_parameters()
+                if value.grad is not None}
+    found = results[ranks][str(("mean", False, 0.0, micro_batches))]
+    assert_equal(found, {"loss loss": total.detach(), **expected})
+
+
+def test_a_micro_batch_is_prepared_into_a_new_dict_and_frozen_modules_run_once() -> None:
+    calls: list[int] = []
+
+    def frozen_features(image: Tensor) -> dict[str, Tensor]:
+        calls.append(len(image))
+        return {"target": 2 * image}
+
+    batch = {"key": ["a", "b"], "image": torch.ones(2, 3)}
+    module = Frozen("teacher", Wiring.of("teacher", frozen_features), None)
+    micro_batch = MicroBatch(batch, batch, Prepare(dict, [module]))
+    first, again = micro_batch.prepared(), micro_batch.prepared()
+    assert torch.equal(first["target"], 2 * batch["image"])  # type: ignore[operator]
+    assert again["target"] is first["target"]
+    assert calls == [2]
+    assert batch.keys() == {"key", "image"}
 
 
 def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from corekit.data.datasets.mixture import share_out
-from corekit.optim.adamw import undecayed
+from corekit.optim.parameter_groups import undecayed
 from corekit.optim.schedules import Cosine
 from corekit.train.assemble import build_model, build_sampler
 from tests.projects.recipe_tables import composed
