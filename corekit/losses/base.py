@@ -1,4 +1,4 @@
-"""What a loss is to the trainer: the two protocols, and the defaults of what a loss may leave out."""
+"""What a loss is to the trainer: two protocols, and defaults of what a loss may leave out."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -35,8 +35,9 @@ class SampleLoss(Protocol):
 class BatchLoss(Protocol):
     """A loss that compares samples with each other: ``compares_samples`` is True.
 
-    It gets the values of all samples of the step, from all ranks. Where ``__call__`` has a parameter
-    ``rows``, it returns the share of those rows, and the shares of the ranks add up to the loss.
+    It gets the values of all samples of the step, from all ranks. Where ``__call__`` has a
+    parameter ``rows``, it returns the share of those rows, and the ranks' shares add up to the
+    loss.
 
     A batch loss may have ``gathered_as``, parameter -> dtype: batch entries that travel between
     ranks in fewer bits.

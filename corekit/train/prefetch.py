@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from corekit.data.loading.loader import Batch, WorkerBatch, split
+from corekit.data.loading.loader import Batch
+
+Read = tuple[Sequence[Batch], dict[str, list[str]]]  # micro-batches, and bad samples
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,25 @@ class StepBatch:
         return [key for batch in self.read for key in batch["key"]]
 
 
-def step_by_step(parts: Iterable[WorkerBatch], micro_batches: int,
-                 device: torch.device) -> Iterator[StepBatch]:
-    """The batches of a run's steps, cut into micro-batches.
-
-    On CUDA they are copied to pinned memory and from there to the device on a stream of their own,
-    one step ahead.
+def step_by_step(steps: Iterable[Read], device: torch.device) -> Iterator[StepBatch]:
+    """The batches of a run's steps, on the device where that is a GPU.
 
     Args:
-        parts: this rank's batch of every step.
-        micro_batches: of this rank in a step.
+        steps: this rank's micro-batches of every step, as they were read.
         device: where the model is.
     """
-    cut = ((split(part.batch, micro_batches), part.bad) for part in parts)
-    if device.type != "cuda":
-        for read, bad in cut:
+    if device.type == "cuda":
+        yield from one_ahead(steps, Copier(device))
+    else:
+        for read, bad in steps:
             yield StepBatch(read, read, bad)
-        return
-    copier = _Copier(device)
+
+
+def one_ahead(steps: Iterable[Read], copier: "Copier") -> Iterator[StepBatch]:
+    """The batches in order, while the copy of the next one goes on."""
     with ThreadPoolExecutor(1, "to_device") as thread:
         upcoming: Future[StepBatch] | None = None
-        for read, bad in cut:
+        for read, bad in steps:
             current, upcoming = upcoming, thread.submit(copier.start, read, bad)
             if current is not None:
                 yield copier.finish(current.result())
@@ -58,8 +58,8 @@ def step_by_step(parts: Iterable[WorkerBatch], micro_batches: int,
             yield copier.finish(upcoming.result())
 
 
-class _Copier:
-    """Copies batches to a GPU on a side stream."""
+class Copier:
+    """Copies batches to a GPU: to pinned memory, and from there on a stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.stream = device, torch.cuda.Stream(device)

@@ -1,5 +1,5 @@
-"""Requests from outside a run: a checkpoint every so many minutes, and one before the end on SIGTERM
-or SIGUSR1.
+"""Requests from outside a run: a checkpoint every so many minutes, and one before the end on
+SIGTERM or SIGUSR1.
 """
 
 import signal

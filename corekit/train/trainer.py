@@ -14,7 +14,7 @@ from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import captioned_grid
-from corekit.data.loading.loader import Batch, step_batches
+from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result
 from corekit.train.assemble import Run
@@ -41,8 +41,9 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
     training_mode(run.plain_model)
     _run_missed_evaluations(run, counters, logger)
     pending: dict[str, int] = {}
-    batches = step_by_step(step_batches(run.streams, counters.step, run.steps, run.workers),
-                           run.step.own_micro_batches, run.ranks.device)
+    parts = step_batches(run.streams, counters.step, run.steps, run.workers)
+    cut = ((split(part.batch, run.step.own_micro_batches), part.bad) for part in parts)
+    batches = step_by_step(cut, run.ranks.device)
     for step in range(counters.step, run.steps):
         with logger.waiting():
             batch = next(batches)
@@ -136,9 +137,9 @@ def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> 
     no time for them.
     """
     if 0 < counters.step < run.steps:
-        made = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
+        done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}
-        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(made))
+        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""Run by test_accumulate.py on one rank of several: one step's gradients of small float64 models, saved
-to a file.
+"""Run by test_accumulate.py on one rank of several: one step's gradients of small float64 models,
+saved to a file.
 """
 
 import sys
