@@ -3,7 +3,6 @@ any width.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput, num_classes
-from corekit.losses.blockwise import GradInForward, check_block
+from corekit.losses.blockwise import Context, GradInForward, check_block
 from corekit.registry import register
 
 NAME = "loss 'binary_cross_entropy'"
@@ -87,7 +86,7 @@ class _Blockwise(GradInForward):
     """The sum and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor,
+    def forward(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor,
                 row: Tensor, edges: Sequence[int], size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         precise, hidden_grad, weight_grad, bias_grad = GradInForward.start(

@@ -1,6 +1,6 @@
 """Losses of a ``LinearOutput`` that compute their gradients together with their value."""
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,14 @@ def check_block(loss: str, block: int) -> None:
         raise CorekitError(f"loss '{loss}' needs a block of 1 or more, not {block}")
 
 
+class Context(Protocol):
+    """What torch hands to a function, with what ours keep in it."""
+
+    needs_input_grad: tuple[bool, ...]
+    dtype: torch.dtype
+    grads: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
 class GradInForward(torch.autograd.Function):
     """A function of (hidden, weight, bias, ...) whose forward pass leaves their gradients in
     ``ctx.grads``, None where none is wanted.
@@ -23,7 +31,7 @@ class GradInForward(torch.autograd.Function):
     """
 
     @staticmethod
-    def start(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, learning: bool
+    def start(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, learning: bool
               ) -> tuple[torch.dtype, Tensor | None, Tensor | None, Tensor | None]:
         """The dtype that gradients are multiplied in, and zeros for the gradients of hidden, weight
         and bias that are wanted.
@@ -45,7 +53,7 @@ class GradInForward(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias = (None if grad is None else grad.mul_(outer[0]) for grad in ctx.grads)
         del ctx.grads  # scaled where they lie: a second time would be wrong
         others = [None] * (len(ctx.needs_input_grad) - 3)

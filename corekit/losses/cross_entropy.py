@@ -2,15 +2,13 @@
 time.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput, num_classes
-from corekit.losses.blockwise import GradInForward, check_block
+from corekit.losses.blockwise import Context, GradInForward, check_block
 from corekit.registry import register
 
 
@@ -82,7 +80,7 @@ class _Blockwise(GradInForward):
     """The sum and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor,
+    def forward(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor,
                 smoothing: float, size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
         precise, hidden_grad, weight_grad, bias_grad = GradInForward.start(

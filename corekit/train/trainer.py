@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result
+from corekit.evaluation.base import Evaluator, Result
 from corekit.train.assemble import Run
 from corekit.train.logger import RunLogger, best_evaluation, read_records
 from corekit.train.prefetch import step_by_step
@@ -96,11 +95,10 @@ def save(run: Run, counters: Counters) -> None:
                          run.preprocess, run.environment)
 
 
-def evaluate(run: Run, evaluator: Any) -> Result:
+def evaluate(run: Run, evaluator: Evaluator) -> Result:
     """Run an evaluator on the weights that would be saved now."""
     with run.eval_model() as eval_model:
-        result: Result = evaluator(eval_model)
-    return result
+        return evaluator(eval_model)
 
 
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,

@@ -55,10 +55,10 @@ def reference(which: str) -> dict[str, Tensor]:
     return {"loss loss": loss.detach(), **gradients}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor],
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor],
                  tolerance: float = 1e-10) -> None:
     for name, value in expected.items():
-        difference = (found[name].double() - value.double()).norm()
+        difference = (actual[name].double() - value.double()).norm()
         assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
 
 
@@ -120,8 +120,8 @@ def test_a_loss_that_is_a_mean_is_averaged_over_the_micro_batches(results: Resul
     total.backward()  # type: ignore[no-untyped-call]
     expected = {name: value.grad for name, value in model.named_parameters()
                 if value.grad is not None}
-    found = results[ranks][str(("mean", False, 0.0, micro_batches))]
-    assert_equal(found, {"loss loss": total.detach(), **expected})
+    actual = results[ranks][str(("mean", False, 0.0, micro_batches))]
+    assert_equal(actual, {"loss loss": total.detach(), **expected})
 
 
 def test_a_micro_batch_is_prepared_into_a_new_dict_and_frozen_modules_run_once() -> None:
@@ -147,9 +147,9 @@ def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(
     image = batch["image"]
     assert isinstance(image, Tensor)
     hidden = model.image_tower[0][0](image).detach().view(4, -1, 8)
-    found = results[1][str(("contrastive", True, 0.0, 4))]
-    assert torch.allclose(found["buffer image_tower.0.1.running_mean"],
+    actual = results[1][str(("contrastive", True, 0.0, 4))]
+    assert torch.allclose(actual["buffer image_tower.0.1.running_mean"],
                           0.1 * hidden.mean(1).mean(0), rtol=1e-10)
-    assert torch.allclose(found["buffer image_tower.0.1.running_var"],
+    assert torch.allclose(actual["buffer image_tower.0.1.running_var"],
                           0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
-    assert int(found["buffer image_tower.0.1.num_batches_tracked"]) == 1
+    assert int(actual["buffer image_tower.0.1.num_batches_tracked"]) == 1
