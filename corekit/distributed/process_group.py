@@ -146,7 +146,7 @@ def wrap(model: nn.Module, group: ProcessGroup) -> nn.Module:
         broadcast = "broadcast_buffers"
     devices = [group.device.index] if group.device.type == "cuda" else None
     wrapped = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True,
-                                      **{broadcast: False})
+                                      **{broadcast: False})  # type: ignore[arg-type]
     wrapped.register_comm_hook(None, _sum_gradients)
     return wrapped
 

@@ -68,11 +68,7 @@ class LossEntry:
     @classmethod
     def of(cls, loss: Callable[..., Parts]) -> "LossEntry":
         """Read a loss: an object of ours or of anybody, a module or a plain function."""
-        signature_of: Callable[..., object] = loss
-        if isinstance(loss, nn.Module):
-            signature_of = loss.forward
-        elif not inspect.isroutine(loss):
-            signature_of = loss.__call__
+        signature_of = loss.forward if isinstance(loss, nn.Module) else loss
         weights = getattr(loss, "weights", None)
         if isinstance(weights, (int, float)):
             weights = _Constant(weights)

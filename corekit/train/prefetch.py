@@ -62,7 +62,8 @@ class Copier:
     """Copies batches to a GPU: to pinned memory, and from there on a stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.stream = device, torch.cuda.Stream(device)
+        self.device = device
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> StepBatch:
         """Pin a step's batches and begin to copy them; in a thread, for pinning takes a while."""
