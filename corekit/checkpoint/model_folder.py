@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.recipes.saved import load_saved_recipe
 
 WRITING = ".writing"  # the suffix of what is not whole yet
 EXPORT = "export.json"  # what an exported folder has instead of weights
@@ -34,13 +33,6 @@ def model_folder(path: str | Path) -> Path:
         "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
         if path.exists() else "does not exist")
     raise CorekitError(f"{path} {what}")
-
-
-def read_recipe(folder: Path) -> dict[str, Any]:
-    """The resolved recipe beside weights."""
-    recipe = OmegaConf.to_container(load_saved_recipe(folder / "recipe.yaml"))
-    assert isinstance(recipe, dict)
-    return {str(key): value for key, value in recipe.items()}
 
 
 def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any],

@@ -8,7 +8,7 @@ from torch.nn.utils import get_total_norm
 from corekit.checkpoint.training_state import Counters
 from corekit.distributed.fsdp import local
 from corekit.errors import CorekitError
-from corekit.train.assemble import Run
+from corekit.train.materialise import Run
 
 SMALLEST_SCALE = 2.0**-10
 
@@ -36,8 +36,8 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
     said = ""
     if finite:
         factor = 1 / precision.loss_scale
-        if run.grad_clip is not None:
-            factor *= min(1.0, run.grad_clip / (norm + 1e-6))
+        if run.config.engine.grad_clip is not None:
+            factor *= min(1.0, run.config.engine.grad_clip / (norm + 1e-6))
         if factor != 1:
             torch._foreach_mul_(gradients, factor)
         for group in run.optimizer.param_groups:
@@ -70,13 +70,13 @@ def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float,
     what = (f"step {counters.step + 1} is not finite ({values}, gradient norm {norm:g}); this "
             f"rank's batch: "
             f"{', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}")
-    if run.recipe["engine"]["non_finite"] == "raise":
+    if run.config.engine.non_finite == "raise":
         raise CorekitError(f"{what}. The last checkpoint is untouched: go on with "
                            f"engine.non_finite=skip, or begin anew, in "
                            "another run_dir, with a lower optimizer.learning_rate or with "
                            "engine.grad_clip")
     counters.skipped += 1
-    limit = run.recipe["engine"]["max_skipped"]
+    limit = run.config.engine.max_skipped
     if counters.skipped > limit:
         raise CorekitError(f"{what}. More than engine.max_skipped={limit} steps of this run had to "
                            f"be skipped")

@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from corekit.errors import CorekitError
+from corekit.recipes.schema import ModelConfig
 
 Values = Mapping[str, Any]
 
@@ -77,6 +80,11 @@ class Wiring:
         """The parameters left at their defaults because no entry of that name is there."""
         known = set(names)
         return [parameter for parameter, name in self.reads.items() if name not in known]
+
+
+def model_wiring(config: ModelConfig, module: nn.Module) -> Wiring:
+    """How batch entries reach a model's ``forward``."""
+    return Wiring.of(f"model `{config.name}`", module, module.forward, config.inputs)
 
 
 def rename_outputs(outputs: Any, names: Mapping[str, str] | str | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.optim.loss_scale import Precision
+from corekit.recipes.schema import LossConfig
 from corekit.train.accumulate import Step
-from corekit.train.assemble import build_terms
+from corekit.train.assemble import build_loss
 from corekit.train.wiring import Wiring
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]
@@ -55,10 +56,11 @@ class Given(nn.Module):
 
 def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dict[str, Tensor]:
     plain = Given(dtype)
-    recipe = {"loss": {"name": "reinforced_contrastive", "teacher_widths": TEACHERS, "teacher_logit_scales": SCALES,
-                       "block": 7, **WEIGHTS}}
-    step = Step(wrap(plain, ranks), plain, Wiring.of("model", plain, plain.forward), None, [], build_terms(recipe), ranks, dict,
-                Precision("fp32"), 0, micro_batches)
+    loss = build_loss(LossConfig("reinforced_contrastive", {
+        "teacher_widths": TEACHERS, "teacher_logit_scales": SCALES, "block": 7, **WEIGHTS
+    }, label="reinforced_contrastive"))
+    step = Step(wrap(plain, ranks), plain, Wiring.of("model", plain, plain.forward), None, [],
+                [loss], ranks, dict, Precision("fp32"), 0, micro_batches)
     teachers = {name: value.to(dtype) for name, value in features().items() if name.startswith("teacher")}
     at = torch.arange(SAMPLES)
     whole = {"key": list(range(SAMPLES)), "image": at, "text": at, "synthetic_text": at, **teachers}
