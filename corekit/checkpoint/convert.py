@@ -49,9 +49,9 @@ class Converted:
     """
 
     weights: State
-    arguments: dict[str, Any]
+    arguments: Plain
     preprocess: Preprocess
-    tokenizer: dict[str, Any]
+    tokenizer: Plain
     notes: list[str] = field(default_factory=list)
     assumed: str | None = None
 
@@ -109,7 +109,8 @@ def convert_in(source: Path, target: Path, name: str | None = None,
                                "folder is written in another layout with --to, and fused with "
                                "--fuse")
         folder = model_folder(source)
-        recipe, model = load_plain(folder / "recipe.yaml"), load_config(folder / "recipe.yaml").model
+        recipe = load_plain(folder / "recipe.yaml")
+        model = load_config(folder / "recipe.yaml").model
         preprocess = Preprocess.load(folder / "preprocess.json")
         weights, notes = load_file(folder / "model.safetensors"), list[str]()
     else:

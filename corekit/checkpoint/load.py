@@ -3,12 +3,12 @@ one.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from corekit.checkpoint.model_folder import load_weights, model_folder
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.export.exported import is_exported, load_exported
@@ -17,7 +17,7 @@ from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
 
 
-def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
+def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
     """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has
     none).
 

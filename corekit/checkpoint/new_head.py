@@ -118,7 +118,8 @@ class NewHead:
                             for how, count in Counter(
                                 match.how for match in self.matches).most_common())
         exact = sum(match.similarity == 1 for match in self.matches)
-        return f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); {REPORT} has each"
+        return (f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); "
+                f"{REPORT} has each")
 
 
 def _means(new: Tensor, old: Tensor, at: Sequence[int], matches: Sequence[Match]) -> Tensor:

@@ -25,7 +25,7 @@ def _train(composed: DictConfig) -> None:
     config = checked(composed)
     source = open_source(config)  # what can fail without torch fails before it is imported
     if config.dry_run:
-        from corekit.train.dry_run import dry_run
+        from corekit.cli.dry_run import dry_run
 
         dry_run(config, source)
     else:
@@ -57,8 +57,9 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
     imported.
     """
     if "root" in registry.find("dataset", dataset.name).signature.names:
-        own = "root" in dataset.arguments
-        where, root = (f"{key}.root", dataset.arguments["root"]) if own else ("data.root", data_root)
+        where, root = "data.root", data_root
+        if "root" in dataset.arguments:
+            where, root = f"{key}.root", dataset.arguments["root"]
         if root is None:
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; "

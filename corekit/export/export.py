@@ -9,7 +9,6 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import EXPORT, model_folder, written
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
 from corekit.export.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
@@ -146,7 +146,7 @@ def export_model(source: Path, target: Path, form: str,
 
 
 def _parts(model: nn.Module, config: ModelConfig, size: int,
-           tokenize: Any) -> dict[str, ExportedTower]:
+           tokenize: Tokenizer | None) -> dict[str, ExportedTower]:
     """The files of a model, by name: its towers, or its forward."""
     draw = random.Random(0)
     generator = torch.Generator().manual_seed(0)

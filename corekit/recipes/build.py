@@ -12,6 +12,7 @@ from corekit.recipes.schema import (
     EvaluatorConfig,
     LossConfig,
     ModelConfig,
+    Node,
     Plain,
     RunConfig,
 )
@@ -20,7 +21,7 @@ Entry = TypeVar("Entry", bound=EntryConfig)
 Section = TypeVar("Section")
 
 
-def run_config(plain: Mapping[str, Any]) -> RunConfig:
+def run_config(plain: Node) -> RunConfig:
     """The typed recipe of a plain one; keys that are missing have their defaults.
 
     Raises:
@@ -29,7 +30,7 @@ def run_config(plain: Mapping[str, Any]) -> RunConfig:
     return _section(RunConfig, plain)
 
 
-def evaluation_config(plain: Mapping[str, Any]) -> EvaluationConfig:
+def evaluation_config(plain: Node) -> EvaluationConfig:
     """The typed form of what ``corekit-eval`` takes; as ``run_config``."""
     return _section(EvaluationConfig, plain)
 
@@ -46,7 +47,7 @@ def is_free(hint: object) -> bool:
     return hint in _READERS
 
 
-def _section(cls: type[Section], plain: Mapping[str, Any]) -> Section:
+def _section(cls: type[Section], plain: Node) -> Section:
     if "model" in dict(get_type_hints(cls)) and not plain.get("model"):
         raise CorekitError("the recipe names no model: it needs a `model: {name: ...}`")
     values = {item.name: _value(hint, plain[item.name], item.name)
@@ -54,7 +55,7 @@ def _section(cls: type[Section], plain: Mapping[str, Any]) -> Section:
     return cls(**values)
 
 
-def _value(hint: Any, value: Any, key: str) -> Any:
+def _value(hint: object, value: Any, key: str) -> object:
     if is_free(hint):
         return _READERS[hint](value or {}, key)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -62,12 +63,12 @@ def _value(hint: Any, value: Any, key: str) -> Any:
     return copy.deepcopy(value)
 
 
-def _fields(cls: type) -> list[tuple["dataclasses.Field[Any]", Any]]:
+def _fields(cls: type) -> list[tuple["dataclasses.Field[object]", object]]:
     hints = get_type_hints(cls)
     return [(item, hints[item.name]) for item in dataclasses.fields(cls)]
 
 
-def _entry(cls: type[Entry], node: Mapping[str, Any], where: str, **place: str) -> Entry:
+def _entry(cls: type[Entry], node: Node, where: str, **place: str) -> Entry:
     """One entry: its name, the engine's own keys, and the rest, which are its arguments."""
     if not isinstance(node, Mapping) or "name" not in node:
         raise CorekitError(f"{where} needs a `name`")
@@ -77,14 +78,14 @@ def _entry(cls: type[Entry], node: Mapping[str, Any], where: str, **place: str) 
     return cls(name=str(node["name"]), arguments=copy.deepcopy(arguments), **own, **place)
 
 
-def _losses(node: Mapping[str, Any], key: str) -> tuple[LossConfig, ...]:
+def _losses(node: Node, key: str) -> tuple[LossConfig, ...]:
     if "name" in node:
         return (_entry(LossConfig, node, key, label=str(node["name"]), key=key),)
     return tuple(_entry(LossConfig, each, f"{key}.{label}", label=label, key=f"{key}.{label}")
                  for label, each in node.items())
 
 
-_READERS: dict[object, Callable[[Mapping[str, Any], str], Any]] = {
+_READERS: dict[object, Callable[[Node, str], object]] = {
     ModelConfig: lambda node, key: _entry(ModelConfig, node, key),
     EntryConfig | None: lambda node, key: _entry(EntryConfig, node, key) if node else None,
     tuple[LossConfig, ...]: _losses,
@@ -96,7 +97,7 @@ _READERS: dict[object, Callable[[Mapping[str, Any], str], Any]] = {
 }
 
 
-def _written(value: Any, is_entry: bool) -> Any:
+def _written(value: object, is_entry: bool) -> object:
     if isinstance(value, EntryConfig):
         return value.to_plain()
     if is_entry and isinstance(value, tuple):

@@ -1,14 +1,13 @@
 """The check of a plain recipe: its closed sections, the names it picks, and their arguments."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from corekit import registry
 from corekit.errors import CorekitError
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
-from corekit.recipes.schema import EntryConfig, EvaluatorConfig, LossConfig, ModelConfig, Plain
+from corekit.recipes.schema import EntryConfig, EvaluatorConfig, LossConfig, ModelConfig, Node, Plain
 from corekit.signatures import nearest
 
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
@@ -23,7 +22,7 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
 CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
 
 
-def named_entries(recipe: Mapping[str, Any]) -> list[tuple[str, str, Plain]]:
+def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
     """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is
     built.
     """
@@ -43,7 +42,7 @@ def named_entries(recipe: Mapping[str, Any]) -> list[tuple[str, str, Plain]]:
     return found
 
 
-def check_closed(recipe: Mapping[str, Any]) -> None:
+def check_closed(recipe: Node) -> None:
     """Refuse keys that a + added to a closed section: Hydra lets them through."""
     known = set(known_keys(current_schema()))
     for key in _flat_keys(recipe):
@@ -52,7 +51,7 @@ def check_closed(recipe: Mapping[str, Any]) -> None:
             raise CorekitError(f"'{key}'{origin(key)} is not a key of a recipe{nearest_key(key)}")
 
 
-def _flat_keys(node: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _flat_keys(node: Node, prefix: str = "") -> list[str]:
     found = []
     for name, value in node.items():
         found.append(f"{prefix}{name}")
@@ -61,7 +60,7 @@ def _flat_keys(node: Mapping[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def check_names(recipe: Mapping[str, Any]) -> None:
+def check_names(recipe: Node) -> None:
     """Check every name a recipe picks, and every argument against the signature of what it names.
 
     Raises:
@@ -77,16 +76,16 @@ def check_names(recipe: Mapping[str, Any]) -> None:
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
                            "list losses` lists them")
+    _check_head(recipe["init"])
+    for key, kind, node in named_entries(recipe):
+        check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
     for kind in ("sampler", "optimizer", "schedule"):
         if not recipe[kind]:
             raise CorekitError(f"there is no {kind}: the recipe needs a `{kind}: {{name: ...}}`; "
                                f"`corekit list {kind}s` lists them")
-    _check_head(recipe["init"])
-    for key, kind, node in named_entries(recipe):
-        check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
 
 
-def _check_head(init: Mapping[str, Any]) -> None:
+def _check_head(init: Node) -> None:
     """A head is named by a word of its own, so that `init.head=random` leaves arguments of another
     one in peace.
     """
@@ -122,14 +121,14 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:
         raise CorekitError(f"{key}.name{origin(key + '.name')}: {error}") from None
-    arguments = {
-        name: value for name, value in node.items() if name not in ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
-    }
+    own = ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
+    arguments = {name: value for name, value in node.items() if name not in own}
     supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
     for name, value in arguments.items():
         _check_nested(f"{key}.{name}", name, value, supplied)
     for name, what in entry.signature.problems(arguments, supplied):
-        remedy = f"; to leave it out, type '~{key}.{name}'" if name in arguments and "is not an" in what else ""
+        unknown = name in arguments and "is not an" in what
+        remedy = f"; to leave it out, type '~{key}.{name}'" if unknown else ""
         raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')}: {kind} '{entry.name}': "
                            f"'{name}' {what}{remedy}")
 

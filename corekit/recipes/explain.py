@@ -12,6 +12,8 @@ from corekit.recipes.origin import file_of
 from corekit.recipes.saved import RENAMED
 from corekit.signatures import nearest
 
+_DETAILS = ("full_key", "object_type", "reference_type", ":")  # how such lines of OmegaConf begin
+_REASONS = ("Value", "Invalid", "Key", "Cannot")
 FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)  # what explain() explains
 
 
@@ -23,8 +25,8 @@ def explain(error: Exception) -> str:
     text = f"{error}\n{root}" if root is not error else str(error)
     if isinstance(error, OverrideParseException):
         return (f"'{error.override}' on the command line cannot be read; put the whole override in "
-                f"quotes, and values "
-                "with spaces, brackets or commas in quotes of their own: \"key='a, b'\"")
+                f"quotes, and values with spaces, brackets or commas in quotes of their own: "
+                "\"key='a, b'\"")
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'",
@@ -32,8 +34,7 @@ def explain(error: Exception) -> str:
         return _explain_unknown_key(match.group(1), text)
     if match := re.search(r"Error merging override ~(\S+)", text):
         return (f"'~{match.group(1)}' on the command line: this key cannot be removed, only what "
-                f"stands inside it, such as "
-                f"'~{match.group(1)}.NAME'")
+                f"stands inside it, such as '~{match.group(1)}.NAME'")
     if match := re.search(r"In '([^']+)': \w+ raised while\s+composing config:\s*", text):
         return f"{file_of(match.group(1))}: {_explain_value(text[match.end():])}"
     if isinstance(root, yaml.YAMLError):
@@ -52,18 +53,21 @@ def _explain_missing(error: MissingConfigException) -> str:
     group, _, option = wanted.rpartition("/")
     options = list(error.options or [])
     offered = f"; options are {', '.join(options)}" if options else "; it names no group of options"
-    return f"there is no '{option}' in group '{group}'{nearest(option, options)}{offered}" if group else (
-        f"there is no option or group '{wanted}'{offered}")
+    if not group:
+        return f"there is no option or group '{wanted}'{offered}"
+    return f"there is no '{option}' in group '{group}'{nearest(option, options)}{offered}"
 
 
 def _explain_unknown_key(key: str, text: str) -> str:
     if "An item is already at" in text:
-        return f"'+{key}' on the command line: '{key}' is there already, so change it without the +: {key}=..."
+        return (f"'+{key}' on the command line: '{key}' is there already, so change it without "
+                f"the +: {key}=...")
     if key.split(".")[0] == "recipe":
         return "a recipe is added with a +: type +recipe=PROJECT/NAME"
     if key in RENAMED:
         return f"'{key}' on the command line is called '{RENAMED[key]}' now"
-    return f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` shows every key"
+    return (f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` "
+            f"shows every key")
 
 
 def _explain_value(text: str) -> str:
@@ -71,17 +75,15 @@ def _explain_value(text: str) -> str:
     one.
     """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")),
-               "")
-    said = next(
-        (line for line in lines if not line.startswith(("full_key", "object_type", "reference_type",
-                                                        ":")) and "raised while" not in line),
-        "the recipe does not compose")
-    said = re.sub(r"^Error merging override (\S+)$", r"'\1' on the command line", said)
-    if said.endswith("on the command line"):
-        said += ": " + next(
-            (line for line in lines if line.startswith(("Value", "Invalid", "Key", "Cannot"))), "")
-    if "not in" in said and key:
-        said = f"'{key}' is not a key of a recipe{nearest_key(key)}"
-        key = ""
-    return f"{said}{f' (key {key})' if key and key not in said else ''}"
+    keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
+    key = keys[0] if keys else ""
+    problems = [line for line in lines
+                if not line.startswith(_DETAILS) and "raised while" not in line]
+    problem = problems[0] if problems else "the recipe does not compose"
+    problem = re.sub(r"^Error merging override (\S+)$", r"'\1' on the command line", problem)
+    if problem.endswith("on the command line"):
+        reasons = [line for line in lines if line.startswith(_REASONS)]
+        problem += f": {reasons[0] if reasons else ''}"
+    if "not in" in problem and key:
+        return f"'{key}' is not a key of a recipe{nearest_key(key)}"
+    return f"{problem} (key {key})" if key and key not in problem else problem

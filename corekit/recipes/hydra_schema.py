@@ -6,13 +6,16 @@ enumeration, and an entry, whose keys are the arguments of its constructor, a fr
 
 import dataclasses
 import types
+import typing
 from enum import Enum
-from typing import Any, Dict, List, Literal, Optional, get_args, get_origin, get_type_hints  # noqa: UP035
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
 from corekit.recipes.build import is_free
 from corekit.recipes.schema import EvaluationConfig, RunConfig
+
+FREE = typing.Dict[str, Any]  # noqa: UP006 (OmegaConf reads these at run time)
 
 
 def free_sections(cls: type = RunConfig, prefix: str = "") -> list[str]:
@@ -50,36 +53,38 @@ def _opened(cls: type) -> DictConfig:
 def _structured(cls: type) -> type:
     """The dataclass with types that OmegaConf knows."""
     hints = get_type_hints(cls)
-    made: list[tuple[str, Any, Any]] = []
+    columns = []
     for item in dataclasses.fields(cls):
         hint = _known(hints[item.name], item.name)
-        default: Any = item.default
-        if isinstance(default, str) and get_origin(hints[item.name]) is Literal:
-            default = hint[default]
-        if hint == Dict[str, Any] or item.default_factory is not dataclasses.MISSING:  # noqa: UP006
-            factory: Any = item.default_factory
-            if hint == Dict[str, Any]:  # noqa: UP006
-                factory = dict
-            elif dataclasses.is_dataclass(hint):
-                factory = hint
-            made.append((item.name, hint, dataclasses.field(default_factory=factory)))
-        else:
-            made.append((item.name, hint, dataclasses.field(default=default)))
-    return dataclasses.make_dataclass(cls.__name__, made)
+        columns.append((item.name, hint, _with_default(item, hint)))
+    return dataclasses.make_dataclass(cls.__name__, columns)
+
+
+def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
+    """A field with the default of another one, as a value of the type that OmegaConf knows."""
+    if hint == FREE:
+        return dataclasses.field(default_factory=dict)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return dataclasses.field(default_factory=hint)
+    if item.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=item.default_factory)
+    is_choice = isinstance(hint, type) and issubclass(hint, Enum)
+    return dataclasses.field(default=hint[item.default] if is_choice else item.default)
 
 
 def _known(hint: Any, name: str) -> Any:
     """A type of a field as OmegaConf knows it."""
+    arguments = get_args(hint)
     if is_free(hint):
-        return Dict[str, Any]  # noqa: UP006
+        return FREE
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _structured(hint)
     if get_origin(hint) is Literal:
-        return Enum(name, {choice: choice for choice in get_args(hint)})
+        return Enum(name, {choice: choice for choice in arguments})
     if get_origin(hint) is list:
-        return List[get_args(hint)[0]]  # type: ignore[misc]  # noqa: UP006
+        return typing.List[arguments[0]]  # type: ignore[valid-type]  # noqa: UP006
     if get_origin(hint) is dict:
-        return Dict[get_args(hint)]  # type: ignore[misc]  # noqa: UP006
+        return typing.Dict[arguments[0], arguments[1]]  # type: ignore[valid-type]  # noqa: UP006
     if isinstance(hint, types.UnionType):
-        return Optional[get_args(hint)[0]]  # noqa: UP045
+        return typing.Optional[arguments[0]]  # noqa: UP045
     return hint

@@ -52,7 +52,11 @@ def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
 
 def _load(config_path: str) -> tuple[str, DictConfig] | None:
     path = Path(file_of(config_path))
-    return (str(path), OmegaConf.load(path)) if path.is_file() else None  # type: ignore[return-value]
+    if not path.is_file():
+        return None
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return str(path), config
 
 
 def file_of(config_path: str) -> str:

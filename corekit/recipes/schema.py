@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from corekit import registry
 
 Plain = dict[str, Any]  # what YAML holds: strings, numbers, lists and mappings of them
+Node = Mapping[str, Any]  # the same, to read
 
 Precision = Literal["fp32", "bf16", "fp16"]  # of the forward pass; parameters and losses are fp32
 Parallel = Literal["none", "ddp", "fsdp"]  # how several processes share a training step
@@ -24,7 +25,7 @@ class EntryConfig:
     """A registered entry that the recipe picks by name, and the arguments of its constructor."""
 
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Node = field(default_factory=dict)
 
     PLACE: ClassVar[tuple[str, ...]] = ("name", "arguments", "label", "key")  # fields, not keys
 
@@ -33,7 +34,7 @@ class EntryConfig:
         """The keys beside the arguments that are the engine's own."""
         return tuple(item.name for item in fields(cls) if item.name not in cls.PLACE)
 
-    def build(self, kind: str, **supplied: Any) -> Any:
+    def build(self, kind: str, **supplied: object) -> Any:
         """The entry itself.
 
         Args:

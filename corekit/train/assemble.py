@@ -8,15 +8,15 @@ import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corekit import registry
 from corekit.checkpoint.new_head import RANDOM, NewHead
 from corekit.data.datasets.base import Source
 from corekit.data.loading.loader import Sampler
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
 from corekit.errors import CorekitError
@@ -47,8 +47,8 @@ class Parts:
     source: Source
     micro_batches: int
     preprocess: Preprocess
-    tokenizer: Any
-    transform: Any
+    tokenizer: Tokenizer | None
+    transform: Callable[..., Tensor]
     sampler: Sampler
     model: nn.Module
     wiring: Wiring

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from corekit.models.shapes import ShapesOnly
 from corekit.train.assemble import Parts
-from corekit.train.shapes import ShapesOnly
 from corekit.train.verify import example_batch, example_offers
 
 

@@ -1,12 +1,13 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from corekit.checkpoint.load import load_model, trained_folder
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
@@ -17,7 +18,7 @@ from corekit.train.logger import append_record, figures
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
-                    tokenizer: Callable[[Sequence[str]], Tensor] | None,
+                    tokenizer: Tokenizer | None,
                     ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(config.engine.precision)
@@ -26,7 +27,8 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
                      config.data.workers)
 
 
-def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Callable[[EvalModel], Result]:
+def build_evaluator(config: EvaluatorConfig,
+                    preprocess: Preprocess) -> Callable[[EvalModel], Result]:
     """One of the recipe's evaluators."""
     evaluator: Callable[[EvalModel], Result] = config.build("evaluator", preprocess=preprocess)
     return evaluator

@@ -1,16 +1,15 @@
 """From parts on the meta device to a run that trains: weights, optimizer, ranks and evaluators."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from corekit.checkpoint.init_from import start_from
 from corekit.checkpoint.new_head import NewHead
-from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
+from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
 from corekit.data.loading.loader import Batch, Streams, share
 from corekit.data.loading.shuffled_order import order_of
 from corekit.data.transforms.preprocess import Preprocess
@@ -49,7 +48,7 @@ class Run:
     """Everything the training loop uses."""
 
     config: RunConfig
-    environment: Mapping[str, Any]
+    environment: Environment
     ranks: ProcessGroup
     plain_model: nn.Module
     model: nn.Module
@@ -93,7 +92,7 @@ class Run:
 
 
 def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
-                environment: Mapping[str, Any]) -> Run:
+                environment: Environment) -> Run:
     """Give the parts weights and everything else a run needs.
 
     Models are constructed once more, on the device: their initial values are drawn there.

@@ -19,10 +19,9 @@ from corekit.models.freeze import training_mode
 from corekit.recipes.schema import EngineConfig, RunConfig
 from corekit.train.assemble import assemble
 from corekit.train.cost import cost
-from corekit.train.environment import describe
 from corekit.train.logger import RunLogger, clock, figures, read_records
 from corekit.train.materialise import Run, materialise
-from corekit.train.run_dir import prepare, refuse_another_run, resolve_micro_batch
+from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals
 from corekit.train.trainer import train
 from corekit.train.verify import verify
@@ -102,7 +101,8 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
             logger.say(f"stopped by a signal; step {counters.step} of {steps} is saved: the "
                        f"same command goes on from it")
         elif run.ranks.is_first:
-            logger.say(closing(run.config.model.name, counters, folder, first, time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            logger.say(closing(run.config.model.name, counters, folder, first, seconds))
     finally:
         run.checkpoints.abandon()
         logger.close()
@@ -138,7 +138,10 @@ def _opening(run: Run, first: int, folder: Path) -> str:
     parameters = sum(value.numel() for value in run.plain_model.parameters())
     ranks = f"{run.ranks.world} ranks" if run.ranks.world > 1 else "1 process"
     table = getattr(run.streams.sampler, "table", ())
-    sizes = f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to {table[-1][0]})" if table else ""
+    sizes = ""
+    if table:
+        sizes = (f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to "
+                 f"{table[-1][0]})")
     begin = f"continuing at step {first}" if first else "training"
     engine = run.config.engine
     return (f"{begin}: {run.config.model.name}, {parameters / 1e6:.2f} M parameters, "

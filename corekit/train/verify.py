@@ -3,32 +3,33 @@ allocated.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source
-from corekit.data.loading.loader import CAPTIONS, fields_read
+from corekit.data.loading.loader import CAPTIONS, Batch, fields_read
 from corekit.data.loading.ragged import RAGGED
+from corekit.data.tokenizers.base import Tokenizer, tokenizer_info
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.linear_output import LinearOutput
+from corekit.models.shapes import ShapesOnly
 from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.train.accumulate import WeightedLoss
 from corekit.train.assemble import CENTER_CROP, Parts
-from corekit.train.shapes import ShapesOnly
 from corekit.train.wiring import Wiring, check, rename_outputs
 
 
-def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: int,
-                  device: str = "meta") -> dict[str, Any]:
+def example_batch(source: Source, preprocess: Preprocess, tokenizer: Tokenizer | None, size: int,
+                  device: str = "meta") -> Batch:
     """A batch with the shapes and dtypes of the declared entries, and no content."""
-    shapes: dict[str, Any] = {"key": [str(number) for number in range(size)]}
+    shapes: Batch = {"key": [str(number) for number in range(size)]}
     for name in source.fields:
         if name == "image":
             shapes[name] = torch.zeros(size, 3, preprocess.size, preprocess.size, device=device)
         elif name in CAPTIONS:
-            length = getattr(tokenizer, "context_length", 77)
+            length = tokenizer_info(tokenizer).context_length or 77
             shapes[name] = torch.zeros(size, length, dtype=torch.int64, device=device)
             if tokenizer is not None:
                 shapes[CAPTIONS[name]] = [""] * size
@@ -42,7 +43,7 @@ def example_batch(source: Source, preprocess: Preprocess, tokenizer: Any, size: 
     return shapes
 
 
-def example_offers(steps: int, size: int) -> dict[str, Any]:
+def example_offers(steps: int, size: int) -> Batch:
     """What the engine itself adds to a batch of a size: the step, the run's steps, and a random
     number of each sample.
     """
@@ -145,7 +146,7 @@ def _check_transform(parts: Parts, given: Mapping[str, list[str]]) -> None:
               {**given, sampler: ["size"]} if sized else given)
 
 
-def _check_sizes(table: list[tuple[int, int]], wiring: Wiring, values: Mapping[str, Any]) -> None:
+def _check_sizes(table: list[tuple[int, int]], wiring: Wiring, values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
     sizes = [size for size, _ in table]
     for size in {min(sizes), max(sizes)} if sizes else ():
@@ -161,11 +162,11 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring, values: Mapping[s
                                "choose other sizes, or another model") from None
 
 
-def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
+def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: str) -> None:
     """Refuse captions of another length than a text tower is made for: it would stretch its
     positions and say nothing.
     """
-    given = getattr(tokenizer, "context_length", None)
+    given = tokenizer_info(tokenizer).context_length
     for module in model.modules():
         wanted = getattr(module, "context_length", None)
         if given is not None and wanted is not None and given != wanted:
@@ -176,11 +177,12 @@ def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
                                f"same number")
 
 
-def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
+def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
     """Refuse a tokenizer with more ids than the model has rows for, or with another end than a text
     tower looks for.
     """
-    given, end = (getattr(tokenizer, name, None) for name in ("vocab_size", "end_token"))
+    info = tokenizer_info(tokenizer)
+    given, end = info.vocab_size, info.end_token
     for name, module in model.named_modules():
         wanted = getattr(module, "end_token", None)
         if end is not None and wanted is not None and end != wanted:
@@ -196,18 +198,19 @@ def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
                                f"set model.vocab_size={given}")
 
 
-def _check_end(key: str, term: WeightedLoss, tokenizer: Any) -> None:
+def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
     """Refuse a loss that takes another token for the end of a caption: it would count padding, or
     stop too early.
     """
-    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wiring.function))
+    given = tokenizer_info(tokenizer).end_token
+    wanted = getattr(term.wiring.function, "end_token", None)
     if given is not None and wanted is not None and given != wanted:
         raise CorekitError(f"data.tokenizer ends captions with token {given}, but "
                            f"{term.wiring.label} takes {wanted} for their "
                            f"end: set {key}.end_token={given}")
 
 
-def _check_classes(config: RunConfig, source: Source, logits: Any) -> None:
+def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOutput | None) -> None:
     """Refuse a head of another width than the number of classes that the data set says it has."""
     classes = getattr(source, "num_classes", None)
     if classes is None or logits is None:

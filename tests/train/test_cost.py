@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from corekit.models.shapes import ShapesOnly
 from corekit.train import cost as flops
-from corekit.train.shapes import ShapesOnly
 from tests.plain import compose, cost_of, model_of
 
 
@@ -17,7 +17,7 @@ def test_arithmetic_and_memory_are_those_of_torchs_own_counters(
         name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = compose("+recipe=mobileclip/pairs", f"model.name={name}", "model.width_divisor=2",
                      "model.depth_divisor=6", "data.preprocess.size=224", "engine.micro_batch=8",
-                     "dry_run=true")
+                     "engine.batch_size=4096", "dry_run=true")
     cost = cost_of(recipe)
     model = model_of(recipe)
     image, text = torch.zeros(8, 3, 224, 224,
