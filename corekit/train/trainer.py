@@ -9,15 +9,15 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Evaluator, Result
-from corekit.train.assemble import Run
+from corekit.models.freeze import training_mode
 from corekit.train.logger import RunLogger, best_evaluation, read_records
+from corekit.train.materialise import Run
 from corekit.train.prefetch import step_by_step
 from corekit.train.signals import StopSignals
 from corekit.train.update import update
@@ -37,13 +37,14 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot
             be written.
     """
+    config, steps = run.config, run.config.engine.steps
     training_mode(run.plain_model)
     _run_missed_evaluations(run, counters, logger)
     pending: dict[str, int] = {}
-    parts = step_batches(run.streams, counters.step, run.steps, run.workers)
+    parts = step_batches(run.streams, counters.step, steps, config.data.workers)
     cut = ((split(part.batch, run.step.own_micro_batches), part.bad) for part in parts)
     batches = step_by_step(cut, run.ranks.device)
-    for step in range(counters.step, run.steps):
+    for step in range(counters.step, steps):
         with logger.waiting():
             batch = next(batches)
         if step == 0:
@@ -63,14 +64,15 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
                     logger.say(f"bad sample ({kind}): {about_sample}")
         if message:
             logger.say(message)
-        last = done == run.steps
-        logs = last or done == 1 or done % run.log_every == 0
+        last = done == steps
+        logs = last or done == 1 or done % config.log.every_steps == 0
         if logs:
             logger.metrics(done, counters.samples, {**losses, "gradient_norm": norm}, learning_rate)
         logger.advance(done)
         run.checkpoints.check()
         with logger.pause():
-            due = run.save_every is not None and done % run.save_every == 0
+            every = config.checkpoint.every_steps
+            due = every is not None and done % every == 0
             saves = last or save_requested or due
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
@@ -91,8 +93,8 @@ def save(run: Run, counters: Counters) -> None:
     """Write a checkpoint of where the run is."""
     run.average_statistics()
     counters.loss_scale, counters.good_steps = run.precision.loss_scale, run.precision.good_steps
-    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters, run.recipe,
-                         run.preprocess, run.environment)
+    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters,
+                         run.config.to_plain(), run.preprocess, run.environment)
 
 
 def evaluate(run: Run, evaluator: Evaluator) -> Result:
@@ -108,7 +110,8 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
     """
     better = False
     for evaluated in run.evaluators:
-        if evaluated.label not in without and evaluated.is_due(counters.step, run.steps):
+        if evaluated.label not in without and evaluated.is_due(
+                counters.step, run.config.engine.steps):
             result = evaluate(run, evaluated.evaluator)
             better |= _is_best(run, logger, evaluated.label, result)
             logger.evaluation(counters.step, counters.samples, evaluated.label, result)
@@ -118,13 +121,14 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
 
 
 def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
-    wanted, _, metric = (run.keep_best or "").rpartition("/")
+    keep_best = run.config.checkpoint.keep_best
+    wanted, _, metric = (keep_best or "").rpartition("/")
     if label != wanted:
         return False
     if metric not in result.metrics:
-        raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures "
+        raise CorekitError(f"checkpoint.keep_best={keep_best}: '{label}' measures "
                            f"{', '.join(result.metrics)}")
-    before = best_evaluation(logger.run / "evaluations.jsonl", run.keep_best)
+    before = best_evaluation(logger.run / "evaluations.jsonl", keep_best)
     value = result.metrics[metric]
     # as the first rank sees it
     return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))
@@ -134,7 +138,7 @@ def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> 
     """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has
     no time for them.
     """
-    if 0 < counters.step < run.steps:
+    if 0 < counters.step < run.config.engine.steps:
         done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}
         _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
@@ -151,11 +155,12 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
             counters.bad[kind] = counters.bad.get(kind, 0) + count
     damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
     bad = sum(damaged.values())
-    if bad > run.max_bad_fraction * max(counters.samples, FEW):
+    allowed = run.config.data.max_bad_fraction
+    if bad > allowed * max(counters.samples, FEW):
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
-                           f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log "
+                           f"data.max_bad_fraction={allowed} of {counted:,}; the log "
                            f"files name every one")
     return {}
 

@@ -9,7 +9,7 @@ from corekit.checkpoint.training_state import Counters
 from corekit.distributed.fsdp import full, local
 from corekit.errors import CorekitError
 from corekit.optim.base import set_learning_rate
-from corekit.train.assemble import Run
+from corekit.train.materialise import Run
 
 SMALLEST_SCALE = 2.0**-10
 
@@ -45,8 +45,8 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
 def _apply(run: Run, norm: float, learning_rate: float) -> None:
     """Clip the gradients, take the optimizer's step, and follow it with statistics and average."""
     factor = 1 / run.precision.loss_scale
-    if run.grad_clip is not None:
-        factor *= min(1.0, run.grad_clip / (norm + 1e-6))
+    if run.config.engine.grad_clip is not None:
+        factor *= min(1.0, run.config.engine.grad_clip / (norm + 1e-6))
     if factor != 1:
         gradients = [local(value.grad) for value in run.plain_model.parameters()
                      if value.grad is not None]
@@ -70,12 +70,12 @@ def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float,
     shown = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
     problem = (f"step {counters.step + 1} is not finite ({values}, gradient norm {norm:g}); this "
                f"rank's batch: {shown}")
-    if run.recipe["engine"]["non_finite"] == "raise":
+    if run.config.engine.non_finite == "raise":
         raise CorekitError(f"{problem}. The last checkpoint is untouched: go on with "
                            "engine.non_finite=skip, or begin anew, in another run_dir, with a "
                            "lower optimizer.learning_rate or with engine.grad_clip")
     counters.skipped += 1
-    limit = run.recipe["engine"]["max_skipped"]
+    limit = run.config.engine.max_skipped
     if counters.skipped > limit:
         raise CorekitError(f"{problem}. More than engine.max_skipped={limit} steps of this run had "
                            "to be skipped")

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.recipes.schema import ModelConfig
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -79,6 +80,11 @@ class Wiring(Generic[T]):
         """The parameters left at their defaults because no entry of that name is there."""
         known = set(names)
         return [parameter for parameter, name in self.reads.items() if name not in known]
+
+
+def model_wiring(config: ModelConfig, module: nn.Module) -> Wiring[object]:
+    """How batch entries reach a model's ``forward``."""
+    return Wiring.of(f"model `{config.name}`", module, module.forward, config.inputs)
 
 
 def rename_outputs(outputs: object, names: Mapping[str, str] | str | None) -> Outputs:

@@ -7,12 +7,10 @@ import torch
 from torch import nn
 
 from corekit import create_model
-from corekit.cli.train import open_source
 from corekit.distributed.activation_checkpointing import recompute_layers
 from corekit.optim.adamw import adamw
 from corekit.optim.layer_decay import all_layers, depths, layers, towers
-from corekit.recipes.compose import compose
-from corekit.train.cost import measure
+from tests.plain import compose, cost_of
 
 
 def test_towers_of_a_clip_and_their_layers() -> None:
@@ -95,7 +93,7 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
 def test_recomputed_layers_keep_less_for_the_backward_pass() -> None:
     kept = {}
     for recompute in ("false", "true"):
-        recipe = compose("+recipe=mobileclip/s0", "engine.micro_batch=4", "dry_run=true",
+        recipe = compose("+recipe=mobileclip/s0", "engine.micro_batch=16", "dry_run=true",
                          f"engine.activation_checkpointing={recompute}")
-        kept[recompute] = measure(recipe, open_source(recipe)).activations
+        kept[recompute] = cost_of(recipe).activations
     assert kept["true"] < kept["false"] / 3

@@ -15,6 +15,7 @@ from corekit.checkpoint.training_state import Counters
 from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.optim.ema import Ema
 from corekit.optim.loss_scale import Precision
+from corekit.recipes.schema import EngineConfig
 from corekit.train.update import update
 
 
@@ -23,10 +24,12 @@ def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     return SimpleNamespace(
-        plain_model=model, precision=Precision(precision), grad_clip=grad_clip, ema=Ema(model, 0.5),
+        plain_model=model, precision=Precision(precision), ema=Ema(model, 0.5),
         optimizer=torch.optim.SGD(model.parameters(), lr=99.0),
         step=SimpleNamespace(statistics=RunningStatistics(model)),
-        recipe={"engine": {"non_finite": non_finite, "max_skipped": max_skipped}})
+        config=SimpleNamespace(engine=EngineConfig(
+            non_finite=non_finite, max_skipped=max_skipped,  # type: ignore[arg-type]
+            grad_clip=grad_clip)))
 
 
 def one_step(fake_run: Any, counters: Counters, loss: float = 1.0,
