@@ -31,10 +31,10 @@ from corekit import registry
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.optim.loss_scale import Precision
-from corekit.train.forward import Forward, StepRandom
-from corekit.train.grad_cache import make_step
-from corekit.train.loss_terms import WeightedLoss
-from corekit.train.prepare import Prepare
+from corekit.train.step.forward import Forward, StepRandom
+from corekit.train.step.grad_cache import make_step
+from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Prepare
 from corekit.train.wiring import Wiring
 
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1

@@ -30,8 +30,8 @@ from corekit.recipes.schema import (
     ModelConfig,
     RunConfig,
 )
-from corekit.train.loss_terms import WeightedLoss
-from corekit.train.prepare import Frozen
+from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Frozen
 from corekit.train.wiring import Wiring, model_wiring
 
 META = torch.device("meta")

@@ -25,12 +25,12 @@ from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import RunConfig
 from corekit.seeds import derive_seed
-from corekit.train.accumulate import Step
 from corekit.train.assemble import Parts, build_frozen, recompute
 from corekit.train.evaluate import build_evaluator, make_eval_model
-from corekit.train.forward import Forward, StepRandom
-from corekit.train.grad_cache import make_step
-from corekit.train.prepare import Prepare, to_device
+from corekit.train.step.accumulate import Step
+from corekit.train.step.forward import Forward, StepRandom
+from corekit.train.step.grad_cache import make_step
+from corekit.train.step.prepare import Prepare, to_device
 
 
 @dataclass(frozen=True)

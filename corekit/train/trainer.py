@@ -18,9 +18,9 @@ from corekit.evaluation.base import Evaluator, Result
 from corekit.models.freeze import training_mode
 from corekit.train.logger import RunLogger, best_evaluation, read_records
 from corekit.train.materialise import Run
-from corekit.train.prefetch import step_by_step
 from corekit.train.signals import StopSignals
-from corekit.train.update import update
+from corekit.train.step.prefetch import step_by_step
+from corekit.train.step.update import update
 
 SHOWN_IMAGES = 16
 # the allowed share of bad samples is taken of so many, until there are more

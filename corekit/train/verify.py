@@ -15,10 +15,10 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.models.shapes import ShapesOnly
-from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.optim.base import check_optimizer
+from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.train.assemble import CENTER_CROP, Parts
-from corekit.train.loss_terms import WeightedLoss
+from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.wiring import Wiring, check, rename_outputs
 
 

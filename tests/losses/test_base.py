@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from corekit.losses.base import LossEntry
-from corekit.train.loss_terms import WeightedLoss, sample_means, step_divisors
+from corekit.train.step.loss_terms import WeightedLoss, sample_means, step_divisors
 from tests.train.steps import ALONE
 
 

@@ -17,7 +17,7 @@ from corekit.distributed.process_group import ProcessGroup, connect, disconnect,
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
-from corekit.train.loss_terms import WeightedLoss
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.train.steps import step_of
 
 SAMPLES, CLASSES, STEP = 24, 11, 5

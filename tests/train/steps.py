@@ -8,11 +8,11 @@ from torch import nn
 from corekit.data.loading.loader import Batch
 from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step
-from corekit.train.forward import Forward, StepRandom
-from corekit.train.grad_cache import make_step
-from corekit.train.loss_terms import WeightedLoss
-from corekit.train.prepare import Prepare
+from corekit.train.step.accumulate import Step
+from corekit.train.step.forward import Forward, StepRandom
+from corekit.train.step.grad_cache import make_step
+from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Prepare
 from corekit.train.wiring import Wiring
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))

@@ -7,8 +7,8 @@ import torch
 
 from corekit import CorekitError
 from corekit.data.loading.loader import Batch
-from corekit.train import prefetch
-from corekit.train.prefetch import Copier, Read, StepBatch, step_by_step
+from corekit.train.step import prefetch
+from corekit.train.step.prefetch import Copier, Read, StepBatch, step_by_step
 
 
 def steps(count: int, log: list[str]) -> Iterator[Read]:

@@ -16,7 +16,7 @@ from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.optim.ema import Ema
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EngineConfig
-from corekit.train.update import update
+from corekit.train.step.update import update
 
 
 def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1,

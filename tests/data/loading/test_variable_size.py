@@ -19,7 +19,7 @@ from corekit.data.loading.batch_shape import VariableSize
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess, RandomResizedCrop
-from corekit.train.loss_terms import WeightedLoss
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.conftest import TINY
 from tests.data.noise import Noise
 from tests.plain import compose, cost_of, dry_run, train, verified

@@ -15,8 +15,8 @@ from corekit import CorekitError
 from corekit.distributed.process_group import ProcessGroup
 from corekit.linear_output import LinearOutput
 from corekit.losses.next_token import NextToken
-from corekit.train.forward import StepRandom
-from corekit.train.loss_terms import WeightedLoss
+from corekit.train.step.forward import StepRandom
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.train.steps import step_of
 
 SMALL = {"width_divisor": 16, "depth_divisor": 12}

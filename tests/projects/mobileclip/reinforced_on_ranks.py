@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
-from corekit.train.loss_terms import WeightedLoss
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.train.steps import step_of
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from corekit.distributed.fsdp import synchronised
-from corekit.train.accumulate import Step
-from corekit.train.forward import Forward
-from corekit.train.loss_terms import StepFigures, WeightedLoss
-from corekit.train.prepare import MicroBatch, Prepare
+from corekit.train.step.accumulate import Step
+from corekit.train.step.forward import Forward
+from corekit.train.step.loss_terms import StepFigures, WeightedLoss
+from corekit.train.step.prepare import MicroBatch, Prepare
 from corekit.train.wiring import Outputs
 
 

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 from corekit.data.loading.loader import Batch
 from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.distributed.fsdp import synchronised
-from corekit.train.forward import Forward
-from corekit.train.loss_terms import (
+from corekit.train.step.forward import Forward
+from corekit.train.step.loss_terms import (
     Divisors,
     StepFigures,
     WeightedLoss,
@@ -22,7 +22,7 @@ from corekit.train.loss_terms import (
     step_divisors,
     totals,
 )
-from corekit.train.prepare import MicroBatch, Prepare
+from corekit.train.step.prepare import MicroBatch, Prepare
 from corekit.train.wiring import Outputs
 
 Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
