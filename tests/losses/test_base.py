@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from corekit.losses.base import LossEntry
 from corekit.train.step.loss_terms import WeightedLoss, sample_means, step_divisors
-from tests.train.steps import ALONE
+from tests.train.step.steps import ALONE
 
 
 def squared_error(logits: Tensor, label: Tensor) -> Tensor:

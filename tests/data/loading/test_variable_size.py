@@ -23,7 +23,7 @@ from corekit.train.step.loss_terms import WeightedLoss
 from tests.conftest import TINY
 from tests.data.noise import Noise
 from tests.plain import compose, cost_of, dry_run, train, verified
-from tests.train.steps import step_of
+from tests.train.step.steps import step_of
 
 BATCH, STREAMS, STEPS = 16, 8, 9
 

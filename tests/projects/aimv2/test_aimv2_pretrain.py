@@ -17,7 +17,7 @@ from corekit.linear_output import LinearOutput
 from corekit.losses.next_token import NextToken
 from corekit.train.step.forward import StepRandom
 from corekit.train.step.loss_terms import WeightedLoss
-from tests.train.steps import step_of
+from tests.train.step.steps import step_of
 
 SMALL = {"width_divisor": 16, "depth_divisor": 12}
 WORDS, LENGTH, END = 50, 6, 2

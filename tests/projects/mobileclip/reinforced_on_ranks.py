@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.train.step.loss_terms import WeightedLoss
-from tests.train.steps import step_of
+from tests.train.step.steps import step_of
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]
 WEIGHTS = {"contrastive_weight": 0.25, "distillation_weight": 0.75}

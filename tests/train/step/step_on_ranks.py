@@ -18,7 +18,7 @@ from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
 from corekit.losses.contrastive import Contrastive
 from corekit.train.step.loss_terms import WeightedLoss
-from tests.train.steps import step_of
+from tests.train.step.steps import step_of
 
 SAMPLES, CLASSES, STEP = 24, 11, 5
 

@@ -12,7 +12,7 @@ from corekit.seeds import derive_seed
 from corekit.train.step.prepare import Frozen, MicroBatch, Prepare
 from corekit.train.wiring import Wiring
 from tests.conftest import succeeded
-from tests.train import step_on_ranks
+from tests.train.step import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
 
@@ -21,7 +21,7 @@ Results = dict[int, dict[str, dict[str, Tensor]]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("steps")
     for ranks in (1, 2, 4):
-        succeeded(folder, "tests.train.step_on_ranks", str(folder), ranks=ranks)
+        succeeded(folder, "tests.train.step.step_on_ranks", str(folder), ranks=ranks)
     return {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2, 4)}
 
 
