@@ -1,7 +1,6 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +10,7 @@ from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.base import EvalModel, Evaluator
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
 from corekit.train.logger import append_record, figures
@@ -27,10 +26,9 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
                      config.data.workers)
 
 
-def build_evaluator(config: EvaluatorConfig,
-                    preprocess: Preprocess) -> Callable[[EvalModel], Result]:
+def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluator:
     """One of the recipe's evaluators."""
-    evaluator: Callable[[EvalModel], Result] = config.build("evaluator", preprocess=preprocess)
+    evaluator: Evaluator = config.build("evaluator", preprocess=preprocess)
     return evaluator
 
 

@@ -136,11 +136,11 @@ def _check_transform(parts: Parts, given: Mapping[str, list[str]]) -> None:
                            f"none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
     if reads:
-        check(Wiring.of(label, parts.transform, parts.transform.__call__),
+        check(Wiring.of(label, parts.transform),
               {**given, sampler: ["size"]} if sized else given)
 
 
-def _check_sizes(table: list[tuple[int, int]], wiring: Wiring, values: Batch) -> None:
+def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
     sizes = [size for size, _ in table]
     for size in {min(sizes), max(sizes)} if sizes else ():
