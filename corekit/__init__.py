@@ -1,14 +1,20 @@
 """corekit: train, evaluate and transfer image-text models from short recipes."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from corekit.errors import CorekitError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import nn
+
+    from corekit.data.tokenizers.base import Tokenizer
+    from corekit.data.transforms.preprocess import Preprocess
 
 __all__ = ["CorekitError", "create_model", "load", "reparameterize"]
 __version__ = "0.1.0"
 
 
-def create_model(name: str, **arguments: Any) -> Any:
+def create_model(name: str, **arguments: object) -> "nn.Module":
     """Build a registered model with random weights.
 
     Args:
@@ -23,10 +29,11 @@ def create_model(name: str, **arguments: Any) -> Any:
     """
     from corekit.registry import build
 
-    return build("model", name, arguments)
+    model: nn.Module = build("model", name, arguments)
+    return model
 
 
-def load(path: str) -> Any:
+def load(path: str) -> "tuple[nn.Module, Preprocess, Tokenizer | None]":
     """A trained model in evaluation mode, its preprocessing and its tokenizer.
 
     Args:
@@ -44,7 +51,7 @@ def load(path: str) -> Any:
     return load_folder(path)
 
 
-def reparameterize(model: Any) -> Any:
+def reparameterize(model: "nn.Module") -> "nn.Module":
     """A copy of a trained model with its parallel branches and batch norms folded: the same
     outputs, sooner.
 

@@ -11,8 +11,8 @@ import pytest
 
 from corekit import CorekitError, registry
 from corekit.projects import find_projects
-from corekit.recipes.compose import compose
 from corekit.recipes.find import recipe_names
+from tests.plain import compose
 
 PIECE = "from corekit.registry import register\n\n\n@register('loss', '{name}')\nclass Piece:\n    '''A piece.'''\n"
 

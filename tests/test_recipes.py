@@ -21,15 +21,12 @@ from safetensors.torch import load_file
 from corekit import registry
 from corekit.checkpoint.init_from import start_from
 from corekit.checkpoint.model_folder import save_model_folder
-from corekit.cli.train import open_source
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.shards.writer import write_shards
 from corekit.optim import loss_scale as precision
 from corekit.recipes.find import recipe_names
-from corekit.train.assemble import build_model, build_preprocess, build_sampler
-from corekit.train.dry_run import dry_run
-from corekit.train.run import run
 from tests.data.tokenizers.unigram_file import write_unigram
+from tests.plain import dry_run, model_of, preprocess_of, sampler_of, train
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
 
@@ -133,10 +130,9 @@ def _global_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = {**deepcopy(composed(name)), "dry_run": True}
-    dry_run(recipe, open_source(recipe))
+    dry_run(recipe)
     told = capsys.readouterr().out
-    model, engine, sampler = build_model(
-        recipe, torch.device("meta")), recipe["engine"], build_sampler(recipe)
+    model, engine, sampler = model_of(recipe), recipe["engine"], sampler_of(recipe)
     assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
     seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
     assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
@@ -146,9 +142,9 @@ def test_a_recipe_dry_runs_as_it_is(name: str, capsys: pytest.CaptureFixture[str
 def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, Path],
                                                    tmp_path: Path) -> None:
     recipe = shrink({**deepcopy(composed(name)), "run_dir": str(tmp_path)}, shards)
-    size = sum(value.numel() for value in build_model(recipe, torch.device("meta")).parameters())
+    size = sum(value.numel() for value in model_of(recipe).parameters())
     assert size < MOST_PARAMETERS, f"give {recipe['model']['name']} an argument that makes it smaller, and a place in MODELS"
-    before, init = build_model(recipe, torch.device("cpu")), recipe["init"]
+    before, init = model_of(recipe, "cpu"), recipe["init"]
     if init["path"]:  # another recipe's run
         init["path"] = str(
             left_behind(init["path"], shards, tmp_path / "start") / "model.safetensors")
@@ -158,7 +154,7 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
         start_from(before, init["path"], init["exclude"], init["rename"])
     for label, node in recipe["frozen"].items():
         node["path"] = str(left_behind(node["path"], shards, tmp_path / label))
-    run(recipe, open_source(recipe))
+    train(recipe)
 
     steps = records(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in steps] == [1, 2]
@@ -179,9 +175,9 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
 def left_behind(run: str, shards: Mapping[str, Path], folder: Path) -> Path:
     """The model folder of a recipe's run, ``runs/<recipe>``, shrunken and hardly trained."""
     recipe = shrink(deepcopy(composed(run.removeprefix("runs/"))), shards)
-    weights = build_model(recipe, torch.device("cpu")).state_dict()
+    weights = model_of(recipe, "cpu").state_dict()
     save_model_folder(folder, {name: value + 0.01 for name, value in weights.items()}, recipe,
-                      build_preprocess(recipe))
+                      preprocess_of(recipe))
     return folder
 
 

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from corekit.recipes.compose import compose
 from corekit.recipes.find import recipe_names
 from tests.conftest import TINY, corekit_command
+from tests.plain import compose
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {"corekit": "corekit", "projects": "corekit_projects", "recipes": "corekit_recipes"}
 COMPOSED = """
 import json, hydra, corekit
 from corekit.recipes.compose import plain
-from corekit.recipes import schema
+from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes import hydra_sources as sources
 from corekit.recipes.find import recipe_names
-sources.install(schema.recipe_schema())
+sources.install(recipe_schema())
 with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):
     print(json.dumps({name: plain(hydra.compose("train", [f"+recipe={name}"])) for name in recipe_names()}))
 """

@@ -16,9 +16,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from math import comb
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import torch
@@ -29,9 +29,11 @@ from corekit.cli.train import open_source
 from corekit.data.loading.loader import WorkerBatch, step_batches
 from corekit.distributed.process_group import connect
 from corekit.recipes.compose import compose
+from corekit.recipes.schema import RunConfig
 from corekit.train import trainer as loop
-from corekit.train.assemble import Run, build_run
+from corekit.train.assemble import assemble
 from corekit.train.logger import RunLogger
+from corekit.train.materialise import Run, materialise
 from corekit.train.signals import StopSignals
 
 KEPT = 4  # batches in memory
@@ -53,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
         parts = list(step_batches(engine.streams, 0, KEPT, 0))
-        logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.steps, 0, 0)
+        logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.config.engine.steps, 0, 0)
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
@@ -73,18 +75,18 @@ def main() -> None:
           f"{high:.4f}")
 
 
-def build(recipe: dict[str, Any], folder: Path) -> Run:
+def build(config: RunConfig, folder: Path) -> Run:
     """A run as the command builds it."""
     folder.mkdir()
-    ranks = connect("none", recipe["engine"]["device"])
-    return build_run({**recipe, "run_dir": str(folder)}, open_source(recipe), ranks,
-                     Checkpoints(folder, 1, ranks), {})
+    ranks = connect("none", config.engine.device)
+    parts = assemble(replace(config, run_dir=str(folder)), open_source(config))
+    return materialise(parts, ranks, Checkpoints(folder, 1, ranks), {})
 
 
 def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
     """Seconds a step of the bare loop."""
     model, optimizer, preprocess = run.plain_model, run.optimizer, run.preprocess
-    device, channels_last = run.ranks.device, run.recipe["engine"]["channels_last"]
+    device, channels_last = run.ranks.device, run.config.engine.channels_last
     model.train()
     synchronize(device)
     began = time.perf_counter()
@@ -101,8 +103,8 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         torch.autograd.backward(loss)
-        if run.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), run.grad_clip)
+        if run.config.engine.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.engine.grad_clip)
         optimizer.step()
         loss.item()
     synchronize(device)

@@ -38,8 +38,8 @@ from corekit.data.shards.index import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
 from corekit.train import trainer as loop
-from corekit.train.assemble import Run
 from corekit.train.logger import RunLogger
+from corekit.train.materialise import Run
 from corekit.train.signals import StopSignals
 
 KEPT = 4  # batches in memory
@@ -65,9 +65,9 @@ def main() -> int:
                          "engine.batch_size=32", "engine.micro_batch=32", "engine.precision=fp32",
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
-        stream = step_batches(run.streams, 0, run.steps, run.workers)
+        stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
         kept = [next(stream) for _ in range(KEPT)]
-        logger = RunLogger(folder / "run", run.ranks, run.steps, 0, 0)
+        logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
         def measure(at: int, steps: int) -> float:
             parts = refilled(run, stream) if at else (kept[step % KEPT] for step in range(steps))
@@ -87,7 +87,7 @@ def main() -> int:
           f"from reinforced shards "
           f"{statistics.median(shards for _, shards in pairs) * 1e3:.0f} ms (medians of "
           f"{chosen.pairs} interleaved pairs; "
-          f"{torch.get_num_threads()} threads, {run.workers} data processes)")
+          f"{torch.get_num_threads()} threads, {run.config.data.workers} data processes)")
     print(
         f"shards / memory: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f}")
     return 0 if statistics.median(ratios) <= chosen.limit else 1
@@ -123,7 +123,7 @@ def refilled(run: Run, stream: Iterator[WorkerBatch]) -> Iterator[WorkerBatch]:
     """The stream as it is in the middle of a run: the batches that its processes read ahead
     meanwhile are thrown away.
     """
-    for _ in range(2 * run.workers + 1):
+    for _ in range(2 * run.config.data.workers + 1):
         next(stream)
     while True:  # `yield from` would end the stream together with this
         yield next(stream)

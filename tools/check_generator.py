@@ -28,7 +28,8 @@ from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.shards.index import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.train.assemble import build_model
+from corekit.models.build import build_model
+from corekit.recipes.build import run_config
 
 SAMPLES = 24  # of a shard
 
@@ -83,9 +84,10 @@ def random_teacher(folder: Path, seed: int) -> str:
     """A small model that was never trained."""
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
+    config = run_config(recipe)
     weights = {
         name: value.clone()
-        for name, value in build_model(recipe, torch.device("cpu")).state_dict().items()
+        for name, value in build_model(config.model, seed, torch.device("cpu")).state_dict().items()
     }
     save_model_folder(folder, weights, recipe,
                       Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))

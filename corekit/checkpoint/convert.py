@@ -17,12 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from corekit import registry
-from corekit.checkpoint.model_folder import fill, model_folder, read_recipe, save_model_folder, written
+from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder, written
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.models.build import build_model
 from corekit.models.fusion import reparameterize
-from corekit.train.assemble import build_model
+from corekit.recipes.saved import fused as fused_recipe
+from corekit.recipes.saved import load_config, load_plain
+from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
 
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep their weights
@@ -46,9 +49,9 @@ class Converted:
     """
 
     weights: State
-    arguments: dict[str, Any]
+    arguments: Plain
     preprocess: Preprocess
-    tokenizer: dict[str, Any]
+    tokenizer: Plain
     notes: list[str] = field(default_factory=list)
     assumed: str | None = None
 
@@ -105,24 +108,34 @@ def convert_in(source: Path, target: Path, name: str | None = None,
                                f"model folder of; a run or model "
                                "folder is written in another layout with --to, and fused with "
                                "--fuse")
-        recipe, preprocess, weights, notes = *_read_folder(source), list[str]()
+        folder = model_folder(source)
+        recipe = load_plain(folder / "recipe.yaml")
+        model = load_config(folder / "recipe.yaml").model
+        preprocess = Preprocess.load(folder / "preprocess.json")
+        weights, notes = load_file(folder / "model.safetensors"), list[str]()
     else:
-        name, made = _read_foreign(source, name)
-        made = _with_preprocessing(made, source.parent / PREPROCESSOR)
-        recipe = {
-            "model": {"name": name, **made.arguments}, "seed": 0, "data": {
-                "preprocess": {
-                    **vars(made.preprocess), "mean": [*made.preprocess.mean],
-                    "std": [*made.preprocess.std]
-                }, "tokenizer": made.tokenizer
-            }
-        }
-        preprocess, weights, notes = made.preprocess, made.weights, made.notes
+        name, converted = _read_foreign(source, name)
+        converted = _with_preprocessing(converted, source.parent / PREPROCESSOR)
+        model = ModelConfig(name, converted.arguments)
+        recipe = _recipe(model, converted)
+        preprocess, weights, notes = converted.preprocess, converted.weights, converted.notes
     if fused:
-        weights, recipe["model"]["fused"] = _fused(weights, recipe), True
+        weights, recipe = _fused(weights, model), fused_recipe(recipe)
     with written(target) as folder:
         save_model_folder(folder, weights, recipe, preprocess)
-    return recipe["model"]["name"], notes
+    return model.name, notes
+
+
+def _recipe(model: ModelConfig, converted: Converted) -> Plain:
+    """What is known of a published model's recipe."""
+    preprocess = vars(converted.preprocess)
+    return {
+        "model": model.to_plain(), "seed": 0, "data": {
+            "preprocess": {
+                **preprocess, "mean": [*preprocess["mean"]], "std": [*preprocess["std"]]
+            }, "tokenizer": converted.tokenizer
+        }
+    }
 
 
 def convert_out(source: Path, target: Path, layout: str) -> str:
@@ -145,11 +158,12 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     if target.suffix not in (*PICKLED, ".safetensors"):
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
                            f"torch's own files")
-    recipe, _, weights = _read_folder(source)
-    model = recipe["model"]
-    while isinstance(model.get("model"), Mapping):  # one around another has its names
-        model = model["model"]
-    name: str = model["name"]
+    folder = model_folder(source)
+    model: EntryConfig = load_config(folder / "recipe.yaml").model
+    while (inner := model.inner("model")) is not None:  # one around another has its names
+        model = inner
+    name = model.name
+    weights = load_file(folder / "model.safetensors")
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
@@ -261,17 +275,10 @@ def _with_preprocessing(made: Converted, beside: Path) -> Converted:
         *made.notes, f"preprocess.json has what {beside.name} beside the weights says"])
 
 
-def _read_folder(source: Path) -> tuple[dict[str, Any], Preprocess, State]:
-    folder = model_folder(source)
-    return read_recipe(folder), Preprocess.load(folder / "preprocess.json"), load_file(
-        folder / "model.safetensors")
-
-
-def _fused(weights: State, recipe: Mapping[str, Any]) -> State:
-    """The weights of a recipe's model after folding."""
-    name = recipe["model"]["name"]
-    if "fused" not in registry.find("model", name).signature.names:
-        raise CorekitError(f"model '{name}' has no fused form")
-    model = build_model(recipe, torch.device("cpu"))
-    fill(model, weights, f"the weights of '{name}'")
+def _fused(weights: State, config: ModelConfig) -> State:
+    """The weights of a model after folding."""
+    if "fused" not in registry.find("model", config.name).signature.names:
+        raise CorekitError(f"model '{config.name}' has no fused form")
+    model = build_model(config, 0, torch.device("cpu"))
+    fill(model, weights, f"the weights of '{config.name}'")
     return dict(reparameterize(model.eval()).state_dict())

@@ -1,6 +1,5 @@
-"""Where a model starts: weights from elsewhere, and the parts of it that stay as they are."""
+"""Where a model starts: weights from elsewhere."""
 
-import fnmatch
 from pathlib import Path
 
 import torch
@@ -8,11 +7,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from corekit.checkpoint.model_folder import model_folder, read_recipe
+from corekit.checkpoint.model_folder import model_folder
 from corekit.checkpoint.new_head import NewHead
 from corekit.errors import CorekitError
+from corekit.models.freeze import matching
 from corekit.models.text_tower import open_clip_names
-from corekit.signatures import nearest
+from corekit.recipes.saved import load_config
 
 SHOWN = 12  # names in a message
 
@@ -66,7 +66,7 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
-        found = new_head(found, own, read_recipe(file.parent) if beside.is_file() else {}, file)
+        found = new_head(found, own, load_config(beside) if beside.is_file() else None, file)
     excluded = {
         name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")
     }
@@ -104,42 +104,6 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
             own[name].copy_(found[name])
     return [f"{name} stretched from {list(shape)}, as it is in {file}, to {list(own[name].shape)}"
             for name, shape in given.items() if shape != own[name].shape]
-
-
-def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Parameters whose names fit a pattern are not trained.
-
-    Raises:
-        CorekitError: a pattern that fits no parameter, or patterns that leave nothing to train.
-    """
-    parameters = dict(model.named_parameters())
-    for pattern in patterns:
-        for name in matching(pattern, list(parameters), "model.frozen"):
-            parameters[name].requires_grad_(False)
-    if patterns and not any(value.requires_grad for value in parameters.values()):
-        raise CorekitError("model.frozen leaves no parameter to train")
-
-
-def training_mode(model: nn.Module) -> None:
-    """Training mode, but for modules whose parameters are all frozen: their statistics and dropout
-    stand still.
-    """
-    model.train()
-    for module in model.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(value.requires_grad for value in parameters):
-            module.eval()
-
-
-def matching(pattern: str, names: list[str], key: str) -> set[str]:
-    """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError
-    where none does.
-    """
-    found = set(fnmatch.filter(
-        names, pattern)) | {name for name in names if name.startswith(pattern + ".")}
-    if not found:
-        raise CorekitError(f"{key}: '{pattern}' fits no name{nearest(pattern, names)}")
-    return found
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:

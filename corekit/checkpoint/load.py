@@ -2,21 +2,22 @@
 one.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from corekit.checkpoint.model_folder import load_weights, model_folder, read_recipe
+from corekit.checkpoint.model_folder import load_weights, model_folder
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.export.exported import is_exported, load_exported
-from corekit.train.assemble import build_model, build_tokenizer
+from corekit.models.build import build_model
+from corekit.recipes.saved import load_config
+from corekit.recipes.schema import ModelConfig
 
 
-def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
+def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
     """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has
     none).
 
@@ -31,9 +32,11 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Any]:
         CorekitError: nothing is there, or it does not fit together.
     """
     folder = trained_folder(path)
-    recipe = read_recipe(folder)
-    model = load_model(recipe, folder, torch.device("cpu"))
-    return model, Preprocess.load(folder / "preprocess.json"), build_tokenizer(recipe)
+    config = load_config(folder / "recipe.yaml")
+    model = load_model(config.model, config.seed, folder, torch.device("cpu"))
+    tokenizer = config.data.tokenizer
+    return (model, Preprocess.load(folder / "preprocess.json"),
+            None if tokenizer is None else tokenizer.build("tokenizer"))
 
 
 def trained_folder(path: str | Path) -> Path:
@@ -43,8 +46,8 @@ def trained_folder(path: str | Path) -> Path:
     return Path(path) if is_exported(Path(path)) else model_folder(path)
 
 
-def load_model(recipe: Mapping[str, Any], folder: Path, device: torch.device) -> nn.Module:
-    """A recipe's model with the weights of a folder, in evaluation mode; the exported model where
+def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.device) -> nn.Module:
+    """A model with the weights of a folder, in evaluation mode; the exported model where
     the folder is of one.
 
     Raises:
@@ -52,10 +55,10 @@ def load_model(recipe: Mapping[str, Any], folder: Path, device: torch.device) ->
             was exported.
     """
     if is_exported(folder):
-        if recipe["model"] != read_recipe(folder)["model"]:
+        if config != load_config(folder / "recipe.yaml").model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
                                f"out")
         return load_exported(folder)
-    model = build_model(recipe, device)
+    model = build_model(config, seed, device)
     load_weights(model, folder)
     return model.eval()

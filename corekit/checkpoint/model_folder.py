@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.recipes.saved import load_saved_recipe
+from corekit.recipes.schema import Node
 
 WRITING = ".writing"  # the suffix of what is not whole yet
 EXPORT = "export.json"  # what an exported folder has instead of weights
@@ -36,14 +35,7 @@ def model_folder(path: str | Path) -> Path:
     raise CorekitError(f"{path} {what}")
 
 
-def read_recipe(folder: Path) -> dict[str, Any]:
-    """The resolved recipe beside weights."""
-    recipe = OmegaConf.to_container(load_saved_recipe(folder / "recipe.yaml"))
-    assert isinstance(recipe, dict)
-    return {str(key): value for key, value in recipe.items()}
-
-
-def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[str, Any],
+def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Node,
                       preprocess: Preprocess) -> None:
     """Write ``model.safetensors``, ``recipe.yaml`` and ``preprocess.json``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +44,7 @@ def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Mapping[
     preprocess.save(folder / "preprocess.json")
 
 
-def save_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+def save_recipe(path: Path, recipe: Node) -> None:
     """Write a resolved recipe; a reader sees the old file or the new one, never half of one."""
     temporary = path.with_name(path.name + WRITING)
     temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(recipe))), encoding="utf-8")

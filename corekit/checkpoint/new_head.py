@@ -5,12 +5,13 @@ old one, or random.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from corekit.errors import CorekitError
+from corekit.recipes.schema import RunConfig
 
 WEIGHT, BIAS = "head.weight", "head.bias"
 RANDOM = "random"
@@ -38,9 +39,9 @@ class Match(NamedTuple):
     told: str = ""
 
 
-# (what the data set calls its classes, rows of the old head, the recipe of the old weights) -> a
-# Match for each class
-Matcher = Callable[[Sequence[str], int, Mapping[str, Any]], list[Match]]
+# (what the data set calls its classes, rows of the old head, the recipe of the old weights or None)
+# -> a Match for each class
+Matcher = Callable[[Sequence[str], int, RunConfig | None], list[Match]]
 
 
 class NewHead:
@@ -63,14 +64,14 @@ class NewHead:
         self.matcher, self.class_names = matcher, class_names
         self.matches: list[Match] = []
 
-    def __call__(self, found: State, own: State, trained_as: Mapping[str, Any],
+    def __call__(self, found: State, own: State, trained_as: RunConfig | None,
                  file: Path) -> dict[str, Tensor]:
         """The file's tensors, with the head of the model's size.
 
         Args:
             found: the file's.
             own: the model's.
-            trained_as: the recipe beside the file; empty where there is none.
+            trained_as: the recipe beside the file; None where there is none.
             file: for messages.
 
         Raises:
@@ -117,7 +118,8 @@ class NewHead:
                             for how, count in Counter(
                                 match.how for match in self.matches).most_common())
         exact = sum(match.similarity == 1 for match in self.matches)
-        return f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); {REPORT} has each"
+        return (f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); "
+                f"{REPORT} has each")
 
 
 def _means(new: Tensor, old: Tensor, at: Sequence[int], matches: Sequence[Match]) -> Tensor:

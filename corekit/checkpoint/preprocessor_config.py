@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.recipes.schema import Plain
 
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
@@ -24,26 +24,25 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
             the picture, a picture that is not square, values that are not scaled to [0, 1].
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        made = _read(said, otherwise)
+        read = _read(json.loads(path.read_text(encoding="utf-8")), otherwise)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorekitError(
             f"{path} cannot be read as the settings of an image processor: {error}") from None
-    if isinstance(made, str):
-        raise CorekitError(f"{path} {made}, which corekit's preprocessing does not do: move the "
+    if isinstance(read, str):
+        raise CorekitError(f"{path} {read}, which corekit's preprocessing does not do: move the "
                            f"file away to convert without "
                            "it, and put right preprocess.json")
-    return made
+    return read
 
 
-def _read(said: dict[str, Any], otherwise: Preprocess) -> Preprocess | str:
+def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     """The preprocessing, or what is in the way of it."""
-    scale = said.get("rescale_factor", 1 / 255)
-    if not said.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
+    scale = settings.get("rescale_factor", 1 / 255)
+    if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
     sizes = [
-        _side(said[key]) for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
-        if said.get(done, True) and said.get(key) is not None
+        _side(settings[key]) for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
+        if settings.get(done, True) and settings.get(key) is not None
     ]
     if None in sizes:
         return "makes pictures that are not square"
@@ -52,14 +51,14 @@ def _read(said: dict[str, Any], otherwise: Preprocess) -> Preprocess | str:
         return f"resizes to {whole[0]} pixels and crops {whole[-1]}"
     made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] /
                    whole[0]) if whole else otherwise
-    if "resample" in said and said.get("do_resize", True):
-        if said["resample"] not in RESAMPLE:
-            return f"resizes with Pillow's filter {said['resample']}"
-        made = replace(made, interpolation=RESAMPLE[said["resample"]])
-    if not said.get("do_normalize", True):
+    if "resample" in settings and settings.get("do_resize", True):
+        if settings["resample"] not in RESAMPLE:
+            return f"resizes with Pillow's filter {settings['resample']}"
+        made = replace(made, interpolation=RESAMPLE[settings["resample"]])
+    if not settings.get("do_normalize", True):
         return replace(made, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(made, mean=tuple(said.get("image_mean", made.mean)),
-                   std=tuple(said.get("image_std", made.std)))
+    return replace(made, mean=tuple(settings.get("image_mean", made.mean)),
+                   std=tuple(settings.get("image_std", made.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from corekit.checkpoint.model_folder import WRITING, save_model_folder
 from corekit.data.transforms.preprocess import Preprocess
@@ -32,7 +35,10 @@ from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.models.text_tower import open_clip_names
 from corekit.optim.ema import Ema
+from corekit.recipes.schema import Node
 
+State = dict[str, Any]  # tensors and numbers, nested
+Environment = Mapping[str, object]  # environment.json
 ABANDON = 900  # seconds for a checkpoint that is being written when a run ends with an error
 
 
@@ -78,8 +84,8 @@ class Checkpoints:
         self.pending: Future[None] | None = None
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None,
-             counters: Counters, recipe: Mapping[str, Any], preprocess: Preprocess,
-             environment: Mapping[str, Any]) -> None:
+             counters: Counters, recipe: Node, preprocess: Preprocess,
+             environment: Environment) -> None:
         """Write the state of the run, then make it count by one rename.
 
         In the background this returns once the state is copied; :meth:`wait` tells how the writing
@@ -148,7 +154,7 @@ class Checkpoints:
         ) is not None:
             self.pending.result()
 
-    def _write(self, state: dict[str, Any], writing: Path) -> None:
+    def _write(self, state: State, writing: Path) -> None:
         dcp.save(state, checkpoint_id=writing / "state",
                  no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
                  process_group=self.group)
@@ -160,7 +166,9 @@ class Checkpoints:
             yield
         except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
             complete = complete_checkpoints(self.run)
-            stands = f"{complete[-1].name} is whole and stands" if complete else "there is none before it"
+            stands = "there is none before it"
+            if complete:
+                stands = f"{complete[-1].name} is whole and stands"
             with contextlib.suppress(OSError):
                 shutil.rmtree(writing, ignore_errors=True)
             free = shutil.disk_usage(self.run).free / 2**30
@@ -240,7 +248,7 @@ def read_counters(checkpoint: Path) -> Counters:
     return Counters(**json.loads((checkpoint / "counters.json").read_text(encoding="utf-8")))
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> dict[str, Any]:
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> State:
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
     return state if ema is None else {**state, "ema": ema.values}
 
@@ -254,7 +262,7 @@ def _renamed(state: Any, names: Mapping[str, str]) -> Any:
     return names.get(state, state) if isinstance(state, str) else state
 
 
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
+def _copied(state: State) -> State:
     """The nested mapping with its tensors copied to the CPU."""
     return {
         name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from corekit.cli.command import run_command
 from corekit.errors import CorekitError
-from corekit.recipes.compose import check_entry, plain, run_command
-from corekit.recipes.saved import load_saved_recipe
-from corekit.recipes.schema import evaluation_schema
+from corekit.recipes.compose import checked_evaluation
+from corekit.recipes.hydra_schema import evaluation_schema
+from corekit.recipes.saved import schema_of_saved
 
 
 def main() -> None:
@@ -21,7 +22,6 @@ def _schema_of_checkpoint() -> DictConfig:
     typed.
     """
     words = sys.argv[1:]
-    schema = evaluation_schema()
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
                            "change its keys by "
@@ -29,19 +29,11 @@ def _schema_of_checkpoint() -> DictConfig:
     named = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
     if not named:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
-            return schema
+            return evaluation_schema()
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
                            "--help tells more")
-    path = recipe_path(named[-1])
-    saved = load_saved_recipe(path)
-    kept = {
-        str(key): value for key, value in saved.items() if key in schema and key != "checkpoint"
-    }
-    if any(word.startswith("+evaluation=") for word in words):
-        kept.pop("evaluators", None)
-    schema.merge_with(kept)
-    schema.checkpoint = named[-1]
-    return schema
+    others = any(word.startswith("+evaluation=") for word in words)
+    return schema_of_saved(recipe_path(named[-1]), named[-1], own_evaluators=not others)
 
 
 def recipe_path(checkpoint: str) -> Path:
@@ -60,14 +52,8 @@ def recipe_path(checkpoint: str) -> Path:
                        "first checkpoint is complete")
 
 
-def _evaluate(config: DictConfig) -> None:
-    recipe = plain(config)
-    if not recipe["evaluators"]:
-        raise CorekitError("there is nothing to evaluate: this recipe has no evaluators; type "
-                           "+evaluation=OPTION "
-                           "(corekit-eval --help lists them)")
-    for label, node in recipe["evaluators"].items():
-        check_entry(f"evaluators.{label}", "evaluator", node)
-    from corekit.evaluation.run import evaluate_checkpoint
+def _evaluate(composed: DictConfig) -> None:
+    config = checked_evaluation(composed)
+    from corekit.train.evaluate import evaluate_checkpoint
 
-    evaluate_checkpoint(recipe)
+    evaluate_checkpoint(config)

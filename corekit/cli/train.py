@@ -4,15 +4,16 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from corekit import registry
+from corekit.cli.command import run_command
 from corekit.data.datasets.base import Source
 from corekit.data.storage import LocalStorage, open_storage
 from corekit.errors import CorekitError
-from corekit.recipes.compose import check_names, plain, run_command, run_directory
+from corekit.recipes.compose import checked
+from corekit.recipes.schema import EntryConfig, RunConfig
 
 
 def main() -> None:
@@ -20,54 +21,58 @@ def main() -> None:
     run_command(_train, config_name="train")
 
 
-def _train(config: DictConfig) -> None:
-    recipe = plain(config)
-    check_names(recipe)
-    recipe["run_dir"] = str(run_directory(recipe))
-    source = open_source(recipe)  # what can fail without torch fails before it is imported
-    if recipe["dry_run"]:
-        from corekit.train.dry_run import dry_run
+def _train(composed: DictConfig) -> None:
+    config = checked(composed)
+    source = open_source(config)  # what can fail without torch fails before it is imported
+    if config.dry_run:
+        from corekit.cli.dry_run import dry_run
 
-        dry_run(recipe, source)
+        dry_run(config, source)
     else:
         from corekit.train.run import run
 
-        if not run(recipe, source):
+        if not run(config, source):
             # so that whoever waits for the end does not take this for it
             sys.exit(128 + signal.SIGTERM)
 
 
-def open_source(recipe: Mapping[str, Any]) -> Source:
+def open_source(config: RunConfig) -> Source:
     """The recipe's training data; a dry run does without the samples, so there may be none.
 
     Raises:
         CorekitError: there is no data set, or no samples in it.
     """
-    node = recipe["data"]["dataset"]
-    if not node:
+    dataset, root = config.data.dataset, config.data.root
+    if dataset is None:
         raise CorekitError("there is no data set: the recipe needs a `data.dataset: {name: ...}`; "
                            "`corekit list datasets` lists them")
-    if not recipe["dry_run"]:
-        _check_roots("data.dataset", node, recipe["data"]["root"])
-    given = {key: value for key, value in node.items() if key != "name"}
-    source: Source = registry.build("dataset", node["name"], given,
-                                    {"root": recipe["data"]["root"]})
+    if not config.dry_run:
+        _check_root("data.dataset", dataset, root)
+    source: Source = dataset.build("dataset", root=root)
     return source
 
 
-def _check_roots(key: str, node: Mapping[str, Any], data_root: str | None) -> None:
+def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
     """Refuse a data set, or one inside it, without the folder it needs, before torch is
     imported.
     """
-    named = registry.nested_kind(key.rsplit(".", 1)[-1], node) == "dataset"
-    if named and "root" in registry.find("dataset", node["name"]).signature.names:
-        where, root = (f"{key}.root", node["root"]) if "root" in node else ("data.root", data_root)
+    if "root" in registry.find("dataset", dataset.name).signature.names:
+        where, root = "data.root", data_root
+        if "root" in dataset.arguments:
+            where, root = f"{key}.root", dataset.arguments["root"]
         if root is None:
-            raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: "
+            raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; "
                                "`corekit data openmoji FOLDER` writes shards to try with")
         if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():
             raise CorekitError(f"{where}={root} is not a folder")
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            _check_roots(f"{key}.{name}", value, data_root)
+    _check_roots_inside(key, dataset, data_root)
+
+
+def _check_roots_inside(key: str, entry: EntryConfig, data_root: str | None) -> None:
+    for name, value in entry.arguments.items():
+        inner = entry.inner(name)
+        if inner is not None and registry.nested_kind(name, value) == "dataset":
+            _check_root(f"{key}.{name}", inner, data_root)
+        elif isinstance(value, Mapping):
+            _check_roots_inside(f"{key}.{name}", EntryConfig("", value), data_root)

@@ -9,21 +9,22 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.checkpoint.load import load
-from corekit.checkpoint.model_folder import EXPORT, model_folder, read_recipe, written
+from corekit.checkpoint.model_folder import EXPORT, model_folder, written
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
 from corekit.export.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
-from corekit.train.assemble import Recipe, model_wiring
-from corekit.train.wiring import rename_outputs
+from corekit.recipes.saved import load_config
+from corekit.recipes.schema import ModelConfig
+from corekit.train.wiring import model_wiring, rename_outputs
 
 # between a file's outputs and the model's; of the largest output where that is above 1
 TOLERANCE = 1e-4
@@ -70,15 +71,14 @@ class Forward(nn.Module):
     recipe's name for it.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, config: ModelConfig) -> None:
         super().__init__()
         self.model = model
-        self.recipe = recipe
+        self.config = config
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        outputs = rename_outputs(
-            model_wiring(self.recipe, self.model)({"image": image}),
-            self.recipe["model"].get("outputs"))
+        given = model_wiring(self.config, self.model)({"image": image})
+        outputs = rename_outputs(given, self.config.outputs)
         # a head too wide for its output gives the parts that it is made of
         return {
             name: value if isinstance(value, Tensor) else value.dense()
@@ -121,7 +121,7 @@ def export_model(source: Path, target: Path, form: str,
     if form == "onnx":
         check_packages()
     model, preprocess, tokenize = load(folder)
-    parts = _parts(model, read_recipe(folder), preprocess.size, tokenize)
+    parts = _parts(model, load_config(folder / "recipe.yaml").model, preprocess.size, tokenize)
     folded = reparameterize(model)
     write, suffix = (write_onnx, ".onnx") if form == "onnx" else (write_torch, ".pt2")
     files, differences = {}, {}
@@ -145,7 +145,8 @@ def export_model(source: Path, target: Path, form: str,
     return differences
 
 
-def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[str, ExportedTower]:
+def _parts(model: nn.Module, config: ModelConfig, size: int,
+           tokenize: Tokenizer | None) -> dict[str, ExportedTower]:
     """The files of a model, by name: its towers, or its forward."""
     draw = random.Random(0)
     generator = torch.Generator().manual_seed(0)
@@ -162,17 +163,17 @@ def _parts(model: nn.Module, recipe: Recipe, size: int, tokenize: Any) -> dict[s
         return ids
 
     if not hasattr(model, "encode_image"):
-        missing = model_wiring(recipe, model).missing(["image"])
+        missing = model_wiring(config, model).missing(["image"])
         if missing:
-            raise CorekitError(f"model '{recipe['model']['name']}' has no encode_image, and its "
+            raise CorekitError(f"model '{config.name}' has no encode_image, and its "
                                f"forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or "
                                f"that need no more than image")
-        return {"model": ExportedTower(lambda given: Forward(given, recipe), "image", images)}
+        return {"model": ExportedTower(lambda given: Forward(given, config), "image", images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
-            raise CorekitError(f"model '{recipe['model']['name']}' has encode_text, but its recipe "
+            raise CorekitError(f"model '{config.name}' has encode_text, but its recipe "
                                f"no data.tokenizer, which "
                                "says how long captions are")
         parts["text"] = ExportedTower(TextTower, "text", captions)

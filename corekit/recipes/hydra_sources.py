@@ -17,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from corekit import projects
 from corekit.errors import CorekitError
 from corekit.recipes.find import recipe_file, recipe_names
+from corekit.recipes.hydra_schema import FREE_SECTIONS, recipe_schema
+from corekit.signatures import closest
 
 
 class RecipeSource(ConfigSource):
@@ -84,3 +86,32 @@ def install(schema: DictConfig) -> None:
     Plugins.instance().register(CorekitSearchPath)
     SourcesRegistry.instance().register(RecipeSource)
     ConfigStore.instance().store("schema", schema, provider="corekit")
+
+
+def current_schema() -> DictConfig:
+    """The schema that this process's command line is checked against."""
+    stored = ConfigStore.instance().repo.get("schema.yaml")
+    return recipe_schema() if stored is None else stored.node
+
+
+def nearest_key(key: str) -> str:
+    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
+    another section.
+    """
+    keys = known_keys(current_schema())
+    by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
+    last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
+    match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
+    return f" (did you mean '{match}'?)" if match else ""
+
+
+def known_keys(schema: DictConfig, prefix: str = "") -> list[str]:
+    """The keys of a schema, dotted: those of free sections are not among them."""
+    found: list[str] = []
+    for name in map(str, schema):
+        key = f"{prefix}{name}"
+        found.append(key)
+        node = schema._get_node(name)
+        if isinstance(node, DictConfig) and key not in FREE_SECTIONS and not node._is_none():
+            found += known_keys(node, key + ".")
+    return found

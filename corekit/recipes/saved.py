@@ -4,6 +4,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from corekit.recipes.build import run_config
+from corekit.recipes.hydra_schema import evaluation_schema
+from corekit.recipes.schema import Plain, RunConfig
+
 RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its name now
 
 
@@ -20,3 +24,38 @@ def load_saved_recipe(path: Path) -> DictConfig:
             section, _, name = old.rpartition(".")
             del OmegaConf.select(recipe, section)[name]
     return recipe
+
+
+def load_plain(path: Path) -> Plain:
+    """A saved recipe as plain values."""
+    recipe = OmegaConf.to_container(load_saved_recipe(path))
+    assert isinstance(recipe, dict)
+    return {str(key): value for key, value in recipe.items()}
+
+
+def load_config(path: Path) -> RunConfig:
+    """A saved recipe; keys that it lacks have their defaults."""
+    return run_config(load_plain(path))
+
+
+def fused(recipe: Plain) -> Plain:
+    """The recipe of the same model after folding."""
+    return {**recipe, "model": {**recipe["model"], "fused": True}}
+
+
+def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool) -> DictConfig:
+    """The schema of an evaluation with a saved recipe as its values.
+
+    Args:
+        path: of the recipe.
+        checkpoint: what the user typed for it.
+        own_evaluators: False: without those of the recipe.
+    """
+    schema, saved = evaluation_schema(), load_saved_recipe(path)
+    kept = {str(key): value for key, value in saved.items()
+            if key in schema and key != "checkpoint"}
+    if not own_evaluators:
+        kept.pop("evaluators", None)
+    schema.merge_with(kept)
+    schema.checkpoint = checkpoint
+    return schema

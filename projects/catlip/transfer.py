@@ -4,13 +4,14 @@ called by.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from corekit.checkpoint.new_head import Match
 from corekit.errors import CorekitError
+from corekit.recipes.schema import RunConfig
 from corekit.registry import register
 
 from .vocabulary import Vocabulary, read_vocabulary
@@ -64,13 +65,13 @@ class SynsetRows:
         self.similarity, self.classes = similarity, classes
 
     def __call__(self, class_names: Sequence[str], rows: int,
-                 trained_as: Mapping[str, Any]) -> list[Match]:
+                 trained_as: RunConfig | None) -> list[Match]:
         """Match every class.
 
         Args:
             class_names: of the data set.
             rows: of the old head.
-            trained_as: the recipe of the old weights.
+            trained_as: the recipe of the old weights; None where there is none.
 
         Raises:
             CorekitError: no vocabulary or one that does not fit the head, no names, or a synset
@@ -82,8 +83,8 @@ class SynsetRows:
                                "(classnames.txt): give a file with one "
                                "a line, init.head_arguments.classes=FILE")
         path, size = self.vocabulary, self.size
-        if path is None:
-            dataset = trained_as.get("data", {}).get("dataset", {})
+        if path is None and trained_as is not None and trained_as.data.dataset is not None:
+            dataset = trained_as.data.dataset.arguments
             path, size = dataset.get("vocabulary"), size or dataset.get("size")
         if path is None:
             raise CorekitError("init.head=synsets: the recipe beside init.path names no "

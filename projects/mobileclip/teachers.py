@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.checkpoint.model_folder import load_weights, model_folder, read_recipe
+from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.data.jobs.manifest import sha256
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.models.build import build_model
+from corekit.recipes.saved import load_config
 from corekit.registry import declare_kind, register
-from corekit.train.assemble import build_model, build_tokenizer
 
 declare_kind("teacher", "a model whose features of pictures and captions are stored")
 
@@ -86,13 +87,14 @@ class FolderTeacher:
             CorekitError: it is not there, does not fit together, or cannot teach.
         """
         folder = model_folder(self.path)
-        recipe = read_recipe(folder)
+        config = load_config(folder / "recipe.yaml")
         device = torch.empty(0).device  # meta, where only the wiring is checked
-        model = build_model(recipe, device)
+        model = build_model(config.model, config.seed, device)
         if device.type != "meta":
             load_weights(model, folder)
+        tokenizer = config.data.tokenizer
         return Teacher(str(Path(self.path)), model, Preprocess.load(folder / "preprocess.json"),
-                       build_tokenizer(recipe)).eval()
+                       None if tokenizer is None else tokenizer.build("tokenizer")).eval()
 
 
 @register("teacher", "open_clip")

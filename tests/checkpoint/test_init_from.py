@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from corekit import CorekitError
-from corekit.checkpoint.init_from import freeze, start_from, training_mode
+from corekit.checkpoint.init_from import start_from
+from corekit.models.freeze import freeze, training_mode
 
 
 def model(classes: int = 4) -> nn.ModuleDict:

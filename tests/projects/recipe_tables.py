@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from corekit.recipes.compose import compose
 from corekit.recipes.find import recipe_names
+from tests.plain import compose
 
 Row = tuple[list[str], str, list[str]]  # the recipes of each column, a key, its value in each column
 ABSENT = "not there"

@@ -6,11 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from corekit.cli.train import open_source
-from corekit.recipes.compose import compose
+from corekit.models.shapes import ShapesOnly
 from corekit.train import cost as flops
-from corekit.train.assemble import build_model
-from corekit.train.shapes import ShapesOnly
+from tests.plain import compose, cost_of, model_of
 
 
 # batch norms and layer norms of channels; of tokens
@@ -19,9 +17,9 @@ def test_arithmetic_and_memory_are_those_of_torchs_own_counters(
         name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = compose("+recipe=mobileclip/pairs", f"model.name={name}", "model.width_divisor=2",
                      "model.depth_divisor=6", "data.preprocess.size=224", "engine.micro_batch=8",
-                     "dry_run=true")
-    cost = flops.measure(recipe, open_source(recipe))
-    model = build_model(recipe, torch.device("meta"))
+                     "engine.batch_size=4096", "dry_run=true")
+    cost = cost_of(recipe)
+    model = model_of(recipe)
     image, text = torch.zeros(8, 3, 224, 224,
                               device="meta"), torch.zeros(8, 77, dtype=torch.int64, device="meta")
     with FlopCounterMode(display=False) as counter:
@@ -33,7 +31,7 @@ def test_arithmetic_and_memory_are_those_of_torchs_own_counters(
            {key: (value.shape, value.dtype) for key, value in outputs.items()}
     monkeypatch.setattr(flops, "ShapesOnly", contextlib.nullcontext)
     assert cost.activations == pytest.approx(
-        flops.measure(recipe, open_source(recipe)).activations, rel=2e-3)
+        cost_of(recipe).activations, rel=2e-3)
 
 
 def test_tensors_with_content_are_normalised_as_ever() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from corekit import CorekitError
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.tokenizers.sentencepiece import SentencePiece
-from corekit.recipes.compose import check_names
-from corekit.train.verify import check_wiring
+from corekit.recipes.check import check_names
 from corekit.train.wiring import Wiring, check, rename_outputs
 from tests.data.tokenizers.unigram_file import write_unigram
+from tests.plain import verified
 
 
 class Foreign(nn.Module):
@@ -65,15 +65,15 @@ def recipe(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_recipe_is_wired_on_meta_tensors() -> None:
-    told = check_wiring(recipe(), Pairs(), None)  # type: ignore[arg-type]
+    told = verified(recipe(), Pairs(), None)  # type: ignore[arg-type]
     assert told == ["model `mobileclip_nano`: `synthetic_text` left at its default"]
 
 
 def test_captions_of_another_length_than_the_text_towers_are_refused() -> None:
     with pytest.raises(CorekitError, match="captions of 77 tokens, but the model's text tower is "
                                            "made for 32"):
-        check_wiring(recipe(), Pairs(), ClipTokenizer(77))  # type: ignore[arg-type]
-    assert check_wiring(recipe(), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
+        verified(recipe(), Pairs(), ClipTokenizer(77))  # type: ignore[arg-type]
+    assert verified(recipe(), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
 
 
 def test_a_frozen_model_gives_what_a_loss_needs() -> None:
@@ -83,9 +83,9 @@ def test_a_frozen_model_gives_what_a_loss_needs() -> None:
         }
     }
     loss = {"name": "contrastive", "inputs": {"text_features": "teacher_image_features"}}
-    check_wiring(recipe(frozen=frozen, loss=loss), Pairs(), None)  # type: ignore[arg-type]
+    verified(recipe(frozen=frozen, loss=loss), Pairs(), None)  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="needs `teacher_image_features`"):
-        check_wiring(recipe(loss=loss), Pairs(), None)  # type: ignore[arg-type]
+        verified(recipe(loss=loss), Pairs(), None)  # type: ignore[arg-type]
 
 
 def test_a_dataset_without_captions_is_noticed_before_anything_is_read() -> None:
@@ -94,7 +94,7 @@ def test_a_dataset_without_captions_is_noticed_before_anything_is_read() -> None
 
     with pytest.raises(CorekitError, match="model `mobileclip_nano` needs `text`; dataset "
                                            "`openmoji` gives image, key"):
-        check_wiring(recipe(), Images(), None)  # type: ignore[arg-type]
+        verified(recipe(), Images(), None)  # type: ignore[arg-type]
 
 
 def test_several_losses_are_named() -> None:
@@ -108,14 +108,14 @@ def test_captions_of_another_length_than_a_frozen_models_are_refused() -> None:
     frozen = {"teacher": {"name": "mobileclip_nano", "context_length": 77}}
     with pytest.raises(CorekitError, match=r"the frozen model's text tower is made for 77: set "
                                            r"frozen\.teacher\."):
-        check_wiring(recipe(frozen=frozen), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
+        verified(recipe(frozen=frozen), Pairs(), ClipTokenizer(32))  # type: ignore[arg-type]
 
 
 def test_features_of_another_picture_than_the_model_sees_are_refused() -> None:
     def told(transform: str, loss: str = "reinforced_contrastive", **more: Any) -> list[str]:
         changed = recipe(loss={"name": loss, **more}, model={"name": "mobileclip_nano"})
         changed["data"] |= {"dataset": {"name": "reinforced"}, "transform": {"name": transform}}
-        return check_wiring(changed, Reinforced(None), ClipTokenizer(32))
+        return verified(changed, Reinforced(None), ClipTokenizer(32))
 
     teachers = {"teacher_widths": [6], "teacher_logit_scales": [10.0]}
     assert told("replay", **teachers) == []
@@ -134,10 +134,10 @@ def test_a_model_with_a_head_too_wide_to_hold_is_wired_to_ragged_labels() -> Non
         "model": {"name": "catlip_vit_b16", "width_divisor": 12},
         "loss": {"name": "binary_cross_entropy"}
     }
-    assert check_wiring(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
+    assert verified(recipe(**node), Labelled(), None) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="loss `binary_cross_entropy` needs `label_rows`, "
                                            "`label_offsets`; dataset"):
-        check_wiring(recipe(**node), Pairs(), None)  # type: ignore[arg-type]
+        verified(recipe(**node), Pairs(), None)  # type: ignore[arg-type]
 
 
 def captioned(tokenizer: Any, loss: dict[str, Any]) -> list[str]:
@@ -145,7 +145,7 @@ def captioned(tokenizer: Any, loss: dict[str, Any]) -> list[str]:
         "name": "aimv2_pretrain", "width_divisor": 16, "depth_divisor": 12, "context_length": 8,
         "vocab_size": 100
     }
-    return check_wiring(recipe(model=model, loss=loss), Pairs(),
+    return verified(recipe(model=model, loss=loss), Pairs(),
                         tokenizer)  # type: ignore[arg-type]
 
 
@@ -167,7 +167,7 @@ def test_a_tokenizer_that_the_model_or_a_loss_does_not_know_is_refused(tmp_path:
     pair: dict[str, Any] = {
         "name": "aimv2_large_lit", "width_divisor": 8, "depth_divisor": 12, "context_length": 8
     }
-    check_wiring(recipe(model=pair), Pairs(), ClipTokenizer(8))  # type: ignore[arg-type]
+    verified(recipe(model=pair), Pairs(), ClipTokenizer(8))  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="ends captions with token 1023, but the model reads "
                                            "them at 49407"):
-        check_wiring(recipe(model=pair), Pairs(), ClipTokenizer(8, 1024))  # type: ignore[arg-type]
+        verified(recipe(model=pair), Pairs(), ClipTokenizer(8, 1024))  # type: ignore[arg-type]

@@ -21,10 +21,12 @@ from corekit.data.loading.shuffled_order import ShuffledOrder, order_of
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.transforms.geometric import RandomResizedCrop
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.recipes.compose import check_entry, compose
+from corekit.recipes.build import run_config
+from corekit.recipes.check import check_entry
 from tests.conftest import TINY, corekit_command
 from tests.data.damage import cut
 from tests.data.loading.test_loader import write_shards
+from tests.plain import compose
 
 BATCH, STREAMS = 24, 12
 
@@ -260,7 +262,7 @@ def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str,
     def opened(**changes: Any) -> Mixture:
         node = {"name": "mixture", **recipe(roots)}
         node["sources"]["web"]["dataset"] |= changes
-        source = open_source({"dry_run": False, "data": {"root": None, "dataset": node}})
+        source = open_source(run_config({"model": {"name": "m"}, "data": {"dataset": node}}))
         assert isinstance(source, Mixture)
         return source
 
@@ -273,7 +275,7 @@ def test_a_source_without_a_folder_is_said_with_the_key_to_type(roots: dict[str,
         opened(root="/not/there")
     paper = compose("+recipe=aimv2/large")
     with pytest.raises(CorekitError, match=r"type data\.root=FOLDER"):
-        open_source(paper)
+        open_source(run_config(paper))
     paper["data"]["root"] = str(tmp_path)
     with pytest.raises(CorekitError, match=r"holds no shard that matches 'dfn2b/\*\*/\*\.tar'"):
-        open_source(paper)
+        open_source(run_config(paper))

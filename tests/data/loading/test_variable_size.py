@@ -15,23 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from corekit import CorekitError, registry
-from corekit.cli.train import open_source
 from corekit.data.loading.batch_shape import VariableSize
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.geometric import CenterCrop, RandomResizedCrop
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.distributed.process_group import ProcessGroup
-from corekit.optim.loss_scale import Precision
-from corekit.recipes.compose import compose
-from corekit.train.accumulate import Step, WeightedLoss
-from corekit.train.cost import measure
-from corekit.train.dry_run import dry_run
-from corekit.train.run import run
-from corekit.train.verify import check_wiring
-from corekit.train.wiring import Wiring
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.conftest import TINY
 from tests.data.noise import Noise
+from tests.plain import compose, cost_of, dry_run, train, verified
+from tests.train.step.steps import step_of
 
 BATCH, STREAMS, STEPS = 16, 8, 9
 
@@ -235,21 +228,21 @@ def recipe(**model: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("registered")
 def test_what_cannot_take_the_sizes_is_told_before_anything_is_read() -> None:
-    assert check_wiring(recipe(), Noise(), None) == []  # type: ignore[arg-type]
+    assert verified(recipe(), Noise(), None) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match=r"cannot take images of 64 x 64 pixels.*no position for "
                                            r"64 pixels"):
-        check_wiring(recipe(largest=48), Noise(), None)  # type: ignore[arg-type]
+        verified(recipe(largest=48), Noise(), None)  # type: ignore[arg-type]
     unsized = recipe()
     unsized["data"]["transform"] = {"name": "for_test"}
     with pytest.raises(CorekitError, match="sampler `variable_size` draws a size .* transform "
                                            "`for_test` takes none"):
-        check_wiring(unsized, Noise(), None)  # type: ignore[arg-type]
+        verified(unsized, Noise(), None)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
         capsys: pytest.CaptureFixture[str]) -> None:
-    cost = measure(recipe(), Noise())  # type: ignore[arg-type]
+    cost = cost_of(recipe(), Noise())  # type: ignore[arg-type]
     sizes = [(16, 32), (32, 8), (48, 4), (64, 4)]  # samples of a micro-batch: 4 of 8 streams
     per_pixel = 2 * 3 * 4 * 9
     work = sum(samples * (per_pixel * size**2 + 2 * 4 * 5) for size, samples in sizes)
@@ -257,7 +250,7 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
     images = [4 * samples * 3 * size**2 for size, samples in sizes]
     assert max(images) == images[-1]
     assert cost.activations >= max(images), "what the convolution keeps at 64 pixels"
-    assert measure({**recipe(), "sampler": {"name": "fixed_size"}},
+    assert cost_of({**recipe(), "sampler": {"name": "fixed_size"}},
                    Noise()).activations < max(images)  # type: ignore[arg-type]
     dry_run(recipe(), Noise())  # type: ignore[arg-type]
     seen = STREAMS * VariableSize(BATCH, STREAMS, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
@@ -266,20 +259,20 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
     assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in told
 
 
+class Compares:
+    """A batch loss that reads what the engine offers."""
+
+    compares_samples = True
+
+    def __call__(self, logits: Tensor, step: int, steps: int) -> Tensor:
+        return logits.sum() * 0 + step * steps
+
+
 def test_the_engine_offers_step_and_steps_to_models_and_losses() -> None:
-    model, loss, ranks = AnySize(), Clocked(), ProcessGroup(0, 1, torch.device("cpu"))
-    wiring = Wiring.of("model", model, model.forward)
-    term = WeightedLoss("clock", 1.0, Wiring.of("loss", loss, loss.__call__),
-                        Wiring.of("weights", loss.weights), False)
+    losses = [WeightedLoss.of(Clocked(), "clock"), WeightedLoss.of(Compares(), "pair")]
     images = torch.randn(6, 3, 8, 8)
-    compares = type(
-        "Compares", (),
-        {"__call__": lambda self, logits, step, steps: logits.sum() * 0 + step * steps})()
-    pair = WeightedLoss("pair", 1.0, Wiring.of("loss", compares, lambda logits, step, steps: None),
-                        None, True)
     for count in (1, 2):
-        step = Step(model, model, wiring, None, [], [term, pair], ranks, dict, Precision("fp32"), 0,
-                    count, steps=8)
+        step = step_of(AnySize(), losses, count, steps=8)
         parts, _ = step(split({"key": list("abcdef"), "image": images}, count), 4)
         assert (parts["clock/step"], parts["clock/both"], parts["pair"]) == (4.0, 804 / 8, 32.0)
         step.rehearse({"key": list("abcdef"), "image": images})
@@ -303,7 +296,7 @@ def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_ev
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*TINY, *SIZES, f"run_dir={tmp_path}")
     recipe = compose(*words)
-    run(recipe, open_source(recipe))
+    train(recipe)
     whole = records(tmp_path / "metrics.jsonl")
     sampler = VariableSize(16, 8, pixels(64), 0, 32, 96, 3)
     assert sampler.table == [(32, 8), (64, 2), (96, 1)]
@@ -317,7 +310,7 @@ def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_ev
     monkeypatch.setattr(Preprocess, "crop",
                         lambda self, image: sizes.append(self.size) or crop(self, image))
     recipe = compose(*words)
-    run(recipe, open_source(recipe))
+    train(recipe)
     again = records(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["samples"], line["loss"]) for line in again] == [
         (line["step"], line["samples"], line["loss"]) for line in whole]

@@ -19,11 +19,9 @@ import corekit
 from corekit import CorekitError
 from corekit.checkpoint.convert import convert_out
 from corekit.checkpoint.init_from import start_from
-from corekit.cli.train import open_source
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.recipes.compose import compose
-from corekit.train.run import run
 from tests.conftest import losses
+from tests.plain import compose, train
 
 SMALL = {"width_divisor": 32, "depth_divisor": 12}
 LENGTH, WIDTH = 12, 32
@@ -61,7 +59,7 @@ def tiny(name: str, folder: Path, **init: Any) -> dict[str, Any]:
 
 def trained(recipe: dict[str, Any]) -> dict[str, Tensor]:
     """The weights that a run ends with."""
-    run(recipe, open_source(recipe))
+    train(recipe)
     return load_file(Path(recipe["run_dir"]) / "model" / "model.safetensors")
 
 

@@ -3,12 +3,11 @@
 import fnmatch
 
 import pytest
-import torch
 
 from corekit.data.datasets.mixture import share_out
-from corekit.optim.adamw import undecayed
+from corekit.optim.parameter_groups import undecayed
 from corekit.optim.schedules import Cosine
-from corekit.train.assemble import build_model, build_sampler
+from tests.plain import model_of, sampler_of
 from tests.projects.recipe_tables import composed
 
 PRETRAINING = {"large": 1e-3, "huge": 8e-4, "1b": 8e-4, "3b": 4e-4}  # and the highest rate
@@ -22,7 +21,7 @@ def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -
     schedule = Cosine(steps, given["warmup_steps"], given["final_fraction"])
     rates = [recipe["optimizer"]["learning_rate"] * schedule(step) for step in (12_499, steps)]
     assert rates == pytest.approx([peak, 1e-5], rel=1e-12)
-    assert recipe["data"]["streams"] * build_sampler(recipe).draws(steps).start == 12_288_000_000
+    assert recipe["data"]["streams"] * sampler_of(recipe).draws(steps).start == 12_288_000_000
 
 
 @pytest.mark.parametrize("name", PRETRAINING)
@@ -39,7 +38,7 @@ def test_the_rest_of_table_a1(name: str) -> None:
 @pytest.mark.parametrize("name", [*PRETRAINING, "aimv1_600m", "lit"])
 def test_what_is_not_decayed_is_what_apples_trainer_leaves_out(name: str) -> None:
     recipe = composed("aimv2", name)
-    model = build_model(recipe, torch.device("meta"))
+    model = model_of(recipe)
     wanted = {key for key, _ in model.named_parameters() if any(fnmatch.fnmatch(key, pattern) for pattern in NOT_DECAYED)}
     assert undecayed(model, recipe["optimizer"]["no_decay"]) == wanted
     assert wanted

@@ -11,12 +11,9 @@ import torch
 import corekit
 from corekit import CorekitError
 from corekit.checkpoint.model_folder import save_model_folder
-from corekit.cli.train import open_source
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.export.export import export_model
-from corekit.recipes.compose import compose
-from corekit.train.dry_run import dry_run
-from corekit.train.run import run
+from tests.plain import compose, dry_run, train
 
 LENGTH = 12
 MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH, "vocab_size": 49408,
@@ -42,9 +39,9 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
     recipe["data"]["preprocess"]["size"] = 42
     recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")
     recipe["log"]["every_steps"] = 1
-    dry_run(deepcopy(recipe), open_source(recipe))
+    dry_run(recipe)
     assert "The recipe is sound" in capsys.readouterr().out
-    run(recipe, open_source(recipe))
+    train(recipe)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         assert line["loss"] == pytest.approx(line["text"] + 0.4 * line["image"], rel=1e-6)
@@ -55,7 +52,7 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
 
     recipe["data"]["tokenizer"]["context_length"] = LENGTH + 1
     with pytest.raises(CorekitError, match="captions of 13 tokens, but the model's text tower is made for 12"):
-        dry_run(recipe, open_source(recipe))
+        dry_run(recipe)
 
 
 def test_both_towers_of_the_pair_are_exported(tmp_path: Path) -> None:

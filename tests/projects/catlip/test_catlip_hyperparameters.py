@@ -2,7 +2,7 @@
 
 import pytest
 
-from corekit.train.assemble import build_sampler
+from tests.plain import sampler_of
 from tests.projects.recipe_tables import composed, names
 
 NAMES = names("catlip")
@@ -12,7 +12,7 @@ PICTURES = {"imagenet": 1_281_167, "places365": 1_803_460, "coco": 118_287}
 @pytest.mark.parametrize("name", [name for name in NAMES if name.split("_")[0] in PICTURES])
 def test_steps_are_ten_epochs(name: str) -> None:
     recipe = composed("catlip", name)
-    seen = recipe["data"]["streams"] * build_sampler(recipe).draws(recipe["engine"]["steps"]).start
+    seen = recipe["data"]["streams"] * sampler_of(recipe).draws(recipe["engine"]["steps"]).start
     assert seen == pytest.approx(10 * PICTURES[name.split("_")[0]], rel=2e-3)
 
 
@@ -23,7 +23,7 @@ COCO_MEAN = sum((512 / (16 * round((256 + 512 * at / 24) / 16))) ** 2 for at in 
     ("b", 13, 1.27), ("imagenet_b", 7, 1.32), ("imagenet_h_512", 9, 2.06), ("coco_b", 25, COCO_MEAN), ("clip", 6, 1.03)])
 def test_sizes_are_the_references(name: str, scales: int, mean: float) -> None:
     recipe = composed("catlip", name)
-    sampler, batch = build_sampler(recipe), recipe["engine"]["batch_size"]
+    sampler, batch = sampler_of(recipe), recipe["engine"]["batch_size"]
     assert len(sampler.table) == scales
     # a stream gives whole samples, rounded down, where CoreNet rounds those of a GPU
     assert sampler.total * recipe["data"]["streams"] / scales / batch == pytest.approx(mean, rel=0.04)

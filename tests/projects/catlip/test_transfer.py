@@ -13,6 +13,7 @@ from corekit_projects.catlip.wordnet import key_of, open_wordnet
 
 from corekit.checkpoint.new_head import Match
 from corekit.errors import CorekitError
+from corekit.recipes.build import run_config
 
 SYNSETS = ("image.n.01", "dog.n.01", "kitchen.n.01", "restaurant.n.01", "ice.n.01", "cream.n.01",
            "creating_by_removal.n.01")
@@ -88,7 +89,7 @@ def test_nearest_rows_are_those_of_nltks_path_similarity(alpha: float) -> None:
 def test_the_head_says_what_does_not_fit(table: str, tmp_path: Path) -> None:
     def refused(sentence: str, names: list[str], rows: int = 4, **arguments: Any) -> None:
         with pytest.raises(CorekitError, match=sentence):
-            SynsetRows(**arguments)(names, rows, {})
+            SynsetRows(**arguments)(names, rows, None)
 
     (tmp_path / "strange.tsv").write_text(Path(table).read_text().replace("n02084071", "n02084072"))
     refused("has 4 synsets, but the head in init.path has 24,320 rows", ["dog"], rows=24320,
@@ -107,17 +108,14 @@ def test_the_head_says_what_does_not_fit(table: str, tmp_path: Path) -> None:
 
 
 def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path: Path) -> None:
-    trained_as = {"data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}}
-    assert [found.rows
-            for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(),
-                                                                                             (1, )]
-    assert [found.rows
-            for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, {})] == [(3, ),
-                                                                                            (1, )]
+    trained_as = run_config({
+        "model": {"name": "m"},
+        "data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}
+    })
+    assert [found.rows for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(), (1,)]
+    assert [found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, None)] == [(3,), (1,)]
     (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
-    assert [
-        found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, {})
-    ] == [(1, ), (2, )]
+    assert [found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, None)] == [(1,), (2,)]
     assert read_classes(str(tmp_path / "mine.txt")) == ["a dog", "Kitchen"]
 
 

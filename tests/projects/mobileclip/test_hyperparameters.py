@@ -5,8 +5,8 @@ import pytest
 import torch
 from corekit_projects.mobileclip.preprocess import PREPROCESS
 
-from corekit.optim.adamw import undecayed
-from corekit.train.assemble import build_model, build_preprocess
+from corekit.optim.parameter_groups import undecayed
+from tests.plain import model_of, preprocess_of
 from tests.projects.recipe_tables import composed, names
 
 NAMES = names("mobileclip")
@@ -17,7 +17,7 @@ def test_pictures_are_prepared_as_the_models_weights_want_them(name: str) -> Non
     recipe = composed("mobileclip", name)
     model = recipe["model"]["name"]
     if model in PREPROCESS:
-        assert build_preprocess(recipe) == PREPROCESS[model]
+        assert preprocess_of(recipe) == PREPROCESS[model]
     else:
         assert model in ("clip_vit_b16", "mobileclip_nano")
     variant = name if name.startswith("mobileclip2") else f"mobileclip_{name.removesuffix('_constant')}"
@@ -27,12 +27,12 @@ def test_pictures_are_prepared_as_the_models_weights_want_them(name: str) -> Non
 @pytest.mark.parametrize(("name", "theirs"), [("datacomp12m", "ViT-B-16"), ("dfndr12m", "MobileCLIP-B")])
 def test_what_is_not_decayed_is_what_open_clips_script_does_not_decay(name: str, theirs: str) -> None:
     recipe = composed("mobileclip", name)
-    ours = dict(build_model(recipe, torch.device("meta")).named_parameters())
+    ours = dict(model_of(recipe).named_parameters())
     with torch.device("meta"):
         model = open_clip.create_model(theirs, device="meta")
     # Vectors, norms, biases and the logit scale, as open_clip_train/main.py tells them by shape and name.
     expected = [value.numel() for key, value in model.named_parameters()
                 if value.ndim < 2 or any(part in key for part in ("bn", "ln", "bias", "logit_scale"))]
-    exempt = undecayed(build_model(recipe, torch.device("meta")), recipe["optimizer"]["no_decay"])
+    exempt = undecayed(model_of(recipe), recipe["optimizer"]["no_decay"])
     assert sum(ours[key].numel() for key in exempt) == sum(expected)
     assert sum(value.numel() for value in ours.values()) == sum(value.numel() for value in model.parameters())

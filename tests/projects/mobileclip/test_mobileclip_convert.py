@@ -18,8 +18,8 @@ import corekit
 from corekit import CorekitError
 from corekit.checkpoint.convert import State
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.recipes.compose import compose
 from corekit.recipes.find import recipe_names
+from tests.plain import compose
 
 DATA = Path(__file__).parents[2] / "data" / "mobileclip"
 Randomize = Callable[[nn.Module], None]

@@ -14,8 +14,9 @@ from corekit import CorekitError
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.train.assemble import build_frozen, build_model
-from corekit.train.verify import check_wiring
+from corekit.recipes.schema import ModelConfig
+from corekit.train.assemble import build_frozen
+from tests.plain import model_of, verified
 
 STUDENT = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 OTHERS = Preprocess(32, "bicubic", (0.48, 0.45, 0.4), (0.26, 0.25, 0.27))
@@ -26,7 +27,7 @@ def teacher(folder: Path, preprocess: Preprocess, width: int, tokens: int, token
     recipe: dict[str, Any] = {
         "model": {"name": "mobileclip_nano", "embed_dim": width, "context_length": tokens}, "seed": width,
         "data": {"tokenizer": {"name": "clip_bpe", "context_length": tokens} if tokenizer else {}}}
-    weights = build_model(recipe, torch.device("cpu")).state_dict()
+    weights = model_of(recipe, "cpu").state_dict()
     save_model_folder(folder, {name: value.clone() for name, value in weights.items()}, recipe, preprocess)
     return str(folder)
 
@@ -47,9 +48,8 @@ def alone(path: str, pixels: Tensor, captions: list[str]) -> tuple[Tensor, Tenso
 
 def test_every_teacher_says_what_it_says_alone(paths: list[str]) -> None:
     pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    recipe = {"frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
-              "data": {"preprocess": {"size": 64, "interpolation": "bilinear", "mean": STUDENT.mean, "std": STUDENT.std}}}
-    frozen = build_frozen(recipe, torch.device("cpu"))[0]
+    teachers = {"teachers": ModelConfig("online_teachers", {"paths": paths})}
+    frozen = build_frozen(teachers, STUDENT, torch.device("cpu"))[0]
     with torch.no_grad():
         found = frozen({"image": STUDENT.normalize(pixels), "caption": CAPTIONS, "synthetic_caption": CAPTIONS[::-1]})
     smaller = F.interpolate(pixels.float(), (32, 32), mode="bicubic", antialias=True).clamp(0, 255)
@@ -87,9 +87,9 @@ def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
         "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
         "data": {"dataset": {"name": "pairs"}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 16},
                  "streams": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
-    assert check_wiring(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
+    assert verified(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
     with pytest.raises(CorekitError, match="needs `teacher_image_features`, `teacher_text_features`"):
-        check_wiring({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]
+        verified({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]
 
 
 def test_what_cannot_teach_is_told(tmp_path: Path) -> None:

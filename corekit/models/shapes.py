@@ -3,7 +3,6 @@ pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,13 +16,13 @@ class ShapesOnly(TorchFunctionMode):
     works both out in Python, operation by operation, which for MobileCLIP-S2's batch norms takes
     more time than all the rest of it. """
 
-    def __torch_function__(self, function: Callable[..., Any], types: Sequence[type],
-                           args: Sequence[Any] = (),
-                           kwargs: Mapping[str, Any] | None = None) -> Any:
-        given = kwargs or {}
-        if function in _NORMS and args[0].is_meta:
-            return _NORMS[function](*args, **given)
-        return function(*args, **given)
+    def __torch_function__(self, function: Callable[..., object], types: Sequence[type],
+                           args: Sequence[object] = (),
+                           kwargs: Mapping[str, object] | None = None) -> object:
+        first = args[0] if args else None
+        if function in _NORMS and isinstance(first, Tensor) and first.is_meta:
+            return _NORMS[function](*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
 
 
 def _scaled(x: Tensor, weight: Tensor | None, dimensions: int) -> Tensor:
@@ -32,15 +31,15 @@ def _scaled(x: Tensor, weight: Tensor | None, dimensions: int) -> Tensor:
 
 
 def _batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None,
-                weight: Tensor | None = None, *others: Any, **more: Any) -> Tensor:
+                weight: Tensor | None = None, *others: object, **more: object) -> Tensor:
     return _scaled(input, weight, input.ndim - 2)
 
 
 def _layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None,
-                *others: Any, **more: Any) -> Tensor:
+                *others: object, **more: object) -> Tensor:
     return _scaled(input, weight, 0)
 
 
-_NORMS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+_NORMS: dict[Callable[..., object], Callable[..., Tensor]] = {
     F.batch_norm: _batch_norm, F.layer_norm: _layer_norm, F.rms_norm: _layer_norm
 }

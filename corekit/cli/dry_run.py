@@ -1,0 +1,51 @@
+"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing
+written.
+"""
+
+from dataclasses import replace
+
+from corekit.data.datasets.base import Source
+from corekit.recipes.schema import RunConfig
+from corekit.train.assemble import Parts, assemble
+from corekit.train.cost import Cost, cost
+from corekit.train.verify import verify
+
+
+def dry_run(config: RunConfig, source: Source) -> None:
+    """Print what the recipe would train, what a step costs and what the run would see."""
+    engine = config.engine
+    micro_batch = engine.micro_batch or engine.batch_size
+    parts = assemble(replace(config, engine=replace(engine, micro_batch=micro_batch)), source)
+    defaults = verify(parts)
+    for name, text in _rows(parts, cost(parts)).items():
+        print(f"{name:<11}{text}")
+    for line in defaults:
+        print(f"{'wiring':<11}{line}")
+    print("The recipe is sound: leave out dry_run=true to train.")
+
+
+def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
+    config, engine, sizes = parts.config, parts.config.engine, [size for size, _ in parts.sizes]
+    seen = config.data.streams * parts.sampler.draws(engine.steps).start
+    samples = int(parts.source.shard_sizes.sum())
+    passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
+    at_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
+                f"{max(sizes)}, with about as many pixels a step" if sizes else "")
+    return {
+        "model": f"{config.model.name}, {counted.parameters:,} parameters ({counted.trained:,} "
+                 f"trained)",
+        "arithmetic": f"{counted.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
+                      f"{3 * counted.forward_flops / 1e9:.3f} forward and backward",
+        "memory": f"{gigabytes(counted.weights)} for weights, gradients and optimizer; "
+                  f"{gigabytes(counted.activations)} of activations for a micro-batch of "
+                  f"{engine.micro_batch} ({engine.precision}, estimated)",
+        "step": f"{engine.batch_size} samples in {parts.micro_batches} micro-batches of "
+                f"{engine.micro_batch}{at_sizes}",
+        "run": f"{engine.steps:,} steps, {seen:,} samples seen{passes}",
+        "directory": f"{config.run_dir} (nothing is written by a dry run)",
+    }
+
+
+def gigabytes(count: float) -> str:
+    """Bytes as people read them."""
+    return f"{count / 2**30:.2f} GiB"

@@ -1,0 +1,33 @@
+"""The contract of entries of kind ``tokenizer``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:  # the commands list tokenizers without torch
+    from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """Turns a string or several into int64 [n, L].
+
+    What one may tell of itself beyond that is in ``TokenizerInfo``, as attributes of the same
+    names.
+    """
+
+    def __call__(self, text: str | Sequence[str]) -> "Tensor": ...
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """What a tokenizer tells of itself; None: it does not."""
+
+    context_length: int | None = None  # L
+    vocab_size: int | None = None  # ids are below it
+    end_token: int | None = None  # the id that captions end with
+
+
+def tokenizer_info(tokenizer: Tokenizer | None) -> TokenizerInfo:
+    """What a tokenizer tells of itself; nothing where a recipe has none."""
+    return TokenizerInfo(*(getattr(tokenizer, name, None)
+                           for name in ("context_length", "vocab_size", "end_token")))

@@ -1,0 +1,145 @@
+"""The check of a plain recipe: its closed sections, the names it picks, and their arguments."""
+
+from collections.abc import Sequence
+
+from corekit import registry
+from corekit.errors import CorekitError
+from corekit.recipes.hydra_schema import FREE_SECTIONS
+from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
+from corekit.recipes.origin import origin
+from corekit.recipes.schema import EntryConfig, EvaluatorConfig, LossConfig, ModelConfig, Node, Plain
+from corekit.signatures import nearest
+
+SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
+    "dataset": ("root",),
+    "transform": ("preprocess",),
+    "sampler": ("batch_size", "streams", "preprocess", "seed"),
+    "optimizer": ("model",),
+    "schedule": ("steps",),
+    "evaluator": ("preprocess",),
+    "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
+}
+CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
+
+
+def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
+    """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is
+    built.
+    """
+    data = recipe["data"]
+    found = [("model", "model", recipe["model"])]
+    loss = recipe["loss"]
+    found += [("loss", "loss", loss)] if "name" in loss else [
+        (f"loss.{label}", "loss", node) for label, node in loss.items()]
+    found += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
+              if data[kind]]
+    found += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
+              if recipe.get(kind)]
+    found += [(f"frozen.{label}", "model", node)
+              for label, node in (recipe.get("frozen") or {}).items()]
+    found += [(f"evaluators.{label}", "evaluator", node)
+              for label, node in (recipe.get("evaluators") or {}).items()]
+    return found
+
+
+def check_closed(recipe: Node) -> None:
+    """Refuse keys that a + added to a closed section: Hydra lets them through."""
+    known = set(known_keys(current_schema()))
+    for key in _flat_keys(recipe):
+        inside = any(key == section or key.startswith(section + ".") for section in FREE_SECTIONS)
+        if key not in known and not inside:
+            raise CorekitError(f"'{key}'{origin(key)} is not a key of a recipe{nearest_key(key)}")
+
+
+def _flat_keys(node: Node, prefix: str = "") -> list[str]:
+    found = []
+    for name, value in node.items():
+        found.append(f"{prefix}{name}")
+        if isinstance(value, dict) and f"{prefix}{name}" not in FREE_SECTIONS:
+            found += _flat_keys(value, f"{prefix}{name}.")
+    return found
+
+
+def check_names(recipe: Node) -> None:
+    """Check every name a recipe picks, and every argument against the signature of what it names.
+
+    Raises:
+        CorekitError: naming the file or the command line, the key, what is accepted, and the
+            nearest match.
+    """
+    check_closed(recipe)
+    if not recipe["model"]:
+        raise CorekitError("there is no model: name a recipe, as in corekit-train "
+                           "+recipe=mobileclip/quickstart "
+                           "(`corekit list recipes` lists them)")
+    check_entry("model", "model", recipe["model"])
+    if not recipe["loss"]:
+        raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
+                           "list losses` lists them")
+    _check_head(recipe["init"])
+    for key, kind, node in named_entries(recipe):
+        check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
+    for kind in ("sampler", "optimizer", "schedule"):
+        if not recipe[kind]:
+            raise CorekitError(f"there is no {kind}: the recipe needs a `{kind}: {{name: ...}}`; "
+                               f"`corekit list {registry.plural(kind)}` lists them")
+
+
+def _check_head(init: Node) -> None:
+    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another
+    one in peace.
+    """
+    name = init["head"]
+    if name is None or name == "random":
+        return
+    if name not in registry.names("head"):
+        raise CorekitError(f"init.head{origin('init.head')}: no head is called '{name}'"
+                           f"{nearest(name, ['random', *registry.names('head')])}; there are "
+                           f"random and what "
+                           "`corekit list heads` lists")
+    check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
+
+
+def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
+    """Check one node of a recipe that names an entry: the name, and its arguments against the
+    signature.
+
+    Args:
+        key: where it stands in the recipe.
+        kind: of entry.
+        node: a mapping with a ``name`` and arguments.
+        supplied: what the engine gives, where that is not what it gives to this kind: nested
+            entries get what the outer does.
+
+    Raises:
+        CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
+    """
+    if not isinstance(node, dict) or "name" not in node:
+        raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list {registry.plural(kind)}` lists what "
+                           f"there is")
+    try:
+        entry = registry.find(kind, str(node["name"]))
+    except CorekitError as error:
+        raise CorekitError(f"{key}.name{origin(key + '.name')}: {error}") from None
+    own = ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
+    arguments = {name: value for name, value in node.items() if name not in own}
+    supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
+    for name, value in arguments.items():
+        _check_nested(f"{key}.{name}", name, value, supplied)
+    for name, what in entry.signature.problems(arguments, supplied):
+        unknown = name in arguments and "is not an" in what
+        remedy = f"; to leave it out, type '~{key}.{name}'" if unknown else ""
+        raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')}: {kind} '{entry.name}': "
+                           f"'{name}' {what}{remedy}")
+
+
+def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -> None:
+    inner_kind = registry.nested_kind(name, value)
+    if inner_kind is not None:
+        check_entry(key, inner_kind, value, supplied)
+    elif isinstance(value, dict):
+        for inner, item in value.items():
+            _check_nested(f"{key}.{inner}", inner, item, supplied)
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            _check_nested(f"{key}.{at}", registry.item_key(name), item, supplied)

@@ -1,0 +1,69 @@
+"""Where a key of the recipe was set: which file, or the command line."""
+
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from corekit.projects import package_folder
+from corekit.recipes.find import recipe_file
+
+
+def origin(key: str) -> str:
+    """Where a key was set: ' (on the command line)' or ' (in FILE)'; '' where nothing tells."""
+    if not HydraConfig.initialized():
+        return ""
+    overrides = list(HydraConfig.get().overrides.task)
+    for override in overrides:
+        name = override.split("=", 1)[0].lstrip("+~")
+        if name == key or key.startswith(name + ".") or name.startswith(key + "."):
+            return " (on the command line)"
+    for path, config in reversed(_composed_files(overrides)):
+        if OmegaConf.select(config, key, throw_on_missing=False) is not None:
+            return f" (in {path})"
+    return ""
+
+
+def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
+    """Every file of this composition with its content at its place in the recipe, in the order of
+    merging.
+    """
+    instance = GlobalHydra.instance().hydra
+    if instance is None:
+        return []
+    loader = instance.config_loader
+    defaults = loader.compute_defaults_list(HydraConfig.get().job.config_name, overrides,
+                                            RunMode.RUN)
+    found = []
+    for default in defaults.defaults:
+        loaded = None if default.config_path is None else _load(default.config_path)
+        if loaded is not None:
+            config: DictConfig = OmegaConf.create({})
+            package = default.package or ""
+            if package in ("", "_global_"):
+                config = loaded[1]
+            else:
+                OmegaConf.update(config, package, loaded[1], force_add=True)
+            found.append((loaded[0], config))
+    return found
+
+
+def _load(config_path: str) -> tuple[str, DictConfig] | None:
+    path = Path(file_of(config_path))
+    if not path.is_file():
+        return None
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    return str(path), config
+
+
+def file_of(config_path: str) -> str:
+    """The file behind a path of Hydra's; the path itself where none is there."""
+    recipe = recipe_file(config_path)
+    if recipe is not None:
+        return str(recipe)
+    folders = (package_folder("corekit_recipes"), Path("recipes"), Path(__file__).parent)
+    files = [folder / f"{config_path}.yaml" for folder in folders if folder is not None]
+    return next((str(file) for file in files if file.is_file()), config_path)
