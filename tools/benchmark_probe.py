@@ -11,13 +11,11 @@ printed is the median time of each side and the median of the pairs' ratios with
 with 0 where that ratio is at most ``--limit``.
 """
 
-import argparse
 import contextlib
-import statistics
 import sys
-import time
 
 import numpy as np
+import timing
 import torch
 from PIL import Image
 
@@ -50,14 +48,13 @@ class Noise:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a step of the "
-                                                                     "heads")
+    parser.add_argument("--batch-size", type=int, default=1024,
+                        help="samples of a step of the heads")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -75,27 +72,23 @@ def main() -> int:
                            batch_size=chosen.batch_size, forward_batch_size=32)
         for heads, rates in sides.items()
     }
-    times: dict[int, list[float]] = {heads: [] for heads in sides}
     # what is slow only the first time
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
-    for turn in range(chosen.pairs):
-        for heads in sorted(sides, reverse=turn % 2 == 0):
-            began = time.perf_counter()
-            # ends with figures on the host: nothing is left running
-            result = probes[heads](eval_model)
-            assert len(result.details["grid"]) == heads
-            times[heads].append(time.perf_counter() - began)
-    ratios = [many / one for many, one in zip(times[14], times[1])]
+
+    def evaluate(heads: int) -> None:
+        assert len(probes[heads](eval_model).details["grid"]) == heads
+
+    times = timing.take_turns(
+        {f"{heads:2d} heads": lambda heads=heads: timing.seconds_of(  # type: ignore[misc]
+            lambda: evaluate(heads), device) for heads in sides}, chosen.pairs)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
-          f"epochs on {device}, "
-          f"{torch.get_num_threads()} threads, {chosen.pairs} pairs:")
-    for heads in sorted(times):
-        print(f"  {heads:2d} heads: median {statistics.median(times[heads]):.2f} s "
-              f"({min(times[heads]):.2f} to {max(times[heads]):.2f})")
-    ratio = statistics.median(ratios)
-    print(f"  ratio: median {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}), at most "
-          f"{chosen.limit} wanted")
-    return 0 if ratio <= chosen.limit else 1
+          f"epochs on {device}, {torch.get_num_threads()} threads, {chosen.pairs} pairs:")
+    for side in sorted(times):
+        print(f"  {side}: {times.spread(side)}")
+    ratio = times.ratio("14 heads", " 1 heads")
+    print(f"  ratio: median {ratio.median:.3f} ({min(ratio.values):.3f} to "
+          f"{max(ratio.values):.3f}), at most {chosen.limit} wanted")
+    return 0 if ratio.median <= chosen.limit else 1
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ is at most ``--limit``.
 """
 
 import contextlib
-import statistics
 import sys
 
 import torch
 from benchmark_probe import Noise
-from interleaved import autocast, conditions, in_turns, options, ratio
+from timing import autocast, conditions, in_turns, options
 
 import corekit
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess
@@ -28,8 +27,7 @@ from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveP
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__)
-    parser.set_defaults(pairs=5)
+    parser = options(__doc__, pairs=5)
     parser.add_argument("--width-divisor", type=int, help="default: 1 on a GPU, 4 on a CPU")
     parser.add_argument("--train", type=int, default=64, help="images to train on")
     parser.add_argument("--test", type=int, default=16, help="images to report on")
@@ -58,14 +56,13 @@ def main() -> int:
                      chosen)  # type: ignore[misc]
     width, blocks = trunk.width, len(trunk.blocks)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
-          f"epochs in steps of "
-          f"{chosen.batch_size} over {blocks} blocks {width} wide; {conditions(chosen)}")
-    for name, seconds in times.items():
-        print(f"  {name:>8}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to "
-              f"{max(seconds):.2f})")
-    middle, told = ratio(times, "14 heads", "one head")
-    print(f"  14 heads take {told} the time of one, at most {chosen.limit} wanted")
-    return 0 if middle <= chosen.limit else 1
+          f"epochs in steps of {chosen.batch_size} over {blocks} blocks {width} wide; "
+          f"{conditions(chosen)}")
+    for name in times:
+        print(f"  {name:>8}: {times.spread(name)}")
+    ratio = times.ratio("14 heads", "one head")
+    print(f"  14 heads take {ratio} the time of one, at most {chosen.limit} wanted")
+    return 0 if ratio.median <= chosen.limit else 1
 
 
 if __name__ == "__main__":
