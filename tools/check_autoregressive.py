@@ -14,13 +14,13 @@ batch on one rank. Exits with 0 where nothing leaks,
 and the two ways' gradients differ by at most 1e-5, losses by at most 1e-6 in float32 and 1e-12 in
 float64. """
 
-import argparse
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import timing
 import torch
 from commands import free_port
 from torch import Tensor, nn
@@ -42,8 +42,7 @@ Found = dict[str, Tensor]
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     device = torch.device(chosen.device)

@@ -12,11 +12,11 @@ The blockwise form rounds the teachers to
 bf16 as it gathers them, so that copy counts as its memory, and the line below says what the
 rounding does to the loss. """
 
-import argparse
 import json
 import time
 
 import fresh_process
+import timing
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,12 +27,11 @@ HARD, SOFT = 0.25, 0.75
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=8192)
     parser.add_argument("--block", type=int, default=256)
-    parser.add_argument("--form", choices=["features", "dense", "blocks"], help="used by the "
-                                                                                "script itself")
+    parser.add_argument("--form", choices=["features", "dense", "blocks"],
+                        help="used by the script itself")
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
     chosen = parser.parse_args()
     if chosen.form:
