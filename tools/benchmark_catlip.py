@@ -6,11 +6,10 @@ the time of each goes.
 
 CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is
 ``clip_vit_b16``'s text tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP,
-with 512 features for a head. A step is forward,
-loss, backward, clipping and AdamW. Steps take turns, and the ratio is the median over pairs. Memory
-is the peak of a process that takes two steps of one side (resident, or allocated on the GPU). The
-parts are timed alone, each with its backward pass;
-the arithmetic, which a step's time cannot fall below, is counted on the meta device.
+with 512 features for a head. A step is forward, loss, backward, clipping and AdamW. Steps take
+turns, and the ratio is the median over pairs. Memory is the peak of a process that takes two steps
+of one side (resident, or allocated on the GPU). The parts are timed alone, each with its backward
+pass; the arithmetic, which a step's time cannot fall below, is counted on the meta device.
 """
 
 import argparse

@@ -5,13 +5,12 @@ same shards.
 
 Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise
 of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
-mean and standard deviation, and tokenized
-captions. open_clip's pipeline is built from its own pieces as open_clip_train/data.py puts them
-together (shuffles, decode("pilrgb"), its training transform and tokenizer), its pixels are
-normalised in the worker; corekit's are normalised
-where the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate,
-each over the same number of images; what is printed are medians over the rounds, and the median of
-the rounds' ratios with their range.
+mean and standard deviation, and tokenized captions. open_clip's pipeline is built from its own
+pieces as open_clip_train/data.py puts them together (shuffles, decode("pilrgb"), its training
+transform and tokenizer), its pixels are normalised in the worker; corekit's are normalised where
+the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each
+over the same number of images; what is printed are medians over the rounds, and the median of the
+rounds' ratios with their range.
 """
 
 import io

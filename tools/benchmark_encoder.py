@@ -5,9 +5,9 @@
 
 Theirs is timm's ``aimv2_{size}_patch14_{pixels}``, ``forward_features``; ours the tokens of
 ``aimv2_{size}_{pixels}``; both without gradient, in turns in one process. Weights are random and
-timm's are ours, converted, so that the largest difference of
-the tokens can be printed beside the speed. Exits with 0 where ours is at least ``--limit`` times as
-fast at every batch size. """
+timm's are ours, converted, so that the largest difference of the tokens can be printed beside the
+speed. Exits with 0 where ours is at least ``--limit`` times as fast at every batch size.
+"""
 
 import sys
 from collections.abc import Callable

@@ -5,9 +5,9 @@ quickstart's size.
 
 Both sides train the same model on the same batches, which lie in memory, and take turns in one
 process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
-loss, backward, clip, optimizer. The engine adds its
-wiring, its loss in blocks, checks, log lines, TensorBoard. Prints the time a step of both, and the
-ratio's median with the interval that holds the true median in 95 of 100 cases.
+loss, backward, clip, optimizer. The engine adds its wiring, its loss in blocks, checks, log lines,
+TensorBoard. Prints the time a step of both, and the ratio's median with the interval that holds the
+true median in 95 of 100 cases.
 """
 
 import contextlib

@@ -4,15 +4,14 @@
 
 CoreNet's order, written out here with NLTK's own functions: clean the caption, cut it into tokens,
 tag their parts of speech (and look at no tag), lemmatise each, look its first noun sense up, and
-look its key up in a Python list of 24,320 keys, first
-by `in`, then by `.index`. The list holds the synsets of the captions first, as a list sorted by
-count would, then others of WordNet. Captions are those of OpenMoji scenes, or with --words made of
-WordNet's nouns, drawn by Zipf's law.
+look its key up in a Python list of 24,320 keys, first by `in`, then by `.index`. The list holds the
+synsets of the captions first, as a list sorted by count would, then others of WordNet. Captions are
+those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
 
 Rounds take turns, and the medians are printed. Both sides label the same captions, a round others
 than the one before, and must give the same rows. Time is this process's on its core, not the
-clock's. Ours remembers words, so its first round is
-printed too, which begins with nothing remembered; NLTK remembers synsets.
+clock's. Ours remembers words, so its first round is printed too, which begins with nothing
+remembered; NLTK remembers synsets.
 """
 
 import itertools

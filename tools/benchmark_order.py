@@ -4,9 +4,8 @@
 
 Prints, for one rank of 128: the memory and time of opening an index of that many shards and of
 making their order, and the longest time to enter a step somewhere in five passes (the first window
-of each of the rank's streams located). The
-shards are empty files with a true index beside them, so nothing but the samples' bytes is missing.
-Memory is what the process has grown by.
+of each of the rank's streams located). The shards are empty files with a true index beside them, so
+nothing but the samples' bytes is missing. Memory is what the process has grown by.
 """
 
 import argparse

@@ -1,15 +1,14 @@
 """Training steps of AIMv2's pre-training, prefix attention by a mask of all pairs and by
 FlexAttention: samples/s and MFU.
 
-    python tools/benchmark_prefix.py [--device cuda --precision bf16 --compile] [--encoder
-    aimv2_large_224] [--batch-size 64] python tools/benchmark_prefix.py --device cpu --width-divisor
-    4 --depth-divisor 6 --batch-size 4
+    python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
+    python tools/benchmark_prefix.py --device cpu --width-divisor 4 --depth-divisor 6 --batch-size 4
 
 A step is forward, both losses, backward, clipping of the gradient to 1, AdamW, on images and
 captions in memory. Arithmetic is three times that of the forward pass, by torch's own count, over
-the GPU's dense bf16 peak. FlexAttention has no backward pass
-on a CPU, and is left out there. Exits with 0 where there is no GPU, or the better of the two
-reaches ``--limit`` of the peak. """
+the GPU's dense bf16 peak. FlexAttention has no backward pass on a CPU, and is left out there. Exits
+with 0 where there is no GPU, or the better of the two reaches ``--limit`` of the peak.
+"""
 
 import argparse
 import math

@@ -6,13 +6,14 @@ ViT-B/16.
 
 Both sides do everything an evaluation does: features of all images by the image tower of
 ``clip_vit_b16``, training of the heads, the choice on held-out samples, the figures of the test
-samples. They take turns, the first one alternating; what is
-printed is the median time of each side and the median of the pairs' ratios with its range. Exits
-with 0 where that ratio is at most ``--limit``.
+samples. They take turns, the first one alternating; what is printed is the median time of each side
+and the median of the pairs' ratios with its range. Exits with 0 where that ratio is at most
+``--limit``.
 """
 
 import contextlib
 import sys
+from functools import partial
 
 import numpy as np
 import timing
@@ -79,8 +80,8 @@ def main() -> int:
         assert len(probes[heads](eval_model).details["grid"]) == heads
 
     times = timing.take_turns(
-        {f"{heads:2d} heads": lambda heads=heads: timing.seconds_of(  # type: ignore[misc]
-            lambda: evaluate(heads), device) for heads in sides}, chosen.pairs)
+        {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)
+         for heads in sides}, chosen.pairs)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
           f"epochs on {device}, {torch.get_num_threads()} threads, {chosen.pairs} pairs:")
     for side in sorted(times):

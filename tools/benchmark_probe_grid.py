@@ -6,14 +6,14 @@ same frozen trunk.
 
 The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy of it, which makes heads weigh
 more and not less. Both sides do everything an evaluation does: training images and their tokens
-computed in every step, the heads' steps, the choice on
-held-out samples, the figures of the test samples. They take turns; what is printed is the median
-time of each side and the median of the turns' ratios with its range. Exits with 0 where that ratio
-is at most ``--limit``.
+computed in every step, the heads' steps, the choice on held-out samples, the figures of the test
+samples. They take turns; what is printed is the median time of each side and the median of the
+turns' ratios with its range. Exits with 0 where that ratio is at most ``--limit``.
 """
 
 import contextlib
 import sys
+from functools import partial
 
 import torch
 from benchmark_probe import Noise
@@ -52,8 +52,7 @@ def main() -> int:
                              forward_batch_size=chosen.batch_size)
         for name, (rates, decays) in grids.items()
     }
-    times = in_turns({name: lambda probe=probe: probe(eval_model) for name, probe in probes.items()},
-                     chosen)  # type: ignore[misc]
+    times = in_turns({name: partial(probe, eval_model) for name, probe in probes.items()}, chosen)
     width, blocks = trunk.width, len(trunk.blocks)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
           f"epochs in steps of {chosen.batch_size} over {blocks} blocks {width} wide; "

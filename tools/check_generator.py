@@ -5,8 +5,8 @@ an undisturbed run.
 
 Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits
 until a shard is being written; every second one hits the command's own process alone, and its
-workers are to follow. Exits with 0 where every file
-is the same to the last byte, and the uids are those of the source, each once; prints what it saw.
+workers are to follow. Exits with 0 where every file is the same to the last byte, and the uids are
+those of the source, each once; prints what it saw.
 """
 
 import contextlib

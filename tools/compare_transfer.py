@@ -6,9 +6,8 @@ transfer with few images.
 
 Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``),
 draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
-tunes the whole model on them
-(``catlip/transfer_quickstart``), once from the rows of the concepts' nouns and once from a random
-head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
+tunes the whole model on them (``catlip/transfer_quickstart``), once from the rows of the concepts'
+nouns and once from a random head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
 
 All is done by the commands that the README shows, two at a time; what is done is kept. Prints the
 table, and exits with 0 where copied rows are ahead with 1 and with 5 images a class.

@@ -16,7 +16,8 @@ from timing import parser
 Figures = Mapping[tuple[Any, ...], float]  # (side, ..., seed) -> what it reached
 
 
-def options(description: str | None, folder: str, jobs: int | None = None) -> argparse.ArgumentParser:
+def options(description: str | None, folder: str,
+            jobs: int | None = None) -> argparse.ArgumentParser:
     """A parser with what every such script takes; without ``jobs``, runs come one by one."""
     taken = parser(description)
     taken.add_argument("--folder", type=Path, default=Path(folder))

@@ -5,8 +5,8 @@ saves.
 
 Reinforces drawn scenes three times with the same draws, in fp32, bf16 and int8, reads each folder
 as training does, and computes loss and gradient of a student on the same pictures and captions.
-Teachers and student are runs or model folders
-given; else small models with random weights, or trained for some steps of the quickstart.
+Teachers and student are runs or model folders given; else small models with random weights, or
+trained for some steps of the quickstart.
 """
 
 import subprocess

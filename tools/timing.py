@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import comb
 
 import torch
@@ -134,5 +135,5 @@ def in_turns(sides: Mapping[str, Side], chosen: argparse.Namespace) -> Times:
     for side in sides.values():
         side()
     return take_turns(
-        {name: lambda side=side: seconds_of(side, chosen.device, chosen.seconds)  # type: ignore[misc]
+        {name: partial(seconds_of, side, chosen.device, chosen.seconds)
          for name, side in sides.items()}, chosen.pairs)
