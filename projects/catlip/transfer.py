@@ -60,7 +60,8 @@ class SynsetRows:
         if not 0 < similarity <= 1:
             raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not "
                                f"{similarity}")
-        self.vocabulary, self.size, self.similarity, self.classes = vocabulary, size, similarity, classes
+        self.vocabulary, self.size = vocabulary, size
+        self.similarity, self.classes = similarity, classes
 
     def __call__(self, class_names: Sequence[str], rows: int,
                  trained_as: Mapping[str, Any]) -> list[Match]:

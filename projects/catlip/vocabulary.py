@@ -94,7 +94,8 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:
-        most = f"the most frequent one {ordered[0][1]:,} times" if ordered else "there is none at all"
+        most = (f"the most frequent one {ordered[0][1]:,} times" if ordered
+                else "there is none at all")
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            f"threshold=, and another "
                            "folder")

@@ -4,7 +4,6 @@ batches for any ranks and workers, from any step on."""
 import json
 import pickle
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from corekit.train.dry_run import dry_run
 from corekit.train.run import run
 from corekit.train.verify import check_wiring
 from corekit.train.wiring import Wiring
-from tests.conftest import TINY
+from tests.conftest import TINY, records
 from tests.data.noise import Noise
 
 BATCH, STREAMS, STEPS = 16, 8, 9
@@ -289,15 +288,7 @@ SIZES = ("sampler={name: variable_size, smallest: 32, largest: 96, scales: 3, di
          "checkpoint.keep_last=9", "checkpoint.background=false", "data.max_bad_fraction=1")
 
 
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """A run makes torch deterministic for its whole process."""
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
-
-
-@pytest.mark.usefixtures("deterministic")
+@pytest.mark.usefixtures("determinism_restored")
 def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_evaluation(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*TINY, *SIZES, f"run_dir={tmp_path}")
@@ -325,7 +316,3 @@ def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_ev
 
 
 crop = Preprocess.crop
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
