@@ -1,4 +1,4 @@
-"""The ``sentencepiece`` tokenizer: a vocabulary of one's own, from SentencePiece's ``.model`` file."""
+"""The ``sentencepiece`` tokenizer: a vocabulary of one's own, from a ``.model`` file."""
 
 from functools import lru_cache
 from pathlib import Path
