@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from corekit.models.layers.attention import (
     Attention,
+    AttentionFunction,
     TokenIndex,
     bidirectional,
     causal,
@@ -48,7 +49,7 @@ class Transformer(nn.Module):
 
         The last block then computes no other.
         """
-        attention = causal if self.causal else bidirectional
+        attention: AttentionFunction = causal if self.causal else bidirectional
         *others, last = self.resblocks
         for block in others:
             x = block(x, attention)

@@ -70,7 +70,7 @@ class MobileOneBlock(nn.Module):
     def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
         """Those that there are."""
         branches = (*self.conv_kxk, self.conv_scale, self.identity)
-        return [branch for branch in branches if branch is not None]  # type: ignore[misc]
+        return [branch for branch in branches if branch is not None]
 
     @property
     def channelwise(self) -> list[Norm]:

@@ -10,6 +10,7 @@ from corekit.models.layers.attention import (
     select_token,
 )
 from corekit.models.layers.drop_path import DropPath
+from corekit.models.layers.mlp import MLP, SwiGLU
 from corekit.models.layers.norm import NormLayer
 
 
@@ -19,12 +20,12 @@ class Block(nn.Module):
     Args:
         width: D.
         attn: the attention.
-        mlp: the feed-forward part, [..., D] to [..., D].
+        mlp: the feed-forward part.
         norm_layer: makes a norm of D channels.
         drop_path_rate: stochastic depth of both branches.
     """
 
-    def __init__(self, width: int, attn: Attention, mlp: nn.Module,
+    def __init__(self, width: int, attn: Attention, mlp: MLP | SwiGLU,
                  norm_layer: NormLayer = nn.LayerNorm, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.norm1 = norm_layer(width)

@@ -24,7 +24,7 @@ def after_gelu(layer: nn.Module, hidden: Tensor) -> Tensor:
     def pack(saved: Tensor) -> Tensor | Strided:
         if saved.untyped_storage()._cdata != storage or saved.dtype != dtype or node is None:
             return saved
-        return saved.shape, saved.stride(), saved.storage_offset()
+        return saved.shape, saved.stride(), int(saved.storage_offset())
 
     def unpack(packed: Tensor | Strided) -> Tensor:
         if isinstance(packed, Tensor):
@@ -57,7 +57,8 @@ class _Gelu(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, ctx.input = _Gelu.input_of(ctx), None
-        return torch.ops.aten.gelu_backward(grad, x)
+        output: Tensor = torch.ops.aten.gelu_backward(grad, x)
+        return output
 
 
 class GELU(nn.GELU):
