@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
 from corekit.source.entries import Entry, Kind, with_arguments
-from corekit.source.scan import plural, read_registry
+from corekit.source.scan import plural as plural
+from corekit.source.scan import read_registry
 
 T = TypeVar("T", bound=Callable[..., Any])
 # What was defined outside any file, as in a notebook.

@@ -22,9 +22,9 @@ def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         if entry.name in data.choices:
             raise CorekitError(f"{entry.where}: there is a `corekit data {entry.name}` already: "
                                "take another name")
-        doc = entry.doc.replace("%", "%%")  # argparse formats it
-        command = data.add_parser(entry.name, help=entry.summary.replace("%", "%%"),
-                                  description=doc.partition("\n\nArgs:")[0],
+        summary = entry.summary.replace("%", "%%")  # argparse formats it, and not a description
+        command = data.add_parser(entry.name, help=summary,
+                                  description=entry.doc.partition("\n\nArgs:")[0],
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
         for parameter in entry.signature.parameters:
             _add_argument(command, parameter, _described(entry, parameter.name))
