@@ -1,17 +1,16 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from corekit.checkpoint.init_from import training_mode
 from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.base import LEFT_OUT
-from corekit.data.image_grid import captioned_grid
+from corekit.data.fields import Field
+from corekit.data.image_grid import batch_grid
 from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result
@@ -42,7 +41,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         with logger.waiting():
             part = next(parts)
         if step == 0:
-            _show_batch(logger, part.batch)
+            _show_batch(logger, part.batch, run.streams.fields)
         run.optimizer.zero_grad()
         losses, (asked, stop) = run.step(split(part.batch, run.step.own, run.streams.fields), step, signals.asks())
         learning_rate = run.learning_rate(step)
@@ -153,11 +152,8 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
     return {}
 
 
-def _show_batch(logger: RunLogger, batch: Batch) -> None:
+def _show_batch(logger: RunLogger, batch: Batch, fields: Mapping[str, Field]) -> None:
     """The first batch as training sees it, for TensorBoard."""
-    shown = list(batch.get("image", ()))[:PICTURED]
-    if shown and all(isinstance(image, Tensor) and image.dtype == torch.uint8 for image in shown):
-        images = [image.permute(1, 2, 0).numpy() for image in shown]
-        captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
-        logger.picture("data/first_batch",
-                       captioned_grid(images, [str(caption) for caption in captions]), 0)
+    picture = batch_grid(batch, fields, PICTURED)
+    if picture is not None:
+        logger.picture("data/first_batch", picture, 0)
