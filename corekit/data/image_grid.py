@@ -1,17 +1,24 @@
 """Pictures for people: images in a grid, each with a few lines of text below it."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from corekit.data.datasets.base import Batch
+
+if TYPE_CHECKING:
+    from corekit.data.fields import Field
+
+Picture = NDArray[np.uint8]  # [H, W, 3]
 CELL, LINE = 160, 13  # pixels: width of an image in the grid, height of a line of text
 
 
-def captioned_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int = 4,
-                   lines: int = 5) -> NDArray[np.uint8]:
+def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: int = 4,
+                   lines: int = 5) -> Picture:
     """uint8 [H, W, 3]: uint8 images [H, W, 3] in rows, captions wrapped below them (a newline
     starts a new line).
     """
@@ -28,3 +35,36 @@ def captioned_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str],
         for number, line in enumerate(wrapped):
             draw.text((left, top + CELL + 2 + number * LINE), line, fill="black", font=font)
     return np.asarray(sheet)
+
+
+def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Picture | None:
+    """The first images of a batch as training sees them, with their captions and boxes; None where
+    it has no images.
+    """
+    from corekit.data.loading.collate import cut
+
+    if "image" not in batch:
+        return None
+    images, captions = [], []
+    for number in range(min(most, len(batch["key"]))):
+        sample = cut(batch, number, number + 1, fields)
+        pixels = sample["image"][0]
+        if str(getattr(pixels, "dtype", "")) != "torch.uint8":
+            return None
+        boxes = [box for name, field in fields.items() if field.geometry == "boxes"
+                 for box in sample[name]]
+        images.append(outlined(pixels.permute(1, 2, 0).numpy(), boxes))
+        captions.append(str(sample.get("caption", sample["key"])[0]))
+    return captioned_grid(images, captions)
+
+
+def outlined(image: Picture, boxes: Sequence[Sequence[float]]) -> Picture:
+    """The image with a line around each box, x1 y1 x2 y2 in pixels."""
+    if not len(boxes):
+        return image
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    for left, top, right, bottom in boxes:
+        draw.rectangle((float(left), float(top), float(right) - 1, float(bottom) - 1),
+                       outline="red")
+    return np.asarray(picture)

@@ -1,18 +1,15 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
-import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
-from torch import Tensor
 
 from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.base import LEFT_OUT, Batch
-from corekit.data.image_grid import captioned_grid
-from corekit.data.loading.collate import split
+from corekit.data.fields import Field
+from corekit.data.image_grid import batch_grid
+from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Evaluator, Result
@@ -50,7 +47,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         with logger.waiting():
             batch = next(batches)
         if step == 0:
-            _show_batch(logger, batch.read)
+            _show_batch(logger, batch.read, fields)
         run.optimizer.zero_grad()
         losses, requests = run.step(batch.read, step, signals.requests(), batch.moved)
         save_requested, stop_requested = map(bool, requests)
@@ -167,17 +164,9 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
     return {}
 
 
-def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch]) -> None:
+def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch],
+                fields: Mapping[str, Field]) -> None:
     """The first samples as training sees them, for TensorBoard."""
-    images: list[NDArray[np.uint8]] = []
-    captions: list[str] = []
-    for batch in micro_batches:
-        names = batch["caption" if "caption" in batch else "key"]
-        for image, caption in zip(batch.get("image", ()), names):
-            if not isinstance(image, Tensor) or image.dtype != torch.uint8:
-                return
-            if len(images) < SHOWN_IMAGES:
-                images.append(image.permute(1, 2, 0).numpy())
-                captions.append(str(caption))
-    if images:
-        logger.picture("data/first_batch", captioned_grid(images, captions), 0)
+    picture = batch_grid(join(micro_batches, fields), fields, SHOWN_IMAGES)
+    if picture is not None:
+        logger.picture("data/first_batch", picture, 0)

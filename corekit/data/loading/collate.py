@@ -71,10 +71,11 @@ def split(batch: Batch, parts: int, fields: Fields | None = None) -> list[Batch]
     dimension.
     """
     count = len(batch["key"]) // parts
-    return [_cut(batch, at * count, (at + 1) * count, fields or {}) for at in range(parts)]
+    return [cut(batch, at * count, (at + 1) * count, fields or {}) for at in range(parts)]
 
 
-def _cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:
+def cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:
+    """The samples of a batch from ``first`` up to ``last``."""
     part = {name: value[first:last] for name, value in batch.items()}
     for name, field in fields.items():
         if name in batch:

@@ -1,9 +1,11 @@
 """The processes of a loader."""
 
-import atexit
 import signal
 import threading
+from ctypes import c_byte
+from dataclasses import dataclass
 from multiprocessing.sharedctypes import RawValue
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -33,14 +35,15 @@ class DataProcesses(Generic[T]):
     """
 
     def __init__(self, dataset: IterableDataset[T], workers: int, prefetch: int = 2) -> None:
-        self._ended = RawValue("b", 0)
+        self._ended = RawValue(c_byte, 0)
+        # when nobody has it any more, or else before multiprocessing waits for its processes
+        self.close = Finalize(self, _end, [self._ended], exitpriority=1)
         loader: DataLoader[T] = DataLoader(dataset, batch_size=None, num_workers=workers,
                                            prefetch_factor=prefetch if workers else None,
-                                           worker_init_fn=self._stay_while_wanted,
+                                           worker_init_fn=_Stay(self._ended),
                                            # its own, or it would draw from everybody's
                                            generator=torch.Generator())
         before = signal.getsignal(signal.SIGCHLD)
-        atexit.register(self.close)  # before multiprocessing's own, which waits for them
         self._items = iter(loader)
         if workers and threading.current_thread() is threading.main_thread():
             # torch's handler would raise in the middle of a step; `next` notices as well
@@ -52,11 +55,6 @@ class DataProcesses(Generic[T]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-    def close(self) -> None:
-        """End the data processes."""
-        self._ended.value = 1
-        atexit.unregister(self.close)
 
     def __iter__(self) -> "DataProcesses[T]":
         return self
@@ -71,9 +69,18 @@ class DataProcesses(Generic[T]):
                                f"where memory is short ({str(error).splitlines()[0]}): lower "
                                f"data.workers or data.window, and start again") from None
 
-    def _stay_while_wanted(self, worker: int) -> None:
-        """What a data process does first."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end_when(lambda: bool(self._ended.value))
+
+def _end(ended: c_byte) -> None:
+    ended.value = 1
+
+
+@dataclass(frozen=True)
+class _Stay:
+    """What a data process does first: it stays until its work is ended, whatever signals come."""
+
+    ended: c_byte
+
+    def __call__(self, worker: int) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        end_when(lambda: bool(self.ended.value))

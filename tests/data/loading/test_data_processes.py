@@ -28,7 +28,12 @@ def main():
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
     ENDING
 
-main()
+if "OF_ANOTHER" in sys.argv:
+    process = multiprocessing.get_context("fork").Process(target=main)
+    process.start()
+    process.join()
+else:
+    main()
 """
 ENDINGS = {
     "exception": "raise ValueError('a slip')",
@@ -37,6 +42,7 @@ ENDINGS = {
     "interrupt": "time.sleep(600)",
     "terminated with its group": "time.sleep(600)",
     "killed": "time.sleep(600)",
+    "exception in a child": "raise ValueError('a slip')",
     "closed": "items.close(); del items; print('closed', flush=True)",
 }
 SIGNALS = {"interrupt": signal.SIGINT, "terminated with its group": signal.SIGTERM,
@@ -44,11 +50,11 @@ SIGNALS = {"interrupt": signal.SIGINT, "terminated with its group": signal.SIGTE
 LIMIT = 5.0  # seconds
 
 
-def start(folder: Path, ending: str) -> tuple["subprocess.Popen[str]", list[int]]:
+def start(folder: Path, ending: str, *words: str) -> tuple["subprocess.Popen[str]", list[int]]:
     """The process with its data processes' ids, when it has data of each."""
     script = folder / "script.py"
     script.write_text(SCRIPT.replace("ENDING", ending))
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, str(script), *words], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
@@ -66,7 +72,8 @@ def is_there(pid: int) -> bool:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_they_end_with_the_process_that_started_them(tmp_path: Path, ending: str) -> None:
-    process, pids = start(tmp_path, ENDINGS[ending])
+    # multiprocessing's processes end without atexit
+    process, pids = start(tmp_path, ENDINGS[ending], "OF_ANOTHER" if "child" in ending else "")
     began = time.monotonic()
     if ending == "terminated with its group":
         os.killpg(process.pid, SIGNALS[ending])
