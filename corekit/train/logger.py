@@ -4,7 +4,6 @@ for people.
 
 import json
 import math
-import os
 import re
 import resource
 import sys
@@ -22,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from corekit.distributed.process_group import ProcessGroup
 from corekit.evaluation.base import Result
+from corekit.files import write_text
 
 
 class RunLogger:
@@ -223,6 +223,4 @@ def _cut_back(path: Path, step: int) -> None:
         kept = [
             json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step
         ]
-        temporary = path.with_name(path.name + ".writing")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, "".join(kept))

@@ -1,11 +1,8 @@
 """A run's directory: whose it is, what it holds, and that one run at a time writes to it."""
 
-import errno
-import fcntl
 import json
 import os
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +14,7 @@ from corekit.checkpoint.training_state import Checkpoints, complete_checkpoints
 from corekit.data.datasets.base import Source
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
+from corekit.files import lock
 from corekit.recipes.saved import load_saved_recipe
 from corekit.recipes.schema import recipe_schema
 from corekit.train.logger import best_evaluation
@@ -76,7 +74,7 @@ def refuse_another_run(recipe: Mapping[str, Any], folder: Path, source: Source) 
 
 
 def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any],
-            checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[str] | None:
+            checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[bytes] | None:
     """Make the directory this run's own.
 
     Returns:
@@ -85,11 +83,11 @@ def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, A
     Raises:
         CorekitError: it cannot be written to, or another process trains into it.
     """
-    lock = None
+    held = None
     if ranks.is_first:
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
+            held = _lock(folder)
             best = best_evaluation(folder / "evaluations.jsonl", recipe["checkpoint"]["keep_best"])
             checkpoints.best = best[1] if best else None
             save_recipe(folder / "recipe.yaml", recipe)
@@ -100,32 +98,20 @@ def prepare(folder: Path, recipe: Mapping[str, Any], environment: Mapping[str, A
             raise CorekitError(
                 f"run_dir={folder} cannot be written to: {error.strerror or error}") from None
     ranks.barrier()
-    return lock
+    return held
 
 
-def _lock(folder: Path) -> IO[str]:
-    """A record lock: the system takes it back when the process ends, however it ends, and data
-    workers do not inherit it.
-    """
-    # kept open as long as the run lasts
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
-    patience = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                return file  # a file system without locks
-            if time.monotonic() > patience:
-                file.seek(0)
-                raise CorekitError(
-                    f"another run is writing to {folder} "
-                    f"({file.read().strip() or 'it does not say where'}): "
-                    "wait for its end, stop it, or type run_dir=ANOTHER_FOLDER") from None
-        time.sleep(0.1)
+def _lock(folder: Path) -> IO[bytes]:
+    """The lock of a run directory, kept as long as the file is open."""
+    try:
+        file = lock(folder / "lock", PATIENCE)
+    except BlockingIOError:
+        holder = (folder / "lock").read_text(encoding="utf-8").strip()
+        raise CorekitError(f"another run is writing to {folder} "
+                           f"({holder or 'it does not say where'}): wait for its end, stop it, or "
+                           f"type run_dir=ANOTHER_FOLDER") from None
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
     return file
 

@@ -79,7 +79,7 @@ def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", [
     "os.replace", "shutil.rmtree", "corekit.checkpoint.training_state.save_model_folder",
-    "corekit.checkpoint.training_state._to_disk"
+    "corekit.checkpoint.training_state.publish"
 ])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path,

@@ -21,11 +21,12 @@ from typing import Any, Protocol
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index, load_index
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
+from corekit.files import write_text
 
 DRIVER = 1  # raise it with every change that makes other bytes
 READ = 64  # samples at a time
@@ -39,7 +40,7 @@ class Job(Protocol):
 
     A job may also have ``finish(shards: list[Path], out: Path)``, called when all shards are there,
     before the manifest is written and possibly more than once: what it writes, it writes with
-    ``replace_text``. """
+    ``corekit.files.write_text``. """
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
@@ -231,8 +232,8 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
 
     (out / shard).parent.mkdir(parents=True, exist_ok=True)
     written = replace(write_tar(out, shard, samples()), bad=dict(sorted(bad.items())))
-    replace_text(_record_path(out, shard),
-                 json.dumps({"fingerprint": fingerprint, **asdict(written)}) + "\n")
+    write_text(_record_path(out, shard),
+               json.dumps({"fingerprint": fingerprint, **asdict(written)}) + "\n", durable=True)
     return written, True
 
 
