@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Source
 from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.errors import CorekitError
@@ -16,8 +17,8 @@ from corekit.evaluation.base import EvalModel
 from corekit.linear_output import LinearOutput, dense
 
 _SHARD_FIELDS = {
-    "label": "{image: 'jpg;jpeg;png;webp', label: cls}", "text": "{image: "
-                                                                 "'jpg;jpeg;png;webp', text: txt}"
+    "label": f"{{image: '{IMAGE_EXTENSIONS}', label: cls}}",
+    "text": f"{{image: '{IMAGE_EXTENSIONS}', text: txt}}"
 }
 
 

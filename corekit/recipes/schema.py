@@ -10,6 +10,8 @@ from typing import Any, Dict, List, Optional  # noqa: UP035 (OmegaConf 2.3 reads
 
 from omegaconf import DictConfig, OmegaConf
 
+from corekit.constants import CLIP_MEAN, CLIP_STD
+
 Free = Dict[str, Any]  # noqa: UP006
 
 
@@ -52,8 +54,8 @@ class PreprocessSection:
 
     size: int = 224  # pixels of the square the model sees
     interpolation: Interpolation = Interpolation.bicubic
-    mean: List[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])  # noqa: UP006
-    std: List[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])  # noqa: UP006
+    mean: List[float] = field(default_factory=lambda: list(CLIP_MEAN))  # noqa: UP006
+    std: List[float] = field(default_factory=lambda: list(CLIP_STD))  # noqa: UP006
     crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.shards.members import RawSample, decode_field, decode_sample, split_extensions
 from corekit.data.transforms.preprocess import Preprocess
@@ -126,7 +127,7 @@ class Reinforce:
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
         self.image_size, self.interpolation, self.scale, self.ratio = image_size, interpolation, scale, ratio
         self.operations, self.magnitude, self.precision, self.keep = operations, magnitude, precision, keep
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.uid, self.synthetic, self.seed, self.batch_size, self.threads = uid, synthetic, seed, batch_size, threads
         self.device = torch.device((
             "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)

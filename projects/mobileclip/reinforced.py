@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.shards.index import load_index
 from corekit.data.shards.join import Join
@@ -100,7 +101,7 @@ class Reinforced:
                           "one"] = "both", synthetic: str = "syn_text.*",
         augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
     ) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
             raise CorekitError(f"dataset 'reinforced': captions must be one of "

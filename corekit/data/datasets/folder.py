@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Sample
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.data.storage import lines, open_storage
@@ -38,7 +39,7 @@ class Folder:
     """
 
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
-        fields = fields or {"image": "jpg;jpeg;png;webp", "text": "txt"}
+        fields = fields or {"image": IMAGE_EXTENSIONS, "text": "txt"}
         self.fields = tuple(fields)
         self.extensions = split_extensions(
             {field: value for field, value in fields.items() if value != FROM_FOLDER})

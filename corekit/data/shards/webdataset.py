@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Sample
 from corekit.data.shards.index import load_index
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
@@ -28,7 +29,7 @@ class WebDataset:
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.fields = tuple(self.extensions)
         self.index = load_index(root, shards) if root is not None else None
         self.shard_sizes = self.index.samples if self.index else np.zeros(0, dtype=np.int64)
