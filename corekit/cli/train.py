@@ -3,14 +3,13 @@
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from corekit import registry
 from corekit.data.datasets.base import Source
-from corekit.data.storage import LocalStorage, open_storage
+from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.recipes.compose import check_names, plain, run_command, run_directory
 
@@ -66,7 +65,7 @@ def _check_roots(key: str, node: Mapping[str, Any], data_root: str | None) -> No
             raise CorekitError(f"dataset '{node['name']}' needs to know where its samples are: "
                                f"type {where}=FOLDER; "
                                "`corekit data openmoji FOLDER` writes shards to try with")
-        if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():
+        if not Storage(str(root)).is_folder():
             raise CorekitError(f"{where}={root} is not a folder")
     for name, value in node.items():
         if isinstance(value, Mapping):

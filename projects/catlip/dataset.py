@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample, Source
 from corekit.data.jobs.manifest import MANIFEST
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.errors import CorekitError

@@ -23,7 +23,8 @@ from corekit import registry
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
-from corekit.data.shards.index import Index, load_index
+from corekit.data.shards.index import Index
+from corekit.data.shards.indexing import build_index
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
 from corekit.files import write_text
@@ -112,7 +113,7 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
     if "://" in str(out) or Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise CorekitError(f"{out} cannot be written: give a local folder outside {source}")
     out = Path(out)
-    index = load_index(source, pattern, workers)
+    index = build_index(source, pattern, workers)
     identity = job.identity()
     made_by = json.loads(
         json.dumps({

@@ -4,9 +4,9 @@ import numpy as np
 
 from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Sample
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
-from corekit.data.storage import lines
+from corekit.data.storage import read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -36,8 +36,8 @@ class WebDataset:
         self.fingerprint = self.index.fingerprint if self.index else ""
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = lines(root, "classnames.txt") if root else []
-        self.templates = lines(root, "zeroshot_classification_templates.txt") if root else []
+        self.class_names = read_lines(root, "classnames.txt") if root else []
+        self.templates = read_lines(root, "zeroshot_classification_templates.txt") if root else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""

@@ -23,7 +23,7 @@ from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, step_batches
 from corekit.data.loading.shuffled_order import order_of
-from corekit.data.storage import LocalStorage
+from corekit.data.storage import Storage
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from tests.conftest import TINY, corekit_command
@@ -154,7 +154,7 @@ def test_what_has_no_partner_is_left_out_and_counted(tmp_path: Path, capsys: pyt
 
 def test_a_joined_set_needs_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards.write_apart(tmp_path, NUMBERS, [[9, 2, 1], [11]])
-    monkeypatch.setattr(LocalStorage, "write", lambda *_: False)
+    monkeypatch.setattr(Storage, "write", lambda *_: False)
     source = pickle.loads(pickle.dumps(read_apart(tmp_path)))
     assert not list(tmp_path.rglob("*.int64"))
     assert [sample["key"] for sample in samples_of(source)] == [uid_of(number) for number in (1, 2, 9, 11)]
