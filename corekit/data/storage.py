@@ -50,14 +50,13 @@ class Storage:
 
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/") or root
-        system, path = self._connect()
-        self.is_local = isinstance(system, LocalFileSystem)
-        self.failures: type[Exception] = OSError if self.is_local else Exception  # each its own
         # one for each folder, however it is typed
-        self.url = str(system.unstrip_protocol(path)) if self.is_local else self.root
+        self.url = self.root if "://" in root else os.path.abspath(os.path.expanduser(root))
+        self.is_local = isinstance(self._connect()[0], LocalFileSystem)
+        self.failures: type[Exception] = OSError if self.is_local else Exception  # each its own
 
     def _connect(self) -> tuple[AbstractFileSystem, str]:
-        return _connect(self.root, os.getpid())
+        return _connect(self.url, os.getpid())
 
     def is_folder(self) -> bool:
         """Whether there is such a folder, where that can be known: stores have none."""

@@ -1,6 +1,7 @@
 """Evaluating what a run left behind."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import connect, disconnect
 from corekit.errors import CorekitError
+from corekit.records import append_record
 from corekit.train.assemble import build_evaluator, build_preprocess, build_tokenizer, make_eval_model
-from corekit.train.logger import append_record, figures
+from corekit.train.logger import figures
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
@@ -39,8 +43,8 @@ def evaluate_checkpoint(recipe: dict[str, Any]) -> None:
             result = evaluator(eval_model)
             if ranks.is_first:
                 where = append_record(_records_path(folder), result.record(step, samples, label))
-                print(f"{label} on {result.samples} samples of {result.dataset}: "
-                      f"{figures(result.metrics)}  ({where})")
+                log.info(f"{label} on {result.samples} samples of {result.dataset}: "
+                         f"{figures(result.metrics)}  ({where})")
     finally:
         disconnect()
 

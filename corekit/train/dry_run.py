@@ -2,12 +2,15 @@
 written.
 """
 
+import logging
 from typing import Any
 
 from corekit.data.datasets.base import Source
 from corekit.train.assemble import build_sampler, build_tokenizer, micro_batches
 from corekit.train.cost import measure
 from corekit.train.verify import check_wiring
+
+log = logging.getLogger(__name__)
 
 
 def dry_run(recipe: dict[str, Any], source: Source) -> None:
@@ -40,10 +43,10 @@ def dry_run(recipe: dict[str, Any], source: Source) -> None:
         "directory": f"{recipe['run_dir']} (nothing is written by a dry run)",
     }
     for name, text in rows.items():
-        print(f"{name:<11}{text}")
+        log.info(f"{name:<11}{text}")
     for line in defaults:
-        print(f"{'wiring':<11}{line}")
-    print("The recipe is sound: leave out dry_run=true to train.")
+        log.info(f"{'wiring':<11}{line}")
+    log.info("The recipe is sound: leave out dry_run=true to train.")
 
 
 def gigabytes(count: float) -> str:

@@ -17,10 +17,11 @@ from corekit.data.datasets.base import LEFT_OUT, Source
 from corekit.data.loading.loader import split, step_batches
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
+from corekit.records import read_records
 from corekit.train.assemble import Run, build_run, build_tokenizer
 from corekit.train.cost import flops_per_sample
 from corekit.train.environment import describe
-from corekit.train.logger import RunLogger, clock, figures, read_records
+from corekit.train.logger import RunLogger, clock, figures
 from corekit.train.run_dir import prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals
 from corekit.train.trainer import train

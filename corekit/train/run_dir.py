@@ -17,7 +17,7 @@ from corekit.errors import CorekitError
 from corekit.files import lock
 from corekit.recipes.saved import load_saved_recipe
 from corekit.recipes.schema import recipe_schema
-from corekit.train.logger import best_evaluation
+from corekit.records import best_evaluation
 
 # What may change between one start of a run and the next without making it another training.
 CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile",

@@ -15,8 +15,9 @@ from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result
+from corekit.records import best_evaluation, read_records
 from corekit.train.assemble import Run
-from corekit.train.logger import RunLogger, best_evaluation, read_records
+from corekit.train.logger import RunLogger
 from corekit.train.signals import StopSignals
 from corekit.train.update import update
 

@@ -22,7 +22,8 @@ from corekit.checkpoint.training_state import Checkpoints, Counters, complete_ch
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.ema import Ema
-from corekit.train.logger import RunLogger, append_record, best_evaluation, read_records
+from corekit.records import append_record, best_evaluation, read_records
+from corekit.train.logger import RunLogger
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 PREPROCESS = Preprocess(8, "bilinear", (0, 0, 0), (1, 1, 1))
