@@ -17,14 +17,12 @@ from corekit.errors import CorekitError
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 NOT_TESTED = "NOT TESTED, for want of "
 NO_WORDNET = f"{NOT_TESTED}WordNet: "
-LONGEST = tuple(f"tests/{name}"
-                for name in ("train/test_resume", "test_recipes",
-                             "projects/mobileclip/test_mobileclip_convert", "cli/test_train",
-                             "train/test_compile", "test_wheel",
-                             "projects/catlip/test_catlip_chain", "train/test_run_dir",
-                             "projects/aimv2/test_aimv2_ranks", "cli/test_",
-                             "projects/mobileclip/test_mobileclip_models", "train/test_accumulate",
-                             "test_slurm"))
+LONGEST = tuple(f"tests/{name}" for name in (
+    "train/test_resume", "test_recipes", "golden/test_golden_losses",
+    "projects/mobileclip/test_mobileclip_convert", "cli/test_train", "train/test_compile",
+    "test_wheel", "projects/catlip/test_catlip_chain", "train/test_run_dir",
+    "projects/aimv2/test_aimv2_ranks", "cli/test_",
+    "projects/mobileclip/test_mobileclip_models", "train/test_accumulate", "test_slurm"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

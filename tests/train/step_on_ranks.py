@@ -50,12 +50,12 @@ class Masked:
     weight that is drawn.
     """
 
-    def weights(self, mask: Tensor, draw: Tensor) -> dict[str, Tensor]:
-        return {"masked": (mask * draw).sum()}
+    def weights(self, mask: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        return {"masked": (mask * uniform).sum()}
 
     def __call__(self, logits: Tensor, label: Tensor, mask: Tensor,
-                 draw: Tensor) -> dict[str, Tensor]:
-        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask * draw).sum()}
+                 uniform: Tensor) -> dict[str, Tensor]:
+        return {"masked": (F.cross_entropy(logits, label, reduction="none") * mask * uniform).sum()}
 
 
 def batch() -> dict[str, object]:
