@@ -87,7 +87,8 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 
 def _job(chosen: argparse.Namespace) -> None:
-    from corekit.data.jobs.driver import in_ray, run_job
+    from corekit.data.jobs.driver import run_job
+    from corekit.data.jobs.ray_cluster import in_ray
     from corekit.data.loading.workers import in_processes
 
     arguments = _arguments(chosen.words)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.jobs.driver import read_shard
+from corekit.data.jobs.base import read_shard
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.files import write_text
 from corekit.registry import register

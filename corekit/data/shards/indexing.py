@@ -26,7 +26,7 @@ from corekit.data.shards.table import (
 from corekit.data.storage import Storage, StoredFile
 from corekit.errors import CorekitError
 
-MOST = 10_000  # shards that training indexes itself; scanning more takes long enough to be asked for
+MOST = 10_000  # shards that training indexes itself: scanning more takes long
 MANY = 16  # shards whose indexing is worth a message
 SAVE_SECONDS = 30  # between two saves of a table that grows: what a killed process loses at most
 

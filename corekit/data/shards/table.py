@@ -1,4 +1,4 @@
-"""The table of a folder's shards and the offsets of each: beside the shards, or in the user's cache.
+"""The table of a folder's shards and the offsets of each: beside them, or in the user's cache.
 
 ``index.json`` has samples, bytes and a hash of the offsets of every shard, and is all that a run
 reads to start. The offsets of a shard, an int64 array [samples + 1] of byte positions (.npy), lie

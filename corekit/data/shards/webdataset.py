@@ -19,12 +19,14 @@ class WebDataset:
         root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``;
             ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
         shards: pattern of the shards' names under it; of several, separated by ``;``, the first
-            that any shard matches.
+            that any shard matches. With the default, folders below the root are searched only where
+            ``corekit data index`` has been there, or the root holds shards itself.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
             taken.
 
     Raises:
-        CorekitError: no folder, no shards, no samples.
+        CorekitError: no folder, no shards, no samples, or shards that ``corekit data index`` has to
+            index first.
     """
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",

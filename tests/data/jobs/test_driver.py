@@ -19,8 +19,10 @@ import pytest
 from corekit import CorekitError
 from corekit.cli.main import main
 from corekit.data.jobs import manifest
-from corekit.data.jobs.driver import Progress, in_ray, read_shard, run_job
+from corekit.data.jobs.base import Progress, read_shard
+from corekit.data.jobs.driver import run_job
 from corekit.data.jobs.manifest import Manifest
+from corekit.data.jobs.ray_cluster import in_ray
 from tests.projects.mobileclip.reinforced_shards import write_tar
 from tests.test_files import another_process_locks
 
@@ -28,7 +30,7 @@ JOBS = '''
 import json
 from collections import Counter
 from pathlib import Path
-from corekit.data.jobs.driver import read_shard
+from corekit.data.jobs.base import read_shard
 from corekit.files import write_text
 from corekit.data.datasets.base import BadSampleError
 from corekit.registry import register
