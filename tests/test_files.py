@@ -44,7 +44,8 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path, shared: bool)
             assert target.read_text() == "old"
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail_half_way)
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
     with replacing(target, shared=shared) as temporary:
         temporary.write_text("new")
