@@ -1,5 +1,6 @@
 """corekit: train, evaluate and transfer image-text models from short recipes."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from corekit.errors import CorekitError
@@ -12,6 +13,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 __all__ = ["CorekitError", "create_model", "load", "reparameterize"]
 __version__ = "0.1.0"
+
+# Whoever imports corekit sees no output of it, until they ask for its log; the commands do.
+logging.getLogger("corekit").addHandler(logging.NullHandler())
 
 
 def create_model(name: str, **arguments: object) -> "nn.Module":

@@ -1,6 +1,7 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
 import json
+import logging
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +14,10 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
-from corekit.train.logger import append_record, figures
+from corekit.records import append_record
+from corekit.train.logger import figures
+
+log = logging.getLogger(__name__)
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
@@ -61,8 +65,8 @@ def evaluate_checkpoint(config: EvaluationConfig) -> None:
             result = evaluator(eval_model)
             if ranks.is_first:
                 where = append_record(_records_path(folder), result.record(step, samples, label))
-                print(f"{label} on {result.samples} samples of {result.dataset}: "
-                      f"{figures(result.metrics)}  ({where})")
+                log.info(f"{label} on {result.samples} samples of {result.dataset}: "
+                         f"{figures(result.metrics)}  ({where})")
     finally:
         disconnect()
 

@@ -21,7 +21,7 @@ from corekit.data.datasets.base import (
 )
 from corekit.data.fields import find_fields
 from corekit.data.jobs.manifest import MANIFEST
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import (
     RawSample,

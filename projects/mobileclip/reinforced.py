@@ -15,7 +15,7 @@ from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import find_fields
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import (
     RawSample,
@@ -68,7 +68,7 @@ class Reinforced:
 
     A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
     ``replay``), drawn anew each time, the teachers' embedding of just that
-    (``teacher_image_features``), and captions with theirs. Stored are ``<uid>.paug.json``,
+    (``teacher_image_features``), and captions with theirs. StoredFile are ``<uid>.paug.json``,
     ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
     own, as Apple publishes DataCompDR: these are joined with the pictures by uid where they lie.
 

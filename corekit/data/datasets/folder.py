@@ -13,7 +13,7 @@ from corekit.data.shards.members import (
     default_fields,
     split_extensions,
 )
-from corekit.data.storage import lines, open_storage
+from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -56,9 +56,9 @@ class Folder:
         self.fingerprint = ""
         self.name = last_part(root or "folder")
         if root is not None:
-            self.storage = open_storage(root)
+            self.storage = Storage(root)
             self._list_files(root)
-            self.templates = lines(root, "zeroshot_classification_templates.txt")
+            self.templates = read_lines(root, "zeroshot_classification_templates.txt")
         count = len(self.names)
         self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],
                                     dtype=np.int64)
@@ -92,7 +92,7 @@ class Folder:
             raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} "
                                f"lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
-        self.class_names = lines(root, "classnames.txt") or self.class_folders
+        self.class_names = read_lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
             raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} "
                                f"lines for "

@@ -4,14 +4,14 @@ import numpy as np
 
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import (
     RawSample,
     decode_sample,
     default_fields,
     split_extensions,
 )
-from corekit.data.storage import lines
+from corekit.data.storage import read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -24,12 +24,14 @@ class WebDataset:
         root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``;
             ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
         shards: pattern of the shards' names under it; of several, separated by ``;``, the first
-            that any shard matches.
+            that any shard matches. With the default, folders below the root are searched only where
+            ``corekit data index`` has been there, or the root holds shards itself.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
             taken.
 
     Raises:
-        CorekitError: no folder, no shards, no samples.
+        CorekitError: no folder, no shards, no samples, or shards that ``corekit data index`` has to
+            index first.
     """
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",
@@ -42,8 +44,8 @@ class WebDataset:
         self.fingerprint = self.index.fingerprint if self.index else ""
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = lines(root, "classnames.txt") if root else []
-        self.templates = lines(root, "zeroshot_classification_templates.txt") if root else []
+        self.class_names = read_lines(root, "classnames.txt") if root else []
+        self.templates = read_lines(root, "zeroshot_classification_templates.txt") if root else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""

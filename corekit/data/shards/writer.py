@@ -10,9 +10,10 @@ from typing import Literal
 
 from corekit.data.datasets.base import Sample, Source, dataset_info
 from corekit.data.fields import Field, find_fields
-from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.errors import CorekitError
+from corekit.files import write_text
 
 WRITER = 1  # raise it with every change that makes other bytes
 
@@ -82,12 +83,12 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
 def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
     info = dataset_info(source)
     if info.class_names:
-        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in info.class_names))
+        write_text(out / "classnames.txt", "".join(f"{name}\n" for name in info.class_names))
     if info.templates:
-        replace_text(out / "zeroshot_classification_templates.txt",
-                     "".join(template.replace("{}", "{c}") + "\n" for template in info.templates))
+        write_text(out / "zeroshot_classification_templates.txt",
+                   "".join(template.replace("{}", "{c}") + "\n" for template in info.templates))
     if attribution:
-        replace_text(out / "ATTRIBUTION.md", attribution)
+        write_text(out / "ATTRIBUTION.md", attribution)
 
 
 def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_format: str,
