@@ -54,7 +54,8 @@ def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Pictur
         boxes = [box for name, field in fields.items() if field.geometry == "boxes"
                  for box in sample[name]]
         images.append(outlined(pixels.permute(1, 2, 0).numpy(), boxes))
-        captions.append(str(sample.get("caption", sample["key"])[0]))
+        caption = sample["caption"] if "caption" in sample else sample["key"]
+        captions.append(str(caption[0]))
     return captioned_grid(images, captions)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,10 +72,10 @@ class Masks(OfObjects):
     def encode(self, value: object, extension: str) -> None:
         return None
 
-    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+    def collate(self, values: Sequence[Any], tokenizer: Tokenizer | None) -> Batch:
         from corekit.data.loading.ragged import pack
 
-        shapes = [tuple(np.shape(value)[1:]) for value in values]  # type: ignore[arg-type]
+        shapes = [tuple(value.shape[1:]) for value in values]
         if len(set(shapes)) > 1:
             return {self.name: list(values)}
         return dict(zip(self.entries, pack(values, self.dtype, shapes[0])))

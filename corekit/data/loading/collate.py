@@ -48,8 +48,9 @@ def collate(samples: Sequence[Sample], fields: Fields, tokenizer: Tokenizer | No
     batch: Batch = {"key": [sample["key"] for sample in samples]}
     for name, field in fields.items():
         entries = field.collate([sample[name] for sample in samples], tokenizer)
-        offsets = entries.get(str(field.offsets))
-        if offsets is not None and not torch.equal(offsets, batch.get(str(field.offsets), offsets)):
+        shared = str(field.offsets)
+        both = shared in entries and shared in batch
+        if both and not torch.equal(entries[shared], batch[shared]):
             raise CorekitError(f"field '{name}' has not as many rows in each sample as the fields "
                                f"before it that share {field.offsets}")
         batch.update(entries)

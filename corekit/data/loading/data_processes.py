@@ -61,7 +61,8 @@ class DataProcesses(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            return next(self._items)
+            item: T = next(self._items)
+            return item
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise

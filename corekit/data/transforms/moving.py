@@ -114,7 +114,8 @@ def resize(value: TVTensor, size: tuple[int, int]) -> TVTensor:
 def seen(value: Tensor) -> Tensor:
     """bool [n]: which boxes [n, 4] or masks [n, H, W] still show something."""
     if isinstance(value, Mask):
-        return value.as_subclass(Tensor).flatten(1).bool().any(1)
+        shown: Tensor = value.as_subclass(Tensor).flatten(1).bool().any(1)
+        return shown
     boxes = value.as_subclass(Tensor)
     return ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(1)
 
