@@ -1,4 +1,6 @@
-"""Projects of one's own: where they are found, which one wins, and that every process can import them."""
+"""Projects of one's own: where they are found, which one wins, and that every process can import
+them.
+"""
 
 import os
 import pickle
@@ -40,7 +42,8 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess[str]
                           env={**os.environ, **environment})
 
 
-def test_folders_are_found_where_the_design_says(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_found_where_the_design_says(project: Callable[..., Path],
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     one = project("places/one")
     project("folder/two")
     project("folder/three")
@@ -54,8 +57,10 @@ def test_folders_are_found_where_the_design_says(project: Callable[..., Path], m
 def test_a_recipe_of_a_stranger_builds_on_a_papers(project: Callable[..., Path]) -> None:
     folder = project("projects/mine")
     (folder / "recipes" / "nano.yaml").write_text(
-        "# @package _global_\n# Mine.\ndefaults:\n  - /recipe/mobileclip/pairs\n  - override /optimizer: adamw\n"
-        "model: {name: mobileclip_nano, context_length: 77}\nengine: {batch_size: 4096, micro_batch: 64}\n")
+        "# @package _global_\n# Mine.\ndefaults:\n  - /recipe/mobileclip/pairs\n  - override "
+        "/optimizer: adamw\n"
+        "model: {name: mobileclip_nano, context_length: 77}\nengine: {batch_size: 4096, "
+        "micro_batch: 64}\n")
     (folder / "recipes" / "_part.yaml").write_text("# @package _global_\n")
     assert "mine/nano" in recipe_names()
     assert "mine/_part" not in recipe_names()
@@ -66,31 +71,39 @@ def test_a_recipe_of_a_stranger_builds_on_a_papers(project: Callable[..., Path])
     assert recipe["loss"] == {"name": "contrastive"}
 
 
-def test_one_name_in_two_places_names_both(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_name_in_two_places_names_both(project: Callable[..., Path],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = project("a/same"), project("b/same")
     monkeypatch.setenv("COREKIT_PROJECTS", os.pathsep.join((str(one), str(other))))
     with pytest.raises(CorekitError, match=f"two projects are called 'same': {one} .* and {other}"):
         find_projects()
     monkeypatch.setenv("COREKIT_PROJECTS", str(project("c/mobileclip")))
-    with pytest.raises(CorekitError, match="called 'mobileclip': .*installed with corekit.*COREKIT_PROJECTS"):
+    with pytest.raises(CorekitError, match="called 'mobileclip': .*installed with "
+                                           "corekit.*COREKIT_PROJECTS"):
         find_projects()
 
 
-def test_a_folder_that_is_found_twice_counts_once(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_found_twice_counts_once(project: Callable[..., Path],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     folder = project("projects/twice", pieces=PIECE.format(name="found_twice"))
     link = folder.parents[1] / "link"
     link.symlink_to(folder.parent)
     (folder.parents[1] / "renamed").symlink_to(folder)
-    monkeypatch.setenv("COREKIT_PROJECTS", os.pathsep.join((f"{folder}/", str(link), "projects/../projects", "renamed")))
-    assert [name for name, found in find_projects().items() if found.place == "COREKIT_PROJECTS"] == ["twice"]
+    monkeypatch.setenv(
+        "COREKIT_PROJECTS",
+        os.pathsep.join((f"{folder}/", str(link), "projects/../projects", "renamed")))
+    assert [name for name, found in find_projects().items()
+            if found.place == "COREKIT_PROJECTS"] == ["twice"]
     assert registry.find("loss", "found_twice").module == "corekit_projects.twice.pieces"
 
 
-def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(project: Callable[..., Path]) -> None:
+def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(
+        project: Callable[..., Path]) -> None:
     """It is what other processes import too, and the first rank's main process says so, once."""
     project("projects/mobileclip", pieces=PIECE.format(name="stand_in"))
     program = ("import corekit_projects.mobileclip.pieces as pieces; from corekit import registry\n"
-               "assert registry.find('loss', 'stand_in').load() is pieces.Piece; print(pieces.__file__)\n"
+               "assert registry.find('loss', 'stand_in').load() is pieces.Piece; "
+               "print(pieces.__file__)\n"
                "assert not registry.names('model', 'mobileclip_s2')")
     first, second = python(program), python(program, RANK="1")
     assert first.returncode == second.returncode == 0, first.stderr
@@ -101,22 +114,32 @@ def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(pr
 
 
 @pytest.mark.parametrize("package", [False, True])
-def test_objects_of_a_project_unpickle_in_a_process_that_knows_nothing(project: Callable[..., Path], package: bool) -> None:
-    """As data workers must where processes are spawned; modules import each other relatively, with and without __init__."""
+def test_objects_of_a_project_unpickle_in_a_process_that_knows_nothing(
+        project: Callable[..., Path], package: bool) -> None:
+    """As data workers must where processes are spawned; modules import each other relatively, with
+    and without __init__.
+    """
     name = f"pickled_{package}".lower()
-    folder = project(f"projects/{name}", pieces="from .helper import VALUE\n" + PIECE.format(name=name) + "    value = VALUE\n",
-                     helper="VALUE = 7\n", **({"__init__": "MADE = True\n"} if package else {}))
+    folder = project(
+        f"projects/{name}",
+        pieces="from .helper import VALUE\n" + PIECE.format(name=name) + "    value = VALUE\n",
+        helper="VALUE = 7\n", **({"__init__": "MADE = True\n"} if package else {}))
     (folder / "deep").mkdir()
-    (folder / "deep" / "more.py").write_text("from ..pieces import Piece\n" + PIECE.format(name=name + "_deep"))
+    (folder / "deep" / "more.py").write_text("from ..pieces import Piece\n" +
+                                             PIECE.format(name=name + "_deep"))
     content = pickle.dumps([registry.build("loss", name), registry.build("loss", name + "_deep")])
-    done = python(f"import pickle; one, deep = pickle.loads({content!r}); print(one.value, type(one).__module__, "
+    done = python(f"import pickle; one, deep = pickle.loads({content!r}); print(one.value, "
+                  f"type(one).__module__, "
                   "type(deep).__module__)")
     assert done.stdout == f"7 corekit_projects.{name}.pieces corekit_projects.{name}.deep.more\n", done.stderr
 
 
-@pytest.mark.parametrize(("text", "told"), [("# register(\ndef broken(:\n", r"pieces\.py:2: .*must parse"),
-                                            ("# register(\0", r"pieces\.py:1: .*null bytes.*must parse")])
-def test_a_file_that_does_not_parse_is_named(project: Callable[..., Path], text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "told"), [("# register(\ndef broken(:\n", r"pieces\.py:2: .*must "
+                                                                            r"parse"),
+                                            ("# register(\0", r"pieces\.py:1: .*null bytes.*must "
+                                                              r"parse")])
+def test_a_file_that_does_not_parse_is_named(project: Callable[..., Path], text: str,
+                                             told: str) -> None:
     project("projects/broken", pieces=text)
     with pytest.raises(CorekitError, match=told):
         registry.entries("loss")

@@ -61,7 +61,8 @@ def main() -> int:
         counters = Counters(step=1)
 
         def from_shards(steps: int) -> float:
-            for _ in range(2 * run.config.data.workers + 1):  # what was read ahead while nothing was timed
+            # what was read ahead while nothing was timed
+            for _ in range(2 * run.config.data.workers + 1):
                 next(stream)
             batches = itertools.chain([next(stream)], itertools.islice(stream, steps - 1))
             return engine_seconds(run, batches, steps, counters, logger)

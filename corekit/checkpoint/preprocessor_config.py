@@ -41,7 +41,8 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
     sizes = [
-        _side(settings[key]) for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
+        _side(settings[key])
+        for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
         if settings.get(done, True) and settings.get(key) is not None
     ]
     if None in sizes:

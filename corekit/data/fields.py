@@ -143,7 +143,8 @@ class Text(Field):
     @property
     def caption(self) -> str:
         """What a batch calls the strings."""
-        return self.name.replace("text", "caption") if "text" in self.name else f"{self.name}_caption"
+        return self.name.replace("text",
+                                 "caption") if "text" in self.name else f"{self.name}_caption"
 
     @property
     def entries(self) -> tuple[str, ...]:

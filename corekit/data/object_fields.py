@@ -1,4 +1,6 @@
-"""Fields of the objects in a picture: boxes, their labels and masks, ragged with the same offsets."""
+"""Fields of the objects in a picture: boxes, their labels and masks, ragged with the same
+offsets.
+"""
 
 import json
 from collections.abc import Sequence

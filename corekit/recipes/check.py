@@ -7,7 +7,14 @@ from corekit.errors import CorekitError
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
-from corekit.recipes.schema import EntryConfig, EvaluatorConfig, LossConfig, ModelConfig, Node, Plain
+from corekit.recipes.schema import (
+    EntryConfig,
+    EvaluatorConfig,
+    LossConfig,
+    ModelConfig,
+    Node,
+    Plain,
+)
 from corekit.signatures import nearest
 
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
@@ -115,7 +122,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
     """
     if not isinstance(node, dict) or "name" not in node:
-        raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list {registry.plural(kind)}` lists what "
+        raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list "
+                           f"{registry.plural(kind)}` lists what "
                            f"there is")
     try:
         entry = registry.find(kind, str(node["name"]))

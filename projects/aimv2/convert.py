@@ -127,8 +127,8 @@ class AIMConverter:
             notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}
-        return Converted(weights, {}, Preprocess(size, "bicubic", CLIP_MEAN, CLIP_STD), tokenizer, notes,
-                         ASSUMED)
+        return Converted(weights, {}, Preprocess(size, "bicubic", CLIP_MEAN, CLIP_STD), tokenizer,
+                         notes, ASSUMED)
 
     def layouts(self, name: str) -> list[str]:
         """Those that have the model."""

@@ -90,8 +90,10 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
     folder = model_folder(path)
     theirs = Preprocess.load(folder / "preprocess.json")
     if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
-        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and the student sees "
-                           f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and std to the teacher's")
+        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std "
+                           f"{theirs.std}, and the student sees "
+                           f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and "
+                           f"std to the teacher's")
     config = load_config(folder / "recipe.yaml")
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
     found = getattr(model, "encoder", model)

@@ -1,7 +1,9 @@
-"""RangeAugment (Mehta et al., 2022, arXiv 2212.10553): how strongly images are augmented is learned with the model.
+"""RangeAugment (Mehta et al., 2022, arXiv 2212.10553): how strongly images are augmented is learned
+with the model.
 
-A model applies brightness, contrast and noise of random strength to its batch, each strength drawn from a range whose two
-ends are parameters. A loss holds the error that this makes near a target, which grows during training. CatLIP and its CLIP
+A model applies brightness, contrast and noise of random strength to its batch, each strength drawn
+from a range whose two ends are parameters. A loss holds the error that this makes near a target,
+which grows during training. CatLIP and its CLIP
 baseline are trained so. Images must have their pixels in [0, 1], without mean and std.
 """
 
@@ -18,7 +20,8 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 LEVELS = 255.0  # errors are counted in levels of 8-bit pixels
-ALPHA = 100.0  # times the error's distance from its target, as a share of the largest error there can be
+# times the error's distance from its target, as a share of the largest error there can be
+ALPHA = 100.0
 
 
 class Range(nn.Module):
@@ -31,8 +34,8 @@ class Range(nn.Module):
         neutral: the magnitude that changes nothing.
     """
 
-    def __init__(self, low: float, high: float, low_bounds: tuple[float, float], high_bounds: tuple[float, float],
-                 neutral: float) -> None:
+    def __init__(self, low: float, high: float, low_bounds: tuple[float, float],
+                 high_bounds: tuple[float, float], neutral: float) -> None:
         super().__init__()
         self._low, self._high = nn.Parameter(torch.tensor(low)), nn.Parameter(torch.tensor(high))
         self.low_bounds, self.high_bounds, self.neutral = low_bounds, high_bounds, neutral
@@ -46,20 +49,25 @@ class Range(nn.Module):
         return _between(self._high, self.high_bounds)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, of the others neutral."""
+        """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, of the others
+        neutral.
+        """
         count = len(image)
         uniform = torch.rand(count, dtype=self._low.dtype, device=image.device)
         chosen = torch.randperm(count, device=image.device) < max(1, count // 2)
         low = self.low
-        return torch.where(chosen, low + uniform * (self.high - low), self.neutral).view(count, 1, 1, 1)
+        return torch.where(chosen, low + uniform * (self.high - low),
+                           self.neutral).view(count, 1, 1, 1)
 
 
 class RangeAugment(nn.Module):
-    """Brightness, contrast and noise with learned ranges; names of parameters and starting values are CoreNet's.
+    """Brightness, contrast and noise with learned ranges; names of parameters and starting values
+    are CoreNet's.
 
-    In random order, each on a random half of the images: brightness x * m; contrast mean + (x - mean) * m about each
-    channel's mean; noise x + m * N(0, 1). Then pixels are clipped to [0, 1]. Draws come from torch's generators, which the
-    engine seeds for every micro-batch. What the backward pass needs is computed again instead of kept.
+    In random order, each on a random half of the images: brightness x * m; contrast mean + (x -
+    mean) * m about each channel's mean; noise x + m * N(0, 1). Then pixels are clipped to [0, 1].
+    Draws come from torch's generators, which the engine seeds for every micro-batch. What the
+    backward pass needs is computed again instead of kept.
 
     Raises:
         CorekitError: the first images have pixels outside [0, 1].
@@ -73,14 +81,19 @@ class RangeAugment(nn.Module):
         self.checked = False
         self.error: Tensor | None = None  # on its way past the model, from one hook to the other
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # its order is drawn; the model after it stays one graph
+    # its order is drawn; the model after it stays one graph
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented images, float [B, 3, H, W], and the mean squared error of each against the given one, [B]."""
+        """Augmented images, float [B, 3, H, W], and the mean squared error of each against the
+        given one, [B].
+        """
         if not self.checked and image.device.type != "meta":
             lowest, highest = image.aminmax()
             if lowest < 0 or highest > 1:
-                raise CorekitError(f"model 'range_augment' wants pixels from 0 to 1, but they go from {lowest:.2f} to "
-                                   f"{highest:.2f}: set data.preprocess.mean=[0,0,0] and data.preprocess.std=[1,1,1]")
+                raise CorekitError(f"model 'range_augment' wants pixels from 0 to 1, but they go "
+                                   f"from {lowest:.2f} to "
+                                   f"{highest:.2f}: set data.preprocess.mean=[0,0,0] and "
+                                   f"data.preprocess.std=[1,1,1]")
             self.checked = True
         augmented, error = checkpoint(self._augment, image, use_reentrant=False)
         return augmented, error
@@ -108,29 +121,34 @@ class RangeAugment(nn.Module):
 
 @register("model", "range_augment")
 def range_augment(model: nn.Module) -> nn.Module:
-    """A model whose ``forward`` takes ``image`` and gives a dict, with RangeAugment before it while it is trained.
+    """A model whose ``forward`` takes ``image`` and gives a dict, with RangeAugment before it while
+    it is trained.
 
-    It is the given module itself with one more child, ``neural_augmentor``, so that its other parameters, attributes and
-    methods keep their names, and its state dict has six more scalars: ``neural_augmentor.{brightness,contrast,noise}.``
-    ``{_low,_high}``, called as in CoreNet's checkpoints. In training it also gives ``augmentation_error``, float [B], what
-    the loss ``range_augment`` asks for; in evaluation images pass unchanged. Features asked for with ``encode_image`` are
-    never augmented.
+    It is the given module itself with one more child, ``neural_augmentor``, so that its other
+    parameters, attributes and methods keep their names, and its state dict has six more scalars:
+    ``neural_augmentor.{brightness,contrast,noise}.`` ``{_low,_high}``, called as in CoreNet's
+    checkpoints. In training it also gives ``augmentation_error``, float [B], what the loss
+    ``range_augment`` asks for; in evaluation images pass unchanged. Features asked for with
+    ``encode_image`` are never augmented.
 
     Args:
         model: any model of images with pixels in [0, 1].
     """
     model.neural_augmentor = RangeAugment()
-    model.before_layers = ("neural_augmentor",)  # type: ignore[assignment]  # under layer-wise decay, as in CoreNet
+    # under layer-wise decay, as in CoreNet
+    model.before_layers = ("neural_augmentor",)  # type: ignore[assignment]
     model.register_forward_pre_hook(_augment_input, with_kwargs=True)
     model.register_forward_hook(_add_error, with_kwargs=True)
     return model
 
 
-def _augment_input(model: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _augment_input(model: Any, inputs: tuple[Any, ...],
+                   named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if not model.training:
         return inputs, named
     if "image" not in named:
-        raise CorekitError("model 'range_augment' augments the input `image`, but the model was called without it")
+        raise CorekitError("model 'range_augment' augments the input `image`, but the model was "
+                           "called without it")
     image, model.neural_augmentor.error = model.neural_augmentor(named["image"])
     return inputs, {**named, "image": image}
 
@@ -146,11 +164,13 @@ def _add_error(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], outpu
 
 @register("loss", "range_augment")
 class RangeAugmentLoss:
-    """How far augmented images are from the similarity wanted at this step of training: a sample loss.
+    """How far augmented images are from the similarity wanted at this step of training: a sample
+    loss.
 
-    With e_i the mean squared error of image i in levels of 8-bit pixels, a sum over images of smooth L1(e_i, target), times
-    100 / 255^2. The target is the error that a peak signal-to-noise ratio of p stands for, 255^2 / 10^(p / 10); it goes from
-    that of the first p to that of the last along half a cosine, or along a line (in the error, as CoreNet's code does).
+    With e_i the mean squared error of image i in levels of 8-bit pixels, a sum over images of
+    smooth L1(e_i, target), times 100 / 255^2. The target is the error that a peak signal-to-noise
+    ratio of p stands for, 255^2 / 10^(p / 10); it goes from that of the first p to that of the last
+    along half a cosine, or along a line (in the error, as CoreNet's code does).
 
     Args:
         target_psnr: decibels at the first and at the last step.
@@ -170,7 +190,8 @@ class RangeAugmentLoss:
 
     def __call__(self, augmentation_error: Tensor, step: int, steps: int) -> Tensor:
         error = LEVELS**2 * augmentation_error
-        distance = F.smooth_l1_loss(error, torch.full_like(error, self.target(step, steps)), reduction="sum")
+        distance = F.smooth_l1_loss(error, torch.full_like(error, self.target(step, steps)),
+                                    reduction="sum")
         return distance * (ALPHA / LEVELS**2)
 
 

@@ -15,4 +15,6 @@ class TeacherFeatures(Field):
 
 @register("field", "augmentation")
 class StoredAugmentation(Field):
-    """What was drawn for the crop that the teachers saw, as a list: for the transform ``replay``."""
+    """What was drawn for the crop that the teachers saw, as a list: for the transform
+    ``replay``.
+    """

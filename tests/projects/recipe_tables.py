@@ -1,4 +1,6 @@
-"""The tables of recipes in a project's README, and how a recipe is compared with them, cell by cell."""
+"""The tables of recipes in a project's README, and how a recipe is compared with them, cell by
+cell.
+"""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +13,8 @@ import yaml
 from corekit.recipes.find import recipe_names
 from tests.plain import compose
 
-Row = tuple[list[str], str, list[str]]  # the recipes of each column, a key, its value in each column
+# the recipes of each column, a key, its value in each column
+Row = tuple[list[str], str, list[str]]
 ABSENT = "not there"
 
 
@@ -21,7 +24,10 @@ def readme(project: str) -> Path:
 
 def names(project: str) -> list[str]:
     """A project's recipes, without its name."""
-    return [name.removeprefix(f"{project}/") for name in recipe_names() if name.startswith(f"{project}/")]
+    return [
+        name.removeprefix(f"{project}/") for name in recipe_names()
+        if name.startswith(f"{project}/")
+    ]
 
 
 def composed(project: str, name: str) -> dict[str, Any]:
@@ -35,12 +41,17 @@ def composed_recipe(name: str) -> dict[str, Any]:
 
 
 def tables(project: str) -> list[Row]:
-    """The rows of all tables in the section on recipes: a column for recipes that share all values, a row for a key."""
-    section = re.split(r"^## ", readme(project).read_text(encoding="utf-8").split("\n## Recipes\n")[1], flags=re.M)[0]
+    """The rows of all tables in the section on recipes: a column for recipes that share all values,
+    a row for a key.
+    """
+    section = re.split(r"^## ",
+                       readme(project).read_text(encoding="utf-8").split("\n## Recipes\n")[1],
+                       flags=re.M)[0]
     found: list[Row] = []
     header: list[str] = []
     for line in section.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        cells = [cell.strip()
+                 for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
         if not cells:
             header = []
         elif not header:
@@ -52,8 +63,11 @@ def tables(project: str) -> list[Row]:
 
 
 def expected(project: str, name: str) -> dict[str, Any]:
-    """Key -> value for one recipe, of every table that names it; an empty cell is a key that is not there."""
-    rows = [(key, cell) for header, key, cells in tables(project) for column, cell in zip(header, cells, strict=True)
+    """Key -> value for one recipe, of every table that names it; an empty cell is a key that is not
+    there.
+    """
+    rows = [(key, cell) for header, key, cells in tables(project)
+            for column, cell in zip(header, cells, strict=True)
             if f"`{name}`" in column.split(", ")]
     return {key: yaml.safe_load(cell) if cell else ABSENT for key, cell in rows}
 
@@ -65,7 +79,10 @@ def actual(project: str, name: str, keys: Mapping[str, Any]) -> dict[str, Any]:
 
 def named(project: str) -> set[str]:
     """All recipes that some table names."""
-    return {name for header, _, _ in tables(project) for column in header for name in re.findall(r"`(\w+)`", column)}
+    return {
+        name for header, _, _ in tables(project) for column in header
+        for name in re.findall(r"`(\w+)`", column)
+    }
 
 
 def value_of(node: Any, key: str) -> Any:

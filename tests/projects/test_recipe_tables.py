@@ -8,7 +8,8 @@ PROJECTS = ("mobileclip", "catlip", "aimv2")
 OURS = "quickstart"  # how the names end of those that no paper has
 
 
-@pytest.mark.parametrize(("project", "name"), [(project, name) for project in PROJECTS for name in names(project)])
+@pytest.mark.parametrize(("project", "name"),
+                         [(project, name) for project in PROJECTS for name in names(project)])
 def test_a_recipe_has_the_values_of_the_tables(project: str, name: str) -> None:
     told = expected(project, name)
     if not name.endswith(OURS):

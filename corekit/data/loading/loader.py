@@ -102,8 +102,8 @@ class Streams:
             size = self.sampler.size(step) if isinstance(self.sampler, SizedSampler) else None
             try:
                 samples = [
-                    self._sample(windows, stream, step, slot, draw, size, part) for stream in streams
-                    for slot, draw in enumerate(self.sampler.draws(step))
+                    self._sample(windows, stream, step, slot, draw, size, part)
+                    for stream in streams for slot, draw in enumerate(self.sampler.draws(step))
                 ]
                 part.batch = collate(samples, self.fields, self.tokenizer)
             # told by the training process, in one sentence

@@ -25,10 +25,10 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
                  attribution: str | None = None, workers: int = 0) -> Manifest:
     """Write all samples of a source as tar shards ``000000.tar``, ... with a ``manifest.json``.
 
-    A sample has a member for each field that can be encoded, by the first of its extensions, such as
-    ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls``; fields that are kept in ``.json`` share one
-    member. Shards that are there and whole are kept, so a run that was interrupted goes on where it stopped. A
-    source with class names also gets the ``classnames.txt`` and
+    A sample has a member for each field that can be encoded, by the first of its extensions, such
+    as ``<key>.jpg`` (or png, webp), ``.txt`` and ``.cls``; fields that are kept in ``.json`` share
+    one member. Shards that are there and whole are kept, so a run that was interrupted goes on
+    where it stopped. A source with class names also gets the ``classnames.txt`` and
     ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the
     class name.
 

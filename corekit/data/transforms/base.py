@@ -136,7 +136,9 @@ class Transform:
 
 def moved_fields(fields: Mapping[str, Field]) -> list[str]:
     """The fields that have a place in the picture, beside the picture itself."""
-    return [name for name, field in fields.items() if field.geometry is not None and name != "image"]
+    return [
+        name for name, field in fields.items() if field.geometry is not None and name != "image"
+    ]
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,8 @@ from corekit.data.datasets.base import Sample
 from corekit.data.fields import Field
 from corekit.errors import CorekitError
 
-LEAST_SIDE = 1.0  # pixels of a box that still shows something, as torchvision's SanitizeBoundingBoxes
+# pixels of a box that still shows something, as torchvision's SanitizeBoundingBoxes
+LEAST_SIDE = 1.0
 
 
 def place(value: Any, field: Field, image: Image.Image) -> TVTensor:

@@ -84,12 +84,13 @@ def _degrees(tangent: float) -> float:
 # share of the side, or sheared by a tangent, the upper left corner in its place
 MOVEMENTS: dict[str, Callable[[float, int, int], Movement]] = {
     "Rotate": lambda level, height, width: Movement(angle=30 * level),
-    "ShearX": lambda level, height, width: Movement(shear=(_degrees(0.3 * level), 0.0),
-                                                    center=_corner(level)),
-    "ShearY": lambda level, height, width: Movement(shear=(0.0, _degrees(0.3 * level)),
-                                                    center=_corner(level)),
+    "ShearX": lambda level, height, width: Movement(shear=(_degrees(0.3 * level), 0.0), center=
+                                                    _corner(level)),
+    "ShearY": lambda level, height, width: Movement(shear=(0.0, _degrees(0.3 * level)), center=
+                                                    _corner(level)),
     "TranslateX": lambda level, height, width: Movement(translate=(round(0.45 * level * width), 0)),
-    "TranslateY": lambda level, height, width: Movement(translate=(0, round(0.45 * level * height))),
+    "TranslateY": lambda level, height, width: Movement(translate=(0, round(0.45 * level * height))
+                                                        ),
 }
 
 

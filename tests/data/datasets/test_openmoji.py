@@ -8,7 +8,12 @@ import pytest
 
 from corekit.data.datasets.base import Source
 from corekit.data.datasets.openmoji import dataset as openmoji
-from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, plural, with_article
+from corekit.data.datasets.openmoji.concepts import (
+    concept_emoji,
+    concept_names,
+    plural,
+    with_article,
+)
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.datasets.openmoji.sprites import sprite, turned_sprite
 from corekit.errors import CorekitError

@@ -136,7 +136,10 @@ def test_center_crop(seed: int) -> None:
     left, top = (width - wide) // 2, (height - high) // 2
     across, down = int(40 * wide / min(wide, high)), int(40 * high / min(wide, high))
     x, y = round((across - 32) / 2), round((down - 32) / 2)
-    steps = [cut(left, top, left + wide, top + high, across, down), cut(x, y, x + 32, y + 32, 32, 32)]
+    steps = [
+        cut(left, top, left + wide, top + high, across, down),
+        cut(x, y, x + 32, y + 32, 32, 32)
+    ]
     check(CenterCrop(preprocess), sample, steps)
 
 

@@ -1,4 +1,6 @@
-"""AIM's weights in other layouts: published names, the way in and out to the bit, and what says how pictures are prepared."""
+"""AIM's weights in other layouts: published names, the way in and out to the bit, and what says how
+pictures are prepared.
+"""
 
 import json
 from pathlib import Path
@@ -18,7 +20,8 @@ from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.transforms.preprocess import Preprocess
 
 CONVERTER = AIMConverter()
-# name and layout -> the first block's names and shapes and those outside blocks, as the other library's own model has them
+# name and layout -> the first block's names and shapes and those outside blocks, as the other
+# library's own model has them
 GOLDEN: dict[str, dict[str, list[int]]] = json.loads(
     (Path(__file__).parents[2] / "data" / "aimv2" / "keys.json").read_text(encoding="utf-8"))
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -30,10 +33,12 @@ def whole(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
     """All blocks: 24 of images, 12 of text."""
     found = {}
     for name, shape in shapes.items():
-        numbered = next((part for part in (".blocks.0.", "layers.0.", "blocks.0.") if part in name), None)
+        numbered = next((part for part in (".blocks.0.", "layers.0.", "blocks.0.") if part in name),
+                        None)
         layers = 12 if name.startswith("text_") else 24
         for number in range(layers) if numbered else (0,):
-            found[name.replace(numbered, numbered.replace("0", str(number))) if numbered else name] = shape
+            found[name.replace(numbered, numbered.replace("0", str(number))
+                               ) if numbered else name] = shape
     return found
 
 
@@ -44,7 +49,9 @@ def test_names_and_shapes_are_the_published_ones(which: str) -> None:
         state = corekit.create_model(name).state_dict()
     found = {key: list(value.shape) for key, value in CONVERTER.save(state, name, layout).items()}
     classifier = "head." if name == "aimv1_600m" else "none"
-    assert found == {key: shape for key, shape in whole(GOLDEN[which]).items() if not key.startswith(classifier)}
+    assert found == {
+        key: shape for key, shape in whole(GOLDEN[which]).items() if not key.startswith(classifier)
+    }
 
 
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
@@ -75,10 +82,14 @@ def weights_of(name: str) -> State:
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize(("name", "layout"), [
-    ("aimv2_base_336", "apple"), ("aimv2_base_336", "transformers"), ("aimv2_base_336", "timm"),
-    ("aimv2_large_native", "apple"), ("aimv2_large_native", "transformers"), ("aimv2_large_lit", "apple"),
-    ("aimv2_large_lit", "transformers"), ("aimv1_600m", "apple")])
+@pytest.mark.parametrize(("name", "layout"), [("aimv2_base_336", "apple"),
+                                              ("aimv2_base_336", "transformers"),
+                                              ("aimv2_base_336", "timm"),
+                                              ("aimv2_large_native", "apple"),
+                                              ("aimv2_large_native", "transformers"),
+                                              ("aimv2_large_lit", "apple"),
+                                              ("aimv2_large_lit", "transformers"),
+                                              ("aimv1_600m", "apple")])
 def test_weights_come_in_and_go_out_to_the_bit(name: str, layout: str) -> None:
     ours = weights_of(name)
     theirs = {key: value.clone() for key, value in CONVERTER.save(ours, name, layout).items()}
@@ -97,13 +108,18 @@ def test_weights_come_in_and_go_out_to_the_bit(name: str, layout: str) -> None:
 @pytest.mark.usefixtures("narrow")
 def test_what_does_not_fit_is_told() -> None:
     state = CONVERTER.save(weights_of("aimv2_base_224"), "aimv2_base_224", "transformers")
-    with pytest.raises(CorekitError, match=r"in transformers's layout, are not those of 'aimv2_base_336': 1 of another shape "
-                                           r"\(embeddings.position_embedding.weight is \[256, 96\] instead of \[576, 96\]\)"):
+    with pytest.raises(CorekitError, match=r"in transformers's layout, are not those of "
+                                           r"'aimv2_base_336': 1 of another shape "
+                                           r"\(embeddings.position_embedding.weight is \[256, 96\] "
+                                           r"instead of \[576, 96\]\)"):
         CONVERTER.load(state, "aimv2_base_336")
-    with pytest.raises(CorekitError, match="'aimv1_600m' is not published in the layout of these weights, transformers's"):
+    with pytest.raises(CorekitError, match="'aimv1_600m' is not published in the layout of these "
+                                           "weights, transformers's"):
         CONVERTER.load(state, "aimv1_600m")
     first = CONVERTER.save(weights_of("aimv1_600m"), "aimv1_600m", "apple")
-    classifier = {f"head.{key}": torch.zeros(1) for key in ("cls_token", "k.weight", "linear.weight")}
+    classifier = {
+        f"head.{key}": torch.zeros(1) for key in ("cls_token", "k.weight", "linear.weight")
+    }
     notes = CONVERTER.load({**first, **classifier}, "aimv1_600m").notes
     assert notes[0] == "the classifier over the features, 3 tensors, is left out"
     second = CONVERTER.save(weights_of("aimv2_base_224"), "aimv2_base_224", "apple")
@@ -111,24 +127,36 @@ def test_what_does_not_fit_is_told() -> None:
         CONVERTER.load({**second, **classifier}, "aimv2_base_224")
 
 
-PUBLISHED = {"do_resize": True, "size": {"shortest_edge": 224}, "resample": 3, "do_center_crop": True,
-             "crop_size": {"height": 224, "width": 224}, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
-             "image_mean": list(CLIP_MEAN), "image_std": list(CLIP_STD)}
+PUBLISHED = {
+    "do_resize": True, "size": {"shortest_edge": 224}, "resample": 3, "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224}, "do_rescale": True, "rescale_factor": 1 / 255,
+    "do_normalize": True, "image_mean": list(CLIP_MEAN), "image_std": list(CLIP_STD)
+}
 ELSE = Preprocess(14, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.mark.parametrize(("changes", "expected"), [
     ({}, Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD)),
-    ({"size": 336, "crop_size": 336, "resample": 2}, Preprocess(336, "bilinear", CLIP_MEAN, CLIP_STD)),
-    ({"do_resize": False, "do_center_crop": False}, Preprocess(14, "bilinear", CLIP_MEAN, CLIP_STD)),
+    ({"size": 336, "crop_size": 336, "resample": 2}, Preprocess(336, "bilinear", CLIP_MEAN,
+                                                                CLIP_STD)),
+    ({"do_resize": False, "do_center_crop": False}, Preprocess(14, "bilinear", CLIP_MEAN,
+                                                               CLIP_STD)),
     ({"do_normalize": False}, Preprocess(224, "bicubic", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
     ({"size": {"shortest_edge": 256}}, Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD, 0.875)),
-    ({"size": {"shortest_edge": 200}}, "resizes to 200 pixels and crops 224, which corekit's preprocessing does not do"),
+    ({"size": {"shortest_edge": 200}}, "resizes to 200 pixels and crops 224, which corekit's "
+     "preprocessing does not do"),
     ({"size": {"height": 224, "width": 448}}, "makes pictures that are not square"),
-    ({"rescale_factor": 2 / 255}, r"does not scale values to \[0, 1\]"), ({"resample": 0}, "with Pillow's filter 0"),
-    ({"image_std": [0, 1, 1]}, "values of mean and of std > 0"), ({"size": {"width": 3}}, "cannot be read as the settings"),
+    ({"rescale_factor": 2 / 255}, r"does not scale values to \[0, 1\]"),
+    ({"resample": 0}, "with "
+     "Pillow's filter 0"),
+    ({"image_std": [0, 1, 1]}, "values of mean and of std > 0"),
+    ({"size": {"width": 3}}, "cannot "
+     "be read "
+     "as the "
+     "settings"),
 ])
-def test_an_image_processors_settings_are_read(changes: dict[str, Any], expected: Preprocess | str, tmp_path: Path) -> None:
+def test_an_image_processors_settings_are_read(changes: dict[str, Any], expected: Preprocess | str,
+                                               tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**PUBLISHED, **changes}))
     if isinstance(expected, Preprocess):
         assert read_preprocessor(tmp_path / "preprocessor_config.json", ELSE) == expected
@@ -140,14 +168,18 @@ def test_an_image_processors_settings_are_read(changes: dict[str, Any], expected
 @pytest.mark.usefixtures("narrow")
 def test_preprocessing_is_what_lies_beside_the_weights(tmp_path: Path) -> None:
     state = CONVERTER.save(weights_of("aimv2_base_224"), "aimv2_base_224", "transformers")
-    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "model.safetensors")
+    save_file({key: value.contiguous() for key, value in state.items()},
+              tmp_path / "model.safetensors")
     _, notes = convert_in(tmp_path / "model.safetensors", tmp_path / "assumed", "aimv2_base_224")
     assert "CLIP's mean and std" in notes[0]
-    assert Preprocess.load(tmp_path / "assumed" / "preprocess.json") == Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD)
+    assert Preprocess.load(tmp_path / "assumed" / "preprocess.json") == Preprocess(
+        224, "bicubic", CLIP_MEAN, CLIP_STD)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**PUBLISHED, **imagenet}))
     name, notes = convert_in(tmp_path / "model.safetensors", tmp_path / "read", "aimv2_base_224")
-    assert (name, notes) == ("aimv2_base_224", ["preprocess.json has what preprocessor_config.json beside the weights says"])
+    assert (name, notes) == ("aimv2_base_224", ["preprocess.json has what preprocessor_config.json "
+                                                "beside the weights says"])
     assert Preprocess.load(tmp_path / "read" / "preprocess.json") == Preprocess(
         224, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert load_file(tmp_path / "read" / "model.safetensors").keys() == weights_of("aimv2_base_224").keys()
+    assert load_file(tmp_path / "read" /
+                     "model.safetensors").keys() == weights_of("aimv2_base_224").keys()

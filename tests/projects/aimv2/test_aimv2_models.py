@@ -18,11 +18,16 @@ import corekit
 from corekit import CorekitError
 
 SIZES = {
-    "aimv2_base": (85_603_584, 85_849_344, 86_193_408), "aimv2_large": (309_197_824, 309_525_504, 309_984_256),
-    "aimv2_huge": (680_851_968, 681_343_488, 682_031_616), "aimv2_1b": (1_234_958_336, 1_235_613_696, 1_236_531_200),
+    "aimv2_base": (85_603_584, 85_849_344, 86_193_408),
+    "aimv2_large": (309_197_824, 309_525_504, 309_984_256),
+    "aimv2_huge": (680_851_968, 681_343_488, 682_031_616),
+    "aimv2_1b": (1_234_958_336, 1_235_613_696, 1_236_531_200),
     "aimv2_3b": (2_720_658_432, 2_721_641_472, 2_723_017_728),
 }
-COUNTS = {f"{name}_{pixels}": count for name, counts in SIZES.items() for pixels, count in zip((224, 336, 448), counts)}
+COUNTS = {
+    f"{name}_{pixels}": count for name, counts in SIZES.items()
+    for pixels, count in zip((224, 336, 448), counts)
+}
 COUNTS |= {"aimv2_large_native": 308_935_680, "aimv2_large_lit": 436_680_193}
 WIDTH, HIDDEN, LAYERS = 256, 768, 3  # of the narrow copies
 SMALL = {"width_divisor": 4, "depth_divisor": 8}
@@ -45,15 +50,17 @@ def in_layout(model: nn.Module, layout: str, name: str = "aimv2_large_224") -> d
 
 
 def of_timm(model: nn.Module) -> nn.Module:
-    made: nn.Module = timm.create_model("aimv2_large_patch14_224", embed_dim=WIDTH, depth=LAYERS, num_heads=2,
-                                        mlp_ratio=HIDDEN / WIDTH, num_classes=0, dynamic_img_size=True).eval()
+    made: nn.Module = timm.create_model("aimv2_large_patch14_224", embed_dim=WIDTH, depth=LAYERS,
+                                        num_heads=2, mlp_ratio=HIDDEN / WIDTH, num_classes=0,
+                                        dynamic_img_size=True).eval()
     made.load_state_dict(in_layout(model, "timm"))
     return made.to(next(model.parameters()).dtype)
 
 
 def of_transformers(model: nn.Module, native: bool) -> nn.Module:
-    config = configuration.Aimv2VisionConfig(hidden_size=WIDTH, intermediate_size=HIDDEN, num_hidden_layers=LAYERS,
-                                             num_attention_heads=2, use_head=False, is_native=native)
+    config = configuration.Aimv2VisionConfig(hidden_size=WIDTH, intermediate_size=HIDDEN,
+                                             num_hidden_layers=LAYERS, num_attention_heads=2,
+                                             use_head=False, is_native=native)
     made = transformers.Aimv2VisionModel(config).eval()
     made.load_state_dict(in_layout(model, "transformers"))
     return made
@@ -66,21 +73,28 @@ def test_sizes_are_the_published_ones(name: str) -> None:
     assert sum(value.numel() for value in made.parameters()) == COUNTS[name]
 
 
-@pytest.mark.parametrize(("name", "width", "layers", "heads"), [
-    ("aimv1_600m", 1536, 24, 12), ("aimv1_1b", 2048, 24, 16), ("aimv1_3b", 3072, 24, 24), ("aimv1_7b", 4096, 32, 32)])
-def test_sizes_of_the_first_generation_follow_from_its_table(name: str, width: int, layers: int, heads: int) -> None:
+@pytest.mark.parametrize(("name", "width", "layers", "heads"), [("aimv1_600m", 1536, 24, 12),
+                                                                ("aimv1_1b", 2048, 24, 16),
+                                                                ("aimv1_3b", 3072, 24, 24),
+                                                                ("aimv1_7b", 4096, 32, 32)])
+def test_sizes_of_the_first_generation_follow_from_its_table(name: str, width: int, layers: int,
+                                                             heads: int) -> None:
     with torch.device("meta"):
         made = corekit.create_model(name)
     block = (3 + 1 + 2 * 4) * width**2 + 2 * 2 * width
-    assert sum(value.numel() for value in made.parameters()) == layers * block + (3 * 14**2 + 1 + 2 + 2) * width
+    assert sum(value.numel()
+               for value in made.parameters()) == layers * block + (3 * 14**2 + 1 + 2 + 2) * width
     assert made.blocks[0].attn.heads == heads
 
 
 def test_heads_are_as_wide_in_the_decoder_as_in_the_encoder() -> None:
     with torch.device("meta"):
-        large, small = (corekit.create_model("aimv2_pretrain", encoder=f"aimv2_{size}", decoder_width=512)
-                        for size in ("large_224", "nano"))
-    assert [part.blocks[0].attn.heads for part in (large.encoder, large.decoder, small.encoder, small.decoder)] == [8, 4, 4, 16]
+        large, small = (corekit.create_model("aimv2_pretrain", encoder=f"aimv2_{size}",
+                                             decoder_width=512) for size in ("large_224", "nano"))
+    assert [
+        part.blocks[0].attn.heads
+        for part in (large.encoder, large.decoder, small.encoder, small.decoder)
+    ] == [8, 4, 4, 16]
 
 
 @pytest.mark.parametrize("learning", [False, True])
@@ -104,12 +118,16 @@ def test_other_sizes_stretch_the_positions_and_cut_nothing(size: tuple[int, int]
     assert (found - of_timm(model).forward_features(image)).abs().max() <= 1e-6
     if found.shape[1] < 256:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(model), "positions", lambda self, grid, like: self.pos_embed[:, :like.shape[1]])
-            assert (model(image)["tokens"] - found).abs().max() > 1e-2, "what cutting the table would give"
+            patch.setattr(type(model), "positions",
+                          lambda self, grid, like: self.pos_embed[:, :like.shape[1]])
+            assert (model(image)["tokens"] -
+                    found).abs().max() > 1e-2, "what cutting the table would give"
 
 
-@pytest.mark.parametrize(("name", "size"), [("aimv2_large_224", (224, 224)), ("aimv2_large_native", (140, 322)),
-                                            ("aimv2_large_native", (145, 330)), ("aimv2_large_native", (14, 14))])
+@pytest.mark.parametrize(("name", "size"), [("aimv2_large_224", (224, 224)),
+                                            ("aimv2_large_native", (140, 322)),
+                                            ("aimv2_large_native", (145, 330)),
+                                            ("aimv2_large_native", (14, 14))])
 @torch.no_grad()
 def test_outputs_are_those_of_transformers(name: str, size: tuple[int, int]) -> None:
     model, image = narrow(name), torch.randn(2, 3, *size)
@@ -121,12 +139,16 @@ def test_outputs_are_those_of_transformers(name: str, size: tuple[int, int]) -> 
 def test_the_first_generation_is_a_vision_transformer_with_sines() -> None:
     model = narrow("aimv1_600m", width_divisor=6).double()
     peer = timm.models.vision_transformer.VisionTransformer(
-        patch_size=14, embed_dim=WIDTH, depth=3, num_heads=2, class_token=False, global_pool="avg", qkv_bias=False,
-        proj_bias=False, norm_layer=partial(nn.LayerNorm, eps=1e-6), embed_norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        fc_norm=False, num_classes=0).double().eval()
+        patch_size=14, embed_dim=WIDTH, depth=3, num_heads=2, class_token=False, global_pool="avg",
+        qkv_bias=False, proj_bias=False, norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        embed_norm_layer=partial(nn.LayerNorm,
+                                 eps=1e-6), fc_norm=False, num_classes=0).double().eval()
     row, column = torch.arange(16.0).repeat_interleave(16), torch.arange(16.0).repeat(16)
     rates = [10000 ** (-index / 64) for index in range(64)]
-    table = [torch.stack([f(at.double() * rate) for rate in rates], 1) for at in (column, row) for f in (torch.sin, torch.cos)]
+    table = [
+        torch.stack([f(at.double() * rate) for rate in rates], 1) for at in (column, row)
+        for f in (torch.sin, torch.cos)
+    ]
     peer.load_state_dict({**in_layout(model, "timm"), "pos_embed": torch.cat(table, 1)[None]})
     image = torch.randn(1, 3, 224, 224, dtype=torch.float64)
     assert (model(image)["tokens"] - peer.forward_features(image)).abs().max() < 1e-10
@@ -137,7 +159,9 @@ def test_positions_without_a_table_say_the_column_first() -> None:
     assert found.shape == (6, 8)
     assert found.dtype == torch.float32
     row, column = 1, 2
-    expected = [f(at * rate) for at in (column, row) for f in (math.sin, math.cos) for rate in (1, 0.01)]
+    expected = [
+        f(at * rate) for at in (column, row) for f in (math.sin, math.cos) for rate in (1, 0.01)
+    ]
     assert torch.allclose(found[row * 3 + column], torch.tensor(expected))
 
 
@@ -156,33 +180,43 @@ def test_features_of_chosen_layers_before_and_after_the_norm() -> None:
     assert torch.equal(normed["tokens"], model(image)["tokens"])
     assert torch.equal(raw["pooled"], outputs[2].mean(1))
     assert torch.equal(normed["pooled"], model(image)["pooled"])
-    with pytest.raises(CorekitError, match="layers 0 to 2, counted from the last one as -1 to -3; 3 is none of them"):
+    with pytest.raises(CorekitError, match="layers 0 to 2, counted from the last one as -1 to -3; "
+                                           "3 is none of them"):
         model.features(image, norm=True, layers=[0, 3])
 
 
 def test_pictures_that_cannot_be_taken_are_told() -> None:
     with torch.device("meta"):
-        native, table = (corekit.create_model(name, **SMALL) for name in ("aimv2_large_native", "aimv2_large_224"))
+        native, table = (corekit.create_model(name, **SMALL)
+                         for name in ("aimv2_large_native", "aimv2_large_224"))
         for model in (native, table):
             with pytest.raises(CorekitError, match="5000 x 3 pixels holds no patch of 14 x 14"):
                 model(torch.empty(1, 3, 3, 5000))
         assert native(torch.empty(1, 3, 64 * 14, 64 * 14 + 13))["tokens"].shape == (1, 4096, WIDTH)
-        with pytest.raises(CorekitError, match=r"4160 patches of 14 x 14, and the model was trained with 4096 at most: resize"):
+        with pytest.raises(CorekitError, match=r"4160 patches of 14 x 14, and the model was "
+                                               r"trained with 4096 at most: resize"):
             native(torch.empty(1, 3, 64 * 14, 65 * 14))
-        with pytest.raises(CorekitError, match="2 attention heads cannot share a width of 341: choose another width_divisor"):
+        with pytest.raises(CorekitError, match="2 attention heads cannot share a width of 341: "
+                                               "choose another width_divisor"):
             corekit.create_model("aimv2_large_224", width_divisor=3)
         with pytest.raises(CorekitError, match="need a width that 4 divides, not 102"):
             corekit.create_model("aimv2_large_native", width_divisor=10)
 
 
 END = 49_407  # CLIP's
-CAPTIONS = torch.tensor([[49406, 320, 1125, END, END, 0], [49406, 7, END, 0, 0, 0], [49406, 9, 8, 7, 6, END]])
+CAPTIONS = torch.tensor([[49406, 320, 1125, END, END, 0], [49406, 7, END, 0, 0, 0],
+                         [49406, 9, 8, 7, 6, END]])
 
 
 def of_transformers_lit(model: nn.Module, attention: str = "sdpa") -> nn.Module:
-    vision = {"hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
-              "use_head": True}
-    text = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision = {
+        "hidden_size": WIDTH, "intermediate_size": HIDDEN, "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2, "use_head": True
+    }
+    text = {
+        "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 1,
+        "num_attention_heads": 1
+    }
     config = configuration.Aimv2Config(vision_config=vision, text_config=text, projection_dim=64,
                                        attn_implementation=attention)
     made = transformers.Aimv2Model(config).eval()
@@ -203,7 +237,8 @@ def test_the_pair_of_towers_is_that_of_transformers_where_its_mask_is_right() ->
     assert (model.encode_text(CAPTIONS[:2]) - texts).abs().max() <= 2e-5
     outputs = model(image, CAPTIONS[:2])
     logits = outputs["logit_scale"] * outputs["image_features"] @ outputs["text_features"].T
-    expected = peer(input_ids=CAPTIONS[:2], pixel_values=image, attention_mask=seen[:2]).logits_per_image
+    expected = peer(input_ids=CAPTIONS[:2], pixel_values=image,
+                    attention_mask=seen[:2]).logits_per_image
     assert (logits - expected).abs().max() <= 2e-5 * outputs["logit_scale"]
 
 
@@ -228,7 +263,8 @@ def test_a_token_never_sees_what_comes_after(backend: SDPBackend, layers: int) -
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="transformers' text tower is not causal without a mask")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="transformers' text tower is not "
+                                                              "causal without a mask")
 @torch.no_grad()
 def test_the_same_of_transformers(attention: str) -> None:
     peer = of_transformers_lit(narrow("aimv2_large_lit", embed_dim=64), attention).text_model
@@ -241,10 +277,12 @@ def test_the_same_of_transformers(attention: str) -> None:
 @torch.no_grad()
 def test_a_caption_is_read_at_its_first_end_and_none_is_too_long() -> None:
     small = TextTower(128, 1, 32, vocab_size=100)
-    assert torch.allclose(small(torch.tensor([[98, 5, 99, 0]])), small(torch.tensor([[98, 5, 99]])), atol=1e-6), "its end is 99"
+    assert torch.allclose(small(torch.tensor([[98, 5, 99, 0]])), small(torch.tensor([[98, 5, 99]])),
+                          atol=1e-6), "its end is 99"
     tower = TextTower(128, 1, 32)
     tokens = tower.projection(tower.tokens(CAPTIONS))
-    assert torch.allclose(tower(CAPTIONS), torch.stack([tokens[0, 3], tokens[1, 2], tokens[2, 5]]), atol=1e-6)
+    assert torch.allclose(tower(CAPTIONS), torch.stack([tokens[0, 3], tokens[1, 2], tokens[2, 5]]),
+                          atol=1e-6)
     assert torch.allclose(tower(CAPTIONS[:, :2]), tokens[:, 1], atol=1e-6), "no end: the last one"
     with pytest.raises(CorekitError, match="78 tokens, and the text tower is made for 77"):
         tower(torch.zeros(1, 78, dtype=torch.int64))

@@ -1,4 +1,6 @@
-"""Pictures of predicted patches: what is shown and what is counted, for models whose predictions are known."""
+"""Pictures of predicted patches: what is shown and what is counted, for models whose predictions
+are known.
+"""
 
 import contextlib
 
@@ -27,7 +29,8 @@ class Known(nn.Module):
         super().__init__()
         self.share, self.normalize = share, normalize
 
-    def forward(self, image: Tensor, uniform: Tensor, text: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, uniform: Tensor,
+                text: Tensor | None = None) -> dict[str, Tensor]:
         true = patchify(image)[:, 1:]
         variance, mean = torch.var_mean(true, -1, keepdim=True)
         if self.normalize:
@@ -48,14 +51,17 @@ def cells(picture: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
 def test_what_is_predicted_is_shown_beside_the_truth(share: float, normalize: bool) -> None:
     scenes = OpenMoji(2, size=SIDE)
-    result = PatchPictures(scenes, samples=2, prefix=0.4, normalize=normalize)(eval_model(Known(share, normalize)))
+    result = PatchPictures(scenes, samples=2, prefix=0.4,
+                           normalize=normalize)(eval_model(Known(share, normalize)))
     assert result.metrics["explained_variance"] == pytest.approx(1 - (1 - share) ** 2, abs=1e-4)
     true, prefix, said = cells(result.pictures["predicted"])
     expected = np.asarray(scenes.decode(0)["image"].resize((160, 160)))
     assert np.abs(true - expected).max() <= 1
     # 4 of 9 patches, 1 + int(0.4 · 8): the first line and one of the second
     edge = 160 / 3
-    inside, below = (slice(0, int(edge) - 8), slice(0, 152)), (slice(int(2 * edge) + 8, 152), slice(8, 152))
+    inside, below = (slice(0,
+                           int(edge) - 8), slice(0, 152)), (slice(int(2 * edge) + 8,
+                                                                  152), slice(8, 152))
     assert np.abs(prefix[inside] - true[inside]).max() <= 1
     assert np.unique(prefix[below]).tolist() == [127]
     assert np.abs(said[inside] - true[inside]).max() <= 1
@@ -64,7 +70,10 @@ def test_what_is_predicted_is_shown_beside_the_truth(share: float, normalize: bo
 
 
 def test_a_model_that_was_trained_for_it_can_be_drawn_and_another_cannot() -> None:
-    arguments = {"encoder": "aimv2_nano", "context_length": 6, "vocab_size": 30, "width_divisor": 4, "depth_divisor": 6}
+    arguments = {
+        "encoder": "aimv2_nano", "context_length": 6, "vocab_size": 30, "width_divisor": 4,
+        "depth_divisor": 6
+    }
     drawn = OpenMoji(4, size=SIDE)
 
     def tokenize(texts: object) -> Tensor:
@@ -79,12 +88,15 @@ def test_a_model_that_was_trained_for_it_can_be_drawn_and_another_cannot() -> No
         assert result.samples == 4
     model = corekit.create_model("aimv2_pretrain", objective="text", **arguments).eval()
     tried = EvalModel(model, PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
-    with pytest.raises(CorekitError, match="gives patch_predictions, and this one gives text_logits"):
+    with pytest.raises(CorekitError,
+                       match="gives patch_predictions, and this one gives text_logits"):
         PatchPictures(drawn, samples=4)(tried)
-    encoder = EvalModel(corekit.create_model("aimv2_nano"), PREPROCESS, tokenize, torch.device("cpu"), contextlib.nullcontext)
+    encoder = EvalModel(corekit.create_model("aimv2_nano"), PREPROCESS, tokenize,
+                        torch.device("cpu"), contextlib.nullcontext)
     with pytest.raises(CorekitError, match="as aimv2_pretrain is, and this is a Encoder"):
         PatchPictures(drawn, samples=4)(encoder)
     with pytest.raises(CorekitError, match="holds no samples that can be read"):
-        PatchPictures(Subset(drawn, np.zeros(int(drawn.shard_sizes.sum()), dtype=bool)), samples=4)(tried)
+        PatchPictures(Subset(drawn, np.zeros(int(drawn.shard_sizes.sum()), dtype=bool)),
+                      samples=4)(tried)
     with pytest.raises(CorekitError, match="a prefix of 0 or more and below 1"):
         PatchPictures(drawn, prefix=1.0)

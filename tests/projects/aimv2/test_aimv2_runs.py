@@ -15,19 +15,23 @@ from corekit.export.export import export_model
 from tests.plain import compose, dry_run, train
 
 LENGTH = 12
-MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH, "vocab_size": 49408,
-         "width_divisor": 24, "depth_divisor": 6}
+MODEL = {
+    "name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length": LENGTH,
+    "vocab_size": 49408, "width_divisor": 24, "depth_divisor": 6
+}
 LOSS = {"text": {"name": "next_token"}, "image": {"name": "next_patch", "weight": 0.4}}
 
 pytestmark = pytest.mark.usefixtures("determinism_restored")
 
 
-def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pre_training_runs_from_a_recipe(tmp_path: Path,
+                                         capsys: pytest.CaptureFixture[str]) -> None:
     recipe = compose("+recipe=mobileclip/quickstart")
     recipe.update(model=dict(MODEL), loss=deepcopy(LOSS), evaluators={}, run_dir=str(tmp_path))
     recipe["optimizer"]["no_decay"] = ["norms", "biases", "positions"]
     recipe["schedule"]["warmup_steps"] = 1
-    recipe["data"].update(dataset={"name": "openmoji", "samples": 32, "concepts": 10}, workers=0, streams=4, window=4,
+    recipe["data"].update(dataset={"name": "openmoji", "samples": 32,
+                                   "concepts": 10}, workers=0, streams=4, window=4,
                           tokenizer={"name": "clip_bpe", "context_length": LENGTH})
     recipe["data"]["preprocess"]["size"] = 42
     recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")
@@ -44,7 +48,8 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureF
     assert model.encode_image(torch.zeros(1, 3, 42, 42)).shape == (1, 32)
 
     recipe["data"]["tokenizer"]["context_length"] = LENGTH + 1
-    with pytest.raises(CorekitError, match="captions of 13 tokens, but the model's text tower is made for 12"):
+    with pytest.raises(CorekitError, match="captions of 13 tokens, but the model's text tower is "
+                                           "made for 12"):
         dry_run(recipe)
 
 
@@ -54,7 +59,8 @@ def test_both_towers_of_the_pair_are_exported(tmp_path: Path) -> None:
     weights = dict(corekit.create_model("aimv2_large_lit", **arguments).state_dict())
     recipe = {"model": {"name": "aimv2_large_lit", **arguments}, "seed": 0,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 77}}}
-    save_model_folder(tmp_path / "model", weights, recipe, Preprocess(42, "bicubic", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)))
+    save_model_folder(tmp_path / "model", weights, recipe,
+                      Preprocess(42, "bicubic", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)))
     found = export_model(tmp_path / "model", tmp_path / "exported", "torch")
     assert found.keys() == {"image.pt2", "text.pt2"}
     assert max(found.values()) < 1e-5

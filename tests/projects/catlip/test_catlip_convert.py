@@ -1,4 +1,6 @@
-"""CatLIP's weights in CoreNet's layout: names, with and without RangeAugment's scalars, and back to the bit."""
+"""CatLIP's weights in CoreNet's layout: names, with and without RangeAugment's scalars, and back to
+the bit.
+"""
 
 from pathlib import Path
 
@@ -23,64 +25,84 @@ State = dict[str, Tensor]
 def state_of(name: str, classes: int = 24320, scalars: bool = False) -> State:
     """Zeros that can be looked at and take no room."""
     width, layers, _ = corenet.SIZES[name]
-    return {key: torch.zeros((), dtype=torch.int64 if key.endswith("tracked") else torch.float32).expand(shape)
-            for key, shape in corenet.shapes(width, layers, classes, scalars).items()}
+    return {
+        key: torch.zeros(
+            (), dtype=torch.int64 if key.endswith("tracked") else torch.float32).expand(shape)
+        for key, shape in corenet.shapes(width, layers, classes, scalars).items()
+    }
 
 
 @pytest.mark.parametrize("name", corenet.SIZES)
 def test_corenets_names_and_shapes_tell_the_model(name: str) -> None:
     assert CONVERTER.detect(state_of(name)) == [name]
     assert MobileCLIPConverter().detect(state_of(name)) == []
-    assert CONVERTER.detect({key: value for key, value in state_of(name).items() if key != "cls_token"}) == []
+    assert CONVERTER.detect(
+        {key: value for key, value in state_of(name).items() if key != "cls_token"}) == []
     assert CONVERTER.detect({}) == []
 
 
 @pytest.mark.parametrize("scalars", [False, True])
 def test_weights_come_in_and_go_out_to_the_bit(scalars: bool) -> None:
     torch.manual_seed(0)
-    state = {key: torch.randint(9, value.shape) if key.endswith("tracked") else torch.rand(value.shape)
-             for key, value in state_of("catlip_vit_b16", 20, scalars).items()}
+    state = {
+        key: torch.randint(9, value.shape) if key.endswith("tracked") else torch.rand(value.shape)
+        for key, value in state_of("catlip_vit_b16", 20, scalars).items()
+    }
     made = CONVERTER.load(state, "catlip_vit_b16")
     assert [note for note in made.notes if "6 learned scalars" in note] == made.notes[:scalars]
     assert "224 pixels" in made.notes[-1]
-    assert (made.preprocess, made.tokenizer) == (Preprocess(224, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {})
+    assert (made.preprocess, made.tokenizer) == (Preprocess(224, "bilinear", (0.0, 0.0, 0.0),
+                                                            (1.0, 1.0, 1.0)), {})
     assert made.arguments == {"num_classes": 20, "pos_embed_interp": "flat1d"}
     with torch.device("meta"):
         model = corekit.create_model("catlip_vit_b16", **made.arguments)
     model.load_state_dict(made.weights, assign=True)
     back = CONVERTER.save(model.state_dict(), "catlip_vit_b16", "corenet")
     assert back.keys() == state.keys() - set(corenet.SCALARS)
-    assert all(torch.equal(value, state[key]) and value.dtype == state[key].dtype for key, value in back.items())
+    assert all(
+        torch.equal(value, state[key]) and value.dtype == state[key].dtype
+        for key, value in back.items())
 
 
 def test_a_run_around_the_model_goes_out_without_the_scalars(tmp_path: Path) -> None:
     torch.save(state_of("catlip_vit_b16", 20, scalars=True), tmp_path / "theirs.pt")
     convert.convert_in(tmp_path / "theirs.pt", tmp_path / "run")
     recipe = OmegaConf.load(tmp_path / "run" / "recipe.yaml")
-    OmegaConf.save({**recipe, "model": {"name": "range_augment", "model": recipe.model}}, tmp_path / "run" / "recipe.yaml")
+    OmegaConf.save({**recipe, "model": {"name": "range_augment", "model": recipe.model}},
+                   tmp_path / "run" / "recipe.yaml")
     weights = load_file(tmp_path / "run" / "model.safetensors")
-    save_file({**weights, **{name: torch.zeros(()) for name in corenet.SCALARS}}, tmp_path / "run" / "model.safetensors")
-    assert convert.convert_out(tmp_path / "run", tmp_path / "back.safetensors", "corenet") == "catlip_vit_b16"
+    save_file({**weights, **{name: torch.zeros(()) for name in corenet.SCALARS}},
+              tmp_path / "run" / "model.safetensors")
+    assert convert.convert_out(tmp_path / "run", tmp_path / "back.safetensors",
+                               "corenet") == "catlip_vit_b16"
     assert load_file(tmp_path / "back.safetensors").keys() == state_of("catlip_vit_b16", 20).keys()
 
 
 def test_a_file_that_was_pickled_is_read_and_named(tmp_path: Path) -> None:
     state = state_of("catlip_vit_b16", 20, scalars=True)
-    with pytest.MonkeyPatch.context() as patch:  # a narrow model has no converter: only the folder's writing is left out
-        patch.setattr(convert, "save_model_folder", lambda folder, weights, recipe, preprocess: folder.mkdir())
-        torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "weights.pt")
+    # a narrow model has no converter: only the folder's writing is left out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convert, "save_model_folder",
+                      lambda folder, weights, recipe, preprocess: folder.mkdir())
+        torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}},
+                   tmp_path / "weights.pt")
         name, notes = convert.convert_in(tmp_path / "weights.pt", tmp_path / "folder")
     assert (name, len(notes)) == ("catlip_vit_b16", 2)
 
 
 def test_what_does_not_fit_is_told() -> None:
     state = state_of("catlip_vit_b16", 20)
-    for key, value, said in (("neural_augmentor.noise._low", torch.zeros(()), r"1 left over \(neural_augmentor.noise._low\)"),
-                             ("classifier.weight", torch.zeros(21, 768), r"\.weight is \[21, 768\] instead of \[20, 768\]")):
-        with pytest.raises(CorekitError, match=r"taken for CoreNet's, are not those of 'catlip_vit_b16': .*" + said):
+    for key, value, said in (("neural_augmentor.noise._low", torch.zeros(()), r"1 left over "
+                              r"\(neural_augmentor.noise._low\)"),
+                             ("classifier.weight", torch.zeros(21, 768), r"\.weight is \[21, 768\] "
+                              r"instead of \[20, 768\]")):
+        with pytest.raises(CorekitError, match=r"taken for CoreNet's, are not those of "
+                                               r"'catlip_vit_b16': .*" + said):
             CONVERTER.load({**state, key: value}, "catlip_vit_b16")
     with pytest.raises(CorekitError, match=r"1 missing \(post_transformer_norm.bias\)"):
-        CONVERTER.load({key: value for key, value in state.items() if key != "post_transformer_norm.bias"}, "catlip_vit_b16")
+        CONVERTER.load(
+            {key: value for key, value in state.items() if key != "post_transformer_norm.bias"},
+            "catlip_vit_b16")
     with pytest.raises(CorekitError, match="are not those of 'catlip_vit_l16': 144 missing"):
         CONVERTER.load(state, "catlip_vit_l16")
 

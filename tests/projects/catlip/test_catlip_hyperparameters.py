@@ -19,11 +19,14 @@ def test_steps_are_ten_epochs(name: str) -> None:
 COCO_MEAN = sum((512 / (16 * round((256 + 512 * at / 24) / 16))) ** 2 for at in range(25)) / 25
 
 
-@pytest.mark.parametrize(("name", "scales", "mean"), [  # of CoreNet's samplers: distinct sizes, mean batch over the nominal one
-    ("b", 13, 1.27), ("imagenet_b", 7, 1.32), ("imagenet_h_512", 9, 2.06), ("coco_b", 25, COCO_MEAN), ("clip", 6, 1.03)])
+# of CoreNet's samplers: distinct sizes, mean batch over the nominal one
+@pytest.mark.parametrize(("name", "scales", "mean"), [("b", 13, 1.27), ("imagenet_b", 7, 1.32),
+                                                      ("imagenet_h_512", 9, 2.06),
+                                                      ("coco_b", 25, COCO_MEAN), ("clip", 6, 1.03)])
 def test_sizes_are_the_references(name: str, scales: int, mean: float) -> None:
     recipe = composed("catlip", name)
     sampler, batch = sampler_of(recipe), recipe["engine"]["batch_size"]
     assert len(sampler.table) == scales
     # a stream gives whole samples, rounded down, where CoreNet rounds those of a GPU
-    assert sampler.total * recipe["data"]["streams"] / scales / batch == pytest.approx(mean, rel=0.04)
+    assert sampler.total * recipe["data"]["streams"] / scales / batch == pytest.approx(
+        mean, rel=0.04)

@@ -1,4 +1,6 @@
-"""CatLIP's models: CoreNet's sizes, its forward pass at any size of image, and its rates under layer-wise decay."""
+"""CatLIP's models: CoreNet's sizes, its forward pass at any size of image, and its rates under
+layer-wise decay.
+"""
 
 import math
 
@@ -35,9 +37,10 @@ def model() -> nn.Module:
     return made.double().eval()
 
 
-@pytest.mark.parametrize(("name", "trunk", "total", "keys"), [
-    ("catlip_vit_b16", 85_955_328, 104_657_414, 170), ("catlip_vit_l16", 303_838_208, 328_766_214, 314),
-    ("catlip_vit_h16", 631_998_720, 663_152_646, 410)])
+@pytest.mark.parametrize(("name", "trunk", "total", "keys"),
+                         [("catlip_vit_b16", 85_955_328, 104_657_414, 170),
+                          ("catlip_vit_l16", 303_838_208, 328_766_214, 314),
+                          ("catlip_vit_h16", 631_998_720, 663_152_646, 410)])
 def test_sizes_are_corenets(name: str, trunk: int, total: int, keys: int) -> None:
     """Its figures have the six scalars of RangeAugment among them."""
     with torch.device("meta"):
@@ -49,7 +52,8 @@ def test_sizes_are_corenets(name: str, trunk: int, total: int, keys: int) -> Non
     width, blocks, heads = corenet.SIZES[name]
     assert (len(made.blocks), made.blocks[0].attn.heads) == (blocks, heads)
     state = CatLIPConverter().save(made.state_dict(), name, "corenet")
-    assert {key: list(value.shape) for key, value in state.items()} == corenet.shapes(width, blocks, 24320)
+    assert {key: list(value.shape)
+            for key, value in state.items()} == corenet.shapes(width, blocks, 24320)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (48, 48), (32, 128), (64, 48)])
@@ -77,7 +81,8 @@ def test_positions_are_stretched_over_the_grid_or_along_the_row(model: nn.Module
         assert first is None
         assert torch.equal(patches, expected)
         assert torch.equal(model.positions(4, 4)[1], table)
-    found, rows = model.positions(1, 8)[1], torch.arange(8) * 2  # half as many: each in the middle of two
+    # half as many: each in the middle of two
+    found, rows = model.positions(1, 8)[1], torch.arange(8) * 2
     assert torch.allclose(found[0], (table[0, rows] + table[0, rows + 1]) / 2)
 
 
@@ -107,15 +112,21 @@ def test_the_small_model_starts_with_a_head_that_the_encoder_learns_through() ->
 
 def test_layer_decay_gives_corenets_rates_with_a_class_token() -> None:
     with torch.device("meta"):
-        made = registry.build("model", "range_augment", {"model": corekit.create_model("catlip_vit_b16")})
+        made = registry.build("model", "range_augment",
+                              {"model": corekit.create_model("catlip_vit_b16")})
     assert [path for path, _ in towers(made)] == [""]
     assert layers(made) == list(made.blocks)
     optimizer = adamw(made, 1e-3, layer_decay=0.7)
-    scale_of = {id(value): round(group["lr_scale"], 5) for group in optimizer.param_groups for value in group["params"]}
+    scale_of = {
+        id(value): round(group["lr_scale"], 5) for group in optimizer.param_groups
+        for value in group["params"]
+    }
     found = {name: scale_of[id(value)] for name, value in made.named_parameters()}
-    expected = {"cls_token": 0.00969, "pos_embed": 0.00969, "patch_embed": 0.00969, "neural_augmentor": 0.00969,
-                "blocks.0": 0.01384, "blocks.11": 0.7, "norm": 0.7, "head": 1.0,
-                **{f"blocks.{at}": round(0.7 ** (12 - at), 5) for at in range(1, 11)}}
+    expected = {
+        "cls_token": 0.00969, "pos_embed": 0.00969, "patch_embed": 0.00969,
+        "neural_augmentor": 0.00969, "blocks.0": 0.01384, "blocks.11": 0.7, "norm": 0.7,
+        "head": 1.0, **{f"blocks.{at}": round(0.7**(12 - at), 5) for at in range(1, 11)}
+    }
     for name, scale in found.items():
         part = ".".join(name.split(".")[:2]) if name.startswith("blocks.") else name.split(".")[0]
         assert scale == expected[part], name
@@ -130,13 +141,16 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
     made = output.dense()
     assert made.dtype == expected.dtype == (torch.bfloat16 if autocast else torch.float32)
     assert torch.equal(made, expected)
-    assert torch.allclose(output.block(2, 5).dense(), expected[:, 2:5], rtol=1e-2 if autocast else 1e-6)
+    assert torch.allclose(
+        output.block(2, 5).dense(), expected[:, 2:5], rtol=1e-2 if autocast else 1e-6)
     assert (output.classes, output.weight.data_ptr()) == (6, head.weight.data_ptr())
 
     def grads(given: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(given.float().square().sum(), [head.weight, head.bias]))
 
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(grads(made), grads(expected), strict=True))
+    assert all(
+        torch.equal(mine, theirs)
+        for mine, theirs in zip(grads(made), grads(expected), strict=True))
 
 
 def test_a_head_starts_at_its_prior() -> None:
@@ -153,7 +167,11 @@ def test_a_head_starts_at_its_prior() -> None:
                                               ("catlip_clip_nano", "catlip_vit_nano")])
 def test_the_clip_beside_it_has_the_same_image_tower(clip: str, catlip: str) -> None:
     def shapes(model: nn.Module) -> dict[str, torch.Size]:
-        return {name: value.shape for name, value in model.state_dict().items() if not name.startswith("head.")}
+        return {
+            name: value.shape for name, value in model.state_dict().items()
+            if not name.startswith("head.")
+        }
 
     with torch.device("meta"):
-        assert shapes(corekit.create_model(clip).image_tower) == shapes(corekit.create_model(catlip))
+        assert shapes(corekit.create_model(clip).image_tower) == shapes(
+            corekit.create_model(catlip))

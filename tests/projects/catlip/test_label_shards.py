@@ -1,4 +1,6 @@
-"""From shards to a vocabulary, to labels beside the shards, to training samples: all the same labels."""
+"""From shards to a vocabulary, to labels beside the shards, to training samples: all the same
+labels.
+"""
 
 import io
 import shutil
@@ -26,10 +28,15 @@ from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 
 CAPTIONS = {  # the second shard has the keys of the first
-    "a/0.tar": ["a black dog", "dogs", "of the", "a cat and a dog", "\u72d7", "a street", "an image of a cat", "a bird"],
-    "b.tar": ["a street with a cat", "A Cat!", "a bird", "hot dogs", "with", "bread", "two cats, a bird", "a dog"],
+    "a/0.tar": ["a black dog", "dogs", "of the", "a cat and a dog", "\u72d7", "a street", "an "
+                                                                                          "image "
+                                                                                          "of a cat", "a bird"],
+    "b.tar": ["a street with a cat", "A Cat!", "a bird", "hot dogs", "with", "bread", "two cats, a "
+                                                                                      "bird", "a "
+                                                                                              "dog"],
 }
-KEYS = [f"{at % 2}/k{at // 2}" for at in range(8)]  # two folders in a shard, with files of the same names
+# two folders in a shard, with files of the same names
+KEYS = [f"{at % 2}/k{at // 2}" for at in range(8)]
 EMPTY = {("a/0.tar", KEYS[2]), ("a/0.tar", KEYS[4]), ("b.tar", KEYS[4])}
 
 
@@ -58,18 +65,21 @@ def vocabulary(**arguments: Any) -> Path:
 def samples(source: Source) -> dict[tuple[str, str], list[int]]:
     """(shard, key) -> rows."""
     names = list(CAPTIONS)
-    return {(names[shard], sample["key"]): sample["label_rows"].tolist() for shard, size in enumerate(source.shard_sizes)
+    return {(names[shard], sample["key"]): sample["label_rows"].tolist()
+            for shard, size in enumerate(source.shard_sizes)
             for sample in map(source.decode, source.read(shard, 0, int(size)))}
 
 
 def test_a_vocabulary_is_what_counting_by_hand_gives() -> None:
     table = vocabulary(threshold=1).read_text().splitlines()
     labels = NounLabels()
-    counts = Counter(key for captions in CAPTIONS.values() for caption in captions for key in labels(caption))
+    counts = Counter(key for captions in CAPTIONS.values() for caption in captions
+                     for key in labels(caption))
     kept = sorted((-count, key) for key, count in counts.items() if count > 1)
     assert len({count for count, _ in kept}) < len(kept), "there are ties"
     assert table[0].split("\t") == list(COLUMNS)
-    assert [(line.split("\t")[0], int(line.split("\t")[3])) for line in table[1:]] == [(key, -count) for count, key in kept]
+    assert [(line.split("\t")[0], int(line.split("\t")[3]))
+            for line in table[1:]] == [(key, -count) for count, key in kept]
     assert {line.split("\t")[1] for line in table[1:]} >= {"dog", "cat", "bird", "street"}
     run_job("vocabulary", {"threshold": 1, "size": 2}, "in", "two")
     assert Path("two/vocabulary.tsv").read_text().splitlines() == table[:3]
@@ -79,8 +89,10 @@ def test_however_the_work_is_shared_the_bytes_are_the_same() -> None:
     run_job("vocabulary", {"threshold": 0}, "in", "alone")
     for task in (1, 0):
         run_job("vocabulary", {"threshold": 0}, "in", "shared", task=(task, 2))
-    alone, shared = ({str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
-                     for folder in ("alone", "shared"))
+    alone, shared = ({
+        str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*")
+        if path.is_file()
+    } for folder in ("alone", "shared"))
     assert alone == shared
     assert "vocabulary.tsv" in alone
 
@@ -102,16 +114,19 @@ def test_stored_labels_are_those_mined_while_training(settings: dict[str, Any]) 
 def test_rows_beyond_the_size_are_left_out() -> None:
     path = str(vocabulary())
     run_job("label", {"vocabulary": path, "size": 2}, "in", "labels")
-    whole, cut = samples(MinedLabels(WebDataset("in"), path)), samples(StoredLabels("in", "labels", path, 2))
+    whole, cut = samples(MinedLabels(WebDataset("in"),
+                                     path)), samples(StoredLabels("in", "labels", path, 2))
     assert cut == {sample: [row for row in rows if row < 2] for sample, rows in whole.items()}
     assert StoredLabels("in", "labels", path, 2).num_classes == 2
     for size in (None, 3):
-        with pytest.raises(CorekitError, match=r"with another vocabulary than data\.dataset\.vocabulary, or with another"):
+        with pytest.raises(CorekitError, match=r"with another vocabulary than "
+                                               r"data\.dataset\.vocabulary, or with another"):
             StoredLabels("in", "labels", path, size)
 
 
 def streams_of(source: Source) -> Streams:
-    return Streams(source, ShuffledOrder(source.shard_sizes, 4, 4, 0), FixedSize(8, 4), range(4), 0, pil_to_tensor, None)
+    return Streams(source, ShuffledOrder(source.shard_sizes, 4, 4, 0), FixedSize(8, 4), range(4), 0,
+                   pil_to_tensor, None)
 
 
 def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
@@ -133,16 +148,19 @@ def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
 
 
 def test_captions_that_cannot_be_read_are_counted(shards: Path) -> None:
-    odd: list[Mapping[str, bytes | str]] = [
-        {"__key__": "x0", "png": picture(), "txt": b"a dog"}, {"__key__": "x1", "png": picture(), "txt": b"\xff\xfe dog"},
-        {"__key__": "x2", "png": picture(), "txt": b"   "}, {"__key__": "x3", "png": picture(), "txt": b"a" * (LONGEST + 1)},
-        {"__key__": "x4", "png": picture()}]
+    odd: list[Mapping[str, bytes | str]] = [{"__key__": "x0", "png": picture(), "txt": b"a dog"}, {
+        "__key__": "x1", "png": picture(), "txt": b"\xff\xfe dog"
+    }, {"__key__": "x2", "png": picture(),
+        "txt": b"   "}, {"__key__": "x3", "png": picture(), "txt": b"a" * (LONGEST + 1)},
+                                            {"__key__": "x4", "png": picture()}]
     write_tar(shards, "b.tar", odd)
     wanted = {"encoding": 1, "empty_text": 1, "long_text": 1, "missing_field": 1}
     assert run_job("vocabulary", {"threshold": 0}, "in", "voc").bad == wanted
     progress = run_job("label", {"vocabulary": "voc/vocabulary.tsv"}, "in", "labels")
     assert (progress.bad, progress.samples) == (wanted, 8 + 1)
-    assert StoredLabels("in", "labels", "voc/vocabulary.tsv").shard_sizes.tolist() == [8, 1], "the others are left out"
+    assert StoredLabels("in", "labels",
+                        "voc/vocabulary.tsv").shard_sizes.tolist() == [8,
+                                                                       1], "the others are left out"
     source = MinedLabels(WebDataset("in"), "voc/vocabulary.tsv")
     with pytest.raises(BadSampleError, match="x3: a caption of 10,001 characters"):
         source.decode(source.read(1, 3, 1)[0])
@@ -152,10 +170,17 @@ def test_labels_that_are_none_are_bad_samples(shards: Path) -> None:
     path = str(vocabulary())
     run_job("label", {"vocabulary": path}, "in", "labels")
     rows = len(read_vocabulary(path))
-    contents = [b"PK\x03\x04 no archive", b"junk", npy(np.array([1, 1], np.int32)), npy(np.array([rows], np.int32)),
-                npy(np.array([-1], np.int32)), npy(np.array([[1]], np.int32)), npy(np.array([1.0], np.float32)),  # type: ignore[arg-type]
-                npy(np.array([0, rows - 1], np.int32))]
-    write_tar(Path("labels"), "b.tar", [{"__key__": key, "rows.npy": content} for key, content in zip(KEYS, contents)])
+    contents = [
+        b"PK\x03\x04 no archive", b"junk",
+        npy(np.array([1, 1], np.int32)),
+        npy(np.array([rows], np.int32)),
+        npy(np.array([-1], np.int32)),
+        npy(np.array([[1]], np.int32)),
+        npy(np.array([1.0], np.float32)),  # type: ignore[arg-type]
+        npy(np.array([0, rows - 1], np.int32))
+    ]
+    write_tar(Path("labels"), "b.tar",
+              [{"__key__": key, "rows.npy": content} for key, content in zip(KEYS, contents)])
     source = StoredLabels("in", "labels", path)
     *bad, good = source.read(1, 0, 8)
     for handle in bad:
@@ -182,7 +207,8 @@ def test_labels_of_a_file_in_another_folder_are_none_of_this_one(shards: Path) -
 
 def test_what_does_not_fit_is_said(shards: Path) -> None:
     path = str(vocabulary())
-    with pytest.raises(CorekitError, match=r"needs data\.dataset\.vocabulary=VOCABULARY; `corekit data vocabulary` makes it"):
+    with pytest.raises(CorekitError, match=r"needs data\.dataset\.vocabulary=VOCABULARY; `corekit "
+                                           r"data vocabulary` makes it"):
         MinedLabels(WebDataset("in"))
     with pytest.raises(CorekitError, match="has no text to find nouns in; it gives image"):
         MinedLabels(WebDataset("in", fields={"image": "png"}), path)
@@ -200,7 +226,8 @@ def test_what_does_not_fit_is_said(shards: Path) -> None:
     shutil.move(shards, "elsewhere")
     (shards / "c").mkdir(parents=True)
     shutil.copy("elsewhere/b.tar", "in/c/b.tar")
-    with pytest.raises(CorekitError, match=r"in has a partner of its uid under labels: is that the right folder\?"):
+    with pytest.raises(CorekitError, match=r"in has a partner of its uid under labels: is that the "
+                                           r"right folder\?"):
         StoredLabels("in", "labels", path)
 
 

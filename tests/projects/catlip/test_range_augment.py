@@ -1,4 +1,6 @@
-"""RangeAugment: its error in closed form, its target's curriculum, and ranges that follow the target."""
+"""RangeAugment: its error in closed form, its target's curriculum, and ranges that follow the
+target.
+"""
 
 import copy
 import math
@@ -7,13 +9,21 @@ from typing import Any
 
 import pytest
 import torch
-from corekit_projects.catlip.range_augment import Range, RangeAugment, RangeAugmentLoss, range_augment
+from corekit_projects.catlip.range_augment import (
+    Range,
+    RangeAugment,
+    RangeAugmentLoss,
+    range_augment,
+)
 from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
 
-NAMES = {f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "contrast", "noise") for end in ("_low", "_high")}
+NAMES = {
+    f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "contrast", "noise")
+    for end in ("_low", "_high")
+}
 
 
 class Pixels(nn.Module):
@@ -76,20 +86,25 @@ def test_half_of_the_images_get_a_magnitude_drawn_evenly_from_the_range() -> Non
     assert drawn.std().item() == pytest.approx(1 / math.sqrt(12), abs=0.02)
 
 
-@pytest.mark.parametrize(("kind", "magnitude"), [("brightness", 0.5), ("brightness", 3.0), ("contrast", 0.25), ("noise", 0.05)])
+@pytest.mark.parametrize(("kind", "magnitude"), [("brightness", 0.5), ("brightness", 3.0),
+                                                 ("contrast", 0.25), ("noise", 0.05)])
 def test_each_augmentation_is_what_its_formula_says(kind: str, magnitude: float) -> None:
     torch.manual_seed(0)
     image = images() * 0.5 + 0.25
     augmented, error = only(RangeAugment(), kind, magnitude)(image)
     mean = image.mean((2, 3), keepdim=True)
-    expected = {"brightness": image * magnitude, "contrast": mean + magnitude * (image - mean), "noise": augmented}[kind]
+    expected = {
+        "brightness": image * magnitude, "contrast": mean + magnitude * (image - mean),
+        "noise": augmented
+    }[kind]
     changed = (augmented != image).flatten(1).any(1)
     assert int(changed.sum()) == 32, "half of the images; the others stay as they are, to the bit"
     assert torch.allclose(augmented[changed], expected.clamp(0, 1)[changed], atol=1e-6)
     assert torch.allclose(error, ((augmented - image) ** 2).mean((1, 2, 3)))
     assert error[~changed].eq(0).all()
     if kind == "noise":
-        assert error[changed].mean().item() == pytest.approx(magnitude**2, rel=0.05), "the noise's variance"
+        assert error[changed].mean().item() == pytest.approx(magnitude**2,
+                                                             rel=0.05), "the noise's variance"
     assert augmented.min() >= 0
     assert augmented.max() <= 1
 
@@ -100,7 +115,8 @@ def test_the_targets_are_the_errors_of_40_and_20_decibels_and_the_way_between_th
     assert loss.target(200, 200) == pytest.approx(650.25)  # 255^2 / 10^2
     assert loss.target(100, 200) == pytest.approx((6.5025 + 650.25) / 2)
     assert loss.target(50, 200) == pytest.approx(650.25 - 643.7475 * (1 + math.sqrt(0.5)) / 2)
-    assert RangeAugmentLoss(curriculum="linear").target(50, 200) == pytest.approx(6.5025 + 643.7475 / 4)
+    assert RangeAugmentLoss(curriculum="linear").target(50,
+                                                        200) == pytest.approx(6.5025 + 643.7475 / 4)
     assert RangeAugmentLoss((40.0, 10.0)).target(7, 7) == pytest.approx(6502.5)  # detection's
     psnr = -10 * math.log10(loss.target(50, 200) / 255**2)
     assert 20 < psnr < 40
@@ -150,13 +166,15 @@ def test_gradients_are_those_of_finite_differences() -> None:
             below = total()
             value += 1e-6
         assert value.grad is not None
-        assert value.grad.item() == pytest.approx((above - below).item() / 2e-6, rel=1e-4, abs=1e-7), name
+        assert value.grad.item() == pytest.approx((above - below).item() / 2e-6, rel=1e-4,
+                                                  abs=1e-7), name
 
 
 def test_only_the_given_images_are_kept_for_the_backward_pass() -> None:
     kept: list[Tensor] = []
     image = images()
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor,
+                                                  lambda tensor: tensor):
         found = RangeAugment()._augment(image)
         assert sum(value.numel() for value in kept) > 4 * image.numel(), "as it would be"
         kept.clear()
@@ -215,7 +233,8 @@ def test_compiled_around_a_model_it_stays_out_of_the_models_one_graph() -> None:
 
 
 def test_normalised_images_and_models_that_do_not_fit_are_told() -> None:
-    with pytest.raises(CorekitError, match=r"pixels from 0 to 1.*go from -1.00 to 1.00: set data.preprocess.mean=\[0,0,0\]"):
+    with pytest.raises(CorekitError, match=r"pixels from 0 to 1.*go from -1.00 to 1.00: set "
+                                           r"data.preprocess.mean=\[0,0,0\]"):
         RangeAugment()(torch.tensor([-1.0, 1.0]).expand(1, 3, 2, 2))
     model = range_augment(Pixels())
     with pytest.raises(CorekitError, match="called without it"):

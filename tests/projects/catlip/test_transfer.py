@@ -112,10 +112,17 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
         "model": {"name": "m"},
         "data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}
     })
-    assert [found.rows for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(), (1,)]
-    assert [found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, None)] == [(3,), (1,)]
+    assert [found.rows
+            for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(),
+                                                                                             (1, )]
+    assert [
+        found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, None)
+    ] == [(3, ), (1, )]
     (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
-    assert [found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, None)] == [(1,), (2,)]
+    assert [
+        found.rows
+        for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, None)
+    ] == [(1, ), (2, )]
     assert read_classes(str(tmp_path / "mine.txt")) == ["a dog", "Kitchen"]
 
 

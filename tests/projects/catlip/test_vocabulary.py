@@ -134,8 +134,10 @@ def test_a_few_bytes_take_no_gigabytes(tmp_path: Path) -> None:
 
 def test_broken_pickles_are_refused(tmp_path: Path) -> None:
     whole = pickle.dumps(dict.fromkeys(KEYS, 3))
-    odd = [b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.", b"}}u.", b"}(s.",
-           b"g1\n.", b"\x93.", b"R.", b")R.", b"}\x85R.", b"}}s."]
+    odd = [
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.", b"}}u.", b"}(s.",
+        b"g1\n.", b"\x93.", b"R.", b")R.", b"}\x85R.", b"}}s."
+    ]
     for content in [*(whole[:cut] for cut in range(len(whole))), *odd]:
         (tmp_path / "v").write_bytes(content)
         with pytest.raises(CorekitError, match="nothing else is read from a pickle"):

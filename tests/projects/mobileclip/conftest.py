@@ -1,4 +1,6 @@
-"""Weights under which nothing hides: every scale, bias and running statistic away from where it starts."""
+"""Weights under which nothing hides: every scale, bias and running statistic away from where it
+starts.
+"""
 
 from collections.abc import Callable
 
@@ -9,9 +11,12 @@ from torch import Tensor, nn
 
 
 def randomize(module: nn.Module, seed: int = 0) -> None:
-    """Position every parameter and running statistic so that activations keep their size through the network."""
+    """Position every parameter and running statistic so that activations keep their size through
+    the network.
+    """
     generator = torch.Generator().manual_seed(seed)
-    pool = torch.randn(2**21 - 1, generator=generator)  # large models take stretches of it: drawing costs most of their test
+    # large models take stretches of it: drawing costs most of their test
+    pool = torch.randn(2**21 - 1, generator=generator)
 
     def draw(shape: torch.Size) -> Tensor:
         start, count = int(torch.randint(2**20, (), generator=generator)), shape.numel()
@@ -40,7 +45,9 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
 
 
 def open_clip_model(name: str, device: str = "cpu", **arguments: int) -> nn.Module:
-    """open_clip's model with random weights, in evaluation mode; made without its own costly initialisation."""
+    """open_clip's model with random weights, in evaluation mode; made without its own costly
+    initialisation.
+    """
     with torch.device("meta"):
         model: nn.Module = open_clip.create_model(name, device="meta", **arguments).eval()
     if device == "cpu":

@@ -1,4 +1,6 @@
-"""Reinforced shards of every layout, whose numbers say which sample, augmentation and caption they belong to."""
+"""Reinforced shards of every layout, whose numbers say which sample, augmentation and caption they
+belong to.
+"""
 
 import gzip
 import hashlib
@@ -42,7 +44,10 @@ def pth(value: object) -> bytes:
 
 
 def picture_members(number: int) -> Members:
-    return {"jpg": jpeg(number), "txt": f"picture {number}".encode(), "json": json.dumps({"uid": uid_of(number)}).encode()}
+    return {
+        "jpg": jpeg(number), "txt": f"picture {number}".encode(),
+        "json": json.dumps({"uid": uid_of(number)}).encode()
+    }
 
 
 def embeddings(number: int, version: int, width: int = WIDTH,
@@ -52,21 +57,27 @@ def embeddings(number: int, version: int, width: int = WIDTH,
                               for kind, count in enumerate((AUGMENTATIONS, 1, CAPTIONS)))
     if version == 1:
         return {"image_emb": image, "text_emb": np.concatenate([real, synthetic])}
-    return {"image_emb": image, "text_emb": real, **{f"{name}_emb": synthetic for name in captioners}}
+    return {
+        "image_emb": image, "text_emb": real, **{f"{name}_emb": synthetic for name in captioners}
+    }
 
 
-def reinforcement_members(number: int, version: int = 1, packed: str = "npz", as_string: bool = False,
-                          width: int = WIDTH, captioners: tuple[str, ...] = ("syn_text",)) -> Members:
-    """What DataCompDR has of one sample; the picture is 48 x 40 pixels, and the crop's top says which augmentation it is."""
+def reinforcement_members(
+    number: int, version: int = 1, packed: str = "npz", as_string: bool = False, width: int = WIDTH,
+    captioners: tuple[str, ...] = ("syn_text", )) -> Members:
+    """What DataCompDR has of one sample; the picture is 48 x 40 pixels, and the crop's top says
+    which augmentation it is.
+    """
     augmentations = [[[at, 0, 20, 24], [[5, 10.0], [1, -0.3]]] for at in range(AUGMENTATIONS)]
     arrays = embeddings(number, version, width, captioners)
     return {
-        "json": json.dumps({"uid": uid_of(number), "sha256": ""}).encode(),
-        "syn.json": json.dumps({name: [f"caption {at} of {number}" for at in range(CAPTIONS)]
-                                for name in captioners}).encode(),
-        "paug.json": json.dumps({"param_aug": json.dumps(augmentations) if as_string else augmentations}).encode(),
-        packed: npz(arrays) if packed == "npz" else
-        pth({name: torch.from_numpy(value).bfloat16() for name, value in arrays.items()})}
+        "json": json.dumps({"uid": uid_of(number), "sha256": ""}).encode(), "syn.json": json.dumps({
+            name: [f"caption {at} of {number}" for at in range(CAPTIONS)] for name in captioners
+        }).encode(), "paug.json": json.dumps(
+            {"param_aug": json.dumps(augmentations) if as_string else augmentations}).encode(),
+        packed: npz(arrays) if packed == "npz" else pth(
+            {name: torch.from_numpy(value).bfloat16() for name, value in arrays.items()})
+    }
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Members]]) -> None:
@@ -77,19 +88,25 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Members]]) -> None:
                 add(archive, f"{key}.{extension}", content)
 
 
-def write_apart(folder: Path, numbers: list[list[int]], theirs: list[list[int]], keys: str = "uid", **layout: object) -> None:
-    """Pictures in ``images``, and in ``reinforcements`` what belongs to them, each in shards of their own."""
+def write_apart(folder: Path, numbers: list[list[int]], theirs: list[list[int]], keys: str = "uid",
+                **layout: object) -> None:
+    """Pictures in ``images``, and in ``reinforcements`` what belongs to them, each in shards of
+    their own.
+    """
     for shard, held in enumerate(numbers):
-        write_tar(folder / "images" / f"{shard:05d}.tar",
-                  ((uid_of(number) if keys == "uid" else f"{shard:05d}{at:04d}", picture_members(number))
-                   for at, number in enumerate(held)))
+        write_tar(
+            folder / "images" / f"{shard:05d}.tar",
+            ((uid_of(number) if keys == "uid" else f"{shard:05d}{at:04d}", picture_members(number))
+             for at, number in enumerate(held)))
     for shard, held in enumerate(theirs):
         write_tar(folder / "reinforcements" / f"{shard:05d}.tar",
-                  ((uid_of(number), reinforcement_members(number, **layout)) for number in held))  # type: ignore[arg-type]
+                  ((uid_of(number), reinforcement_members(number, **layout))
+                   for number in held))  # type: ignore[arg-type]
 
 
 def write_together(folder: Path, numbers: list[list[int]], **layout: object) -> None:
     for shard, held in enumerate(numbers):
-        write_tar(folder / f"{shard:05d}.tar",
-                  ((uid_of(number), {**reinforcement_members(number, **layout), **picture_members(number)})  # type: ignore[arg-type]
-                   for number in held))
+        write_tar(folder / f"{shard:05d}.tar", ((uid_of(number), {
+            **reinforcement_members(number, **layout), **picture_members(number)
+        })  # type: ignore[arg-type]
+                                                for number in held))

@@ -1,4 +1,6 @@
-"""Weights in Apple's, open_clip's and timm's layouts: names, the round trip to the bit, and open_clip's own outputs."""
+"""Weights in Apple's, open_clip's and timm's layouts: names, the round trip to the bit, and
+open_clip's own outputs.
+"""
 
 import hashlib
 import json
@@ -26,7 +28,9 @@ Randomize = Callable[[nn.Module], None]
 OpenClip = Callable[..., nn.Module]
 CONVERTER = MobileCLIPConverter()
 
-APPLE = {  # names and shapes of Apple's models, in training and after its re-parameterisation: how many, and their SHA-256
+# names and shapes of Apple's models, in training and after its re-parameterisation: how many, and
+# their SHA-256
+APPLE = {
     ("mobileclip_s0", False): (893, "7ad273229dd833b5894b45406de781ce"),
     ("mobileclip_s0", True): (389, "503f0268f5e4d30a946808c30ebb0479"),
     ("mobileclip_s1", False): (1585, "481a274cad05f31553a49217caf1de9a"),
@@ -36,12 +40,16 @@ APPLE = {  # names and shapes of Apple's models, in training and after its re-pa
     ("mobileclip_b", False): (313, "356fa71992b360919f9cefa391e9778a"),
     ("mobileclip_b_lt", False): (313, "356fa71992b360919f9cefa391e9778a"),
 }
-OPEN_CLIP = {  # what open_clip calls its models, and the models of ours that have these names and shapes
-    "MobileCLIP-S1": ["mobileclip_s1"], "MobileCLIP-S2": ["mobileclip_s2", "mobileclip2_s2"],
-    "MobileCLIP-B": ["mobileclip_b", "mobileclip_b_lt", "mobileclip2_b"], "MobileCLIP2-S0": ["mobileclip2_s0"],
+# what open_clip calls its models, and the models of ours that have these names and shapes
+OPEN_CLIP = {
+    "MobileCLIP-S1": ["mobileclip_s1"],
+    "MobileCLIP-S2": ["mobileclip_s2", "mobileclip2_s2"],
+    "MobileCLIP-B": ["mobileclip_b", "mobileclip_b_lt", "mobileclip2_b"],
+    "MobileCLIP2-S0": ["mobileclip2_s0"],
     "MobileCLIP2-S2": ["mobileclip_s2", "mobileclip2_s2"],
     "MobileCLIP2-B": ["mobileclip_b", "mobileclip_b_lt", "mobileclip2_b"],
-    "MobileCLIP2-S3": ["mobileclip_s3", "mobileclip2_s3"], "MobileCLIP2-S4": ["mobileclip_s4", "mobileclip2_s4"],
+    "MobileCLIP2-S3": ["mobileclip_s3", "mobileclip2_s3"],
+    "MobileCLIP2-S4": ["mobileclip_s4", "mobileclip2_s4"],
     "MobileCLIP2-L-14": ["mobileclip_l14", "mobileclip2_l14"],
 }
 
@@ -58,7 +66,9 @@ def shapes(state: State) -> dict[str, list[int]]:
 
 def without_memory(state: State) -> State:
     """Zeros that can be looked at and take no room."""
-    return {key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()}
+    return {
+        key: torch.zeros((), dtype=value.dtype).expand(value.shape) for key, value in state.items()
+    }
 
 
 def model_of(state: State, name: str) -> tuple[nn.Module, dict[str, object]]:
@@ -94,7 +104,8 @@ def texts_differ(ours: nn.Module, theirs: nn.Module) -> float:
 
 
 def _most(made: Tensor, expected: Tensor) -> float:
-    made, expected = nn.functional.normalize(made, dim=-1), nn.functional.normalize(expected, dim=-1)
+    made, expected = nn.functional.normalize(made,
+                                             dim=-1), nn.functional.normalize(expected, dim=-1)
     assert (expected[0] - expected[1]).abs().max() > 1e-3, "the two inputs must be told apart"
     return (made - expected).abs().max().item()
 
@@ -110,7 +121,8 @@ def test_names_and_shapes_are_apples(name: str, fused: bool) -> None:
 
 
 @pytest.mark.parametrize("theirs", OPEN_CLIP)
-def test_names_and_shapes_are_open_clips_and_tell_the_model(theirs: str, open_clip_model: OpenClip) -> None:
+def test_names_and_shapes_are_open_clips_and_tell_the_model(theirs: str,
+                                                            open_clip_model: OpenClip) -> None:
     expected = open_clip_model(theirs, device="meta").state_dict()
     for name in OPEN_CLIP[theirs]:
         assert shapes(CONVERTER.save(meta_state(name), name, "open_clip")) == shapes(expected)
@@ -118,11 +130,14 @@ def test_names_and_shapes_are_open_clips_and_tell_the_model(theirs: str, open_cl
 
 
 @pytest.mark.parametrize(("theirs", "embed_dim", "names"), [
-    ("fastvit_mci0", 512, ["mobileclip_s0", "mobileclip2_s0"]), ("fastvit_mci4", 768, ["mobileclip_s4", "mobileclip2_s4"]),
+    ("fastvit_mci0", 512, ["mobileclip_s0", "mobileclip2_s0"]),
+    ("fastvit_mci4", 768, ["mobileclip_s4", "mobileclip2_s4"]),
     ("vit_base_mci_224", 512, ["mobileclip_b", "mobileclip_b_lt", "mobileclip2_b"]),
-    ("vit_large_patch14_clip_224", 768, ["mobileclip_l14", "mobileclip2_l14"]), ("fastvit_sa12", 512, []),
+    ("vit_large_patch14_clip_224", 768, ["mobileclip_l14", "mobileclip2_l14"]),
+    ("fastvit_sa12", 512, []),
 ])
-def test_timms_names_are_those_of_the_image_tower(theirs: str, embed_dim: int, names: list[str]) -> None:
+def test_timms_names_are_those_of_the_image_tower(theirs: str, embed_dim: int,
+                                                  names: list[str]) -> None:
     with torch.device("meta"):
         expected = timm.create_model(theirs, num_classes=embed_dim).state_dict()
     assert CONVERTER.detect(without_memory(expected)) == names
@@ -140,18 +155,24 @@ def test_apples_keys_tell_the_model_but_for_b(name: str, fused: bool, names: lis
 
 
 @pytest.mark.parametrize(("theirs", "names", "size"), [
-    ("MobileCLIP-S1", ["mobileclip_s1"], 64), ("MobileCLIP2-S0", ["mobileclip2_s0"], 64),
-    ("MobileCLIP2-S2", ["mobileclip_s2", "mobileclip2_s2"], 64), ("MobileCLIP2-S3", ["mobileclip_s3", "mobileclip2_s3"], 128),
-    ("MobileCLIP2-S4", ["mobileclip2_s4"], 128), ("MobileCLIP2-L-14", ["mobileclip2_l14"], 112),
+    ("MobileCLIP-S1", ["mobileclip_s1"], 64),
+    ("MobileCLIP2-S0", ["mobileclip2_s0"], 64),
+    ("MobileCLIP2-S2", ["mobileclip_s2", "mobileclip2_s2"], 64),
+    ("MobileCLIP2-S3", ["mobileclip_s3", "mobileclip2_s3"], 128),
+    ("MobileCLIP2-S4", ["mobileclip2_s4"], 128),
+    ("MobileCLIP2-L-14", ["mobileclip2_l14"], 112),
 ])
-def test_converted_models_agree_with_open_clip(theirs: str, names: list[str], size: int, open_clip_model: OpenClip) -> None:
+def test_converted_models_agree_with_open_clip(theirs: str, names: list[str], size: int,
+                                               open_clip_model: OpenClip) -> None:
     """S2 of both generations is one model to open_clip, as B is (below)."""
     reference = open_clip_model(theirs, **({"force_image_size": size} if "L-14" in theirs else {}))
     for name in names:
         ours, arguments = model_of(reference.state_dict(), name)
         # these random weights have a bias of the image head, which Apple's first models have not
-        assert arguments == {**({"head_bias": True} if name in ("mobileclip_s1", "mobileclip_s2") else {}),
-                             **({"image_size": 112} if "l14" in name else {})}
+        assert arguments == {
+            **({"head_bias": True} if name in ("mobileclip_s1", "mobileclip_s2") else {}),
+            **({"image_size": 112} if "l14" in name else {})
+        }
         assert images_differ(ours, reference.encode_image, size) < 1e-5
         assert torch.equal(ours.logit_scale, reference.logit_scale)
     assert texts_differ(ours, reference) < 1e-5
@@ -161,13 +182,16 @@ def test_b_with_apples_stem_and_with_timms_are_told_apart(open_clip_model: OpenC
     reference = open_clip_model("MobileCLIP-B", force_image_size=112)
     nn.init.zeros_(reference.visual.trunk.head.bias)  # as in files made of Apple's weights
     state = reference.state_dict()
-    (timms, _), (apples, arguments) = (model_of(state, name) for name in ("mobileclip2_b", "mobileclip_b"))
+    (timms, _), (apples, arguments) = (model_of(state, name)
+                                       for name in ("mobileclip2_b", "mobileclip_b"))
     assert arguments == {"image_size": 112}
     assert "image_tower.head.bias" not in apples.state_dict()
     assert images_differ(timms, reference.encode_image, 112) < 1e-5
     assert texts_differ(timms, reference) < 1e-5
     assert images_differ(apples, reference.encode_image, 112) > 1e-3
-    assert all(torch.equal(value, state["text." + key]) for key, value in apples.text_tower.state_dict().items())
+    assert all(
+        torch.equal(value, state["text." + key])
+        for key, value in apples.text_tower.state_dict().items())
     reference.visual.trunk.patch_embed.backbone[0].conv.padding = (1, 1)
     for module in reference.visual.trunk.modules():
         if isinstance(module, nn.LayerNorm):
@@ -176,11 +200,18 @@ def test_b_with_apples_stem_and_with_timms_are_told_apart(open_clip_model: OpenC
 
 
 @pytest.mark.parametrize(("name", "layout", "fused"), [
-    ("mobileclip_s0", "apple", False), ("mobileclip_s0", "apple", True), ("mobileclip_s0", "open_clip", False),
-    ("mobileclip_b", "apple", False), ("mobileclip_b", "open_clip", False), ("mobileclip_b_lt", "timm", False),
-    ("mobileclip2_s0", "open_clip", False), ("mobileclip2_s0", "open_clip", True), ("mobileclip2_s0", "timm", True),
+    ("mobileclip_s0", "apple", False),
+    ("mobileclip_s0", "apple", True),
+    ("mobileclip_s0", "open_clip", False),
+    ("mobileclip_b", "apple", False),
+    ("mobileclip_b", "open_clip", False),
+    ("mobileclip_b_lt", "timm", False),
+    ("mobileclip2_s0", "open_clip", False),
+    ("mobileclip2_s0", "open_clip", True),
+    ("mobileclip2_s0", "timm", True),
 ])
-def test_the_round_trip_is_exact_to_the_bit(name: str, layout: str, fused: bool, randomize: Randomize) -> None:
+def test_the_round_trip_is_exact_to_the_bit(name: str, layout: str, fused: bool,
+                                            randomize: Randomize) -> None:
     model = corekit.create_model(name, vocab_size=100, context_length=20, fused=fused,
                                  **({"text_tower": None} if layout == "timm" else {}))
     randomize(model)
@@ -193,9 +224,11 @@ def test_the_round_trip_is_exact_to_the_bit(name: str, layout: str, fused: bool,
     again = CONVERTER.save(made.weights, name, layout)
     assert again.keys() == out.keys()
     assert all(torch.equal(again[key], value) for key, value in out.items())
-    expected = {"text_tower": None} if layout == "timm" else {"vocab_size": 100, "context_length": 20}
+    expected = {"text_tower": None
+                } if layout == "timm" else {"vocab_size": 100, "context_length": 20}
     assert made.arguments == {**expected, **({"fused": True} if fused else {})}
-    assert made.tokenizer == ({} if layout == "timm" else {"name": "clip_bpe", "context_length": 20})
+    assert made.tokenizer == ({}
+                              if layout == "timm" else {"name": "clip_bpe", "context_length": 20})
 
 
 def test_timms_fused_weights_load_folded_and_go_back(randomize: Randomize) -> None:
@@ -207,7 +240,8 @@ def test_timms_fused_weights_load_folded_and_go_back(randomize: Randomize) -> No
     assert arguments == {"fused": True, "text_tower": None}
     assert images_differ(ours, reference, 64) < 1e-5
     back = CONVERTER.save(ours.state_dict(), "mobileclip2_s0", "timm")
-    assert not torch.equal(back["stages.0.blocks.0.mlp.conv.bn.weight"], state["stages.0.blocks.0.mlp.conv.bn.weight"])
+    assert not torch.equal(back["stages.0.blocks.0.mlp.conv.bn.weight"],
+                           state["stages.0.blocks.0.mlp.conv.bn.weight"])
     reference.load_state_dict(back)
     assert images_differ(ours, reference, 64) < 1e-5
 
@@ -215,11 +249,14 @@ def test_timms_fused_weights_load_folded_and_go_back(randomize: Randomize) -> No
 def test_what_does_not_fit_is_told() -> None:
     state = without_memory(CONVERTER.save(meta_state("mobileclip_s0"), "mobileclip_s0", "apple"))
     first, second = list(state)[1:3]
-    with pytest.raises(CorekitError, match=rf"apple's layout, are not those of 'mobileclip_s0': 1 missing \({first}\)"):
-        CONVERTER.load({key: value for key, value in state.items() if key != first}, "mobileclip_s0")
+    with pytest.raises(CorekitError, match=rf"apple's layout, are not those of 'mobileclip_s0': 1 "
+                                           rf"missing \({first}\)"):
+        CONVERTER.load({key: value for key, value in state.items() if key != first},
+                       "mobileclip_s0")
     with pytest.raises(CorekitError, match=r"1 left over \(image_encoder.more\)"):
         CONVERTER.load({**state, "image_encoder.more": torch.zeros(2)}, "mobileclip_s0")
-    with pytest.raises(CorekitError, match=rf"1 of another shape \({first} is \[2\] instead of \[64, 3, 3, 3\]\)"):
+    with pytest.raises(CorekitError, match=rf"1 of another shape \({first} is \[2\] instead of "
+                                           rf"\[64, 3, 3, 3\]\)"):
         CONVERTER.load({**state, first: torch.zeros(2)}, "mobileclip_s0")
     with pytest.raises(CorekitError, match=r"are not those of 'mobileclip_s1': \d+ missing"):
         CONVERTER.load(state, "mobileclip_s1")
@@ -237,15 +274,19 @@ def test_missing_counters_are_zero_and_said() -> None:
     for key in counters:
         del state[key]
     made = CONVERTER.load(state, "mobileclip_b")
-    assert made.weights["image_tower.patch_embed.backbone.1.bn.num_batches_tracked"].equal(torch.tensor(0))
+    assert made.weights["image_tower.patch_embed.backbone.1.bn.num_batches_tracked"].equal(
+        torch.tensor(0))
     assert made.notes == ["2 counters of batch norms are not in the file and start at 0"]
 
 
 def test_half_precision_becomes_float32() -> None:
     state = CONVERTER.save(meta_state("mobileclip_b"), "mobileclip_b", "timm")
     value = torch.tensor(1 / 3, dtype=torch.bfloat16)
-    made = CONVERTER.load({key: value.expand(each.shape) if each.is_floating_point() else torch.tensor(7)
-                           for key, each in state.items()}, "mobileclip_b")
+    made = CONVERTER.load(
+        {
+            key: value.expand(each.shape) if each.is_floating_point() else torch.tensor(7)
+            for key, each in state.items()
+        }, "mobileclip_b")
     assert {each.dtype for each in made.weights.values()} == {torch.float32, torch.int64}
     assert made.weights["image_tower.cls_token"][0, 0, 0] == value.float()
 
@@ -258,7 +299,8 @@ def test_preprocessing_is_open_clips_for_its_weights(theirs: str) -> None:
     wanted = next(iter(_PRETRAINED[theirs].values()))
     size = open_clip.get_model_config(theirs)["vision_cfg"]["image_size"]
     name = theirs.lower().replace("-l-14", "-l14").replace("-", "_")
-    assert PREPROCESS[name] == Preprocess(size, wanted["interpolation"], wanted["mean"], wanted["std"])
+    assert PREPROCESS[name] == Preprocess(size, wanted["interpolation"], wanted["mean"],
+                                          wanted["std"])
     assert (wanted["mean"] == CLIP_MEAN) == (wanted["std"] == CLIP_STD)
 
 

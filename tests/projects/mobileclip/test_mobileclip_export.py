@@ -1,4 +1,6 @@
-"""Every kind of tower, folded and exported, against its training form: ONNX by onnxruntime, and torch.export's files."""
+"""Every kind of tower, folded and exported, against its training form: ONNX by onnxruntime, and
+torch.export's files.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,23 +24,29 @@ PATHS = [str(Path(place).parent).encode() for place in (corekit.__file__, torch.
 
 
 class BothViTs(nn.Module):
-    """B's (a stem, a class token without a position) and L/14's (a norm before the blocks), added up: one export for two."""
+    """B's (a stem, a class token without a position) and L/14's (a norm before the blocks), added
+    up: one export for two.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.b = ViT(ConvStem(32, padding=1), 4, 32, 2, 2, 8, class_position=False)
-        self.l14 = ViT(PatchEmbed(32, 16, bias=False), 4, 32, 2, 2, 8, norm_pre=True, head_bias=True)
+        self.l14 = ViT(PatchEmbed(32, 16, bias=False), 4, 32, 2, 2, 8, norm_pre=True,
+                       head_bias=True)
 
     def forward(self, image: Tensor) -> Tensor:
         features: Tensor = self.b(image) + self.l14(image)
         return features
 
 
-TOWERS: dict[str, Callable[[], nn.Module]] = {  # MCi with squeeze-excite and the hybrid text tower: tests/cli, mobileclip_nano
-    "MCi with layer norm, as S3's": lambda: MCi((1, 1, 1), (16, 32, 32), 8, attention_stages=2, squeeze_excite=(False,) * 3,
-                                                layer_norm=True, stem_scale_branch=False, head_bias=True),
+# MCi with squeeze-excite and the hybrid text tower: tests/cli, mobileclip_nano
+TOWERS: dict[str, Callable[[], nn.Module]] = {
+    "MCi with layer norm, as S3's": lambda: MCi(
+        (1, 1, 1), (16, 32, 32), 8, attention_stages=2, squeeze_excite=(
+            False, ) * 3, layer_norm=True, stem_scale_branch=False, head_bias=True),
     "ViTs": BothViTs,
-    "text, causal": lambda: TextTransformer(32, 2, 2, 8, causal=True, context_length=LENGTH, vocab_size=WORDS),
+    "text, causal": lambda: TextTransformer(32, 2, 2, 8, causal=True, context_length=LENGTH,
+                                            vocab_size=WORDS),
 }
 
 
@@ -53,9 +61,12 @@ def samples(count: int, text: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_a_file_gives_what_the_training_form_gives(name: str, randomize: Callable[[nn.Module], None],
+def test_a_file_gives_what_the_training_form_gives(name: str, randomize: Callable[[nn.Module],
+                                                                                  None],
                                                    tmp_path: Path) -> None:
-    text, wrap, output = (True, TextTower, "text_features") if "text" in name else (False, ImageTower, "image_features")
+    text, wrap, output = (True, TextTower,
+                          "text_features") if "text" in name else (False, ImageTower,
+                                                                   "image_features")
     other = nn.Linear(1000, 1000)  # a tower that has no business in the file
     model = (CLIP(other, TOWERS[name]()) if text else CLIP(TOWERS[name](), other)).eval()
     randomize(model)
@@ -70,7 +81,8 @@ def test_a_file_gives_what_the_training_form_gives(name: str, randomize: Callabl
             assert count == 1 or expected.std(0).max() > 0.01, "features that tell samples apart"
             for run in runs.values():
                 assert (run(samples(count, text))[output] - expected).abs().max() < 1e-5
-    weights = sum(value.numel() for value in (folded.text_tower if text else folded.image_tower).parameters())
+    weights = sum(value.numel()
+                  for value in (folded.text_tower if text else folded.image_tower).parameters())
     for write in runs:
         content = (tmp_path / write.__name__).read_bytes()
         assert 4 * weights < len(content) < 4 * weights + 1_000_000

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 import corekit
 from corekit import CorekitError, registry
 
-COUNTS = {  # image and text tower in training, of Apple's implementation, or open_clip's of the second generation
+# image and text tower in training, of Apple's implementation, or open_clip's of the second
+# generation
+COUNTS = {
     "mobileclip_s0": (11_406_464, 42_441_216),
     "mobileclip_s1": (21_541_120, 63_428_096),
     "mobileclip_s2": (35_814_720, 63_428_096),

@@ -23,12 +23,16 @@ OTHERS = Preprocess(32, "bicubic", (0.48, 0.45, 0.4), (0.26, 0.25, 0.27))
 CAPTIONS = ["one dog on the lawn", "two"]
 
 
-def teacher(folder: Path, preprocess: Preprocess, width: int, tokens: int, tokenizer: bool = True) -> str:
+def teacher(folder: Path, preprocess: Preprocess, width: int, tokens: int,
+            tokenizer: bool = True) -> str:
     recipe: dict[str, Any] = {
-        "model": {"name": "mobileclip_nano", "embed_dim": width, "context_length": tokens}, "seed": width,
-        "data": {"tokenizer": {"name": "clip_bpe", "context_length": tokens} if tokenizer else {}}}
+        "model": {"name": "mobileclip_nano", "embed_dim": width,
+                  "context_length": tokens}, "seed": width,
+        "data": {"tokenizer": {"name": "clip_bpe", "context_length": tokens} if tokenizer else {}}
+    }
     weights = model_of(recipe, "cpu").state_dict()
-    save_model_folder(folder, {name: value.clone() for name, value in weights.items()}, recipe, preprocess)
+    save_model_folder(folder, {name: value.clone() for name, value in weights.items()}, recipe,
+                      preprocess)
     return str(folder)
 
 
@@ -47,17 +51,23 @@ def alone(path: str, pixels: Tensor, captions: list[str]) -> tuple[Tensor, Tenso
 
 
 def test_every_teacher_says_what_it_says_alone(paths: list[str]) -> None:
-    pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))
     teachers = {"teachers": ModelConfig("online_teachers", {"paths": paths})}
     frozen = build_frozen(teachers, STUDENT, torch.device("cpu"))[0]
     with torch.no_grad():
-        found = frozen({"image": STUDENT.normalize(pixels), "caption": CAPTIONS, "synthetic_caption": CAPTIONS[::-1]})
+        found = frozen({
+            "image": STUDENT.normalize(pixels), "caption": CAPTIONS,
+            "synthetic_caption": CAPTIONS[::-1]
+        })
     smaller = F.interpolate(pixels.float(), (32, 32), mode="bicubic", antialias=True).clamp(0, 255)
-    first, second = alone(paths[0], pixels, CAPTIONS), alone(paths[1], smaller, CAPTIONS)  # type: ignore[arg-type]
+    first, second = alone(paths[0], pixels, CAPTIONS), alone(paths[1], smaller,
+                                                             CAPTIONS)  # type: ignore[arg-type]
     assert found["teacher_image_features"].shape == (2, 20)
     for name, at in (("teacher_image_features", 0), ("teacher_text_features", 1)):
         assert torch.allclose(found[name], torch.cat([first[at], second[at]], 1), atol=1e-6), name
-    assert torch.allclose(found["teacher_synthetic_text_features"], found["teacher_text_features"].flip(0), atol=1e-6)
+    assert torch.allclose(found["teacher_synthetic_text_features"],
+                          found["teacher_text_features"].flip(0), atol=1e-6)
 
 
 def test_another_normalisation_alone_changes_no_pixel(paths: list[str]) -> None:
@@ -68,12 +78,15 @@ def test_another_normalisation_alone_changes_no_pixel(paths: list[str]) -> None:
     assert torch.equal(found["teacher_image_features"], alone(paths[1], pixels, ["a"])[0])
 
 
-def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that_is_like_it(paths: list[str]) -> None:
-    pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that_is_like_it(
+        paths: list[str]) -> None:
+    pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8,
+                           generator=torch.Generator().manual_seed(0))
     smaller = F.interpolate(pixels.float(), (64, 64), mode=STUDENT.interpolation, antialias=True)
     with torch.no_grad():
         found = OnlineTeachers(paths[:1], STUDENT).eval()(STUDENT.normalize(pixels), CAPTIONS)
-    assert torch.allclose(found["teacher_image_features"], alone(paths[0], smaller, CAPTIONS)[0], atol=1e-6)
+    assert torch.allclose(found["teacher_image_features"],
+                          alone(paths[0], smaller, CAPTIONS)[0], atol=1e-6)
 
 
 def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
@@ -81,14 +94,20 @@ def test_the_wiring_is_checked_without_weights(paths: list[str]) -> None:
         fields = ("image", "text", "synthetic_text")
 
     recipe: dict[str, Any] = {
-        "model": {"name": "mobileclip_nano", "context_length": 16}, "seed": 0,
-        "loss": {"name": "reinforced_contrastive", "teacher_widths": [8, 12], "teacher_logit_scales": [100.0, 70.0]},
-        "frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
-        "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3},
-        "data": {"dataset": {"name": "pairs"}, "transform": {}, "tokenizer": {"name": "clip_bpe", "context_length": 16},
-                 "streams": 2, "preprocess": {"size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}}}
+        "model": {"name": "mobileclip_nano", "context_length": 16}, "seed": 0, "loss": {
+            "name": "reinforced_contrastive", "teacher_widths": [8, 12],
+            "teacher_logit_scales": [100.0, 70.0]
+        }, "frozen": {"teachers": {"name": "online_teachers", "paths": paths}},
+        "sampler": {"name": "fixed_size"}, "engine": {"batch_size": 4, "steps": 3}, "data": {
+            "dataset": {"name": "pairs"}, "transform": {},
+            "tokenizer": {"name": "clip_bpe", "context_length": 16}, "streams": 2, "preprocess": {
+                "size": 64, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]
+            }
+        }
+    }
     assert verified(recipe, Pairs(), ClipTokenizer(16)) == []  # type: ignore[arg-type]
-    with pytest.raises(CorekitError, match="needs `teacher_image_features`, `teacher_text_features`"):
+    with pytest.raises(CorekitError,
+                       match="needs `teacher_image_features`, `teacher_text_features`"):
         verified({**recipe, "frozen": {}}, Pairs(), ClipTokenizer(16))  # type: ignore[arg-type]
 
 

@@ -16,15 +16,16 @@ from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACH
 Results = dict[int, dict[str, dict[str, Tensor]]]
 
 
-def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, teacher_text: Tensor, hard: float,
-          soft: float) -> Tensor:
+def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, teacher_text: Tensor,
+          hard: float, soft: float) -> Tensor:
     """One set of captions; the teachers' softmaxes are averaged, not their logits."""
     total = torch.zeros((), dtype=torch.float64)
     for queries, targets, teacher_queries, teacher_targets in (
             (image, text, teacher_image, teacher_text), (text, image, teacher_text, teacher_image)):
         log_probability = (scale * queries @ targets.T).log_softmax(1)
         aims = torch.zeros(len(image), len(image), dtype=torch.float64)
-        for one, other, temperature in zip(teacher_queries.split(TEACHERS, 1), teacher_targets.split(TEACHERS, 1), SCALES):
+        for one, other, temperature in zip(teacher_queries.split(TEACHERS, 1),
+                                           teacher_targets.split(TEACHERS, 1), SCALES):
             aims += (temperature * one @ other.T).softmax(1) / len(TEACHERS)
         total = total - hard * log_probability.diagonal().mean() / 2
         total = total - soft * (aims * log_probability).sum(1).mean() / 2
@@ -38,12 +39,16 @@ def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict
     leaves = {name: given[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
     scale = torch.tensor(50.0, dtype=torch.float64, requires_grad=True)
     real, synthetic = (dense(given["image"], given[text], scale, given["teacher_image_features"],
-                             given[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"], WEIGHTS["distillation_weight"])
-                       for text in ("text", "synthetic_text"))
+                             given[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"],
+                             WEIGHTS["distillation_weight"]) for text in ("text", "synthetic_text"))
     (real + synthetic).backward()
     found = {f"tables.{name}.weight": value.grad for name, value in leaves.items()}
-    return {**found, "scale": scale.grad, "loss": (real + synthetic).detach(),  # type: ignore[dict-item]
-            "reinforced_contrastive/real": real.detach(), "reinforced_contrastive/synthetic": synthetic.detach()}
+    return {
+        **found, "scale": scale.grad,
+        "loss": (real + synthetic).detach(),  # type: ignore[dict-item]
+        "reinforced_contrastive/real": real.detach(),
+        "reinforced_contrastive/synthetic": synthetic.detach()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("micro_batches", [4, 12])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_value_and_grads_are_those_of_the_equations(results: Results, ranks: int, micro_batches: int, dtype: torch.dtype,
-                                                     tolerance: float) -> None:
+def test_value_and_grads_are_those_of_the_equations(results: Results, ranks: int,
+                                                    micro_batches: int, dtype: torch.dtype,
+                                                    tolerance: float) -> None:
     found, expected = results[ranks][str((dtype, micro_batches))], reference(dtype)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -81,7 +87,8 @@ def test_without_distillation_it_is_the_contrastive_loss() -> None:
     values = given()
     found = ReinforcedContrastive(TEACHERS, SCALES, 1.0, 0.0)(**values)
     for part, text in (("real", "text_features"), ("synthetic", "synthetic_text_features")):
-        assert found[part] == Contrastive()(values["image_features"], values[text], values["logit_scale"])
+        assert found[part] == Contrastive()(values["image_features"], values[text],
+                                            values["logit_scale"])
 
 
 def test_real_captions_alone_leave_their_own_part() -> None:
@@ -93,28 +100,34 @@ def test_real_captions_alone_leave_their_own_part() -> None:
 
 
 @pytest.mark.parametrize(("block", "wanted"), [(32, 768 * sum(TEACHERS)), (768, 768 * 768)])
-def test_the_largest_tensor_is_a_block_or_the_teachers_features_which_get_no_gradient(block: int, wanted: int) -> None:
+def test_the_largest_tensor_is_a_block_or_the_teachers_features_which_get_no_gradient(
+        block: int, wanted: int) -> None:
     values = {name: value.repeat(16, 1).requires_grad_() if value.dim() else value.requires_grad_()
               for name, value in given().items()}
     with LargestTensor() as largest:
-        sum(ReinforcedContrastive(TEACHERS, SCALES, block=block)(**values).values()).backward()  # type: ignore[union-attr]
+        sum(ReinforcedContrastive(
+            TEACHERS, SCALES,
+            block=block)(**values).values()).backward()  # type: ignore[union-attr]
     assert SAMPLES * 16 == 768
     assert largest.elements == wanted
     for name, value in values.items():
         assert (value.grad is None) == name.startswith("teacher"), name
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (([768, 768], [100.0]), "one number for each teacher"), (([], []), "one number for each teacher"),
-    (([768], [0.0]), "above 0"), (([0], [1.0]), "above 0")])
-def test_teachers_are_described_in_full(arguments: tuple[list[int], list[float]], said: str) -> None:
+@pytest.mark.parametrize(("arguments", "said"),
+                         [(([768, 768], [100.0]), "one number for each teacher"),
+                          (([], []), "one number for each teacher"), (([768], [0.0]), "above 0"),
+                          (([0], [1.0]), "above 0")])
+def test_teachers_are_described_in_full(arguments: tuple[list[int], list[float]],
+                                        said: str) -> None:
     with pytest.raises(CorekitError, match=said):
         ReinforcedContrastive(*arguments)
 
 
 def test_features_that_are_not_there_or_of_another_width_are_told() -> None:
     loss, values = ReinforcedContrastive(TEACHERS, SCALES), given()
-    with pytest.raises(CorekitError, match=r"are 35 wide, but loss.teacher_widths=\[24, 12\] adds up to 36"):
+    with pytest.raises(CorekitError, match=r"are 35 wide, but loss.teacher_widths=\[24, 12\] adds "
+                                           r"up to 36"):
         loss(**given(teacher_text_features=values["teacher_text_features"][:, 1:]))
     del values["teacher_synthetic_text_features"]
     with pytest.raises(CorekitError, match="teacher_synthetic_text_features, or neither"):

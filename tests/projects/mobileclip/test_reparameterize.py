@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from corekit_projects.mobileclip.blocks import ConvFFN, MobileOneBlock, ReparamLargeKernelConv, RepCPE, RepMixer, RepMixerBlock
+from corekit_projects.mobileclip.blocks import (
+    ConvFFN,
+    MobileOneBlock,
+    ReparamLargeKernelConv,
+    RepCPE,
+    RepMixer,
+    RepMixerBlock,
+)
 from corekit_projects.mobileclip.branches import ConvNorm
 from corekit_projects.mobileclip.text import KERNEL, TextRepMixerBlock
 from torch import nn
@@ -38,9 +45,12 @@ BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {  # the bl
     "ConvNorm": (lambda: ConvNorm(16, 32, (3, 3)), IMAGE),
     "stem of B": (lambda: ConvStem(32, 1), (2, 3, 32, 48)),
 }
-MODELS: dict[str, tuple[dict[str, int], int]] = {  # arguments that make it small, and norms that stay: before attention
-    "mobileclip_nano": ({}, 1), "mobileclip_s0": ({"width_divisor": 4}, 2),
-    "mobileclip2_s3": ({"width_divisor": 8}, 0), "mobileclip_b": ({"width_divisor": 4, "image_size": 64}, 0),
+# arguments that make it small, and norms that stay: before attention
+MODELS: dict[str, tuple[dict[str, int], int]] = {
+    "mobileclip_nano": ({}, 1),
+    "mobileclip_s0": ({"width_divisor": 4}, 2),
+    "mobileclip2_s3": ({"width_divisor": 8}, 0),
+    "mobileclip_b": ({"width_divisor": 4, "image_size": 64}, 0),
 }
 
 

@@ -1,9 +1,17 @@
-"""StoredFile augmentations replayed: torchvision's own pixels at the stored size, the same picture at another."""
+"""StoredFile augmentations replayed: torchvision's own pixels at the stored size, the same picture
+at another.
+"""
 
 import numpy as np
 import pytest
 import torch
-from corekit_projects.mobileclip.replay import OPERATIONS, STORED, Augmentation, Replay, parse_augmentation
+from corekit_projects.mobileclip.replay import (
+    OPERATIONS,
+    STORED,
+    Augmentation,
+    Replay,
+    parse_augmentation,
+)
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
@@ -18,7 +26,8 @@ SPACE = RandAugment()._augmentation_space(31, (224, 224))
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8, width // 8, 3),
+                                                  dtype=np.uint8)
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -27,7 +36,9 @@ def replay(size: int, interpolation: str = "bicubic") -> Replay:
 
 
 def magnitudes(name: str) -> list[float]:
-    """The magnitudes that RandAugment may draw for a 224-pixel picture; those of 9 bins are what DataCompDR has."""
+    """The magnitudes that RandAugment may draw for a 224-pixel picture; those of 9 bins are what
+    DataCompDR has.
+    """
     values, signed = SPACE[name]
     drawn = [0.0] if values.ndim == 0 else [float(values[bins]) for bins in (9, 30)]
     return drawn + [-value for value in drawn if signed]
@@ -39,7 +50,8 @@ def test_the_operations_are_numbered_as_torchvision_lists_them() -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_every_operation_gives_torchvisions_pixels_at_the_stored_size(name: str, interpolation: str) -> None:
+def test_every_operation_gives_torchvisions_pixels_at_the_stored_size(name: str,
+                                                                      interpolation: str) -> None:
     for seed, magnitude in enumerate(magnitudes(name)):
         image = picture(seed)
         torch.manual_seed(seed)
@@ -49,12 +61,17 @@ def test_every_operation_gives_torchvisions_pixels_at_the_stored_size(name: str,
         for operation, much in ((name, magnitude), ("Color", 0.27), (name, magnitude)):
             wanted = _apply_op(wanted, operation, much, InterpolationMode.NEAREST, None)
         number = OPERATIONS.index(name)
-        entry = [list(crop), [[number, magnitude], [OPERATIONS.index("Color"), 0.27], [number, magnitude]]]
-        found = replay(224, interpolation).replay(image, parse_augmentation(entry, DATACOMPDR, "here"))
+        entry = [
+            list(crop), [[number, magnitude], [OPERATIONS.index("Color"), 0.27],
+                         [number, magnitude]]
+        ]
+        found = replay(224, interpolation).replay(image,
+                                                  parse_augmentation(entry, DATACOMPDR, "here"))
         assert torch.equal(found, F.pil_to_tensor(wanted)), (magnitude, crop)
 
 
-def test_whole_transforms_of_torchvision_are_replayed_from_what_they_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_transforms_of_torchvision_are_replayed_from_what_they_drew(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[int, float]] = []
 
     def watched(img, op_name, magnitude, **more):  # type: ignore[no-untyped-def]
@@ -71,18 +88,25 @@ def test_whole_transforms_of_torchvision_are_replayed_from_what_they_drew(monkey
         torch.manual_seed(seed)
         crop = crops.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3])
         entry = [list(crop), [list(each) for each in drawn]]
-        assert torch.equal(replay(224).replay(image, parse_augmentation(entry, DATACOMPDR, "here")), F.pil_to_tensor(wanted)), seed
+        assert torch.equal(
+            replay(224).replay(image, parse_augmentation(entry, DATACOMPDR, "here")),
+            F.pil_to_tensor(wanted)), seed
 
 
 def test_a_flip_comes_between_crop_and_operations() -> None:
     image = picture(3)
     entry = [[0, 0, 120, 160], True, [[OPERATIONS.index("TranslateX"), 40.0]]]
-    wanted = F.affine(F.hflip(F.resize(image, [224, 224], InterpolationMode.BICUBIC)), 0.0, [40, 0], 1.0, [0.0, 0.0])
-    assert torch.equal(replay(224).replay(image, parse_augmentation(entry, STORED, "here")), F.pil_to_tensor(wanted))
+    wanted = F.affine(F.hflip(F.resize(image, [224, 224], InterpolationMode.BICUBIC)), 0.0, [40, 0],
+                      1.0, [0.0, 0.0])
+    assert torch.equal(
+        replay(224).replay(image, parse_augmentation(entry, STORED, "here")),
+        F.pil_to_tensor(wanted))
 
 
 def shown(size: int, operations: tuple[tuple[str, float], ...]) -> Tensor:
-    """Where a white square on black comes to lie, bool on a common grid of 7,168 = 32 x 224 = 28 x 256 pixels a side."""
+    """Where a white square on black comes to lie, bool on a common grid of 7,168 = 32 x 224 = 28 x
+    256 pixels a side.
+    """
     image = Image.new("RGB", (448, 448))
     image.paste((255, 255, 255), (152, 152, 344, 344))
     seen = replay(size, "bilinear").replay(image, Augmentation(None, False, operations))[0] > 127
@@ -95,7 +119,8 @@ def test_at_another_size_the_picture_shows_the_same(name: str) -> None:
         teacher, student = shown(224, ((name, magnitude),)), shown(256, ((name, magnitude),))
         overlap = (teacher & student).sum() / (teacher | student).sum()
         assert overlap > 0.975, "all but what rounding to pixels does along the edges"
-        assert _middle(teacher) == pytest.approx(_middle(student), abs=1792 / 224 * 0.51), "within half a pixel"
+        assert _middle(teacher) == pytest.approx(_middle(student),
+                                                 abs=1792 / 224 * 0.51), "within half a pixel"
 
 
 def _middle(seen: Tensor) -> list[float]:
@@ -103,10 +128,12 @@ def _middle(seen: Tensor) -> list[float]:
 
 
 @pytest.mark.parametrize("entry", [
-    None, 3, [], [[0, 0, 10, 10]], [[0, 0, 10], []], [[0, 0, 0, 10], []], [[-1, 0, 10, 10], []], [[0, 0, 10, 10], [[14, 1.0]]],
-    [[0, 0, 10, 10], [[-1, 1.0]]], [[0, 0, 10, 10], [[1.5, 1.0]]], [[0, 0, 10, 10], [[1, float("nan")]]],
-    [[0, 0, 10, 10], [["ShearX", 1.0]]], [[0, 0, 10, 10], [[1, "x"]]], [[0, 0, 10, 10], [[1]]], [["a", 0, 10, 10], []],
-    [[0, 0, float("inf"), 10], []], {"a": 1, "b": 2}])
+    None, 3, [], [[0, 0, 10, 10]], [[0, 0, 10], []], [[0, 0, 0, 10], []], [[-1, 0, 10, 10], []],
+    [[0, 0, 10, 10], [[14, 1.0]]], [[0, 0, 10, 10], [[-1, 1.0]]], [[0, 0, 10, 10], [[1.5, 1.0]]],
+    [[0, 0, 10, 10], [[1, float("nan")]]], [[0, 0, 10, 10], [["ShearX", 1.0]]],
+    [[0, 0, 10, 10], [[1, "x"]]], [[0, 0, 10, 10], [[1]]], [["a", 0, 10, 10], []],
+    [[0, 0, float("inf"), 10], []], {"a": 1, "b": 2}
+])
 def test_entries_of_another_form_are_bad_samples(entry: object) -> None:
     with pytest.raises(BadSampleError) as caught:
         parse_augmentation(entry, DATACOMPDR, "shard: key")

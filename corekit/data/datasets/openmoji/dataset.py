@@ -15,7 +15,12 @@ import numpy as np
 
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.openmoji.caption import TEMPLATES, describe_scene
-from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, missing_extra, plural
+from corekit.data.datasets.openmoji.concepts import (
+    concept_emoji,
+    concept_names,
+    missing_extra,
+    plural,
+)
 from corekit.data.datasets.openmoji.scene import annotate_scene, draw_scene, paint_scene
 from corekit.data.fields import Field
 from corekit.errors import CorekitError
