@@ -234,10 +234,10 @@ def differences(state: State, expected: State, optional: str | None = None) -> l
         if key in state and state[key].shape != expected[key].shape
     ]
     return [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
                                                                              "another "
-                                                                             "shape")) if found
+                                                                             "shape")) if names
     ]
 
 
@@ -254,26 +254,28 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
                 return name, converter.load(state, name)
         raise CorekitError(f"no converter knows the model '{name}'; `corekit list converters` "
                            f"lists them")
-    found = {each: converter for converter in _converters() for each in converter.detect(state)}
-    if len(found) == 1:
-        name, converter = next(iter(found.items()))
+    candidates = {each: converter for converter in _converters()
+                  for each in converter.detect(state)}
+    if len(candidates) == 1:
+        name, converter = next(iter(candidates.items()))
         return name, converter.load(state, name)
-    if found:
-        raise CorekitError(f"{source} fits {', '.join(found)}, which no key tells apart: name the "
-                           f"one it is with --model")
+    if candidates:
+        raise CorekitError(f"{source} fits {', '.join(candidates)}, which no key tells apart: name "
+                           "the one it is with --model")
     raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such "
                        f"as "
                        f"{', '.join(list(state)[:3])}); --model NAME says what differs from one")
 
 
-def _with_preprocessing(made: Converted, beside: Path) -> Converted:
+def _with_preprocessing(converted: Converted, beside: Path) -> Converted:
     """The weights with the preprocessing that a file beside them says; where there is none, with a
     note of what is assumed.
     """
     if not beside.is_file():
-        return replace(made, notes=[*made.notes, *([made.assumed] if made.assumed else [])])
-    return replace(made, preprocess=read_preprocessor(beside, made.preprocess), notes=[
-        *made.notes, f"preprocess.json has what {beside.name} beside the weights says"])
+        return replace(converted, notes=[*converted.notes,
+                                         *([converted.assumed] if converted.assumed else [])])
+    return replace(converted, preprocess=read_preprocessor(beside, converted.preprocess), notes=[
+        *converted.notes, f"preprocess.json has what {beside.name} beside the weights says"])
 
 
 def _fused(weights: State, config: ModelConfig) -> State:

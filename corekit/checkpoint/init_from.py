@@ -57,8 +57,8 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
     own = model.state_dict()
     older = {old: name for name, old in open_clip_names(own).items()}
     names = {name: _renamed(name, rename) for name in loaded}
-    found = {older.get(names[name], names[name]): value for name, value in loaded.items()}
-    if len(found) < len(loaded):
+    tensors = {older.get(names[name], names[name]): value for name, value in loaded.items()}
+    if len(tensors) < len(loaded):
         twice = [
             name for name in loaded if sum(
                 _renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1
@@ -66,21 +66,21 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
-        found = new_head(found, own, load_config(beside) if beside.is_file() else None, file)
+        tensors = new_head(tensors, own, load_config(beside) if beside.is_file() else None, file)
     excluded = {
-        name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")
+        name for pattern in exclude for name in matching(pattern, [*own, *tensors], "init.exclude")
     }
-    missing = [name for name in own if name not in found and name not in excluded]
-    left_over = [name for name in found if name not in own and name not in excluded]
-    both = [name for name in own if name in found and name not in excluded]
-    given = {name: found[name].shape for name in both}
-    found.update({
-        name: _refitted(model, name, found[name], own[name]) for name in both
-        if given[name] != own[name].shape
+    missing = [name for name in own if name not in tensors and name not in excluded]
+    left_over = [name for name in tensors if name not in own and name not in excluded]
+    both = [name for name in own if name in tensors and name not in excluded]
+    loaded_shapes = {name: tensors[name].shape for name in both}
+    tensors.update({
+        name: _refitted(model, name, tensors[name], own[name]) for name in both
+        if loaded_shapes[name] != own[name].shape
     })
     shapes = [
-        f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
-        for name in both if found[name].shape != own[name].shape
+        f"{name} is {list(tensors[name].shape)} there and {list(own[name].shape)} here"
+        for name in both if tensors[name].shape != own[name].shape
     ]
     problems = [f"{len(names)} {what}: "
                 f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
@@ -101,9 +101,9 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
                             if idle else ""))
     with torch.no_grad():
         for name in both:
-            own[name].copy_(found[name])
+            own[name].copy_(tensors[name])
     return [f"{name} stretched from {list(shape)}, as it is in {file}, to {list(own[name].shape)}"
-            for name, shape in given.items() if shape != own[name].shape]
+            for name, shape in loaded_shapes.items() if shape != own[name].shape]
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
@@ -112,8 +112,8 @@ def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor
     """
     path, _, last = name.rpartition(".")
     refit = getattr(model.get_submodule(path), "refit", None)
-    made: Tensor | None = refit(last, value.float()) if refit is not None else None
-    return value if made is None or made.shape != own.shape else made
+    fitted: Tensor | None = refit(last, value.float()) if refit is not None else None
+    return value if fitted is None or fitted.shape != own.shape else fitted
 
 
 def _renamed(name: str, rename: dict[str, str]) -> str:

@@ -47,19 +47,19 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     ]
     if None in sizes:
         return "makes pictures that are not square"
-    whole = [side for side in sizes if side is not None]
-    if whole and whole[-1] > whole[0]:
-        return f"resizes to {whole[0]} pixels and crops {whole[-1]}"
-    made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] /
-                   whole[0]) if whole else otherwise
+    square_sizes = [side for side in sizes if side is not None]
+    if square_sizes and square_sizes[-1] > square_sizes[0]:
+        return f"resizes to {square_sizes[0]} pixels and crops {square_sizes[-1]}"
+    preprocess = replace(otherwise, size=square_sizes[-1], crop_fraction=square_sizes[-1] /
+                   square_sizes[0]) if square_sizes else otherwise
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"
-        made = replace(made, interpolation=RESAMPLE[settings["resample"]])
+        preprocess = replace(preprocess, interpolation=RESAMPLE[settings["resample"]])
     if not settings.get("do_normalize", True):
-        return replace(made, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(made, mean=tuple(settings.get("image_mean", made.mean)),
-                   std=tuple(settings.get("image_std", made.std)))
+        return replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return replace(preprocess, mean=tuple(settings.get("image_mean", preprocess.mean)),
+                   std=tuple(settings.get("image_std", preprocess.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

@@ -102,7 +102,7 @@ class Checkpoints:
             return
         writing = final.with_name(final.name + WRITING)
         if self.ranks.is_first:
-            with self._said(writing):
+            with self._explained(writing):
                 shutil.rmtree(writing, ignore_errors=True)
                 writing.mkdir(parents=True)
         self.ranks.barrier()
@@ -116,7 +116,7 @@ class Checkpoints:
         }
 
         def write() -> None:
-            with self._said(writing):
+            with self._explained(writing):
                 self._write(state, writing)
                 if self.ranks.is_first:
                     for name, content in files.items():
@@ -160,7 +160,7 @@ class Checkpoints:
                  process_group=self.group)
 
     @contextlib.contextmanager
-    def _said(self, writing: Path) -> Iterator[None]:
+    def _explained(self, writing: Path) -> Iterator[None]:
         """What a disk can do wrong, as one sentence; the half-written checkpoint is removed."""
         try:
             yield
@@ -186,14 +186,13 @@ class Checkpoints:
         complete = complete_checkpoints(self.run)
         if complete:
             self._link("model", complete[-1])
-        kept = complete[-self.keep_last:]
+        to_keep = complete[-self.keep_last:]
         best = self.folder / f"step_{self.best:08d}" if self.best is not None else None
         if best in complete:
-            kept = [*kept, best]
+            to_keep = [*to_keep, best]
             self._link("best", best)
-        for old in [
-                *(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")
-        ]:
+        for old in [*(path for path in complete if path not in to_keep),
+                    *self.folder.glob(f"*{WRITING}")]:
             # An old one is renamed first: killed half-way through, what is left must not look
             # complete.
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
