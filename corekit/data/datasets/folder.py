@@ -67,23 +67,22 @@ class Folder:
         first = next(iter(self.extensions.values()), [])
         wanted = {extension for extensions in self.extensions.values() for extension in extensions}
         digest = hashlib.sha256()
-        found: list[tuple[str, int, str]] = []
+        files: list[tuple[str, int, str]] = []
         for name, size, _ in self.storage.files("**/*"):
             key, extension = _split(name)
             if extension in first:
-                found.append((key, first.index(extension), name))
+                files.append((key, first.index(extension), name))
             if extension in wanted:  # other files below the folder are no part of the data
                 digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
-        found.sort()
-        names = [
-            name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]
-        ]
+        files.sort()
+        names = [name for index, (key, _, name) in enumerate(files)
+                 if not index or key != files[index - 1][0]]
         if not names:
             raise CorekitError(f"data.root={root} holds no file that ends in {' or '.join(first)}")
         if self.labelled:
             self._find_classes(root, names)
         permutation = np.random.Generator(np.random.Philox(key=0)).permutation(len(names))
-        self.names = [names[at] for at in permutation]
+        self.names = [names[index] for index in permutation]
         self.fingerprint = digest.hexdigest()
 
     def _find_classes(self, root: str, names: list[str]) -> None:

@@ -66,21 +66,21 @@ class Mixture:
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def _same_fields(self) -> Fields:
-        given: list[Fields] = []
+        fields_of_sources: list[Fields] = []
         for label, source, caption in zip(self.labels, self.sources, self.captions):
             if caption not in source.fields and caption != "text":
                 raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption "
                                    f"with; it gives "
                                    f"{', '.join(source.fields)}")
-            given.append(_renamed(source.fields, caption))
-        for label, fields in zip(self.labels, given):
-            if set(fields) != set(given[0]):
+            fields_of_sources.append(_renamed(source.fields, caption))
+        for label, fields in zip(self.labels, fields_of_sources):
+            if set(fields) != set(fields_of_sources[0]):
                 raise CorekitError(f"mixture: every source must give the same fields, but "
                                    f"'{self.labels[0]}' gives "
-                                   f"{', '.join(given[0])} and '{label}' gives "
+                                   f"{', '.join(fields_of_sources[0])} and '{label}' gives "
                                    f"{', '.join(fields)}: say in each source's "
                                    "`dataset.fields` what is wanted of it")
-        return given[0]
+        return fields_of_sources[0]
 
     def order(self, streams: int, window: int, seed: int) -> MixedOrder:
         """Which sample a stream's k-th draw is.
@@ -127,9 +127,9 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
     period = period or min(LONGEST_PERIOD, math.lcm(*(share.denominator for share in shares)))
     quotas = [share * period for share in shares]
     counts = [math.floor(quota) for quota in quotas]
-    by_remainder = sorted(range(len(counts)), key=lambda at: counts[at] - quotas[at])
-    for at in by_remainder[:period - sum(counts)]:
-        counts[at] += 1
+    by_remainder = sorted(range(len(counts)), key=lambda index: counts[index] - quotas[index])
+    for index in by_remainder[:period - sum(counts)]:
+        counts[index] += 1
     for label, count in zip(weights, counts):
         if count == 0:
             raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once "
@@ -140,9 +140,9 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
 
 def _renamed(fields: Fields, caption: str) -> Fields:
     """The fields with the caption's called ``text``, in place of another one of that name."""
-    kept = {name: entry for name, entry in declared(fields).items()
+    entries = {name: entry for name, entry in declared(fields).items()
             if name != "text" or caption == "text"}
-    renamed = {"text" if name == caption else name: entry for name, entry in kept.items()}
+    renamed = {"text" if name == caption else name: entry for name, entry in entries.items()}
     return renamed if isinstance(fields, Mapping) else tuple(renamed)
 
 

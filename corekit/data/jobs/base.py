@@ -49,20 +49,20 @@ class JobWithEnd(Protocol):
 
 @dataclass
 class Progress:
-    """How far a job is: shards in all, kept from before, made now; samples of those, and what was
-    left out.
+    """How far a job is: shards in all, those that were there before and those written now, their
+    samples, and how many were left out.
     """
 
     shards: int
-    kept: int = 0
-    made: int = 0
+    existing: int = 0
+    written: int = 0
     samples: int = 0
     bad: Counter[str] = field(default_factory=Counter)
-    whole: bool = False
+    complete: bool = False
 
     def add(self, shard: WrittenShard, is_new: bool) -> None:
         """Count one that is there."""
-        self.kept, self.made = self.kept + (not is_new), self.made + is_new
+        self.existing, self.written = self.existing + (not is_new), self.written + is_new
         self.samples += shard.samples
         self.bad.update(shard.bad)
 

@@ -38,7 +38,7 @@ Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[Any,
 def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Path,
             pattern: str = "**/*.tar", workers: int = 0, task: tuple[int, int] = (0, 1),
             spread: Spread = in_processes,
-            seen: Callable[[int, int], None] = lambda done, total: None) -> Progress:
+            on_progress: Callable[[int, int], None] = lambda done, total: None) -> Progress:
     """Do a job on every shard of a folder that has not been done yet.
 
     Args:
@@ -52,7 +52,8 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
         task: (i, n): this one takes the shards i, i + n, i + 2 n, ...
         spread: calls a function with many arguments, as
             ``corekit.data.loading.workers.in_processes`` and ``ray_cluster.in_ray`` do.
-        seen: told after each shard how many of this task's are there, and how many it has.
+        on_progress: called after each shard with the number of this task's shards that are there,
+            and of all it has.
 
     Raises:
         CorekitError: the source has no shards, the folder holds something else, or what the job
@@ -80,8 +81,8 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
     progress = Progress(len(index))
     for done, (shard, is_new) in enumerate(spread(_do_shard, work, workers), 1):
         progress.add(shard, is_new)
-        seen(done, len(work))
-    progress.whole = _merge(out, index.names, manifest, job)
+        on_progress(done, len(work))
+    progress.complete = _merge(out, index.names, manifest, job)
     return progress
 
 

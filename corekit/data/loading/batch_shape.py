@@ -60,9 +60,8 @@ class Rounds:
     def draws(self, step: int) -> range:
         """The draws that every stream makes for the batch of a step."""
         turn, place = divmod(step, len(self.table))
-        samples = [
-            self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]
-        ]
+        samples = [self.table[index][1]
+                   for index in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
         first = turn * self.total + sum(samples[:-1])
         return range(first, first + samples[-1])
 

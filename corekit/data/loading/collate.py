@@ -72,7 +72,7 @@ def split(batch: Batch, parts: int, fields: Fields | None = None) -> list[Batch]
     dimension.
     """
     count = len(batch["key"]) // parts
-    return [cut(batch, at * count, (at + 1) * count, fields or {}) for at in range(parts)]
+    return [cut(batch, part * count, (part + 1) * count, fields or {}) for part in range(parts)]
 
 
 def cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:

@@ -155,10 +155,10 @@ class Streams:
 
     def _window(self, windows: Windows, stream: int, where: Position) -> list[Any]:
         name = (where.pass_number, where.window)
-        kept = windows.get((stream, where.source))
-        if kept is None or kept[0] != name:
-            windows[stream, where.source] = kept = (name, self._read(stream, where))
-        return kept[1]
+        cached = windows.get((stream, where.source))
+        if cached is None or cached[0] != name:
+            windows[stream, where.source] = cached = (name, self._read(stream, where))
+        return cached[1]
 
     def _read(self, stream: int, where: Position) -> list[Any]:
         segments = self.order.segments(stream, where.pass_number, where.window, where.source)

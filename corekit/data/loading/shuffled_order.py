@@ -97,16 +97,16 @@ class ShuffledOrder:
         shards, starts = self._line(pass_number)
         first = stream * self.stretch + window * self.window
         last = first + self._window_size(window)
-        found = []
-        at = int(np.searchsorted(starts, first, side="right")) - 1
+        ranges = []
+        index = int(np.searchsorted(starts, first, side="right")) - 1
         while first < last:
-            shard = int(shards[at])
-            count = min(last, int(starts[at + 1])) - first
+            shard = int(shards[index])
+            count = min(last, int(starts[index + 1])) - first
             if count > 0:
-                found.append(ShardRange(shard, first - int(starts[at]), count))
+                ranges.append(ShardRange(shard, first - int(starts[index]), count))
             first += count
-            at += 1
-        return found
+            index += 1
+        return ranges
 
     def _window_size(self, window: int) -> int:
         return min(self.window, self.stretch - window * self.window)

@@ -165,12 +165,12 @@ class _Indexing:
     def _add(self, shard: int, scan: Scan) -> None:
         index, file = self.index, self.files[shard]
         size, offsets = file.size, scan.offsets
-        whole = None if scan.whole else self._before_cut(file, scan.offsets)
-        if whole is not None:
+        original = None if scan.complete else self._before_cut(file, scan.offsets)
+        if original is not None:
             index.cut[shard] = file.size
-            size, offsets = self.before[file.name].size, whole
+            size, offsets = self.before[file.name].size, original
             log.warning("%s has been cut short: %d samples behind the cut are bad",
-                        index.storage.where(file.name), len(whole) - len(scan.offsets))
+                        index.storage.where(file.name), len(original) - len(scan.offsets))
         index.sizes[shard], index.samples[shard] = size, len(offsets) - 1
         index.hashes[shard] = hash_offsets(offsets)
         entry = ShardEntry(size, len(offsets) - 1, index.hashes[shard], file.modified)
@@ -190,9 +190,11 @@ class _Indexing:
             return None
         count = len(offsets) - 1
         for place in self.index.places:
-            whole = stored_offsets(place, file.name, entry.hash)
-            if whole is not None and count < len(whole) and (offsets[:-1] == whole[:count]).all():
-                return whole
+            stored = stored_offsets(place, file.name, entry.hash)
+            if stored is None or count >= len(stored):
+                continue
+            if (offsets[:-1] == stored[:count]).all():
+                return stored
         return None
 
     def _drop_target(self) -> None:

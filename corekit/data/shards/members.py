@@ -77,24 +77,25 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
     Raises:
         tarfile.TarError, EOFError: a header is broken, or data are missing.
     """
-    found = []
-    at = 0
-    while at < len(content):
-        header = tarfile.TarInfo.frombuf(content[at:at + _BLOCK], "utf-8", "surrogateescape")
-        first, last = at + _BLOCK, at + _BLOCK + header.size
+    members = []
+    offset = 0
+    while offset < len(content):
+        header = tarfile.TarInfo.frombuf(content[offset:offset + _BLOCK], "utf-8",
+                                         "surrogateescape")
+        first, last = offset + _BLOCK, offset + _BLOCK + header.size
         if header.size < 0 or last > len(content):
             raise EOFError("the file ends before its members do")
         if header.type in _PLAIN:
-            found.append((header.name, content[first:last]))
+            members.append((header.name, content[first:last]))
         elif header.type != tarfile.XHDTYPE or any(word in content[first:last]
                                                    for word in (b"path=", b"size=", b"GNU.")):
             return _tarfile_members(content)
-        at = last + -last % _BLOCK
-    return found
+        offset = last + -last % _BLOCK
+    return members
 
 
 def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
-    found = []
+    members = []
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8",
                       errors="surrogateescape") as archive:
         for member in archive:
@@ -106,8 +107,8 @@ def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
                 data = file.read()
                 if len(data) < member.size:
                     raise EOFError("the file ends before its members do")
-                found.append((member.name, data))
-    return found
+                members.append((member.name, data))
+    return members
 
 
 def _is_utf8(name: str) -> bool:

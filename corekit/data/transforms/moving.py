@@ -133,15 +133,15 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
         shown = [
             seen(sample[name]) for name in names if isinstance(sample[name], (BoundingBoxes, Mask))
         ]
-        kept = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
-        if shown and not bool(kept.all()):
-            sample = {**sample, **{name: _rows(sample[name], kept) for name in names}}
+        visible_rows = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
+        if shown and not bool(visible_rows.all()):
+            sample = {**sample, **{name: _rows(sample[name], visible_rows) for name in names}}
     return sample
 
 
-def _rows(value: Any, kept: Tensor) -> Any:
+def _rows(value: Any, mask: Tensor) -> Any:
     if isinstance(value, Tensor):
-        return value[kept]
+        return value[mask]
     if hasattr(value, "shape"):  # numpy's
-        return value[kept.numpy()]
-    return [item for item, stays in zip(value, kept.tolist()) if stays]
+        return value[mask.numpy()]
+    return [item for item, stays in zip(value, mask.tolist()) if stays]

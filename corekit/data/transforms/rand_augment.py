@@ -110,8 +110,8 @@ def _moved(name: str) -> Operation:
 
 
 def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
-    kept = 4 - int(4 * abs(level))  # bits
-    posterized: Tensor = F.posterize(image, kept)
+    bits = 4 - int(4 * abs(level))  # bits
+    posterized: Tensor = F.posterize(image, bits)
     return posterized
 
 

@@ -94,10 +94,10 @@ def _lay_out(random: Random, size: int, side: float, concepts: list[int],
     placed: list[Placed] = []
     for concept in concepts:
         own_side = side * (0.4 + 0.3 * random.random()) if placed else side
-        found = _place(random, size, emoji[concept], concept, own_side, _SMALLEST * side, placed)
-        if found is None:
+        place = _place(random, size, emoji[concept], concept, own_side, _SMALLEST * side, placed)
+        if place is None:
             return ()
-        placed.append(found)
+        placed.append(place)
     return tuple(placed)
 
 
@@ -152,9 +152,9 @@ def annotate_scene(
         placed = scene.objects[index]
         rows = slice(placed.top, placed.top + placed.height)
         columns = slice(placed.left, placed.left + placed.width)
-        seen = (np.asarray(drawings[index].getchannel("A")) >= _VISIBLE) & free[rows, columns]
-        masks[index, rows, columns] = seen
-        free[rows, columns] &= ~seen
+        visible = (np.asarray(drawings[index].getchannel("A")) >= _VISIBLE) & free[rows, columns]
+        masks[index, rows, columns] = visible
+        free[rows, columns] &= ~visible
         down, across = np.nonzero(masks[index])
         boxes[index] = across.min(), down.min(), across.max() + 1, down.max() + 1
     return image, masks, boxes
