@@ -42,8 +42,8 @@ def recipe_path(checkpoint: str) -> Path:
     """
     path = Path(checkpoint)
     for folder in (path / "model", path):
-        whole = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()
-        if whole and (folder / "recipe.yaml").is_file():
+        has_weights = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()
+        if has_weights and (folder / "recipe.yaml").is_file():
             return folder / "recipe.yaml"
     if not path.exists():
         raise CorekitError(f"checkpoint={checkpoint} does not exist")

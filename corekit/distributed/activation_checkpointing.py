@@ -39,12 +39,12 @@ def _contexts(layer: nn.Module) -> tuple[Context, Context]:
 @contextlib.contextmanager
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Running statistics are not updated a second time."""
-    kept = [(buffer, buffer.clone()) for module in layer.modules()
+    saved = [(buffer, buffer.clone()) for module in layer.modules()
             if normalises_by_statistics(module)
             for buffer in module.buffers(recurse=False)]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in saved:
                 buffer.copy_(value)

@@ -131,9 +131,9 @@ def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tens
         position: int64 [n], where this rank's rows belong.
         values: [n, ...], this rank's rows.
     """
-    whole = values.new_zeros(total, *values.shape[1:])
-    whole[position] = values
-    return eval_model.sum(whole)
+    gathered = values.new_zeros(total, *values.shape[1:])
+    gathered[position] = values
+    return eval_model.sum(gathered)
 
 
 def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[int],

@@ -78,8 +78,8 @@ class Forward(nn.Module):
         self.config = config
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        given = model_wiring(self.config, self.model)({"image": image})
-        outputs = rename_outputs(given, self.config.outputs)
+        inputs = model_wiring(self.config, self.model)({"image": image})
+        outputs = rename_outputs(inputs, self.config.outputs)
         # a head too wide for its output gives the parts that it is made of
         return {
             name: value if isinstance(value, Tensor) else value.dense()
@@ -170,7 +170,8 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
                                f"forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or "
                                f"that need no more than image")
-        return {"model": ExportedTower(lambda given: Forward(given, config), "image", images)}
+        return {"model": ExportedTower(lambda tower_model: Forward(tower_model, config), "image",
+                                       images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
@@ -202,9 +203,9 @@ def _difference(program: Program, expected: nn.Module, samples: Tensor, name: st
     """The largest difference of a file's outputs from a module's; a CorekitError where it is above
     the tolerance.
     """
-    made, largest = program(samples), 0.0
+    outputs, largest = program(samples), 0.0
     for key, value in expected(samples).items():
-        difference = float((made[key] - value).abs().max())
+        difference = float((outputs[key] - value).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(value.abs().max())):  # nan too
             raise CorekitError(f"{name} gives {key} {difference:.1e} away from the model's for a "
                                f"batch of {len(samples)}, more "

@@ -79,9 +79,9 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
         doc: what the file says of itself.
     """
     shapes: Any = ({0: BATCH} if program.range_constraints else None,)
-    made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs,
-                             dynamic_shapes=shapes, verbose=False)
-    assert made is not None
-    made.model.doc_string = doc
-    made.save(path)
+    onnx_program = torch.onnx.export(program, dynamo=True, input_names=[entry],
+                                     output_names=outputs, dynamic_shapes=shapes, verbose=False)
+    assert onnx_program is not None
+    onnx_program.model.doc_string = doc
+    onnx_program.save(path)
     return OnnxProgram(path)

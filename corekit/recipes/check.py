@@ -34,19 +34,19 @@ def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
     built.
     """
     data = recipe["data"]
-    found = [("model", "model", recipe["model"])]
+    entries = [("model", "model", recipe["model"])]
     loss = recipe["loss"]
-    found += [("loss", "loss", loss)] if "name" in loss else [
+    entries += [("loss", "loss", loss)] if "name" in loss else [
         (f"loss.{label}", "loss", node) for label, node in loss.items()]
-    found += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
+    entries += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
               if data[kind]]
-    found += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
+    entries += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
               if recipe.get(kind)]
-    found += [(f"frozen.{label}", "model", node)
+    entries += [(f"frozen.{label}", "model", node)
               for label, node in (recipe.get("frozen") or {}).items()]
-    found += [(f"evaluators.{label}", "evaluator", node)
+    entries += [(f"evaluators.{label}", "evaluator", node)
               for label, node in (recipe.get("evaluators") or {}).items()]
-    return found
+    return entries
 
 
 def check_closed(recipe: Node) -> None:
@@ -59,12 +59,12 @@ def check_closed(recipe: Node) -> None:
 
 
 def _flat_keys(node: Node, prefix: str = "") -> list[str]:
-    found = []
+    keys = []
     for name, value in node.items():
-        found.append(f"{prefix}{name}")
+        keys.append(f"{prefix}{name}")
         if isinstance(value, dict) and f"{prefix}{name}" not in FREE_SECTIONS:
-            found += _flat_keys(value, f"{prefix}{name}.")
-    return found
+            keys += _flat_keys(value, f"{prefix}{name}.")
+    return keys
 
 
 def check_names(recipe: Node) -> None:
@@ -149,5 +149,5 @@ def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -
         for inner, item in value.items():
             _check_nested(f"{key}.{inner}", inner, item, supplied)
     elif isinstance(value, list):
-        for at, item in enumerate(value):
-            _check_nested(f"{key}.{at}", registry.item_key(name), item, supplied)
+        for index, item in enumerate(value):
+            _check_nested(f"{key}.{index}", registry.item_key(name), item, supplied)

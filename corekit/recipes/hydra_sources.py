@@ -58,11 +58,11 @@ class RecipeSource(ConfigSource):
             return [] if results_filter == ObjectType.CONFIG else ["recipe"]
         if config_path == "recipe":
             return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
-        found = [
+        names = [
             name.split("/")[1] for name in recipe_names()
             if name.split("/")[0] == config_path.split("/")[1]
         ]
-        return [] if results_filter == ObjectType.GROUP else found
+        return [] if results_filter == ObjectType.GROUP else names
 
 
 class CorekitSearchPath(SearchPathPlugin):
@@ -107,11 +107,11 @@ def nearest_key(key: str) -> str:
 
 def known_keys(schema: DictConfig, prefix: str = "") -> list[str]:
     """The keys of a schema, dotted: those of free sections are not among them."""
-    found: list[str] = []
+    keys: list[str] = []
     for name in map(str, schema):
         key = f"{prefix}{name}"
-        found.append(key)
+        keys.append(key)
         node = schema._get_node(name)
         if isinstance(node, DictConfig) and key not in FREE_SECTIONS and not node._is_none():
-            found += known_keys(node, key + ".")
-    return found
+            keys += known_keys(node, key + ".")
+    return keys

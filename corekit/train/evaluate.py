@@ -49,11 +49,11 @@ def evaluate_checkpoint(config: EvaluationConfig) -> None:
     ranks = connect(config.engine.parallel, config.engine.device)
     try:
         preprocess = Preprocess.load(folder / "preprocess.json")
-        asked = Preprocess(**vars(config.data.preprocess))
-        if preprocess != asked:
-            raise CorekitError(f"data.preprocess asks for {asked}, but these weights were trained "
-                               f"with {preprocess} ({folder}/preprocess.json): leave "
-                               f"data.preprocess out")
+        requested = Preprocess(**vars(config.data.preprocess))
+        if preprocess != requested:
+            raise CorekitError(f"data.preprocess asks for {requested}, but these weights were "
+                               f"trained with {preprocess} ({folder}/preprocess.json): leave "
+                               "data.preprocess out")
         evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         model = load_model(config.model, config.seed, folder, ranks.device)
         tokenizer = config.data.tokenizer

@@ -205,7 +205,7 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     # ru_maxrss begins with what the process had that started this one
     status = Path("/proc/self/status")
-    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found.group(1)) * 1024
+    if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(match.group(1)) * 1024
     return resource.getrusage(
         resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

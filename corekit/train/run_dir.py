@@ -104,12 +104,12 @@ def _git_commit() -> str | None:
     """
     folder = Path(corekit.__file__).parents[1]
     try:
-        found = subprocess.run(
+        completed = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
             capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return completed.stdout.strip() or None
 
 
 def prepare(folder: Path, config: RunConfig, environment: Environment,

@@ -47,18 +47,18 @@ def verify(parts: Parts) -> list[str]:
     _check_context_length(model, parts.tokenizer, "model")
     _check_vocabulary(model, parts.tokenizer)
     batch = example_batch(parts.fields, parts.preprocess, parts.tokenizer, 2)
-    given = {dataset: list(batch)}
+    provided = {dataset: list(batch)}
     transform = Transform.of(parts.transform)
     if "image" in parts.fields:
-        _check_transform(parts, transform, given)
+        _check_transform(parts, transform, provided)
     offered = example_offers(config.engine.steps, 2)
-    given["the engine"] = list(offered)
-    check(wiring, given)
+    provided["the engine"] = list(offered)
+    check(wiring, provided)
     values = {**batch, **offered}
     captions = {name for name, field in parts.fields.items() if isinstance(field, Text)}
     read = {*transform.reads, *wiring.reads.values()}
     for frozen in parts.frozen:
-        check(frozen.wiring, given)
+        check(frozen.wiring, provided)
         read |= set(frozen.wiring.reads.values())
         # others bring their own tokenizer
         if not captions.isdisjoint(frozen.wiring.reads.values()):
@@ -68,11 +68,11 @@ def verify(parts: Parts) -> list[str]:
         with ShapesOnly():
             outputs = frozen(values)
         values.update(outputs)
-        given[f"frozen model `{frozen.label}`"] = list(outputs)
-    check(wiring, given)
+        provided[f"frozen model `{frozen.label}`"] = list(outputs)
+    check(wiring, provided)
     with ShapesOnly():
         outputs = rename_outputs(model(**wiring.pick(values)), config.model.outputs)
-    given[wiring.label] = list(outputs)
+    provided[wiring.label] = list(outputs)
     _check_classes(config, source, outputs.get("logits"))
     if "image" in parts.fields:
         _check_sizes(parts.sizes, wiring, values)
@@ -80,11 +80,11 @@ def verify(parts: Parts) -> list[str]:
         f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
     ]
     for term, loss in zip(parts.losses, config.loss, strict=True):
-        check(term.wiring, given)
+        check(term.wiring, provided)
         if term.weights is not None:
             check(term.weights,
-                  {giver: names for giver, names in given.items() if giver != wiring.label})
-        names = [name for names in given.values() for name in names]
+                  {giver: names for giver, names in provided.items() if giver != wiring.label})
+        names = [name for names in provided.values() for name in names]
         defaults += [
             f"{term.wiring.label}: `{name}` left at its default"
             for name in term.wiring.defaulted(names)
@@ -105,7 +105,7 @@ def _name(entry: EntryConfig | None) -> str:
     return "" if entry is None else entry.name
 
 
-def _check_transform(parts: Parts, transform: Transform, given: Mapping[str, list[str]]) -> None:
+def _check_transform(parts: Parts, transform: Transform, provided: Mapping[str, list[str]]) -> None:
     """Refuse a transform that asks for what it will not get, that does not ask for the size of the
     step where it has one, or that leaves a field where the picture was before it.
     """
@@ -118,7 +118,7 @@ def _check_transform(parts: Parts, transform: Transform, given: Mapping[str, lis
                            "such as random_resized_crop, or sampler.name=fixed_size")
     required = frozenset(transform.required)
     needed = Wiring(label, transform.function, {name: name for name in required}, required)
-    check(needed, {**given, sampler: ["size"]} if sized else given)
+    check(needed, {**provided, sampler: ["size"]} if sized else provided)
     transform.check(label, parts.fields)
 
 
@@ -142,15 +142,17 @@ def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: st
     """Refuse captions of another length than a text tower is made for: it would stretch its
     positions and say nothing.
     """
-    given = tokenizer_info(tokenizer).context_length
+    tokenizer_length = tokenizer_info(tokenizer).context_length
+    if tokenizer_length is None:
+        return
     for module in model.modules():
-        wanted = getattr(module, "context_length", None)
-        if given is not None and wanted is not None and given != wanted:
+        model_length = getattr(module, "context_length", None)
+        if model_length is not None and tokenizer_length != model_length:
             whose = "the model's" if key == "model" else "the frozen model's"
-            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text "
-                               f"tower is made for {wanted}: "
-                               f"set {key}.context_length and data.tokenizer.context_length to the "
-                               f"same number")
+            raise CorekitError(f"data.tokenizer gives captions of {tokenizer_length} tokens, but "
+                               f"{whose} text tower is made for {model_length}: set "
+                               f"{key}.context_length and data.tokenizer.context_length to the "
+                               "same number")
 
 
 def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
@@ -158,32 +160,32 @@ def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
     tower looks for.
     """
     info = tokenizer_info(tokenizer)
-    given, end = info.vocab_size, info.end_token
+    vocab_size, end_token = info.vocab_size, info.end_token
     for name, module in model.named_modules():
-        wanted = getattr(module, "end_token", None)
-        if end is not None and wanted is not None and end != wanted:
-            raise CorekitError(f"data.tokenizer ends captions with token {end}, but the model "
-                               f"reads them at {wanted}: set "
-                               "model.vocab_size and data.tokenizer.vocab_size to the same number")
-        if given is not None and isinstance(
+        model_end = getattr(module, "end_token", None)
+        if end_token is not None and model_end is not None and end_token != model_end:
+            raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but the "
+                               f"model reads them at {model_end}: set model.vocab_size and "
+                               "data.tokenizer.vocab_size to the same number")
+        if vocab_size is not None and isinstance(
                 module,
                 nn.Embedding) and name.endswith("token_embedding") and (module.num_embeddings
-                                                                        < given):
-            raise CorekitError(f"data.tokenizer has {given:,} token ids, but the model is made for "
-                               f"{module.num_embeddings:,}: "
-                               f"set model.vocab_size={given}")
+                                                                        < vocab_size):
+            raise CorekitError(f"data.tokenizer has {vocab_size:,} token ids, but the model is "
+                               f"made for {module.num_embeddings:,}: set "
+                               f"model.vocab_size={vocab_size}")
 
 
 def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
     """Refuse a loss that takes another token for the end of a caption: it would count padding, or
     stop too early.
     """
-    given = tokenizer_info(tokenizer).end_token
-    wanted = term.entry.end_token
-    if given is not None and wanted is not None and given != wanted:
-        raise CorekitError(f"data.tokenizer ends captions with token {given}, but "
-                           f"{term.wiring.label} takes {wanted} for their "
-                           f"end: set {key}.end_token={given}")
+    end_token = tokenizer_info(tokenizer).end_token
+    loss_end = term.entry.end_token
+    if end_token is not None and loss_end is not None and end_token != loss_end:
+        raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but "
+                           f"{term.wiring.label} takes {loss_end} for their "
+                           f"end: set {key}.end_token={end_token}")
 
 
 def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOutput | None) -> None:

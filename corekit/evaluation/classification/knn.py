@@ -111,6 +111,6 @@ def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, 
         highest, places = of_block.topk(min(k, of_block.shape[1]))
         products = torch.cat([products, highest], 1)
         which = torch.cat([which, places + first], 1)
-        products, kept = products.topk(min(k, products.shape[1]))
-        which = which.gather(1, kept)
+        products, neighbors = products.topk(min(k, products.shape[1]))
+        which = which.gather(1, neighbors)
     return products, which

@@ -21,14 +21,14 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
     return counts.index_add_(1, label, hits.to(torch.int64))
 
 
-def figures(seen: Tensor) -> dict[str, float]:
+def figures(hits: Tensor) -> dict[str, float]:
     """``top1``, ``top5`` and ``mean_per_class_recall`` (over the classes that have samples) of
     counts [3, K].
 
     Raises:
         CorekitError: not one sample was counted.
     """
-    count, top1, top5 = seen.cpu()
+    count, top1, top5 = hits.cpu()
     present = count > 0
     total = int(count.sum())
     if not total:

@@ -115,12 +115,12 @@ class AttentiveProbe:
         of_points = heads.scores(self._tokens(eval_model, validation, classes))
         chosen = best(of_points)
         # only now anything of the test samples
-        seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
+        hits = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
         if digest(eval_model.model) != trunk:
             raise CorekitError("evaluator 'attentive_probe': the model is not the same after its "
                                "tokens were computed; it must not change its buffers in a "
                                "forward pass")
-        return Result.on(self.dataset, int(seen[0].sum()), figures(seen), chosen=of_points[chosen],
+        return Result.on(self.dataset, int(hits[0].sum()), figures(hits), chosen=of_points[chosen],
                          grid=of_points, trunk_sha256=trunk)
 
     def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:

@@ -116,8 +116,8 @@ class LinearProbe:
         if held >= len(label):
             raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and "
                                "hold some out")
-        kept, chosen = order[held:], order[:held]
-        return features[kept], label[kept], features[chosen], label[chosen]
+        training, chosen = order[held:], order[:held]
+        return features[training], label[training], features[chosen], label[chosen]
 
     def _train(self, features: Tensor, label: Tensor, classes: int) -> Grid:
         head = nn.Linear(features.shape[1], classes, device="meta").to_empty(device=features.device)
