@@ -114,9 +114,10 @@ class AIMConverter:
                                f"{'; '.join(problems)}")
         weights = {}
         for ours, like in _official(name).items():
-            theirs = _renamed(ours, layout)
-            value = torch.cat([state[key]
-                               for key in _split(theirs)]) if theirs not in state else state[theirs]
+            published_name = _renamed(ours, layout)
+            value = state.get(published_name)
+            if value is None:
+                value = torch.cat([state[key] for key in _split(published_name)])
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
@@ -147,15 +148,15 @@ class AIMConverter:
             if layout == "timm" and "pos_embed" not in weights:
                 raise CorekitError("timm has no encoder without a position table: choose the "
                                    "layout apple or transformers")
-        made: State = {}
+        converted: State = {}
         for ours, value in weights.items():
-            theirs = _renamed(ours, layout)
+            published_name = _renamed(ours, layout)
             if layout == "transformers" and ours.endswith(".qkv.weight"):
-                made.update(zip(_split(theirs), value.chunk(3), strict=True))
+                converted.update(zip(_split(published_name), value.chunk(3), strict=True))
             else:
-                made[theirs] = value[0] if layout == "transformers" and ours.endswith(
+                converted[published_name] = value[0] if layout == "transformers" and ours.endswith(
                     "pos_embed") else value
-        return made
+        return converted
 
 
 def _look(state: State) -> tuple[str, str]:
@@ -175,23 +176,25 @@ def _look(state: State) -> tuple[str, str]:
                 positions = state.get(_renamed("pos_embed", layout))
                 if positions is None:
                     return layout, NATIVE
-                return layout, f"aimv2_{WIDTHS.get(width)}_{PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))}"
+                side = PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))
+                return layout, f"aimv2_{WIDTHS.get(width)}_{side}"
     return "timm", ""
 
 
 def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
     """The weights without AIMv1's classifier, and what there is to say."""
-    kept = {
+    weights = {
         key: value for key, value in state.items()
         if name not in FIRST or not key.startswith("head.")
     }
-    left = len(state) - len(kept)
-    return kept, [f"the classifier over the features, {left} tensors, is left out"] if left else []
+    dropped = len(state) - len(weights)
+    notes = [f"the classifier over the features, {dropped} tensors, is left out"]
+    return weights, notes if dropped else []
 
 
-def _split(theirs: str) -> list[str]:
+def _split(name: str) -> list[str]:
     """The names of queries, keys and values where they are kept apart."""
-    return [theirs.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
+    return [name.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
 
 
 def _renamed(name: str, layout: str) -> str:

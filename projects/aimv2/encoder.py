@@ -77,8 +77,8 @@ class Encoder(nn.Module):
         self.norm = norm(width, generation)
 
     def forward(self, image: Images) -> dict[str, Tensor]:
-        found = self.features(image, norm=True)
-        return {"tokens": found["tokens"], "pooled": found["pooled"]}
+        features = self.features(image, norm=True)
+        return {"tokens": features["tokens"], "pooled": features["pooled"]}
 
     def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
         """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
@@ -112,15 +112,15 @@ class Encoder(nn.Module):
             raise CorekitError(
                 f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to "
                 f"-{depth}; {layers[wanted.index(None)]} is none of them")
-        x, kept, real = self.embed(image), {}, _real(image)
+        x, intermediate, real = self.embed(image), {}, _real(image)
         if real is not None and attention is bidirectional:
             attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
         for number, layer in enumerate(self.blocks):
             x = layer(x, attention)
             if number in wanted:
-                kept[number] = self.norm(x) if norm else x
+                intermediate[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
-        chosen = tuple(kept[number] for number in wanted if number is not None)
+        chosen = tuple(intermediate[number] for number in wanted if number is not None)
         if real is None:
             return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
         tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))

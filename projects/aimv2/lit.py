@@ -68,9 +68,9 @@ class TextTower(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         tokens = self.tokens(text)
         ends = text == self.end_token
-        at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
+        end_positions = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
         features: Tensor = self.projection(
-            tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
+            tokens[torch.arange(tokens.shape[0], device=tokens.device), end_positions])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:

@@ -251,14 +251,14 @@ def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> 
     """The encoder that a registered name stands for; a CorekitError where it stands for another
     model.
     """
-    made = registry.build("model", name, {
+    encoder = registry.build("model", name, {
         "width_divisor": width_divisor,
         "depth_divisor": depth_divisor
     })
-    if not isinstance(made, Encoder):
+    if not isinstance(encoder, Encoder):
         raise CorekitError(
             f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
-    return made
+    return encoder
 
 
 def _head(width: int, outputs: int, layers: int) -> LinearHead:

@@ -45,31 +45,30 @@ class CatLIPConverter:
 
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
-        found = _without_scalars(state)[0]
-        if POSITIONS not in found:  # a model need not be built to know
+        weights = _without_scalars(state)[0]
+        if POSITIONS not in weights:  # a model need not be built to know
             return []
-        return [name for name in MODELS if not differences(found, _expected(name, found))]
+        return [name for name in MODELS if not differences(weights, _expected(name, weights))]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them, for ``flat1d`` positions."""
-        found, notes = _without_scalars(state)
-        problems = differences(found, _expected(name, found))
+        weights, notes = _without_scalars(state)
+        problems = differences(weights, _expected(name, weights))
         if problems:
             raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': "
                                f"{'; '.join(problems)}")
-        weights = {}
-        for ours in _official(name, found):
-            value = found[_renamed(ours)]
+        converted = {}
+        for ours in _official(name, weights):
+            value = weights[_renamed(ours)]
             value = value.float() if value.is_floating_point() else value
-            weights[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
+            converted[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
         defaults = inspect.signature(registry.find("model", name).load()).parameters
-        chosen = {
-            key: value for key, value in _arguments(found).items() if value != defaults[key].default
-        }
+        chosen = {key: value for key, value in _arguments(weights).items()
+                  if value != defaults[key].default}
         notes.append(f"the file does not say what size it was tuned for: preprocess.json has the "
                      f"{SIZE} pixels of "
                      "pre-training; some fine-tuned models want 512")
-        return Converted(weights, chosen,
+        return Converted(converted, chosen,
                          Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
 
     def layouts(self, name: str) -> list[str]:
@@ -100,13 +99,13 @@ def _without_scalars(state: State) -> tuple[State, list[str]]:
 
 def _arguments(state: State) -> dict[str, Any]:
     """What the weights say of the model's arguments."""
-    found: dict[str, Any] = {"pos_embed_interp": "flat1d"}
+    arguments: dict[str, Any] = {"pos_embed_interp": "flat1d"}
     classifier, positions = state.get("classifier.bias"), state.get(POSITIONS)
     if classifier is not None and classifier.ndim == 1 and len(classifier):
-        found["num_classes"] = len(classifier)
+        arguments["num_classes"] = len(classifier)
     if positions is not None and positions.ndim == 4:
-        found["image_size"] = 16 * max(1, math.isqrt(positions.shape[2]))
-    return found
+        arguments["image_size"] = 16 * max(1, math.isqrt(positions.shape[2]))
+    return arguments
 
 
 def _official(name: str, state: State) -> State:

@@ -137,12 +137,12 @@ class StoredLabels:
             raise _missing("stored_labels", "labels" if labels is None else "vocabulary", "corekit "
                                                                                           "data "
                                                                                           "label")
-        found = load_index(labels, shards)
-        _check_labels(labels, found.storage.read_if_there(MANIFEST), vocabularies)
-        self.join = Join(load_index(root, shards), found, same_shards=True)
+        label_index = load_index(labels, shards)
+        _check_labels(labels, label_index.storage.read_if_there(MANIFEST), vocabularies)
+        self.join = Join(load_index(root, shards), label_index, same_shards=True)
         self.shard_sizes = self.join.counts
         self.fingerprint = _fingerprint(vocabularies, self.join.images.fingerprint,
-                                        found.fingerprint, self.extensions, empty)
+                                        label_index.fingerprint, self.extensions, empty)
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, with their labels."""

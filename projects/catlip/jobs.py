@@ -139,9 +139,9 @@ class LabelCaptions(_OfCaptions):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Read when it is first used."""
-        found = read_vocabulary(self.path, self.size)
-        found.check()
-        return found
+        vocabulary = read_vocabulary(self.path, self.size)
+        vocabulary.check()
+        return vocabulary
 
     def identity(self) -> dict[str, Any]:
         """With the vocabulary, whatever its file is called."""

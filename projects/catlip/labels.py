@@ -72,19 +72,19 @@ class NounLabels:
             BadSampleError: of kind ``long_text``: more than ``LONGEST`` characters.
             CorekitError: the caption is no string.
         """
-        found: dict[str, None] = {}
+        synsets: dict[str, None] = {}
         if self.nouns == "tagged" or self.compounds:
             for key in self._in_context(clean(caption).split()):
-                found[key] = None
-            return list(found)
+                synsets[key] = None
+            return list(synsets)
         remembered = self._remembered
         for word in clean(caption).split():
             keys = remembered.get(word)
             if keys is None:
                 keys = self._remember(remembered, word, _keys_of)
             for key in keys:
-                found[key] = None
-        return list(found)
+                synsets[key] = None
+        return list(synsets)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
         tokens = [
@@ -92,17 +92,16 @@ class NounLabels:
             for token in self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
         ]
         is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
-        found, at = [], 0
-        while at < len(tokens):
-            for end in range(
-                    min(len(tokens), at + (_longest_from(tokens[at]) if self.compounds else 1)), at,
-                    -1):
-                key = self._key("_".join(tokens[at:end])) if is_noun[end - 1] else None
+        synsets, start = [], 0
+        while start < len(tokens):
+            for end in range(min(len(tokens), start + (_longest_from(tokens[start])
+                                                       if self.compounds else 1)), start, -1):
+                key = self._key("_".join(tokens[start:end])) if is_noun[end - 1] else None
                 if key:
-                    found.append(key)
+                    synsets.append(key)
                     break
-            at = end
-        return found
+            start = end
+        return synsets
 
     def _key(self, words: str) -> str:
         """Of one noun, its words joined by ``_``; empty where it is none."""
@@ -113,10 +112,10 @@ class NounLabels:
                                  by_name if self.nouns == "first_sense" else _key)
         return key
 
-    def _remember(self, kept: dict[str, T], word: str, find: Callable[[str], T]) -> T:
-        if len(kept) >= _REMEMBERED:
-            kept.clear()
-        kept[word] = value = find(word)
+    def _remember(self, cache: dict[str, T], word: str, find: Callable[[str], T]) -> T:
+        if len(cache) >= _REMEMBERED:
+            cache.clear()
+        cache[word] = value = find(word)
         return value
 
     def _forget(self) -> None:

@@ -100,8 +100,8 @@ class RangeAugment(nn.Module):
 
     def _augment(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = image
-        for at in torch.randperm(3, device="cpu").tolist():
-            x = (self._brighten, self._stretch, self._disturb)[at](x)
+        for index in torch.randperm(3, device="cpu").tolist():
+            x = (self._brighten, self._stretch, self._disturb)[index](x)
         x = x.clamp(0, 1)
         return x, (x - image).square().mean((1, 2, 3))
 

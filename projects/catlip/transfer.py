@@ -90,14 +90,14 @@ class SynsetRows:
             raise CorekitError("init.head=synsets: the recipe beside init.path names no "
                                "vocabulary: say what the rows of its "
                                "head stand for, init.head_arguments.vocabulary=TABLE")
-        found = read_vocabulary(path, size)
-        if len(found) != rows:
-            raise CorekitError(f"vocabulary {path} has {len(found):,} synsets, but the head in "
+        table = read_vocabulary(path, size)
+        if len(table) != rows:
+            raise CorekitError(f"vocabulary {path} has {len(table):,} synsets, but the head in "
                                f"init.path has {rows:,} rows: "
                                "give the vocabulary that it was trained with, and "
                                "init.head_arguments.size where that was cut")
-        found.check()
-        nearest = NearestRows(found, self.similarity)
+        table.check()
+        nearest = NearestRows(table, self.similarity)
         return [match(name, nearest) for name in names]
 
 
@@ -134,11 +134,11 @@ class NearestRows:
     @cached_property
     def _below(self) -> dict[str, tuple[int, int]]:
         """Of every hypernym: steps down to the nearest synset of the vocabulary, and its row."""
-        found: dict[str, tuple[int, int]] = {}
+        nearest: dict[str, tuple[int, int]] = {}
         for key, row in self.vocabulary.row.items():
             for above, steps in hypernyms(self.wordnet, key, self.reach).items():
-                found[above] = min(found.get(above, (steps, row)), (steps, row))
-        return found
+                nearest[above] = min(nearest.get(above, (steps, row)), (steps, row))
+        return nearest
 
 
 def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
@@ -158,19 +158,20 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 
 def match(name: str, nearest: NearestRows) -> Match:
     """Where the row of one class comes from."""
-    similar = None
+    best = None
     for how, keys in synsets_of(name, nearest.wordnet):
-        found = [row for row in map(nearest, keys) if row is not None]
-        if not found:
+        similar_rows = [row for row in map(nearest, keys) if row is not None]
+        if not similar_rows:
             continue
-        rows = tuple(dict.fromkeys(row for row, _ in found))
-        called = list(nearest.vocabulary.counts)
-        told = ", ".join(nearest.wordnet.noun(called[row]).name() for row in rows)
-        made = Match(name, rows, how, min(similarity for _, similarity in found), told)
-        if made.similarity == 1:
-            return made
-        similar = similar or made
-    return similar or Match(name)
+        rows = tuple(dict.fromkeys(row for row, _ in similar_rows))
+        synsets = list(nearest.vocabulary.counts)
+        row_names = ", ".join(nearest.wordnet.noun(synsets[row]).name() for row in rows)
+        candidate = Match(name, rows, how, min(similarity for _, similarity in similar_rows),
+                          row_names)
+        if candidate.similarity == 1:
+            return candidate
+        best = best or candidate
+    return best or Match(name)
 
 
 def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
@@ -180,14 +181,14 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     if _WNID.fullmatch(name):
         return [("wnid", [name])]
     names = [_words(part) for part in name.split(",")]
-    whole = [(sense, ) for words in names
+    senses = [(sense, ) for words in names
              if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
     nouns = [
         tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
         for compounds in (True, False)
     ]
     return [
-        *(("name", list(keys)) for keys in whole),
+        *(("name", list(keys)) for keys in senses),
         *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)
     ]
 

@@ -75,8 +75,8 @@ def normal_key(key: str) -> str | None:
     """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where
     it is no noun's key.
     """
-    found = _KEY.fullmatch(key)
-    return f"n{int(found[1]):08d}" if found else None
+    match = _KEY.fullmatch(key)
+    return f"n{int(match[1]):08d}" if match else None
 
 
 def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
@@ -90,15 +90,15 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
         raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and "
                            f"{size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    kept = {key: count for key, count in ordered[:size] if count > threshold}
-    if not kept:
+    chosen = {key: count for key, count in ordered[:size] if count > threshold}
+    if not chosen:
         most = "there is none at all"
         if ordered:
             most = f"the most frequent one {ordered[0][1]:,} times"
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            f"threshold=, and another "
                            "folder")
-    return Vocabulary(kept)
+    return Vocabulary(chosen)
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:

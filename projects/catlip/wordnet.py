@@ -49,8 +49,8 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         which nothing here asks for.
         """
         try:
-            found: IO[str] = super().open(file)
-            return found
+            stream: IO[str] = super().open(file)
+            return stream
         except OSError:
             if file != "lexnames":
                 raise
@@ -108,8 +108,8 @@ def open_wordnet() -> WordNet:
     """
     root = _find()
     try:
-        found = WordNet(root)
-        version = found.get_version()
+        wordnet = WordNet(root)
+        version = wordnet.get_version()
     except (OSError, ValueError, AssertionError, WordNetError) as error:
         raise CorekitError(
             f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
@@ -117,7 +117,7 @@ def open_wordnet() -> WordNet:
         raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other "
                            f"numbers than those of {VERSION}: "
                            f"{FETCH}, into NLTK's folder, which is looked in first")
-    return found
+    return wordnet
 
 
 def _find() -> Any:

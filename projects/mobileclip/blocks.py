@@ -75,12 +75,12 @@ class MobileOneBlock(nn.Module):
     @property
     def channelwise(self) -> list[Norm]:
         """The branches that are a batch norm of the input times one number a channel."""
-        found = [] if self.identity is None else [Norm(self.identity)]
+        norms = [] if self.identity is None else [Norm(self.identity)]
         if self.conv_scale is not None:
             conv = self.conv_scale.conv
             if conv.in_channels == conv.out_channels == conv.groups and conv.stride == (1, 1):
-                found.append(Norm(self.conv_scale.bn, conv.weight.flatten()))
-        return found
+                norms.append(Norm(self.conv_scale.bn, conv.weight.flatten()))
+        return norms
 
     def forward(self, x: Tensor) -> Tensor:
         terms = self.channelwise

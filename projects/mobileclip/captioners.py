@@ -84,7 +84,7 @@ class CoCa:
         """Empty where nothing stands before the first full stop."""
         model, preprocess = self._load(device)
         decode = ClipTokenizer().decode
-        found = []
+        captions = []
         at_once = max(1, batch_size // count)
         for first in range(0, len(images), at_once):
             pixels = torch.stack(
@@ -93,8 +93,8 @@ class CoCa:
                      for uid in uids[first:first + at_once] for number in range(count)]
             rows = self._write(model, preprocess.normalize(pixels), count, seeds)
             texts = [decode(row).split(".")[0].strip() for row in rows.tolist()]
-            found += [texts[at:at + count] for at in range(0, len(texts), count)]
-        return found
+            captions += [texts[start:start + count] for start in range(0, len(texts), count)]
+        return captions
 
     def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
         if self._loaded is None:
@@ -113,8 +113,8 @@ class CoCa:
 
         open_clip's ``generate`` draws for a whole batch from one generator.
         """
-        seen = model(pixels)
-        latent, tokens = (seen[name].repeat_interleave(count, 0)
+        outputs = model(pixels)
+        latent, tokens = (outputs[name].repeat_interleave(count, 0)
                           for name in ("image_features", "image_embs"))
         uniform = torch.stack([
             torch.rand(self.length, generator=torch.Generator().manual_seed(seed),
@@ -164,11 +164,11 @@ class NearestCaptions:
 
     def identity(self, count: int) -> dict[str, Any]:
         """Hashes of the model and of the list."""
-        found = len(self._lines())
-        if found < count:
-            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} "
-                               f"different captions, and {count} "
-                               "are to be drawn for each picture")
+        line_count = len(self._lines())
+        if line_count < count:
+            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds "
+                               f"{line_count} different captions, and {count} are to be drawn for "
+                               "each picture")
         return {
             **self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()
                                                            ).hexdigest()
@@ -180,7 +180,7 @@ class NearestCaptions:
         """All of one picture are different; which come first is drawn too."""
         teacher, features, scale = self._load(batch_size, device)
         lines = self._lines()
-        found = []
+        captions = []
         for first in range(0, len(images), batch_size):
             pixels = torch.stack([
                 teacher.preprocess.crop(image) for image in images[first:first + batch_size]
@@ -190,11 +190,11 @@ class NearestCaptions:
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
             for share, uid in zip(shares, uids[first:first + batch_size]):
                 generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
-                found.append([
-                    lines[at]
-                    for at in torch.multinomial(share, count, generator=generator).tolist()
+                captions.append([
+                    lines[line]
+                    for line in torch.multinomial(share, count, generator=generator).tolist()
                 ])
-        return found
+        return captions
 
     def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:
         if self._loaded is None:

@@ -159,8 +159,8 @@ class Reinforce:
         group = max(1, BATCHES * self.batch_size // self.augmentations)
         for chosen in _chunks(self._readable(samples, refuse), group):
             with _threads(self.threads), torch.inference_mode():
-                found = self._reinforce(chosen, refuse)
-            yield from found
+                reinforced = self._reinforce(chosen, refuse)
+            yield from reinforced
 
     def _readable(self, samples: Iterator[RawSample], refuse: Callable[[BadSampleError],
                                                                        None]) -> Iterator[_Sample]:
@@ -186,27 +186,27 @@ class Reinforce:
             raise BadSampleError("missing_field", f"{where}: no syn.json, and the job has no "
                                                   f"captioner")
         try:
-            found = json.loads(raw.members["syn.json"])[self.synthetic]
+            captions = json.loads(raw.members["syn.json"])[self.synthetic]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadSampleError("synthetic_text", f"{where}: no {self.synthetic} in its syn.json "
                                                    f"({error})") from None
-        if not isinstance(found, list) or len(found) < self.captions:
+        if not isinstance(captions, list) or len(captions) < self.captions:
             raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
                                                    f"of {self.synthetic}")
         caption = find_field("synthetic_text")
         return [
             str(caption.decode(str(text).encode("utf-8", "replace"), where))
-            for text in found[:self.captions]
+            for text in captions[:self.captions]
         ]
 
     def _reinforce(
             self, samples: list[_Sample],
             refuse: Callable[[BadSampleError], None]) -> list[tuple[str, Mapping[str, bytes]]]:
         if self.captioner is not None:
-            made = self.captioner.captions([sample.image for sample in samples],
+            captions_of_samples = self.captioner.captions([sample.image for sample in samples],
                                            [sample.uid for sample in samples], self.captions,
                                            self.seed, self.batch_size, self.device)
-            for sample, captions in zip(samples, made):
+            for sample, captions in zip(samples, captions_of_samples):
                 sample.captions = captions
         drawn = [[
             draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
@@ -217,7 +217,7 @@ class Reinforce:
         texts = self._text_rows(
             [text for sample in samples for text in (sample.text, *sample.captions)])
         self._check_widths(images, texts)
-        found: list[tuple[str, Mapping[str, bytes]]] = []
+        reinforced: list[tuple[str, Mapping[str, bytes]]] = []
         by_sample = zip(samples, drawn, torch.split(torch.cat(images, 1), self.augmentations),
                         torch.split(torch.cat(texts, 1), 1 + self.captions))
         for sample, entries, image_rows, text_rows in by_sample:
@@ -228,14 +228,15 @@ class Reinforce:
             elif not bool(image_rows.isfinite().all() and text_rows.isfinite().all()):
                 refuse(BadSampleError("embeddings", f"{where}: an embedding is not finite"))
             else:
-                found.append((sample.key, self._members(sample, entries, image_rows, text_rows)))
-        return found
+                reinforced.append((sample.key,
+                                   self._members(sample, entries, image_rows, text_rows)))
+        return reinforced
 
     def _image_rows(self, samples: list[_Sample], drawn: list[list[Any]]) -> list[Tensor]:
         """Of each teacher float32 [samples * augmentations, D]; a size that several share is made
         once.
         """
-        found: list[list[Tensor]] = [[] for _ in self._loaded]
+        rows_of_teachers: list[list[Tensor]] = [[] for _ in self._loaded]
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
                             self.image_size)
@@ -243,10 +244,10 @@ class Reinforce:
                         for sample, entries in zip(samples, drawn) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
                 pixels = torch.stack(batch).to(self.device)
-                for teacher, rows in zip(self._loaded, found):
+                for teacher, rows in zip(self._loaded, rows_of_teachers):
                     if teacher.preprocess.size == size:
                         rows.append(teacher.images(teacher.preprocess.normalize(pixels)).cpu())
-        return [torch.cat(rows) for rows in found]
+        return [torch.cat(rows) for rows in rows_of_teachers]
 
     def _text_rows(self, captions: list[str]) -> list[Tensor]:
         return [
@@ -278,13 +279,13 @@ class Reinforce:
 
 def _uid(raw: RawSample, where: str) -> str:
     try:
-        found = json.loads(raw.members["json"])["uid"]
+        uid = json.loads(raw.members["json"])["uid"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        found = None
-    if not isinstance(found,
-                      str) or not found or "." in found or "/" in found or not found.isprintable():
+        uid = None
+    if not isinstance(uid,
+                      str) or not uid or "." in uid or "/" in uid or not uid.isprintable():
         raise BadSampleError("uid", f"{where}: no uid in its json that could be the name of a file")
-    return found
+    return uid
 
 
 @contextlib.contextmanager

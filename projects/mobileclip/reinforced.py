@@ -149,24 +149,25 @@ class Reinforced:
         """
         where = f"{handle.where}: {handle.key}"
         sample = decode_sample(handle, self.extensions, self.decoders)
-        found = self._reinforcement(handle.members, where)
-        if found.layout != self.layout:
+        reinforcement = self._reinforcement(handle.members, where)
+        if reinforcement.layout != self.layout:
             raise BadSampleError(
-                "version" if found.layout.version != self.layout.version else "width",
-                f"{where}: a reinforcement of {_told(found.layout)} in a set of "
-                f"{_told(self.layout)}")
-        at, caption, either = (_draw(number)
-                               for number in (len(found.augmentations), len(found.synthetic), 2))
-        sample["augmentation"] = parse_augmentation(found.augmentations[at], self.stored, where)
-        sample["teacher_image_features"] = _row(found.image, at, where)
-        text, rows, row = found.synthetic[caption]
+                "version" if reinforcement.layout.version != self.layout.version else "width",
+                f"{where}: a reinforcement of {_described(reinforcement.layout)} in a set of "
+                f"{_described(self.layout)}")
+        choices = (len(reinforcement.augmentations), len(reinforcement.synthetic), 2)
+        augmentation, caption, either = map(_draw, choices)
+        sample["augmentation"] = parse_augmentation(reinforcement.augmentations[augmentation],
+                                                    self.stored, where)
+        sample["teacher_image_features"] = _row(reinforcement.image, augmentation, where)
+        text, rows, row = reinforcement.synthetic[caption]
         if self.captions == "both":
             sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(
                 rows, row, where)
         if self.captions == "synthetic" or (self.captions == "one" and either):
             sample["text"], sample["teacher_text_features"] = text, _row(rows, row, where)
         else:
-            sample["teacher_text_features"] = _row(*found.real, where)
+            sample["teacher_text_features"] = _row(*reinforcement.real, where)
         return {name: sample[name] for name in ("key", *self.fields)}
 
     def _find_layout(self, root: str) -> Layout:
@@ -211,7 +212,7 @@ class Reinforced:
             raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} "
                                                  f"rows of image_emb")
         apart = [name for name in chosen if f"{name}_emb" in embeddings]
-        found: list[tuple[str, Tensor, int]] = []
+        captions: list[tuple[str, Tensor, int]] = []
         for name, texts in chosen.items():
             rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
             if not isinstance(texts, list) or len(texts) != len(rows) - first or (
@@ -220,33 +221,33 @@ class Reinforced:
                                                        f"caption of {name}")
             if not all(isinstance(text, str) and text.strip() for text in texts):
                 raise BadSampleError("empty_text", f"{where}: a caption of {name} is empty")
-            found += [(text, rows, first + at) for at, text in enumerate(texts)]
-        if not found:
+            captions += [(text, rows, first + row) for row, text in enumerate(texts)]
+        if not captions:
             raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match "
                                                    f"{self.synthetic.pattern}")
         if apart and len(real) != 1:
             raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
                                                f"caption")
-        if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in found))}) > 1:
+        if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in captions))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
                                           f"different widths")
         return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
-                             (real, 0), found)
+                             (real, 0), captions)
 
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
     """A picture's members with the reinforcements of its partner: what it was reinforced with
     before does not count.
     """
-    kept = {
+    members = {
         name: content for name, content in own.items()
         if name not in ("npz",
                         "pth.gz") and not (name in ("paug.json", "syn.json") and name in other)
     }
-    return {**other, **kept}
+    return {**other, **members}
 
 
-def _told(layout: Layout) -> str:
+def _described(layout: Layout) -> str:
     return f"version {layout.version}, {layout.width} wide"
 
 
@@ -254,12 +255,12 @@ def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str,
     if extension not in members:
         raise BadSampleError("missing_field", f"{where}: no {extension}")
     try:
-        found = json.loads(members[extension])
+        content = json.loads(members[extension])
     except (ValueError, RecursionError) as error:
         raise BadSampleError("json", f"{where}: its {extension} is no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise BadSampleError("json", f"{where}: its {extension} is no mapping")
-    return found
+    return content
 
 
 def _unpacked(value: Any) -> Any:
@@ -274,8 +275,8 @@ def _draw(number: int) -> int:
     return int(torch.randint(number, ()))
 
 
-def _row(rows: Tensor, at: int, where: str) -> Tensor:
-    row = rows[at].float()
+def _row(rows: Tensor, index: int, where: str) -> Tensor:
+    row = rows[index].float()
     if not bool(row.isfinite().all()):
         raise BadSampleError("embeddings", f"{where}: an embedding is not finite")
     return row
