@@ -28,7 +28,8 @@ from corekit.recipes import hydra_sources as sources
 from corekit.recipes.find import recipe_names
 sources.install(recipe_schema())
 with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):
-    print(json.dumps({name: plain(hydra.compose("train", [f"+recipe={name}"])) for name in recipe_names()}))
+    print(json.dumps({name: plain(hydra.compose("train", [f"+recipe={name}"]))
+                      for name in recipe_names()}))
 """
 
 

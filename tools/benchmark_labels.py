@@ -52,12 +52,12 @@ def main() -> None:
     few = chosen.corenet_captions
     rounds = [captions[first:first + chosen.captions]
               for first in range(0, len(captions), chosen.captions)]
-    ours, theirs = Labelled(rounds), Labelled([some[:few] for some in rounds])
+    ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
     times = timing.take_turns({
-        "theirs": lambda: theirs.next_round(lambda caption: corenet_rows(caption, keys)),
+        "theirs": lambda: fewer.next_round(lambda caption: corenet_rows(caption, keys)),
         "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
     }, chosen.rounds)
-    if [rows[:few] for rows in ours.rows] != theirs.rows:
+    if [rows[:few] for rows in ours.rows] != fewer.rows:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
     print(f"{len(captions):,} captions such as {captions[0]!r}, "

@@ -45,7 +45,7 @@ def main() -> None:
 
 def write_index(root: Path, shards: int, samples: int) -> None:
     """Empty shards in folders of a thousand, and the index that says what they would hold."""
-    names = [f"{at % FOLDERS:04d}/{at // FOLDERS:06d}.tar" for at in range(shards)]
+    names = [f"{shard % FOLDERS:04d}/{shard // FOLDERS:06d}.tar" for shard in range(shards)]
     for number in range(min(FOLDERS, shards)):
         (root / f"{number:04d}").mkdir()
     for name in names:

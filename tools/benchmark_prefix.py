@@ -46,11 +46,11 @@ def main() -> int:
     }
 
     def model(attention: str) -> nn.Module:
-        made: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
+        network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
                                                attention=attention,
                                                width_divisor=chosen.width_divisor,
                                                depth_divisor=chosen.depth_divisor)
-        return made
+        return network
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         outputs = model("sdpa")(*(torch.empty_like(value, device="meta")

@@ -38,7 +38,7 @@ class Noise:
         pixels = np.random.default_rng(seed).integers(0, 256, (samples, 224, 224, 3),
                                                       dtype=np.uint8)
         self.images = [Image.fromarray(image) for image in pixels]
-        self.labels = [at * classes // samples for at in range(samples - 1)] + [classes - 1]
+        self.labels = [number * classes // samples for number in range(samples - 1)] + [classes - 1]
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
         return list(range(first, first + count))

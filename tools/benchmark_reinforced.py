@@ -56,7 +56,7 @@ def main() -> int:
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
-        kept = [next(stream) for _ in range(KEPT)]
+        stored_batches = [next(stream) for _ in range(KEPT)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
 
@@ -68,7 +68,7 @@ def main() -> int:
             return engine_seconds(run, batches, steps, counters, logger)
 
         def from_memory(steps: int) -> float:
-            return engine_seconds(run, kept, steps, counters, logger)
+            return engine_seconds(run, stored_batches, steps, counters, logger)
 
         for side in (from_memory, from_shards):
             side(2)

@@ -60,17 +60,17 @@ def main() -> int:
         ]
         if start(folder, "killed", words, chosen.workers).wait() != 0:
             raise SystemExit("the last run failed")
-        expected, found = contents(folder / "whole"), contents(folder / "killed")
+        expected, actual = contents(folder / "whole"), contents(folder / "killed")
         before, after = uids(folder / "scenes"), uids(folder / "killed")
-    same = sum(expected.get(name) == content for name, content in found.items())
+    same = sum(expected.get(name) == content for name, content in actual.items())
     print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: "
           f"{', '.join(moments)}")
     print(f"{same} of {len(expected)} files are the same bytes, "
-          f"{len(found.keys() ^ expected.keys())} missing or more; of "
+          f"{len(actual.keys() ^ expected.keys())} missing or more; of "
           f"{len(before)} uids {len(before.keys() - after.keys())} are missing, "
           f"{sum(many > 1 for many in after.values())} "
           f"twice, {len(after.keys() - before.keys())} new")
-    return 0 if expected == found and before == after and max(after.values()) == 1 else 1
+    return 0 if expected == actual and before == after and max(after.values()) == 1 else 1
 
 
 def write_scenes(folder: Path, samples: int, samples_per_shard: int) -> None:

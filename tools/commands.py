@@ -26,16 +26,15 @@ _PRELOADED = [
 ]
 
 
-def start(command: str, *words: str, folder: Path, told: Path,
+def start(command: str, *words: str, folder: Path, output: Path,
           environment: Mapping[str, str] | None = None) -> Any:
-    """Start a command with one thread in a folder; what it prints goes to ``told`` and ``told`` +
-    ``.err``.
+    """Start a command with one thread in a folder; it prints to ``output`` and ``output`` + ``.err``.
 
     Args:
         command: a name of ``MODULES``, or any module with a ``main()``.
         words: its arguments.
         folder: where it is started.
-        told: a path.
+        output: a path.
         environment: variables beside this process's own.
 
     Returns:
@@ -47,22 +46,22 @@ def start(command: str, *words: str, folder: Path, told: Path,
     context.set_forkserver_preload(_PRELOADED)
     process = context.Process(
         target=_run,
-        args=(command, words, str(folder), str(told), {**os.environ, **(environment or {})}))
+        args=(command, words, str(folder), str(output), {**os.environ, **(environment or {})}))
     process.start()
     return process
 
 
-def start_ranks(command: str, *words: str, folder: Path, told: Path, ranks: int) -> list[Any]:
-    """Start a command on every rank, as torchrun would; what rank r > 0 prints goes to ``told`` +
+def start_ranks(command: str, *words: str, folder: Path, output: Path, ranks: int) -> list[Any]:
+    """Start a command on every rank, as torchrun would; what rank r > 0 prints goes to ``output`` +
     ``.r``.
     """
     if ranks == 1:
-        return [start(command, *words, folder=folder, told=told)]
+        return [start(command, *words, folder=folder, output=output)]
     port = free_port()
     return [
         start(
             command, *words, folder=folder,
-            told=told.with_name(f"{told.name}.{rank}") if rank else told, environment={
+            output=output.with_name(f"{output.name}.{rank}") if rank else output, environment={
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)
             }) for rank in range(ranks)
@@ -76,12 +75,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _run(command: str, words: tuple[str, ...], folder: str, told: str,
+def _run(command: str, words: tuple[str, ...], folder: str, output: str,
          environment: dict[str, str]) -> None:
     os.setsid()
     # it would hand on the way it was started itself to its data workers
     multiprocessing.set_start_method(None, force=True)
-    for place, descriptor in ((told, 1), (f"{told}.err", 2)):
+    for place, descriptor in ((output, 1), (f"{output}.err", 2)):
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.chdir(folder)
     os.environ.clear()

@@ -52,7 +52,7 @@ def main() -> None:
             "name": "nearest_captions", "path": teachers[0],
             "candidates": str(folder / "captions.txt")
         }
-        found = {}
+        measured = {}
         for precision in PRECISIONS:
             run_job(
                 "reinforce", {
@@ -64,15 +64,15 @@ def main() -> None:
                     1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
                 for path in teachers
             ]
-            found[precision] = (*loss_of(
+            measured[precision] = (*loss_of(
                 Reinforced(str(folder / "scenes"), str(folder / precision)), student, widths),
                                 sum(path.stat().st_size
                                     for path in (folder / precision).glob("*.tar")) /
                                 chosen.samples)
     print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
-    exact, gradient, _ = found["fp32"]
-    for precision, (loss, other, size) in found.items():
+    exact, gradient, _ = measured["fp32"]
+    for precision, (loss, other, size) in measured.items():
         away = float((other - gradient).norm() / gradient.norm())
         print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} "
               f"({abs(loss - exact) / exact:.1e} of it) from fp32's; "
@@ -119,11 +119,12 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
                 for name in ("text", "synthetic_text"))
         ]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
-    told = [torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()
-            for name in ("image", "text", "synthetic_text")]
+    teacher_features = [torch.stack([sample[f"teacher_{name}_features"]
+                                     for sample in samples]).double()
+                        for name in ("image", "text", "synthetic_text")]
     loss = ReinforcedContrastive(widths, [SCALE] * len(widths))
-    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), told[0], told[1], synthetic,
-                 told[2])
+    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_features[0],
+                 teacher_features[1], synthetic, teacher_features[2])
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]
