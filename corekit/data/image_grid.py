@@ -29,9 +29,8 @@ def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: 
     for index, (image, caption) in enumerate(zip(images, captions)):
         left, top = index % columns * (CELL + 8) + 4, index // columns * height + 4
         sheet.paste(Image.fromarray(image).resize((CELL, CELL)), (left, top))
-        wrapped = [
-            piece for line in caption.split("\n") for piece in (textwrap.wrap(line, 28) or [""])
-        ][:lines]
+        wrapped = [piece for line in caption.split("\n")
+                   for piece in (textwrap.wrap(line, 28) or [""])][:lines]
         for number, line in enumerate(wrapped):
             draw.text((left, top + CELL + 2 + number * LINE), line, fill="black", font=font)
     return np.asarray(sheet)

@@ -52,8 +52,7 @@ class CocoLabels:
         content = self.storage.read_if_there(name)
         if content is None:
             raise CorekitError(f"{self.storage.where(name)} does not exist: data.root is a folder "
-                               f"with COCO's annotations/ and "
-                               f"{self.split}/")
+                               f"with COCO's annotations/ and {self.split}/")
         try:
             annotations: dict[str, Any] = json.loads(content)
             categories = sorted((int(each["id"]), str(each["name"]))

@@ -7,12 +7,7 @@ import numpy as np
 
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -46,8 +41,8 @@ class Folder:
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
         fields = fields or default_fields("image", "text")
         self.fields = tuple(fields)
-        self.extensions = split_extensions(
-            {field: value for field, value in fields.items() if value != FROM_FOLDER})
+        self.extensions = split_extensions({field: value for field, value in fields.items()
+                                            if value != FROM_FOLDER})
         self.decoders = find_fields(tuple(self.extensions))
         self.labelled = [field for field, value in fields.items() if value == FROM_FOLDER]
         self.names: list[str] = []
@@ -94,8 +89,7 @@ class Folder:
         self.class_names = read_lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
             raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} "
-                               f"lines for "
-                               f"{len(self.class_folders)} class folders")
+                               f"lines for {len(self.class_folders)} class folders")
         self._numbers = {folder: number for number, folder in enumerate(self.class_folders)}
 
     def read(self, shard: int, first: int, count: int) -> list[tuple[RawSample, str]]:
@@ -108,8 +102,8 @@ class Folder:
         if name.encode("utf-8", "replace").decode() != name:
             # it must be possible to print it
             shown = name.encode("utf-8", "backslashreplace").decode()
-            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not "
-                                                                        "UTF-8"))
+            return RawSample(self.storage.root, shown, {},
+                             ("encoding", "the name of a file is not UTF-8"))
         members = {own: self.storage.read(name)}
         for extensions in list(self.extensions.values())[1:]:
             for extension in extensions:

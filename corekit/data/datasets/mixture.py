@@ -46,10 +46,8 @@ class Mixture:
             _check_entry(label, entry)
         self.labels = list(sources)
         self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
-        nested = [
-            label for label, source in zip(self.labels, self.sources)
-            if dataset_info(source).order is not None
-        ]
+        nested = [label for label, source in zip(self.labels, self.sources)
+                  if dataset_info(source).order is not None]
         if nested:
             raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its "
                                f"sources here, with their weights")
@@ -59,10 +57,8 @@ class Mixture:
         self.fields = self._same_fields()
         self.shard_sizes = np.concatenate([source.shard_sizes for source in self.sources])
         self.first_shard = np.cumsum([0, *(len(source.shard_sizes) for source in self.sources)])
-        decides = [
-            self.labels, self.captions, self.counts,
-            [source.fingerprint for source in self.sources]
-        ]
+        decides = [self.labels, self.captions, self.counts,
+                   [source.fingerprint for source in self.sources]]
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def _same_fields(self) -> Fields:
@@ -70,15 +66,13 @@ class Mixture:
         for label, source, caption in zip(self.labels, self.sources, self.captions):
             if caption not in source.fields and caption != "text":
                 raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption "
-                                   f"with; it gives "
-                                   f"{', '.join(source.fields)}")
+                                   f"with; it gives {', '.join(source.fields)}")
             fields_of_sources.append(_renamed(source.fields, caption))
         for label, fields in zip(self.labels, fields_of_sources):
             if set(fields) != set(fields_of_sources[0]):
-                raise CorekitError(f"mixture: every source must give the same fields, but "
-                                   f"'{self.labels[0]}' gives "
-                                   f"{', '.join(fields_of_sources[0])} and '{label}' gives "
-                                   f"{', '.join(fields)}: say in each source's "
+                raise CorekitError("mixture: every source must give the same fields, but "
+                                   f"'{self.labels[0]}' gives {', '.join(fields_of_sources[0])} "
+                                   f"and '{label}' gives {', '.join(fields)}: say in each source's "
                                    "`dataset.fields` what is wanted of it")
         return fields_of_sources[0]
 
@@ -91,9 +85,8 @@ class Mixture:
         orders = []
         for label, source in zip(self.labels, self.sources):
             try:
-                orders.append(
-                    ShuffledOrder(source.shard_sizes, streams, window,
-                                  derive_seed(seed, "source", label)))
+                orders.append(ShuffledOrder(source.shard_sizes, streams, window,
+                                            derive_seed(seed, "source", label)))
             except CorekitError as error:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)
@@ -133,8 +126,7 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
     for label, count in zip(weights, counts):
         if count == 0:
             raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once "
-                               f"in a period of {period}: "
-                               "give the mixture a longer `period`")
+                               f"in a period of {period}: give the mixture a longer `period`")
     return counts
 
 
@@ -148,9 +140,8 @@ def _renamed(fields: Fields, caption: str) -> Fields:
 
 def _check_entry(label: str, entry: object) -> None:
     if not isinstance(entry, Mapping) or "dataset" not in entry or set(entry) - set(_KEYS):
-        raise CorekitError(f"mixture: source '{label}' must be "
-                           f"{{weight: 1.0, dataset: {{name: ...}}, caption: text}}, "
-                           f"not {entry!r}")
+        raise CorekitError(f"mixture: source '{label}' must be {{weight: 1.0, dataset: {{name: "
+                           f"...}}, caption: text}}, not {entry!r}")
     weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight,
                                                   (int, float)) or not 0 < weight < math.inf:

@@ -33,10 +33,8 @@ class Subset:
         """
         wanted = self.positions[shard][first:first + count]
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
-        return [
-            handle for run in runs if len(run)
-            for handle in self.source.read(shard, int(run[0]), len(run))
-        ]
+        return [handle for run in runs if len(run)
+                for handle in self.source.read(shard, int(run[0]), len(run))]
 
     def decode(self, handle: Any) -> Sample:
         """As the source does."""

@@ -69,11 +69,8 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
     out = Path(out)
     index = build_index(source, pattern, workers)
     identity = job.identity()
-    made_by = json.loads(
-        json.dumps({
-            "job": name, "driver": DRIVER, "arguments": dict(arguments),
-            "source": index.fingerprint, **identity
-        }))
+    made_by = json.loads(json.dumps({"job": name, "driver": DRIVER, "arguments": dict(arguments),
+                                     "source": index.fingerprint, **identity}))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     manifest = _claim(out, fingerprint, made_by)
     work = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
@@ -95,11 +92,9 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
         manifest = Manifest.load(path)
         if manifest.fingerprint != fingerprint:
             before, now = _flat(manifest.made_by), _flat(made_by)
-            differences = [
-                f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                for key in sorted(before.keys() | now.keys())
-                if before.get(key, ...) != now.get(key, ...)
-            ]
+            differences = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                           for key in sorted(before.keys() | now.keys())
+                           if before.get(key, ...) != now.get(key, ...)]
             raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
                                f"another folder, or remove this one")
         return manifest
@@ -118,10 +113,8 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(node, Mapping) or not node:
         return {prefix.rstrip("."): node}
-    return {
-        key: value for name, item in node.items()
-        for key, value in _flat(item, f"{prefix}{name}.").items()
-    }
+    return {key: value for name, item in node.items()
+            for key, value in _flat(item, f"{prefix}{name}.").items()}
 
 
 @lru_cache(maxsize=1)

@@ -103,14 +103,12 @@ class VariableSize(Rounds):
                  smallest: int, largest: int, scales: int = 25, divisor: int = 32) -> None:
         base, per_stream = preprocess.size, FixedSize(batch_size, streams).per_stream
         if min(divisor, scales, smallest) < 1 or smallest > largest:
-            raise CorekitError(f"sampler 'variable_size' needs scales and divisor above 0, and 0 < "
-                               f"smallest={smallest} <= "
-                               f"largest={largest}")
+            raise CorekitError("sampler 'variable_size' needs scales and divisor above 0, and 0 < "
+                               f"smallest={smallest} <= largest={largest}")
         if any(size % divisor for size in (smallest, largest, base)):
-            raise CorekitError(
-                f"sampler 'variable_size': smallest={smallest}, largest={largest} "
-                f"and "
-                f"data.preprocess.size={base} must be multiples of divisor={divisor}")
+            raise CorekitError(f"sampler 'variable_size': smallest={smallest}, largest={largest} "
+                               f"and data.preprocess.size={base} must be multiples of "
+                               f"divisor={divisor}")
         even = np.linspace(smallest, largest, scales)
         sizes = {base, *(int(size + divisor / 2) // divisor * divisor for size in even)}
         super().__init__([(size, max(1, int(round(per_stream * base**2 / size**2, 2))))

@@ -101,10 +101,9 @@ class Streams:
             part = WorkerBatch({})
             size = self.sampler.size(step) if isinstance(self.sampler, SizedSampler) else None
             try:
-                samples = [
-                    self._sample(windows, stream, step, slot, draw, size, part)
-                    for stream in streams for slot, draw in enumerate(self.sampler.draws(step))
-                ]
+                samples = [self._sample(windows, stream, step, slot, draw, size, part)
+                           for stream in streams
+                           for slot, draw in enumerate(self.sampler.draws(step))]
                 part.batch = collate(samples, self.fields, self.tokenizer)
             # told by the training process, in one sentence
             except (CorekitError, OSError) as error:
@@ -130,9 +129,8 @@ class Streams:
                 if attempt == 0:
                     part.bad.setdefault(error.kind, []).append(error.message)
         raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} "
-                           f"is in at step {step + 1} "
-                           f"nor one of {ELSEWHERE} other windows; bad so far in this step: "
-                           f"{', '.join(part.bad)}")
+                           f"is in at step {step + 1} nor one of {ELSEWHERE} other windows; bad so "
+                           f"far in this step: {', '.join(part.bad)}")
 
     def _candidates(self, windows: Windows, stream: int, where: Position,
                     replacement: int) -> Iterator[Any]:

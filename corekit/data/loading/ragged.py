@@ -14,8 +14,7 @@ from torch import Tensor
 Ragged = tuple[Tensor, Tensor]
 
 
-def pack(values: Sequence[object], dtype: str = "int32",
-         row: tuple[int, ...] = ()) -> Ragged:
+def pack(values: Sequence[object], dtype: str = "int32", row: tuple[int, ...] = ()) -> Ragged:
     """The rows of several samples, as ([sum of n, *row], offsets int64 [B + 1])."""
     kind: torch.dtype = getattr(torch, dtype)
     rows = [torch.as_tensor(value, dtype=kind).reshape(-1, *row) for value in values]

@@ -65,17 +65,14 @@ class ShuffledOrder:
         self.stretch = self.samples // streams
         if self.stretch < 1:
             raise CorekitError(f"the data set has {self.samples} samples, fewer than "
-                               f"data.streams={streams}: "
-                               f"set data.streams to a divisor of engine.batch_size that is at "
-                               f"most {self.samples}")
+                               f"data.streams={streams}: set data.streams to a divisor of "
+                               f"engine.batch_size that is at most {self.samples}")
         self._line = lru_cache(maxsize=2)(self._lay_out)
         self._permutation = lru_cache(maxsize=4 * streams)(self._shuffle)
 
     def __getstate__(self) -> dict[str, object]:
-        return {
-            "shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
-            "seed": self.seed
-        }
+        return {"shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
+                "seed": self.seed}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -171,8 +168,8 @@ class MixedOrder:
         """
         generator = np.random.Generator(
             np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
-        sources = generator.permutation(
-            np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts))
+        sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16),
+                                                  self.counts))
         earlier = np.zeros(self.period, dtype=np.int32)
         for source, count in enumerate(self.counts):
             earlier[sources == source] = np.arange(count)

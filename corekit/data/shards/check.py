@@ -63,10 +63,8 @@ def known_fields() -> dict[str, Field]:
     """The fields that members are known to hold by their extensions, which no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
     claims = Counter(extension for known in fields.values() for extension in known.extensions)
-    return {
-        name: known for name, known in fields.items()
-        if known.extensions and all(claims[extension] == 1 for extension in known.extensions)
-    }
+    return {name: known for name, known in fields.items()
+            if known.extensions and all(claims[extension] == 1 for extension in known.extensions)}
 
 
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:

@@ -63,10 +63,8 @@ class Join:
                  merge: Merge = own_first) -> None:
         self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
         self.merge = merge
-        decides = [
-            images.fingerprint, others.fingerprint, uid,
-            *(["same_shards", "whole keys"] if same_shards else [])
-        ]
+        decides = [images.fingerprint, others.fingerprint, uid,
+                   *(["same_shards", "whole keys"] if same_shards else [])]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
@@ -97,8 +95,8 @@ class Join:
             image.members.get("json", b""))
         # two uids with one hash, or a shard that changed behind its index
         if uid != self._named(other.key):
-            return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is "
-                                                                 f"{other.key}"))
+            return RawSample(image.where, image.key, {},
+                             ("uid", f"its partner in {other.where} is {other.key}"))
         return RawSample(image.where, image.key, self.merge(image.members, other.members))
 
     def _named(self, key: str) -> str:
@@ -215,10 +213,8 @@ def _hashes(index: Index, uid: Uid,
 def _uids(index: Index, shard: int, uid: Uid, with_folders: bool) -> list[str | None]:
     def once() -> list[str | None]:
         with index.storage.open(index.names[shard]) as file:
-            return [
-                _uid_at(file, begin, end, uid, with_folders)
-                for begin, end in pairwise(index.offsets(shard).tolist())
-            ]
+            return [_uid_at(file, begin, end, uid, with_folders)
+                    for begin, end in pairwise(index.offsets(shard).tolist())]
 
     return retry(once, index.storage.where(index.names[shard]), index.storage.failures)
 

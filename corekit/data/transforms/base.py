@@ -87,10 +87,8 @@ class Transform:
         if isinstance(function, v2.Transform):
             return cls(function, ALL, (), (), False, True)
         call = function if inspect.isroutine(function) else type(function).__call__
-        first, *others = [
-            parameter for parameter in inspect.signature(call).parameters.values()
-            if parameter.name != "self"
-        ]
+        first, *others = [parameter for parameter in inspect.signature(call).parameters.values()
+                          if parameter.name != "self"]
         moves = frozenset(getattr(function, "moves", NONE))
         sized = any(parameter.name == "size" for parameter in others)
         if first.name == "sample":
@@ -116,10 +114,8 @@ class Transform:
         if not self.of_sample:
             own = {name: sample[name] for name in self.reads if name in sample}
             return {**sample, "image": self.function(image, **own, **more)}
-        placed = {
-            name: place(sample[name], fields[name], image)
-            for name in moved_fields(fields) if name in sample
-        }
+        placed = {name: place(sample[name], fields[name], image) for name in moved_fields(fields)
+                  if name in sample}
         moved: Sample = self.function({**sample, **placed}, **more)
         moved = drop_emptied(moved, fields) if placed else moved
         return {name: _plain(value) for name, value in moved.items()}
@@ -136,9 +132,8 @@ class Transform:
 
 def moved_fields(fields: Mapping[str, Field]) -> list[str]:
     """The fields that have a place in the picture, beside the picture itself."""
-    return [
-        name for name, field in fields.items() if field.geometry is not None and name != "image"
-    ]
+    return [name for name, field in fields.items()
+            if field.geometry is not None and name != "image"]
 
 
 def _plain(value: Any) -> Any:

@@ -48,10 +48,8 @@ def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
 
     A box of which nothing is left becomes a point, so that no later turn makes it a box again.
     """
-    return {
-        name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
-        for name, value in sample.items()
-    }
+    return {name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
+            for name, value in sample.items()}
 
 
 def _collapsed(value: TVTensor) -> TVTensor:
@@ -130,9 +128,8 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
         if field.offsets is not None and name in sample:
             groups.setdefault(field.offsets, []).append(name)
     for names in groups.values():
-        shown = [
-            seen(sample[name]) for name in names if isinstance(sample[name], (BoundingBoxes, Mask))
-        ]
+        shown = [seen(sample[name]) for name in names
+                 if isinstance(sample[name], (BoundingBoxes, Mask))]
         visible_rows = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
         if shown and not bool(visible_rows.all()):
             sample = {**sample, **{name: _rows(sample[name], visible_rows) for name in names}}

@@ -40,8 +40,7 @@ class Preprocess:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1 or not (
                 0 < self.crop_fraction <= 1):
             raise CorekitError("preprocessing needs a positive size, three values of mean and of "
-                               "std > 0, and a crop_fraction "
-                               "above 0 and up to 1")
+                               "std > 0, and a crop_fraction above 0 and up to 1")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 

@@ -51,8 +51,7 @@ class RandAugment(RandomResizedCrop):
         if (operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0
                 or not 0 <= color_jitter <= 1):
             raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 "
-                               "or more, magnitude from 0 to "
-                               "10 and color_jitter from 0 to 1")
+                               "or more, magnitude from 0 to 10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
         self.fill = [float(round(255 * mean)) for mean in preprocess.mean]
         self.jitter = ColorJitter(color_jitter, color_jitter,
@@ -65,8 +64,8 @@ class RandAugment(RandomResizedCrop):
         for _ in range(self.operations):
             name = list(OPERATIONS)[int(torch.randint(len(OPERATIONS), ()))]
             skipped, negative = torch.rand(2).lt(0.5).tolist()
-            level = min(10.0, max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(
-                ())))) / 10
+            level = min(10.0,
+                        max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(())))) / 10
             if skipped:
                 continue
             level = -level if negative else level

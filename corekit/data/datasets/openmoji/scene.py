@@ -112,8 +112,8 @@ def _place(random: Random, size: int, emoji: str, concept: int, side: float, lea
     while side >= least:
         width, height = math.ceil(wide * side) + 1, math.ceil(high * side) + 1
         for _ in range(_TRIES):
-            left, top = int(random.random() * (size - width + 1)), int(random.random() *
-                                                                       (size - height + 1))
+            left, top = int(random.random() * (size - width
+                                               + 1)), int(random.random() * (size - height + 1))
             placed = Placed(concept, side, cosine, sine, left, top, width, height)
             if not any(_crowd(placed, other) for other in others):
                 return placed
@@ -133,9 +133,8 @@ def paint_scene(scene: Scene, emoji: Sequence[str]) -> Image.Image:
     return _paint(scene, emoji)[0]
 
 
-def annotate_scene(
-        scene: Scene,
-        emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.float32]]:
+def annotate_scene(scene: Scene, emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8],
+                                                                NDArray[np.float32]]:
     """The scene's picture, and the visible part of each object.
 
     Returns:
