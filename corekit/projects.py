@@ -107,8 +107,8 @@ def _add(projects: dict[str, Project], project: Project) -> None:
                            f"({other.place}) and {project.folder} ({project.place}); rename one of "
                            "the folders")
     if other is not None and _speaks():
-        logging.getLogger("corekit").warning(
-            "using %s in place of the installed project '%s'", project.folder, project.name)
+        logging.getLogger("corekit").warning("using %s in place of the installed project '%s'",
+                                             project.folder, project.name)
     projects[project.name] = project
 
 

@@ -106,9 +106,8 @@ def convert_in(source: Path, target: Path, name: str | None = None,
     if source.is_dir():
         if not fused:
             raise CorekitError(f"{source} is a folder: name a file of weights in it to make a "
-                               f"model folder of; a run or model "
-                               "folder is written in another layout with --to, and fused with "
-                               "--fuse")
+                               "model folder of; a run or model folder is written in another "
+                               "layout with --to, and fused with --fuse")
         folder = model_folder(source)
         recipe = load_plain(folder / "recipe.yaml")
         model = load_config(folder / "recipe.yaml").model
@@ -170,9 +169,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
                            + (f"there are {', '.join(sorted(known))}" if known else "no converter "
                                                                                     "knows it"))
-    state = {
-        key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()
-    }
+    state = {key: value.contiguous()
+             for key, value in known[layout].save(weights, name, layout).items()}
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
@@ -208,8 +206,7 @@ def read_state(path: Path) -> State:
     if not isinstance(content, Mapping) or not content or not all(
             isinstance(value, Tensor) for value in content.values()):
         raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or "
-                           f"under "
-                           f"{' or '.join(WRAPPERS)}")
+                           f"under {' or '.join(WRAPPERS)}")
     state = {str(key): value for key, value in content.items()}
     while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)),
                          None):
@@ -225,14 +222,11 @@ def differences(state: State, expected: State, optional: str | None = None) -> l
         state, expected: name -> tensor.
         optional: the end of names that may be missing.
     """
-    missing = [
-        key for key in expected if key not in state and not (optional and key.endswith(optional))
-    ]
+    missing = [key for key in expected
+               if key not in state and not (optional and key.endswith(optional))]
     left_over = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
+    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}"
+              for key in expected if key in state and state[key].shape != expected[key].shape]
     return [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for names, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
@@ -263,8 +257,7 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
         raise CorekitError(f"{source} fits {', '.join(candidates)}, which no key tells apart: name "
                            "the one it is with --model")
     raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such "
-                       f"as "
-                       f"{', '.join(list(state)[:3])}); --model NAME says what differs from one")
+                       f"as {', '.join(list(state)[:3])}); --model NAME says what differs from one")
 
 
 def _with_preprocessing(converted: Converted, beside: Path) -> Converted:

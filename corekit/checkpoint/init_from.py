@@ -59,39 +59,30 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
     names = {name: _renamed(name, rename) for name in loaded}
     tensors = {older.get(names[name], names[name]): value for name, value in loaded.items()}
     if len(tensors) < len(loaded):
-        twice = [
-            name for name in loaded if sum(
-                _renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1
-        ]
+        twice = [name for name in loaded
+                 if sum(_renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1]
         raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
         tensors = new_head(tensors, own, load_config(beside) if beside.is_file() else None, file)
-    excluded = {
-        name for pattern in exclude for name in matching(pattern, [*own, *tensors], "init.exclude")
-    }
+    excluded = {name for pattern in exclude
+                for name in matching(pattern, [*own, *tensors], "init.exclude")}
     missing = [name for name in own if name not in tensors and name not in excluded]
     left_over = [name for name in tensors if name not in own and name not in excluded]
     both = [name for name in own if name in tensors and name not in excluded]
     loaded_shapes = {name: tensors[name].shape for name in both}
-    tensors.update({
-        name: _refitted(model, name, tensors[name], own[name]) for name in both
-        if loaded_shapes[name] != own[name].shape
-    })
-    shapes = [
-        f"{name} is {list(tensors[name].shape)} there and {list(own[name].shape)} here"
-        for name in both if tensors[name].shape != own[name].shape
-    ]
+    tensors.update({name: _refitted(model, name, tensors[name], own[name]) for name in both
+                    if loaded_shapes[name] != own[name].shape})
+    shapes = [f"{name} is {list(tensors[name].shape)} there and {list(own[name].shape)} here"
+              for name in both if tensors[name].shape != own[name].shape]
     problems = [f"{len(names)} {what}: "
                 f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
                 for names, what in ((missing, "tensors of the model are not in the file"),
                                     (left_over, "tensors of the file are not in the model"),
                                     (shapes, "shapes differ")) if names]
     if problems:
-        idle = [
-            beginning for beginning in rename
-            if not any(name.startswith(beginning) for name in loaded)
-        ]
+        idle = [beginning for beginning in rename
+                if not any(name.startswith(beginning) for name in loaded)]
         raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to "
                            f"stay random or be left "
                            "out in init.exclude, and what is called otherwise in init.rename" +

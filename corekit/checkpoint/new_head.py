@@ -105,11 +105,10 @@ class NewHead:
 
     def report(self) -> str:
         """A line for each class, separated by tabs, under a line of titles."""
-        lines = [
-            COLUMNS, *((str(number), match.name, match.how, "" if match.similarity is None else
-                        f"{match.similarity:.3f}", ",".join(map(str, match.rows)), match.source)
-                       for number, match in enumerate(self.matches))
-        ]
+        lines = [COLUMNS, *((str(number), match.name, match.how,
+                             "" if match.similarity is None else f"{match.similarity:.3f}",
+                             ",".join(map(str, match.rows)),
+                             match.source) for number, match in enumerate(self.matches))]
         return "".join("\t".join(line) + "\n" for line in lines)
 
     def summary(self) -> str:

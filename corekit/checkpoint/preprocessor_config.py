@@ -30,8 +30,7 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
             f"{path} cannot be read as the settings of an image processor: {error}") from None
     if isinstance(read, str):
         raise CorekitError(f"{path} {read}, which corekit's preprocessing does not do: move the "
-                           f"file away to convert without "
-                           "it, and put right preprocess.json")
+                           "file away to convert without it, and put right preprocess.json")
     return read
 
 
@@ -40,11 +39,9 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     scale = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
-    sizes = [
-        _side(settings[key])
-        for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
-        if settings.get(done, True) and settings.get(key) is not None
-    ]
+    sizes = [_side(settings[key])
+             for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
+             if settings.get(done, True) and settings.get(key) is not None]
     if None in sizes:
         return "makes pictures that are not square"
     square_sizes = [side for side in sizes if side is not None]

@@ -110,10 +110,8 @@ class Checkpoints:
         with ema.swapped() if ema else contextlib.nullcontext():
             weights = full_state(
                 model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
-        files = {
-            "counters.json": json.dumps(asdict(counters)),
-            "environment.json": json.dumps(environment, indent=1)
-        }
+        files = {"counters.json": json.dumps(asdict(counters)),
+                 "environment.json": json.dumps(environment, indent=1)}
 
         def write() -> None:
             with self._explained(writing):
@@ -174,10 +172,9 @@ class Checkpoints:
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
             raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} "
-                               f"could not be written "
-                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that "
-                               f"right, then type the same "
-                               "command again") from None
+                               f"could not be written ({free:.1f} GiB are free there; {reason}); "
+                               f"{stands}: put that right, then type the same command "
+                               "again") from None
 
     def tidy(self) -> None:
         """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and
@@ -222,10 +219,8 @@ class Checkpoints:
                  if f"model.{old}" in saved}
         files = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
-        without = [
-            name for name in moments
-            if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)
-        ]
+        without = [name for name in moments
+                   if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
         dcp.load(files, checkpoint_id=complete[-1] / "state",
                  no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]

@@ -19,20 +19,20 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     index = data.add_parser("index",
                             help="index a folder of tar shards, so that runs start at once")
     index.set_defaults(run=_index)
-    check = data.add_parser(
-        "check", help="what is in a folder of shards, and what is wrong with it",
-        description="Read and decode every sample; say what there is and which samples are bad, by "
-                    "kind. "
-                    "Exit status: 0 where all is well, 1 where samples are bad, 2 where nothing "
-                    "could be checked.")
+    check = data.add_parser("check",
+                            help="what is in a folder of shards, and what is wrong with it",
+                            description="Read and decode every sample; say what there is and which "
+                                        "samples are bad, by kind. Exit status: 0 where all is "
+                                        "well, 1 where samples are bad, 2 where nothing could be "
+                                        "checked.")
     check.add_argument("--picture", type=Path, help="a PNG file to draw a few samples in, with "
                                                     "their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
     check.set_defaults(run=_check)
     for command in (index, check):
         command.add_argument("root", help="the folder or URL, as data.root names it")
-        command.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names "
-                                                                  "under it")
+        command.add_argument("--shards", default="**/*.tar",
+                             help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
 
 
@@ -52,14 +52,14 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
             f"was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")
-        job.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under "
-                                                              "SOURCE")
+        job.add_argument("--shards", default="**/*.tar",
+                         help="pattern of the shards' names under SOURCE")
         job.add_argument("--workers", type=int, default=1, help="processes")
         job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; "
                                                        "default: what SLURM says of "
                                                        "a job array, else all")
-        job.add_argument("--ray", action="store_true", help="spread over a Ray cluster instead of "
-                                                            "processes here")
+        job.add_argument("--ray", action="store_true",
+                         help="spread over a Ray cluster instead of processes here")
         job.set_defaults(run=_job, job=entry.name)
 
 
@@ -139,8 +139,7 @@ def _check(chosen: argparse.Namespace) -> None:
     if chosen.samples < 1 or (chosen.picture is not None
                               and not chosen.picture.absolute().parent.is_dir()):
         raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be "
-                           f"drawn: it needs a folder that "
-                           "is there, and at least one sample")
+                           "drawn: it needs a folder that is there, and at least one sample")
     index = _load(chosen)
     print(_size(index, chosen.root))
     findings = Findings()
@@ -174,8 +173,7 @@ def _print_findings(findings: "Findings") -> None:
                                         for name, count in findings.extensions.most_common()))
     if findings.widths:
         print(f"{'images':<12}{findings.widths.total():,}; width {spread(findings.widths)}, height "
-              f"{spread(findings.heights)} pixels "
-              "(least / median / most)")
+              f"{spread(findings.heights)} pixels (least / median / most)")
     if findings.lengths:
         print(f"{'captions':<12}{findings.lengths.total():,}; "
               f"{spread(findings.lengths)} characters")

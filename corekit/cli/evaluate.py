@@ -24,8 +24,7 @@ def _schema_of_checkpoint() -> DictConfig:
     words = sys.argv[1:]
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
-                           "change its keys by "
-                           "typing them, as in data.root=FOLDER")
+                           "change its keys by typing them, as in data.root=FOLDER")
     named = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
     if not named:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
@@ -48,8 +47,7 @@ def recipe_path(checkpoint: str) -> Path:
     if not path.exists():
         raise CorekitError(f"checkpoint={checkpoint} does not exist")
     raise CorekitError(f"checkpoint={checkpoint} holds no trained model: a run has "
-                       f"model/model.safetensors once its "
-                       "first checkpoint is complete")
+                       "model/model.safetensors once its first checkpoint is complete")
 
 
 def _evaluate(composed: DictConfig) -> None:

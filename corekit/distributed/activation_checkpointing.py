@@ -40,8 +40,7 @@ def _contexts(layer: nn.Module) -> tuple[Context, Context]:
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Running statistics are not updated a second time."""
     saved = [(buffer, buffer.clone()) for module in layer.modules()
-            if normalises_by_statistics(module)
-            for buffer in module.buffers(recurse=False)]
+             if normalises_by_statistics(module) for buffer in module.buffers(recurse=False)]
     try:
         yield
     finally:

@@ -81,10 +81,8 @@ class Forward(nn.Module):
         inputs = model_wiring(self.config, self.model)({"image": image})
         outputs = rename_outputs(inputs, self.config.outputs)
         # a head too wide for its output gives the parts that it is made of
-        return {
-            name: value if isinstance(value, Tensor) else value.dense()
-            for name, value in outputs.items()
-        }
+        return {name: value if isinstance(value, Tensor) else value.dense()
+                for name, value in outputs.items()}
 
 
 def export_model(source: Path, target: Path, form: str,
@@ -139,9 +137,8 @@ def export_model(source: Path, target: Path, form: str,
                                     for size in ([batch] if batch else [1, SEVERAL]))
         for name in ("recipe.yaml", "preprocess.json"):
             shutil.copyfile(folder / name, writing / name)
-        content = {
-            "format": form, "batch": batch, "logit_scale": _logit_scale(model), "files": files
-        }
+        content = {"format": form, "batch": batch, "logit_scale": _logit_scale(model),
+                   "files": files}
         (writing / EXPORT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return differences
 
@@ -156,37 +153,34 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
         return torch.randn(count, 3, size, size, generator=generator)
 
     def captions(count: int) -> Tensor:
-        words = [
-            "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
-        ]
-        ids: Tensor = tokenize(
-            [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
+        words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9)))
+                 for _ in range(100)]
+        ids: Tensor = tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40)))
+                                for _ in range(count)])
         return ids
 
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])
         if missing:
-            raise CorekitError(f"model '{config.name}' has no encode_image, and its "
-                               f"forward needs "
+            raise CorekitError(f"model '{config.name}' has no encode_image, and its forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or "
-                               f"that need no more than image")
+                               "that need no more than image")
         return {"model": ExportedTower(lambda tower_model: Forward(tower_model, config), "image",
                                        images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
-            raise CorekitError(f"model '{config.name}' has encode_text, but its recipe "
-                               f"no data.tokenizer, which "
-                               "says how long captions are")
+            raise CorekitError(f"model '{config.name}' has encode_text, but its recipe no "
+                               "data.tokenizer, which says how long captions are")
         parts["text"] = ExportedTower(TextTower, "text", captions)
     return parts
 
 
 def _interface(tensors: dict[str, Tensor], batch: int | None) -> dict[str, str]:
     """What a file takes and gives, for people: name -> dtype, shape, meaning."""
-    meaning = {"image": ", prepared as preprocess.json says", "text": ", ids of the recipe's "
-                                                                      "tokenizer",
-               "image_features": ", of unit length", "text_features": ", of unit length"}
+    meaning = {"image": ", prepared as preprocess.json says",
+               "text": ", ids of the recipe's tokenizer", "image_features": ", of unit length",
+               "text_features": ", of unit length"}
     return {
         name: f"{str(value.dtype).removeprefix('torch.')} {[batch or BATCH, *value.shape[1:]]}".
               replace("'", "") + meaning.get(name, "") for name, value in tensors.items()

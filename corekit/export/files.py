@@ -43,9 +43,8 @@ def _prune(program: ExportedProgram) -> None:
     """Drop the weights that no operation reads: those of the other tower, which torch.export
     keeps.
     """
-    unused = {
-        node.name: node for node in program.graph.find_nodes(op="placeholder") if not node.users
-    }
+    unused = {node.name: node for node in program.graph.find_nodes(op="placeholder")
+              if not node.users}
     for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
         if spec.arg.name in unused:
             program.graph_signature.input_specs.remove(spec)

@@ -24,9 +24,8 @@ def reparameterize(model: nn.Module) -> nn.Module:
         CorekitError: the model is in training mode: what is folded are running statistics.
     """
     if any(module.training for module in model.modules()):
-        raise CorekitError(
-            "a model in training mode cannot be re-parameterised, because its running statistics "
-            "still change: call model.eval() first")
+        raise CorekitError("a model in training mode cannot be re-parameterised, because its "
+                           "running statistics still change: call model.eval() first")
     return fold(copy.deepcopy(model))
 
 

@@ -77,8 +77,7 @@ def check_names(recipe: Node) -> None:
     check_closed(recipe)
     if not recipe["model"]:
         raise CorekitError("there is no model: name a recipe, as in corekit-train "
-                           "+recipe=mobileclip/quickstart "
-                           "(`corekit list recipes` lists them)")
+                           "+recipe=mobileclip/quickstart (`corekit list recipes` lists them)")
     check_entry("model", "model", recipe["model"])
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
@@ -100,10 +99,9 @@ def _check_head(init: Node) -> None:
     if name is None or name == "random":
         return
     if name not in registry.names("head"):
-        raise CorekitError(f"init.head{origin('init.head')}: no head is called '{name}'"
-                           f"{nearest(name, ['random', *registry.names('head')])}; there are "
-                           f"random and what "
-                           "`corekit list heads` lists")
+        raise CorekitError(f"init.head{origin('init.head')}: no head is called "
+                           f"'{name}'{nearest(name, ['random', *registry.names('head')])}; there "
+                           "are random and what `corekit list heads` lists")
     check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
 
 
@@ -123,8 +121,7 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
     """
     if not isinstance(node, dict) or "name" not in node:
         raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list "
-                           f"{registry.plural(kind)}` lists what "
-                           f"there is")
+                           f"{registry.plural(kind)}` lists what there is")
     try:
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:

@@ -46,8 +46,8 @@ class RecipeSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         parts = config_path.strip("/").split("/")
-        return config_path == "recipe" or (
-            len(parts) == 2 and parts[0] == "recipe" and parts[1] in projects.find_projects())
+        return config_path == "recipe" or (len(parts) == 2 and parts[0] == "recipe"
+                                           and parts[1] in projects.find_projects())
 
     def is_config(self, config_path: str) -> bool:
         path = recipe_file(config_path)
@@ -58,10 +58,8 @@ class RecipeSource(ConfigSource):
             return [] if results_filter == ObjectType.CONFIG else ["recipe"]
         if config_path == "recipe":
             return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
-        names = [
-            name.split("/")[1] for name in recipe_names()
-            if name.split("/")[0] == config_path.split("/")[1]
-        ]
+        names = [name.split("/")[1] for name in recipe_names()
+                 if name.split("/")[0] == config_path.split("/")[1]]
         return [] if results_filter == ObjectType.GROUP else names
 
 

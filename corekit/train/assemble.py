@@ -128,9 +128,9 @@ def recompute(model: nn.Module, engine: EngineConfig) -> None:
 def build_sampler(config: RunConfig, preprocess: Preprocess) -> Sampler:
     """The recipe's sampler."""
     assert config.sampler is not None
-    sampler: Sampler = config.sampler.build(
-        "sampler", batch_size=config.engine.batch_size, streams=config.data.streams,
-        seed=config.seed, preprocess=preprocess)
+    sampler: Sampler = config.sampler.build("sampler", batch_size=config.engine.batch_size,
+                                            streams=config.data.streams, seed=config.seed,
+                                            preprocess=preprocess)
     return sampler
 
 

@@ -79,6 +79,5 @@ def _at(size: int, known: Mapping[int, float]) -> float:
     """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and
     lines in it, as the rest.
     """
-    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2)
-                                 for other in known if other != own)
-               for own, flops in known.items())
+    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known
+                                 if other != own) for own, flops in known.items())

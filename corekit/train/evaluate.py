@@ -21,8 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
-                    tokenizer: Tokenizer | None,
-                    ranks: ProcessGroup) -> EvalModel:
+                    tokenizer: Tokenizer | None, ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(config.engine.precision)
     return EvalModel(model, preprocess, tokenizer, ranks.device,
@@ -57,9 +56,9 @@ def evaluate_checkpoint(config: EvaluationConfig) -> None:
         evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         model = load_model(config.model, config.seed, folder, ranks.device)
         tokenizer = config.data.tokenizer
-        eval_model = make_eval_model(
-            model, config, preprocess,
-            None if tokenizer is None else tokenizer.build("tokenizer"), ranks)
+        eval_model = make_eval_model(model, config, preprocess,
+                                     None if tokenizer is None else tokenizer.build("tokenizer"),
+                                     ranks)
         step, samples = _progress(folder)
         for label, evaluator in evaluators.items():
             result = evaluator(eval_model)

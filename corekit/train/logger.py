@@ -176,14 +176,10 @@ class RunLogger:
 
 def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: str) -> str:
     """The figures of a logged step as people read them."""
-    parts = [
-        step,
-        "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
-        f"lr {record['learning_rate']:.2e}",
-        f"{record['samples_per_second']:.0f} samples/s",
-        f"data wait {record['data_wait']:.0%}",
-        f"memory {record['peak_memory'] / 2**30:.1f} GB",
-    ]
+    parts = [step, "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
+             f"lr {record['learning_rate']:.2e}", f"{record['samples_per_second']:.0f} samples/s",
+             f"data wait {record['data_wait']:.0%}",
+             f"memory {record['peak_memory'] / 2**30:.1f} GB"]
     if "mfu" in record:
         parts.append(f"mfu {record['mfu']:.1%}")
     return "  ".join([*parts, f"ETA {left}"])

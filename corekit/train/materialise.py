@@ -163,5 +163,4 @@ def _streams(parts: Parts, ranks: ProcessGroup) -> Streams:
     data, seed = parts.config.data, parts.config.seed
     order = order_of(parts.source, data.streams, data.window, derive_seed(seed, "order"))
     mine = range(data.streams)[share(data.streams, ranks.rank, ranks.world)]
-    return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform,
-                   parts.tokenizer)
+    return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform, parts.tokenizer)

@@ -68,8 +68,7 @@ def run(config: RunConfig, source: Source) -> bool:
         if error.errno not in DISK:
             raise
         raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole "
-                           f"checkpoint stands, and the same "
-                           "command goes on from it") from None
+                           "checkpoint stands, and the same command goes on from it") from None
     finally:
         disconnect()
         if lock is not None:
@@ -163,8 +162,7 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
     ]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "
-              f"{record['step']})"
-              for label, record in newest.items()]
+              f"{record['step']})" for label, record in newest.items()]
     bad = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
     if bad:
         lines.append("  bad samples: " + ", ".join(f"{kind} {count}"

@@ -70,25 +70,17 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
             raise CorekitError(f"{folder} was trained on other data: the index of "
-                               f"{config.data.root or 'the data set'} "
-                               "differs from the one in its checkpoint; give it the same data or "
-                               "another run_dir")
+                               f"{config.data.root or 'the data set'} differs from the one in its "
+                               "checkpoint; give it the same data or another run_dir")
 
 
 def describe(ranks: ProcessGroup, threads: int) -> Environment:
     """The contents of ``environment.json``."""
-    return {
-        "command": sys.argv,
-        "corekit": corekit.__version__,
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "device": str(ranks.device),
-        "ranks": ranks.world,
-        "threads": threads,
-        "platform": platform.platform(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-    }
+    return {"command": sys.argv, "corekit": corekit.__version__, "git_commit": _git_commit(),
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in _PACKAGES}, "device": str(ranks.device),
+            "ranks": ranks.world, "threads": threads, "platform": platform.platform(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID")}
 
 
 def _version(package: str) -> str | None:
@@ -158,7 +150,5 @@ def _lock(folder: Path) -> IO[bytes]:
 def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or (not node and prefix):
         return {prefix.rstrip("."): node}
-    return {
-        key: value for name, item in node.items()
-        for key, value in _flat(item, f"{prefix}{name}.").items()
-    }
+    return {key: value for name, item in node.items()
+            for key, value in _flat(item, f"{prefix}{name}.").items()}

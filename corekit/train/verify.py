@@ -63,8 +63,7 @@ def verify(parts: Parts) -> list[str]:
         # others bring their own tokenizer
         if not captions.isdisjoint(frozen.wiring.reads.values()):
             assert isinstance(frozen.wiring.function, nn.Module)
-            _check_context_length(frozen.wiring.function, parts.tokenizer,
-                                  f"frozen.{frozen.label}")
+            _check_context_length(frozen.wiring.function, parts.tokenizer, f"frozen.{frozen.label}")
         with ShapesOnly():
             outputs = frozen(values)
         values.update(outputs)
@@ -76,28 +75,24 @@ def verify(parts: Parts) -> list[str]:
     _check_classes(config, source, outputs.get("logits"))
     if "image" in parts.fields:
         _check_sizes(parts.sizes, wiring, values)
-    defaults = [
-        f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
-    ]
+    defaults = [f"{wiring.label}: `{name}` left at its default"
+                for name in wiring.defaulted(values)]
     for term, loss in zip(parts.losses, config.loss, strict=True):
         check(term.wiring, provided)
         if term.weights is not None:
             check(term.weights,
                   {giver: names for giver, names in provided.items() if giver != wiring.label})
         names = [name for names in provided.values() for name in names]
-        defaults += [
-            f"{term.wiring.label}: `{name}` left at its default"
-            for name in term.wiring.defaulted(names)
-        ]
+        defaults += [f"{term.wiring.label}: `{name}` left at its default"
+                     for name in term.wiring.defaulted(names)]
         _check_end(loss.key, term, parts.tokenizer)
         read |= set(term.wiring.reads.values())
     for entry, other in dataset_info(source).belongs_to.items():
         if entry in read and other not in read and values[entry] is batch[entry]:
             name = _name(config.data.transform or CENTER_CROP)
             raise CorekitError(f"`{entry}` of {dataset} belongs to its `{other}`, which transform "
-                               f"`{name}` does not read: it would be of another picture than "
-                               f"the model sees. Set data.transform.name to one that reads "
-                               f"`{other}`")
+                               f"`{name}` does not read: it would be of another picture than the "
+                               f"model sees. Set data.transform.name to one that reads `{other}`")
     return defaults
 
 
@@ -128,9 +123,8 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: B
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
             with ShapesOnly():
-                wiring(
-                    dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size,
-                                                                 size)))
+                wiring(dict(values,
+                            image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CorekitError(f"{wiring.label} cannot take images of {size} x {size} pixels, "

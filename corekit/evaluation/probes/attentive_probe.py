@@ -80,10 +80,10 @@ class AttentiveProbe:
                  forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
         datasets = {"dataset": dataset, "train_dataset": train_dataset,
                     "validation_dataset": validation_dataset}
-        self.points = check_probe(
-            "attentive_probe", datasets, learning_rates, weight_decays, validation_fraction,
-            warmup_fraction, epochs=epochs, batch_size=batch_size, head_width=head_width,
-            forward_batch_size=forward_batch_size, window=window)
+        self.points = check_probe("attentive_probe", datasets, learning_rates, weight_decays,
+                                  validation_fraction, warmup_fraction, epochs=epochs,
+                                  batch_size=batch_size, head_width=head_width,
+                                  forward_batch_size=forward_batch_size, window=window)
         no_classes = num_classes is not None and num_classes < 1
         if no_classes or (grad_clip is not None and not grad_clip > 0):
             raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
