@@ -18,9 +18,8 @@ from corekit.registry import register
 from .blocks import PATCH_SIZE
 
 ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
-           "and std and the whole square, "
-           "as that of the published models has; Apple's README and trainer have ImageNet's and a "
-           "smaller crop")
+           "and std and the whole square, as that of the published models has; Apple's README and "
+           "trainer have ImageNet's and a smaller crop")
 
 WIDTHS = {768: "base", 1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
@@ -34,10 +33,8 @@ TRAINED = {
     # models that have an encoder, which is all that is written of them
     "aimv1_pretrain": ("apple", )
 }
-LAYOUTS = {
-    "apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
-    "timm": ENCODERS
-}
+LAYOUTS = {"apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
+           "timm": ENCODERS}
 
 # From corekit's names, which are timm's, to the others'.
 APPLE: Rules = (
@@ -77,10 +74,8 @@ TRANSFORMERS: Rules = (
     (r"\.mlp\.fc2\.", ".ffn.down_proj."),
 )
 RULES: dict[str, Rules] = {"apple": APPLE, "transformers": TRANSFORMERS, "timm": ()}
-PATCHES = {
-    "apple": "preprocessor.patchifier.proj.weight", "transformers": "embeddings.patch_embed.weight",
-    "timm": "patch_embed.proj.weight"
-}
+PATCHES = {"apple": "preprocessor.patchifier.proj.weight",
+           "transformers": "embeddings.patch_embed.weight", "timm": "patch_embed.proj.weight"}
 TOWERS = {"apple": "image_encoder.", "transformers": "vision_model.", "timm": ""}
 
 
@@ -121,9 +116,8 @@ class AIMConverter:
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
-            return Converted(weights, {},
-                             Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875), {},
-                             notes)
+            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD,
+                                                     0.875), {}, notes)
         if name == NATIVE:
             notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
@@ -133,18 +127,14 @@ class AIMConverter:
 
     def layouts(self, name: str) -> list[str]:
         """Those that have the model."""
-        return [
-            layout for layout, names in LAYOUTS.items()
-            if name in names or layout in TRAINED.get(name, ())
-        ]
+        return [layout for layout, names in LAYOUTS.items()
+                if name in names or layout in TRAINED.get(name, ())]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
         if name in TRAINED:
-            weights = {
-                key.removeprefix("encoder."): value for key, value in weights.items()
-                if key.startswith("encoder.")
-            }
+            weights = {key.removeprefix("encoder."): value for key, value in weights.items()
+                       if key.startswith("encoder.")}
             if layout == "timm" and "pos_embed" not in weights:
                 raise CorekitError("timm has no encoder without a position table: choose the "
                                    "layout apple or transformers")
@@ -183,10 +173,8 @@ def _look(state: State) -> tuple[str, str]:
 
 def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
     """The weights without AIMv1's classifier, and what there is to say."""
-    weights = {
-        key: value for key, value in state.items()
-        if name not in FIRST or not key.startswith("head.")
-    }
+    weights = {key: value for key, value in state.items()
+               if name not in FIRST or not key.startswith("head.")}
     dropped = len(state) - len(weights)
     notes = [f"the classifier over the features, {dropped} tensors, is left out"]
     return weights, notes if dropped else []

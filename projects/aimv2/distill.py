@@ -46,10 +46,8 @@ class Student(nn.Module):
 
 
 @register("model", "aimv2_student")
-def aimv2_student(encoder: str = "aimv2_large_224",
-                  teacher_width: int = 3072,
-                  width_divisor: int = 1,
-                  depth_divisor: int = 1) -> nn.Module:
+def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives
     predicted_tokens.
 
@@ -132,9 +130,7 @@ class TokenDistance:
                                "teacher's width, and choose encoders for pictures of one size")
         wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
         whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
-        distance = F.smooth_l1_loss(predicted_tokens.to(wide),
-                                    whitened,
-                                    reduction="none",
+        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none",
                                     beta=self.beta)
         return distance.mean((1, 2)).sum()
 

@@ -65,9 +65,8 @@ class CatLIPConverter:
         defaults = inspect.signature(registry.find("model", name).load()).parameters
         chosen = {key: value for key, value in _arguments(weights).items()
                   if value != defaults[key].default}
-        notes.append(f"the file does not say what size it was tuned for: preprocess.json has the "
-                     f"{SIZE} pixels of "
-                     "pre-training; some fine-tuned models want 512")
+        notes.append("the file does not say what size it was tuned for: preprocess.json has the "
+                     f"{SIZE} pixels of pre-training; some fine-tuned models want 512")
         return Converted(converted, chosen,
                          Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
 
@@ -77,10 +76,8 @@ class CatLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {
-            _renamed(ours): value[None] if ours == "pos_embed" else value
-            for ours, value in weights.items() if ours not in AUGMENT
-        }
+        return {_renamed(ours): value[None] if ours == "pos_embed" else value
+                for ours, value in weights.items() if ours not in AUGMENT}
 
 
 def _renamed(name: str) -> str:

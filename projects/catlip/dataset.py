@@ -23,12 +23,7 @@ from corekit.data.fields import find_fields
 from corekit.data.jobs.manifest import MANIFEST
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -66,9 +61,8 @@ class MinedLabels:
         from .labels import CODE, NounLabels  # imports NLTK
 
         if "text" not in dataset.fields:
-            raise CorekitError(f"dataset 'mined_labels': its dataset has no text to find nouns in; "
-                               f"it gives "
-                               f"{', '.join(dataset.fields)}")
+            raise CorekitError("dataset 'mined_labels': its dataset has no text to find nouns in; "
+                               f"it gives {', '.join(dataset.fields)}")
         if vocabulary is None and dataset.shard_sizes.sum():
             raise _missing("mined_labels", "vocabulary", "corekit data vocabulary")
         self.dataset, self.labels, self.empty = dataset, NounLabels(nouns, compounds), empty
@@ -123,8 +117,8 @@ class StoredLabels:
 
     def __init__(self, root: str | None, labels: str | None = None, vocabulary: str | None = None,
                  size: int | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, empty: Literal["keep",
-                                                                      "drop"] = "keep") -> None:
+                 fields: dict[str, str] | None = None,
+                 empty: Literal["keep", "drop"] = "keep") -> None:
         self.extensions = split_extensions(fields or default_fields("image"))
         self.decoders, self.empty = find_fields(tuple(self.extensions)), empty
         self.fields = (*self.extensions, "label_rows")
@@ -134,9 +128,8 @@ class StoredLabels:
         if root is None:
             return
         if labels is None or vocabularies is None:
-            raise _missing("stored_labels", "labels" if labels is None else "vocabulary", "corekit "
-                                                                                          "data "
-                                                                                          "label")
+            raise _missing("stored_labels", "labels" if labels is None else "vocabulary",
+                           "corekit data label")
         label_index = load_index(labels, shards)
         _check_labels(labels, label_index.storage.read_if_there(MANIFEST), vocabularies)
         self.join = Join(load_index(root, shards), label_index, same_shards=True)
@@ -175,8 +168,8 @@ def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
         return None
     if not isinstance(rows, np.ndarray) or rows.dtype != np.int32 or rows.ndim != 1:
         return None
-    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes and bool(
-        (np.diff(rows) > 0).all())) else None
+    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes
+                                     and bool((np.diff(rows) > 0).all())) else None
 
 
 def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -> None:

@@ -149,8 +149,8 @@ def _tokens_of(word: str) -> tuple[str, ...]:
     to cut from.
     """
     stem, end = (word[:-1], word[-1:]) if word.endswith((",", ".")) else (word, "")
-    if stem.isascii() and stem.isalpha() and not any(
-            pattern.search(f" {stem} ") for pattern in _CONTRACTIONS):
+    if stem.isascii() and stem.isalpha() and not any(pattern.search(f" {stem} ")
+                                                     for pattern in _CONTRACTIONS):
         return (stem, end) if end else (stem,)
     return tuple(_TOKENIZER.tokenize(word))
 

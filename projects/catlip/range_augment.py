@@ -90,10 +90,9 @@ class RangeAugment(nn.Module):
         if not self.checked and image.device.type != "meta":
             lowest, highest = image.aminmax()
             if lowest < 0 or highest > 1:
-                raise CorekitError(f"model 'range_augment' wants pixels from 0 to 1, but they go "
-                                   f"from {lowest:.2f} to "
-                                   f"{highest:.2f}: set data.preprocess.mean=[0,0,0] and "
-                                   f"data.preprocess.std=[1,1,1]")
+                raise CorekitError("model 'range_augment' wants pixels from 0 to 1, but they go "
+                                   f"from {lowest:.2f} to {highest:.2f}: set "
+                                   "data.preprocess.mean=[0,0,0] and data.preprocess.std=[1,1,1]")
             self.checked = True
         augmented, error = checkpoint(self._augment, image, use_reentrant=False)
         return augmented, error

@@ -93,9 +93,8 @@ class SynsetRows:
         table = read_vocabulary(path, size)
         if len(table) != rows:
             raise CorekitError(f"vocabulary {path} has {len(table):,} synsets, but the head in "
-                               f"init.path has {rows:,} rows: "
-                               "give the vocabulary that it was trained with, and "
-                               "init.head_arguments.size where that was cut")
+                               f"init.path has {rows:,} rows: give the vocabulary that it was "
+                               "trained with, and init.head_arguments.size where that was cut")
         table.check()
         nearest = NearestRows(table, self.similarity)
         return [match(name, nearest) for name in names]
@@ -147,10 +146,8 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 
     steps, edge = {key: 0}, [wordnet.noun(key)]
     for step in range(1, reach + 1):
-        above = {
-            key_of(upper): upper for synset in edge
-            for upper in (*synset.hypernyms(), *synset.instance_hypernyms())
-        }
+        above = {key_of(upper): upper for synset in edge
+                 for upper in (*synset.hypernyms(), *synset.instance_hypernyms())}
         edge = [upper for name, upper in above.items() if name not in steps]
         steps.update({key_of(upper): step for upper in edge})
     return steps
@@ -183,14 +180,10 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     names = [_words(part) for part in name.split(",")]
     senses = [(sense, ) for words in names
              if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
-    nouns = [
-        tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
-        for compounds in (True, False)
-    ]
-    return [
-        *(("name", list(keys)) for keys in senses),
-        *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)
-    ]
+    nouns = [tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
+             for compounds in (True, False)]
+    return [*(("name", list(keys)) for keys in senses),
+            *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)]
 
 
 def read_classes(path: str) -> list[str]:

@@ -55,9 +55,8 @@ class Vocabulary:
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
             raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are "
-                               f"not in this WordNet "
-                               f"({open_wordnet().root}), such as {unknown[0]}: it was made with "
-                               f"another version")
+                               f"not in this WordNet ({open_wordnet().root}), such as "
+                               f"{unknown[0]}: it was made with another version")
 
     def table(self) -> str:
         """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles."""
@@ -96,8 +95,7 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
         if ordered:
             most = f"the most frequent one {ordered[0][1]:,} times"
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
-                           f"threshold=, and another "
-                           "folder")
+                           "threshold=, and another folder")
     return Vocabulary(chosen)
 
 
@@ -123,8 +121,7 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
         key = normal_key(word)
         if key is None:
             raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be "
-                               f"a noun's synset such as "
-                               "n02084071")
+                               "a noun's synset such as n02084071")
         if key in counts:
             raise CorekitError(f"vocabulary {path}: entry {number} is {key} again")
         counts[key] = count

@@ -65,10 +65,8 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         """
         with self.root.join("data.noun").open() as file:
             lines = file.read().decode(self._ENCODING).splitlines()
-        return {
-            f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines
-            if not line.startswith(" ")
-        }
+        return {f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines
+                if not line.startswith(" ")}
 
     def lemma_of(self, word: str) -> str:
         """The shortest of the nouns that a word in lower case may be a form of, as NLTK's
@@ -168,9 +166,8 @@ def fetch() -> None:
             continue
         if not nltk.download(package, download_dir=folder, quiet=True):
             raise CorekitError(f"{package} could not be fetched from NLTK's server into {folder}: "
-                               f"where there is no network, "
-                               "copy the nltk_data folder of a machine that has it, and name it in "
-                               "NLTK_DATA")
+                               "where there is no network, copy the nltk_data folder of a machine "
+                               "that has it, and name it in NLTK_DATA")
 
 
 @register("command", "wordnet")

@@ -65,9 +65,8 @@ class CoCa:
                  preprocess: dict[str, Any] | None = None, top_p: float = 0.9,
                  length: int = 30) -> None:
         if not 0 < top_p <= 1 or length <= SHORTEST:
-            raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length "
-                               f"above {SHORTEST}, "
-                               f"not {top_p} and {length}")
+            raise CorekitError("captioner 'coca': top_p must be above 0 and at most 1, and length "
+                               f"above {SHORTEST}, not {top_p} and {length}")
         self.source = (model, pretrained, preprocess)
         self.top_p, self.length = top_p, length
         self._loaded: tuple[Any, Preprocess] | None = None
@@ -87,8 +86,8 @@ class CoCa:
         captions = []
         at_once = max(1, batch_size // count)
         for first in range(0, len(images), at_once):
-            pixels = torch.stack(
-                [preprocess.crop(image) for image in images[first:first + at_once]]).to(device)
+            pixels = torch.stack([preprocess.crop(image)
+                                  for image in images[first:first + at_once]]).to(device)
             seeds = [derive_seed(seed, "caption", uid, number)
                      for uid in uids[first:first + at_once] for number in range(count)]
             rows = self._write(model, preprocess.normalize(pixels), count, seeds)
@@ -116,10 +115,9 @@ class CoCa:
         outputs = model(pixels)
         latent, tokens = (outputs[name].repeat_interleave(count, 0)
                           for name in ("image_features", "image_embs"))
-        uniform = torch.stack([
-            torch.rand(self.length, generator=torch.Generator().manual_seed(seed),
-                       dtype=torch.float64) for seed in seeds
-        ]).to(pixels.device)
+        uniform = torch.stack([torch.rand(self.length,
+                                          generator=torch.Generator().manual_seed(seed),
+                                          dtype=torch.float64) for seed in seeds]).to(pixels.device)
         rows = torch.full((len(seeds), 1), START, device=pixels.device)
         for length in range(1, self.length):
             ended = (rows[:, -1] == END) | (rows[:, -1] == PAD)
@@ -156,8 +154,7 @@ class NearestCaptions:
                  top_p: float = 0.9) -> None:
         if not 0 < top_p <= 1 or (scale is not None and scale <= 0):
             raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, "
-                               "and scale above 0, "
-                               f"not {top_p} and {scale}")
+                               f"and scale above 0, not {top_p} and {scale}")
         self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(
             candidates), scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
@@ -169,10 +166,8 @@ class NearestCaptions:
             raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds "
                                f"{line_count} different captions, and {count} are to be drawn for "
                                "each picture")
-        return {
-            **self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()
-                                                           ).hexdigest()
-        }
+        return {**self.folder.identity(),
+                "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
@@ -182,9 +177,8 @@ class NearestCaptions:
         lines = self._lines()
         captions = []
         for first in range(0, len(images), batch_size):
-            pixels = torch.stack([
-                teacher.preprocess.crop(image) for image in images[first:first + batch_size]
-            ]).to(device)
+            pixels = torch.stack([teacher.preprocess.crop(image)
+                                  for image in images[first:first + batch_size]]).to(device)
             similarities = (
                 teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
@@ -205,10 +199,8 @@ class NearestCaptions:
                     raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit "
                                        f"scale: give scale")
                 scale = float(teacher.model.logit_scale.exp())
-            features = [
-                teacher.texts(lines[first:first + batch_size], device)
-                for first in range(0, len(lines), batch_size)
-            ]
+            features = [teacher.texts(lines[first:first + batch_size], device)
+                        for first in range(0, len(lines), batch_size)]
             self._loaded = teacher, torch.cat(features), scale
         return self._loaded
 

@@ -133,9 +133,8 @@ class MobileCLIPConverter:
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
-        return [
-            layout for layout in LAYOUTS if name in (IN_APPLES if layout == "apple" else PREPROCESS)
-        ]
+        return [layout for layout in LAYOUTS
+                if name in (IN_APPLES if layout == "apple" else PREPROCESS)]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
@@ -229,12 +228,10 @@ def _with_norms(weights: State) -> State:
         convolution = block.endswith(".mlp.conv")
         if leaf == "bias" and (convolution or re.search(r"\.backbone\.[01]\.conv$", block)):
             norm = block + ".bn." if convolution else block.removesuffix("conv") + "bn."
-            converted |= {
-                norm + "weight": torch.ones_like(value), norm + "bias": value,
-                norm + "running_mean": torch.zeros_like(value),
-                norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
-                norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)
-            }
+            converted |= {norm + "weight": torch.ones_like(value), norm + "bias": value,
+                          norm + "running_mean": torch.zeros_like(value),
+                          norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
+                          norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)}
         else:
             converted[f"{block}.conv.weight" if convolution else key] = value
     return converted
@@ -247,10 +244,8 @@ def _without_norms(weights: State) -> State:
         block = key.rpartition(".")[0]
         if block.endswith(".mlp.conv.conv"):
             outer = block.removesuffix(".conv")
-            norm = {
-                name: exact(weights[f"{outer}.bn.{name}"])
-                for name in ("weight", "bias", "running_mean", "running_var")
-            }
+            norm = {name: exact(weights[f"{outer}.bn.{name}"])
+                    for name in ("weight", "bias", "running_mean", "running_var")}
             scale = norm["weight"] / (norm["running_var"] + NORM_EPS).sqrt()
             folded[f"{outer}.weight"] = (exact(value) * scale[:, None, None, None]).to(value)
             folded[f"{outer}.bias"] = (norm["bias"] - norm["running_mean"] * scale).to(value)

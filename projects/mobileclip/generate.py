@@ -14,12 +14,7 @@ from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import find_field, find_fields
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -98,10 +93,9 @@ class Reinforce:
     def __init__(self, teachers: list[Any], captioner: Any = None, captions: int = 5,
                  augmentations: int = 10, image_size: int = 224,
                  interpolation: Literal["bicubic", "bilinear"] = "bicubic",
-                 scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float,
-                                                                        float] = (3 / 4, 4 / 3),
-                 operations: int = 2, magnitude: int = 9, precision: Literal["fp32", "bf16",
-                                                                             "int8"] = "bf16",
+                 scale: tuple[float, float] = (0.08, 1.0),
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3), operations: int = 2,
+                 magnitude: int = 9, precision: Literal["fp32", "bf16", "int8"] = "bf16",
                  keep: bool = False, fields: dict[str, str] | None = None,
                  uid: Literal["key", "json"] = "key", synthetic: str = "syn_text", seed: int = 0,
                  batch_size: int = 64, device: str = "auto", threads: int = 1) -> None:
@@ -123,12 +117,10 @@ class Reinforce:
                                "value above 0, scale at most "
                                f"1, not {list(scale)} and {list(ratio)}")
         if captioner is not None and not hasattr(captioner, "captions"):
-            raise CorekitError(f"job 'reinforce': captioner must be a mapping with a name, as in "
-                               f"captioner.name=coca, not "
-                               f"{captioner}")
-        self.teachers = [
-            FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
-        ]
+            raise CorekitError("job 'reinforce': captioner must be a mapping with a name, as in "
+                               f"captioner.name=coca, not {captioner}")
+        self.teachers = [FolderTeacher(teacher) if isinstance(teacher, str) else teacher
+                         for teacher in teachers]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
         self.image_size, self.interpolation = image_size, interpolation
         self.scale, self.ratio = scale, ratio
@@ -138,8 +130,8 @@ class Reinforce:
         self.decoders = find_fields(tuple(self.extensions))
         self.uid, self.synthetic, self.seed = uid, synthetic, seed
         self.batch_size, self.threads = batch_size, threads
-        self.device = torch.device((
-            "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu")
+                                   if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
     def identity(self) -> dict[str, Any]:
@@ -162,8 +154,8 @@ class Reinforce:
                 reinforced = self._reinforce(chosen, refuse)
             yield from reinforced
 
-    def _readable(self, samples: Iterator[RawSample], refuse: Callable[[BadSampleError],
-                                                                       None]) -> Iterator[_Sample]:
+    def _readable(self, samples: Iterator[RawSample],
+                  refuse: Callable[[BadSampleError], None]) -> Iterator[_Sample]:
         for raw in samples:
             try:
                 yield self._read(raw)
@@ -194,10 +186,8 @@ class Reinforce:
             raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
                                                    f"of {self.synthetic}")
         caption = find_field("synthetic_text")
-        return [
-            str(caption.decode(str(text).encode("utf-8", "replace"), where))
-            for text in captions[:self.captions]
-        ]
+        return [str(caption.decode(str(text).encode("utf-8", "replace"), where))
+                for text in captions[:self.captions]]
 
     def _reinforce(
             self, samples: list[_Sample],
@@ -214,8 +204,8 @@ class Reinforce:
             for number in range(self.augmentations)
         ] for sample in samples]
         images = self._image_rows(samples, drawn)
-        texts = self._text_rows(
-            [text for sample in samples for text in (sample.text, *sample.captions)])
+        texts = self._text_rows([text for sample in samples
+                                 for text in (sample.text, *sample.captions)])
         self._check_widths(images, texts)
         reinforced: list[tuple[str, Mapping[str, bytes]]] = []
         by_sample = zip(samples, drawn, torch.split(torch.cat(images, 1), self.augmentations),
@@ -270,11 +260,9 @@ class Reinforce:
                                                   self.precision)
         own = {name: content for name, content in sample.raw.members.items()
                if name not in _OURS} if self.keep else {}
-        return {
-            **own, "paug.json": json.dumps({"param_aug": entries}).encode(),
-            "syn.json": json.dumps({self.synthetic: sample.captions}).encode(),
-            extension: embeddings
-        }
+        return {**own, "paug.json": json.dumps({"param_aug": entries}).encode(),
+                "syn.json": json.dumps({self.synthetic: sample.captions}).encode(),
+                extension: embeddings}
 
 
 def _uid(raw: RawSample, where: str) -> str:
@@ -282,8 +270,7 @@ def _uid(raw: RawSample, where: str) -> str:
         uid = json.loads(raw.members["json"])["uid"]
     except (ValueError, KeyError, TypeError, RecursionError):
         uid = None
-    if not isinstance(uid,
-                      str) or not uid or "." in uid or "/" in uid or not uid.isprintable():
+    if not isinstance(uid, str) or not uid or "." in uid or "/" in uid or not uid.isprintable():
         raise BadSampleError("uid", f"{where}: no uid in its json that could be the name of a file")
     return uid
 

@@ -47,16 +47,12 @@ class OnlineTeachers(nn.Module):
                      for values in (self.student.std, self.student.mean))
         levels = ((image * std + mean) * 255).round()
         teachers: list[Any] = list(self.teachers)
-        outputs = {
-            "teacher_image_features": [
-                self._images(teacher, image, levels) for teacher in teachers
-            ]
-        }
+        outputs = {"teacher_image_features": [self._images(teacher, image, levels)
+                                              for teacher in teachers]}
         for name, captions in (("text", caption), ("synthetic_text", synthetic_caption)):
             if captions is not None:
-                outputs[f"teacher_{name}_features"] = [
-                    teacher.texts(captions, image.device) for teacher in teachers
-                ]
+                outputs[f"teacher_{name}_features"] = [teacher.texts(captions, image.device)
+                                                       for teacher in teachers]
         return {name: torch.cat(features, 1) for name, features in outputs.items()}
 
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:

@@ -17,12 +17,7 @@ from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import find_fields
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -30,11 +25,9 @@ from .embeddings import decode_embeddings
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
-_ADDED = {
-    "real": ("teacher_text_features", ), "synthetic": ("teacher_text_features",
-                                                       ), "one": ("teacher_text_features", ),
-    "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")
-}
+_ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_features",),
+          "one": ("teacher_text_features",),
+          "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
 
 
 @dataclass(frozen=True)
@@ -99,13 +92,12 @@ class Reinforced:
 
     belongs_to = {"teacher_image_features": "augmentation"}
 
-    def __init__(
-        self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-        fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
-        captions: Literal["both", "real", "synthetic",
-                          "one"] = "both", synthetic: str = "syn_text.*",
-        augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
-    ) -> None:
+    def __init__(self, root: str | None, reinforcements: str | None = None,
+                 shards: str = "**/*.tar", fields: dict[str, str] | None = None,
+                 uid: Literal["key", "json"] = "key",
+                 captions: Literal["both", "real", "synthetic", "one"] = "both",
+                 synthetic: str = "syn_text.*",
+                 augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
         self.extensions = split_extensions(fields or default_fields("image", "text"))
         self.decoders = find_fields(tuple(self.extensions))
         self.captions, self.stored = captions, tuple(augmentations)
@@ -198,9 +190,8 @@ class Reinforced:
     def _reinforcement(self, members: Mapping[str, bytes], where: str) -> Reinforcement:
         augmentations = _unpacked(_json(members, "paug.json", where).get("param_aug"))
         names = _json(members, "syn.json", where)
-        chosen = {
-            name: _unpacked(names[name]) for name in sorted(names) if self.synthetic.fullmatch(name)
-        }
+        chosen = {name: _unpacked(names[name]) for name in sorted(names)
+                  if self.synthetic.fullmatch(name)}
         embeddings = decode_embeddings(members, where)
         image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
         if image is None or real is None:

@@ -50,8 +50,8 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(
-            self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(),
+                           dim=-1)
 
 
 @register("teacher", "model_folder")
