@@ -107,10 +107,8 @@ class Side:
         size, count = chosen.image_size, chosen.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
-        self.labels = [
-            each.to(self.device)
-            for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])
-        ]
+        self.labels = [each.to(self.device)
+                       for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])]
 
     def step(self) -> None:
         """One whole step."""
@@ -144,10 +142,8 @@ class Side:
                 lambda: self.model.encode_image(self.image))  # type: ignore[operator]
             parts["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
-            pair = [
-                F.normalize(torch.randn(len(self.image), 512, device=self.device)).requires_grad_()
-                for _ in range(2)
-            ]
+            pair = [F.normalize(torch.randn(len(self.image), 512,
+                                            device=self.device)).requires_grad_() for _ in range(2)]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
             image_tower, text_tower = map(self.model.get_submodule, ("image_tower", "text_tower"))
             parts["image tower"] = lambda: self.run(lambda: image_tower(self.image))

@@ -68,8 +68,8 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
         return timing.seconds_of(read, calls=batches)
 
-    times = timing.take_turns(
-        {name: partial(seconds_of_batch, start) for name, start in contenders.items()}, rounds)
+    times = timing.take_turns({name: partial(seconds_of_batch, start)
+                               for name, start in contenders.items()}, rounds)
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
     for name in times:
         ratio = times.ratio("open_clip", name)

@@ -107,9 +107,8 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
 def of_size(captions: Sequence[str]) -> Vocabulary:
     """The captions' own synsets, by count, then others."""
     labels = NounLabels()
-    counts = dict(
-        choose(Counter(key for caption in captions for key in labels(caption)), threshold=0,
-               size=SIZE).counts)
+    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)),
+                         threshold=0, size=SIZE).counts)
     for key in sorted(open_wordnet().called):
         if len(counts) == SIZE:
             break
@@ -126,10 +125,8 @@ def scene_captions(count: int) -> list[str]:
     draws = random.Random(0)
     names, emoji = concept_names(), concept_emoji()
     repeatable = [plural(name) is not None for name in names]
-    return [
-        describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
-        for _ in range(count)
-    ]
+    return [describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
+            for _ in range(count)]
 
 
 def word_captions(count: int) -> list[str]:

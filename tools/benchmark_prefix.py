@@ -59,8 +59,8 @@ def main() -> int:
             output.dense()
     flops = 3 * counter.get_total_flops()
     kinds = ("sdpa",) if chosen.device == "cpu" else ("sdpa", "flex")
-    times = timing.in_turns(
-        {kind: step(model(kind).to(chosen.device), batch, chosen) for kind in kinds}, chosen)
+    times = timing.in_turns({kind: step(model(kind).to(chosen.device), batch, chosen)
+                             for kind in kinds}, chosen)
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
     print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, "

@@ -72,10 +72,8 @@ def main() -> int:
 
         for side in (from_memory, from_shards):
             side(2)
-        times = timing.take_turns({
-            "shards": lambda: from_shards(chosen.steps),
-            "memory": lambda: from_memory(chosen.steps)
-        }, chosen.pairs)
+        times = timing.take_turns({"shards": lambda: from_shards(chosen.steps),
+                                   "memory": lambda: from_memory(chosen.steps)}, chosen.pairs)
         logger.close()
     ratio = times.ratio("shards", "memory")
     print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
@@ -98,17 +96,14 @@ def reinforce(scenes: Path, out: Path) -> None:
 def members(key: str) -> dict[str, bytes]:
     """30 augmentations, 5 synthetic captions, unit rows of two teachers of 768 numbers each."""
     picture = Image.new("RGB", (256, 256))
-    entries = [
-        draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9) for number in range(30)
-    ]
+    entries = [draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9)
+               for number in range(30)]
     rows = {name: F.normalize(torch.randn(count, 2, 768), dim=2).reshape(count, 1536)
             for name, count in (("image_emb", 30), ("text_emb", 6))}
     extension, content = encode_embeddings(rows, "bf16")
     captions = {"syn_text": [f"a drawing, as caption {number} says" for number in range(5)]}
-    return {
-        "paug.json": json.dumps({"param_aug": entries}).encode(),
-        "syn.json": json.dumps(captions).encode(), extension: content
-    }
+    return {"paug.json": json.dumps({"param_aug": entries}).encode(),
+            "syn.json": json.dumps(captions).encode(), extension: content}
 
 
 if __name__ == "__main__":

@@ -41,8 +41,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.2)
     parser.add_argument("--limit-best", type=float, default=1.0)
     chosen = parser.parse_args()
-    print("images/s: ours, theirs as documented, theirs at its best; "
-          f"{timing.conditions(chosen)}")
+    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(chosen)}")
     reached = True
     for name in chosen.models:
         torch.manual_seed(0)

@@ -54,10 +54,8 @@ def main() -> int:
         sound = apart(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
         full_batch = one_step(ProcessGroup(0, 1, device), dtype, 1)
-        cuts = {
-            "4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
-            "2 ranks": on_two_ranks(dtype)
-        }
+        cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
+                "2 ranks": on_two_ranks(dtype)}
         for name, tensors in cuts.items():
             loss = abs(float(tensors["loss"]) / float(full_batch["loss"]) - 1)
             grads = sum(float((tensors[key] - value).square().sum())
@@ -81,9 +79,8 @@ def apart(backends: Sequence[str], device: torch.device) -> float:
         text = torch.randint(WORDS, (SAMPLES, LENGTH), generator=generator).to(device)
         outputs = net(image, text, torch.linspace(0, 0.999, SAMPLES, device=device))
         sum(output.dense().square().sum() for output in outputs.values()).backward()
-        gradients.append(
-            torch.cat(
-                [value.grad.flatten() for value in net.parameters() if value.grad is not None]))
+        gradients.append(torch.cat([value.grad.flatten() for value in net.parameters()
+                                    if value.grad is not None]))
     difference = float((gradients[1] - gradients[0]).norm() / gradients[0].norm())
     print(f"  gradients by {backends[1]} against {backends[0]}: relative difference "
           f"{difference:.1e} (limit 1e-5)")
@@ -108,8 +105,7 @@ def leaks(backend: str, device: torch.device) -> float:
             forbidden = max(forbidden, float(of_patch[edge:].max()) if edge < PATCHES else 0.0)
             allowed = max(allowed, float(of_patch[:edge].max()))
     print(f"  {backend}, {PATCHES - 1} prefix lengths: largest gradient to a patch j >= max(i + 1, "
-          f"M) {forbidden!r}, to the "
-          f"others {allowed:.2e}")
+          f"M) {forbidden!r}, to the others {allowed:.2e}")
     return forbidden
 
 
@@ -136,10 +132,8 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
               for name, weight in weights.items()]
 
     def place(batch: dict[str, object]) -> dict[str, object]:
-        return {
-            name: value.to(ranks.device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
+        return {name: value.to(ranks.device) if isinstance(value, Tensor) else value
+                for name, value in batch.items()}
 
     forward = Forward(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None,
                       Precision("fp32"), StepRandom(0, ranks, micro_batches))

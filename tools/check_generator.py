@@ -46,18 +46,15 @@ def main() -> int:
         folder = Path(name)
         write_scenes(folder, SAMPLES * (chosen.kills + 6), SAMPLES)
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
-        words = [
-            f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
-            f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
-            "captions=2", "augmentations=6", "image_size=64", "batch_size=32"
-        ]
+        words = [f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
+                 f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
+                 "captions=2", "augmentations=6", "image_size=64", "batch_size=32"]
         began = time.monotonic()
         if start(folder, "whole", words, chosen.workers).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - began
-        moments = [
-            kill_once(folder, words, chosen.workers, draw, number) for number in range(chosen.kills)
-        ]
+        moments = [kill_once(folder, words, chosen.workers, draw, number)
+                   for number in range(chosen.kills)]
         if start(folder, "killed", words, chosen.workers).wait() != 0:
             raise SystemExit("the last run failed")
         expected, actual = contents(folder / "whole"), contents(folder / "killed")
@@ -98,14 +95,11 @@ def random_teacher(folder: Path, seed: int) -> str:
 
 def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess.Popen[bytes]":
     """Start the command."""
-    command = [
-        str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
-        str(folder / "scenes"), str(folder / out)
-    ]
-    return subprocess.Popen(
-        [*command, *words, "--workers", str(workers)], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
+               str(folder / "scenes"), str(folder / out)]
+    return subprocess.Popen([*command, *words, "--workers", str(workers)], start_new_session=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,

@@ -70,18 +70,16 @@ def main() -> int:
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
     then = f", then {later}" if chosen.then_ranks else ""
     print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a "
-          f"checkpoint's writing): "
-          f"{', '.join(moments)}; went on from steps {resumed_from}")
+          f"checkpoint's writing): {', '.join(moments)}; went on from steps {resumed_from}")
     numbers = [record["step"] for record in actual]
     pairs = [(one["loss"], other["loss"]) for one, other in zip(expected, actual)]
     same = sum(one == other for one, other in pairs)
     differences = [abs(one - other) / one for one, other in pairs]
     first = [difference for difference in differences if difference][:5] or [0.0]
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses "
-          f"equal to the bit, first "
-          f"differences {', '.join(f'{difference:.0e}' for difference in first)} of the loss, "
-          f"largest {max(differences):.0e}; "
-          f"evaluations {'equal' if evaluated == again else 'differ'}")
+          "equal to the bit, first differences "
+          f"{', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest "
+          f"{max(differences):.0e}; evaluations {'equal' if evaluated == again else 'differ'}")
     before = resumed_from[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
     whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
                    else same == steps and evaluated == again)

@@ -14,21 +14,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODULES = {
-    "corekit-train": "corekit.cli.train", "corekit-eval": "corekit.cli.evaluate",
-    "corekit": "corekit.cli.main"
-}
+MODULES = {"corekit-train": "corekit.cli.train", "corekit-eval": "corekit.cli.evaluate",
+           "corekit": "corekit.cli.main"}
 
-_PRELOADED = [
-    *MODULES.values(), "corekit.train.run", "corekit.train.evaluate",
-    "corekit.data.datasets.openmoji.dataset", "torch._dynamo", "torch.utils.tensorboard",
-    "torch.distributed.checkpoint", "torch.distributed.fsdp"
-]
+_PRELOADED = [*MODULES.values(), "corekit.train.run", "corekit.train.evaluate",
+              "corekit.data.datasets.openmoji.dataset", "torch._dynamo", "torch.utils.tensorboard",
+              "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 
 
 def start(command: str, *words: str, folder: Path, output: Path,
           environment: Mapping[str, str] | None = None) -> Any:
-    """Start a command with one thread in a folder; it prints to ``output`` and ``output`` + ``.err``.
+    """Start a command with one thread in a folder; it prints to ``output`` and ``output``.err.
 
     Args:
         command: a name of ``MODULES``, or any module with a ``main()``.
@@ -44,9 +40,8 @@ def start(command: str, *words: str, folder: Path, output: Path,
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch asks once, where it is imported
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(
-        target=_run,
-        args=(command, words, str(folder), str(output), {**os.environ, **(environment or {})}))
+    process = context.Process(target=_run, args=(command, words, str(folder), str(output),
+                                                 {**os.environ, **(environment or {})}))
     process.start()
     return process
 

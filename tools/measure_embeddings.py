@@ -44,14 +44,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder, chosen.samples, 128)
-        teachers = chosen.teachers or [
-            model(folder / f"teacher{seed}", seed, chosen.train_steps) for seed in (1, 2)
-        ]
+        teachers = chosen.teachers or [model(folder / f"teacher{seed}", seed, chosen.train_steps)
+                                       for seed in (1, 2)]
         student = chosen.student or model(folder / "student", 3, chosen.train_steps)
-        captioner = {
-            "name": "nearest_captions", "path": teachers[0],
-            "candidates": str(folder / "captions.txt")
-        }
+        captioner = {"name": "nearest_captions", "path": teachers[0],
+                     "candidates": str(folder / "captions.txt")}
         measured = {}
         for precision in PRECISIONS:
             run_job(
@@ -88,11 +85,9 @@ def model(folder: Path, seed: int, steps: int) -> str:
     """A small model of that seed, trained for some steps."""
     if not steps:
         return random_teacher(folder, seed)
-    command = [
-        str(Path(sys.executable).with_name("corekit-train")), "+recipe=mobileclip/quickstart",
-        f"engine.steps={steps}", f"seed={seed}", f"run_dir={folder}", "schedule.warmup_steps=10",
-        "~evaluators"
-    ]
+    command = [str(Path(sys.executable).with_name("corekit-train")),
+               "+recipe=mobileclip/quickstart", f"engine.steps={steps}", f"seed={seed}",
+               f"run_dir={folder}", "schedule.warmup_steps=10", "~evaluators"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return str(folder)
 
@@ -108,8 +103,8 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
     samples = [data.decode(handle) for shard, size in enumerate(data.shard_sizes.tolist())
                for handle in data.read(shard, 0, size)]
     with torch.no_grad():
-        pixels = torch.stack(
-            [replay.replay(sample["image"], sample["augmentation"]) for sample in samples])
+        pixels = torch.stack([replay.replay(sample["image"], sample["augmentation"])
+                              for sample in samples])
         features = [
             loaded.encode_image(preprocess.normalize(pixels),
                                 normalize=True),  # type: ignore[operator]

@@ -35,10 +35,8 @@ def main() -> None:
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
     chosen = parser.parse_args()
     if chosen.form:
-        print(
-            json.dumps(
-                measure(chosen.form, chosen.batch_size, chosen.block,
-                        getattr(torch, chosen.teachers))))
+        print(json.dumps(measure(chosen.form, chosen.batch_size, chosen.block,
+                                 getattr(torch, chosen.teachers))))
         return
     measured = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers)
              for form, teachers in (("features", "float32"), ("dense", "float32"),
