@@ -1,5 +1,6 @@
-"""A training step of CatLIP against one of CLIP: same image tower, batch and precision, and where
-the time of each goes.
+"""A training step of CatLIP against one of CLIP, and where the time of each goes.
+
+Both have the same image tower, batch and precision.
 
     python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16
     --batch-size 256]

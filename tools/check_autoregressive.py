@@ -69,9 +69,7 @@ def main() -> int:
 
 
 def apart(backends: Sequence[str], device: torch.device) -> float:
-    """How far the gradients of all parameters by the second way are from those by the first,
-    relative to their norm.
-    """
+    """The relative distance of the second way's gradients of all parameters from the first's."""
     gradients = []
     for backend in backends:
         net, generator = model(torch.float32, backend).to(device), torch.Generator().manual_seed(0)

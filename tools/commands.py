@@ -1,5 +1,4 @@
-"""corekit's commands in processes that are forked from one that has imported torch already: tests
-and checks start many.
+"""corekit's commands in forks of a process that has imported torch, for tests and checks.
 
 Importing takes some four seconds of a core, a fork next to nothing. Everything else is as it is at
 the command line: a process of its own, its own session, signals, exit status.
@@ -47,9 +46,7 @@ def start(command: str, *words: str, folder: Path, output: Path,
 
 
 def start_ranks(command: str, *words: str, folder: Path, output: Path, ranks: int) -> list[Any]:
-    """Start a command on every rank, as torchrun would; what rank r > 0 prints goes to ``output`` +
-    ``.r``.
-    """
+    """Start a command on every rank, as torchrun would; rank r > 0 prints to ``output``.r."""
     if ranks == 1:
         return [start(command, *words, folder=folder, output=output)]
     port = free_port()

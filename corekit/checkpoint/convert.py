@@ -37,8 +37,7 @@ PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of a file: weights under corekit's names, and what a recipe says of
-    the model.
+    """What a converter makes of a file: weights under corekit's names, and parts of a recipe.
 
     Args:
         weights: name -> tensor, as the model's ``state_dict`` has them.
@@ -58,24 +57,16 @@ class Converted:
 
 
 class Converter(Protocol):
-    """What an entry of kind ``converter`` has: the layouts in which the models of one project are
-    published.
-    """
+    """The contract of kind ``converter``: the published layouts of the models of one project."""
 
     def detect(self, state: State) -> list[str]:
-        """The registered models that these weights fit; several where no key tells them apart, none
-        where it knows none.
-        """
+        """The registered models that these weights fit: none, one, or several with equal keys."""
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as those of the model of that name; a CorekitError where names or shapes
-        differ.
-        """
+        """The weights under the model's names; a CorekitError where names or shapes differ."""
 
     def layouts(self, name: str) -> list[str]:
-        """The layouts in which it can write the model of that name; none where it does not know the
-        model.
-        """
+        """The layouts in which it can write that model; none where it does not know it."""
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The model's weights in a layout; a CorekitError where the layout cannot hold them."""
@@ -83,8 +74,7 @@ class Converter(Protocol):
 
 def convert_in(source: Path, target: Path, name: str | None = None,
                fused: bool = False) -> tuple[str, list[str]]:
-    """Make a model folder of a file of weights in any layout that a converter knows, or of a
-    corekit folder, fused.
+    """Make a model folder of a file of weights in a known layout, or of a corekit folder, fused.
 
     Args:
         source: ``.pt``, ``.pth``, ``.bin`` (tensors and plain values only: nothing else is
@@ -177,8 +167,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a file of weights, without wrappers around them and prefixes before all their
-    names.
+    """The tensors of a file of weights, without wrappers and common prefixes of their names.
 
     Raises:
         CorekitError: it is missing or damaged, holds more than tensors and plain values, or holds
@@ -215,8 +204,7 @@ def read_state(path: Path) -> State:
 
 
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
-    """Sentences on what is missing from a state, left over, or of another shape than expected;
-    empty where all fits.
+    """Sentences on the missing, left-over and differently shaped tensors of a state, if any.
 
     Args:
         state, expected: name -> tensor.
@@ -261,9 +249,7 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
 
 
 def _with_preprocessing(converted: Converted, beside: Path) -> Converted:
-    """The weights with the preprocessing that a file beside them says; where there is none, with a
-    note of what is assumed.
-    """
+    """The weights with the preprocessing of the file beside them, or a note of what is assumed."""
     if not beside.is_file():
         return replace(converted, notes=[*converted.notes,
                                          *([converted.assumed] if converted.assumed else [])])

@@ -19,8 +19,7 @@ SHOWN = 12  # names in a message
 
 def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str],
                new_head: NewHead | None = None) -> list[str]:
-    """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or
-    is excluded.
+    """Fill a model with weights from elsewhere; every tensor of either side matches or is excluded.
 
     A tensor of another shape is an error, unless the module that it belongs to has a method
     ``refit(name, value)``, given the tensor's own name and what the file has, which makes one of
@@ -98,9 +97,7 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of another shape as the module that it belongs to makes it fit; as it is where that
-    does not.
-    """
+    """A tensor of another shape, refitted by the module it belongs to where that is possible."""
     path, _, last = name.rpartition(".")
     refit = getattr(model.get_submodule(path), "refit", None)
     fitted: Tensor | None = refit(last, value.float()) if refit is not None else None

@@ -1,6 +1,4 @@
-"""A head for other classes than the weights were trained on: each of its rows made from rows of the
-old one, or random.
-"""
+"""A head for other classes than the weights were trained on, from rows of the old one or random."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -45,8 +43,7 @@ Matcher = Callable[[Sequence[str], int, RunConfig | None], list[Match]]
 
 
 class NewHead:
-    """Makes the head's tensors, ``head.weight`` [K, D] and ``head.bias`` [K], from those of a file
-    with other classes.
+    """Makes ``head.weight`` [K, D] and ``head.bias`` [K] from those of a file with other classes.
 
     Rows without a counterpart stay as the model has them. Their bias becomes the mean of those that
     are copied: after multi-label training all of these lie far below 0, and a class at 0 would win

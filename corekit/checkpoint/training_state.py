@@ -49,7 +49,8 @@ class Counters:
     """What a run has done so far.
 
     ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update;
-    ``loss_scale`` and ``good_steps`` are those of fp16. """
+    ``loss_scale`` and ``good_steps`` are those of fp16.
+    """
 
     step: int = 0
     samples: int = 0
@@ -131,18 +132,14 @@ class Checkpoints:
             self.pending = self.writer.submit(write)
 
     def wait(self) -> None:
-        """Until the checkpoint that is being written in the background is complete; a CorekitError
-        where it failed.
-        """
+        """Wait for the checkpoint that is being written; a CorekitError where that failed."""
         if self.pending is not None:
             pending, self.pending = self.pending, None
             pending.result()
             self.ranks.barrier()
 
     def abandon(self) -> None:
-        """Let what is being written in the background come to its end, well or not: the run is
-        over.
-        """
+        """Let the checkpoint that is being written end, well or not, since the run is over."""
         if self.pending is not None:
             futures.wait([self.pending], timeout=ABANDON)
 
@@ -177,9 +174,7 @@ class Checkpoints:
                                "again") from None
 
     def tidy(self) -> None:
-        """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and
-        old ones.
-        """
+        """Link the newest complete checkpoint as RUN/model; remove half-written and old ones."""
         complete = complete_checkpoints(self.run)
         if complete:
             self._link("model", complete[-1])
@@ -205,9 +200,7 @@ class Checkpoints:
 
     def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer,
                     ema: Ema | None) -> Counters:
-        """Fill everything from the newest complete checkpoint; fresh counters where there is
-        none.
-        """
+        """Restore the newest complete checkpoint; fresh counters where there is none."""
         complete = complete_checkpoints(self.run)
         if not complete:
             return Counters()

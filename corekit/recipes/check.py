@@ -30,9 +30,7 @@ CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfi
 
 
 def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
-    """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is
-    built.
-    """
+    """(key in the recipe, kind, node) of every entry that a recipe names, in building order."""
     data = recipe["data"]
     entries = [("model", "model", recipe["model"])]
     loss = recipe["loss"]
@@ -92,9 +90,7 @@ def check_names(recipe: Node) -> None:
 
 
 def _check_head(init: Node) -> None:
-    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another
-    one in peace.
-    """
+    """Check the head's name; its arguments have a key of their own, which ``random`` ignores."""
     name = init["head"]
     if name is None or name == "random":
         return
@@ -106,8 +102,7 @@ def _check_head(init: Node) -> None:
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
-    """Check one node of a recipe that names an entry: the name, and its arguments against the
-    signature.
+    """Check the name and the arguments of one node of a recipe that names an entry.
 
     Args:
         key: where it stands in the recipe.

@@ -1,6 +1,4 @@
-"""Where Hydra finds recipes and shared groups: corekit's own, and those of every project in
-reach.
-"""
+"""Where Hydra finds recipes and shared groups: in corekit and in every project in reach."""
 
 from pathlib import Path
 
@@ -64,9 +62,7 @@ class RecipeSource(ConfigSource):
 
 
 class CorekitSearchPath(SearchPathPlugin):
-    """Adds the projects' recipes, the shared groups, and a ``recipes/`` folder under the working
-    directory.
-    """
+    """Adds the recipes of projects, shared groups, and ``recipes/`` in the working directory."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("corekit-projects", "corekit://projects")
@@ -78,9 +74,7 @@ class CorekitSearchPath(SearchPathPlugin):
 
 
 def install(schema: DictConfig) -> None:
-    """Tell this process's Hydra about corekit's sources, and the schema that the command line is
-    checked against.
-    """
+    """Register corekit's sources and the schema of the command line with this process's Hydra."""
     Plugins.instance().register(CorekitSearchPath)
     SourcesRegistry.instance().register(RecipeSource)
     ConfigStore.instance().store("schema", schema, provider="corekit")
@@ -93,9 +87,7 @@ def current_schema() -> DictConfig:
 
 
 def nearest_key(key: str) -> str:
-    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
-    another section.
-    """
+    """Suggest the nearest key of the schema, by the whole key or by its last part."""
     keys = known_keys(current_schema())
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)

@@ -43,7 +43,8 @@ CENTER_CROP = EntryConfig("center_crop")  # where a recipe names no transform
 class Parts:
     """Everything that a recipe names but its evaluators, which open data of their own.
 
-    ``micro_batches`` are those of a step, over all ranks; models are on the meta device."""
+    ``micro_batches`` are those of a step, over all ranks; models are on the meta device.
+    """
 
     config: RunConfig
     source: Source

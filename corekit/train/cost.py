@@ -22,7 +22,8 @@ class Cost:
     batch.
 
     Where the size of images changes from step to step: FLOPs on average over the samples, bytes at
-    the most. """
+    the most.
+    """
 
     parameters: int
     trained: int

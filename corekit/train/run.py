@@ -126,7 +126,8 @@ def _warm_up_wrapper(run: Run, step: int) -> None:
     DDP orders its gradient buckets anew after the first backward pass, and sums of three and more
     ranks round by that order: with this pass behind it, a resumed run sums as the undisturbed one
     does. FSDP2 sets itself up in a first forward pass of the whole model, which has to come before
-    an evaluation's passes through parts of it. """
+    an evaluation's passes through parts of it.
+    """
     if run.ranks.world == 1:
         return
     part = next(step_batches(run.streams, step, step + 1, 0))

@@ -1,6 +1,4 @@
-"""Whether the parts of a recipe fit together: on meta tensors, before anything is read or
-allocated.
-"""
+"""Whether the parts of a recipe fit together, on meta tensors and before any allocation."""
 
 from collections.abc import Mapping
 
@@ -24,15 +22,12 @@ from corekit.train.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:
-    """What the engine itself adds to a batch of a size: the step, the run's steps, and a random
-    number of each sample.
-    """
+    """What the engine adds to a batch: the step, the steps of the run, a number for each sample."""
     return {"step": 0, "steps": steps, "uniform": torch.zeros(size, device="meta")}
 
 
 def verify(parts: Parts) -> list[str]:
-    """Check by name that model and losses get all they ask for, on meta tensors, before anything is
-    allocated.
+    """Check by name, on meta tensors, that model and losses get all the inputs they need.
 
     Returns:
         a line for each parameter that is left at its default.
@@ -101,9 +96,7 @@ def _name(entry: EntryConfig | None) -> str:
 
 
 def _check_transform(parts: Parts, transform: Transform, provided: Mapping[str, list[str]]) -> None:
-    """Refuse a transform that asks for what it will not get, that does not ask for the size of the
-    step where it has one, or that leaves a field where the picture was before it.
-    """
+    """Refuse a transform whose inputs, size or moved fields do not fit the recipe."""
     sampler = f"sampler `{_name(parts.config.sampler)}`"
     label = f"transform `{_name(parts.config.data.transform or CENTER_CROP)}`"
     sized = isinstance(parts.sampler, SizedSampler)
@@ -133,9 +126,7 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: B
 
 
 def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: str) -> None:
-    """Refuse captions of another length than a text tower is made for: it would stretch its
-    positions and say nothing.
-    """
+    """Refuse captions of another length than the text tower has positions for."""
     tokenizer_length = tokenizer_info(tokenizer).context_length
     if tokenizer_length is None:
         return
@@ -150,9 +141,7 @@ def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: st
 
 
 def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """Refuse a tokenizer with more ids than the model has rows for, or with another end than a text
-    tower looks for.
-    """
+    """Refuse a tokenizer with more ids than the model has rows, or with another end token."""
     info = tokenizer_info(tokenizer)
     vocab_size, end_token = info.vocab_size, info.end_token
     for name, module in model.named_modules():
@@ -171,9 +160,7 @@ def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
 
 
 def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
-    """Refuse a loss that takes another token for the end of a caption: it would count padding, or
-    stop too early.
-    """
+    """Refuse a loss that takes another token for the end of a caption than the tokenizer does."""
     end_token = tokenizer_info(tokenizer).end_token
     loss_end = term.entry.end_token
     if end_token is not None and loss_end is not None and end_token != loss_end:

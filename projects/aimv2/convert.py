@@ -1,6 +1,4 @@
-"""AIM's weights as Apple, transformers and timm lay them out: the same tensors under other
-names.
-"""
+"""AIM's weights in the layouts of Apple, transformers and timm: the same tensors, other names."""
 
 import math
 from functools import lru_cache
@@ -81,8 +79,7 @@ TOWERS = {"apple": "image_encoder.", "transformers": "vision_model.", "timm": ""
 
 @register("converter", "aim")
 class AIMConverter:
-    """AIMv2's encoders and its pair of towers in Apple's, transformers' and timm's layout, and
-    AIMv1's encoders in Apple's.
+    """AIMv2's encoders and towers in Apple's, transformers' and timm's layout; AIMv1 in Apple's.
 
     transformers keeps queries, keys and values apart and the position table without its first
     dimension; timm has neither the native encoder nor the pair of towers. The ImageNet classifier
@@ -150,9 +147,7 @@ class AIMConverter:
 
 
 def _look(state: State) -> tuple[str, str]:
-    """The layout, and the model that the width and the positions speak for ('' where they speak for
-    none).
-    """
+    """The layout, and the model that width and positions indicate ('' where they indicate none)."""
     for layout, key in PATCHES.items():
         for tower in {"", TOWERS[layout]}:
             patches = state.get(tower + key)

@@ -1,6 +1,7 @@
 """AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al.,
 2024, section 2), or a head over each patch the next one (AIMv1: El-Nouby et al., 2024, section
-4)."""
+4).
+"""
 
 import math
 from functools import partial

@@ -35,13 +35,13 @@ AUGMENT = tuple(f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "con
 
 @register("converter", "catlip")
 class CatLIPConverter:
-    """CatLIP's classifiers in CoreNet's layout, from pre-training or fine-tuned, with any number of
-    classes.
+    """CatLIP's classifiers in CoreNet's layout, pre-trained or fine-tuned, with any classes.
 
     Names and shapes are those of CoreNet's models with its fused attention, as its recipes build
     them; released files were not at hand to compare. RangeAugment's six scalars may be there, all
     or none; they belong to training and are left out. Names of its other form of attention
-    (``out_proj``), and encoders of detection and segmentation, are refused. """
+    (``out_proj``), and encoders of detection and segmentation, are refused.
+    """
 
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
@@ -85,9 +85,7 @@ def _renamed(name: str) -> str:
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:
-    """The weights without RangeAugment's scalars where all six of them are there, and what there is
-    to say.
-    """
+    """The weights without RangeAugment's six scalars, if all are there, and notes for the user."""
     if any(key not in state or state[key].ndim for key in AUGMENT):
         return dict(state), []
     return {key: value for key, value in state.items() if key not in AUGMENT}, [

@@ -1,6 +1,4 @@
-"""Data sets whose labels are rows of a vocabulary: ``mined_labels`` finds them while training,
-``stored_labels`` reads them.
-"""
+"""Data sets labelled with rows of a vocabulary, mined while training or stored."""
 
 import hashlib
 import io
@@ -33,8 +31,9 @@ from .vocabulary import Vocabulary, read_vocabulary
 
 @register("dataset", "mined_labels")
 class MinedLabels:
-    """Another data set's samples with the rows of a vocabulary that their captions name: CatLIP's
-    labels, mined while training.
+    """Another data set's samples with the rows of a vocabulary that their captions name.
+
+    CatLIP's labels, mined while training.
 
     A sample has what the other data set's has, with ``label_rows`` (int32 [n], ascending) in place
     of ``text``.
@@ -93,8 +92,9 @@ class MinedLabels:
 
 @register("dataset", "stored_labels")
 class StoredLabels:
-    """Pictures in tar shards with the rows that ``corekit data label`` found for them: CatLIP's
-    labels, mined ahead of time.
+    """Pictures in tar shards with the rows that ``corekit data label`` stored for them.
+
+    CatLIP's labels, mined ahead of time.
 
     The labels lie in shards of the same names, and are joined with the pictures by key; pictures
     without any, because their captions could not be read, are left out and counted when the run

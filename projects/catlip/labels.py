@@ -1,5 +1,6 @@
-"""The nouns of a caption as WordNet synsets: CatLIP's labels (Mehta et al., 2024, section 3.1,
-equation 1).
+"""The nouns of a caption as WordNet synsets: CatLIP's labels.
+
+Mehta et al., 2024, section 3.1, equation 1.
 """
 
 import re
@@ -27,8 +28,7 @@ T = TypeVar("T")
 
 
 class NounLabels:
-    """Finds the synsets that a caption names, as keys (``n02084071``) in the order they are first
-    named.
+    """Finds the synsets that a caption names, as keys (``n02084071``) in order of first mention.
 
     ``first_sense`` is what CoreNet's code does: of every token, whatever part of speech it is, the
     lemma (as a noun) whose first noun sense exists and is called after it. ``tagged`` is what the
@@ -125,8 +125,7 @@ class NounLabels:
 
 
 def clean(caption: str) -> str:
-    """A caption without URL escapes, tags and broken Unicode, in lower case, in the order that
-    CoreNet does it.
+    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order.
 
     Raises:
         BadSampleError, CorekitError: as ``NounLabels`` has them.
@@ -145,9 +144,7 @@ def clean(caption: str) -> str:
 
 
 def _tokens_of(word: str) -> tuple[str, ...]:
-    """NLTK's tokens of a stretch between spaces. Most are a word of letters, which it has nothing
-    to cut from.
-    """
+    """NLTK's tokens of a stretch between spaces; most are a word of letters, which stays whole."""
     stem, end = (word[:-1], word[-1:]) if word.endswith((",", ".")) else (word, "")
     if stem.isascii() and stem.isalpha() and not any(pattern.search(f" {stem} ")
                                                      for pattern in _CONTRACTIONS):
@@ -168,9 +165,7 @@ def _key_by_name(word: str) -> str:
 
 
 def _key_by_spelling(words: str) -> str:
-    """The first sense, where it is called after the lemma, in one word or several: the one of hot
-    dog is called hotdog.
-    """
+    """The first sense whose lemma is spelt in one word or several: hot dog's is called hotdog."""
     wordnet = open_wordnet()
     lemma = wordnet.lemma_of(words)
     key = wordnet.first_sense(lemma)
@@ -191,9 +186,7 @@ def _are_nouns(tokens: Sequence[str]) -> list[bool]:
 
 
 def _longest_from(word: str) -> int:
-    """Words of the longest noun in WordNet that begins with this one; 1 where none of several
-    does.
-    """
+    """The number of words of the longest noun in WordNet that begins with this one, or 1."""
     return _compounds().get(word, 1)
 
 

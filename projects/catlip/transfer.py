@@ -1,6 +1,4 @@
-"""CatLIP's transfer initialisation: a new task's classes find the rows of the synsets that they are
-called by.
-"""
+"""CatLIP's transfer initialisation: classes start from the rows of the synsets they name."""
 
 import math
 import re
@@ -26,8 +24,9 @@ _WNID = re.compile(r"n\d{8}")
 
 @register("head", "synsets")
 class SynsetRows:
-    """Rows of a head over WordNet synsets for the classes of another task, found by their names
-    (CatLIP: Mehta et al., 2024, section 4, Transfer Init).
+    """Finds rows of a head over WordNet synsets by the names of another task's classes.
+
+    CatLIP: Mehta et al., 2024, section 4, Transfer Init.
 
     A class that is called as ImageNet calls it (``n02084071``) is that synset. Any other name is,
     in this order, one noun, in its first sense; or the nouns in it, those of several words first
@@ -105,7 +104,8 @@ class NearestRows:
 
     The shortest way between two nouns goes up to a common hypernym and down again. So each hypernym
     remembers the nearest of the vocabulary's synsets below it, once for all, and looking one up
-    takes as long as walking up from it. """
+    takes as long as walking up from it.
+    """
 
     def __init__(self, vocabulary: Vocabulary, similarity: float) -> None:
         from .wordnet import open_wordnet

@@ -25,9 +25,7 @@ SHORTEST = 5  # tokens, the start among them, before a caption may end: open_cli
 
 
 class Captioner(Protocol):
-    """The contract of entries of kind ``captioner``; their constructors read nothing and load
-    nothing.
-    """
+    """The contract of kind ``captioner``; constructors read nothing and load nothing."""
 
     def identity(self, count: int) -> dict[str, Any]:
         """What decides the captions beside the arguments, as JSON, such as hashes of weights.
@@ -39,9 +37,7 @@ class Captioner(Protocol):
 
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
                  batch_size: int, device: torch.device) -> list[list[str]]:
-        """``count`` captions of each RGB picture; its draws are a function of (seed, uid, number of
-        the caption).
-        """
+        """``count`` captions of each RGB picture, drawn by (seed, uid, number of the caption)."""
         ...
 
 
@@ -107,8 +103,7 @@ class CoCa:
         return self._loaded
 
     def _write(self, model: Any, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
-        """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch
-        it is in changes nothing.
+        """int64 [B * count, length or fewer]: tokens, drawn with uniform numbers of each row's own.
 
         open_clip's ``generate`` draws for a whole batch from one generator.
         """
@@ -136,11 +131,12 @@ class CoCa:
 
 @register("captioner", "nearest_captions")
 class NearestCaptions:
-    """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as
-    for drawn scenes.
+    """Draws captions from a list by how well they fit the picture.
 
-    Different ones, from softmax(scale * similarity) over the list, of which the most probable that
-    together have ``top_p`` are drawn from, or as many as are asked for where these are fewer.
+    It serves where no model writes captions, as for drawn scenes.
+
+    Those of a picture differ. They come from softmax(scale * similarity), of which the ones that
+    together have ``top_p`` are drawn from, or as many as are asked for where that is more.
 
     Args:
         path: of a run or model folder with features of pictures and captions.
@@ -224,8 +220,9 @@ def _captions(folder: Path) -> Iterator[str]:
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
-    """Probabilities [n, K], 0 outside the most probable that together have ``top_p`` (Holtzman et
-    al., 2020); not rescaled.
+    """Probabilities [n, K], 0 outside the most probable with ``top_p`` together, not rescaled.
+
+    Nucleus sampling: Holtzman et al., 2020.
 
     Args:
         shares: rows that add up to 1.

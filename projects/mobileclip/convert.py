@@ -1,5 +1,4 @@
-"""MobileCLIP's weights as Apple, open_clip and timm lay them out, fused or not, and as corekit
-does.
+"""MobileCLIP's weights in the layouts of Apple, open_clip and timm, fused or not.
 
 corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the
 tables below, from corekit's name to the other; the way back is the same table over the names of the
@@ -81,14 +80,14 @@ COUNTER = "num_batches_tracked"
 
 @register("converter", "mobileclip")
 class MobileCLIPConverter:
-    """MobileCLIP and MobileCLIP2 in Apple's, open_clip's and timm's layout (timm's: the image tower
-    alone).
+    """MobileCLIP and MobileCLIP2 in Apple's and open_clip's layout, and the image tower in timm's.
 
     Fused weights are those of Apple's and timm's own re-parameterisation, which leaves the norms of
     ConvFFN: they are folded on the way in, and written as norms that only add on the way out. An
     image head's bias that is 0 everywhere, as open_clip gives to Apple's weights, is left out of
     models that have none, and written as 0 for open_clip and timm. Counters of batch norms that a
-    file leaves out are 0: with a fixed momentum nothing depends on them. """
+    file leaves out are 0: with a fixed momentum nothing depends on them.
+    """
 
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
@@ -173,9 +172,7 @@ def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
 
 
 def _official(name: str, arguments: dict[str, Any]) -> State:
-    """The model's state on the meta device, with the norms that are left in other people's fused
-    form.
-    """
+    """The model's state on the meta device, with the norms that published fused weights keep."""
     return _built(name, tuple(arguments.items()))
 
 
@@ -219,9 +216,7 @@ def _transposed(name: str) -> bool:
 
 
 def _with_norms(weights: State) -> State:
-    """The norms that corekit alone folds (ConvFFN's, those of B's stem) written out: weight 1,
-    variance 1 - eps, mean 0.
-    """
+    """The state with ConvFFN's and B's stem's norms: weight 1, variance 1 - eps, mean 0."""
     converted: State = {}
     for key, value in weights.items():
         block, _, leaf = key.rpartition(".")

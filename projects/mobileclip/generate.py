@@ -36,9 +36,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Sample:
-    """What is to be reinforced: RGB picture, caption, and the synthetic captions, which may be
-    still to come.
-    """
+    """A sample to be reinforced: RGB picture, caption, and any synthetic captions made so far."""
 
     raw: RawSample
     key: str
@@ -50,8 +48,9 @@ class _Sample:
 
 @register("job", "reinforce")
 class Reinforce:
-    """Captions, augmentations and teachers' embeddings of them, stored for training (Vasu et al.,
-    2024, section 3.1).
+    """Stores captions, augmentations and teachers' embeddings for training.
+
+    Vasu et al., 2024, section 3.1.
 
     Of each sample: synthetic captions, parameters of random augmentations, and what every teacher
     makes of the augmented pictures and of all captions. Pictures are cropped and resized as
@@ -223,9 +222,7 @@ class Reinforce:
         return reinforced
 
     def _image_rows(self, samples: list[_Sample], drawn: list[list[Any]]) -> list[Tensor]:
-        """Of each teacher float32 [samples * augmentations, D]; a size that several share is made
-        once.
-        """
+        """float32 [samples * augmentations, D] of each teacher; pictures of one size are shared."""
         rows_of_teachers: list[list[Tensor]] = [[] for _ in self._loaded]
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),

@@ -1,6 +1,4 @@
-"""The ``reinforced`` dataset: image shards with what teachers and a captioner said of them, as
-DataCompDR stores it.
-"""
+"""The ``reinforced`` dataset: image shards with captions and embeddings, in DataCompDR's form."""
 
 import hashlib
 import json
@@ -32,9 +30,7 @@ _ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_featur
 
 @dataclass(frozen=True)
 class Layout:
-    """What all samples of a set share: version 1 keeps synthetic captions' embeddings behind the
-    real one's, 2 apart.
-    """
+    """The layout of a set: version 1 keeps synthetic embeddings behind the real one's, 2 apart."""
 
     version: int
     width: int
@@ -45,7 +41,8 @@ class Reinforcement:
     """What is stored for one sample: captions with their embeddings, augmentations with theirs.
 
     ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row
-    of its embeddings. """
+    of its embeddings.
+    """
 
     layout: Layout
     augmentations: list[Any]
@@ -56,8 +53,9 @@ class Reinforcement:
 
 @register("dataset", "reinforced")
 class Reinforced:
-    """Image-text shards with stored captions, augmentations and embeddings of teachers (Vasu et
-    al., 2024, section 3).
+    """Image-text shards with stored captions, augmentations and embeddings of teachers.
+
+    Vasu et al., 2024, section 3.
 
     A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
     ``replay``), drawn anew each time, the teachers' embedding of just that
@@ -136,9 +134,7 @@ class Reinforced:
         return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
-        """One sample with one of its augmentations and captions, drawn from torch's default
-        generator.
-        """
+        """One sample with an augmentation and a caption drawn from torch's default generator."""
         where = f"{handle.where}: {handle.key}"
         sample = decode_sample(handle, self.extensions, self.decoders)
         reinforcement = self._reinforcement(handle.members, where)
@@ -227,9 +223,7 @@ class Reinforced:
 
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
-    """A picture's members with the reinforcements of its partner: what it was reinforced with
-    before does not count.
-    """
+    """A picture's members with its partner's reinforcements in place of its own."""
     members = {
         name: content for name, content in own.items()
         if name not in ("npz",

@@ -137,7 +137,8 @@ class Streams:
         """The handle drawn, then what may replace it, as (seed, step) decides.
 
         That is the rest of its window, and where that is all bad, as behind the cut of a truncated
-        shard, windows anywhere in this pass of its source. """
+        shard, windows anywhere in this pass of its source.
+        """
         handles = self._window(windows, stream, where)
         yield handles[where.position]
         for attempt in range(len(handles)):

@@ -47,9 +47,7 @@ class Findings:
                 examples[kind] = before + count, [*first, *names][:NAMED]
 
     def problems(self) -> dict[str, tuple[int, list[str]]]:
-        """kind -> (count, the first few) of all that is bad, fields that only a few samples lack
-        among it.
-        """
+        """kind -> (count, first few), with the fields that only a few samples lack."""
         problems = dict(self.bad)
         lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
         if lacking:

@@ -91,9 +91,7 @@ class Index:
         return offsets
 
     def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:
-        """(bytes, how many they should be) of neighbouring samples, by one ranged read; cut shards
-        give fewer.
-        """
+        """(bytes, expected length) of neighbouring samples by one read; cut shards have less."""
         bounds = self.offsets(shard)[first:first + count + 1].tolist()
         begin, end = bounds[0], min(bounds[-1], self.cut.get(shard, bounds[-1]))
         content = self.storage.read(self.names[shard], begin, end) if begin < end else b""

@@ -101,9 +101,7 @@ def _command(root: str | Path, pattern: str) -> str:
 
 def _complete(storage: Storage, files: list[StoredFile], known: list[ShardTable],
               targets: list[ShardTable], workers: int) -> Index:
-    """The index of these files: from the known tables, the rest scanned and written to the first
-    target that takes files.
-    """
+    """The index of these files from known tables; the other files are scanned and written down."""
     places = {table.storage.root: table.storage for table in (*known, *targets)}
     index = Index(storage, tuple(places.values()), [file.name for file in files],
                   np.array([file.size for file in files], dtype=np.int64),

@@ -1,5 +1,4 @@
-"""Two sets of shards joined by the uids of their samples, where they lie: nothing is unpacked or
-written anew.
+"""Two sets of shards joined by the uids of their samples, with nothing unpacked or copied.
 
 Which samples belong together is found out once, from the members' headers, and kept in a table in
 the user's cache folder; one beside the shards is read where an earlier corekit wrote it.
@@ -75,9 +74,7 @@ class Join:
         self._log_counts()
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
-        """The members of both partners, of neighbouring joined samples of one shard of the first
-        set.
-        """
+        """The members of both partners of neighbouring samples in one shard of the first set."""
         pairs = self._rows(int(self._starts[shard]) + 2 * first, count)
         images = _read(self.images, ((shard, int(position)) for position in pairs[:, 0]))
         places = [
@@ -220,8 +217,7 @@ def _uids(index: Index, shard: int, uid: Uid, with_folders: bool) -> list[str | 
 
 
 def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool) -> str | None:
-    """The uid of the sample in one stretch of a tar file, of which only headers and json are read;
-    None where it has none.
+    """The uid of a sample, or None, read from the headers and json of its stretch of a tar file.
 
     A key is one with its folders if ``whole``.
     """

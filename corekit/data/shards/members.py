@@ -1,6 +1,4 @@
-"""From the bytes of one sample to its fields: members of a tar file, or files side by side, decoded
-by name.
-"""
+"""The fields of a sample, decoded by name from members of a tar file or files side by side."""
 
 import io
 import tarfile
@@ -28,21 +26,19 @@ class RawSample:
 
 
 def member_key(name: str) -> tuple[str, str]:
-    """WebDataset's split of a member's name: the key up to the first dot of the file name, the rest
-    the field.
-    """
+    """WebDataset's split of a member's name at the first dot of the file name: key and field."""
     folder, _, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
     return (f"{folder}/{stem}" if folder else stem), extension.lower()
 
 
 def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawSample:
-    """The members of one sample from its stretch of a tar file, which should be ``length`` bytes
-    long.
+    """The members of one sample from its stretch of a tar file, which is ``length`` bytes long.
 
     Bad are: ``truncated`` (the file ends or breaks inside the sample), ``path`` (a name that is
     absolute or climbs out of its folder), ``encoding`` (a name that is not UTF-8) and ``duplicate``
-    (two members with one name). """
+    (two members with one name).
+    """
     unnamed = f"sample {position}"
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
@@ -131,8 +127,7 @@ def default_fields(*names: str) -> dict[str, str]:
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
                   fields: Mapping[str, Field]) -> Sample:
-    """The fields of one sample by their canonical names; the first extension that is there holds a
-    field.
+    """The fields of one sample by their canonical names; the first extension there is counts.
 
     Raises:
         BadSampleError: the members are bad, one is missing, or one is not what its field promises.

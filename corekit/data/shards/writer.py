@@ -1,6 +1,4 @@
-"""Writing any source as WebDataset shards: the same bytes every time, and only what is not there
-yet.
-"""
+"""Write any source as WebDataset shards, always the same bytes, and only the missing ones."""
 
 import hashlib
 import json

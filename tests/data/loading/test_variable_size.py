@@ -1,5 +1,6 @@
 """Batches whose image size changes from step to step: the tables of CoreNet's recipes, the same
-batches for any ranks and workers, from any step on."""
+batches for any ranks and workers, from any step on.
+"""
 
 import json
 import pickle
