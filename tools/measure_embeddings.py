@@ -77,7 +77,7 @@ def main() -> None:
     rows = {"image_emb": unit(30), "text_emb": unit(6)}
     sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}"
                       for precision in PRECISIONS)  # type: ignore[arg-type]
-    print(f"as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
+    print("as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
           f"embeddings a sample: {sizes}")
 
 

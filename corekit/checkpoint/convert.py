@@ -147,7 +147,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
         raise CorekitError(f"{target} is there already; name a file that is not")
     if target.suffix not in (*PICKLED, ".safetensors"):
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
-                           f"torch's own files")
+                           "torch's own files")
     folder = model_folder(source)
     model: EntryConfig = load_config(folder / "recipe.yaml").model
     while (inner := model.inner("model")) is not None:  # one around another has its names
@@ -183,7 +183,7 @@ def read_state(path: Path) -> State:
             f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
     except pickle.UnpicklingError:
         raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
-                           f"weights, and corekit unpickles "
+                           "weights, and corekit unpickles "
                            "nothing else: save its state_dict alone, or as .safetensors") from None
     while isinstance(content,
                      Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
@@ -235,7 +235,7 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
             if converter.layouts(name):
                 return name, converter.load(state, name)
         raise CorekitError(f"no converter knows the model '{name}'; `corekit list converters` "
-                           f"lists them")
+                           "lists them")
     candidates = {each: converter for converter in _converters()
                   for each in converter.detect(state)}
     if len(candidates) == 1:

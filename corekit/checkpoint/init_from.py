@@ -83,10 +83,10 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
         idle = [beginning for beginning in rename
                 if not any(name.startswith(beginning) for name in loaded)]
         raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to "
-                           f"stay random or be left "
+                           "stay random or be left "
                            "out in init.exclude, and what is called otherwise in init.rename" +
                            (f", of which no name in {file} begins with '{idle[0]}'; they begin "
-                            f"with "
+                            "with "
                             f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}"
                             if idle else ""))
     with torch.no_grad():

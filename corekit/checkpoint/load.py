@@ -51,7 +51,7 @@ def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.devic
     if is_exported(folder):
         if config != load_config(folder / "recipe.yaml").model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
-                               f"out")
+                               "out")
         return load_exported(folder)
     model = build_model(config, seed, device)
     load_weights(model, folder)

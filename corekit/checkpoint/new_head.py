@@ -77,7 +77,7 @@ class NewHead:
         for state, whose in ((loaded, f"{file} has"), (own, "the model has")):
             if WEIGHT not in state:
                 raise CorekitError(f"init.head makes a new {WEIGHT}, but {whose} none: leave "
-                                   f"init.head out")
+                                   "init.head out")
         tensors = {**loaded, **{name: own[name] for name in (WEIGHT, BIAS) if name in own}}
         if self.matcher is None:
             return tensors
@@ -85,7 +85,7 @@ class NewHead:
         self.matches = self.matcher(self.class_names, len(old), trained_as)
         if len(self.matches) != len(new):
             raise CorekitError(f"init.head: there are {len(self.matches):,} names of classes, but "
-                               f"the model's head has "
+                               "the model's head has "
                                f"{len(new):,} rows: set its num_classes to the number of classes")
         if old.shape[1:] != new.shape[1:]:
             return dict(loaded)  # another model: said with all else that does not fit

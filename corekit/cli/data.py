@@ -49,7 +49,7 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
             allow_abbrev=False,
             usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
             description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it "
-            f"was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
+            "was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")
         job.add_argument("--shards", default="**/*.tar",

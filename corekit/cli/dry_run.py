@@ -33,7 +33,7 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
                 f"{max(sizes)}, with about as many pixels a step" if sizes else "")
     return {
         "model": f"{config.model.name}, {counted.parameters:,} parameters ({counted.trained:,} "
-                 f"trained)",
+                 "trained)",
         "arithmetic": f"{counted.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
                       f"{3 * counted.forward_flops / 1e9:.3f} forward and backward",
         "memory": f"{gigabytes(counted.weights)} for weights, gradients and optimizer; "

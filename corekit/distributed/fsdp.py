@@ -30,7 +30,7 @@ def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
         CorekitError: this torch cannot sum gradients.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise CorekitError(f"engine.parallel=fsdp needs torch 2.8 or newer, not "
+        raise CorekitError("engine.parallel=fsdp needs torch 2.8 or newer, not "
                            f"{torch.__version__}; type engine.parallel=ddp")
     mesh = init_device_mesh(group.device.type, (group.world,))
     for module in model.modules():

@@ -115,7 +115,7 @@ def export_model(source: Path, target: Path, form: str,
         raise CorekitError(f"--batch {batch}: a batch has at least one sample")
     if is_exported(source):
         raise CorekitError(f"{source} is exported already: name the run or model folder that it "
-                           f"was made of")
+                           "was made of")
     folder = model_folder(source)
     if form == "onnx":
         check_packages()

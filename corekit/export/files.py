@@ -24,7 +24,7 @@ def check_packages() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise CorekitError(f"--format onnx needs {', '.join(missing)}: pip install "
-                           f"'corekit[export]'")
+                           "'corekit[export]'")
 
 
 def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:

@@ -100,7 +100,7 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
             run.checkpoints.tidy()
         if not finished:
             logger.say(f"stopped by a signal; step {counters.step} of {steps} is saved: the "
-                       f"same command goes on from it")
+                       "same command goes on from it")
         elif run.ranks.is_first:
             seconds = time.perf_counter() - began
             logger.say(closing(run.config.model.name, counters, folder, first, seconds))
@@ -158,7 +158,7 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
     lines = [
         "", f"{done}: {counters.step} steps, {counters.samples:,} samples" +
         (f", {clock(seconds)} for the last {counters.step - first} steps." if counters.step > first
-         else f". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
+         else ". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
          f"{folder}.")
     ]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
@@ -169,11 +169,11 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
         lines.append("  bad samples: " + ", ".join(f"{kind} {count}"
                                                    for kind, count in sorted(bad.items())))
     if LEFT_OUT in counters.bad:
-        lines.append(f"  samples that the data set leaves out, replaced by others: "
+        lines.append("  samples that the data set leaves out, replaced by others: "
                      f"{counters.bad[LEFT_OUT]}")
     lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:",
               f"  corekit-eval checkpoint={folder}          the same figures again",
               f"  tensorboard --logdir {folder}/tensorboard",
-              f"  python -c \"import corekit; model, preprocess, tokenize = "
+              "  python -c \"import corekit; model, preprocess, tokenize = "
               f"corekit.load('{folder}')\""]
     return "\n".join(lines)

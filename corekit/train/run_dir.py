@@ -65,7 +65,7 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
         shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
                           for key in different[:4])
         raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or "
-                           f"the same command again")
+                           "the same command again")
     for checkpoint in complete_checkpoints(folder)[-1:]:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
@@ -140,7 +140,7 @@ def _lock(folder: Path) -> IO[bytes]:
         holder = (folder / "lock").read_text(encoding="utf-8").strip()
         raise CorekitError(f"another run is writing to {folder} "
                            f"({holder or 'it does not say where'}): wait for its end, stop it, or "
-                           f"type run_dir=ANOTHER_FOLDER") from None
+                           "type run_dir=ANOTHER_FOLDER") from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()

@@ -102,7 +102,7 @@ def _check_transform(parts: Parts, transform: Transform, provided: Mapping[str, 
     sized = isinstance(parts.sampler, SizedSampler)
     if sized and not transform.sized:
         raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes "
-                           f"none: choose another one, "
+                           "none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
     required = frozenset(transform.required)
     needed = Wiring(label, transform.function, {name: name for name in required}, required)

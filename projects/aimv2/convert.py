@@ -116,7 +116,7 @@ class AIMConverter:
             return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD,
                                                      0.875), {}, notes)
         if name == NATIVE:
-            notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
+            notes.append("the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}
         return Converted(weights, {}, Preprocess(size, "bicubic", CLIP_MEAN, CLIP_STD), tokenizer,

@@ -148,14 +148,14 @@ class StoredLabels:
         rows = _stored_rows(handle.members.get(ROWS, b""), self.num_classes)
         if rows is None:
             raise BadSampleError("label_rows", f"{handle.where}: {handle.key}: its {ROWS} holds no "
-                                               f"rows of the vocabulary")
+                                               "rows of the vocabulary")
         return _labelled(sample, rows, self.empty)
 
 
 def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
     if not len(rows) and empty == "drop":
         raise BadSampleError(LEFT_OUT, f"{sample['key']}: its caption names nothing in the "
-                                       f"vocabulary")
+                                       "vocabulary")
     sample["label_rows"] = rows
     return sample
 
@@ -177,10 +177,10 @@ def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -
         made_with = json.loads(manifest or b"")["made_by"]["vocabulary"]
     except (ValueError, KeyError, TypeError):
         raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit "
-                           f"data label` wrote") from None
+                           "data label` wrote") from None
     if made_with != vocabulary.fingerprint:
         raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
-                           f"data.dataset.vocabulary, or with "
+                           "data.dataset.vocabulary, or with "
                            "another size of it: give the one they were made with, or label again")
 
 
@@ -191,4 +191,4 @@ def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:
 
 def _missing(name: str, what: str, command: str) -> CorekitError:
     return CorekitError(f"dataset '{name}' needs data.dataset.{what}={what.upper()}; `{command}` "
-                        f"makes it")
+                        "makes it")

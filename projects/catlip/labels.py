@@ -132,7 +132,7 @@ def clean(caption: str) -> str:
     """
     if not isinstance(caption, str):
         raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are "
-                           f"decoded by .decode('utf-8')")
+                           "decoded by .decode('utf-8')")
     if len(caption) > LONGEST:
         raise BadSampleError("long_text", f"a caption of {len(caption):,} characters; up to "
                                           f"{LONGEST:,} are looked at")

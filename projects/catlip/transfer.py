@@ -58,7 +58,7 @@ class SynsetRows:
     def __init__(self, vocabulary: str | None = None, size: int | None = None,
                  similarity: float = 0.5, classes: str | None = None) -> None:
         if not 0 < similarity <= 1:
-            raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not "
+            raise CorekitError("head 'synsets' needs similarity above 0 and up to 1, not "
                                f"{similarity}")
         self.vocabulary, self.size = vocabulary, size
         self.similarity, self.classes = similarity, classes
@@ -204,8 +204,8 @@ def read_classes(path: str) -> list[str]:
     except (OSError, ValueError) as error:  # not UTF-8 among them
         raise CorekitError(
             f"init.head_arguments.classes={path} cannot be read ({error}): give a "
-            f"file with a class a line, or "
-            f"one of "
+            "file with a class a line, or "
+            "one of "
             f"{', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
 
 

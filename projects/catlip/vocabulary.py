@@ -136,5 +136,5 @@ def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:
         cells = line.split("\t")
         if len(cells) != len(COLUMNS) or not cells[3].isdecimal() or len(cells[3]) > 18:
             raise CorekitError(f"vocabulary {path}: line {number} is not {', '.join(COLUMNS)}, "
-                               f"separated by tabs")
+                               "separated by tabs")
         yield cells[0], int(cells[3])

@@ -130,7 +130,7 @@ def _find() -> Any:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
     raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; "
-                       f"NLTK_DATA names another one that "
+                       "NLTK_DATA names another one that "
                        "is there), or, on Debian and Ubuntu, apt install wordnet-base")
 
 
@@ -145,11 +145,11 @@ def open_tagger() -> PerceptronTagger:
         return PerceptronTagger()
     except LookupError:
         raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, "
-                           f"into NLTK's folder; or "
+                           "into NLTK's folder; or "
                            "choose nouns=first_sense, which needs none") from None
     except (OSError, ValueError) as error:
         raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} "
-                           f"anew") from None
+                           "anew") from None
 
 
 def fetch() -> None:

@@ -98,7 +98,7 @@ class CoCa:
             model, preprocess = load_open_clip(*self.source)
             if not hasattr(model, "text_decoder"):
                 raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it "
-                                   f"writes no captions")
+                                   "writes no captions")
             self._loaded = model.to(device), preprocess
         return self._loaded
 
@@ -193,7 +193,7 @@ class NearestCaptions:
             if scale is None:
                 if not isinstance(getattr(teacher.model, "logit_scale", None), Tensor):
                     raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit "
-                                       f"scale: give scale")
+                                       "scale: give scale")
                 scale = float(teacher.model.logit_scale.exp())
             features = [teacher.texts(lines[first:first + batch_size], device)
                         for first in range(0, len(lines), batch_size)]

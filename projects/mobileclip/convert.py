@@ -120,7 +120,7 @@ class MobileCLIPConverter:
                  ] if missing else []
         if name in UNSTATED:
             notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
-                         f"has what its successor wants")
+                         "has what its successor wants")
         tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
         defaults = inspect.signature(registry.find("model", name).load()).parameters
         preprocess = PREPROCESS[name]

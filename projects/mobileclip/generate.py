@@ -175,7 +175,7 @@ class Reinforce:
         """The sample's own synthetic captions, where no captioner makes them."""
         if "syn.json" not in raw.members:
             raise BadSampleError("missing_field", f"{where}: no syn.json, and the job has no "
-                                                  f"captioner")
+                                                  "captioner")
         try:
             captions = json.loads(raw.members["syn.json"])[self.synthetic]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -213,7 +213,7 @@ class Reinforce:
             where = f"{sample.raw.where}: {sample.raw.key}"
             if not all(text.strip() for text in sample.captions):
                 refuse(BadSampleError("empty_text", f"{where}: a caption that was made for it is "
-                                                    f"empty"))
+                                                    "empty"))
             elif not bool(image_rows.isfinite().all() and text_rows.isfinite().all()):
                 refuse(BadSampleError("embeddings", f"{where}: an embedding is not finite"))
             else:

@@ -54,7 +54,7 @@ class ReinforcedContrastive:
                                f"{teacher_logit_scales} must have one number for each teacher")
         if min(*teacher_widths, block) < 1 or min(teacher_logit_scales) <= 0:
             raise CorekitError(f"{name}: teacher_widths, teacher_logit_scales and block must be "
-                               f"above 0")
+                               "above 0")
         self.widths, self.scales = list(teacher_widths), list(teacher_logit_scales)
         self.hard, self.soft, self.block = contrastive_weight, distillation_weight, block
 

@@ -100,7 +100,7 @@ class Reinforced:
         self.decoders = find_fields(tuple(self.extensions))
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
-            raise CorekitError(f"dataset 'reinforced': captions must be one of "
+            raise CorekitError("dataset 'reinforced': captions must be one of "
                                f"{', '.join(_ADDED)}, not '{captions}'")
         if unknown := [name for name in self.stored if name not in STORED]:
             raise CorekitError(f"dataset 'reinforced': augmentations may be {', '.join(STORED)}, "
@@ -192,12 +192,12 @@ class Reinforced:
         image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
         if image is None or real is None:
             raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and "
-                                               f"text_emb")
+                                               "text_emb")
         if not isinstance(augmentations,
                           list) or len(augmentations) != len(image) or not augmentations:
             many = len(augmentations) if isinstance(augmentations, list) else 0
             raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} "
-                                                 f"rows of image_emb")
+                                                 "rows of image_emb")
         apart = [name for name in chosen if f"{name}_emb" in embeddings]
         captions: list[tuple[str, Tensor, int]] = []
         for name, texts in chosen.items():
@@ -214,10 +214,10 @@ class Reinforced:
                                                    f"{self.synthetic.pattern}")
         if apart and len(real) != 1:
             raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
-                                               f"caption")
+                                               "caption")
         if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in captions))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
-                                          f"different widths")
+                                          "different widths")
         return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
                              (real, 0), captions)
 

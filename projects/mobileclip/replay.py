@@ -100,7 +100,7 @@ class Replay(SampleTransform):
 
     def __init__(self, preprocess: Preprocess, stored_size: int = 224) -> None:
         if stored_size < 1:
-            raise CorekitError(f"transform 'replay': stored_size must be at least 1, not "
+            raise CorekitError("transform 'replay': stored_size must be at least 1, not "
                                f"{stored_size}")
         self.size, self.interpolation = preprocess.size, InterpolationMode(preprocess.interpolation)
         self.scale = preprocess.size / stored_size

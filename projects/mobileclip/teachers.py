@@ -40,7 +40,7 @@ class Teacher(nn.Module):
         self.name, self.model, self.preprocess, self.tokenizer = name, model, preprocess, tokenizer
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
             raise CorekitError(f"{name} holds a model without image and text features: it cannot "
-                               f"teach")
+                               "teach")
         if tokenizer is None:
             raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
 

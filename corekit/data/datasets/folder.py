@@ -84,7 +84,7 @@ class Folder:
         outside = next((name for name in names if "/" not in name), None)
         if outside is not None:
             raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} "
-                               f"lies in none")
+                               "lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
         self.class_names = read_lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):

@@ -50,7 +50,7 @@ class Mixture:
                   if dataset_info(source).order is not None]
         if nested:
             raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its "
-                               f"sources here, with their weights")
+                               "sources here, with their weights")
         self.captions: list[str] = [entry.get("caption", "text") for entry in sources.values()]
         self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()},
                                 period)

@@ -96,11 +96,11 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
                            for key in sorted(before.keys() | now.keys())
                            if before.get(key, ...) != now.get(key, ...)]
             raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
-                               f"another folder, or remove this one")
+                               "another folder, or remove this one")
         return manifest
     if any(out.glob("**/*.tar")):
         raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           f"folder")
+                           "folder")
     manifest = Manifest(fingerprint, 0, [], made_by)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ class Manifest:
                        content.get("made_by", {}))
         except (ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose "
-                               f"another folder") from None
+                               "another folder") from None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -94,7 +94,7 @@ def write_tar(folder: Path, name: str,
         file = lock(temporary, PATIENCE)
     except BlockingIOError:
         raise CorekitError(f"another process is writing {temporary}: wait for its end, or stop "
-                           f"it") from None
+                           "it") from None
     count = 0
     with file:
         file.truncate(0)  # what a killed process left

@@ -27,7 +27,7 @@ class FixedSize:
         if streams < 1 or batch_size % streams:
             raise CorekitError(f"data.streams={streams} must divide "
                                f"engine.batch_size={batch_size}: every stream gives "
-                               f"as many samples to each batch. "
+                               "as many samples to each batch. "
                                f"data.streams={math.gcd(max(streams, 1), batch_size)} does")
         self.per_stream = batch_size // streams
 

@@ -87,7 +87,7 @@ class Index:
         offsets = scan_stored(self.storage, name).offsets
         if hash_offsets(offsets) != self.hashes[shard]:
             raise CorekitError(f"{self.storage.where(name)} has changed since it was indexed: "
-                               f"start the run again")
+                               "start the run again")
         return offsets
 
     def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:

@@ -54,7 +54,7 @@ def load_index(root: str | Path, pattern: str = SHARDS) -> Index:
     if search and not any(table.entries for table in tables):
         raise CorekitError(f"data.root={root} holds no shard (*.tar) itself: name the folder of "
                            f"the shards, or type `{_command(root, pattern)}` if they lie in "
-                           f"folders below it; `corekit data openmoji OUT` writes some to try with")
+                           "folders below it; `corekit data openmoji OUT` writes some to try with")
     files = _matching(storage, pattern)
     unknown = [file for file in files if not any(file.name in table.entries for table in tables)]
     if unknown and (search or len(unknown) > MOST):
@@ -91,7 +91,7 @@ def _matching(storage: Storage, pattern: str) -> list[StoredFile]:
         if files:
             return files
     raise CorekitError(f"data.root={storage.root} holds no shard that matches '{pattern}'; "
-                       f"`corekit data openmoji OUT` writes some to try with")
+                       "`corekit data openmoji OUT` writes some to try with")
 
 
 def _command(root: str | Path, pattern: str) -> str:

@@ -108,7 +108,7 @@ class Join:
                                  dtype="<i8")
         if len(rows) < 2 * count and self._storage is not None:
             raise CorekitError(f"{self._storage.where(self._name)} is cut short: remove it, and "
-                               f"start again")
+                               "start again")
         return rows.reshape(count, 2)
 
     def _find_table(self) -> tuple[Storage, Numbers] | None:
@@ -143,10 +143,10 @@ class Join:
         table = np.concatenate([counts, pairs.reshape(-1)]).astype("<i8")
         if not len(pairs):
             raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its "
-                               f"uid under "
+                               "uid under "
                                f"{self.others.storage.root}: is that the right folder"
                                + ("?" if self.same_shards else
-                                  f", or is data.dataset.uid "
+                                  ", or is data.dataset.uid "
                                   f"{'json' if self.uid == 'key' else 'key'}?"))
         storage = _cache()
         if storage.write(self._name, table.tobytes()):

@@ -54,7 +54,7 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     for name, data in named:
         extension = member_key(name)[1]
         if name.startswith("/") or ".." in name.split("/"):
-            return RawSample(shard, shown, {}, ("path", f"the name of a member leaves its folder: "
+            return RawSample(shard, shown, {}, ("path", "the name of a member leaves its folder: "
                                                         f"{name!r}"))
         if not _is_utf8(name):
             return RawSample(shard, shown, {}, ("encoding", "the name of a member is not UTF-8"))

@@ -71,7 +71,7 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
         return manifest
     if any(out.glob("*.tar")):
         raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           f"folder")
+                           "folder")
     out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(fingerprint, samples)
     manifest.save(path)  # before the first shard, so that a shard without its manifest cannot be

@@ -49,7 +49,7 @@ class ClipTokenizer:
 
     def __init__(self, context_length: int = 77, vocab_size: int = _SIZE) -> None:
         if context_length < 3:
-            raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not "
+            raise CorekitError("tokenizer 'clip_bpe': context_length must be at least 3, not "
                                f"{context_length}")
         fewest = _BYTES + len(_SPECIAL)
         if not fewest <= vocab_size <= _SIZE:

@@ -126,7 +126,7 @@ class Transform:
             geometry = fields[name].geometry
             if geometry not in self.moves:
                 raise CorekitError(f"{label} does not move `{name}` ({geometry}) with the picture: "
-                                   f"choose another transform, such as random_resized_crop, or "
+                                   "choose another transform, such as random_resized_crop, or "
                                    f"leave `{name}` out of the dataset's fields")
 
 

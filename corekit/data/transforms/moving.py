@@ -38,7 +38,7 @@ def place(value: Any, field: Field, image: Image.Image) -> TVTensor:
         return tv_tensors.Image(value)
     if not hasattr(tv_tensors, "KeyPoints"):
         raise CorekitError(f"field '{field.name}' holds points, which torchvision moves from 0.23 "
-                           f"on: install a newer one")
+                           "on: install a newer one")
     points = torch.as_tensor(value, dtype=torch.float32)
     return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
 

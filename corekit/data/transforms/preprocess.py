@@ -36,7 +36,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.interpolation not in _PIL:
             raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor "
-                               f"bicubic")
+                               "bicubic")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1 or not (
                 0 < self.crop_fraction <= 1):
             raise CorekitError("preprocessing needs a positive size, three values of mean and of "

@@ -52,7 +52,7 @@ class NearestNeighbours:
         train, train_label = labelled_features(eval_model, self.train_dataset, self.batch_size,
                                                self.features)
         if train.dim() != 2:
-            raise CorekitError(f"evaluator 'knn' needs one vector for each image, not "
+            raise CorekitError("evaluator 'knn' needs one vector for each image, not "
                                f"{list(train.shape[1:])}")
         if max(self.ks) > len(train):
             raise CorekitError(f"evaluator 'knn' cannot find k={max(self.ks)} neighbours among "

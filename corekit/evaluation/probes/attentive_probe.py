@@ -191,7 +191,7 @@ class AttentiveProbe:
 
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.dim() != 3:
-        raise CorekitError(f"evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
+        raise CorekitError("evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
                            f"{list(tokens.shape[1:])}: name them with its `features`")
 
 

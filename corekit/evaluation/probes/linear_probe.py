@@ -98,7 +98,7 @@ class LinearProbe:
         features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
                                             self.features)
         if features.dim() != 2:
-            raise CorekitError(f"evaluator 'linear_probe' needs one vector for each image, not "
+            raise CorekitError("evaluator 'linear_probe' needs one vector for each image, not "
                                f"{list(features.shape[1:])}")
         return features, label
 

@@ -77,7 +77,7 @@ def concept_names() -> tuple[str, ...]:
 def missing_extra(package: str) -> CorekitError:
     """The sentence for a user who lacks the package."""
     return CorekitError(f"dataset 'openmoji' needs the package {package}: pip install "
-                        f"'corekit[demo]'")
+                        "'corekit[demo]'")
 
 
 def with_article(phrase: str, name: str | None = None) -> str:

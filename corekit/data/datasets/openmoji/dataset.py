@@ -94,7 +94,7 @@ class OpenMoji:
                 raise CorekitError(f"dataset 'openmoji': {name} must be between {low} and {high}, "
                                    f"not {value}")
         if split not in ("train", "validation"):
-            raise CorekitError(f"dataset 'openmoji': split must be train or validation, not "
+            raise CorekitError("dataset 'openmoji': split must be train or validation, not "
                                f"'{split}'")
         largest = min(_MOST_OBJECTS, concepts, size // 12)  # more would be too small to be seen
         if len(objects) != 2 or not 1 <= objects[0] <= objects[1] <= largest:
