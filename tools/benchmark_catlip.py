@@ -81,9 +81,9 @@ def main() -> None:
 
 def seconds_of(sides: Mapping[str, timing.Side], chosen: argparse.Namespace) -> timing.Times:
     """Of so many calls of each in a pair, taking turns."""
-    return timing.take_turns(
-        {name: partial(timing.seconds_of, side, chosen.device, calls=chosen.steps)
-         for name, side in sides.items()}, chosen.pairs)
+    return timing.take_turns({name: partial(timing.seconds_of, side, chosen.device,
+                                            calls=chosen.steps) for name, side in sides.items()},
+                             chosen.pairs)
 
 
 class Side:

@@ -35,7 +35,8 @@ def main() -> int:
     name = f"aimv2_{chosen.size}_{chosen.pixels}"
     ours: nn.Module = corekit.create_model(name, depth_divisor=chosen.depth_divisor).eval()
     timm_model: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}",
-                                          num_classes=0, depth=24 // chosen.depth_divisor).eval()
+                                              num_classes=0,
+                                              depth=24 // chosen.depth_divisor).eval()
     timm_model.load_state_dict(registry.build("converter",
                                               "aim").save(ours.state_dict(), name, "timm"))
     ours, timm_model = ours.to(chosen.device), timm_model.to(chosen.device)

@@ -38,18 +38,16 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--limit", type=float, default=0.55)
     chosen = parser.parse_args()
-    batch = {
-        "image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
-                             device=chosen.device),
-        "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
-        "uniform": torch.rand(chosen.batch_size, device=chosen.device)
-    }
+    batch = {"image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
+                                  device=chosen.device),
+             "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
+             "uniform": torch.rand(chosen.batch_size, device=chosen.device)}
 
     def model(attention: str) -> nn.Module:
         network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
-                                               attention=attention,
-                                               width_divisor=chosen.width_divisor,
-                                               depth_divisor=chosen.depth_divisor)
+                                                  attention=attention,
+                                                  width_divisor=chosen.width_divisor,
+                                                  depth_divisor=chosen.depth_divisor)
         return network
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:

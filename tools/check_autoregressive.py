@@ -111,8 +111,8 @@ def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     """A small one, the same each time."""
     torch.manual_seed(0)
     network: nn.Module = corekit.create_model("aimv2_pretrain", encoder="aimv2_base_224",
-                                           context_length=LENGTH, vocab_size=WORDS,
-                                           attention=attention, width_divisor=6, depth_divisor=4)
+                                              context_length=LENGTH, vocab_size=WORDS,
+                                              attention=attention, width_divisor=6, depth_divisor=4)
     return network.to(dtype)
 
 

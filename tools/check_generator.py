@@ -84,10 +84,9 @@ def random_teacher(folder: Path, seed: int) -> str:
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
     config = run_config(recipe)
-    weights = {
-        name: value.clone()
-        for name, value in build_model(config.model, seed, torch.device("cpu")).state_dict().items()
-    }
+    weights = {name: value.clone()
+               for name, value in build_model(config.model, seed,
+                                              torch.device("cpu")).state_dict().items()}
     save_model_folder(folder, weights, recipe,
                       Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     return str(folder)

@@ -50,14 +50,11 @@ def start_ranks(command: str, *words: str, folder: Path, output: Path, ranks: in
     if ranks == 1:
         return [start(command, *words, folder=folder, output=output)]
     port = free_port()
-    return [
-        start(
-            command, *words, folder=folder,
-            output=output.with_name(f"{output.name}.{rank}") if rank else output, environment={
-                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
-                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)
-            }) for rank in range(ranks)
-    ]
+    return [start(command, *words, folder=folder,
+                  output=output.with_name(f"{output.name}.{rank}") if rank else output,
+                  environment={"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks),
+                               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+            for rank in range(ranks)]
 
 
 def free_port() -> int:

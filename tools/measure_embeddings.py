@@ -51,21 +51,18 @@ def main() -> None:
                      "candidates": str(folder / "captions.txt")}
         measured = {}
         for precision in PRECISIONS:
-            run_job(
-                "reinforce", {
-                    "teachers": teachers, "captioner": captioner, "captions": 2, "image_size": 64,
-                    "augmentations": chosen.augmentations, "precision": precision
-                }, str(folder / "scenes"), folder / precision)
+            run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2,
+                                  "image_size": 64, "augmentations": chosen.augmentations,
+                                  "precision": precision}, str(folder / "scenes"),
+                    folder / precision)
             widths = [
                 corekit.load(path)[0].encode_text(torch.zeros(
                     1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
                 for path in teachers
             ]
-            measured[precision] = (*loss_of(
-                Reinforced(str(folder / "scenes"), str(folder / precision)), student, widths),
-                                sum(path.stat().st_size
-                                    for path in (folder / precision).glob("*.tar")) /
-                                chosen.samples)
+            dataset = Reinforced(str(folder / "scenes"), str(folder / precision))
+            stored = sum(path.stat().st_size for path in (folder / precision).glob("*.tar"))
+            measured[precision] = (*loss_of(dataset, student, widths), stored / chosen.samples)
     print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
     exact, gradient, _ = measured["fp32"]

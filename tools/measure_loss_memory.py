@@ -103,10 +103,9 @@ def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor,
     """One set of captions."""
     target = torch.arange(len(image))
     total = torch.zeros(())
-    for queries, targets, teacher_queries, teacher_targets in ((image, text, teacher_image,
-                                                                teacher_text),
-                                                               (text, image, teacher_text,
-                                                                teacher_image)):
+    directions = ((image, text, teacher_image, teacher_text),
+                  (text, image, teacher_text, teacher_image))
+    for queries, targets, teacher_queries, teacher_targets in directions:
         logits = scale * queries @ targets.T
         with torch.no_grad():
             aims = torch.stack([

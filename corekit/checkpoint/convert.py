@@ -119,13 +119,9 @@ def convert_in(source: Path, target: Path, name: str | None = None,
 def _recipe(model: ModelConfig, converted: Converted) -> Plain:
     """What is known of a published model's recipe."""
     preprocess = vars(converted.preprocess)
-    return {
-        "model": model.to_plain(), "seed": 0, "data": {
-            "preprocess": {
-                **preprocess, "mean": [*preprocess["mean"]], "std": [*preprocess["std"]]
-            }, "tokenizer": converted.tokenizer
-        }
-    }
+    return {"model": model.to_plain(), "seed": 0,
+            "data": {"preprocess": {**preprocess, "mean": [*preprocess["mean"]],
+                                    "std": [*preprocess["std"]]}, "tokenizer": converted.tokenizer}}
 
 
 def convert_out(source: Path, target: Path, layout: str) -> str:
@@ -157,8 +153,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
-                           + (f"there are {', '.join(sorted(known))}" if known else "no converter "
-                                                                                    "knows it"))
+                           + (f"there are {', '.join(sorted(known))}" if known
+                              else "no converter knows it"))
     state = {key: value.contiguous()
              for key, value in known[layout].save(weights, name, layout).items()}
     with replacing(target) as file:
@@ -215,12 +211,9 @@ def differences(state: State, expected: State, optional: str | None = None) -> l
     left_over = [key for key in state if key not in expected]
     shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}"
               for key in expected if key in state and state[key].shape != expected[key].shape]
-    return [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for names, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
-                                                                             "another "
-                                                                             "shape")) if names
-    ]
+    return [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for names, what in ((missing, "missing"), (left_over, "left over"),
+                                (shapes, "of another shape")) if names]
 
 
 def _converters() -> list[Converter]:

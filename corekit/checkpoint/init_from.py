@@ -82,13 +82,12 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
     if problems:
         idle = [beginning for beginning in rename
                 if not any(name.startswith(beginning) for name in loaded)]
+        beginnings = ", ".join(sorted({name.split(".")[0] for name in loaded})[:SHOWN])
+        advice = (f", of which no name in {file} begins with '{idle[0]}'; they begin with "
+                  f"{beginnings}" if idle else "")
         raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to "
-                           "stay random or be left "
-                           "out in init.exclude, and what is called otherwise in init.rename" +
-                           (f", of which no name in {file} begins with '{idle[0]}'; they begin "
-                            "with "
-                            f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}"
-                            if idle else ""))
+                           "stay random or be left out in init.exclude, and what is called "
+                           f"otherwise in init.rename{advice}")
     with torch.no_grad():
         for name in both:
             own[name].copy_(tensors[name])

@@ -111,8 +111,8 @@ class NewHead:
     def summary(self) -> str:
         """What is in the report, in a line."""
         counted = ", ".join(f"{count:,} by {how}" if how != RANDOM else f"{count:,} random"
-                            for how, count in Counter(
-                                match.how for match in self.matches).most_common())
+                            for how, count in Counter(match.how
+                                                      for match in self.matches).most_common())
         exact = sum(match.similarity == 1 for match in self.matches)
         return (f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); "
                 f"{REPORT} has each")

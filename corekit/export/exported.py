@@ -89,11 +89,9 @@ class OnnxProgram(nn.Module):
             for piece in torch.split(samples, self.batch)]
         ran = [self.session.run(None, {self.input: piece.detach().cpu().numpy()})
                for piece in pieces]
-        return {
-            name: torch.cat([torch.from_numpy(value)
-                             for value in values])[:len(samples)].to(samples.device)
-            for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)
-        }
+        return {name: torch.cat([torch.from_numpy(value)
+                                 for value in values])[:len(samples)].to(samples.device)
+                for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)}
 
 
 class OnnxTower(OnnxProgram):

@@ -73,7 +73,7 @@ def convolution(like: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     assert isinstance(like.padding, tuple)
     with torch.device("meta"):  # memory and random numbers are not needed
         fused = nn.Conv2d(like.in_channels, like.out_channels, (kernel.shape[2], kernel.shape[3]),
-                         like.stride[0], (like.padding[0], like.padding[1]), groups=like.groups)
+                          like.stride[0], (like.padding[0], like.padding[1]), groups=like.groups)
     fused.weight = nn.Parameter(kernel.to(like.weight))
     fused.bias = nn.Parameter(bias.to(like.weight))
     return fused

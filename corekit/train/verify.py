@@ -150,10 +150,9 @@ def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
             raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but the "
                                f"model reads them at {model_end}: set model.vocab_size and "
                                "data.tokenizer.vocab_size to the same number")
-        if vocab_size is not None and isinstance(
-                module,
-                nn.Embedding) and name.endswith("token_embedding") and (module.num_embeddings
-                                                                        < vocab_size):
+        if vocab_size is None or not name.endswith("token_embedding"):
+            continue
+        if isinstance(module, nn.Embedding) and module.num_embeddings < vocab_size:
             raise CorekitError(f"data.tokenizer has {vocab_size:,} token ids, but the model is "
                                f"made for {module.num_embeddings:,}: set "
                                f"model.vocab_size={vocab_size}")

@@ -87,10 +87,9 @@ class NounLabels:
         return list(synsets)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
-        tokens = [
-            token for word in words
-            for token in self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
-        ]
+        tokens = [token for word in words
+                  for token in self._tokens.get(word) or self._remember(self._tokens, word,
+                                                                        _tokens_of)]
         is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
         synsets, start = [], 0
         while start < len(tokens):

@@ -194,10 +194,9 @@ def read_classes(path: str) -> list[str]:
     """
     own = CLASSES / f"{path}.txt"
     try:
-        names = [
-            line.strip() for line in (own if own.is_file() else Path(path)).read_text(
-                encoding="utf-8").splitlines()
-        ]
+        names = [line.strip()
+                 for line in (own if own.is_file()
+                              else Path(path)).read_text(encoding="utf-8").splitlines()]
         if any(len(name) > LONGEST_NAME for name in names):
             raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
         return names

@@ -246,10 +246,9 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int,
                  squeeze_excite: bool) -> None:
         super().__init__()
-        self.proj = nn.Sequential(
-            ReparamLargeKernelConv(in_channels, out_channels, stride, squeeze_excite),
-            MobileOneBlock(out_channels, out_channels, (1, 1)),
-        )
+        self.proj = nn.Sequential(ReparamLargeKernelConv(in_channels, out_channels, stride,
+                                                         squeeze_excite),
+                                  MobileOneBlock(out_channels, out_channels, (1, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.proj(x)

@@ -180,10 +180,9 @@ class NearestCaptions:
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
             for share, uid in zip(shares, uids[first:first + batch_size]):
                 generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
-                captions.append([
-                    lines[line]
-                    for line in torch.multinomial(share, count, generator=generator).tolist()
-                ])
+                captions.append([lines[line]
+                                 for line in torch.multinomial(share, count,
+                                                               generator=generator).tolist()])
         return captions
 
     def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:

@@ -92,10 +92,9 @@ class MobileCLIPConverter:
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
         layout = _layout(state)
-        return [
-            name for name in (IN_APPLES if layout == "apple" else PREPROCESS) if not differences(
-                state, _expected(name, layout, _arguments(state, name, layout)), COUNTER)
-        ]
+        return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
+                if not differences(state, _expected(name, layout, _arguments(state, name, layout)),
+                                   COUNTER)]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
@@ -124,11 +123,11 @@ class MobileCLIPConverter:
         tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
         defaults = inspect.signature(registry.find("model", name).load()).parameters
         preprocess = PREPROCESS[name]
-        return Converted(
-            _without_norms(weights) if chosen["fused"] else weights,
-            {key: value for key, value in chosen.items() if value != defaults[key].default},
-            replace(preprocess, size=chosen.get("image_size", preprocess.size)),
-            {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+        return Converted(_without_norms(weights) if chosen["fused"] else weights,
+                         {key: value for key, value in chosen.items()
+                          if value != defaults[key].default},
+                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
+                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
@@ -148,17 +147,16 @@ def _layout(state: State) -> str:
 
 def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
     """What the weights say of the model's arguments."""
-    arguments: dict[str, Any] = {
-        "fused": any("reparam" in key for key in state),
-        "head_bias": layout != "apple" and (name not in IN_APPLES or any(
-            bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout)
-                                               for head in ("head", "head.fc")) if key in state))
-    }
+    biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
+    head_bias = layout != "apple" and (name not in IN_APPLES or any(
+        bool(state[key].any()) for key in biases if key in state))
+    arguments: dict[str, Any] = {"fused": any("reparam" in key for key in state),
+                                 "head_bias": head_bias}
     positions = state.get(_renamed("image_tower.pos_embed", layout))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
-        arguments["image_size"] = patch * math.isqrt(max(0, positions[...,
-                                                                      0].numel() - class_position))
+        patches = max(0, positions[..., 0].numel() - class_position)
+        arguments["image_size"] = patch * math.isqrt(patches)
     if layout == "timm":
         arguments["text_tower"] = None
     sizes = (("text_projection", "embed_dim", -1), ("positional_embedding", "context_length", -2),

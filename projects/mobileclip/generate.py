@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import find_field, find_fields
+from corekit.data.jobs.base import Refuse
 from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
@@ -101,13 +102,11 @@ class Reinforce:
         if not teachers:
             raise CorekitError("job 'reinforce' needs teachers: at least one, as in "
                                "teachers=[runs/my_run]")
-        for name, value, low, high in (("captions", captions, 1,
-                                        1000), ("augmentations", augmentations, 1,
-                                                1000), ("image_size", image_size, 1,
-                                                        4096), ("operations", operations, 0, 100),
-                                       ("magnitude", magnitude, 0,
-                                        BINS - 1), ("batch_size", batch_size, 1,
-                                                    10**6), ("threads", threads, 1, 1024)):
+        ranges = (("captions", captions, 1, 1000), ("augmentations", augmentations, 1, 1000),
+                  ("image_size", image_size, 1, 4096), ("operations", operations, 0, 100),
+                  ("magnitude", magnitude, 0, BINS - 1), ("batch_size", batch_size, 1, 10**6),
+                  ("threads", threads, 1, 1024))
+        for name, value, low, high in ranges:
             if not low <= value <= high:
                 raise CorekitError(f"job 'reinforce': {name} must be between {low} and {high}, not "
                                    f"{value}")
@@ -141,9 +140,8 @@ class Reinforce:
                 "captioner": None if captioner is None else captioner.identity(self.captions),
                 "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
 
-    def process(
-            self, samples: Iterator[RawSample],
-            refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(self, samples: Iterator[RawSample],
+                refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The samples of the new shard, in the order of the old one."""
         if not self._loaded:
             self._loaded = [teacher.load().to(self.device) for teacher in self.teachers]
@@ -153,8 +151,7 @@ class Reinforce:
                 reinforced = self._reinforce(chosen, refuse)
             yield from reinforced
 
-    def _readable(self, samples: Iterator[RawSample],
-                  refuse: Callable[[BadSampleError], None]) -> Iterator[_Sample]:
+    def _readable(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[_Sample]:
         for raw in samples:
             try:
                 yield self._read(raw)
@@ -188,20 +185,18 @@ class Reinforce:
         return [str(caption.decode(str(text).encode("utf-8", "replace"), where))
                 for text in captions[:self.captions]]
 
-    def _reinforce(
-            self, samples: list[_Sample],
-            refuse: Callable[[BadSampleError], None]) -> list[tuple[str, Mapping[str, bytes]]]:
+    def _reinforce(self, samples: list[_Sample],
+                   refuse: Refuse) -> list[tuple[str, Mapping[str, bytes]]]:
         if self.captioner is not None:
             captions_of_samples = self.captioner.captions([sample.image for sample in samples],
-                                           [sample.uid for sample in samples], self.captions,
-                                           self.seed, self.batch_size, self.device)
+                                                          [sample.uid for sample in samples],
+                                                          self.captions, self.seed, self.batch_size,
+                                                          self.device)
             for sample, captions in zip(samples, captions_of_samples):
                 sample.captions = captions
-        drawn = [[
-            draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
-                              self.scale, self.ratio, self.operations, self.magnitude)
-            for number in range(self.augmentations)
-        ] for sample in samples]
+        drawn = [[draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
+                                    self.scale, self.ratio, self.operations, self.magnitude)
+                  for number in range(self.augmentations)] for sample in samples]
         images = self._image_rows(samples, drawn)
         texts = self._text_rows([text for sample in samples
                                  for text in (sample.text, *sample.captions)])
@@ -237,12 +232,9 @@ class Reinforce:
         return [torch.cat(rows) for rows in rows_of_teachers]
 
     def _text_rows(self, captions: list[str]) -> list[Tensor]:
-        return [
-            torch.cat([
-                teacher.texts(batch, self.device).cpu()
-                for batch in _chunks(captions, self.batch_size)
-            ]) for teacher in self._loaded
-        ]
+        return [torch.cat([teacher.texts(batch, self.device).cpu()
+                           for batch in _chunks(captions, self.batch_size)])
+                for teacher in self._loaded]
 
     def _check_widths(self, images: list[Tensor], texts: list[Tensor]) -> None:
         for teacher, image_rows, text_rows in zip(self._loaded, images, texts):

@@ -79,15 +79,11 @@ class MCi(nn.Module):
         strides = downsample_strides or [2] * len(depths)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         first, last = widths[0], widths[-1]
-        self.stem = nn.Sequential(
-            MobileOneBlock(3, first, (3, 3), stride=2, scale_branch=stem_scale_branch),
-            MobileOneBlock(first,
-                           first, (3, 3),
-                           stride=2,
-                           groups=first,
-                           scale_branch=stem_scale_branch),
-            MobileOneBlock(first, first, (1, 1)),
-        )
+        self.stem = nn.Sequential(MobileOneBlock(3, first, (3, 3), stride=2,
+                                                 scale_branch=stem_scale_branch),
+                                  MobileOneBlock(first, first, (3, 3), stride=2, groups=first,
+                                                 scale_branch=stem_scale_branch),
+                                  MobileOneBlock(first, first, (1, 1)))
         stages = []
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             attends = index >= len(depths) - attention_stages

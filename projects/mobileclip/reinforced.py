@@ -224,11 +224,9 @@ class Reinforced:
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
     """A picture's members with its partner's reinforcements in place of its own."""
-    members = {
-        name: content for name, content in own.items()
-        if name not in ("npz",
-                        "pth.gz") and not (name in ("paug.json", "syn.json") and name in other)
-    }
+    members = {name: content for name, content in own.items()
+               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json")
+                                                         and name in other)}
     return {**other, **members}
 
 

@@ -73,12 +73,9 @@ class FolderTeacher:
         """
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {
-            "name": self.path, "sha256": {
-                name: sha256(folder / name)
-                for name in ("model.safetensors", "recipe.yaml", "preprocess.json")
-            }
-        }
+        return {"name": self.path, "sha256": {name: sha256(folder / name)
+                                              for name in ("model.safetensors", "recipe.yaml",
+                                                           "preprocess.json")}}
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.

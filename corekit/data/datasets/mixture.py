@@ -95,9 +95,8 @@ class Mixture:
         """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
         number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
         return [(number, handle)
-                for handle in self.sources[number].read(shard -
-                                                        int(self.first_shard[number]), first, count)
-                ]
+                for handle in self.sources[number].read(shard - int(self.first_shard[number]),
+                                                        first, count)]
 
     def decode(self, handle: tuple[int, Any]) -> Sample:
         """One sample of one source, its caption called ``text``."""

@@ -39,7 +39,7 @@ class Findings:
         """Take in what was found elsewhere."""
         self.samples += other.samples
         for own, counts_to_add in ((self.extensions, other.extensions), (self.widths, other.widths),
-                             (self.heights, other.heights), (self.lengths, other.lengths)):
+                                   (self.heights, other.heights), (self.lengths, other.lengths)):
             own.update(counts_to_add)  # type: ignore[arg-type]
         for examples, new_examples in ((self.bad, other.bad), (self.missing, other.missing)):
             for kind, (count, names) in new_examples.items():
@@ -52,8 +52,8 @@ class Findings:
         lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
         if lacking:
             problems["missing_field"] = (sum(count for count, _ in lacking.values()),
-                                      [name for _, names in lacking.values()
-                                       for name in names][:NAMED])
+                                         [name for _, names in lacking.values()
+                                          for name in names][:NAMED])
         return problems
 
 

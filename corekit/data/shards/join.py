@@ -77,11 +77,10 @@ class Join:
         """The members of both partners of neighbouring samples in one shard of the first set."""
         pairs = self._rows(int(self._starts[shard]) + 2 * first, count)
         images = _read(self.images, ((shard, int(position)) for position in pairs[:, 0]))
-        places = [
-            (int(shard_number), int(number - self._first_other[shard_number]))
-            for number, shard_number in zip(pairs[:, 1],
-                                  np.searchsorted(self._first_other, pairs[:, 1], side="right") - 1)
-        ]
+        places = [(int(shard_number), int(number - self._first_other[shard_number]))
+                  for number, shard_number in zip(pairs[:, 1],
+                                                  np.searchsorted(self._first_other, pairs[:, 1],
+                                                                  side="right") - 1)]
         others = _read(self.others, places)
         return [self._together(image, other) for image, other in zip(images, others)]
 
@@ -142,12 +141,11 @@ class Join:
         pairs = np.stack([positions[joined], numbers[candidates[joined]]], 1)
         table = np.concatenate([counts, pairs.reshape(-1)]).astype("<i8")
         if not len(pairs):
+            other = "json" if self.uid == "key" else "key"
+            advice = "" if self.same_shards else f", or is data.dataset.uid {other}"
             raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its "
-                               "uid under "
-                               f"{self.others.storage.root}: is that the right folder"
-                               + ("?" if self.same_shards else
-                                  ", or is data.dataset.uid "
-                                  f"{'json' if self.uid == 'key' else 'key'}?"))
+                               f"uid under {self.others.storage.root}: is that the right "
+                               f"folder{advice}?")
         storage = _cache()
         if storage.write(self._name, table.tobytes()):
             return storage, counts
