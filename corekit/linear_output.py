@@ -1,6 +1,6 @@
-"""What a linear head gives where its output is too wide to be held: the two factors of it."""
+"""The output of a linear head that is too wide to be held: its two factors."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class LinearOutput(NamedTuple):
     """The output [B, K] of a linear layer, not computed yet.
 
-    Losses evaluate it in blocks of classes, in the dtype of ``hidden``; ``dense`` gives it as a
-    tensor. It is a tuple of tensors, so that data parallelism, sharding and compilation find them
-    in a model's outputs.
+    Losses evaluate it in blocks of classes, in the dtype of ``hidden``; ``dense`` makes a tensor of
+    it. It is a tuple of tensors, so that data parallelism, sharding and compilation find them in a
+    model's outputs.
 
     Args:
-        hidden: [..., D], what the layer is given; in autocast's dtype where the layer was to run in
+        hidden: [..., D], the input of the layer, in autocast's dtype where the layer was to run in
             it.
         weight: [K, D], in the dtype the parameter is kept in.
         bias: [K].
@@ -27,7 +27,7 @@ class LinearOutput(NamedTuple):
 
     @classmethod
     def of(cls, hidden: Tensor, head: nn.Linear) -> "LinearOutput":
-        """What ``head(hidden)`` would give, precision included."""
+        """The output of ``head(hidden)``, precision included."""
         kind = hidden.device.type
         if kind != "meta" and torch.is_autocast_enabled(kind):
             hidden = hidden.to(torch.get_autocast_dtype(kind))
@@ -54,21 +54,34 @@ def dense(logits: Tensor | LinearOutput) -> Tensor:
     return logits.dense() if isinstance(logits, LinearOutput) else logits
 
 
+def num_classes(logits: Tensor | LinearOutput) -> int:
+    """K of logits [..., K]."""
+    return logits.classes if isinstance(logits, LinearOutput) else logits.shape[-1]
+
+
+def select(logits: Tensor | LinearOutput, rows: Tensor) -> Tensor | LinearOutput:
+    """The logits at places that are set in a bool mask of the leading dimensions: [n, K]."""
+    if isinstance(logits, LinearOutput):
+        return logits._replace(hidden=logits.hidden[rows])
+    return logits[rows]
+
+
 class _Alias(torch.autograd.Function):
     """The same numbers as a tensor of its own.
 
     FSDP2 hooks every tensor that a forward pass returns. On a parameter, which lives on, the hooks
-    of all steps would pile up; and it warns of views. """
+    of all steps would pile up; and it warns of views.
+    """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
+    def forward(ctx: object, value: Tensor) -> Tensor:
         return value.detach()
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> Tensor:
+    def backward(ctx: object, *outer: Tensor) -> Tensor:
         return outer[0]
 
 
 def _alias(value: Tensor) -> Tensor:
-    found: Tensor = _Alias.apply(value)
-    return found
+    alias: Tensor = _Alias.apply(value)
+    return alias

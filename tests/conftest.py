@@ -22,7 +22,7 @@ LONGEST = tuple(f"tests/{name}" for name in (
     "projects/mobileclip/test_mobileclip_convert", "cli/test_train", "train/test_compile",
     "test_wheel", "projects/catlip/test_catlip_chain", "train/test_run_dir",
     "projects/aimv2/test_aimv2_ranks", "cli/test_",
-    "projects/mobileclip/test_mobileclip_models", "train/test_accumulate", "test_slurm"))
+    "projects/mobileclip/test_mobileclip_models", "train/step/test_accumulate", "test_slurm"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -31,7 +31,10 @@ from corekit import registry
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step, WeightedLoss
+from corekit.train.step.forward import Forward, StepRandom
+from corekit.train.step.grad_cache import make_step
+from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Prepare
 from corekit.train.wiring import Wiring
 
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
@@ -128,16 +131,10 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
         text[row, 1 + row % LENGTH:] = END
     batch = {"key": [str(number) for number in range(SAMPLES)], "text": text,
              "image": torch.randn(SAMPLES, 3, SIDE, SIDE, generator=generator).to(dtype)}
-    losses = {"next_token": 1.0, "next_patch": 0.4}
-    built = {
-        name: registry.build("loss", name, {"end_token": END} if name == "next_token" else {})
-        for name in losses
-    }
-    terms = [
-        WeightedLoss(name, weight, Wiring.of(name, built[name], built[name].__call__),
-                     Wiring.of(name, built[name].weights), False)
-        for name, weight in losses.items()
-    ]
+    weights = {"next_token": 1.0, "next_patch": 0.4}
+    arguments = {"next_token": {"end_token": END}, "next_patch": {}}
+    losses = [WeightedLoss.of(registry.build("loss", name, arguments[name]), name, weight)
+              for name, weight in weights.items()]
 
     def place(batch: dict[str, object]) -> dict[str, object]:
         return {
@@ -145,17 +142,14 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
             for name, value in batch.items()
         }
 
-    step = Step(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None, [], terms, ranks,
-                place, Precision("fp32"), 0, micro_batches)
-    found, _ = step(split(split(batch, ranks.world)[ranks.rank], micro_batches // ranks.world), 3)
-    return {
-        "loss":
-            torch.tensor(found["loss"],
-                         dtype=torch.float64), **{
-                             name: value.grad.double().cpu() for name, value in net.named_parameters(
-                             ) if value.grad is not None
-                         }
-    }
+    forward = Forward(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None,
+                      Precision("fp32"), StepRandom(0, ranks, micro_batches))
+    step = make_step(forward, losses, Prepare(place))
+    own = split(split(batch, ranks.world)[ranks.rank], micro_batches // ranks.world)
+    figures, _ = step(own, 3)
+    gradients = {name: value.grad.double().cpu() for name, value in net.named_parameters()
+                 if value.grad is not None}
+    return {"loss": torch.tensor(figures["loss"], dtype=torch.float64), **gradients}
 
 
 def on_two_ranks(dtype: torch.dtype) -> Found:

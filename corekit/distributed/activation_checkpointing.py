@@ -10,7 +10,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from corekit.distributed.batch_norm_stats import normalises_by_statistics
 from corekit.optim.layer_decay import all_layers
+
+Context = contextlib.AbstractContextManager[None]
 
 
 def recompute_layers(model: nn.Module) -> None:
@@ -19,18 +22,17 @@ def recompute_layers(model: nn.Module) -> None:
     """
     for layer in all_layers(model):
         contexts = {"context_fn": partial(_contexts, layer)} if has_statistics(layer) else {}
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False,
-                                **contexts)  # type: ignore[method-assign]
+        layer.forward = partial(  # type: ignore[method-assign]
+            checkpoint, layer.forward, use_reentrant=False, **contexts)
 
 
 def has_statistics(module: nn.Module) -> bool:
     """Whether some layer in it keeps running statistics."""
-    return any(getattr(layer, "track_running_stats", False) for layer in module.modules())
+    return any(map(normalises_by_statistics, module.modules()))
 
 
-def _contexts(
-    layer: nn.Module
-) -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+def _contexts(layer: nn.Module) -> tuple[Context, Context]:
+    """Of the forward pass, and of its repetition in the backward pass."""
     return contextlib.nullcontext(), _statistics_kept(layer)
 
 
@@ -38,7 +40,7 @@ def _contexts(
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Running statistics are not updated a second time."""
     kept = [(buffer, buffer.clone()) for module in layer.modules()
-            if getattr(module, "track_running_stats", False)
+            if normalises_by_statistics(module)
             for buffer in module.buffers(recurse=False)]
     try:
         yield

@@ -4,7 +4,6 @@ optimizer state.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,22 +16,22 @@ from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.optim.layer_decay import all_layers
 
+State = Mapping[str, object]  # tensors and plain values, and mappings of them
 
-def shard(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
+
+def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
     """Share a model out over the ranks, in place: a layer at a time, and the rest together.
 
     Gradients are summed over ranks. A parameter without dimensions, which FSDP2 cannot cut, becomes
-    one of one element that the module still sees as a scalar; :func:`to_files` gives it back its
-    shape.
+    one of one element that the module still sees as a scalar; ``to_files`` gives it back its shape.
 
     Raises:
         CorekitError: this torch cannot sum gradients.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise CorekitError(f"engine.parallel=fsdp needs torch 2.8 or newer, not "
-                           f"{torch.__version__}; "
-                           "type engine.parallel=ddp")
-    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+                           f"{torch.__version__}; type engine.parallel=ddp")
+    mesh = init_device_mesh(group.device.type, (group.world,))
     for module in model.modules():
         _widen_scalars(module)
     for layer in all_layers(model):
@@ -44,7 +43,7 @@ def shard(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
     return model
 
 
-def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
+def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:
     """Around the backward pass of a micro-batch: gradients travel once a step, during the last
     one's.
     """
@@ -67,28 +66,29 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module in _sharded(model):
-            module.set_reshard_after_forward(module is not model,
-                                             recurse=False)  # type: ignore[comparison-overlap]
+            outermost = module is model  # type: ignore[comparison-overlap]
+            module.set_reshard_after_forward(not outermost, recurse=False)
             module.reshard()
 
 
-def to_files(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A state dict as it is written: scalars are scalars, whatever the ranks that made it."""
-    def scalar(value: Tensor) -> Tensor:
-        return _full(value).reshape(()) if value.dim() else value
+def to_files(state: State, model: nn.Module) -> dict[str, object]:
+    """A state dict as it is written: scalars are scalars, whatever the ranks that wrote it."""
+    def scalar(value: Tensor, _: object) -> Tensor:
+        return full(value).reshape(()) if value.dim() else value
 
-    return _each(state, _scalar_names(model), scalar)
+    return _change(state, state, _scalar_names(model), scalar)
 
 
-def from_files(state: Mapping[str, Any], like: Mapping[str, Any],
-               model: nn.Module) -> dict[str, Any]:
-    """What :func:`to_files` gave, in the form of the state ``like`` that it came from."""
-    def back(value: Tensor, old: Tensor) -> Tensor:
-        one = value.reshape(old.shape)
-        return distribute_tensor(one, old.device_mesh, old.placements) if isinstance(
-            old, DTensor) else one
+def from_files(state: State, like: State, model: nn.Module) -> dict[str, object]:
+    """The result of ``to_files`` in the form of the state ``like`` that it was written from."""
+    def as_before(value: Tensor, old: object) -> Tensor:
+        assert isinstance(old, Tensor)
+        reshaped = value.reshape(old.shape)
+        if isinstance(old, DTensor):
+            return distribute_tensor(reshaped, old.device_mesh, old.placements)
+        return reshaped
 
-    return _each(state, _scalar_names(model), back, like)
+    return _change(state, like, _scalar_names(model), as_before)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -100,12 +100,13 @@ def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
     """A copy of the model's state dict with whole tensors on the CPU, for ranks that keep it; all
     ranks must ask for it.
     """
-    found = {}
+    copies: dict[str, Tensor] = {}
     for name, value in to_files(model.state_dict(), model).items():
-        whole_value = _full(value)
+        assert isinstance(value, Tensor), name
+        whole_value = full(value)
         if keep:
-            found[name] = whole_value.detach().to("cpu", copy=True).contiguous()
-    return found
+            copies[name] = whole_value.detach().to("cpu", copy=True).contiguous()
+    return copies
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -113,7 +114,8 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def _full(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
+    """The whole tensor on this rank; all ranks must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -129,19 +131,20 @@ def _widen_scalars(module: nn.Module) -> None:
         module._parameters[name] = nn.Parameter(value.detach().reshape(1),
                                                 requires_grad=value.requires_grad)
     if names:
-        shown = {name: _scalar(name) for name in names}
-        module.__class__ = type(
-            type(module).__name__, (type(module), ), {**shown, "widened_scalars": tuple(names)})
+        properties = {name: _scalar(name) for name in names}
+        cls = type(module)
+        module.__class__ = type(cls.__name__, (cls,),
+                                {**properties, "widened_scalars": tuple(names)})
 
 
 def _scalar(name: str) -> property:
-    def shown(module: nn.Module) -> Tensor:
+    def as_scalar(module: nn.Module) -> Tensor:
         value = module._parameters[name]
         assert value is not None
         # FSDP2 looks for its own through this too
         return value if isinstance(value, DTensor) else value.reshape(())
 
-    return property(shown)
+    return property(as_scalar)
 
 
 def _scalar_names(model: nn.Module) -> set[str]:
@@ -149,17 +152,26 @@ def _scalar_names(model: nn.Module) -> set[str]:
             for name in getattr(module, "widened_scalars", ())}
 
 
-def _each(state: Mapping[str, Any], names: set[str], change: Callable[..., Tensor], *others:
-          Mapping[str, Any], inside: bool = False) -> dict[str, Any]:
-    """The same nested mapping with those tensors changed that have one of the names, or lie in a
-    mapping that has.
+def _change(state: State, other: State, names: set[str],
+            change: Callable[[Tensor, object], Tensor], inside: bool = False) -> dict[str, object]:
+    """The same nested mapping with some tensors changed.
+
+    Args:
+        state: the mapping.
+        other: a mapping of the same form, whose values ``change`` gets too.
+        names: of the tensors to change, or of the mappings whose tensors are all changed.
+        change: (tensor, the other value) -> tensor.
+        inside: whether this is such a mapping.
     """
-    found: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     for key, value in state.items():
-        rest = [other[key] for other in others]
+        chosen = inside or key in names
         if isinstance(value, Mapping):
-            found[key] = _each(value, names, change, *rest, inside=inside or key in names)
+            inner = other[key]
+            assert isinstance(inner, Mapping), key
+            changed[key] = _change(value, inner, names, change, chosen)
+        elif isinstance(value, Tensor) and chosen:
+            changed[key] = change(value, other[key])
         else:
-            found[key] = change(
-                value, *rest) if isinstance(value, Tensor) and (inside or key in names) else value
-    return found
+            changed[key] = value
+    return changed

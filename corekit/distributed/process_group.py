@@ -1,17 +1,16 @@
-"""Ranks and what they exchange. Started by plain python, torchrun or srun: ranks are read from the
-environment.
-"""
+"""The ranks of a run and their exchanges; plain python, torchrun or srun starts them."""
 
 import inspect
 import os
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from corekit.errors import CorekitError
@@ -72,8 +71,8 @@ def environment_ranks() -> tuple[int, int, int]:
     """
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        return int(environment["RANK"]), int(environment["WORLD_SIZE"]), int(
-            environment.get("LOCAL_RANK", 0))
+        return (int(environment["RANK"]), int(environment["WORLD_SIZE"]),
+                int(environment.get("LOCAL_RANK", 0)))
     if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
         return (int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"]),
                 int(environment.get("SLURM_LOCALID", 0)))
@@ -94,14 +93,14 @@ def connect(parallel: str, device: str) -> ProcessGroup:
     rank, world, local = environment_ranks()
     if world > 1 and parallel == "none":
         raise CorekitError(f"{world} processes were started with engine.parallel=none: type "
-                           f"engine.parallel=ddp")
+                           "engine.parallel=ddp")
     chosen = _device(device, local)
     if world > 1 and not dist.is_initialized():
-        if "MASTER_ADDR" not in os.environ:  # under srun nothing has said where rank 0 is
-            os.environ["MASTER_ADDR"] = _first_node(
-                os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1"))
-            os.environ["MASTER_PORT"] = str(20000 +
-                                            int(os.environ.get("SLURM_JOB_ID", "0")) % 20000)
+        if "MASTER_ADDR" not in os.environ:  # srun does not set where rank 0 is
+            nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
+            job = int(os.environ.get("SLURM_JOB_ID", "0"))
+            os.environ["MASTER_ADDR"] = _first_node(nodes)
+            os.environ["MASTER_PORT"] = str(20000 + job % 20000)
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
     return ProcessGroup(rank, world, chosen)
@@ -119,42 +118,41 @@ def disconnect() -> None:
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    available = {
-        "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True
-    }
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
+                 "cpu": True}
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     if not available[name]:
         raise CorekitError(f"engine.device={name}, but torch sees no such device here; type "
-                           f"engine.device=cpu")
+                           "engine.device=cpu")
     if name == "cuda":
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
+        number = local_rank % torch.cuda.device_count()
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
     return torch.device(name)
 
 
-def wrap(model: nn.Module, ranks: ProcessGroup) -> nn.Module:
+def wrap(model: nn.Module, group: ProcessGroup) -> nn.Module:
     """The model in DDP, where there are several ranks, with gradients summed instead of
     averaged.
     """
-    if ranks.world == 1:
+    if group.world == 1:
         return model
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
-    if ranks.device.type == "cuda":
-        options["device_ids"] = [ranks.device.index]
     # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another
     # name.
-    renamed = "forward_sync_buffers" in inspect.signature(
-        DistributedDataParallel.__init__).parameters
-    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False
-    wrapped = DistributedDataParallel(model, **options)
+    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+    broadcast = "forward_sync_buffers"
+    if broadcast not in parameters:
+        broadcast = "broadcast_buffers"
+    devices = [group.device.index] if group.device.type == "cuda" else None
+    wrapped = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True,
+                                      **{broadcast: False})  # type: ignore[arg-type]
     wrapped.register_comm_hook(None, _sum_gradients)
     return wrapped
 
 
 def _sum_gradients(
-        _: object,
-        bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+        _: object, bucket: dist.GradBucket) -> Future[Tensor]:  # type: ignore[name-defined]
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
     return work.get_future().then(lambda future: future.value()[0])  # type: ignore[no-any-return]

@@ -1,6 +1,4 @@
-"""What a model makes of the images of a data set: a rank's share as it comes, or everything on
-every rank.
-"""
+"""The features of a data set's images: a rank's share as it comes, or everything on every rank."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -15,18 +13,18 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.linear_output import LinearOutput, dense
 
-_SHARD_FIELDS = {
-    "label": "{image: 'jpg;jpeg;png;webp', label: cls}", "text": "{image: "
-                                                                 "'jpg;jpeg;png;webp', text: txt}"
-}
+IMAGES = "image: 'jpg;jpeg;png;webp'"
+SHARD_FIELDS = {"label": f"{{{IMAGES}, label: cls}}", "text": f"{{{IMAGES}, text: txt}}"}
+METHODS = {None: "encode_image", "tokens": "encode_tokens"}  # output -> method that may give it
 
 
 def check_field(evaluator: str, argument: str, dataset: Source, field: str) -> None:
     """Raise a CorekitError where a data set lacks a field that an evaluator needs."""
     if field not in dataset.fields:
-        for_shards = f"; for shards, set {argument}.fields to {_SHARD_FIELDS[field]}" if field in _SHARD_FIELDS else ""
-        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` "
-                           f"field{for_shards}")
+        hint = ""
+        if field in SHARD_FIELDS:
+            hint = f"; for shards, set {argument}.fields to {SHARD_FIELDS[field]}"
+        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` field{hint}")
 
 
 @torch.no_grad()
@@ -35,72 +33,72 @@ def encode(eval_model: EvalModel, source: Source, batch_size: int,
     """This rank's chunks of a data set, each with the features of its images, float32 [n, ...].
 
     All ranks run the model equally often, as sharded models need it: on one blank image where a
-        chunk has none.
+    chunk has none.
 
     Args:
         eval_model: the model and how to run it.
         source: the data set.
         batch_size: samples of a chunk.
-        output: which entry of the forward's outputs; ``tokens``: what ``encode_tokens`` gives where
-            the model has it; None:
-            what ``encode_image`` gives where the model has it, else ``pooled``, or the one tensor
-            that the forward gives.
+        output: which of the forward's outputs. ``tokens``: the output of ``encode_tokens`` where
+            the model has it. None: the output of ``encode_image`` where the model has it, else
+            ``pooled``, or the one tensor that the forward returns.
 
     Raises:
-        CorekitError: the data set is empty, or the model gives no such features.
+        CorekitError: the data set is empty, or the model has no such output.
     """
-    for chunk, found in outputs(eval_model, source, batch_size, output):
-        yield chunk, dense(found)[:len(chunk["image"])].float()
+    for chunk, features in outputs(eval_model, source, batch_size, output):
+        yield chunk, dense(features)[:len(chunk["image"])].float()
 
 
 @torch.no_grad()
 def outputs(eval_model: EvalModel, source: Source, batch_size: int,
             output: str | None) -> Iterator[tuple[Chunk, Tensor | LinearOutput]]:
-    """As ``encode``, but what the model gives as it is: of a blank image where a chunk has none."""
+    """As ``encode``, but the model's output as it is: of a blank image where a chunk has none."""
     if not source.shard_sizes.sum():
         raise CorekitError("the data set of an evaluator holds no samples; set data.root, or its "
                            "own root")
     for chunk in chunks(source, eval_model.preprocess, batch_size, eval_model.rank,
                         eval_model.world, eval_model.workers):
-        images = chunk["image"] if len(chunk["image"]) else torch.zeros(
-            1, *chunk["image"].shape[1:], dtype=torch.uint8)
+        images: Tensor = chunk["image"]
+        if not len(images):
+            images = torch.zeros(1, *images.shape[1:], dtype=torch.uint8)
         yield chunk, encode_pixels(eval_model, images, output)
 
 
 @torch.no_grad()
 def encode_pixels(eval_model: EvalModel, images: Tensor,
                   output: str | None) -> Tensor | LinearOutput:
-    """What the model gives for images uint8 [B, 3, H, W]; ``output`` as of ``encode``."""
+    """The model's output for images uint8 [B, 3, H, W]; ``output`` as of ``encode``."""
+    pixels = eval_model.preprocess.normalize(images.to(eval_model.device))
+    method = eval_model.method(METHODS[output]) if output in METHODS else None
     with eval_model.autocast():
-        return _features(eval_model.model,
-                         eval_model.preprocess.normalize(images.to(eval_model.device)), output)
+        if method is not None:
+            return method(pixels)
+        _check_runs_on_images(eval_model.model, output)
+        return _choose(type(eval_model.model).__name__, eval_model.model(pixels), output)
 
 
-def _features(model: nn.Module, images: Tensor, output: str | None) -> Tensor | LinearOutput:
-    own = {None: "encode_image", "tokens": "encode_tokens"}.get(output)
-    if own is not None and hasattr(model, own):
-        features: Tensor = getattr(model, own)(images)
-        return features
-    needed = [
-        parameter.name for parameter in inspect.signature(model.forward).parameters.values() if
-        parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD
-    ]
+def _check_runs_on_images(model: nn.Module, output: str | None) -> None:
+    needed = [parameter.name for parameter in inspect.signature(model.forward).parameters.values()
+              if parameter.default is parameter.empty
+              and parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
     if len(needed) > 1:
+        hint = ("leave `features` of the evaluator out where the model has encode_image"
+                if output not in METHODS else f"and it has no {METHODS[output]}")
         raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward "
-                           f"needs {', '.join(needed)}, and "
-                           f"it has no {own}" if own is not None else
-                           f"{type(model).__name__} cannot be run on images alone: its forward "
-                           f"needs {', '.join(needed)}; "
-                           "leave `features` of the evaluator out where the model has encode_image")
-    made = model(images)
-    if isinstance(made, Tensor) and output is None:
-        return made
-    given = made if isinstance(made, dict) else {}
-    if (output or "pooled") not in given:
-        raise CorekitError(f"{type(model).__name__} gives no `{output or 'pooled'}`, but "
-                           f"{', '.join(given) or 'one tensor'}: "
+                           f"needs {', '.join(needed)}; {hint}")
+
+
+def _choose(model: str, returned: object, output: str | None) -> Tensor | LinearOutput:
+    """One of the outputs of a forward pass."""
+    if isinstance(returned, Tensor) and output is None:
+        return returned
+    named = returned if isinstance(returned, dict) else {}
+    name = output or "pooled"
+    if name not in named:
+        raise CorekitError(f"{model} gives no `{name}`, but {', '.join(named) or 'one tensor'}: "
                            "name one with `features` of the evaluator")
-    chosen: Tensor | LinearOutput = given[output or "pooled"]
+    chosen: Tensor | LinearOutput = named[name]
     return chosen
 
 
@@ -111,20 +109,20 @@ def encode_text(eval_model: EvalModel, sentences: Sequence[str]) -> Tensor:
     Raises:
         CorekitError: the model has no text tower, or its recipe no tokenizer.
     """
-    if eval_model.tokenize is None or not hasattr(eval_model.model, "encode_text"):
+    text_tower = eval_model.method("encode_text")
+    if eval_model.tokenize is None or text_tower is None:
         raise CorekitError("this evaluation needs a model with a text tower (encode_text), and "
                            "data.tokenizer in its recipe")
     text = eval_model.tokenize(sentences).to(eval_model.device)
     with eval_model.autocast():
-        return F.normalize(eval_model.model.encode_text(text).float(),
-                           dim=-1)  # type: ignore[operator]
+        return F.normalize(text_tower(text).float(), dim=-1)
 
 
 def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tensor) -> Tensor:
-    """[total, ...] on every rank of what the ranks have some rows of; rows that nobody has are 0.
+    """[total, ...] on every rank of rows that the ranks share; rows that no rank has are 0.
 
     Args:
-        eval_model: gives the sum over ranks.
+        eval_model: has the sum over ranks.
         total: rows of the whole.
         position: int64 [n], where this rank's rows belong.
         values: [n, ...], this rank's rows.
@@ -132,6 +130,32 @@ def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tens
     whole = values.new_zeros(total, *values.shape[1:])
     whole[position] = values
     return eval_model.sum(whole)
+
+
+def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[int],
+                    labels: Sequence[int], values: Tensor) -> tuple[Tensor, Tensor]:
+    """(values [N, ...], labels int64 [N]) of all samples that can be read, in the source's order,
+    on every rank.
+
+    Args:
+        eval_model: has the sum over ranks.
+        source: the data set.
+        positions, labels: of this rank's samples.
+        values: [n, ...], of the same samples.
+
+    Raises:
+        CorekitError: no sample can be read, or a label is negative.
+    """
+    total, device = int(source.shard_sizes.sum()), eval_model.device
+    position = torch.tensor(positions, dtype=torch.int64, device=device)
+    label = torch.tensor(labels, dtype=torch.int64, device=device)
+    readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
+    label = everywhere(eval_model, total, position, label)[readable]
+    if not len(label):
+        raise CorekitError("the data set of an evaluator holds no sample that can be read")
+    if int(label.min()) < 0:
+        raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
+    return everywhere(eval_model, total, position, values)[readable], label
 
 
 def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
@@ -145,18 +169,11 @@ def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
     Raises:
         CorekitError: no sample can be read, or a label is negative.
     """
-    parts, labels, positions = [], [], []
+    parts: list[Tensor] = []
+    labels: list[int] = []
+    positions: list[int] = []
     for chunk, features in encode(eval_model, source, batch_size, output):
         parts.append(features)
         labels += chunk["label"]
         positions += chunk["position"]
-    total = int(source.shard_sizes.sum())
-    position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
-    label = torch.tensor(labels, dtype=torch.int64, device=eval_model.device)
-    readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
-    label = everywhere(eval_model, total, position, label)[readable]
-    if not len(label):
-        raise CorekitError("the data set of an evaluator holds no sample that can be read")
-    if int(label.min()) < 0:
-        raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
-    return everywhere(eval_model, total, position, torch.cat(parts))[readable], label
+    return gather_labelled(eval_model, source, positions, labels, torch.cat(parts))

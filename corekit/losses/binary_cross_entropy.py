@@ -3,15 +3,14 @@ any width.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.errors import CorekitError
-from corekit.linear_output import LinearOutput
-from corekit.losses.blockwise import SlopesAtOnce
+from corekit.linear_output import LinearOutput, num_classes
+from corekit.losses.blockwise import Context, GradInForward, check_block
 from corekit.registry import register
 
 NAME = "loss 'binary_cross_entropy'"
@@ -28,20 +27,21 @@ class BinaryCrossEntropy:
     It starts at about K ln 2. No smoothing, no weights of classes.
 
     Targets come as the rows that are 1 and are never held dense. Where the model gives a
-    ``LinearOutput``, the head is evaluated in blocks of classes and its gradients are made block by
-    block, so that the logits are never held either.
+    ``LinearOutput``, the head is evaluated in blocks of classes and its gradients are computed
+    block by block, so that the logits are never held either.
 
     A sample without rows, such as a caption without nouns, has a target of zeros and counts as any
-    other: whoever wants it dropped has the data set leave it out.
+    other. Who wants it dropped lets the data set leave it out.
 
     Args:
         block: classes that are evaluated at one time.
     """
 
+    on_cpu = ("label_rows", "label_offsets")  # checked and sorted there, without waiting for a GPU
+
     def __init__(self, block: int = 2048) -> None:
-        if block < 1:
-            raise CorekitError(f"{NAME} needs a block of 1 or more, not {block}")
-        self.size = block
+        check_block("binary_cross_entropy", block)
+        self.block = block
 
     def __call__(self, logits: Tensor | LinearOutput, label_rows: Tensor, label_offsets: Tensor,
                  key: Sequence[str] = ()) -> Tensor:
@@ -59,20 +59,21 @@ class BinaryCrossEntropy:
         Raises:
             CorekitError: a row that is no class, or is there twice in one sample.
         """
-        samples = len(logits.hidden) if isinstance(logits, LinearOutput) else len(logits)
-        classes = logits.classes if isinstance(logits, LinearOutput) else logits.shape[1]
-        size = self.size if isinstance(logits, LinearOutput) else classes
+        hidden = logits.hidden if isinstance(logits, LinearOutput) else logits
+        samples, classes = len(hidden), num_classes(logits)
         counts = label_offsets.diff()
-        sample = torch.repeat_interleave(torch.arange(samples, device=counts.device), counts,
-                                         output_size=len(label_rows))
+        numbers = torch.arange(samples, device=counts.device)
+        sample = torch.repeat_interleave(numbers, counts, output_size=len(label_rows))
         pair, _ = (label_rows.long() * samples + sample).sort()  # by class, then by sample
+        size = self.block if isinstance(logits, LinearOutput) else classes
         starts = torch.tensor([*range(0, classes, size), classes], device=pair.device)
-        twice = (pair[1:] == pair[:-1]).any()
-        # one wait
-        *edges, repeats = torch.cat(
-            [torch.searchsorted(pair, starts * samples), twice[None].long()]).tolist()
-        if repeats or edges[0] != 0 or edges[-1] != len(pair):
+        repeats = (pair[1:] == pair[:-1]).any()
+        # one wait for the device, where they are on one
+        *edges, repeated = torch.cat([torch.searchsorted(pair, starts * samples),
+                                      repeats[None].long()]).tolist()
+        if repeated or edges[0] != 0 or edges[-1] != len(pair):
             raise CorekitError(_problem(pair.tolist(), samples, classes, key))
+        pair = pair.to(hidden.device, non_blocking=True)
         row, sample = pair // samples, pair % samples
         if isinstance(logits, Tensor):
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -81,26 +82,26 @@ class BinaryCrossEntropy:
         return total
 
 
-class _Blockwise(SlopesAtOnce):
+class _Blockwise(GradInForward):
     """The sum and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor,
+    def forward(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, sample: Tensor,
                 row: Tensor, edges: Sequence[int], size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(
+        precise, hidden_grad, weight_grad, bias_grad = GradInForward.start(
             ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
+        output = LinearOutput(hidden, weight, bias)
         with torch.autocast(hidden.device.type, enabled=False):
             for number, first in enumerate(range(0, len(weight), size)):
                 part = slice(first, min(first + size, len(weight)))
-                logits = LinearOutput(hidden, weight[part],
-                                      None if bias is None else bias[part]).dense().to(wide)
+                logits = output.block(part.start, part.stop).dense().to(wide)
                 pairs = slice(edges[number], edges[number + 1])
-                here = sample[pairs], row[pairs] - first
-                total += F.softplus(logits).sum() - logits[here].sum()
+                positives = sample[pairs], row[pairs] - first
+                total += F.softplus(logits).sum() - logits[positives].sum()
                 grad = logits.sigmoid_()
-                grad[here] -= 1
+                grad[positives] -= 1
                 if bias_grad is not None:
                     bias_grad[part] = grad.sum(0)
                 grad = grad.to(precise)
@@ -111,18 +112,16 @@ class _Blockwise(SlopesAtOnce):
         return total
 
 
-
 def _problem(pairs: Sequence[int], samples: int, classes: int, key: Sequence[str]) -> str:
-    """What is wrong with the rows."""
+    """A sentence about rows of which one is no class, or is there twice."""
     before = None
     for pair in pairs:
         row, sample = pair // samples, pair % samples
-        who = f"sample {key[sample] if key else sample}"
+        rows_of = f"{NAME}: label_rows of sample {key[sample] if key else sample} hold {row}"
         if not 0 <= row < classes:
-            return (f"{NAME}: label_rows of {who} hold {row}, but the head has {classes} classes: "
-                    f"make the model's num_classes "
+            return (f"{rows_of}, but the head has {classes} classes: make the model's num_classes "
                     "the size of the vocabulary that the labels were made with")
         if pair == before:
-            return f"{NAME}: label_rows of {who} hold {row} twice; a class is there or not"
+            return f"{rows_of} twice; a class is there or not"
         before = pair
-    raise AssertionError("there is something wrong")
+    raise AssertionError("some row is wrong")

@@ -1,9 +1,7 @@
-"""The contrastive loss over the global batch, in blocks: the full matrix of logits is never
-held.
-"""
+"""The contrastive loss over the global batch, one block of logits at a time."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,9 +41,7 @@ class Contrastive:
             [] in the features' dtype.
         """
         rows = rows if rows is not None else slice(0, len(image_features))
-        share: Tensor = blockwise_cross_entropy(image_features, text_features, logit_scale, rows,
-                                                self.block)
-        return share
+        return blockwise_cross_entropy(image_features, text_features, logit_scale, rows, self.block)
 
 
 def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
@@ -75,60 +71,67 @@ def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: sl
     return share
 
 
+class _Context(Protocol):
+    """What torch hands to a function."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _BlockwiseCrossEntropy(torch.autograd.Function):
     """Value and gradients block by block in the forward pass, so that no block outlives its
     turn.
     """
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
+    def forward(ctx: _Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
                 hard: float, soft: float, soft_targets: SoftTargets | None) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             wide = torch.promote_types(image.dtype, torch.float32)
-            left, right, factor = image.to(wide), text.to(wide), scale.to(wide)
-            gradients = (torch.zeros_like(left), torch.zeros_like(right), torch.zeros_like(factor))
-            total = factor.new_zeros(())
+            images, texts, factor = image.to(wide), text.to(wide), scale.to(wide)
+            image_grad, text_grad = torch.zeros_like(images), torch.zeros_like(texts)
+            scale_grad, total = torch.zeros_like(factor), factor.new_zeros(())
             for first in range(rows.start, rows.stop, block):
                 part = slice(first, min(first + block, rows.stop))
-                for of_images in (True, False):
-                    aims = soft_targets(part, of_images) if soft_targets is not None else None
-                    if of_images:
-                        total += _block(left, right, factor, part, gradients, hard, soft, aims)
-                    else:
-                        total += _block(right, left, factor, part,
-                                        (gradients[1], gradients[0], gradients[2]), hard, soft,
-                                        aims)
-        ctx.save_for_backward(*(gradient.to(tensor.dtype) for gradient, tensor in
-                                zip(gradients, (image, text, scale), strict=True)))
+                targets = soft_targets(part, True) if soft_targets is not None else None
+                total += _block(images, texts, factor, part, (image_grad, text_grad, scale_grad),
+                                hard, soft, targets)
+                targets = soft_targets(part, False) if soft_targets is not None else None
+                total += _block(texts, images, factor, part, (text_grad, image_grad, scale_grad),
+                                hard, soft, targets)
+        ctx.save_for_backward(image_grad.to(image.dtype), text_grad.to(text.dtype),
+                              scale_grad.to(scale.dtype))
         return total.to(image.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        image, text, scale = ctx.saved_tensors
-        return image * outer[0], text * outer[0], scale * outer[0], *[None] * 5
+    def backward(ctx: _Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        image_grad, text_grad, scale_grad = ctx.saved_tensors
+        return image_grad * outer[0], text_grad * outer[0], scale_grad * outer[0], *[None] * 5
 
 
-def _block(queries: Tensor, targets: Tensor, scale: Tensor, part: slice, gradients: Grads,
+def _block(queries: Tensor, keys: Tensor, scale: Tensor, part: slice, gradients: Grads,
            hard: float, soft: float, soft_targets: Tensor | None) -> Tensor:
-    """Half the summed cross-entropy of some rows over B; adds d/d(queries, targets, scale) to
+    """Half the summed cross-entropy of some rows over B; adds d/d(queries, keys, scale) to
     ``gradients``.
     """
     weight = 0.5 / len(queries)
-    similarity = queries[part] @ targets.T  # [b, B]
+    similarity = queries[part] @ keys.T  # [b, B]
     # of differences to the largest: exact where that is the true pair
     log_probability = (similarity * scale).log_softmax(1)
-    at = torch.arange(part.start, part.stop, device=queries.device)
-    local = torch.arange(len(at), device=queries.device)
-    loss = -log_probability[local, at].sum() * (hard * weight)
+    pairs = torch.arange(part.start, part.stop, device=queries.device)
+    rows = torch.arange(len(pairs), device=queries.device)
+    loss = -log_probability[rows, pairs].sum() * (hard * weight)
     if soft_targets is None:
         grad = log_probability.exp_().mul_(hard)  # softmax, minus the targets
     else:
         loss -= (soft_targets * log_probability).sum() * (soft * weight)
         grad = log_probability.exp_().mul_(hard + soft).sub_(soft_targets, alpha=soft)
-    grad[local, at] -= hard
+    grad[rows, pairs] -= hard
     grad *= weight
-    gradients[2].add_((grad * similarity).sum())
+    query_grad, key_grad, scale_grad = gradients
+    scale_grad.add_((grad * similarity).sum())
     grad *= scale
-    gradients[0][part] += grad @ targets
-    gradients[1].addmm_(grad.T, queries[part])
+    query_grad[part] += grad @ keys
+    key_grad.addmm_(grad.T, queries[part])
     return loss

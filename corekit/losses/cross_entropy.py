@@ -2,15 +2,13 @@
 time.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.errors import CorekitError
-from corekit.linear_output import LinearOutput
-from corekit.losses.blockwise import SlopesAtOnce
+from corekit.linear_output import LinearOutput, num_classes
+from corekit.losses.blockwise import Context, GradInForward, check_block
 from corekit.registry import register
 
 
@@ -28,9 +26,11 @@ class CrossEntropy:
         CorekitError: a smoothing outside [0, 1), or a block below 1.
     """
 
+    on_cpu = ("label",)  # its range is checked there, without waiting for the GPU
+
     def __init__(self, label_smoothing: float = 0.0, block: int = 1024) -> None:
         if not 0 <= label_smoothing < 1:
-            raise CorekitError(f"loss 'cross_entropy' needs label_smoothing of 0 or more and below "
+            raise CorekitError("loss 'cross_entropy' needs label_smoothing of 0 or more and below "
                                f"1, not {label_smoothing}")
         check_block("cross_entropy", block)
         self.label_smoothing, self.block = label_smoothing, block
@@ -48,19 +48,12 @@ class CrossEntropy:
         Raises:
             CorekitError: a label that is no class.
         """
-        classes = logits.classes if isinstance(logits, LinearOutput) else logits.shape[1]
+        classes = num_classes(logits)
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
             raise CorekitError(f"loss 'cross_entropy': a label is {int(wrong[0])}, but the model "
-                               f"has {classes} classes: set "
-                               "model.num_classes")
+                               f"has {classes} classes: set model.num_classes")
         return summed_cross_entropy(logits, label, self.label_smoothing, self.block)
-
-
-def check_block(loss: str, block: int) -> None:
-    """Raise a CorekitError for a block that is none."""
-    if block < 1:
-        raise CorekitError(f"loss '{loss}' needs a block of 1 or more, not {block}")
 
 
 def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float,
@@ -70,48 +63,51 @@ def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing
     Args:
         logits: [N, K]; of a ``LinearOutput``, ``block`` rows exist at a time, and so do their
             gradients.
-        label: int64 [N], each of them a class.
+        label: int64 [N], each of them a class, on any device.
         smoothing: as of ``CrossEntropy``.
         block: rows.
     """
     if isinstance(logits, LinearOutput):
+        label = label.to(logits.hidden.device, non_blocking=True)
         total: Tensor = _Blockwise.apply(*logits, label, smoothing, block, torch.is_grad_enabled())
         return total
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    label = label.to(logits.device, non_blocking=True)
     return F.cross_entropy(wide, label, reduction="sum", label_smoothing=smoothing)
 
 
-class _Blockwise(SlopesAtOnce):
+class _Blockwise(GradInForward):
     """The sum and its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor,
+    def forward(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor,
                 smoothing: float, size: int, learning: bool) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        precise, hidden_grad, weight_grad, bias_grad = SlopesAtOnce.start(
+        precise, hidden_grad, weight_grad, bias_grad = GradInForward.start(
             ctx, hidden, weight, bias, learning)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
-            # once, not in each block
-            in_its_dtype, back = weight.to(hidden.dtype), weight.to(precise)
+            # converted once, not in each block
+            weight_for_logits, weight_for_grads = weight.to(hidden.dtype), weight.to(precise)
             for first in range(0, len(hidden), size):
-                rows, at = hidden[first:first + size], label[first:first + size, None]
-                logits = LinearOutput(rows, in_its_dtype, bias).dense().to(wide)
+                rows, targets = hidden[first:first + size], label[first:first + size, None]
+                logits = LinearOutput(rows, weight_for_logits, bias).dense().to(wide)
                 logits -= logits.amax(1, keepdim=True)
-                total -= (1 - smoothing) * logits.gather(1, at).sum()
+                total -= (1 - smoothing) * logits.gather(1, targets).sum()
                 if smoothing:
                     total -= smoothing * logits.mean(1).sum()
                 grad = logits.exp_()
                 normaliser = grad.sum(1, keepdim=True)
                 total += normaliser.log().sum()
                 grad /= normaliser
-                grad.scatter_add_(1, at, grad.new_full((1, 1), smoothing - 1).expand(len(at), 1))
+                minus_one = grad.new_full((1, 1), smoothing - 1).expand(len(targets), 1)
+                grad.scatter_add_(1, targets, minus_one)
                 grad -= smoothing / len(weight)
                 if bias_grad is not None:
                     bias_grad += grad.sum(0)
                 grad = grad.to(precise)
                 if hidden_grad is not None:
-                    hidden_grad[first:first + size] = grad @ back
+                    hidden_grad[first:first + size] = grad @ weight_for_grads
                 if weight_grad is not None and weight_grad.dtype == precise:
                     # without a product as large as the weight beside it
                     weight_grad.addmm_(grad.T, rows.to(precise))

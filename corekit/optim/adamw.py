@@ -1,6 +1,5 @@
-"""Optimizers, with parameters named into groups that are decayed and groups that are not."""
+"""AdamW, with the weight decay of torch and with that of the paper."""
 
-import fnmatch
 from collections.abc import Callable
 
 import torch
@@ -8,52 +7,10 @@ from torch import nn
 
 from corekit.errors import CorekitError
 from corekit.optim.layer_decay import depths
+from corekit.optim.parameter_groups import undecayed
 from corekit.registry import register
 
-GROUPS = ("norms", "biases", "positions", "vectors")
-
-
-def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
-    """The names of the parameters that weight decay leaves alone.
-
-    Args:
-        model: the module.
-        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions``
-            (position tables), ``vectors`` (fewer than two dimensions longer than 1, such as layer
-            scales), or patterns of names.
-
-    Raises:
-        CorekitError: a pattern that matches no parameter.
-    """
-    names = dict(model.named_parameters())
-    norms = {
-        f"{path}.{name}" for path, layer in model.named_modules() if "Norm" in type(layer).__name__
-        for name, _ in layer.named_parameters(recurse=False)
-    }
-    found: set[str] = set()
-    for pattern in no_decay:
-        if pattern == "norms":
-            found |= norms
-        elif pattern == "biases":
-            found |= {name for name in names if name.endswith("bias")}
-        elif pattern == "positions":
-            found |= {
-                name for name in names if "pos_embed" in name or "positional_embedding" in name
-            }
-        elif pattern == "vectors":
-            found |= {
-                name for name, value in names.items()
-                if sum(length > 1 for length in value.shape) < 2
-            }
-        else:
-            matched = set(fnmatch.filter(names, pattern)) | set(
-                fnmatch.filter(names, f"*.{pattern}"))
-            if not matched:
-                raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group "
-                                   f"({', '.join(GROUPS)}) nor the "
-                                   "name or pattern of a parameter of this model")
-            found |= matched
-    return found & names.keys()
+FUSED = ("cpu", "cuda", "mps")  # devices that torch has a fused AdamW for
 
 
 @register("optimizer", "adamw")
@@ -78,16 +35,16 @@ def adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float] = (
 
 
 @register("optimizer", "adamw_decoupled")
-def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float,
-                                                                         float] = (0.9, 0.999),
-                    eps: float = 1e-8, weight_decay: float = 0.0, no_decay: list[str] | None = None,
+def adamw_decoupled(model: nn.Module, learning_rate: float,
+                    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                    weight_decay: float = 0.0, no_decay: list[str] | None = None,
                     layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """AdamW as Loshchilov and Hutter (2019, algorithm 2) write it: the schedule scales the decay,
     the learning rate does not.
 
     A step first takes ``weight_decay`` · (learning rate of the step / ``learning_rate``) of each
-    weight away. torch's AdamW multiplies by the learning rate instead: with weight_decay /
-    learning_rate there it does the same, and so it is done here.
+    weight away. torch's AdamW multiplies by the learning rate instead. With weight_decay /
+    learning_rate there it does the same.
 
     Args:
         model: whose trainable parameters are optimised.
@@ -105,7 +62,7 @@ def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float,
     for key, value in (("learning_rate", learning_rate), ("layer_decay", layer_decay)):
         if value <= 0:
             raise CorekitError(f"optimizer.{key}={value:g} must be above 0: adamw_decoupled decays "
-                               f"relative to it")
+                               "relative to it")
     return _adamw(model, learning_rate, betas, eps, no_decay, layer_decay,
                   lambda scale: weight_decay / (learning_rate * scale))
 
@@ -113,19 +70,18 @@ def adamw_decoupled(model: nn.Module, learning_rate: float, betas: tuple[float,
 def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], eps: float,
            no_decay: list[str] | None, layer_decay: float,
            decay_at: Callable[[float], float]) -> torch.optim.Optimizer:
-    """torch's AdamW; ``decay_at`` says its weight decay for layers that learn at a multiple of the
+    """torch's AdamW; ``decay_at`` is its weight decay for layers that learn at a multiple of the
     learning rate.
     """
-    exempt = undecayed(model, list(no_decay or []))
-    depth_of = depths(model)
+    exempt, depth_of = undecayed(model, list(no_decay or [])), depths(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():
-        depth, last = depth_of[name]
         if value.requires_grad:
+            depth, last = depth_of[name]
             scale = layer_decay ** (last - depth)
-            groups.setdefault((0.0 if name in exempt else decay_at(scale), scale), []).append(value)
-    fused = all(value.device.type in ("cpu", "cuda", "mps") for values in groups.values()
-                for value in values)
+            decay = 0.0 if name in exempt else decay_at(scale)
+            groups.setdefault((decay, scale), []).append(value)
+    fused = all(value.device.type in FUSED for value in model.parameters() if value.requires_grad)
     return torch.optim.AdamW([{"params": values, "weight_decay": decay, "lr_scale": scale}
                               for (decay, scale), values in groups.items()],
                              lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused)

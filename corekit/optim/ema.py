@@ -36,8 +36,8 @@ class Ema:
         """Once after every optimizer step."""
         averages, values = [list(column) for column in zip(*self.averaged)]
         torch._foreach_lerp_(averages, values, 1 - self.decay)
-        for mine, theirs in self.copied:
-            mine.copy_(theirs)
+        for average, value in self.copied:
+            average.copy_(value)
 
     @torch.no_grad()
     def load(self, values: Mapping[str, Tensor]) -> None:
@@ -56,7 +56,7 @@ class Ema:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for mine, theirs in [*self.averaged, *self.copied]:
-            kept = mine.clone()
-            mine.copy_(theirs)
-            theirs.copy_(kept)
+        for average, value in [*self.averaged, *self.copied]:
+            average_before = average.clone()
+            average.copy_(value)
+            value.copy_(average_before)

@@ -1,6 +1,8 @@
-"""The layers of a model, from its input to its output: what is sharded, recomputed and given its
-own learning rate.
+"""The layers of a model from its input to its output: units of sharding, recomputation and learning
+rates.
 """
+
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -13,10 +15,10 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
     A stack is an ``nn.Sequential`` or ``nn.ModuleList`` of modules that have modules of their own.
     An item that is or has such a list as a child is a stage: the layers of its lists stand in its
-    place. """
-    longest: list[nn.Module] = max(
-        (_flat(found) for found in module.modules() if isinstance(found, Lists)), key=len,
-        default=[])
+    place.
+    """
+    stacks = (_flat(each) for each in module.modules() if isinstance(each, Lists))
+    longest: list[nn.Module] = max(stacks, key=len, default=[])
     return longest if len(longest) > 1 else []
 
 
@@ -43,17 +45,17 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
     n-th layer and what follows it at depth n, what follows the last one (norm, head) at layers + 1,
     as is what belongs to no tower. A tower may list in ``of_last_layer`` the modules that follow
     its last layer and count as part of it, and in ``before_layers`` those that come before its
-    layers wherever they are in its list. """
-    found: dict[str, tuple[int, int]] = {}
+    layers wherever they are in its list.
+    """
+    depth_of: dict[str, tuple[int, int]] = {}
     for path, tower in towers(model):
         stack = layers(tower)
         last = len(stack) + 1
-        number_of = {
-            id(value): number for number, layer in enumerate(stack, 1)
-            for value in layer.parameters()
-        }
+        number_of = {id(value): number for number, layer in enumerate(stack, 1)
+                     for value in layer.parameters()}
         own = set(dict(tower.named_parameters(recurse=False)))
-        with_last, before = getattr(tower, "of_last_layer", ()), getattr(tower, "before_layers", ())
+        with_last: Sequence[str] = getattr(tower, "of_last_layer", ())
+        before: Sequence[str] = getattr(tower, "before_layers", ())
         reached = 0
         for name, value in tower.named_parameters():
             reached = number_of.get(id(value), reached)
@@ -65,17 +67,19 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
                 number = len(stack)
             elif name.split(".")[0] in before:
                 number = 0
-            found[path + name] = (number, last)
-    return {name: found.get(name, (1, 1)) for name, _ in model.named_parameters()}
+            depth_of[path + name] = (number, last)
+    return {name: depth_of.get(name, (1, 1)) for name, _ in model.named_parameters()}
 
 
-def _flat(found: nn.Module) -> list[nn.Module]:
+def _flat(items: nn.Module) -> list[nn.Module]:
+    """The layers of a list, of which an item may be a stage of several."""
     stack: list[nn.Module] = []
-    for item in found.children():
+    for item in items.children():
         if not any(True for _ in item.children()):
             return []  # a list of plain operations is part of a layer
-        lists = [item] if isinstance(
-            item, Lists) else [child for child in item.children() if isinstance(child, Lists)]
+        lists = [child for child in item.children() if isinstance(child, Lists)]
+        if isinstance(item, Lists):
+            lists = [item]
         inside = [layer for inner in lists for layer in _flat(inner)]
         if not inside and isinstance(item, nn.ModuleList):
             return []  # nobody calls a list, so it is no layer

@@ -1,7 +1,6 @@
 """Arithmetic of the forward pass, and the loss scale that fp16 needs."""
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ class Precision:
         self.loss_scale = FIRST_SCALE if self.scales else 1.0
         self.good_steps = 0
 
-    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """The context of a forward pass."""
         return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
 

@@ -5,7 +5,6 @@ Models are built on the meta device; ``materialise`` puts models with weights in
 """
 
 import contextlib
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
+from corekit.optim.base import Schedule
 from corekit.optim.layer_decay import all_layers
 from corekit.recipes.schema import (
     EngineConfig,
@@ -30,7 +30,8 @@ from corekit.recipes.schema import (
     ModelConfig,
     RunConfig,
 )
-from corekit.train.accumulate import Frozen, WeightedLoss
+from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Frozen
 from corekit.train.wiring import Wiring, model_wiring
 
 META = torch.device("meta")
@@ -51,10 +52,10 @@ class Parts:
     transform: Callable[..., Tensor]
     sampler: Sampler
     model: nn.Module
-    wiring: Wiring
+    wiring: Wiring[object]
     frozen: list[Frozen]
     losses: list[WeightedLoss]
-    schedule: Callable[[int], float] | None
+    schedule: Schedule | None
     new_head: NewHead | None
 
     @property
@@ -145,19 +146,8 @@ def build_head(init: InitConfig, source: Source) -> NewHead | None:
 
 def build_loss(config: LossConfig) -> WeightedLoss:
     """One loss of the recipe, wired."""
-    loss = config.build("loss")
-    call = loss if inspect.isfunction(loss) else type(loss).__call__
-    wiring = Wiring.of(f"loss `{config.name}`", loss,
-                       None if inspect.isfunction(loss) else loss.__call__, config.inputs,
-                       ignore=("rows",))
-    weights = getattr(loss, "weights", None)
-    gathered_as = {wiring.reads[parameter]: dtype
-                   for parameter, dtype in getattr(loss, "gathered_as", {}).items()}
-    return WeightedLoss(
-        config.label, 1.0 if config.weight is None else float(config.weight), wiring,
-        None if weights is None else Wiring.of(f"loss `{config.name}` (weights)", weights),
-        bool(getattr(loss, "compares_samples", False)),
-        "rows" in inspect.signature(call).parameters, gathered_as)
+    weight = 1.0 if config.weight is None else float(config.weight)
+    return WeightedLoss.of(config.build("loss"), config.label, weight, config.name, config.inputs)
 
 
 def build_frozen(models: Mapping[str, ModelConfig], preprocess: Preprocess,

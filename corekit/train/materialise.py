@@ -1,32 +1,36 @@
 """From parts on the meta device to a run that trains: weights, optimizer, ranks and evaluators."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from corekit.checkpoint.init_from import start_from
 from corekit.checkpoint.new_head import NewHead
 from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
-from corekit.data.loading.loader import Batch, Streams, share
+from corekit.data.loading.loader import Streams, share
 from corekit.data.loading.shuffled_order import order_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.base import EvalModel, Evaluator
 from corekit.models.build import build_model
 from corekit.models.freeze import training_mode
+from corekit.optim.base import Schedule, build_optimizer
 from corekit.optim.ema import Ema
 from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import RunConfig
 from corekit.seeds import derive_seed
-from corekit.train.accumulate import Step
 from corekit.train.assemble import Parts, build_frozen, recompute
 from corekit.train.evaluate import build_evaluator, make_eval_model
+from corekit.train.step.accumulate import Step
+from corekit.train.step.forward import Forward, StepRandom
+from corekit.train.step.grad_cache import make_step
+from corekit.train.step.prepare import Prepare, to_device
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class ScheduledEvaluator:
     """
 
     label: str
-    evaluator: Callable[[EvalModel], Result]
+    evaluator: Evaluator
     every_steps: int | None
 
     def is_due(self, step: int, last: int) -> bool:
@@ -53,7 +57,7 @@ class Run:
     plain_model: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: Callable[[int], float]
+    schedule: Schedule
     ema: Ema | None
     precision: Precision
     step: Step
@@ -110,14 +114,17 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
         init = config.init
         refitted = start_from(plain_model, init.path, init.exclude, init.rename, parts.new_head)
     model = _on_ranks(plain_model, parts, ranks)
-    optimizer = config.optimizer.build("optimizer", model=plain_model)
+    optimizer = build_optimizer(config.optimizer.name, config.optimizer.arguments, plain_model)
     ema = Ema(plain_model, engine.ema_decay) if engine.ema_decay is not None else None
     precision = Precision(engine.precision)
-    step = Step(
-        model, plain_model, replace(parts.wiring, function=plain_model), config.model.outputs,
-        build_frozen(config.frozen, preprocess, ranks.device), parts.losses, ranks,
+    forward = Forward(model, plain_model, replace(parts.wiring, function=plain_model),
+                      config.model.outputs, precision,
+                      StepRandom(config.seed, ranks, parts.micro_batches))
+    prepare = Prepare(
         lambda batch: to_device(batch, preprocess, ranks.device, engine.channels_last),
-        precision, config.seed, parts.micro_batches, engine.steps)
+        build_frozen(config.frozen, preprocess, ranks.device),
+        lambda: precision.autocast(ranks.device))
+    step = make_step(forward, parts.losses, prepare, engine.steps)
     return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
                precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,
                parts.new_head, refitted, float(config.optimizer.arguments["learning_rate"]))
@@ -156,22 +163,3 @@ def _streams(parts: Parts, ranks: ProcessGroup) -> Streams:
     mine = range(data.streams)[share(data.streams, ranks.rank, ranks.world)]
     return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform,
                    parts.tokenizer)
-
-
-def to_device(batch: Batch, preprocess: Preprocess, device: torch.device,
-              channels_last: bool) -> Batch:
-    """The batch on a device, images normalised."""
-    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-             for name, value in batch.items()}
-    image = moved.get("image")
-    if isinstance(image, list):  # of different sizes
-        images = [
-            preprocess.normalize(each.to(device, non_blocking=True)[None])[0] for each in image
-        ]
-        # whichever micro-batches they were read with
-        alike = all(each.shape == images[0].shape for each in images)
-        moved["image"] = torch.stack(images) if alike else images
-    elif image is not None:
-        image = preprocess.normalize(image)
-        moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
-    return moved

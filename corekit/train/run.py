@@ -130,7 +130,7 @@ def _warm_up_wrapper(run: Run, step: int) -> None:
         return
     part = next(step_batches(run.streams, step, step + 1, 0))
     training_mode(run.plain_model)
-    run.step.rehearse(split(part.batch, run.step.own)[0])
+    run.step.rehearse(split(part.batch, run.step.own_micro_batches)[0])
     run.optimizer.zero_grad()
 
 

@@ -1,51 +1,54 @@
-"""What is asked of a run from outside: a checkpoint every so many minutes, and one before the end
-on SIGTERM or SIGUSR1.
+"""Requests from outside a run: a checkpoint every so many minutes, and one before the end on
+SIGTERM or SIGUSR1.
 """
 
 import signal
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from corekit.distributed.process_group import ProcessGroup
 
+Handler = Callable[[int, FrameType | None], object] | int | None
+
 
 class StopSignals:
-    """Notes what is asked of this rank, to be told to all of them with the next step's losses.
+    """Notes the requests to this rank; they travel to all ranks with the next step's losses.
 
-    Use it as a context: the signals are caught while it lasts.
+    Use it as a context: it catches the signals while it lasts.
 
     Args:
         every_minutes: between two checkpoints; None: not by the clock. Only the first rank's clock
             counts.
-        ranks: who this process is.
+        group: the ranks.
     """
 
-    def __init__(self, every_minutes: float | None, ranks: ProcessGroup) -> None:
-        self.seconds = None if every_minutes is None or not ranks.is_first else 60 * every_minutes
-        self.last = time.monotonic()
+    def __init__(self, every_minutes: float | None, group: ProcessGroup) -> None:
+        self.seconds: float | None = None
+        if every_minutes is not None and group.is_first:
+            self.seconds = 60 * every_minutes
+        self.last_save = time.monotonic()
         self.stop = False
-        self.before: dict[signal.Signals, Any] = {}
+        self.handlers_before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> "StopSignals":
         # SIGUSR1 is what SLURM is commonly told to send some minutes before a job's time is up
-        self.before = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)
-        }
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            self.handlers_before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.handlers_before.items():
             signal.signal(number, handler)
 
     def _note(self, _: int, __: FrameType | None) -> None:
         self.stop = True
 
-    def asks(self) -> list[float]:
-        """[a checkpoint, the end] as this rank wants it: 0 or 1 each."""
-        due = self.seconds is not None and time.monotonic() - self.last >= self.seconds
+    def requests(self) -> list[float]:
+        """[a checkpoint, the end] as this rank requests them: 0 or 1 each."""
+        due = self.seconds is not None and time.monotonic() - self.last_save >= self.seconds
         return [float(due or self.stop), float(self.stop)]
 
     def saved(self) -> None:
-        """A checkpoint has been taken."""
-        self.last = time.monotonic()
+        """Start the minutes anew: a checkpoint was written."""
+        self.last_save = time.monotonic()

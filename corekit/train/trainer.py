@@ -1,11 +1,12 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corekit.checkpoint.training_state import Counters
@@ -13,15 +14,17 @@ from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Result
+from corekit.evaluation.base import Evaluator, Result
 from corekit.models.freeze import training_mode
 from corekit.train.logger import RunLogger, best_evaluation, read_records
 from corekit.train.materialise import Run
 from corekit.train.signals import StopSignals
-from corekit.train.update import update
+from corekit.train.step.prefetch import step_by_step
+from corekit.train.step.update import update
 
-PICTURED = 16
-FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
+SHOWN_IMAGES = 16
+# the allowed share of bad samples is taken of so many, until there are more
+FEW = 10_000
 
 
 def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
@@ -39,24 +42,28 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
     _run_missed_evaluations(run, counters, logger)
     pending: dict[str, int] = {}
     parts = step_batches(run.streams, counters.step, steps, config.data.workers)
+    cut = ((split(part.batch, run.step.own_micro_batches), part.bad) for part in parts)
+    batches = step_by_step(cut, run.ranks.device)
     for step in range(counters.step, steps):
         with logger.waiting():
-            part = next(parts)
+            batch = next(batches)
         if step == 0:
-            _show_batch(logger, part.batch)
+            _show_batch(logger, batch.read)
         run.optimizer.zero_grad()
-        losses, (asked, stop) = run.step(split(part.batch, run.step.own), step, signals.asks())
+        losses, requests = run.step(batch.read, step, signals.requests(), batch.moved)
+        save_requested, stop_requested = map(bool, requests)
         learning_rate = run.learning_rate(step)
-        norm, said = update(run, counters, losses, part.batch["key"], learning_rate)
+        norm, message = update(run, counters, losses, batch.keys, learning_rate)
 
         counters.step = done = step + 1
         counters.samples += run.streams.samples(step)
-        for kind, messages in part.bad.items():
+        for kind, messages in batch.bad.items():
             pending[kind] = pending.get(kind, 0) + len(messages)
-            for message in messages if kind != LEFT_OUT else ():  # there may be many in each step
-                logger.say(f"bad sample ({kind}): {message}")
-        if said:
-            logger.say(said)
+            if kind != LEFT_OUT:  # of those there may be many in each step
+                for about_sample in messages:
+                    logger.say(f"bad sample ({kind}): {about_sample}")
+        if message:
+            logger.say(message)
         last = done == steps
         logs = last or done == 1 or done % config.log.every_steps == 0
         if logs:
@@ -65,18 +72,19 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         run.checkpoints.check()
         with logger.pause():
             every = config.checkpoint.every_steps
-            saves = last or asked or (every is not None and done % every == 0)
+            due = every is not None and done % every == 0
+            saves = last or save_requested or due
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
             # before evaluations, which may take long; the end comes after them, with its best one
             if saves:
                 save(run, counters)
                 signals.saved()
-            better = (last or not stop) and _evaluate_due(run, counters, logger)
+            better = (last or not stop_requested) and _evaluate_due(run, counters, logger)
             if better and not saves:
                 pending = _count_bad(pending, counters, run)
                 save(run, counters)
-        if stop and not last:
+        if stop_requested and not last:
             return False
     return True
 
@@ -89,11 +97,10 @@ def save(run: Run, counters: Counters) -> None:
                          run.config.to_plain(), run.preprocess, run.environment)
 
 
-def evaluate(run: Run, evaluator: Any) -> Result:
+def evaluate(run: Run, evaluator: Evaluator) -> Result:
     """Run an evaluator on the weights that would be saved now."""
     with run.eval_model() as eval_model:
-        result: Result = evaluator(eval_model)
-    return result
+        return evaluator(eval_model)
 
 
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
@@ -132,9 +139,9 @@ def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> 
     no time for them.
     """
     if 0 < counters.step < run.config.engine.steps:
-        made = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
+        done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}
-        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(made))
+        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:
@@ -158,11 +165,16 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
     return {}
 
 
-def _show_batch(logger: RunLogger, batch: Batch) -> None:
-    """The first batch as training sees it, for TensorBoard."""
-    shown = list(batch.get("image", ()))[:PICTURED]
-    if shown and all(isinstance(image, Tensor) and image.dtype == torch.uint8 for image in shown):
-        images = [image.permute(1, 2, 0).numpy() for image in shown]
-        captions = (batch["caption"] if "caption" in batch else batch["key"])[:PICTURED]
-        logger.picture("data/first_batch",
-                       captioned_grid(images, [str(caption) for caption in captions]), 0)
+def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch]) -> None:
+    """The first samples as training sees them, for TensorBoard."""
+    images: list[NDArray[np.uint8]] = []
+    captions: list[str] = []
+    for batch in micro_batches:
+        for image, caption in zip(batch.get("image", ()), batch.get("caption", batch["key"])):
+            if not isinstance(image, Tensor) or image.dtype != torch.uint8:
+                return
+            if len(images) < SHOWN_IMAGES:
+                images.append(image.permute(1, 2, 0).numpy())
+                captions.append(str(caption))
+    if images:
+        logger.picture("data/first_batch", captioned_grid(images, captions), 0)

@@ -15,9 +15,10 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.models.shapes import ShapesOnly
+from corekit.optim.base import check_optimizer
 from corekit.recipes.schema import EntryConfig, RunConfig
-from corekit.train.accumulate import WeightedLoss
 from corekit.train.assemble import CENTER_CROP, Parts
+from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.wiring import Wiring, check, rename_outputs
 
 
@@ -62,6 +63,8 @@ def verify(parts: Parts) -> list[str]:
     """
     config, source, model, wiring = parts.config, parts.source, parts.model, parts.wiring
     dataset = f"dataset `{_name(config.data.dataset)}`"
+    if config.optimizer is not None:
+        check_optimizer(config.optimizer.name, config.optimizer.arguments)
     _check_context_length(model, parts.tokenizer, "model")
     _check_vocabulary(model, parts.tokenizer)
     batch = example_batch(source, parts.preprocess, parts.tokenizer, 2)
@@ -114,20 +117,11 @@ def verify(parts: Parts) -> list[str]:
                                f"`{transform}` does not read: it would be of another picture than "
                                f"the model sees. Set data.transform.name to one that reads "
                                f"`{other}`")
-    _check_optimizer(config)
     return defaults
 
 
 def _name(entry: EntryConfig | None) -> str:
     return "" if entry is None else entry.name
-
-
-def _check_optimizer(config: RunConfig) -> None:
-    """Refuse an optimizer without the rate that the schedule changes."""
-    if config.optimizer is not None and "learning_rate" not in config.optimizer.arguments:
-        raise CorekitError(f"optimizer '{config.optimizer.name}' has no optimizer.learning_rate, "
-                           f"which the schedule multiplies: give it one; an optimizer of your own "
-                           f"takes it by that name")
 
 
 def _check_transform(parts: Parts, given: Mapping[str, list[str]]) -> None:
@@ -203,7 +197,7 @@ def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> Non
     stop too early.
     """
     given = tokenizer_info(tokenizer).end_token
-    wanted = getattr(term.wiring.function, "end_token", None)
+    wanted = term.entry.end_token
     if given is not None and wanted is not None and given != wanted:
         raise CorekitError(f"data.tokenizer ends captions with token {given}, but "
                            f"{term.wiring.label} takes {wanted} for their "

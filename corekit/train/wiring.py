@@ -3,18 +3,21 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from corekit.errors import CorekitError
+from corekit.linear_output import LinearOutput
 from corekit.recipes.schema import ModelConfig
 
+T = TypeVar("T")
 Values = Mapping[str, Any]
+Outputs = dict[str, Tensor | LinearOutput]
 
 
 @dataclass(frozen=True)
-class Wiring:
+class Wiring(Generic[T]):
     """A callable with the names it reads.
 
     Args:
@@ -25,14 +28,14 @@ class Wiring:
     """
 
     label: str
-    function: Callable[..., Any]
+    function: Callable[..., T]
     reads: Mapping[str, str]
     required: frozenset[str]
 
     @classmethod
-    def of(cls, label: str, function: Callable[...,
-                                               Any], signature_of: Callable[..., Any] | None = None,
-           rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wiring":
+    def of(cls, label: str, function: Callable[..., T],
+           signature_of: Callable[..., object] | None = None,
+           rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wiring[T]":
         """Read a callable's parameter names.
 
         Args:
@@ -45,36 +48,33 @@ class Wiring:
         Raises:
             CorekitError: ``rename`` names a parameter it does not have.
         """
-        parameters = [
-            parameter
-            for parameter in inspect.signature(signature_of or function).parameters.values()
-            if parameter.kind not in (parameter.VAR_POSITIONAL,
-                                      parameter.VAR_KEYWORD) and parameter.name not in ignore
-        ]
+        ignored = set(ignore)
+        parameters = [parameter for parameter
+                      in inspect.signature(signature_of or function).parameters.values()
+                      if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+                      and parameter.name not in ignored]
         names = [parameter.name for parameter in parameters]
-        unknown = set(rename or ()) - set(names)
+        renamed = dict(rename or {})
+        unknown = sorted(set(renamed) - set(names))
         if unknown:
-            raise CorekitError(f"{label} has no input '{sorted(unknown)[0]}'; its inputs are "
+            raise CorekitError(f"{label} has no input '{unknown[0]}'; its inputs are "
                                f"{', '.join(names)}")
-        return cls(
-            label, function, {name: (rename or {}).get(name, name) for name in names},
-            frozenset(parameter.name for parameter in parameters
-                      if parameter.default is parameter.empty))
+        required = frozenset(parameter.name for parameter in parameters
+                             if parameter.default is parameter.empty)
+        return cls(label, function, {name: renamed.get(name, name) for name in names}, required)
 
     def pick(self, values: Values) -> dict[str, Any]:
         """The keyword arguments it gets out of these values; those with a default may be absent."""
         return {parameter: values[name] for parameter, name in self.reads.items() if name in values}
 
-    def __call__(self, values: Values, **more: Any) -> Any:
+    def __call__(self, values: Values, **more: object) -> T:
         return self.function(**self.pick(values), **more)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The entries it cannot do without that are not among these names."""
         known = set(names)
-        return [
-            name for parameter, name in self.reads.items()
-            if parameter in self.required and name not in known
-        ]
+        return [name for parameter, name in self.reads.items()
+                if parameter in self.required and name not in known]
 
     def defaulted(self, names: Iterable[str]) -> list[str]:
         """The parameters left at their defaults because no entry of that name is there."""
@@ -82,33 +82,36 @@ class Wiring:
         return [parameter for parameter, name in self.reads.items() if name not in known]
 
 
-def model_wiring(config: ModelConfig, module: nn.Module) -> Wiring:
+def model_wiring(config: ModelConfig, module: nn.Module) -> Wiring[object]:
     """How batch entries reach a model's ``forward``."""
     return Wiring.of(f"model `{config.name}`", module, module.forward, config.inputs)
 
 
-def rename_outputs(outputs: Any, names: Mapping[str, str] | str | None) -> dict[str, Any]:
+def rename_outputs(outputs: object, names: Mapping[str, str] | str | None) -> Outputs:
     """A model's outputs under corekit's names.
 
     Args:
         outputs: a dict, or a single tensor.
         names: its name for a single tensor, or model's name -> corekit's name; None: as they are.
+
+    Raises:
+        CorekitError: a single tensor has no name.
     """
     if isinstance(outputs, dict):
-        table = {} if names is None or isinstance(names, str) else names
+        table = names if isinstance(names, Mapping) else {}
         return {table.get(name, name): value for name, value in outputs.items()}
     if not isinstance(names, str):
-        raise CorekitError("the model gives a single tensor, not a dict: say what it is with "
-                           "model.outputs, "
-                           "as in model.outputs=logits")
+        raise CorekitError("the model returns a single tensor, not a dict: name it with "
+                           "model.outputs, as in model.outputs=logits")
+    assert isinstance(outputs, Tensor | LinearOutput)
     return {names: outputs}
 
 
-def check(consumer: Wiring, givers: Mapping[str, Iterable[str]]) -> None:
-    """Raise a CorekitError where a consumer needs what none of the givers gives."""
-    missing = consumer.missing(name for names in givers.values() for name in names)
+def check(consumer: Wiring[Any], providers: Mapping[str, Iterable[str]]) -> None:
+    """Raise a CorekitError where a consumer needs an entry that none of the providers gives."""
+    missing = consumer.missing(name for names in providers.values() for name in names)
     if missing:
-        offered = "; ".join(f"{giver} gives {', '.join(sorted(names)) or 'nothing'}"
-                            for giver, names in givers.items())
+        offered = "; ".join(f"{provider} gives {', '.join(sorted(names)) or 'nothing'}"
+                            for provider, names in providers.items())
         raise CorekitError(f"{consumer.label} needs {', '.join(f'`{name}`' for name in missing)}; "
                            f"{offered}")

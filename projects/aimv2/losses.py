@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from corekit.linear_output import LinearOutput
+from corekit.linear_output import LinearOutput, dense, select
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE, Images, patch_counts
@@ -25,6 +25,8 @@ class NextPatch:
     Args:
         normalize: False: the true pixels as they are.
     """
+
+    on_cpu = ("uniform",)  # which patches count is worked out there, without waiting for the GPU
 
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
@@ -46,21 +48,17 @@ class NextPatch:
         Returns:
             [] in at least float32.
         """
-        true = patchify(image)
-        number, patches = torch.arange(1, true.shape[1],
-                                       device=true.device), patch_counts(image, uniform.device)
-        counted = (number >= prefix_lengths(uniform, patches)[:, None]) & (number < patches[:,
-                                                                                            None])
+        true, patches = patchify(image), patch_counts(image, uniform.device)
+        number = torch.arange(1, true.shape[1], device=uniform.device)
+        outside_prefix = number >= prefix_lengths(uniform, patches)[:, None]
+        counted = outside_prefix & (number < patches[:, None])
         true = true[:, 1:][counted]
-        if isinstance(patch_predictions, LinearOutput):
-            said = patch_predictions._replace(hidden=patch_predictions.hidden[counted]).dense()
-        else:
-            said = patch_predictions[counted]
+        predicted = dense(select(patch_predictions, counted))
         true = true.to(torch.promote_types(true.dtype, torch.float32))
         if self.normalize and len(true):  # torch warns of a variance of nothing
             variance, mean = torch.var_mean(true, -1, keepdim=True)
             true = (true - mean) / (variance + 1e-6).sqrt()
-        return (said.to(true.dtype) - true).square().mean(-1).sum()
+        return (predicted.to(true.dtype) - true).square().mean(-1).sum()
 
 
 def patchify(image: Images) -> Tensor:

@@ -1,18 +1,16 @@
-"""What a pre-trained model says of patches, for people: predicted ones beside the true ones."""
+"""Pictures of the patches that a pre-trained model predicts, beside the true ones."""
 
 import inspect
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from corekit.data.datasets.base import Source
 from corekit.data.image_grid import captioned_grid
-from corekit.data.loading.eval_loader import chunks
+from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.base import EvalModel, Picture, Result
 from corekit.linear_output import dense
 from corekit.registry import register
 
@@ -21,6 +19,7 @@ from .losses import patchify
 from .prefix import prefix_lengths
 
 UNSEEN = 127  # the grey of patches that the encoder was not shown
+LEAVE_OUT = "type '~evaluators.LABEL', with its label, to go without it"
 
 
 @register("evaluator", "patch_pictures")
@@ -48,27 +47,39 @@ class PatchPictures:
         if samples < 1 or not 0 <= prefix < 1:
             raise CorekitError("evaluator 'patch_pictures' needs samples of 1 or more and a prefix "
                                "of 0 or more and below 1")
-        self.dataset, self.samples, self.prefix, self.normalize = dataset, samples, prefix, normalize
+        self.dataset, self.samples = dataset, samples
+        self.prefix, self.normalize = prefix, normalize
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Predict and draw; every rank does the same."""
         if "uniform" not in inspect.signature(eval_model.model.forward).parameters:
             raise CorekitError("evaluator 'patch_pictures' needs a model that is pre-trained to "
-                               "predict patches, as "
-                               f"aimv2_pretrain is, and this is a "
-                               f"{type(eval_model.model).__name__}: type "
-                               "'~evaluators.LABEL', with its label, to go without it")
+                               "predict patches, as aimv2_pretrain is, and this is a "
+                               f"{type(eval_model.model).__name__}: {LEAVE_OUT}")
         chunk = next(chunks(self.dataset, eval_model.preprocess, self.samples), None)
         if chunk is None or not len(chunk["image"]):
             raise CorekitError("the data set of evaluator 'patch_pictures' holds no samples that "
-                               "can be read; set data.root, "
-                               "or its own root")
+                               "can be read; set data.root, or its own root")
         image = eval_model.preprocess.normalize(chunk["image"].to(eval_model.device))
-        inputs = {
-            "image": image, "uniform": torch.full((len(image), ), self.prefix,
-                                                  device=eval_model.device)
-        }
+        predicted, length = self._predict(eval_model, image, chunk)
+        true = patchify(image)
+        variance, mean = torch.var_mean(true, -1, keepdim=True)
+        scale = (variance + 1e-6).sqrt() if self.normalize else torch.ones_like(variance)
+        shift = mean if self.normalize else torch.zeros_like(mean)
+        predicted = predicted * scale[:, 1:] + shift[:, 1:]
+        wrong, varied = (((values - true[:, 1:]) / scale[:, 1:])[:, length - 1:].square().sum()
+                         for values in (predicted, mean[:, 1:]))
+        explained = 1 - float(wrong / varied.clamp(min=1e-6))  # plain pictures vary nowhere
+        titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
+        grid = _grid(true, predicted, length, titles, image.shape[3], eval_model.preprocess)
+        return Result.on(self.dataset, len(image), {"explained_variance": explained},
+                         {"predicted": grid})
+
+    def _predict(self, eval_model: EvalModel, image: Tensor, chunk: Chunk) -> tuple[Tensor, int]:
+        """The predicted patches [B, N - 1, 588], and how many patches the prefix has."""
+        uniform = torch.full((len(image),), self.prefix, device=eval_model.device)
+        inputs = {"image": image, "uniform": uniform}
         if eval_model.tokenize is not None and "text" in chunk:
             inputs["text"] = eval_model.tokenize(chunk["text"]).to(eval_model.device)
         with eval_model.autocast():
@@ -76,34 +87,26 @@ class PatchPictures:
         if "patch_predictions" not in outputs:
             raise CorekitError("evaluator 'patch_pictures' needs a model that gives "
                                "patch_predictions, and this one gives "
-                               f"{', '.join(outputs)}: type '~evaluators.LABEL', with its label, "
-                               f"to go without it")
-        true, said = patchify(image), dense(outputs["patch_predictions"]).float()
-        length = int(prefix_lengths(inputs["uniform"][:1], true.shape[1]))
-        variance, mean = torch.var_mean(true, -1, keepdim=True)
-        scale = (variance + 1e-6).sqrt() if self.normalize else torch.ones_like(variance)
-        shift = mean if self.normalize else torch.zeros_like(mean)
-        said = said * scale[:, 1:] + shift[:, 1:]
-        wrong, varied = (((one - true[:, 1:]) / scale[:, 1:])[:, length - 1:].square().sum()
-                         for one in (said, mean[:, 1:]))
-        shown = [true, torch.full_like(true, torch.nan), torch.cat([true[:, :1], said], 1)]
-        for patches in shown[1:]:
-            patches[:, :length] = true[:, :length]
-        pictures = [_pixels(patches, image.shape[3], eval_model.preprocess) for patches in shown]
-        titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
-        captions = [
-            caption for title in titles
-            for caption in (title, f"the first {length} of {true.shape[1]} patches", "the "
-                            "others as predicted")
-        ]
-        grid = captioned_grid([one for row in zip(*pictures) for one in row], captions, columns=6,
-                              lines=3)
-        explained = 1 - float(wrong / varied.clamp(min=1e-6))  # plain pictures vary nowhere
-        return Result({"explained_variance": explained},
-                      type(self.dataset).__name__.lower(), len(image), {"predicted": grid})
+                               f"{', '.join(outputs)}: {LEAVE_OUT}")
+        predicted = dense(outputs["patch_predictions"]).float()
+        return predicted, int(prefix_lengths(uniform[:1], predicted.shape[1] + 1))
 
 
-def _pixels(patches: Tensor, width: int, preprocess: Preprocess) -> list[NDArray[np.uint8]]:
+def _grid(true: Tensor, predicted: Tensor, length: int, titles: list[str], width: int,
+          preprocess: Preprocess) -> Picture:
+    """A row for each sample: the picture, its prefix, and the predicted patches after it."""
+    versions = [true, torch.full_like(true, torch.nan), torch.cat([true[:, :1], predicted], 1)]
+    for patches in versions[1:]:
+        patches[:, :length] = true[:, :length]
+    columns = [_pixels(patches, width, preprocess) for patches in versions]
+    pictures = [picture for row in zip(*columns) for picture in row]
+    prefix = f"the first {length} of {true.shape[1]} patches"
+    captions = [caption for title in titles
+                for caption in (title, prefix, "the others as predicted")]
+    return captioned_grid(pictures, captions, columns=6, lines=3)
+
+
+def _pixels(patches: Tensor, width: int, preprocess: Preprocess) -> list[Picture]:
     """uint8 [H, W, 3] of each row of patches [B, N, 14 · 14 · 3], as the model sees them; NaN is
     grey.
     """

@@ -51,9 +51,8 @@ class ReinforcedContrastive:
                  block: int = 256) -> None:
         name = "loss 'reinforced_contrastive'"
         if not teacher_widths or len(teacher_widths) != len(teacher_logit_scales):
-            raise CorekitError(f"{name}: teacher_widths={teacher_widths} and "
-                               f"teacher_logit_scales={teacher_logit_scales} "
-                               "must have one number for each teacher")
+            raise CorekitError(f"{name}: teacher_widths={teacher_widths} and teacher_logit_scales="
+                               f"{teacher_logit_scales} must have one number for each teacher")
         if min(*teacher_widths, block) < 1 or min(teacher_logit_scales) <= 0:
             raise CorekitError(f"{name}: teacher_widths, teacher_logit_scales and block must be "
                                f"above 0")
@@ -86,28 +85,28 @@ class ReinforcedContrastive:
         """
         if (synthetic_text_features is None) != (teacher_synthetic_text_features is None):
             raise CorekitError("loss 'reinforced_contrastive' needs synthetic_text_features of the "
-                               "student (does the "
-                               "dataset give `synthetic_text`?) and "
+                               "student (does the dataset give `synthetic_text`?) and "
                                "teacher_synthetic_text_features, or neither")
         rows = rows if rows is not None else slice(0, len(image_features))
         teacher_images = self._teachers(teacher_image_features)
         captions = {"real": (text_features, teacher_text_features)}
         if synthetic_text_features is not None and teacher_synthetic_text_features is not None:
             captions["synthetic"] = synthetic_text_features, teacher_synthetic_text_features
-        return {
-            part: blockwise_cross_entropy(
-                image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
-                partial(self._targets, teacher_images, self._teachers(teacher_text),
-                        torch.promote_types(image_features.dtype, torch.float32))
-                if self.soft else None) for part, (text, teacher_text) in captions.items()
-        }
+        shares: dict[str, Tensor] = {}
+        dtype = torch.promote_types(image_features.dtype, torch.float32)
+        for part, (text, teacher_text) in captions.items():
+            targets = partial(self._targets, teacher_images, self._teachers(teacher_text), dtype)
+            shares[part] = blockwise_cross_entropy(image_features, text, logit_scale, rows,
+                                                   self.block, self.hard, self.soft,
+                                                   targets if self.soft else None)
+        return shares
 
     def _teachers(self, features: Tensor) -> tuple[Tensor, ...]:
         """Each teacher's own features."""
         if features.shape[1] != sum(self.widths):
-            raise CorekitError(f"loss 'reinforced_contrastive': the teachers' features are "
-                               f"{features.shape[1]} wide, but "
-                               f"loss.teacher_widths={self.widths} adds up to {sum(self.widths)}")
+            raise CorekitError("loss 'reinforced_contrastive': the teachers' features are "
+                               f"{features.shape[1]} wide, but loss.teacher_widths={self.widths} "
+                               f"adds up to {sum(self.widths)}")
         return torch.split(features.detach(), self.widths, 1)
 
     def _targets(self, images: tuple[Tensor, ...], texts: tuple[Tensor, ...], dtype: torch.dtype,
@@ -116,9 +115,9 @@ class ReinforcedContrastive:
         total: Tensor | None = None
         for image, text, scale in zip(images, texts, self.scales):
             queries, targets = (image, text) if of_images else (text, image)
-            mean_share = _similarities(queries[part].to(dtype),
-                                       targets).mul_(scale).softmax(1).div_(len(self.scales))
-            total = mean_share if total is None else total.add_(mean_share)
+            logits = _similarities(queries[part].to(dtype), targets).mul_(scale)
+            share = logits.softmax(1).div_(len(self.scales))
+            total = share if total is None else total.add_(share)
         assert total is not None
         return total
 
@@ -127,8 +126,8 @@ def _similarities(queries: Tensor, targets: Tensor) -> Tensor:
     """[b, B] in the queries' dtype, which products of narrower numbers are exact in; the targets
     are widened by and by.
     """
-    found = queries.new_empty(len(queries), len(targets))
+    similarities = queries.new_empty(len(queries), len(targets))
     for first in range(0, len(targets), COLUMNS):
-        last = min(first + COLUMNS, len(targets))
-        found[:, first:last] = queries @ targets[first:last].to(queries.dtype).T
-    return found
+        columns = slice(first, min(first + COLUMNS, len(targets)))
+        similarities[:, columns] = queries @ targets[columns].to(queries.dtype).T
+    return similarities

@@ -116,19 +116,19 @@ def test_one_command_evaluates_a_folder_in_four_ways(model_folder: Path, layout:
              f"data.root={layout}", "+evaluators.linear_probe.epochs=20", "+evaluators.knn.k=[1,3]")
     done = corekit_command("corekit-eval", *words, folder=model_folder)
     assert done.returncode == 0, done.stderr
-    found = {record["evaluator"]: record for record in records(model_folder)}
-    assert list(found) == ["zero_shot", "retrieval", "linear_probe", "knn"]
-    assert all(record["evaluated"] == TEST for record in found.values())
-    assert found["retrieval"]["captions"] == TEST * CAPTIONS
-    assert found["retrieval"]["metrics"].keys() == {
+    actual = {record["evaluator"]: record for record in records(model_folder)}
+    assert list(actual) == ["zero_shot", "retrieval", "linear_probe", "knn"]
+    assert all(record["evaluated"] == TEST for record in actual.values())
+    assert actual["retrieval"]["captions"] == TEST * CAPTIONS
+    assert actual["retrieval"]["metrics"].keys() == {
         f"{way}_r{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)
     }
-    assert found["linear_probe"]["metrics"][
+    assert actual["linear_probe"]["metrics"][
         "top1"] >= 0.9, "plain colours are told apart even after four steps"
-    assert len(found["linear_probe"]["grid"]) == 14
-    assert found["linear_probe"]["chosen"] in found["linear_probe"]["grid"]
-    assert found["knn"]["metrics"]["top1_k1"] == found["knn"]["metrics"]["top1_k3"] == 1
-    for label in found:
+    assert len(actual["linear_probe"]["grid"]) == 14
+    assert actual["linear_probe"]["chosen"] in actual["linear_probe"]["grid"]
+    assert actual["knn"]["metrics"]["top1_k1"] == actual["knn"]["metrics"]["top1_k3"] == 1
+    for label in actual:
         assert f"{label} on {TEST} samples of webdataset: " in done.stdout
 
 

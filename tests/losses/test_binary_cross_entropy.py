@@ -63,11 +63,11 @@ def run(loss: Loss, dtype: torch.dtype, autocast: torch.dtype | None = None, bia
     }
 
 
-def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
-    assert found.keys() == expected.keys()
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name].dtype == value.dtype, name
-        assert (found[name].double() -
+        assert actual[name].dtype == value.dtype, name
+        assert (actual[name].double() -
                 value.double()).norm() <= tolerance * value.double().norm(), name
 
 
@@ -86,11 +86,11 @@ def test_loss_and_gradients_are_those_of_dense_targets(loss: Loss, bias: bool) -
 @pytest.mark.parametrize(("autocast", "tolerance"), [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
 def test_under_autocast_the_head_runs_in_few_bits_and_its_gradients_are_kept_whole(
         autocast: torch.dtype, tolerance: float) -> None:
-    found, expected = run(blocks(7), torch.float32, autocast), run(dense, torch.float32, autocast)
-    assert torch.allclose(found["loss"], expected["loss"], rtol=1e-6)
-    assert_close(found, expected, tolerance)
+    actual, expected = run(blocks(7), torch.float32, autocast), run(dense, torch.float32, autocast)
+    assert torch.allclose(actual["loss"], expected["loss"], rtol=1e-6)
+    assert_close(actual, expected, tolerance)
     # fewer bits than without
-    assert (found["loss"] - run(dense, torch.float32)["loss"]).abs().max() > 1e-4
+    assert (actual["loss"] - run(dense, torch.float32)["loss"]).abs().max() > 1e-4
 
 
 def test_small_grads_survive_fp16() -> None:
@@ -109,9 +109,9 @@ def test_small_grads_survive_fp16() -> None:
 
 @pytest.mark.parametrize("frozen", ["tower", "head.weight", "head"])
 def test_what_is_frozen_gets_no_gradient(frozen: str) -> None:
-    found, expected = (run(loss, torch.float64, frozen=frozen) for loss in (blocks(7), dense))
-    assert not any(name.startswith(frozen) for name in found)
-    assert_close(found, expected, 1e-12)
+    actual, expected = (run(loss, torch.float64, frozen=frozen) for loss in (blocks(7), dense))
+    assert not any(name.startswith(frozen) for name in actual)
+    assert_close(actual, expected, 1e-12)
 
 
 def test_it_starts_at_the_number_of_classes_times_the_logarithm_of_two() -> None:
@@ -146,9 +146,9 @@ def test_nothing_of_the_size_of_the_logits_is_ever_held() -> None:
 def test_values_alone_are_computed_without_gradients() -> None:
     hidden, head = torch.randn(SAMPLES, WIDTH, requires_grad=True), nn.Linear(WIDTH, CLASSES)
     with torch.no_grad():
-        found = blocks(7)(hidden, head)
-    assert not found.requires_grad
-    assert torch.allclose(found, dense(hidden, head))
+        actual = blocks(7)(hidden, head)
+    assert not actual.requires_grad
+    assert torch.allclose(actual, dense(hidden, head))
 
 
 def test_a_second_backward_pass_is_refused() -> None:
@@ -159,16 +159,16 @@ def test_a_second_backward_pass_is_refused() -> None:
 
 
 @pytest.mark.parametrize("wide", [False, True])
-@pytest.mark.parametrize(("rows", "said"), [
+@pytest.mark.parametrize(("rows", "message"), [
     ([[1], [2, 10]], r"label_rows of sample b hold 10, but the head has 10 classes: make the "
                      r"model's num_classes"),
     ([[-1], [2]], r"label_rows of sample a hold -1, but the head has 10 classes"),
     ([[1], [4, 2, 4]], r"label_rows of sample b hold 4 twice"),
 ])
-def test_rows_that_are_no_classes_are_told(rows: list[list[int]], said: str, wide: bool) -> None:
+def test_rows_that_are_no_classes_are_told(rows: list[list[int]], message: str, wide: bool) -> None:
     logits = LinearOutput(torch.randn(2, 4), torch.randn(10, 4), None) if wide else torch.randn(
         2, 10)
-    with pytest.raises(CorekitError, match=said):
+    with pytest.raises(CorekitError, match=message):
         BinaryCrossEntropy(3)(logits, *pack(rows), key=["a", "b"])
     with pytest.raises(CorekitError, match="needs a block of 1 or more"):
         BinaryCrossEntropy(0)

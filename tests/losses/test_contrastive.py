@@ -63,5 +63,5 @@ def test_the_matrix_of_logits_is_never_held() -> None:
 def test_bf16_features_are_compared_in_fp32() -> None:
     image, text, scale = features(64, 16, torch.float32)
     expected = Contrastive()(image.bfloat16().float(), text.bfloat16().float(), scale)
-    found = Contrastive()(image.bfloat16(), text.bfloat16(), scale)
-    assert found.item() == pytest.approx(expected.item(), rel=1e-2)
+    actual = Contrastive()(image.bfloat16(), text.bfloat16(), scale)
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-2)

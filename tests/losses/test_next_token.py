@@ -24,10 +24,10 @@ def test_value_and_gradients_are_those_of_held_logits(block: int, smoothing: flo
     hidden, head = torch.randn(10, 3).double().requires_grad_(), nn.Linear(3, 7, bias=bias).double()
     label = torch.randint(7, (10,))
     expected = F.cross_entropy(head(hidden), label, reduction="sum", label_smoothing=smoothing)
-    found = summed_cross_entropy(LinearOutput.of(hidden, head), label, smoothing, block)
-    assert torch.allclose(found, expected, rtol=1e-12)
+    actual = summed_cross_entropy(LinearOutput.of(hidden, head), label, smoothing, block)
+    assert torch.allclose(actual, expected, rtol=1e-12)
     leaves = [hidden, *head.parameters()]
-    for mine, theirs in zip(torch.autograd.grad(3 * found, leaves),
+    for mine, theirs in zip(torch.autograd.grad(3 * actual, leaves),
                             torch.autograd.grad(3 * expected, leaves), strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-10, atol=1e-12)
 
@@ -40,11 +40,11 @@ def test_low_precision_is_as_near_as_that_of_torch(dtype: torch.dtype) -> None:
                                 list(head.parameters()))
     with torch.autocast("cpu", dtype=dtype):
         output, plain = LinearOutput.of(hidden, head), head(hidden)
-    found = summed_cross_entropy(output, label, 0.0, 16)
+    actual = summed_cross_entropy(output, label, 0.0, 16)
     theirs = F.cross_entropy(plain.float(), label, reduction="sum")
-    assert found.dtype == torch.float32
-    assert found.item() == pytest.approx(theirs.item(), rel=1e-4)
-    for mine, other, true in zip(torch.autograd.grad(found, list(head.parameters())),
+    assert actual.dtype == torch.float32
+    assert actual.item() == pytest.approx(theirs.item(), rel=1e-4)
+    for mine, other, true in zip(torch.autograd.grad(actual, list(head.parameters())),
                                  torch.autograd.grad(theirs, list(head.parameters())), exact,
                                  strict=True):
         assert mine.dtype == torch.float32

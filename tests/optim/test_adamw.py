@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from corekit import CorekitError, create_model
-from corekit.optim.adamw import adamw, adamw_decoupled, undecayed
+from corekit.optim.adamw import adamw, adamw_decoupled
 from corekit.optim.ema import Ema
+from corekit.optim.parameter_groups import undecayed
 from corekit.optim.schedules import Constant, Cosine
 
 
@@ -145,8 +146,8 @@ def test_decoupled_decay_is_torchs_times_the_learning_rate() -> None:
                           adamw(nn.Linear(2, 2), 1e-3, weight_decay=0.1))
     ]
     assert groups[0][0]["weight_decay"] == pytest.approx(groups[1][0]["weight_decay"], rel=1e-15)
-    for wrong, told in (({"learning_rate": 0.0}, r"optimizer\.learning_rate=0 must be above 0"),
+    for wrong, caught in (({"learning_rate": 0.0}, r"optimizer\.learning_rate=0 must be above 0"),
                         ({"learning_rate": 1e-3, "layer_decay": 0.0}, r"optimizer\.layer_decay=0 "
                                                                       r"must be above 0")):
-        with pytest.raises(CorekitError, match=told):
+        with pytest.raises(CorekitError, match=caught):
             adamw_decoupled(nn.Linear(2, 2), **wrong)

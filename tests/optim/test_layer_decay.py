@@ -32,7 +32,7 @@ def test_operations_side_by_side_are_no_layers() -> None:
 def test_depths_follow_the_forward_pass() -> None:
     with torch.device("meta"):
         model = create_model("clip_vit_b16")
-    found = depths(model)
+    actual = depths(model)
     expected = {
         "image_tower.cls_token": 0, "image_tower.pos_embed": 0,
         "image_tower.patch_embed.proj.weight": 0, "image_tower.blocks.0.norm1.weight": 1,
@@ -41,9 +41,9 @@ def test_depths_follow_the_forward_pass() -> None:
         "text_tower.positional_embedding": 0, "text_tower.transformer.resblocks.11.ln_1.weight": 12,
         "text_tower.text_projection": 13
     }
-    assert {name: found[name]
+    assert {name: actual[name]
             for name in expected} == {name: (depth, 13) for name, depth in expected.items()}
-    assert found["logit_scale"] == (1, 1)
+    assert actual["logit_scale"] == (1, 1)
     with torch.device("meta"):
         strided = depths(create_model("mobileclip_s0"))
     # after two blocks
@@ -57,17 +57,17 @@ def test_the_learning_rate_decays_towards_the_input() -> None:
     scale_of = {
         id(value): group["lr_scale"] for group in optimizer.param_groups for value in group["params"]
     }
-    found = {name: scale_of[id(value)] for name, value in model.named_parameters()}
-    assert len(found) == len(scale_of)
-    assert found["logit_scale"] == found["image_tower.head.fc.weight"] == 1
+    actual = {name: scale_of[id(value)] for name, value in model.named_parameters()}
+    assert len(actual) == len(scale_of)
+    assert actual["logit_scale"] == actual["image_tower.head.fc.weight"] == 1
     # five blocks lie above the stem
-    assert found["image_tower.stem.0.conv_kxk.0.conv.weight"] == pytest.approx(0.7**6)
-    assert found["text_tower.token_embedding.weight"] == pytest.approx(0.7**5)
+    assert actual["image_tower.stem.0.conv_kxk.0.conv.weight"] == pytest.approx(0.7**6)
+    assert actual["text_tower.token_embedding.weight"] == pytest.approx(0.7**5)
     assert {group["lr_scale"] for group in adamw(model, 1e-3).param_groups} == {1.0}
 
 
 def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() -> None:
-    found = {}
+    actual = {}
     for recompute in (False, True):
         torch.manual_seed(0)
         model = nn.Sequential(
@@ -81,13 +81,13 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
         model(torch.rand(4, 3, 9, 9)).square().sum().backward()
         assert len(calls) == 1 + recompute
         gradients = {name: value.grad for name, value in model.named_parameters()}
-        found[recompute] = {
+        actual[recompute] = {
             **gradients, **{name: value.clone() for name, value in model.named_buffers()}
         }
-    assert found[True].keys() == found[False].keys()
-    for name, value in found[False].items():
-        assert torch.equal(value, found[True][name]), name
-    assert int(found[True]["1.1.num_batches_tracked"]) == 1
+    assert actual[True].keys() == actual[False].keys()
+    for name, value in actual[False].items():
+        assert torch.equal(value, actual[True][name]), name
+    assert int(actual[True]["1.1.num_batches_tracked"]) == 1
 
 
 def test_recomputed_layers_keep_less_for_the_backward_pass() -> None:

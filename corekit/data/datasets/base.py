@@ -2,6 +2,8 @@
 decoded one by one.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the commands import this module, and --help needs no numpy
@@ -32,9 +34,9 @@ class Source(Protocol):
     """The contract of entries of kind ``dataset``.
 
     ``fields`` are the names a decoded sample has beside ``key``; ``shard_sizes`` is int64 [shards];
-    ``fingerprint`` is another string wherever the samples or their order would be others. A dataset
-    may have ``belongs_to``: fields that are of no use without another one, as features of a picture
-    are without the crop that they were made of. """
+    ``fingerprint`` is another string wherever the samples or their order would be others. What a
+    dataset may say of itself beyond that is in ``DatasetInfo``, as attributes of the same names.
+    """
 
     fields: tuple[str, ...]
     shard_sizes: "NDArray[np.int64]"
@@ -60,3 +62,32 @@ class Source(Protocol):
                 ``data.max_bad_fraction``.
         """
         ...
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset may say of itself, as attributes of these names; each has a default.
+
+    Args:
+        name: what records call it; its class in lower case.
+        class_names: of the classes that labels are numbers of.
+        num_classes: how many classes there are; None: not known.
+        templates: sentences with ``{}`` for a class name.
+        attribution: the text of ``ATTRIBUTION.md`` beside shards of its samples.
+        belongs_to: fields that are of no use without another one, as features of a picture are
+            without the crop that they were made of.
+    """
+
+    name: str
+    class_names: Sequence[str] = ()
+    num_classes: int | None = None
+    templates: Sequence[str] = ()
+    attribution: str | None = None
+    belongs_to: Mapping[str, str] = field(default_factory=dict)
+
+
+def dataset_info(source: object) -> DatasetInfo:
+    """What a dataset says of itself, and the defaults of what it does not say."""
+    optional = ("name", *(name for name in DatasetInfo.__dataclass_fields__ if name != "name"))
+    own = {name: getattr(source, name) for name in optional if hasattr(source, name)}
+    return DatasetInfo(**{"name": type(source).__name__.lower(), **own})

@@ -7,7 +7,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import check_field, encode, everywhere, labelled_features
+from corekit.evaluation.features import check_field, encode, gather_labelled, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.registry import register
 
@@ -59,28 +59,25 @@ class NearestNeighbours:
                                f"{len(train)} training samples")
         train = F.normalize(train, dim=-1)
         classes = int(train_label.max()) + 1
-        labels, positions, guesses = [], [], []
+        labels: list[int] = []
+        positions: list[int] = []
+        guesses: list[Tensor] = []
         for chunk, features in encode(eval_model, self.dataset, self.batch_size, self.features):
             labels += chunk["label"]
             positions += chunk["position"]
             cosine, near = nearest(F.normalize(features, dim=-1), train, max(self.ks), self.block)
             # the nearest one's is 1, whatever the temperature
             ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()
-            guesses.append(
-                torch.stack(
-                    [_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks],
-                    1))
-        total = int(self.dataset.shard_sizes.sum())
-        position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
-        label = torch.tensor(labels, dtype=torch.int64, device=eval_model.device)
-        readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
-        label = everywhere(eval_model, total, position, label)[readable]
-        best = everywhere(eval_model, total, position, torch.cat(guesses))[readable]  # [N, ks, 5]
-        metrics = {}
-        for at, k in enumerate(self.ks):
-            for name, value in accuracy(best[:, at], label).items():
-                metrics[name if len(self.ks) == 1 else f"{name}_k{k}"] = value
-        return Result(metrics, type(self.dataset).__name__.lower(), len(label))
+            elected = [_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks]
+            guesses.append(torch.stack(elected, 1))
+        best, label = gather_labelled(eval_model, self.dataset, positions, labels,
+                                      torch.cat(guesses))  # best: [N, ks, 5]
+        metrics: dict[str, float] = {}
+        for number, k in enumerate(self.ks):
+            suffix = f"_k{k}" if len(self.ks) > 1 else ""
+            for name, value in accuracy(best[:, number], label).items():
+                metrics[name + suffix] = value
+        return Result.on(self.dataset, len(label), metrics)
 
 
 def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
@@ -110,9 +107,10 @@ def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, 
     products = queries.new_empty(len(queries), 0)
     which = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for first in range(0, len(keys), block):
-        found = queries @ keys[first:first + block].T
-        found, at = found.topk(min(k, found.shape[1]))
-        products, which = torch.cat([products, found], 1), torch.cat([which, at + first], 1)
+        of_block = queries @ keys[first:first + block].T
+        highest, places = of_block.topk(min(k, of_block.shape[1]))
+        products = torch.cat([products, highest], 1)
+        which = torch.cat([which, places + first], 1)
         products, kept = products.topk(min(k, products.shape[1]))
         which = which.gather(1, kept)
     return products, which

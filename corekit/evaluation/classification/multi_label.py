@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.loading.ragged import pack
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
@@ -45,31 +45,29 @@ class MultiLabel:
         positions: list[int] = []
         labels: list[object] = []
         head: LinearOutput | None = None
-        for chunk, made in outputs(eval_model, self.dataset, self.batch_size, self.features):
-            head = made if isinstance(made, LinearOutput) else None
-            parts.append((made.hidden if isinstance(made, LinearOutput) else
-                          made)[:len(chunk["image"])].float())
+        for chunk, logits in outputs(eval_model, self.dataset, self.batch_size, self.features):
+            head = logits if isinstance(logits, LinearOutput) else None
+            rows = logits.hidden if isinstance(logits, LinearOutput) else logits
+            parts.append(rows[:len(chunk["image"])].float())
             positions += chunk["position"]
             labels += chunk["label_rows"]
         total = int(self.dataset.shard_sizes.sum())
         position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
-        given = everywhere(eval_model, total, position, torch.cat(parts))
+        whole = everywhere(eval_model, total, position, torch.cat(parts))
         readable = everywhere(eval_model, total, position, torch.ones_like(position)) > 0
         sample, row = self._positives(eval_model, total, position, labels)
-        given, sample = given[readable], (readable.cumsum(0) - 1)[sample]
-        whole = given if head is None else LinearOutput(given, head.weight, head.bias)
-        classes = given.shape[1] if head is None else head.classes
+        whole, sample = whole[readable], (readable.cumsum(0) - 1)[sample]
+        classes = whole.shape[1] if head is None else head.classes
         self._check(sample, row, classes)
-        block = max(1, SCORES // max(1, len(given)))
+        block = max(1, SCORES // max(1, len(whole)))
 
         def scores(first: int, last: int) -> Tensor:
-            return whole[:, first:last] if isinstance(whole, Tensor) else whole.block(first,
-                                                                                      last).dense()
+            if head is None:
+                return whole[:, first:last]
+            return LinearOutput(whole, head.weight, head.bias).block(first, last).dense()
 
         metrics, counted = mean_average_precisions(scores, classes, sample, row, block)
-        return Result(metrics,
-                      type(self.dataset).__name__.lower(), len(given),
-                      details={"classes": [counted, classes]})
+        return Result.on(self.dataset, len(whole), metrics, classes=[counted, classes])
 
     def _positives(self, eval_model: EvalModel, total: int, position: Tensor,
                    labels: list[object]) -> tuple[Tensor, Tensor]:
@@ -79,17 +77,16 @@ class MultiLabel:
         counts = everywhere(eval_model, total, position, own)
         starts = counts.cumsum(0) - counts
         # where this rank's rows belong among those of all samples
-        slots = torch.arange(len(rows), device=rows.device) + (starts[position] -
-                                                               offsets[:-1]).repeat_interleave(own)
+        shift = (starts[position] - offsets[:-1]).repeat_interleave(own)
+        slots = torch.arange(len(rows), device=rows.device) + shift
         row = everywhere(eval_model, int(counts.sum()), slots, rows.long())
         return torch.arange(total, device=rows.device).repeat_interleave(counts), row
 
     def _check(self, sample: Tensor, row: Tensor, classes: int) -> None:
-        named = getattr(self.dataset, "num_classes", None) or classes
-        if named != classes:
-            raise CorekitError(f"evaluator 'multi_label': its dataset has {named:,} classes, but "
-                               f"the model has {classes:,}: "
-                               "give both the same vocabulary")
+        of_dataset = dataset_info(self.dataset).num_classes or classes
+        if of_dataset != classes:
+            raise CorekitError(f"evaluator 'multi_label': its dataset has {of_dataset:,} classes, "
+                               f"but the model has {classes:,}: give both the same vocabulary")
         wrong = row[(row < 0) | (row >= classes)]
         if len(wrong):
             raise CorekitError(f"evaluator 'multi_label': label_rows hold {int(wrong[0])}, but the "

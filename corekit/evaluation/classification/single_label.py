@@ -1,4 +1,4 @@
-"""Classification: a model's own logits against labels."""
+"""Classification: the model's own logits against labels."""
 
 import torch
 
@@ -41,4 +41,4 @@ class Classification:
             counted = count_hits(logits.topk(min(5, classes)).indices, label, classes)
             seen = counted if not seen.numel() else seen + counted
         seen = eval_model.sum(seen)
-        return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()))
+        return Result.on(self.dataset, int(seen[0].sum()), figures(seen))

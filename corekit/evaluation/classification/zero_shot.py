@@ -1,19 +1,19 @@
 """Zero-shot classification: images against the text features of class names in templates."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.image_grid import captioned_grid
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.base import EvalModel, Picture, Result
 from corekit.evaluation.features import check_field, encode, encode_text
 from corekit.evaluation.metrics.accuracy import count_hits, figures
 from corekit.registry import register
 
 EXAMPLES = 8
+Example = tuple[Tensor, int, Tensor]  # image, label, best classes
 
 
 @register("evaluator", "zero_shot")
@@ -35,17 +35,16 @@ class ZeroShot:
 
     def __init__(self, dataset: Source, class_names: list[str] | None = None,
                  templates: list[str] | None = None, batch_size: int = 256) -> None:
+        info = dataset_info(dataset)
         self.dataset, self.batch_size = dataset, batch_size
-        self.class_names = class_names or list(getattr(dataset, "class_names", []))
-        self.templates = templates or list(getattr(dataset, "templates",
-                                                   [])) or ["a photo of a {}."]
+        self.class_names = class_names or list(info.class_names)
+        own_templates = templates or list(info.templates) or ["a photo of a {}."]
         # CLIP_benchmark writes {c} where the class name goes
-        self.templates = [template.replace("{c}", "{}") for template in self.templates]
+        self.templates = [template.replace("{c}", "{}") for template in own_templates]
         check_field("zero_shot", "dataset", dataset, "label")
         if not self.class_names:
             raise CorekitError("evaluator 'zero_shot' needs class names: a classnames.txt beside "
-                               "the shards, or "
-                               "class_names in the recipe")
+                               "the shards, or class_names in the recipe")
         if not all(template.count("{}") == 1 for template in self.templates):
             raise CorekitError("every template of evaluator 'zero_shot' needs one {} for the class "
                                "name")
@@ -55,7 +54,7 @@ class ZeroShot:
         """Evaluate; every sample counts once, whatever the number of ranks."""
         weights = self._class_weights(eval_model)  # [K, D]
         seen = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=eval_model.device)
-        examples: list[tuple[Tensor, int, Tensor]] = []
+        examples: list[Example] = []
         for chunk, features in encode(eval_model, self.dataset, self.batch_size):
             wrong = [label for label in chunk["label"] if not 0 <= label < len(self.class_names)]
             if wrong:
@@ -66,30 +65,26 @@ class ZeroShot:
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             seen += count_hits(best, label, len(self.class_names))
             if len(examples) < EXAMPLES:
-                examples += list(zip(chunk["image"], chunk["label"], best.cpu(),
-                                     strict=True))[:EXAMPLES - len(examples)]
+                of_chunk = zip(chunk["image"], chunk["label"], best.cpu(), strict=True)
+                examples += list(of_chunk)[:EXAMPLES - len(examples)]
         seen = eval_model.sum(seen)
-        return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
-                      {"examples": self._picture(examples)})
+        return Result.on(self.dataset, int(seen[0].sum()), figures(seen),
+                         {"examples": self._picture(examples)})
 
     def _class_weights(self, eval_model: EvalModel) -> Tensor:
-        sentences = [
-            template.format(name) for name in self.class_names for template in self.templates
-        ]
+        sentences = [template.format(name) for name in self.class_names
+                     for template in self.templates]
         features = [encode_text(eval_model, sentences[first:first + self.batch_size])
                     for first in range(0, len(sentences), self.batch_size)]
         by_class = torch.cat(features).view(len(self.class_names), len(self.templates), -1)
         return F.normalize(by_class.mean(1), dim=-1)
 
-    def _picture(
-        self, examples: list[tuple[Tensor, int, Tensor]]
-    ) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    def _picture(self, examples: list[Example]) -> Picture:
         images = [image.permute(1, 2, 0).cpu().numpy() for image, _, _ in examples]
-        captions = [
-            "\n".join([
-                f"{self.class_names[label]}:"[:28],
-                *(("* " if guess == label else "  ") + self.class_names[guess]
-                  for guess in best.tolist())
-            ]) for _, label, best in examples
-        ]
+        captions = []
+        for _, label, best in examples:
+            lines = [f"{self.class_names[label]}:"[:28]]
+            for guess in best.tolist():
+                lines.append(("* " if guess == label else "  ") + self.class_names[guess])
+            captions.append("\n".join(lines))
         return captioned_grid(images, captions, lines=6)

@@ -1,4 +1,4 @@
-"""What classifiers are judged by: top-1, top-5 and mean per-class recall."""
+"""Figures of classifiers: top-1, top-5 and mean per-class recall."""
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
         label: int64 [n], each below K.
         classes: K.
     """
-    hits = torch.stack(
-        [torch.ones_like(label), best[:, 0] == label, (best == label[:, None]).any(1)])
-    return torch.zeros(3, classes, dtype=torch.int64,
-                       device=label.device).index_add_(1, label, hits.to(torch.int64))
+    hits = torch.stack([torch.ones_like(label), best[:, 0] == label,
+                        (best == label[:, None]).any(1)])
+    counts = torch.zeros(3, classes, dtype=torch.int64, device=label.device)
+    return counts.index_add_(1, label, hits.to(torch.int64))
 
 
 def figures(seen: Tensor) -> dict[str, float]:

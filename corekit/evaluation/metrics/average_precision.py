@@ -1,6 +1,4 @@
-"""Average precision of many classes, exact, from scores that are made a block of classes at a
-time.
-"""
+"""Exact average precision of many classes, from scores of one block of classes at a time."""
 
 from collections.abc import Callable
 
@@ -19,7 +17,7 @@ def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
 
     Args:
         scores: [N, C].
-        hits: bool [N, C], what is to be found.
+        hits: bool [N, C], the positives.
 
     Returns:
         float64 [C]; nan for a column without hits.
@@ -59,29 +57,35 @@ def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, 
     if not len(row):
         raise CorekitError("no sample of an evaluator's data set has a label, so that there is no "
                            "average precision")
-    precisions, mine = [], []
+    precisions: list[Tensor] = []
+    of_positives: list[Tensor] = []
     for first in range(0, classes, block):
-        found = scores(first, min(first + block, classes))
-        if not found.isfinite().all():
+        of_block = scores(first, min(first + block, classes))
+        if not of_block.isfinite().all():
             raise CorekitError("a score of the model is not finite, so that it cannot be ranked")
-        here = (row >= first) & (row < first + block)
-        at = sample[here], row[here] - first
-        hits = torch.zeros_like(found, dtype=torch.bool)
-        hits[at] = True
-        precisions.append(average_precision(found, hits))
-        mine.append(found[at])
-    thresholds, own = torch.unique(torch.cat(mine), return_counts=True)  # ascending
-    counts = torch.zeros(len(thresholds) + 1, dtype=torch.int64, device=row.device)
-    for first in range(0, classes, block):
-        passed = torch.searchsorted(thresholds,
-                                    scores(first, min(first + block, classes)).contiguous(),
-                                    right=True)
-        counts += passed.flatten().bincount(minlength=len(counts))
-    # as high as each threshold
-    positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))
-    micro = (own * positives.double() / everything).sum() / len(row)
+        inside = (row >= first) & (row < first + block)
+        positives = sample[inside], row[inside] - first
+        hits = torch.zeros_like(of_block, dtype=torch.bool)
+        hits[positives] = True
+        precisions.append(average_precision(of_block, hits))
+        of_positives.append(of_block[positives])
+    micro = _micro(scores, classes, block, torch.cat(of_positives))
     precision = torch.cat(precisions)
     weight = torch.bincount(row, minlength=classes)
     precision, weight = precision[weight > 0], weight[weight > 0]
-    return {"map_macro": float(precision.mean()), "map_micro": float(micro),
+    return {"map_macro": float(precision.mean()), "map_micro": micro,
             "map_weighted": float((precision * weight).sum() / len(row))}, len(weight)
+
+
+def _micro(scores: Callable[[int, int], Tensor], classes: int, block: int,
+           of_positives: Tensor) -> float:
+    """Average precision of all pairs as one ranking, of the positives' scores [P]."""
+    thresholds, own = torch.unique(of_positives, return_counts=True)  # ascending
+    counts = torch.zeros(len(thresholds) + 1, dtype=torch.int64, device=own.device)
+    for first in range(0, classes, block):
+        of_block = scores(first, min(first + block, classes)).contiguous()
+        passed = torch.searchsorted(thresholds, of_block, right=True)
+        counts += passed.flatten().bincount(minlength=len(counts))
+    # as high as each threshold
+    positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))
+    return float((own * positives.double() / everything).sum() / len(of_positives))

@@ -1,7 +1,6 @@
 """The heads of an attentive probe: trained at once over the same tokens, and judged."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch.func import functional_call
 from corekit.errors import CorekitError
 from corekit.evaluation.metrics.accuracy import count_hits
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import best_classes, scores
+from corekit.evaluation.probes.probe import Score, best_classes, scores
 
 Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of this rank
 
@@ -29,8 +28,8 @@ class TokenNorm:
 
     def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor],
                  momentum: float = 0.1, epsilon: float = 1e-6) -> None:
-        self.mean, self.variance = torch.zeros(width,
-                                               device=device), torch.ones(width, device=device)
+        self.mean = torch.zeros(width, device=device)
+        self.variance = torch.ones(width, device=device)
         self.add, self.momentum, self.epsilon = add, momentum, epsilon
 
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -61,7 +60,7 @@ class Heads:
         self.grid.step(self.norm.of_step(tokens), label, samples, self.add)
 
     @torch.no_grad()
-    def scores(self, validation: Iterable[Labelled]) -> list[dict[str, Any]]:
+    def scores(self, validation: Iterable[Labelled]) -> list[Score]:
         """What each head reaches on these samples and those of the other ranks."""
         heads = len(self.grid.points)
         # hits, losses, samples

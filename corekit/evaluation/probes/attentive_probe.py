@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.datasets.subset import hold_out
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, share, step_batches
@@ -78,23 +78,23 @@ class AttentiveProbe:
                  grad_clip: float | None = 3.0, epochs: int = 100, batch_size: int = 1024,
                  warmup_fraction: float = 0.05, head_width: int = 128,
                  forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
+        datasets = {"dataset": dataset, "train_dataset": train_dataset,
+                    "validation_dataset": validation_dataset}
         self.points = check_probe(
-            "attentive_probe", {
-                "dataset": dataset, "train_dataset": train_dataset,
-                "validation_dataset": validation_dataset
-            }, learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs,
-            batch_size=batch_size, head_width=head_width, forward_batch_size=forward_batch_size,
-            window=window)
-        if (num_classes is not None and num_classes < 1) or (grad_clip is not None
-                                                             and not grad_clip > 0):
+            "attentive_probe", datasets, learning_rates, weight_decays, validation_fraction,
+            warmup_fraction, epochs=epochs, batch_size=batch_size, head_width=head_width,
+            forward_batch_size=forward_batch_size, window=window)
+        no_classes = num_classes is not None and num_classes < 1
+        if no_classes or (grad_clip is not None and not grad_clip > 0):
             raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
-                               "grad_clip above 0, where they "
-                               "are given")
-        self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
-        self.validation_fraction, self.transform, self.num_classes = validation_fraction, transform, num_classes
-        self.features, self.final_learning_rate, self.grad_clip = features, final_learning_rate, grad_clip
+                               "grad_clip above 0, where they are given")
+        self.dataset, self.train_dataset = dataset, train_dataset
+        self.validation_dataset, self.validation_fraction = validation_dataset, validation_fraction
+        self.transform, self.num_classes, self.features = transform, num_classes, features
+        self.final_learning_rate, self.grad_clip = final_learning_rate, grad_clip
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
-        self.head_width, self.forward_batch_size, self.window, self.seed = head_width, forward_batch_size, window, seed
+        self.head_width, self.forward_batch_size = head_width, forward_batch_size
+        self.window, self.seed = window, seed
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Train the heads on tokens, choose one, and report it."""
@@ -103,32 +103,31 @@ class AttentiveProbe:
             return self._probe(eval_model)
 
     def _probe(self, eval_model: EvalModel) -> Result:
-        classes = self.num_classes or len(getattr(self.train_dataset, "class_names", []))
+        classes = self.num_classes or len(dataset_info(self.train_dataset).class_names)
         if not classes:
             raise CorekitError("evaluator 'attentive_probe' has to know how many classes there "
-                               "are: set its num_classes, or "
-                               "give train_dataset a classnames.txt")
+                               "are: set its num_classes, or give train_dataset a classnames.txt")
         trunk = digest(eval_model.model)
         train, validation = self.train_dataset, self.validation_dataset
         if validation is None:
             train, validation = hold_out(train, self.validation_fraction, self._seed("validation"))
         heads = self._train(eval_model, train, classes)
-        found = heads.scores(self._tokens(eval_model, validation, classes))
-        chosen = best(found)
+        of_points = heads.scores(self._tokens(eval_model, validation, classes))
+        chosen = best(of_points)
         # only now anything of the test samples
         seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
         if digest(eval_model.model) != trunk:
             raise CorekitError("evaluator 'attentive_probe': the model is not the same after its "
-                               "tokens were computed; it must "
-                               "not change its buffers in a forward pass")
-        return Result(figures(seen), type(self.dataset).__name__.lower(), int(seen[0].sum()),
-                      details={"chosen": found[chosen], "grid": found, "trunk_sha256": trunk})
+                               "tokens were computed; it must not change its buffers in a "
+                               "forward pass")
+        return Result.on(self.dataset, int(seen[0].sum()), figures(seen), chosen=of_points[chosen],
+                         grid=of_points, trunk_sha256=trunk)
 
     def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:
         batches = math.ceil(int(train.shard_sizes.sum()) / self.batch_size)
         heads: Heads | None = None
-        for tokens, label, samples in (self._kept if self.transform is None else self._drawn)(
-                eval_model, train, batches):
+        steps = self._kept if self.transform is None else self._drawn
+        for tokens, label, samples in steps(eval_model, train, batches):
             if heads is None:
                 heads = self._start(eval_model, tokens.shape[2], classes, self.epochs * batches)
             heads.step(tokens, _checked(label, classes), samples)
@@ -154,8 +153,8 @@ class AttentiveProbe:
         tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):
-            for rows in shuffled(len(label),
-                                 self._seed("order", epoch)).to(label.device).tensor_split(batches):
+            order = shuffled(len(label), self._seed("order", epoch)).to(label.device)
+            for rows in order.tensor_split(batches):
                 own = rows[share(len(rows), eval_model.rank, eval_model.world)]
                 yield tokens[own], label[own], len(rows)
 
@@ -166,19 +165,16 @@ class AttentiveProbe:
         streams = math.gcd(samples, STREAMS)
         if eval_model.world > streams:
             raise CorekitError(f"evaluator 'attentive_probe': {eval_model.world} ranks cannot "
-                               f"share steps of {samples} samples: "
-                               f"make batch_size a multiple of {STREAMS}, no larger than the "
-                               f"training set")
-        order, own = order_of(train, streams, self.window,
-                              self._seed("order")), share(streams, eval_model.rank,
-                                                          eval_model.world)
+                               f"share steps of {samples} samples: make batch_size a multiple of "
+                               f"{STREAMS}, no larger than the training set")
+        order = order_of(train, streams, self.window, self._seed("order"))
+        own = share(streams, eval_model.rank, eval_model.world)
         reader = Streams(train, order, FixedSize(samples, streams),
                          range(streams)[own], self._seed("augmentation"), self.transform, None)
         for part in step_batches(reader, 0, self.epochs * batches, eval_model.workers):
             pieces = torch.split(part.batch["image"], self.forward_batch_size)
-            tokens = torch.cat([
-                dense(encode_pixels(eval_model, piece, self.features)).float() for piece in pieces
-            ])
+            tokens = torch.cat([dense(encode_pixels(eval_model, piece, self.features)).float()
+                                for piece in pieces])
             _check_tokens(tokens)
             yield tokens, part.batch["label"].to(eval_model.device), samples
 
@@ -196,14 +192,12 @@ class AttentiveProbe:
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.dim() != 3:
         raise CorekitError(f"evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
-                           f"{list(tokens.shape[1:])}: name "
-                           "them with its `features`")
+                           f"{list(tokens.shape[1:])}: name them with its `features`")
 
 
 def _checked(label: Tensor, classes: int) -> Tensor:
     wrong = label[(label < 0) | (label >= classes)]
     if len(wrong):
         raise CorekitError(f"evaluator 'attentive_probe': a label is {int(wrong[0])}, but there "
-                           f"are {classes} classes: set its "
-                           "num_classes")
+                           f"are {classes} classes: set its num_classes")
     return label

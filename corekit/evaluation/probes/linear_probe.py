@@ -2,19 +2,25 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import best, best_classes, check_probe, scores, shuffled
+from corekit.evaluation.probes.probe import (
+    Score,
+    best,
+    best_classes,
+    check_probe,
+    scores,
+    shuffled,
+)
 from corekit.registry import register
 from corekit.seeds import derive_seed
 
@@ -59,13 +65,14 @@ class LinearProbe:
                  weight_decays: Sequence[float] = (0.0, 0.1), epochs: int = 100,
                  batch_size: int = 1024, warmup_fraction: float = 0.05,
                  forward_batch_size: int = 256, seed: int = 0) -> None:
+        datasets = {"dataset": dataset, "train_dataset": train_dataset,
+                    "validation_dataset": validation_dataset}
         self.points = check_probe(
-            "linear_probe", {
-                "dataset": dataset, "train_dataset": train_dataset,
-                "validation_dataset": validation_dataset
-            }, learning_rates, weight_decays, validation_fraction, warmup_fraction, epochs=epochs,
-            batch_size=batch_size, forward_batch_size=forward_batch_size)
-        self.dataset, self.train_dataset, self.validation_dataset = dataset, train_dataset, validation_dataset
+            "linear_probe", datasets, learning_rates, weight_decays, validation_fraction,
+            warmup_fraction, epochs=epochs, batch_size=batch_size,
+            forward_batch_size=forward_batch_size)
+        self.dataset, self.train_dataset = dataset, train_dataset
+        self.validation_dataset = validation_dataset
         self.validation_fraction, self.features, self.seed = validation_fraction, features, seed
         self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
         self.forward_batch_size = forward_batch_size
@@ -82,18 +89,18 @@ class LinearProbe:
         deviation = torch.maximum(train.std(0, correction=0), 1e-5 * mean.abs()).clamp(min=1e-12)
         for features in (train, validation):
             features.sub_(mean).div_(deviation)
-        classes = max(int(train_label.max()), int(validation_label.max())) + 1
-        grid = self._train(train, train_label,
-                           max(classes, len(getattr(self.train_dataset, "class_names", []))))
-        found = self._scores(grid, validation, validation_label)
-        chosen = best(found)
+        classes = max(int(train_label.max()) + 1, int(validation_label.max()) + 1,
+                      len(dataset_info(self.train_dataset).class_names))
+        grid = self._train(train, train_label, classes)
+        of_points = self._scores(grid, validation, validation_label)
+        chosen = best(of_points)
         # only now is there anything of the test samples
         test, label = self._features(eval_model, self.dataset)
         test.sub_(mean).div_(deviation)
         guesses = torch.cat([best_classes(functional_call(grid.head, grid.one(chosen), (part,)))
                              for part in torch.split(test, self.batch_size)])
-        return Result(accuracy(guesses, label), type(self.dataset).__name__.lower(), len(label),
-                      details={"chosen": found[chosen], "grid": found})
+        return Result.on(self.dataset, len(label), accuracy(guesses, label),
+                         chosen=of_points[chosen], grid=of_points)
 
     def _features(self, eval_model: EvalModel, dataset: Source) -> tuple[Tensor, Tensor]:
         features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
@@ -108,7 +115,7 @@ class LinearProbe:
         held = max(1, round(len(label) * self.validation_fraction))
         if held >= len(label):
             raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and "
-                               f"hold some out")
+                               "hold some out")
         kept, chosen = order[held:], order[:held]
         return features[kept], label[kept], features[chosen], label[chosen]
 
@@ -120,8 +127,8 @@ class LinearProbe:
         steps = self.epochs * batches
         grid = Grid(head, self.points, steps, round(self.warmup_fraction * steps))
         for epoch in range(self.epochs):
-            for rows in self._shuffle(len(label), "order",
-                                      epoch).to(label.device).tensor_split(batches):
+            order = self._shuffle(len(label), "order", epoch).to(label.device)
+            for rows in order.tensor_split(batches):
                 grid.step(features[rows], label[rows])
         return grid
 
@@ -129,7 +136,7 @@ class LinearProbe:
         return shuffled(count, derive_seed(self.seed, "linear_probe", *purpose))
 
     @torch.no_grad()
-    def _scores(self, grid: Grid, features: Tensor, label: Tensor) -> list[dict[str, Any]]:
+    def _scores(self, grid: Grid, features: Tensor, label: Tensor) -> list[Score]:
         """What each point of the grid reaches on the validation samples."""
         hits = torch.zeros(len(self.points), device=label.device)
         losses = torch.zeros_like(hits)

@@ -1,11 +1,8 @@
-"""What probes have in common: the points of a grid, what each of them reaches, and which is the
-best.
-"""
+"""What probes share: the points of a grid, what each of them reaches, and the best one."""
 
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +12,7 @@ from corekit.errors import CorekitError
 from corekit.evaluation.features import check_field
 
 Points = list[tuple[float, float]]  # learning rate and weight decay
+Score = dict[str, float | None]  # of a point, as the record has it
 
 
 def check_probe(evaluator: str, datasets: dict[str, Source | None], learning_rates: Sequence[float],
@@ -28,21 +26,21 @@ def check_probe(evaluator: str, datasets: dict[str, Source | None], learning_rat
     for name, each in datasets.items():
         if each is not None:
             check_field(evaluator, name, each, "label")
-    if not learning_rates or not weight_decays or min(learning_rates) <= 0 or min(
-            weight_decays) < 0:
+    rates_fit = learning_rates and min(learning_rates) > 0
+    if not (rates_fit and weight_decays and min(weight_decays) >= 0):
         raise CorekitError(f"evaluator '{evaluator}' needs learning_rates above 0 and "
-                           f"weight_decays of 0 or more")
+                           "weight_decays of 0 or more")
     if not 0 < validation_fraction < 1 or not 0 <= warmup_fraction <= 1:
         raise CorekitError(f"evaluator '{evaluator}' needs validation_fraction between 0 and 1, "
-                           f"and so warmup_fraction")
+                           "and so warmup_fraction")
     if min(counts.values()) < 1:
         *others, last = counts
         raise CorekitError(f"evaluator '{evaluator}' needs {', '.join(others)} and {last} of 1 or "
-                           f"more")
+                           "more")
     return [(rate, decay) for rate in learning_rates for decay in weight_decays]
 
 
-def scores(points: Points, hits: Tensor, losses: Tensor, samples: int) -> list[dict[str, Any]]:
+def scores(points: Points, hits: Tensor, losses: Tensor, samples: int) -> list[Score]:
     """What each point reaches on the validation samples, as the record has it.
 
     Args:
@@ -56,15 +54,15 @@ def scores(points: Points, hits: Tensor, losses: Tensor, samples: int) -> list[d
             for (rate, decay), hit, loss in zip(points, hits.tolist(), losses.tolist())]
 
 
-def best(found: Sequence[dict[str, Any]]) -> int:
+def best(of_points: Sequence[Score]) -> int:
     """Which of the scores is the best."""
-    return max(range(len(found)), key=lambda at: rank(found[at]))
+    return max(range(len(of_points)), key=lambda point: rank(of_points[point]))
 
 
-def rank(score: dict[str, Any]) -> tuple[bool, float, float]:
+def rank(score: Score) -> tuple[bool, float, float]:
     """Greater for the better head: by accuracy, then by loss; one that diverged is the last."""
     loss = score["validation_loss"]
-    return loss is not None, score["validation_top1"], -(loss or 0.0)
+    return loss is not None, score["validation_top1"] or 0.0, -(loss or 0.0)
 
 
 def best_classes(logits: Tensor) -> Tensor:
@@ -81,9 +79,9 @@ def digest(model: nn.Module) -> str:
     """SHA-256 of all parameters and buffers with their names: the same where the model is the same,
     bit by bit.
     """
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name, value in sorted([*model.named_parameters(), *model.named_buffers()],
                               key=lambda each: each[0]):
-        found.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        sha256.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
+        sha256.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return sha256.hexdigest()

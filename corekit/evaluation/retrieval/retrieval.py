@@ -8,6 +8,7 @@ from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode, encode_text, everywhere
+from corekit.evaluation.metrics.recall import recall_at
 from corekit.registry import register
 
 AT = (1, 5, 10)
@@ -47,7 +48,8 @@ class Retrieval:
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every image and every caption counts once, whatever the number of ranks."""
-        images, texts = [], []
+        images: list[Tensor] = []
+        texts: list[Tensor] = []
         positions: list[int] = []  # of this rank's images in the data set
         counts: list[int] = []  # of the captions of each
         for chunk, features in encode(eval_model, self.dataset, self.batch_size):
@@ -80,9 +82,10 @@ class Retrieval:
         # from here on for all images of the data set that can be read
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
-        all_images, all_best, all_equal, all_counts = (everywhere(eval_model, total, positions,
-                                                                  values)[readable]
-                                                       for values in (images, best, equal, counts))
+        all_counts = all_counts[readable]
+        all_images, all_best, all_equal = (
+            everywhere(eval_model, total, positions, values)[readable]
+            for values in (images, best, equal))
         if not len(all_images):
             raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be "
                                "read")
@@ -95,14 +98,12 @@ class Retrieval:
         within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[mine]
         above_text, tied_text = everywhere(eval_model, captions, first[mine] + within,
                                            torch.stack(rivals[2:], 1)).T
-        metrics = {f"image_to_text_r{k}": _recall(k, above_image, tied_image, all_equal) for k in AT}
-        metrics |= {
-            f"text_to_image_r{k}": _recall(k, above_text, tied_text, torch.ones_like(above_text))
-            for k in AT
-        }
-        return Result(metrics,
-                      type(self.dataset).__name__.lower(), len(all_images),
-                      details={"captions": captions})
+        metrics = {f"image_to_text_r{k}": recall_at(k, above_image, tied_image, all_equal)
+                   for k in AT}
+        one_right = torch.ones_like(above_text)
+        metrics |= {f"text_to_image_r{k}": recall_at(k, above_text, tied_text, one_right)
+                    for k in AT}
+        return Result.on(self.dataset, len(all_images), metrics, captions=captions)
 
     def _rivals(self, images: Tensor, best: Tensor, texts: Tensor, own: Tensor,
                 owner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -119,8 +120,8 @@ class Retrieval:
             captions above and equal for each image [N], among these m; images above and equal for
             each caption [m].
         """
-        above_image, tied_image = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(
-            best, dtype=torch.int64)
+        above_image = torch.zeros_like(best, dtype=torch.int64)
+        tied_image = torch.zeros_like(above_image)
         above_text, tied_text = torch.zeros_like(owner), torch.zeros_like(owner)
         for row in range(0, len(images), self.block):
             rows = slice(row, row + self.block)
@@ -137,19 +138,3 @@ class Retrieval:
                 above_text[columns] += (ahead > TIE).sum(0)
                 tied_text[columns] += (ahead.abs() <= TIE).sum(0)
         return above_image, tied_image, above_text, tied_text
-
-
-def _recall(k: int, above: Tensor, tied: Tensor, right: Tensor) -> float:
-    """The share of queries with a right answer among the first k, a mean over all orders of equal
-    scores.
-
-    A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
-    ``right`` right ones in any order. With s places left for these, none of the right ones is among
-    them with probability C(tied, s) / C(tied + right, s) = product over i = 1 ... right of (tied -
-    s + i) / (tied + i), or 0. """
-    above, tied, right = above.cpu().double(), tied.cpu().double(), right.cpu()
-    places = (k - above).clamp(min=0)
-    missed = torch.ones_like(above)
-    for i in range(1, int(right.max()) + 1):
-        missed *= torch.where(right >= i, ((tied - places + i) / (tied + i)).clamp(min=0), 1.0)
-    return float((1 - missed).mean())

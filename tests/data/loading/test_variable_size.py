@@ -19,13 +19,11 @@ from corekit.data.loading.batch_shape import VariableSize
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess, RandomResizedCrop
-from corekit.distributed.process_group import ProcessGroup
-from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step, WeightedLoss
-from corekit.train.wiring import Wiring
+from corekit.train.step.loss_terms import WeightedLoss
 from tests.conftest import TINY
 from tests.data.noise import Noise
 from tests.plain import compose, cost_of, dry_run, train, verified
+from tests.train.step.steps import step_of
 
 BATCH, STREAMS, STEPS = 16, 8, 9
 
@@ -260,20 +258,20 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
     assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in told
 
 
+class Compares:
+    """A batch loss that reads what the engine offers."""
+
+    compares_samples = True
+
+    def __call__(self, logits: Tensor, step: int, steps: int) -> Tensor:
+        return logits.sum() * 0 + step * steps
+
+
 def test_the_engine_offers_step_and_steps_to_models_and_losses() -> None:
-    model, loss, ranks = AnySize(), Clocked(), ProcessGroup(0, 1, torch.device("cpu"))
-    wiring = Wiring.of("model", model, model.forward)
-    term = WeightedLoss("clock", 1.0, Wiring.of("loss", loss, loss.__call__),
-                        Wiring.of("weights", loss.weights), False)
+    losses = [WeightedLoss.of(Clocked(), "clock"), WeightedLoss.of(Compares(), "pair")]
     images = torch.randn(6, 3, 8, 8)
-    compares = type(
-        "Compares", (),
-        {"__call__": lambda self, logits, step, steps: logits.sum() * 0 + step * steps})()
-    pair = WeightedLoss("pair", 1.0, Wiring.of("loss", compares, lambda logits, step, steps: None),
-                        None, True)
     for count in (1, 2):
-        step = Step(model, model, wiring, None, [], [term, pair], ranks, dict, Precision("fp32"), 0,
-                    count, steps=8)
+        step = step_of(AnySize(), losses, count, steps=8)
         parts, _ = step(split({"key": list("abcdef"), "image": images}, count), 4)
         assert (parts["clock/step"], parts["clock/both"], parts["pair"]) == (4.0, 804 / 8, 32.0)
         step.rehearse({"key": list("abcdef"), "image": images})

@@ -45,54 +45,54 @@ GOOD = [number for number in range(SAMPLES) if number not in BAD]
 
 
 def multi_labelled(rows: list[list[int]]) -> Numbered:
-    made = Numbered(range(SAMPLES), bad=BAD)
-    made.values["label_rows"] = rows  # type: ignore[assignment]
-    made.fields = ("image", "label_rows")
-    return made
+    dataset = Numbered(range(SAMPLES), bad=BAD)
+    dataset.values["label_rows"] = rows  # type: ignore[assignment]
+    dataset.fields = ("image", "label_rows")
+    return dataset
 
 
 def both(evaluator: Classification | MultiLabel, wide: bool, ranks: int) -> Result:
-    found = on_ranks(evaluator, eval_model(Known(wide)), ranks)
-    assert all(result.metrics == found[0].metrics and result.samples == found[0].samples
-               for result in found)
-    return found[0]
+    actual = on_ranks(evaluator, eval_model(Known(wide)), ranks)
+    assert all(result.metrics == actual[0].metrics and result.samples == actual[0].samples
+               for result in actual)
+    return actual[0]
 
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_accuracy_of_known_logits(wide: bool, ranks: int) -> None:
-    found = both(Classification(Numbered(range(SAMPLES), LABEL, bad=BAD), batch_size=4), wide,
+    actual = both(Classification(Numbered(range(SAMPLES), LABEL, bad=BAD), batch_size=4), wide,
                  ranks)
     order = Known(wide).logits().argsort(1, descending=True)
     place = [order[number].tolist().index(LABEL[number]) for number in GOOD]
-    assert found.samples == len(GOOD)
-    assert found.metrics["top1"] == pytest.approx(sum(each == 0 for each in place) / len(GOOD))
-    assert found.metrics["top5"] == pytest.approx(sum(each < 5 for each in place) / len(GOOD))
-    assert 0 < found.metrics["top1"] < found.metrics["top5"] < 1
+    assert actual.samples == len(GOOD)
+    assert actual.metrics["top1"] == pytest.approx(sum(each == 0 for each in place) / len(GOOD))
+    assert actual.metrics["top5"] == pytest.approx(sum(each < 5 for each in place) / len(GOOD))
+    assert 0 < actual.metrics["top1"] < actual.metrics["top5"] < 1
 
 
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("ranks", [1, 2, 5])
 def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
     assert [] in [ROWS[number] for number in GOOD]
-    found = both(MultiLabel(multi_labelled(ROWS), batch_size=2), wide, ranks)
+    actual = both(MultiLabel(multi_labelled(ROWS), batch_size=2), wide, ranks)
     logits = Known(wide).logits()[GOOD]
     pairs = torch.tensor([(at, row) for at, number in enumerate(GOOD) for row in ROWS[number]])
     expected, counted = mean_average_precisions(lambda first, last: logits[:, first:last], CLASSES,
                                                 *pairs.T, CLASSES)
-    assert found.metrics == pytest.approx(expected)
-    assert len(set(found.metrics.values())) == 3
-    assert found.details == {"classes": [counted, CLASSES]}
+    assert actual.metrics == pytest.approx(expected)
+    assert len(set(actual.metrics.values())) == 3
+    assert actual.details == {"classes": [counted, CLASSES]}
     assert counted == CLASSES - 1
-    assert found.samples == len(GOOD)
+    assert actual.samples == len(GOOD)
 
 
 def test_labels_that_are_no_classes_are_told() -> None:
     with pytest.raises(CorekitError, match="a label is 8, but the model has 8 classes"):
         Classification(Numbered(range(SAMPLES), [8] * SAMPLES))(eval_model(Known(True)))
-    for rows, said in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"),
+    for rows, message in (([[1], [8]], "label_rows hold 8, but the model has 8 classes"),
                        ([[1, 1]], "a class twice")):
-        with pytest.raises(CorekitError, match=said):
+        with pytest.raises(CorekitError, match=message):
             MultiLabel(multi_labelled([*([[]] * 2), *rows,
                                        *([[]] * SAMPLES)]))(eval_model(Known(False)))
     other = multi_labelled(ROWS)

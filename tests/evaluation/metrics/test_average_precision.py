@@ -15,9 +15,9 @@ def brute_force(scores: Tensor, hits: Tensor) -> float:
     total, before = 0.0, 0
     for threshold in sorted(set(scores.tolist()), reverse=True):
         taken = scores >= threshold
-        found = int((hits & taken).sum())
-        total += (found - before) / int(hits.sum()) * found / int(taken.sum())
-        before = found
+        actual = int((hits & taken).sum())
+        total += (actual - before) / int(hits.sum()) * actual / int(taken.sum())
+        before = actual
     return total
 
 
@@ -49,13 +49,13 @@ def test_means_are_those_of_brute_force(distinct: int | None, block: int) -> Non
     support = hits.sum(0)[present].tolist()
     sample, row = hits.nonzero(as_tuple=True)
     shuffled = torch.randperm(len(row))
-    found, counted = mean_average_precisions(lambda first, last: scores[:, first:last], 11,
+    actual, counted = mean_average_precisions(lambda first, last: scores[:, first:last], 11,
                                              sample[shuffled], row[shuffled], block)
     assert counted == 10
-    assert found["map_macro"] == pytest.approx(sum(expected) / 10)
-    assert found["map_weighted"] == pytest.approx(
+    assert actual["map_macro"] == pytest.approx(sum(expected) / 10)
+    assert actual["map_weighted"] == pytest.approx(
         sum(each * count for each, count in zip(expected, support)) / sum(support))
-    assert found["map_micro"] == pytest.approx(brute_force(scores.flatten(), hits.flatten()))
+    assert actual["map_micro"] == pytest.approx(brute_force(scores.flatten(), hits.flatten()))
     assert average_precision(scores, hits)[4].isnan()
 
 

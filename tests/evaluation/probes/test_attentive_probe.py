@@ -96,8 +96,8 @@ def test_each_head_is_what_it_is_when_trained_alone(clip: float | None) -> None:
             if clip is not None:
                 nn.utils.clip_grad_norm_(single.parameters(), clip)
             optimizer.step()
-        for found, value in zip(heads.grid.one(at).values(), single.parameters(), strict=True):
-            assert torch.allclose(found, value, rtol=1e-8, atol=1e-10)
+        for actual, value in zip(heads.grid.one(at).values(), single.parameters(), strict=True):
+            assert torch.allclose(actual, value, rtol=1e-8, atol=1e-10)
         tokens, label = (torch.cat(part) for part in zip(*data[:2]))
         logits = attention_pool(single, theirs.eval()(tokens.transpose(1, 2)).transpose(1, 2))
         assert scores[at]["validation_loss"] == pytest.approx(
@@ -172,8 +172,8 @@ def test_ranks_change_nothing_but_rounding(drawn: bool) -> None:
     for result in on_ranks(evaluator, eval_model(model), 2):
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
         assert result.details["trunk_sha256"] == alone.details["trunk_sha256"]
-        for found, expected in zip(result.details["grid"], alone.details["grid"], strict=True):
-            assert found == pytest.approx(expected, rel=1e-4)
+        for actual, expected in zip(result.details["grid"], alone.details["grid"], strict=True):
+            assert actual == pytest.approx(expected, rel=1e-4)
     if drawn:
         with pytest.raises(CorekitError, match="3 ranks cannot share steps of 2 samples: make "
                                                "batch_size a multiple of 64"):

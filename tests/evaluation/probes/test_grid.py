@@ -73,8 +73,8 @@ def test_each_head_is_what_it_is_when_trained_alone(
         single = make().double()
         single.load_state_dict(start)
         expected = alone(single, rate, decay, data, clip)
-        for found, value in zip(grid.one(at).values(), expected, strict=True):
-            assert torch.allclose(found, value, rtol=1e-10, atol=1e-12)
+        for actual, value in zip(grid.one(at).values(), expected, strict=True):
+            assert torch.allclose(actual, value, rtol=1e-10, atol=1e-12)
         assert torch.allclose(logits[at], single(data[0][0]), rtol=1e-9, atol=1e-10)
 
 

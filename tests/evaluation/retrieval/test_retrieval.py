@@ -37,13 +37,13 @@ def sorted_recalls(table: Table, bad: tuple[int, ...]) -> dict[str, float]:
     scores = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
         texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
     theirs = np.array([good.index(at) for at in owner[kept]])
-    found = {}
+    actual = {}
     for k in (1, 5, 10):
-        found[f"image_to_text_r{k}"] = np.mean(
+        actual[f"image_to_text_r{k}"] = np.mean(
             [at in theirs[np.argsort(-row)[:k]] for at, row in enumerate(scores)])
-        found[f"text_to_image_r{k}"] = np.mean(
+        actual[f"text_to_image_r{k}"] = np.mean(
             [at in np.argsort(-column)[:k] for at, column in zip(theirs, scores.T)])
-    return found
+    return actual
 
 
 @pytest.mark.parametrize(("batch_size", "block", "workers"), [(100, 100, 0), (1, 3, 0), (4, 1, 0),

@@ -5,7 +5,7 @@ import fnmatch
 import pytest
 
 from corekit.data.datasets.mixture import share_out
-from corekit.optim.adamw import undecayed
+from corekit.optim.parameter_groups import undecayed
 from corekit.optim.schedules import Cosine
 from tests.plain import model_of, sampler_of
 from tests.projects.recipe_tables import composed

@@ -15,9 +15,9 @@ from corekit import CorekitError
 from corekit.distributed.process_group import ProcessGroup
 from corekit.linear_output import LinearOutput
 from corekit.losses.next_token import NextToken
-from corekit.optim.loss_scale import Precision
-from corekit.train.accumulate import Step, WeightedLoss
-from corekit.train.wiring import Wiring
+from corekit.train.step.forward import StepRandom
+from corekit.train.step.loss_terms import WeightedLoss
+from tests.train.step.steps import step_of
 
 SMALL = {"width_divisor": 16, "depth_divisor": 12}
 WORDS, LENGTH, END = 50, 6, 2
@@ -172,11 +172,8 @@ def test_one_patch_has_nothing_to_predict() -> None:
     assert outputs["text_logits"].dense().shape == (2, LENGTH, WORDS)
 
 
-def terms() -> list[WeightedLoss]:
-    found = []
-    for label, weight, loss in (("text", 1.0, NextToken(END)), ("image", 0.4, NextPatch())):
-        found.append(WeightedLoss(label, weight, Wiring.of(label, loss, loss.__call__), Wiring.of(label, loss.weights), False))
-    return found
+def weighted_losses() -> list[WeightedLoss]:
+    return [WeightedLoss.of(NextToken(END), "text", 1.0), WeightedLoss.of(NextPatch(), "image", 0.4)]
 
 
 def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -189,8 +186,7 @@ def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     size = 8 // micro_batches
     batches = [{"image": image[at:at + size], "text": text[at:at + size], "key": [str(n) for n in range(at, at + size)]}
                for at in range(0, 8, size)]
-    step = Step(model, model, Wiring.of("model", model, model.forward), None, [], terms(), ProcessGroup(0, 1, torch.device("cpu")),
-                dict, Precision("fp32"), 7, micro_batches, 10)
+    step = step_of(model, weighted_losses(), micro_batches, seed=7, steps=10)
     losses, _ = step(batches, 3)
     return losses, {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
 
@@ -233,12 +229,9 @@ def test_the_tokens_before_a_word_and_itself_are_its_target() -> None:
 
 
 def test_prefixes_are_of_the_seed_the_step_and_the_sample_alone() -> None:
-    net = nn.Linear(1, 1)
-
     def drawn(step: int, seed: int = 0, rank: int = 0, world: int = 1, micro_batches: int = 2) -> Tensor:
-        made = Step(net, net, Wiring.of("model", net, net.forward), None, [], [], ProcessGroup(rank, world, torch.device("cpu")), dict,
-                    Precision("fp32"), seed, micro_batches)
-        return prefix_lengths(made._draws(step, 4096 // micro_batches).flatten(), 256)
+        random = StepRandom(seed, ProcessGroup(rank, world, torch.device("cpu")), micro_batches)
+        return prefix_lengths(random.uniform(step, 4096 // micro_batches).flatten(), 256)
 
     assert torch.equal(drawn(3), drawn(3, micro_batches=8))
     assert torch.equal(drawn(3), torch.cat([drawn(3, rank=rank, world=4, micro_batches=8) for rank in range(4)]))

@@ -20,7 +20,7 @@ from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.decode import decode_image
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.losses.next_token import NextToken
-from corekit.train.materialise import to_device
+from corekit.train.step.prepare import to_device
 from tests.data.noise import Noise
 
 WORDS, LENGTH, END = 50, 6, 2

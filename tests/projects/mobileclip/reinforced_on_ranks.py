@@ -5,15 +5,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from torch import Tensor, nn
 
 from corekit.data.loading.loader import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
-from corekit.optim.loss_scale import Precision
-from corekit.recipes.schema import LossConfig
-from corekit.train.accumulate import Step
-from corekit.train.assemble import build_loss
-from corekit.train.wiring import Wiring
+from corekit.train.step.loss_terms import WeightedLoss
+from tests.train.step.steps import step_of
 
 SAMPLES, WIDTH, TEACHERS, SCALES = 48, 16, [24, 12], [100.0, 60.0]
 WEIGHTS = {"contrastive_weight": 0.25, "distillation_weight": 0.75}
@@ -56,19 +54,17 @@ class Given(nn.Module):
 
 def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dict[str, Tensor]:
     plain = Given(dtype)
-    loss = build_loss(LossConfig("reinforced_contrastive", {
-        "teacher_widths": TEACHERS, "teacher_logit_scales": SCALES, "block": 7, **WEIGHTS
-    }, label="reinforced_contrastive"))
-    step = Step(wrap(plain, ranks), plain, Wiring.of("model", plain, plain.forward), None, [],
-                [loss], ranks, dict, Precision("fp32"), 0, micro_batches)
+    loss = ReinforcedContrastive(TEACHERS, SCALES, block=7, **WEIGHTS)
+    losses = [WeightedLoss.of(loss, "reinforced_contrastive")]
+    step = step_of(plain, losses, micro_batches, ranks, wrap(plain, ranks))
     teachers = {name: value.to(dtype) for name, value in features().items() if name.startswith("teacher")}
     at = torch.arange(SAMPLES)
     whole = {"key": list(range(SAMPLES)), "image": at, "text": at, "synthetic_text": at, **teachers}
     share = SAMPLES // ranks.world
     mine = {name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()}
-    losses, _ = step(split(mine, micro_batches // ranks.world), 0)
+    figures, _ = step(split(mine, micro_batches // ranks.world), 0)
     return {**{name: value.grad for name, value in plain.named_parameters()},
-            **{name: torch.tensor(value, dtype=torch.float64) for name, value in losses.items()}}
+            **{name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}}
 
 
 def all_steps(ranks: ProcessGroup) -> dict[str, dict[str, Tensor]]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from corekit_projects.mobileclip.preprocess import PREPROCESS
 
-from corekit.optim.adamw import undecayed
+from corekit.optim.parameter_groups import undecayed
 from tests.plain import model_of, preprocess_of
 from tests.projects.recipe_tables import composed, names
 

@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from corekit.data.loading.loader import split
 from corekit.seeds import derive_seed
+from corekit.train.step.prepare import Frozen, MicroBatch, Prepare
+from corekit.train.wiring import Wiring
 from tests.conftest import succeeded
-from tests.train import step_on_ranks
+from tests.train.step import step_on_ranks
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
 
@@ -18,7 +21,7 @@ Results = dict[int, dict[str, dict[str, Tensor]]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("steps")
     for ranks in (1, 2, 4):
-        succeeded(folder, "tests.train.step_on_ranks", str(folder), ranks=ranks)
+        succeeded(folder, "tests.train.step.step_on_ranks", str(folder), ranks=ranks)
     return {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (1, 2, 4)}
 
 
@@ -52,10 +55,10 @@ def reference(which: str) -> dict[str, Tensor]:
     return {"loss loss": loss.detach(), **gradients}
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor],
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor],
                  tolerance: float = 1e-10) -> None:
     for name, value in expected.items():
-        difference = (found[name].double() - value.double()).norm()
+        difference = (actual[name].double() - value.double()).norm()
         assert difference <= tolerance * max(1e-3, float(value.double().norm())), name
 
 
@@ -102,15 +105,51 @@ def test_equal_micro_batches_give_equal_gradients_and_statistics_on_any_ranks(
         assert_equal(results[ranks][case], expected)
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 4, 12])
+def test_a_loss_that_is_a_mean_is_averaged_over_the_micro_batches(results: Results, ranks: int,
+                                                                  micro_batches: int) -> None:
+    if micro_batches % ranks:
+        return
+    model = step_on_ranks.model(norm=False)
+    total = torch.zeros((), dtype=torch.float64)
+    for batch in split(step_on_ranks.batch(), micro_batches):
+        logits = model(batch["image"], batch["text"])["logits"]
+        parts = step_on_ranks.MicroBatchMean()(logits, batch["label"])
+        total = total + 0.6 * (parts["hard"] + parts["all"]) / micro_batches
+    total.backward()  # type: ignore[no-untyped-call]
+    expected = {name: value.grad for name, value in model.named_parameters()
+                if value.grad is not None}
+    actual = results[ranks][str(("mean", False, 0.0, micro_batches))]
+    assert_equal(actual, {"loss loss": total.detach(), **expected})
+
+
+def test_a_micro_batch_is_prepared_into_a_new_dict_and_frozen_modules_run_once() -> None:
+    calls: list[int] = []
+
+    def frozen_features(image: Tensor) -> dict[str, Tensor]:
+        calls.append(len(image))
+        return {"target": 2 * image}
+
+    batch = {"key": ["a", "b"], "image": torch.ones(2, 3)}
+    module = Frozen("teacher", Wiring.of("teacher", frozen_features), None)
+    micro_batch = MicroBatch(batch, batch, Prepare(dict, [module]))
+    first, again = micro_batch.prepared(), micro_batch.prepared()
+    assert torch.equal(first["target"], 2 * batch["image"])  # type: ignore[operator]
+    assert again["target"] is first["target"]
+    assert calls == [2]
+    assert batch.keys() == {"key", "image"}
+
+
 def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(
         results: Results) -> None:
     batch, model = step_on_ranks.batch(), step_on_ranks.model(norm=True)
     image = batch["image"]
     assert isinstance(image, Tensor)
     hidden = model.image_tower[0][0](image).detach().view(4, -1, 8)
-    found = results[1][str(("contrastive", True, 0.0, 4))]
-    assert torch.allclose(found["buffer image_tower.0.1.running_mean"],
+    actual = results[1][str(("contrastive", True, 0.0, 4))]
+    assert torch.allclose(actual["buffer image_tower.0.1.running_mean"],
                           0.1 * hidden.mean(1).mean(0), rtol=1e-10)
-    assert torch.allclose(found["buffer image_tower.0.1.running_var"],
+    assert torch.allclose(actual["buffer image_tower.0.1.running_var"],
                           0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
-    assert int(found["buffer image_tower.0.1.num_batches_tracked"]) == 1
+    assert int(actual["buffer image_tower.0.1.num_batches_tracked"]) == 1

@@ -16,7 +16,7 @@ from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.optim.ema import Ema
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EngineConfig
-from corekit.train.update import update
+from corekit.train.step.update import update
 
 
 def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1,
@@ -32,19 +32,19 @@ def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1
             grad_clip=grad_clip)))
 
 
-def one_step(made: Any, counters: Counters, loss: float = 1.0,
+def one_step(fake_run: Any, counters: Counters, loss: float = 1.0,
              factor: float = 1.0) -> tuple[float, str]:
-    made.optimizer.zero_grad()
-    made.step.statistics.begin()
-    made.plain_model(torch.arange(12.0).view(4, 3)).square().sum().mul(
-        factor * made.precision.loss_scale).backward()
-    return update(made, counters, {"loss": loss}, ["a", "b"], learning_rate=0.1)
+    fake_run.optimizer.zero_grad()
+    fake_run.step.statistics.begin()
+    fake_run.plain_model(torch.arange(12.0).view(4, 3)).square().sum().mul(
+        factor * fake_run.precision.loss_scale).backward()
+    return update(fake_run, counters, {"loss": loss}, ["a", "b"], learning_rate=0.1)
 
 
-def snapshot(made: Any) -> list[torch.Tensor]:
+def snapshot(fake_run: Any) -> list[torch.Tensor]:
     return [
         value.clone()
-        for value in (*made.plain_model.state_dict().values(), *made.ema.values.values())
+        for value in (*fake_run.plain_model.state_dict().values(), *fake_run.ema.values.values())
     ]
 
 
@@ -65,55 +65,55 @@ def test_gradients_are_clipped_to_the_norm_and_the_rate_is_the_schedules() -> No
 def test_the_loss_scale_is_taken_out_again_before_clipping() -> None:
     plain, scaled = run(grad_clip=0.5), run("fp16", grad_clip=0.5)
     assert scaled.precision.loss_scale == 2**16
-    norms = [one_step(made, Counters())[0] for made in (plain, scaled)]
+    norms = [one_step(fake_run, Counters())[0] for fake_run in (plain, scaled)]
     assert norms[0] == pytest.approx(norms[1])
     assert torch.allclose(plain.plain_model[0].weight, scaled.plain_model[0].weight)
 
 
 @pytest.mark.parametrize(("loss", "factor"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.inf)])
 def test_a_step_that_is_not_finite_is_skipped_up_to_a_limit(loss: float, factor: float) -> None:
-    made, counters = run(non_finite="skip"), Counters(step=6)
-    before = snapshot(made)
-    _, said = one_step(made, counters, loss, factor)
-    assert "step 7 is not finite" in said
-    assert "a, b" in said
-    assert "1 of at most 1" in said
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(made)))
+    fake_run, counters = run(non_finite="skip"), Counters(step=6)
+    before = snapshot(fake_run)
+    _, message = one_step(fake_run, counters, loss, factor)
+    assert "step 7 is not finite" in message
+    assert "a, b" in message
+    assert "1 of at most 1" in message
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(fake_run)))
     assert counters.skipped == 1
-    one_step(made, counters)  # a good one in between does not reset the count
+    one_step(fake_run, counters)  # a good one in between does not reset the count
     with pytest.raises(CorekitError, match="More than engine.max_skipped=1"):
-        one_step(made, counters, loss, factor)
+        one_step(fake_run, counters, loss, factor)
 
 
 def test_by_default_the_run_stops_and_names_the_samples() -> None:
-    made = run()
-    before = snapshot(made)
+    fake_run = run()
+    before = snapshot(fake_run)
     with pytest.raises(CorekitError, match="step 1 is not finite .*loss nan.*: a, "
                                            "b.*engine.non_finite=skip"):
-        one_step(made, Counters(), math.nan)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(made)))
+        one_step(fake_run, Counters(), math.nan)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(fake_run)))
 
 
 def test_fp16_overflow_halves_the_scale_and_good_steps_double_it(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corekit.optim.loss_scale.GROWTH_STEPS", 2)
-    made, counters = run("fp16"), Counters()
-    before = snapshot(made)
-    _, said = one_step(made, counters, factor=math.inf)
-    assert "overflow at loss scale 65536" in said
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(made)))
-    assert made.precision.loss_scale == 2**15
+    fake_run, counters = run("fp16"), Counters()
+    before = snapshot(fake_run)
+    _, message = one_step(fake_run, counters, factor=math.inf)
+    assert "overflow at loss scale 65536" in message
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(before, snapshot(fake_run)))
+    assert fake_run.precision.loss_scale == 2**15
     assert counters.skipped == 0
     for _ in range(2):
-        one_step(made, counters)
-    assert made.precision.loss_scale == 2**16
+        one_step(fake_run, counters)
+    assert fake_run.precision.loss_scale == 2**16
     # gradients that overflow at any scale are no matter of fp16
-    made.precision.loss_scale = 2.0**-10
+    fake_run.precision.loss_scale = 2.0**-10
     with pytest.raises(CorekitError, match="not finite"):
-        one_step(made, counters, factor=math.inf)
+        one_step(fake_run, counters, factor=math.inf)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_scale_alone() -> None:
-    made = run("fp16", non_finite="skip")
-    one_step(made, Counters(), math.nan)
-    assert made.precision.loss_scale == 2**16
+    fake_run = run("fp16", non_finite="skip")
+    one_step(fake_run, Counters(), math.nan)
+    assert fake_run.precision.loss_scale == 2**16

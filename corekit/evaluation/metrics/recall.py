@@ -1,0 +1,25 @@
+"""Recall at k of retrieval, where scores may be equal."""
+
+import torch
+from torch import Tensor
+
+
+def recall_at(k: int, above: Tensor, tied: Tensor, right: Tensor) -> float:
+    """The share of queries with a right answer among the first k, a mean over all orders of equal
+    scores.
+
+    A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
+    ``right`` right ones in any order. With s places left for these, none of the right ones is among
+    them with probability C(tied, s) / C(tied + right, s) = product over i = 1 ... right of (tied -
+    s + i) / (tied + i), or 0.
+
+    Args:
+        k: places.
+        above, tied, right: whole numbers [queries].
+    """
+    above, tied, right = above.cpu().double(), tied.cpu().double(), right.cpu()
+    places = (k - above).clamp(min=0)
+    missed = torch.ones_like(above)
+    for i in range(1, int(right.max()) + 1):
+        missed *= torch.where(right >= i, ((tied - places + i) / (tied + i)).clamp(min=0), 1.0)
+    return float((1 - missed).mean())

@@ -1,0 +1,54 @@
+"""The parameters that weight decay leaves alone."""
+
+import fnmatch
+
+from torch import nn
+
+from corekit.errors import CorekitError
+
+GROUPS = ("norms", "biases", "positions", "vectors")
+
+
+def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
+    """The names of the parameters that weight decay leaves alone.
+
+    Args:
+        model: the module.
+        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions``
+            (position tables), ``vectors`` (fewer than two dimensions longer than 1, such as layer
+            scales), or patterns of names.
+
+    Raises:
+        CorekitError: a pattern that matches no parameter.
+    """
+    exempt: set[str] = set()
+    for pattern in no_decay:
+        exempt |= _group(model, pattern) if pattern in GROUPS else _matching(model, pattern)
+    return exempt
+
+
+def _group(model: nn.Module, group: str) -> set[str]:
+    parameters = dict(model.named_parameters())
+    if group == "norms":
+        of_norms = {f"{path}.{name}".lstrip(".") for path, layer in model.named_modules()
+                    if "Norm" in type(layer).__name__
+                    for name, _ in layer.named_parameters(recurse=False)}
+        return of_norms & parameters.keys()
+    if group == "biases":
+        return {name for name in parameters if name.endswith("bias")}
+    if group == "positions":
+        return {name for name in parameters
+                if "pos_embed" in name or "positional_embedding" in name}
+    assert group == "vectors", group
+    return {name for name, value in parameters.items()
+            if sum(length > 1 for length in value.shape) < 2}
+
+
+def _matching(model: nn.Module, pattern: str) -> set[str]:
+    names = [name for name, _ in model.named_parameters()]
+    matching = {*fnmatch.filter(names, pattern), *fnmatch.filter(names, f"*.{pattern}")}
+    if not matching:
+        raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group "
+                           f"({', '.join(GROUPS)}) nor the name or pattern of a parameter of this "
+                           "model")
+    return matching

@@ -1,0 +1,145 @@
+"""The losses of a recipe: their weights, what their sums are divided by, and a step's figures."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from corekit.data.loading.loader import Batch
+from corekit.distributed.process_group import ProcessGroup
+from corekit.losses.base import LossEntry, Parts, Weights
+from corekit.train.wiring import Values, Wiring
+
+T = TypeVar("T")
+Divisors = dict[str, Tensor]  # part -> what its sum over the step is divided by, float64 []
+
+
+@dataclass(frozen=True)
+class WeightedLoss:
+    """One loss of the recipe, wired to the entries that it reads.
+
+    Args:
+        label: what the recipe calls it; its parts are called ``label/part``.
+        weight: its share in the loss of the step.
+        entry: what the trainer knows of the loss itself.
+        wiring: calls it.
+        weights: calls its ``weights``; None: a sum is divided by the number of samples.
+        gathered_as: entry -> dtype that it travels between ranks in.
+        on_cpu: entries that it gets on the CPU.
+    """
+
+    label: str
+    weight: float
+    entry: LossEntry
+    wiring: Wiring[Parts]
+    weights: Wiring[Weights] | None
+    gathered_as: Mapping[str, torch.dtype]
+    on_cpu: frozenset[str]
+
+    @classmethod
+    def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,
+           name: str | None = None, inputs: Mapping[str, str] | None = None) -> "WeightedLoss":
+        """Wire a loss.
+
+        Args:
+            loss: the entry of the registry.
+            label: what the recipe calls it.
+            weight: as above.
+            name: what messages call it; None: as its label.
+            inputs: parameter -> entry, where they are called differently.
+
+        Raises:
+            CorekitError: ``inputs`` names a parameter that the loss does not have.
+        """
+        entry, title = LossEntry.of(loss), f"loss `{name or label}`"
+        wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))
+        weights = None
+        if entry.weights is not None:
+            renamed = _renamed(entry.weights, wiring)
+            weights = Wiring.of(f"{title} (weights)", entry.weights, rename=renamed)
+        dtypes = {wiring.reads[parameter]: dtype for parameter, dtype in entry.gathered_as.items()}
+        on_cpu = frozenset(wiring.reads[parameter] for parameter in entry.on_cpu)
+        return cls(label, weight, entry, wiring, weights, dtypes, on_cpu)
+
+    def parts(self, entries: Values, **more: object) -> Iterator[tuple[str, Tensor]]:
+        """(name, figure) of every part of the loss of these entries."""
+        return _named(self.label, self.wiring(entries, **more))
+
+
+class StepFigures(dict[str, Tensor]):
+    """The sums of a step by part, as far as they have been computed on this rank."""
+
+    def add(self, part: str, value: Tensor) -> None:
+        """Add a share of a part."""
+        self[part] = self.get(part, torch.zeros((), device=value.device)) + value.detach()
+
+
+def step_divisors(losses: Iterable[WeightedLoss], batches: Sequence[Batch],
+                  group: ProcessGroup) -> Divisors:
+    """What the sums of sample losses are divided by: weights over all micro-batches and ranks.
+
+    They depend on batch entries alone, so they are known before the first backward pass.
+    """
+    divisors: Divisors = {}
+    for loss in losses:
+        for batch in batches:
+            weights = len(batch["key"]) if loss.weights is None else loss.weights(batch)
+            for part, weight in _named(loss.label, weights):
+                total = divisors.get(part, torch.zeros((), dtype=torch.float64))
+                divisors[part] = total + torch.as_tensor(weight, dtype=torch.float64, device="cpu")
+    if divisors and group.world > 1:
+        device = group.device if group.device.type == "cuda" else torch.device("cpu")
+        summed = group.sum(torch.stack(list(divisors.values())).to(device)).cpu()
+        divisors = dict(zip(divisors, summed))
+    return divisors
+
+
+def sample_means(losses: Iterable[WeightedLoss], entries: Values, read: Batch,
+                 divisors: Divisors) -> Iterator[tuple[WeightedLoss, str, Tensor]]:
+    """(loss, part, its share in the step's mean) of the sample losses of one micro-batch.
+
+    Args:
+        losses: the sample losses.
+        entries: batch entries and model outputs.
+        read: the batch entries on the CPU.
+        divisors: as of ``step_divisors``.
+    """
+    for loss in losses:
+        on_cpu = {name: read[name] for name in loss.on_cpu if name in read}
+        for part, total in loss.parts({**entries, **on_cpu}):
+            # a loss may have one weight for all of its parts
+            divisor = divisors[part] if part in divisors else divisors[loss.label]
+            yield loss, part, total / divisor.clamp(min=1e-12).to(total)
+
+
+def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessGroup,
+           requests: Sequence[float]) -> tuple[dict[str, float], list[float]]:
+    """The figures of the whole step, and the sums over ranks of what each rank requests.
+
+    Returns:
+        ``loss`` and, where there are several, every part; then the summed requests. All ranks get
+        the same, by one exchange.
+    """
+    weights = {loss.label: loss.weight for loss in losses}
+    values = torch.stack(list(figures.values()))
+    summed = group.sum(torch.cat([values, values.new_tensor(requests)])).tolist()
+    parts = dict(zip(figures, summed))
+    loss = sum(weights[part.split("/")[0]] * value for part, value in parts.items())
+    return {"loss": loss, **(parts if len(parts) > 1 else {})}, summed[len(parts):]
+
+
+def _named(label: str, value: T | Mapping[str, T]) -> Iterator[tuple[str, T]]:
+    """(name, value) of every part of what a loss returned: the label itself, or label/part."""
+    if isinstance(value, Mapping):
+        for part, item in value.items():
+            yield f"{label}/{part}", item
+    else:
+        yield label, value
+
+
+def _renamed(weights: Callable[..., Weights], wiring: Wiring[Parts]) -> dict[str, str]:
+    """The recipe's renamings, of those parameters that ``weights`` has too."""
+    own = Wiring.of(wiring.label, weights).reads
+    return {parameter: entry for parameter, entry in wiring.reads.items() if parameter in own}

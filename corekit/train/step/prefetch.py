@@ -1,0 +1,97 @@
+"""This rank's micro-batches, step by step; on a GPU the next step's travel while this one runs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from corekit.data.loading.loader import Batch
+
+Read = tuple[Sequence[Batch], dict[str, list[str]]]  # micro-batches, and bad samples
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What this rank computes in a step.
+
+    Args:
+        read: its micro-batches on the CPU.
+        moved: the same on the device, pictures still as bytes; on a CPU the very same.
+        bad: the bad samples met on the way, kind -> messages.
+    """
+
+    read: Sequence[Batch]
+    moved: Sequence[Batch]
+    bad: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all its samples."""
+        return [key for batch in self.read for key in batch["key"]]
+
+
+def step_by_step(steps: Iterable[Read], device: torch.device) -> Iterator[StepBatch]:
+    """The batches of a run's steps, on the device where that is a GPU.
+
+    Args:
+        steps: this rank's micro-batches of every step, as they were read.
+        device: where the model is.
+    """
+    if device.type == "cuda":
+        yield from one_ahead(steps, Copier(device))
+    else:
+        for read, bad in steps:
+            yield StepBatch(read, read, bad)
+
+
+def one_ahead(steps: Iterable[Read], copier: "Copier") -> Iterator[StepBatch]:
+    """The batches in order, while the copy of the next one goes on."""
+    with ThreadPoolExecutor(1, "to_device") as thread:
+        upcoming: Future[StepBatch] | None = None
+        for read, bad in steps:
+            current, upcoming = upcoming, thread.submit(copier.start, read, bad)
+            if current is not None:
+                yield copier.finish(current.result())
+        if upcoming is not None:
+            yield copier.finish(upcoming.result())
+
+
+class Copier:
+    """Copies batches to a GPU: to pinned memory, and from there on a stream of their own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> StepBatch:
+        """Pin a step's batches and begin to copy them; in a thread, for pinning takes a while."""
+        pinned = [{name: _pinned(value) for name, value in batch.items()} for batch in read]
+        with torch.cuda.stream(self.stream):
+            moved = [{name: _moved(value, self.device) for name, value in batch.items()}
+                     for batch in pinned]
+        return StepBatch(pinned, moved, bad)
+
+    def finish(self, batch: StepBatch) -> StepBatch:
+        """Let the current stream wait for the copies, and keep their memory until it is done."""
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        for moved in batch.moved:
+            for value in moved.values():
+                for tensor in value if isinstance(value, list) else [value]:
+                    if isinstance(tensor, Tensor):
+                        tensor.record_stream(current)
+        return batch
+
+
+def _pinned(value: object) -> object:
+    if isinstance(value, list):
+        return [_pinned(each) for each in value]
+    return value.pin_memory() if isinstance(value, Tensor) else value
+
+
+def _moved(value: object, device: torch.device) -> object:
+    if isinstance(value, list):
+        return [_moved(each, device) for each in value]
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

@@ -1,0 +1,95 @@
+"""From a micro-batch as it was read to what the model and the losses get."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from corekit.data.loading.loader import Batch
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.train.wiring import Outputs, Wiring, rename_outputs
+
+Autocast = Callable[[], contextlib.AbstractContextManager[object]]
+
+
+def to_device(batch: Batch, preprocess: Preprocess, device: torch.device,
+              channels_last: bool) -> Batch:
+    """A new batch on a device, images normalised."""
+    moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+             for name, value in batch.items()}
+    image = moved.get("image")
+    if isinstance(image, list):  # of different sizes
+        images = [preprocess.normalize(each.to(device, non_blocking=True)[None])[0]
+                  for each in image]
+        # whichever micro-batches they were read with
+        alike = all(each.shape == images[0].shape for each in images)
+        moved["image"] = torch.stack(images) if alike else images
+    elif image is not None:
+        image = preprocess.normalize(image)
+        moved["image"] = image.to(memory_format=torch.channels_last) if channels_last else image
+    return moved
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A module run without gradient before the losses: an online teacher, a locked tower."""
+
+    label: str
+    wiring: Wiring[object]
+    outputs: Mapping[str, str] | str | None
+
+    def __call__(self, batch: Batch) -> Outputs:
+        return rename_outputs(self.wiring(batch), self.outputs)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Makes a new batch of one that was read, which stays as it is.
+
+    Args:
+        place: puts a micro-batch on the device, images normalised.
+        frozen: modules that add their outputs.
+        autocast: the context that they run in.
+    """
+
+    place: Callable[[Batch], Batch]
+    frozen: Sequence[Frozen] = ()
+    autocast: Autocast = contextlib.nullcontext
+
+    @torch.no_grad()
+    def run_frozen(self, batch: Batch) -> Outputs:
+        """The outputs of all frozen modules for a micro-batch on the device."""
+        outputs: Outputs = {}
+        for module in self.frozen:
+            with self.autocast():
+                outputs.update(module({**batch, **outputs}))
+        return outputs
+
+
+class MicroBatch:
+    """A micro-batch as it was read, and what the model gets of it.
+
+    It comes to the device when it is needed, so that the images of one micro-batch are there at a
+    time.
+
+    Args:
+        read: its entries on the CPU.
+        moved: the same entries on the device, or wherever they are.
+        prepare: makes of them what the model gets.
+    """
+
+    def __init__(self, read: Batch, moved: Batch, prepare: Prepare) -> None:
+        self.read, self.moved, self._prepare = read, moved, prepare
+        self.frozen_outputs: Outputs | None = None
+
+    def prepared(self) -> Batch:
+        """A new dict for the model and the losses; frozen modules run the first time only."""
+        batch = self._prepare.place(self.moved)
+        if self.frozen_outputs is None:
+            self.frozen_outputs = self._prepare.run_frozen(batch)
+        return {**batch, **self.frozen_outputs}
+
+    def __len__(self) -> int:
+        return len(self.read["key"])
