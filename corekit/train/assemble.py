@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from corekit import registry
 from corekit.checkpoint.new_head import RANDOM, NewHead
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.loading.loader import Sampler
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
@@ -141,7 +141,7 @@ def build_head(init: InitConfig, source: Source) -> NewHead | None:
     matcher = None
     if init.head != RANDOM:
         matcher = registry.build("head", init.head, init.head_arguments)
-    return NewHead(matcher, getattr(source, "class_names", []))
+    return NewHead(matcher, dataset_info(source).class_names)
 
 
 def build_loss(config: LossConfig) -> WeightedLoss:

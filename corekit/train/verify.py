@@ -2,12 +2,12 @@
 allocated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.loading.loader import CAPTIONS, Batch, fields_read
 from corekit.data.loading.ragged import RAGGED
 from corekit.data.tokenizers.base import Tokenizer, tokenizer_info
@@ -19,6 +19,7 @@ from corekit.optim.base import check_optimizer
 from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.train.assemble import CENTER_CROP, Parts
 from corekit.train.step.loss_terms import WeightedLoss
+from corekit.train.step.prepare import Frozen
 from corekit.train.wiring import Wiring, check, rename_outputs
 
 
@@ -61,63 +62,74 @@ def verify(parts: Parts) -> list[str]:
     Raises:
         CorekitError: naming who needs what, and who gives what.
     """
-    config, source, model, wiring = parts.config, parts.source, parts.model, parts.wiring
-    dataset = f"dataset `{_name(config.data.dataset)}`"
+    config, source, wiring = parts.config, parts.source, parts.wiring
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
-    _check_context_length(model, parts.tokenizer, "model")
-    _check_vocabulary(model, parts.tokenizer)
+    _check_context_length(parts.model, parts.tokenizer, "model")
+    _check_vocabulary(parts.model, parts.tokenizer)
     batch = example_batch(source, parts.preprocess, parts.tokenizer, 2)
-    given = {dataset: list(batch)}
-    if "image" in source.fields:
-        _check_transform(parts, given)
     offered = example_offers(config.engine.steps, 2)
-    given["the engine"] = list(offered)
-    check(wiring, given)
     values = {**batch, **offered}
-    read = {*fields_read(parts.transform), *wiring.reads.values()}
+    givers = {_dataset(config): list(batch)}
+    if "image" in source.fields:
+        _check_transform(parts, givers)
+    givers["the engine"] = list(offered)
+    check(wiring, givers)
     for frozen in parts.frozen:
-        check(frozen.wiring, given)
-        read |= set(frozen.wiring.reads.values())
-        # others bring their own tokenizer
-        if not CAPTIONS.keys().isdisjoint(frozen.wiring.reads.values()):
-            assert isinstance(frozen.wiring.function, nn.Module)
-            _check_context_length(frozen.wiring.function, parts.tokenizer,
-                                  f"frozen.{frozen.label}")
-        with ShapesOnly():
-            outputs = frozen(values)
-        values.update(outputs)
-        given[f"frozen model `{frozen.label}`"] = list(outputs)
-    check(wiring, given)
+        _ask_frozen(frozen, parts.tokenizer, values, givers)
+    check(wiring, givers)
     with ShapesOnly():
-        outputs = rename_outputs(model(**wiring.pick(values)), config.model.outputs)
-    given[wiring.label] = list(outputs)
+        outputs = rename_outputs(parts.model(**wiring.pick(values)), config.model.outputs)
+    givers[wiring.label] = list(outputs)
     _check_classes(config, source, outputs.get("logits"))
     if "image" in source.fields:
         _check_sizes(parts.sizes, wiring, values)
-    defaults = [
-        f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
-    ]
+    defaults = _defaulted(wiring, values)
     for term, loss in zip(parts.losses, config.loss, strict=True):
-        check(term.wiring, given)
+        check(term.wiring, givers)
         if term.weights is not None:
-            check(term.weights,
-                  {giver: names for giver, names in given.items() if giver != wiring.label})
-        names = [name for names in given.values() for name in names]
-        defaults += [
-            f"{term.wiring.label}: `{name}` left at its default"
-            for name in term.wiring.defaulted(names)
-        ]
+            check(term.weights, {giver: names for giver, names in givers.items()
+                                 if giver != wiring.label})
+        defaults += _defaulted(term.wiring, [name for names in givers.values() for name in names])
         _check_end(loss.key, term, parts.tokenizer)
-        read |= set(term.wiring.reads.values())
-    for entry, other in getattr(source, "belongs_to", {}).items():
-        if entry in read and other not in read and values[entry] is batch[entry]:
-            transform = _name(config.data.transform or CENTER_CROP)
-            raise CorekitError(f"`{entry}` of {dataset} belongs to its `{other}`, which transform "
-                               f"`{transform}` does not read: it would be of another picture than "
-                               f"the model sees. Set data.transform.name to one that reads "
-                               f"`{other}`")
+    _check_belonging(parts, {name for name in batch if values[name] is batch[name]})
     return defaults
+
+
+def _ask_frozen(frozen: Frozen, tokenizer: Tokenizer | None, values: Batch,
+                givers: dict[str, list[str]]) -> None:
+    """Check a frozen model, and add its outputs to the values."""
+    check(frozen.wiring, givers)
+    # others bring their own tokenizer
+    if not CAPTIONS.keys().isdisjoint(frozen.wiring.reads.values()):
+        assert isinstance(frozen.wiring.function, nn.Module)
+        _check_context_length(frozen.wiring.function, tokenizer, f"frozen.{frozen.label}")
+    with ShapesOnly():
+        outputs = frozen(values)
+    values.update(outputs)
+    givers[f"frozen model `{frozen.label}`"] = list(outputs)
+
+
+def _defaulted(wiring: Wiring[object], names: Iterable[str]) -> list[str]:
+    return [f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(names)]
+
+
+def _check_belonging(parts: Parts, entries: Collection[str]) -> None:
+    """Refuse entries of the data set that are read without the one that they belong to."""
+    read = set(fields_read(parts.transform))
+    for one in (parts.wiring, *(each.wiring for each in (*parts.frozen, *parts.losses))):
+        read |= set(one.reads.values())
+    for entry, other in dataset_info(parts.source).belongs_to.items():
+        if entry in read and entry in entries and other not in read:
+            transform = _name(parts.config.data.transform or CENTER_CROP)
+            raise CorekitError(f"`{entry}` of {_dataset(parts.config)} belongs to its `{other}`, "
+                               f"which transform `{transform}` does not read: it would be of "
+                               f"another picture than the model sees. Set data.transform.name to "
+                               f"one that reads `{other}`")
+
+
+def _dataset(config: RunConfig) -> str:
+    return f"dataset `{_name(config.data.dataset)}`"
 
 
 def _name(entry: EntryConfig | None) -> str:
@@ -206,14 +218,14 @@ def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> Non
 
 def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOutput | None) -> None:
     """Refuse a head of another width than the number of classes that the data set says it has."""
-    classes = getattr(source, "num_classes", None)
+    classes = dataset_info(source).num_classes
     if classes is None or logits is None:
         return
     width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
     if width != classes:
-        key, model = "model", EntryConfig(config.model.name, config.model.arguments)
+        key: str = "model"
+        model: EntryConfig = config.model
         while "num_classes" not in model.arguments and (inner := model.inner("model")) is not None:
             key, model = f"{key}.model", inner  # one around another
-        raise CorekitError(f"dataset `{_name(config.data.dataset)}` has {classes:,} classes, but "
-                           f"the head of model `{model.name}` has {width:,}: set "
-                           f"{key}.num_classes={classes}")
+        raise CorekitError(f"{_dataset(config)} has {classes:,} classes, but the head of model "
+                           f"`{model.name}` has {width:,}: set {key}.num_classes={classes}")
