@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.checkpoint.exported import is_exported
 from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import EXPORT, model_folder, written
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
-from corekit.checkpoint.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize

@@ -7,7 +7,14 @@ from corekit.errors import CorekitError
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
-from corekit.recipes.schema import EntryConfig, EvaluatorConfig, LossConfig, ModelConfig, Node, Plain
+from corekit.recipes.schema import (
+    EntryConfig,
+    EvaluatorConfig,
+    LossConfig,
+    ModelConfig,
+    Node,
+    Plain,
+)
 from corekit.signatures import nearest
 
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
