@@ -1,20 +1,14 @@
 """corekit: train, evaluate and transfer image-text models from short recipes."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from corekit.errors import CorekitError
-
-if TYPE_CHECKING:  # torch takes seconds to import
-    from torch import nn
-
-    from corekit.data.tokenizers.base import Tokenizer
-    from corekit.data.transforms.preprocess import Preprocess
 
 __all__ = ["CorekitError", "create_model", "load", "reparameterize"]
 __version__ = "0.1.0"
 
 
-def create_model(name: str, **arguments: object) -> "nn.Module":
+def create_model(name: str, **arguments: object) -> Any:
     """Build a registered model with random weights.
 
     Args:
@@ -29,11 +23,10 @@ def create_model(name: str, **arguments: object) -> "nn.Module":
     """
     from corekit.registry import build
 
-    model: nn.Module = build("model", name, arguments)
-    return model
+    return build("model", name, arguments)
 
 
-def load(path: str) -> "tuple[nn.Module, Preprocess, Tokenizer | None]":
+def load(path: str) -> Any:
     """A trained model in evaluation mode, its preprocessing and its tokenizer.
 
     Args:
@@ -51,7 +44,7 @@ def load(path: str) -> "tuple[nn.Module, Preprocess, Tokenizer | None]":
     return load_folder(path)
 
 
-def reparameterize(model: "nn.Module") -> "nn.Module":
+def reparameterize(model: Any) -> Any:
     """A copy of a trained model with its parallel branches and batch norms folded: the same
     outputs, sooner.
 

@@ -149,14 +149,13 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
-        if self.pending is not None and self.pending.done() and self.pending.exception(
-        ) is not None:
-            self.pending.result()
+        pending = self.pending
+        if pending is not None and pending.done() and pending.exception() is not None:
+            pending.result()
 
     def _write(self, state: State, writing: Path) -> None:
-        dcp.save(state, checkpoint_id=writing / "state",
-                 no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
-                 process_group=self.group)
+        dcp.save(state, checkpoint_id=writing / "state",  # type: ignore[attr-defined]
+                 no_dist=self.ranks.world == 1, process_group=self.group)
 
     @contextlib.contextmanager
     def _said(self, writing: Path) -> Iterator[None]:
@@ -215,7 +214,7 @@ class Checkpoints:
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
-        files = to_files(state, model)
+        files: State = to_files(state, model)
         # A parameter without a gradient so far, as where every step was skipped, has no state yet,
         # and none is saved.
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
@@ -225,10 +224,10 @@ class Checkpoints:
             if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)
         ]
         fresh = {name: moments.pop(name) for name in without}
-        dcp.load(files, checkpoint_id=complete[-1] / "state",
-                 no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        dcp.load(files, checkpoint_id=complete[-1] / "state",  # type: ignore[attr-defined]
+                 no_dist=self.ranks.world == 1)
         moments.update(fresh)
-        loaded = from_files(files, state, model)
+        loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():

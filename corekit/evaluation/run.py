@@ -1,12 +1,11 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model, trained_folder
-from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
@@ -18,7 +17,8 @@ Report = Callable[[Path, str, Result], None]  # folder of the weights, label of 
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
-                    tokenizer: Tokenizer | None, ranks: ProcessGroup) -> EvalModel:
+                    tokenizer: Callable[[Sequence[str]], Tensor] | None,
+                    ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(config.engine.precision)
     return EvalModel(model, preprocess, tokenizer, ranks.device,

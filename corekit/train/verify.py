@@ -117,8 +117,11 @@ def _defaulted(wiring: Wiring[object], names: Iterable[str]) -> list[str]:
 def _check_belonging(parts: Parts, entries: Collection[str]) -> None:
     """Refuse entries of the data set that are read without the one that they belong to."""
     read = set(fields_read(parts.transform))
-    for one in (parts.wiring, *(each.wiring for each in (*parts.frozen, *parts.losses))):
-        read |= set(one.reads.values())
+    read |= {*parts.wiring.reads.values()}
+    for frozen in parts.frozen:
+        read |= {*frozen.wiring.reads.values()}
+    for loss in parts.losses:
+        read |= {*loss.wiring.reads.values()}
     for entry, other in dataset_info(parts.source).belongs_to.items():
         if entry in read and entry in entries and other not in read:
             transform = _name(parts.config.data.transform or CENTER_CROP)
@@ -148,11 +151,10 @@ def _check_transform(parts: Parts, given: Mapping[str, list[str]]) -> None:
                            f"none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
     if reads:
-        check(Wiring.of(label, parts.transform, parts.transform.__call__),
-              {**given, sampler: ["size"]} if sized else given)
+        check(Wiring.of(label, parts.transform), {**given, sampler: ["size"]} if sized else given)
 
 
-def _check_sizes(table: list[tuple[int, int]], wiring: Wiring, values: Batch) -> None:
+def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
     sizes = [size for size, _ in table]
     for size in {min(sizes), max(sizes)} if sizes else ():
