@@ -1,13 +1,13 @@
-"""Where projects are: installed packages, ``COREKIT_PROJECTS``, and ``projects/`` under the working directory.
+"""Where projects are: packages, ``COREKIT_PROJECTS``, and ``projects/`` in the working directory.
 
-A project is a folder with a ``recipes/`` folder in it; its Python files may register entries. Nothing of a project
-is imported to find it.
+A project is a folder with a ``recipes/`` folder in it; its Python files may register entries.
+Nothing of a project is imported to find it.
 """
 
 import importlib.util
+import logging
 import multiprocessing
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,9 +51,9 @@ def find_projects() -> dict[str, Project]:
     """All projects in reach, by name.
 
     Raises:
-        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is incomplete, or two
-            places hold different projects of one name. An installed corekit's own projects yield to those in
-            ``./projects``.
+        CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is
+            incomplete, or two places hold different projects of one name. An installed corekit's
+            own projects yield to those in ``./projects``.
     """
     return _find_projects(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
 
@@ -63,27 +63,32 @@ def _find_projects(working_directory: str, variable: str) -> dict[str, Project]:
     found: dict[str, Project] = {}
     shipped = package_folder(NAMESPACE)
     for folder in _projects_in(shipped) if shipped else ():
-        _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", OWN))
+        _add(found, _in_folder(folder, OWN))
     for point in entry_points(group="corekit.projects"):
         installed = package_folder(point.module)
         if installed is None:
-            raise CorekitError(f"the installed project '{point.name}' points at package '{point.module}', which cannot be "
-                               "found: reinstall what brought it, or uninstall it")
+            raise CorekitError(f"the installed project '{point.name}' points at package "
+                               f"'{point.module}', which cannot be found: reinstall what brought "
+                               "it, or uninstall it")
         _add(found, Project(point.name, installed, point.module, f"package {point.module}"))
     for part in map(Path, filter(None, variable.split(os.pathsep))):
         folders = [part.absolute()] if (part / "recipes").is_dir() else _projects_in(part)
         if not folders:
-            raise CorekitError(f"COREKIT_PROJECTS names '{part}', which is neither a project (a folder with recipes/) "
-                               "nor a folder of projects")
+            raise CorekitError(f"COREKIT_PROJECTS names '{part}', which is neither a project "
+                               "(a folder with recipes/) nor a folder of projects")
         for folder in folders:
-            _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", "COREKIT_PROJECTS"))
+            _add(found, _in_folder(folder, "COREKIT_PROJECTS"))
     for folder in _projects_in(Path(working_directory) / "projects"):
-        _add(found, Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", LOCAL))
+        _add(found, _in_folder(folder, LOCAL))
     return found
 
 
+def _in_folder(folder: Path, place: str) -> Project:
+    return Project(folder.name, folder, f"{NAMESPACE}.{folder.name}", place)
+
+
 def _projects_in(folder: Path) -> list[Path]:
-    """The projects right under a folder; hidden ones, such as one that is being written, are left out."""
+    """The projects right under a folder, but for hidden ones, such as one being written."""
     if not folder.is_dir():
         return []
     return sorted(child.absolute() for child in folder.iterdir()
@@ -94,19 +99,21 @@ def _add(found: dict[str, Project], project: Project) -> None:
     if any(os.path.samefile(other.folder, project.folder) for other in found.values()):
         return
     if not project.name.replace("-", "_").isidentifier():
-        raise CorekitError(f"{project.folder} ({project.place}) cannot be a project's name: rename the folder to letters, "
-                           "digits and _")
+        raise CorekitError(f"{project.folder} ({project.place}) cannot be a project's name: "
+                           "rename the folder to letters, digits and _")
     other = found.get(project.name)
     if other is not None and (other.place, project.place) != (OWN, LOCAL):
-        raise CorekitError(f"two projects are called '{project.name}': {other.folder} ({other.place}) and "
-                           f"{project.folder} ({project.place}); rename one of the folders")
+        raise CorekitError(f"two projects are called '{project.name}': {other.folder} "
+                           f"({other.place}) and {project.folder} ({project.place}); rename one of "
+                           "the folders")
     if other is not None and _speaks():
-        print(f"corekit: using {project.folder} in place of the installed project '{project.name}'", file=sys.stderr)
+        logging.getLogger("corekit").warning(
+            "using %s in place of the installed project '%s'", project.folder, project.name)
     found[project.name] = project
 
 
 def _speaks() -> bool:
-    """Whether this is the one process of a run that gives notice: not a data worker, and the first rank."""
+    """Whether this process gives notice: not a data worker, and of the first rank."""
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     return rank == "0" and multiprocessing.parent_process() is None
 
@@ -114,12 +121,15 @@ def _speaks() -> bool:
 class ProjectFinder:
     """Python's import of ``corekit_projects.<name>``, wherever the project lies.
 
-    ``corekit_projects`` itself puts it on ``sys.meta_path``, so that a process that only unpickles a project's
-    objects, such as a data worker on macOS, finds their classes too.
+    ``corekit_projects`` itself puts it on ``sys.meta_path``, so that a process that only unpickles
+    a project's objects, such as a data worker on macOS, finds their classes too. Folders in
+    ``__path__`` would not do: there a project without ``__init__.py``, as ``corekit new`` makes it,
+    yields to an installed one of its name, and every folder beside a named project comes along.
     """
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: Sequence[str] | None = None,
+                  target: ModuleType | None = None) -> ModuleSpec | None:
         """The package of a project; None for anything else, which other finders find."""
         if not name.startswith(NAMESPACE + ".") or name.count(".") > 1:
             return None
@@ -128,7 +138,8 @@ class ProjectFinder:
             return None
         init = project.folder / "__init__.py"
         if init.is_file():
-            return importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(project.folder)])
+            return importlib.util.spec_from_file_location(
+                name, init, submodule_search_locations=[str(project.folder)])
         spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [str(project.folder)]
         return spec

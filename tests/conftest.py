@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if hasattr(config, "workerinput"):
         return
-    from corekit.data.wordnet import fetch, open_tagger, open_wordnet
+    from corekit_projects.catlip.wordnet import fetch, open_tagger, open_wordnet
 
     try:
         open_wordnet()

@@ -1,5 +1,6 @@
 """Names, signatures and types as the registry reads them from source."""
 
+import importlib
 import inspect
 import resource
 import subprocess
@@ -12,32 +13,42 @@ from corekit import CorekitError, registry
 from corekit.projects import find_projects
 from corekit.signatures import fits
 
-ALL = [entry for kind in registry.KINDS for entry in registry.entries(kind).values()]
+ALL = [entry for kind in registry.kinds() for entry in registry.entries(kind).values()]
 
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.kind}-{entry.name}")
 def test_source_tells_the_signature_that_python_sees(entry: registry.Entry) -> None:
+    """Names, order, defaults and whether it takes more; everything is imported to compare."""
     seen = inspect.signature(entry.load())
-    named = [parameter for parameter in seen.parameters.values() if parameter.kind != parameter.VAR_KEYWORD]
-    assert entry.signature.names == [parameter.name for parameter in named]
-    assert [parameter.required for parameter in entry.signature.parameters] == [
-        parameter.default is parameter.empty for parameter in named]
+    named = [each for each in seen.parameters.values() if each.kind != each.VAR_KEYWORD]
+    read = entry.signature
+    assert read.names == [each.name for each in named]
+    assert read.open_ended == (len(named) < len(seen.parameters))
+    names = vars(importlib.import_module(entry.module))
+    for parameter, python in zip(read.parameters, named):
+        default = python.empty if parameter.default is None else eval(parameter.default,
+                                                                      dict(names))
+        assert default == python.default, parameter
+        if parameter.annotation is not None and python.default is not None and isinstance(
+                python.default, (int, float, str, bool, list, tuple, dict)):
+            assert fits(parameter.annotation, python.default)
     assert entry.summary, "every entry says what it is"
 
 
-@pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.kind}-{entry.name}")
-def test_defaults_fit_their_own_annotations(entry: registry.Entry) -> None:
-    for parameter in inspect.signature(entry.load()).parameters.values():
-        if isinstance(parameter.default, (int, float, str, bool, list, tuple, dict)):
-            read = next(each for each in entry.signature.parameters if each.name == parameter.name)
-            assert read.annotation is None or fits(read.annotation, parameter.default)
-
-
 @pytest.mark.parametrize(("annotation", "good", "bad"), [
-    ("int", 3, 3.5), ("int", 3, True), ("float", 3, "3"), ("str", "a", 1), ("bool", False, 0),
-    ("int | None", None, "x"), ("list[int]", [1, 2], [1, "a"]), ("tuple[float, float]", [0.1, 1], [0.1]),
-    ("tuple[int, ...]", [1, 2, 3], [1, "2"]), ("dict[str, str]", {"a": "b"}, {"a": 1}),
-    ("Literal['a', 'b']", "a", "c"), ("Optional[int]", None, "x"), ("Sequence[str]", ["a"], "a"),
+    ("int", 3, 3.5),
+    ("int", 3, True),
+    ("float", 3, "3"),
+    ("str", "a", 1),
+    ("bool", False, 0),
+    ("int | None", None, "x"),
+    ("list[int]", [1, 2], [1, "a"]),
+    ("tuple[float, float]", [0.1, 1], [0.1]),
+    ("tuple[int, ...]", [1, 2, 3], [1, "2"]),
+    ("dict[str, str]", {"a": "b"}, {"a": 1}),
+    ("Literal['a', 'b']", "a", "c"),
+    ("Optional[int]", None, "x"),
+    ("Sequence[str]", ["a"], "a"),
 ])
 def test_types(annotation: str, good: object, bad: object) -> None:
     assert fits(annotation, good)
@@ -53,7 +64,8 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
         registry.find("model", "mobileclip_s22")
     with pytest.raises(CorekitError, match="did you mean 'model'"):
         registry.entries("modle")
-    with pytest.raises(CorekitError, match="'blok' is not an argument it takes.*did you mean 'block'"):
+    with pytest.raises(CorekitError, match="'blok' is not an argument it takes.*did you mean "
+                                           "'block'"):
         registry.build("loss", "contrastive", {"blok": 3})
     with pytest.raises(CorekitError, match="'block' takes int, not 'big'"):
         registry.build("loss", "contrastive", {"block": "big"})
@@ -74,36 +86,43 @@ def test_a_folder_of_ones_own_adds_entries(tmp_path: Path, monkeypatch: pytest.M
     assert registry.find("loss", "half").module == "corekit_projects.half_project.pieces"
 
 
-def test_one_name_in_two_places_is_an_error_that_names_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = "from corekit.registry import register\n\n@register('loss', 'contrastive')\ndef mine(x):\n    return x\n"
+def test_one_name_in_two_places_is_an_error_that_names_both(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = ("from corekit.registry import register\n\n@register('loss', 'contrastive')\n"
+            "def mine(x):\n    return x\n")
     monkeypatch.setenv("COREKIT_PROJECTS", str(_project(tmp_path, "clash", body)))
     with pytest.raises(CorekitError, match=r"contrastive\.py:\d+ and .*pieces\.py:\d+"):
         registry.entries("loss")
 
 
 def test_a_project_in_the_working_directory_replaces_the_installed_one(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture) -> None:
     _project(tmp_path / "projects", "mobileclip", "")
     monkeypatch.chdir(tmp_path)
     assert find_projects()["mobileclip"].folder == (tmp_path / "projects" / "mobileclip").resolve()
-    assert "in place of the installed project 'mobileclip'" in capsys.readouterr().err
+    assert "in place of the installed project 'mobileclip'" in caplog.text
 
 
-def test_a_folder_without_projects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_projects_is_refused(tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COREKIT_PROJECTS", str(tmp_path))
     with pytest.raises(CorekitError, match="neither a project"):
         registry.entries("loss")
 
 
 @pytest.mark.parametrize("command", [["corekit", "list", "models"], ["corekit-train", "--help"]])
-def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str], tmp_path: Path) -> None:
+def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str],
+                                                               tmp_path: Path) -> None:
     module = {"corekit": "main", "corekit-train": "train"}[command[0]]
-    program = (f"import sys; sys.argv = {command!r}\nfrom corekit.cli.{module} import main\ntry:\n    main()\n"
+    program = (f"import sys; sys.argv = {command!r}\nfrom corekit.cli.{module} import main\ntry:\n "
+               f"   main()\n"
                "finally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules")
-    times = []
-    for _ in range(2):
+    times = [2.0]
+    while len(times) < 6 and min(times) >= 1.0:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                              cwd=tmp_path)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # the processor's time, not the clock's: other processes of a busy machine do not count
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
@@ -114,9 +133,13 @@ def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str
 
 def test_an_argument_called_after_a_kind_is_built_first() -> None:
     drawn = {"name": "openmoji", "samples": 12}
-    probe = registry.build("evaluator", "linear_probe", {"dataset": drawn, "train_dataset": {**drawn, "seed": 3}})
-    assert (probe.dataset.samples, probe.train_dataset.seed, probe.validation_dataset) == (12, 3, None)
+    probe = registry.build("evaluator", "linear_probe",
+                           {"dataset": drawn, "train_dataset": {**drawn, "seed": 3}})
+    assert (probe.dataset.samples, probe.train_dataset.seed, probe.validation_dataset) == (12, 3,
+                                                                                           None)
     with pytest.raises(CorekitError, match="no dataset is called 'openmojo'"):
-        registry.build("evaluator", "linear_probe", {"dataset": drawn, "train_dataset": {"name": "openmojo"}})
-    assert registry.nested_kind("train_dataset", {"samples": 3}) is None, "without a name it is a plain mapping"
+        registry.build("evaluator", "linear_probe",
+                       {"dataset": drawn, "train_dataset": {"name": "openmojo"}})
+    assert registry.nested_kind("train_dataset",
+                                {"samples": 3}) is None, "without a name it is a plain mapping"
     assert registry.nested_kind("train_data", {"name": "openmoji"}) is None

@@ -26,9 +26,8 @@ import nltk
 import numpy as np
 from corekit_projects.catlip.labels import NounLabels, clean
 from corekit_projects.catlip.vocabulary import Vocabulary, choose
+from corekit_projects.catlip.wordnet import key_of, open_tagger, open_wordnet
 from nltk.corpus.reader.wordnet import WordNetError
-
-from corekit.data.wordnet import key_of, open_tagger, open_wordnet
 
 SIZE = 24_320
 

@@ -26,8 +26,8 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from benchmark_engine import EnoughError, build, median_interval, synchronize
-from corekit_projects.mobileclip.draws import draw_augmentation
 from corekit_projects.mobileclip.embeddings import encode_embeddings
+from corekit_projects.mobileclip.stored_augmentations import draw_augmentation
 from PIL import Image
 
 from corekit.checkpoint.training_state import Counters

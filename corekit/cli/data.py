@@ -36,29 +36,6 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         command.add_argument("--workers", type=int, default=2, help="processes")
 
 
-def add_wordnet(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``corekit data wordnet``."""
-    wordnet = data.add_parser(
-        "wordnet", help="say where WordNet and NLTK's tagger of parts of speech are, or fetch them",
-        description="Labels from captions need WordNet 3.0, some of them NLTK's tagger too. Both "
-                    "are looked for in NLTK's "
-                    "folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and in Debian's "
-                    "and Ubuntu's wordnet-base.")
-    wordnet.add_argument("--yes", action="store_true", help="download what is missing, 12 MB, to "
-                                                            "NLTK's folder")
-    wordnet.set_defaults(run=_wordnet)
-
-
-def _wordnet(chosen: argparse.Namespace) -> None:
-    from corekit.data.wordnet import TAGGER, VERSION, fetch, open_tagger, open_wordnet
-
-    if chosen.yes:
-        fetch()
-    print(f"WordNet {VERSION}: {open_wordnet().root}")
-    open_tagger()
-    print(f"tagger: {TAGGER} is there")
-
-
 def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add every job of the registry to ``corekit data``, read from source."""
     from corekit import registry

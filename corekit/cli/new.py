@@ -22,11 +22,13 @@ class Towers(nn.Module):
 
     def __init__(self, width: int = 64, vocab_size: int = 49408) -> None:
         super().__init__()
-        self.encode_image = nn.Sequential(nn.Conv2d(3, width, 8, stride=4), nn.GELU(), nn.Conv2d(width, width, 3), nn.GELU(),
-                                          nn.Flatten(), nn.Linear(25 * width, width))
+        self.encode_image = nn.Sequential(
+            nn.Conv2d(3, width, 8, stride=4), nn.GELU(), nn.Conv2d(width, width, 3), nn.GELU(),
+            nn.Flatten(), nn.Linear(25 * width, width))
         self.encode_text = nn.EmbeddingBag(vocab_size, width)
 
-    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:  # asks for entries of the batch by their names
+    # Asks for entries of the batch by their names.
+    def forward(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
         return {"image_features": self.encode_image(image), "text_features": self.encode_text(text)}
 
 
@@ -34,7 +36,7 @@ class Towers(nn.Module):
 class Agreement:
     """Each image must find the captions of its own label among all captions of the batch."""
 
-    compares_samples = True  # so the engine calls it with the whole batch, whatever the ranks and micro-batches
+    compares_samples = True  # so it is called with the whole batch, whoever computes its parts
 
     def __call__(self, image_features: Tensor, text_features: Tensor, label: Tensor) -> Tensor:
         logits = 10 * F.normalize(image_features) @ F.normalize(text_features).T  # [B, B]
@@ -49,19 +51,20 @@ import numpy as np
 from corekit.registry import register
 from PIL import Image, ImageDraw
 
+COLOURS = ("red", "green", "blue")
 SIDES = {"triangle": 3, "square": 4, "disc": 30}
 
 
 @register("dataset", "NAME_shapes")
 class Shapes:
-    """Coloured shapes and what they are called: sample n is drawn from (seed, n), so there is nothing to download."""
+    """Coloured shapes and what they are called: sample n is drawn from (seed, n)."""
 
     fields = ("image", "text", "label")
 
     def __init__(self, samples: int = 10_000, seed: int = 0) -> None:
         self.seed, self.shard_sizes = seed, np.array([samples])  # all in one shard
-        self.fingerprint = f"shapes {samples} {seed}"  # another string wherever the samples are others
-        self.class_names = [f"{colour} {shape}" for colour in ("red", "green", "blue") for shape in SIDES]
+        self.fingerprint = f"shapes {samples} {seed}"  # another string for other samples
+        self.class_names = [f"{colour} {shape}" for colour in COLOURS for shape in SIDES]
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
         return list(range(first, first + count))
@@ -71,7 +74,8 @@ class Shapes:
         label = random.randrange(len(self.class_names))
         colour, shape = self.class_names[label].split()
         image, circle = Image.new("RGB", (32, 32), "white"), (16, 16, random.uniform(5, 15))
-        ImageDraw.Draw(image).regular_polygon(circle, SIDES[shape], random.uniform(0, 360), fill=colour)
+        angle = random.uniform(0, 360)
+        ImageDraw.Draw(image).regular_polygon(circle, SIDES[shape], angle, fill=colour)
         return {"key": str(handle), "image": image, "text": f"a {colour} {shape}", "label": label}
 
 
@@ -82,8 +86,10 @@ class Echo:
     def __init__(self, batch_size: int, streams: int, echoes: int = 2) -> None:
         self.per_stream, self.echoes = batch_size // streams, echoes
 
-    def draws(self, step: int) -> range:  # what every stream gives to the batch of a step: a function of the step alone
-        return range(step // self.echoes * self.per_stream, (step // self.echoes + 1) * self.per_stream)
+    # What every stream gives to the batch of a step: a function of the step alone.
+    def draws(self, step: int) -> range:
+        first = step // self.echoes * self.per_stream
+        return range(first, first + self.per_stream)
 '''
 
 RECIPE = """\
@@ -119,20 +125,24 @@ def new_project(name: str) -> Path:
         its folder.
 
     Raises:
-        CorekitError: the name cannot be one or is taken, the folder is there, or it cannot be written.
+        CorekitError: the name cannot be one or is taken, or the folder is there or cannot be
+            written.
     """
     folder = Path("projects") / name
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise CorekitError(f"'{name}' cannot be a project's name: take lower-case letters, digits and _, beginning with a "
-                           "letter, and no word of Python's own")
+        raise CorekitError(f"'{name}' cannot be a project's name: take lower-case letters, digits "
+                           "and _, beginning with a letter, and no word of Python's own")
     if name in find_projects():
-        raise CorekitError(f"there is a project '{name}' in {find_projects()[name].folder} already: take another name")
+        raise CorekitError(f"there is a project '{name}' in {find_projects()[name].folder} "
+                           "already: take another name")
     if os.path.lexists(folder):
-        raise CorekitError(f"{folder} is there already, and nothing of it is changed: take another name")
+        raise CorekitError(f"{folder} is there already, and nothing of it is changed: "
+                           "take another name")
     files = {file: text.replace("NAME", name) for file, text in FILES.items()}
     for kind, entry in re.findall(r'@register\("(\w+)", "(\w+)"\)', "".join(files.values())):
         if entry in registry.entries(kind):
-            raise CorekitError(f"a {kind} is called '{entry}' already ({registry.find(kind, entry).path}): take another name")
+            path = registry.find(kind, entry).path
+            raise CorekitError(f"a {kind} is called '{entry}' already ({path}): take another name")
     writing = folder.with_name(f".{name}.{os.getpid()}.writing")
     try:
         for file, text in files.items():

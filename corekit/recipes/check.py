@@ -124,8 +124,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
     """
     if not isinstance(node, dict) or "name" not in node:
-        raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list {kind}s` lists what "
-                           f"there is")
+        raise CorekitError(f"{key}{origin(key)} needs a `name`; "
+                           f"`corekit list {registry.plural(kind)}` lists what there is")
     try:
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:
@@ -151,4 +151,4 @@ def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -
             _check_nested(f"{key}.{inner}", inner, item, supplied)
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            _check_nested(f"{key}.{at}", name.removesuffix("s"), item, supplied)
+            _check_nested(f"{key}.{at}", registry.item_key(name), item, supplied)

@@ -3,20 +3,18 @@ names.
 """
 
 import math
-import re
 from functools import lru_cache
 
 import torch
 
 from corekit import registry
 from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.key_names import Rules, renamed
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
-
-Rules = tuple[tuple[str, str], ...]
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -198,9 +196,7 @@ def _split(theirs: str) -> list[str]:
 
 
 def _renamed(name: str, layout: str) -> str:
-    for pattern, replacement in RULES[layout]:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return renamed(name, RULES[layout])
 
 
 @lru_cache(maxsize=32)

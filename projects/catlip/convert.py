@@ -2,13 +2,13 @@
 
 import inspect
 import math
-import re
 from typing import Any
 
 import torch
 
 from corekit import registry
 from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.key_names import renamed
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -85,9 +85,7 @@ class CatLIPConverter:
 
 
 def _renamed(name: str) -> str:
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return renamed(name, RULES)
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:

@@ -44,9 +44,8 @@ class _OfCaptions:
 
     def identity(self) -> dict[str, Any]:
         """The code that finds nouns, and what of WordNet and NLTK is here."""
-        from corekit.data.wordnet import VERSION, open_tagger, open_wordnet
-
         from .labels import CODE
+        from .wordnet import VERSION, open_tagger, open_wordnet
 
         open_wordnet()
         if self.nouns == "tagged":

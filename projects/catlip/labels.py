@@ -12,8 +12,9 @@ import ftfy
 from nltk.tokenize.destructive import NLTKWordTokenizer
 
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.wordnet import open_tagger, open_wordnet
 from corekit.errors import CorekitError
+
+from .wordnet import open_tagger, open_wordnet
 
 CODE = 1  # raise it with every change that finds other labels
 LONGEST = 10_000  # characters of a caption; longer ones are web pages, and some take long to clean

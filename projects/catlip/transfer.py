@@ -17,7 +17,7 @@ from corekit.registry import register
 from .vocabulary import Vocabulary, read_vocabulary
 
 if TYPE_CHECKING:
-    from corekit.data.wordnet import WordNet
+    from .wordnet import WordNet
 
 CLASSES = Path(__file__).parent / "classes"  # lists of classes that come with the project
 LONGEST_NAME = 1000
@@ -61,7 +61,8 @@ class SynsetRows:
         if not 0 < similarity <= 1:
             raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not "
                                f"{similarity}")
-        self.vocabulary, self.size, self.similarity, self.classes = vocabulary, size, similarity, classes
+        self.vocabulary, self.size = vocabulary, size
+        self.similarity, self.classes = similarity, classes
 
     def __call__(self, class_names: Sequence[str], rows: int,
                  trained_as: RunConfig | None) -> list[Match]:
@@ -108,7 +109,7 @@ class NearestRows:
     takes as long as walking up from it. """
 
     def __init__(self, vocabulary: Vocabulary, similarity: float) -> None:
-        from corekit.data.wordnet import open_wordnet
+        from .wordnet import open_wordnet
 
         self.vocabulary, self.wordnet = vocabulary, open_wordnet()
         self.reach = math.floor(1 / similarity - 1 + 1e-9)  # steps
@@ -142,7 +143,7 @@ class NearestRows:
 
 def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
     """A synset and what is above it, with the least number of steps up."""
-    from corekit.data.wordnet import key_of
+    from .wordnet import key_of
 
     steps, edge = {key: 0}, [wordnet.noun(key)]
     for step in range(1, reach + 1):

@@ -50,7 +50,7 @@ class Vocabulary:
         Raises:
             CorekitError: there are such, or there is no WordNet here.
         """
-        from corekit.data.wordnet import open_wordnet
+        from .wordnet import open_wordnet
 
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
@@ -60,10 +60,8 @@ class Vocabulary:
                                f"another version")
 
     def table(self) -> str:
-        """A line for each row: synset, lemma, gloss and count, separated by tabs, under a line that
-        says so.
-        """
-        from corekit.data.wordnet import open_wordnet
+        """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles."""
+        from .wordnet import open_wordnet
 
         wordnet = open_wordnet()
         lines = [COLUMNS]
@@ -94,7 +92,9 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:
-        most = f"the most frequent one {ordered[0][1]:,} times" if ordered else "there is none at all"
+        most = "there is none at all"
+        if ordered:
+            most = f"the most frequent one {ordered[0][1]:,} times"
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            f"threshold=, and another "
                            "folder")

@@ -13,17 +13,21 @@ from corekit.data.shards.index import load_index
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.registry import register
+from corekit.registry import declare_kind, register
 from corekit.seeds import derive_seed
 
 from .teachers import FolderTeacher, Teacher
+
+declare_kind("captioner", "writes captions for pictures")
 
 START, END, PAD = 49_406, 49_407, 0  # tokens of CLIP's vocabulary
 SHORTEST = 5  # tokens, the start among them, before a caption may end: open_clip's
 
 
 class Captioner(Protocol):
-    """The contract of entries of kind ``captioner``; their constructors read nothing and load nothing."""
+    """The contract of entries of kind ``captioner``; their constructors read nothing and load
+    nothing.
+    """
 
     def identity(self, count: int) -> dict[str, Any]:
         """What decides the captions beside the arguments, as JSON, such as hashes of weights.
@@ -33,9 +37,11 @@ class Captioner(Protocol):
         """
         ...
 
-    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
-                 device: torch.device) -> list[list[str]]:
-        """``count`` captions of each RGB picture; its draws are a function of (seed, uid, number of the caption)."""
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
+                 batch_size: int, device: torch.device) -> list[list[str]]:
+        """``count`` captions of each RGB picture; its draws are a function of (seed, uid, number of
+        the caption).
+        """
         ...
 
 
@@ -43,20 +49,24 @@ class Captioner(Protocol):
 class CoCa:
     """A CoCa of open_clip (Yu et al., 2022) that writes captions; DataCompDR's are from one.
 
-    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at its first full stop.
+    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at
+    its first full stop.
 
     Args:
         model: open_clip's name for it, such as ``coca_ViT-L-14``, or ``local-dir:FOLDER``.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
+            a file.
         top_p: probability that the tokens drawn from have together.
         length: most tokens of a caption, start and end among them.
     """
 
-    def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None,
-                 top_p: float = 0.9, length: int = 30) -> None:
+    def __init__(self, model: str, pretrained: str | None = None,
+                 preprocess: dict[str, Any] | None = None, top_p: float = 0.9,
+                 length: int = 30) -> None:
         if not 0 < top_p <= 1 or length <= SHORTEST:
-            raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length above {SHORTEST}, "
+            raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length "
+                               f"above {SHORTEST}, "
                                f"not {top_p} and {length}")
         self.source = (model, pretrained, preprocess)
         self.top_p, self.length = top_p, length
@@ -64,20 +74,21 @@ class CoCa:
 
     def identity(self, count: int) -> dict[str, Any]:
         """The hash of the weights."""
-        from .peers import peer_identity  # imports open_clip
+        from .open_clip_models import open_clip_identity  # imports open_clip
 
-        return peer_identity(*self.source)
+        return open_clip_identity(*self.source)
 
     @torch.inference_mode()
-    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
-                 device: torch.device) -> list[list[str]]:
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
+                 batch_size: int, device: torch.device) -> list[list[str]]:
         """Empty where nothing stands before the first full stop."""
         model, preprocess = self._load(device)
         decode = ClipTokenizer().decode
         found = []
         at_once = max(1, batch_size // count)
         for first in range(0, len(images), at_once):
-            pixels = torch.stack([preprocess.crop(image) for image in images[first:first + at_once]]).to(device)
+            pixels = torch.stack(
+                [preprocess.crop(image) for image in images[first:first + at_once]]).to(device)
             seeds = [derive_seed(seed, "caption", uid, number)
                      for uid in uids[first:first + at_once] for number in range(count)]
             rows = self._write(model, preprocess.normalize(pixels), count, seeds)
@@ -87,29 +98,35 @@ class CoCa:
 
     def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
         if self._loaded is None:
-            from .peers import load_peer
+            from .open_clip_models import load_open_clip
 
-            model, preprocess = load_peer(*self.source)
+            model, preprocess = load_open_clip(*self.source)
             if not hasattr(model, "text_decoder"):
-                raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it writes no captions")
+                raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it "
+                                   f"writes no captions")
             self._loaded = model.to(device), preprocess
         return self._loaded
 
     def _write(self, model: Any, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
-        """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch it is in changes nothing.
+        """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch
+        it is in changes nothing.
 
         open_clip's ``generate`` draws for a whole batch from one generator.
         """
         seen = model(pixels)
-        latent, tokens = (seen[name].repeat_interleave(count, 0) for name in ("image_features", "image_embs"))
-        uniform = torch.stack([torch.rand(self.length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-                               for seed in seeds]).to(pixels.device)
+        latent, tokens = (seen[name].repeat_interleave(count, 0)
+                          for name in ("image_features", "image_embs"))
+        uniform = torch.stack([
+            torch.rand(self.length, generator=torch.Generator().manual_seed(seed),
+                       dtype=torch.float64) for seed in seeds
+        ]).to(pixels.device)
         rows = torch.full((len(seeds), 1), START, device=pixels.device)
         for length in range(1, self.length):
             ended = (rows[:, -1] == END) | (rows[:, -1] == PAD)
             if bool(ended.all()):
                 break
-            logits = model(None, rows, image_latent=latent, image_embs=tokens, output_labels=False)["logits"][:, -1].double()
+            logits = model(None, rows, image_latent=latent, image_embs=tokens,
+                           output_labels=False)["logits"][:, -1].double()
             if length < SHORTEST:
                 logits[:, END] = -torch.inf
             drawn = _draw(nucleus(logits.softmax(1), self.top_p), uniform[:, length])
@@ -121,47 +138,62 @@ class CoCa:
 
 @register("captioner", "nearest_captions")
 class NearestCaptions:
-    """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as for drawn scenes.
+    """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as
+    for drawn scenes.
 
-    Different ones, from softmax(scale * similarity) over the list, of which the most probable that together have ``top_p``
-    are drawn from, or as many as are asked for where these are fewer.
+    Different ones, from softmax(scale * similarity) over the list, of which the most probable that
+    together have ``top_p`` are drawn from, or as many as are asked for where these are fewer.
 
     Args:
         path: of a run or model folder with features of pictures and captions.
-        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``) are taken.
+        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``)
+            are taken.
         scale: what similarities are multiplied by; None: the model's own logit scale.
         top_p: probability that the captions drawn from have together.
     """
 
-    def __init__(self, path: str, candidates: str, scale: float | None = None, top_p: float = 0.9) -> None:
+    def __init__(self, path: str, candidates: str, scale: float | None = None,
+                 top_p: float = 0.9) -> None:
         if not 0 < top_p <= 1 or (scale is not None and scale <= 0):
-            raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, and scale above 0, "
+            raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, "
+                               "and scale above 0, "
                                f"not {top_p} and {scale}")
-        self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(candidates), scale, top_p
+        self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(
+            candidates), scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
 
     def identity(self, count: int) -> dict[str, Any]:
         """Hashes of the model and of the list."""
         found = len(self._lines())
         if found < count:
-            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} different captions, and {count} "
+            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} "
+                               f"different captions, and {count} "
                                "are to be drawn for each picture")
-        return {**self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
+        return {
+            **self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()
+                                                           ).hexdigest()
+        }
 
     @torch.inference_mode()
-    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int, batch_size: int,
-                 device: torch.device) -> list[list[str]]:
+    def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
+                 batch_size: int, device: torch.device) -> list[list[str]]:
         """All of one picture are different; which come first is drawn too."""
         teacher, features, scale = self._load(batch_size, device)
         lines = self._lines()
         found = []
         for first in range(0, len(images), batch_size):
-            pixels = torch.stack([teacher.preprocess.crop(image) for image in images[first:first + batch_size]]).to(device)
-            similarities = (teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
+            pixels = torch.stack([
+                teacher.preprocess.crop(image) for image in images[first:first + batch_size]
+            ]).to(device)
+            similarities = (
+                teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
             for share, uid in zip(shares, uids[first:first + batch_size]):
                 generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
-                found.append([lines[at] for at in torch.multinomial(share, count, generator=generator).tolist()])
+                found.append([
+                    lines[at]
+                    for at in torch.multinomial(share, count, generator=generator).tolist()
+                ])
         return found
 
     def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:
@@ -170,9 +202,13 @@ class NearestCaptions:
             scale = self.scale
             if scale is None:
                 if not isinstance(getattr(teacher.model, "logit_scale", None), Tensor):
-                    raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit scale: give scale")
+                    raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit "
+                                       f"scale: give scale")
                 scale = float(teacher.model.logit_scale.exp())
-            features = [teacher.texts(lines[first:first + batch_size], device) for first in range(0, len(lines), batch_size)]
+            features = [
+                teacher.texts(lines[first:first + batch_size], device)
+                for first in range(0, len(lines), batch_size)
+            ]
             self._loaded = teacher, torch.cat(features), scale
         return self._loaded
 
@@ -183,7 +219,8 @@ class NearestCaptions:
             else:
                 lines = self.candidates.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise CorekitError(f"captioner 'nearest_captions': candidates={self.candidates} cannot be read: {error}") from None
+            raise CorekitError(f"captioner 'nearest_captions': candidates={self.candidates} cannot "
+                               f"be read: {error}") from None
         return list(dict.fromkeys(filter(None, map(str.strip, lines))))
 
 
@@ -195,7 +232,8 @@ def _captions(folder: Path) -> Iterator[str]:
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
-    """Probabilities [n, K], 0 outside the most probable that together have ``top_p`` (Holtzman et al., 2020); not rescaled.
+    """Probabilities [n, K], 0 outside the most probable that together have ``top_p`` (Holtzman et
+    al., 2020); not rescaled.
 
     Args:
         shares: rows that add up to 1.

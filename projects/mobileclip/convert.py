@@ -17,13 +17,12 @@ import torch
 
 from corekit import registry
 from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.key_names import Rules, renamed
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.registry import register
 
 from .preprocess import PREPROCESS, UNSTATED
-
-Rules = tuple[tuple[str, str], ...]
 
 OPEN_CLIP: Rules = ((r"^image_tower\.", "visual.trunk."), (r"^text_tower\.", "text."))
 TIMM: Rules = ((r"^image_tower\.", ""),)
@@ -210,9 +209,7 @@ def _laid_out(official: State, layout: str) -> State:
 
 
 def _renamed(name: str, layout: str) -> str:
-    for pattern, replacement in LAYOUTS[layout]:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return renamed(name, LAYOUTS[layout])
 
 
 def _transposed(theirs: str) -> bool:

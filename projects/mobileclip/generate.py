@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +18,9 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
-from .draws import BINS, draw_augmentation
 from .embeddings import encode_embeddings
 from .replay import Replay, parse_augmentation
+from .stored_augmentations import BINS, draw_augmentation
 from .teachers import FolderTeacher, Teacher
 
 GENERATOR = 1  # raise it with every change that makes other bytes
@@ -124,26 +124,24 @@ class Reinforce:
             FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
         ]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
-        self.image_size, self.interpolation, self.scale, self.ratio = image_size, interpolation, scale, ratio
-        self.operations, self.magnitude, self.precision, self.keep = operations, magnitude, precision, keep
+        self.image_size, self.interpolation = image_size, interpolation
+        self.scale, self.ratio = scale, ratio
+        self.operations, self.magnitude = operations, magnitude
+        self.precision, self.keep = precision, keep
         self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
-        self.uid, self.synthetic, self.seed, self.batch_size, self.threads = uid, synthetic, seed, batch_size, threads
+        self.uid, self.synthetic, self.seed = uid, synthetic, seed
+        self.batch_size, self.threads = batch_size, threads
         self.device = torch.device((
             "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
     def identity(self) -> dict[str, Any]:
-        """Teachers and captioner with the hashes of their weights, and the versions of the
-        libraries that decide pixels.
-        """
-        return {
-            "generator": GENERATOR, "layout": LAYOUT,
-            "teachers": [teacher.identity() for teacher in self.teachers], "captioner":
-                self.captioner.identity(self.captions) if self.captioner is not None else None,
-            "versions": {
-                name: version(name) for name in ("torch", "torchvision", "pillow", "open_clip_torch")
-            }
-        }
+        """Hashes of the weights of teachers and captioner, and versions of what decides pixels."""
+        captioner = self.captioner
+        return {"generator": GENERATOR, "layout": LAYOUT,
+                "teachers": [teacher.identity() for teacher in self.teachers],
+                "captioner": None if captioner is None else captioner.identity(self.captions),
+                "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
 
     def process(
             self, samples: Iterator[RawSample],
@@ -296,3 +294,12 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while chunk := list(islice(remaining, size)):
         yield chunk
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Those that are installed."""
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions

@@ -1,8 +1,9 @@
 """MobileCLIP's models (Vasu et al., 2024, tables 1 and 6) and MobileCLIP2's (Faghri et al., 2025).
 
-Each gives image_features, text_features and logit_scale, and synthetic_text_features where there is synthetic_text
-(``corekit.models.clip.CLIP``). Parameter counts are those of training, image + text. What released weights differ in
-without showing it, stem padding, epsilon and the causal mask, are arguments; their preprocessing is in ``preprocess.py``.
+Each gives image_features, text_features and logit_scale, and synthetic_text_features where there is
+synthetic_text (``corekit.models.clip.CLIP``). Parameter counts are those of training, image + text.
+What released weights differ in without showing it, stem padding, epsilon and the causal mask, are
+arguments; their preprocessing is in ``preprocess.py``.
 """
 
 from typing import Literal
@@ -19,11 +20,12 @@ from .vit import MobileCLIPViT
 
 @register("model", "mobileclip_nano")
 def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: int = 49408,
-                    drop_path_rate: float = 0.0, layer_scale_init: float = 1.0, fused: bool = False) -> nn.Module:
-    """MobileCLIP-S0 in small, for trying things on a CPU at 64x64 pixels: 1.3 M parameters beside the token table.
+                    drop_path_rate: float = 0.0, layer_scale_init: float = 1.0,
+                    fused: bool = False) -> nn.Module:
+    """MobileCLIP-S0 in small, for a CPU at 64x64 pixels: 1.3 M parameters beside the token table.
 
-    Not a model of the paper. Gives image_features, text_features, logit_scale; synthetic_text_features where there is
-    synthetic_text.
+    No paper has it. Gives image_features, text_features, logit_scale;
+    synthetic_text_features where there is synthetic_text.
 
     Args:
         embed_dim: width of the features.
@@ -33,253 +35,160 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
         layer_scale_init: where the residual scales of both towers start.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
     """
-    # Layer scale: 1e-5 is for the long training of deep networks. On the quickstart's data, zero-shot top-1 after 30 k
-    # samples was 61 % from 1 and 42 % from 0.1 (one seed each).
-    # Widths: the stem costs most, and 24 channels run 1.2 to 1.5 times faster than 32.
-    image_tower = MCi((1, 1, 2, 1), (24, 48, 96, 192), embed_dim, squeeze_excite=(False, False, True, True),
-                      drop_path_rate=drop_path_rate, layer_scale_init=layer_scale_init)
+    # Layer scale: 1e-5 is for the long training of deep networks. On the quickstart's data,
+    # zero-shot top-1 after 30 k samples was 61 % from 1 and 42 % from 0.1 (one seed each). Widths:
+    # the stem costs most, and 24 channels run 1.2 to 1.5 times faster than 32.
+    image_tower = MCi((1, 1, 2, 1), (24, 48, 96, 192), embed_dim,
+                      squeeze_excite=(False, False, True, True), drop_path_rate=drop_path_rate,
+                      layer_scale_init=layer_scale_init)
     text_tower = HybridTextTransformer(128, heads=4, layers=2, embed_dim=embed_dim, mlp_ratio=3.0,
                                        context_length=context_length, vocab_size=vocab_size,
                                        layer_scale_init=layer_scale_init)
     return assemble(image_tower, text_tower, fused)
 
 
-@register("model", "mobileclip_s0")
-def mobileclip_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "hybrid", causal: bool = False, head_bias: bool = False,
-                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-S0: MCi0 and the hybrid text tower, 11.4 M + 42.4 M parameters, made for 256x256 pixels.
+@register("model", "mobileclip_s0",
+          "MobileCLIP-S0: MCi0 and the hybrid text tower, 11.4 M + 42.4 M parameters.",
+          mci_number=0, text_tower="hybrid")
+@register("model", "mobileclip_s1",
+          "MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters.",
+          mci_number=1)
+@register("model", "mobileclip_s2",
+          "MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters.",
+          mci_number=2)
+@register("model", "mobileclip_s3",
+          "MobileCLIP-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters.",
+          mci_number=3, text_width=768, embed_dim=768, head_bias=True)
+@register("model", "mobileclip_s4",
+          "MobileCLIP-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters.",
+          mci_number=4, text_width=768, embed_dim=768, head_bias=True)
+@register("model", "mobileclip2_s0",
+          "MobileCLIP2-S0: MCi0 and, as published, the plain text tower, 11.4 M + 63.4 M.",
+          mci_number=0, head_bias=True)
+@register("model", "mobileclip2_s2",
+          "MobileCLIP2-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters.",
+          mci_number=2, head_bias=True)
+@register("model", "mobileclip2_s3",
+          "MobileCLIP2-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters.",
+          mci_number=3, text_width=768, embed_dim=768, head_bias=True)
+@register("model", "mobileclip2_s4",
+          "MobileCLIP2-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters.",
+          mci_number=4, text_width=768, embed_dim=768, head_bias=True)
+def mobileclip_mci(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
+                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False,
+                   head_bias: bool = False, drop_path_rate: float = 0.0,
+                   layer_scale_init: float = 1e-5, fused: bool = False, width_divisor: int = 1,
+                   depth_divisor: int = 1, *, mci_number: int, text_width: int = 512) -> nn.Module:
+    """An MCi image tower and a text tower.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+    Made for 256x256 pixels. Gives image_features, text_features, logit_scale;
+    synthetic_text_features where there is synthetic_text.
 
     Args:
         embed_dim: width of the features.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or None, for a model of images
-            alone.
+        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
+            None, for a model of images alone.
         causal: each token sees itself and those before it (plain towers only).
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         layer_scale_init: where residual scales start.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
+            the model, for trying things.
         depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
+        mci_number: which of MCi0 to MCi4.
+        text_width: of the text tower.
     """
-    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
+    image = mci(mci_number, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor,
+                depth_divisor)
+    captions = text(text_tower, text_width, embed_dim, causal, context_length, vocab_size,
+                    layer_scale_init, width_divisor, depth_divisor)
+    return assemble(image, captions, fused)
 
 
-@register("model", "mobileclip_s1")
-def mobileclip_s1(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = False,
-                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters, made for 256x256 pixels.
+@register("model", "mobileclip_b",
+          "MobileCLIP-B: a ViT-B/16 with a convolutional stem and the causal text tower, 86.3 M "
+          "+ 63.4 M parameters.")
+@register("model", "mobileclip_b_lt",
+          "MobileCLIP-B (LT): MobileCLIP-B trained for longer; the same model, 86.3 M + 63.4 M "
+          "parameters.")
+@register("model", "mobileclip2_b",
+          "MobileCLIP2-B: MobileCLIP-B as timm builds it, with another stem and epsilon, 86.3 M "
+          "+ 63.4 M parameters.",
+          stem_padding=0, norm_eps=1e-6, head_bias=True)
+def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
+                   vocab_size: int = 49408, text_tower: Literal["plain", "hybrid"] | None = "plain",
+                   causal: bool = True, stem_padding: int = 1, norm_eps: float = 1e-5,
+                   head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
+    """A ViT-B/16 with a convolutional stem and a text tower.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(1, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip_s2")
-def mobileclip_s2(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = False,
-                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip_b")
-def mobileclip_b(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                 text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 1,
-                 norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
-                 width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-B: a ViT-B/16 with a convolutional stem and the causal text tower, 86.3 M + 63.4 M parameters.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is
+    synthetic_text.
 
     Args:
         embed_dim: width of the features.
         image_size: height and width of the images the position table is made for, in pixels.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or None, for a model of images
-            alone.
+        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
+            None, for a model of images alone.
         causal: each token sees itself and those before it (plain towers only).
         stem_padding: 1 for Apple's weights, 0 for those trained in timm's ``vit_base_mci_224``.
-        norm_eps: epsilon of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for timm's.
+        norm_eps: epsilon of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for
+            timm's.
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
+            the model, for trying things.
         depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
-                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
-                                depth_divisor), fused)
+    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor),
+                          max(1, 12 // depth_divisor), stem_padding=stem_padding, norm_eps=norm_eps,
+                          head_bias=head_bias, drop_path_rate=drop_path_rate)
+    captions = text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5,
+                    width_divisor, depth_divisor)
+    return assemble(image, captions, fused)
 
 
-@register("model", "mobileclip_b_lt")
-def mobileclip_b_lt(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 1,
-                    norm_eps: float = 1e-5, head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
-                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-B (LT): MobileCLIP-B trained for longer; the same model, 86.3 M + 63.4 M parameters.
+@register("model", "mobileclip_l14",
+          "MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + "
+          "123.7 M parameters.")
+@register("model", "mobileclip2_l14",
+          "MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M "
+          "+ 123.7 M parameters.")
+def mobileclip_vit_large(embed_dim: int = 768, image_size: int = 224, context_length: int = 77,
+                         vocab_size: int = 49408,
+                         text_tower: Literal["plain", "hybrid"] | None = "plain",
+                         causal: bool = False, norm_eps: float = 1e-5, head_bias: bool = True,
+                         drop_path_rate: float = 0.1, fused: bool = False, width_divisor: int = 1,
+                         depth_divisor: int = 1) -> nn.Module:
+    """CLIP's ViT-L/14 and a wider text tower.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_b.
+    Gives image_features, text_features, logit_scale; synthetic_text_features where there is
+    synthetic_text.
+
+    Args:
+        embed_dim: width of the features.
+        image_size: height and width of the images the position table is made for, in pixels.
+        context_length: tokens of a caption.
+        vocab_size: number of token ids.
+        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
+            None, for a model of images alone.
+        causal: each token sees itself and those before it (plain towers only).
+        norm_eps: epsilon of the image tower's layer norms.
+        head_bias: whether the projection to image features has a bias.
+        drop_path_rate: stochastic depth of the image tower's last block.
+        fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
+        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
+            the model, for trying things.
+        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
-                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
-                                depth_divisor), fused)
-
-
-@register("model", "mobileclip_s3")
-def mobileclip_s3(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip_s4")
-def mobileclip_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                  drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip_l14")
-def mobileclip_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
-                   head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_b.
-    """
-    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
-                                depth_divisor), fused)
-
-
-@register("model", "mobileclip2_s0")
-def mobileclip2_s0(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
-                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-S0: MCi0 and the plain text tower, as its published configuration has it, 11.4 M + 63.4 M parameters.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(0, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip2_s2")
-def mobileclip2_s2(embed_dim: int = 512, context_length: int = 77, vocab_size: int = 49408,
-                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(2, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip2_b")
-def mobileclip2_b(embed_dim: int = 512, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                  text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = True, stem_padding: int = 0,
-                  norm_eps: float = 1e-6, head_bias: bool = True, drop_path_rate: float = 0.0, fused: bool = False,
-                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-B: MobileCLIP-B as timm builds it, with another stem and epsilon, 86.3 M + 63.4 M parameters.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_b.
-    """
-    image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor), max(1, 12 // depth_divisor),
-                          stem_padding=stem_padding, norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
-    return assemble(image, text(text_tower, 512, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
-                                depth_divisor), fused)
-
-
-@register("model", "mobileclip2_s3")
-def mobileclip2_s3(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
-                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(3, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip2_s4")
-def mobileclip2_s4(embed_dim: int = 768, context_length: int = 77, vocab_size: int = 49408,
-                   text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, head_bias: bool = True,
-                   drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5, fused: bool = False,
-                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-S4: MCi4 and a wider text tower, 321.8 M + 123.7 M parameters, made for 256x256 pixels.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_s0.
-    """
-    image = mci(4, embed_dim, head_bias, drop_path_rate, layer_scale_init, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, layer_scale_init,
-                                width_divisor, depth_divisor), fused)
-
-
-@register("model", "mobileclip2_l14")
-def mobileclip2_l14(embed_dim: int = 768, image_size: int = 224, context_length: int = 77, vocab_size: int = 49408,
-                    text_tower: Literal["plain", "hybrid"] | None = "plain", causal: bool = False, norm_eps: float = 1e-5,
-                    head_bias: bool = True, drop_path_rate: float = 0.1, fused: bool = False,
-                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + 123.7 M parameters.
-
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is synthetic_text.
-    Arguments as of mobileclip_b.
-    """
-    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor, depth_divisor)
-    return assemble(image, text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5, width_divisor,
-                                depth_divisor), fused)
+    image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor,
+                      depth_divisor)
+    captions = text(text_tower, 768, embed_dim, causal, context_length, vocab_size, 1e-5,
+                    width_divisor, depth_divisor)
+    return assemble(image, captions, fused)

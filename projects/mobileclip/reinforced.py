@@ -123,7 +123,8 @@ class Reinforced:
         decides = [self.index.fingerprint, uid, captions, synthetic, self.stored, self.extensions]
         self.shard_sizes = self.index.samples
         if reinforcements is not None:
-            self.join = Join(self.index, load_index(reinforcements, shards), uid)
+            self.join = Join(self.index, load_index(reinforcements, shards), uid,
+                             merge=_reinforced_anew)
             self.shard_sizes = self.join.counts
             decides.append(self.join.others.fingerprint)
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
@@ -172,7 +173,9 @@ class Reinforced:
                 return self._reinforcement(handle.members, f"{handle.where}: {handle.key}").layout
             except BadSampleError as error:
                 bad = bad or error.message
-        advice = "" if self.join else "; data.dataset.reinforcements names the shards where they lie elsewhere"
+        advice = ""
+        if self.join is None:
+            advice = "; data.dataset.reinforcements names the shards where they lie elsewhere"
         raise CorekitError(f"data.root={root} holds no reinforced sample that can be read: "
                            f"{bad or 'no sample at all'}{advice}")
 
@@ -222,6 +225,18 @@ class Reinforced:
                                           f"different widths")
         return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
                              (real, 0), found)
+
+
+def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A picture's members with the reinforcements of its partner: what it was reinforced with
+    before does not count.
+    """
+    kept = {
+        name: content for name, content in own.items()
+        if name not in ("npz",
+                        "pth.gz") and not (name in ("paug.json", "syn.json") and name in other)
+    }
+    return {**other, **kept}
 
 
 def _told(layout: Layout) -> str:

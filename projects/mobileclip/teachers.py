@@ -1,4 +1,6 @@
-"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own way."""
+"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own
+way.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
 from corekit.recipes.saved import load_config
-from corekit.registry import register
+from corekit.registry import declare_kind, register
+
+declare_kind("teacher", "a model whose features of pictures and captions are stored")
 
 
 class Teacher(nn.Module):
@@ -35,7 +39,8 @@ class Teacher(nn.Module):
         super().__init__()
         self.name, self.model, self.preprocess, self.tokenizer = name, model, preprocess, tokenizer
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
-            raise CorekitError(f"{name} holds a model without image and text features: it cannot teach")
+            raise CorekitError(f"{name} holds a model without image and text features: it cannot "
+                               f"teach")
         if tokenizer is None:
             raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
 
@@ -45,7 +50,8 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+        return F.normalize(
+            self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
 
 
 @register("teacher", "model_folder")
@@ -67,8 +73,12 @@ class FolderTeacher:
         """
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {"name": self.path, "sha256": {name: sha256(folder / name) for name in
-                                              ("model.safetensors", "recipe.yaml", "preprocess.json")}}
+        return {
+            "name": self.path, "sha256": {
+                name: sha256(folder / name)
+                for name in ("model.safetensors", "recipe.yaml", "preprocess.json")
+            }
+        }
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.
@@ -92,13 +102,15 @@ class OpenClipTeacher:
     """A model of open_clip, with the tokenizer it names.
 
     Args:
-        model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or ``hf-hub:OWNER/REPOSITORY``, which hold
-            weights and preprocessing.
+        model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or
+            ``hf-hub:OWNER/REPOSITORY``, which hold weights and preprocessing.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for a file.
+        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
+            a file.
     """
 
-    def __init__(self, model: str, pretrained: str | None = None, preprocess: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: str, pretrained: str | None = None,
+                 preprocess: dict[str, Any] | None = None) -> None:
         self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
 
     def identity(self) -> dict[str, Any]:
@@ -107,13 +119,14 @@ class OpenClipTeacher:
         Raises:
             CorekitError: there are no such weights, or nothing says how it wants pictures.
         """
-        from .peers import peer_identity  # imports open_clip
+        from .open_clip_models import open_clip_identity  # imports open_clip
 
-        return peer_identity(self.model, self.pretrained, self.preprocess)
+        return open_clip_identity(self.model, self.pretrained, self.preprocess)
 
     def load(self) -> Teacher:
         """The model in evaluation mode."""
-        from .peers import load_peer, peer_tokenizer
+        from .open_clip_models import load_open_clip, open_clip_tokenizer
 
-        model, preprocess = load_peer(self.model, self.pretrained, self.preprocess)
-        return Teacher(f"open_clip's {self.model}", model, preprocess, peer_tokenizer(self.model))
+        model, preprocess = load_open_clip(self.model, self.pretrained, self.preprocess)
+        return Teacher(f"open_clip's {self.model}", model, preprocess,
+                       open_clip_tokenizer(self.model))

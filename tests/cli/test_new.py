@@ -36,7 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_project_is_under_sixty_lines_and_clean(trained: Path) -> None:
+def test_the_project_is_under_seventy_lines_and_clean(trained: Path) -> None:
     folder = trained / "projects" / "demo"
     assert sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*.*")
@@ -45,8 +45,8 @@ def test_the_project_is_under_sixty_lines_and_clean(trained: Path) -> None:
         ]
     lines = [line for path in folder.rglob("*.*") if path.suffix in (".py", ".yaml")
              for line in path.read_text().splitlines() if line.strip()]
-    assert len(lines) < 60
-    assert not [line for line in lines if "NAME" in line or len(line) > 128]
+    assert len(lines) < 70
+    assert not [line for line in lines if "NAME" in line or len(line) > 100]
 
 
 def test_its_entries_are_listed_and_shown(trained: Path) -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from corekit_projects.catlip.wordnet import open_wordnet
 
-from corekit.data.wordnet import open_wordnet
 from tests.conftest import TINY, losses, succeeded
 
 MODELS = {

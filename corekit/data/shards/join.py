@@ -1,14 +1,15 @@
-"""Two sets of shards joined by the uids of their samples, where they lie: nothing is unpacked or written anew.
+"""Two sets of shards joined by the uids of their samples, where they lie: nothing is unpacked or
+written anew.
 
-Which samples belong together is found out once, from the members' headers, and kept in a table beside the shards.
-"""
+Which samples belong together is found out once, from the members' headers, and kept in a table
+beside the shards. """
 
 import hashlib
 import io
 import json
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import IO, Literal
 
@@ -22,30 +23,46 @@ from corekit.errors import CorekitError
 
 Numbers = NDArray[np.int64]
 Uid = Literal["key", "json"]
+Members = Mapping[str, bytes]
+Merge = Callable[[Members, Members], dict[str, bytes]]
 GAP = 8  # samples between two wanted ones that are read along rather than by another read
 _BLOCK = tarfile.BLOCKSIZE
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
+def own_first(own: Members, other: Members) -> dict[str, bytes]:
+    """The members of both partners; of one name that of the first set."""
+    return {**other, **own}
+
+
 class Join:
     """Which samples of two sets belong together.
 
-    ``counts`` has, for each shard of the first set, how many of its samples have a partner. The table, int64, is those
-    counts, then for each such sample its position in its shard and its partner's number in the other set.
+    ``counts`` has, for each shard of the first set, how many of its samples have a partner. The
+    table, int64, is those counts, then for each such sample its position in its shard and its
+    partner's number in the other set.
 
     Args:
         images: the first set.
         others: the second; of several samples with one uid, the first counts.
-        uid: where the first set has its uids: in the samples' keys, or in their json member. The second has them as keys.
-        same_shards: partners are in shards of the same name, and a key, with its folders, means nothing beyond its shard.
+        uid: where the first set has its uids: in the samples' keys, or in their json member. The
+            second has them as keys.
+        same_shards: partners are in shards of the same name, and a key, with its folders, means
+            nothing beyond its shard.
+        merge: (members of a sample of the first set, its partner's) -> the joined sample's.
 
     Raises:
         CorekitError: not one sample has a partner.
     """
 
-    def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False) -> None:
+    def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False,
+                 merge: Merge = own_first) -> None:
         self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
-        decides = [images.fingerprint, others.fingerprint, uid, *(["same_shards", "whole keys"] if same_shards else [])]
+        self.merge = merge
+        decides = [
+            images.fingerprint, others.fingerprint, uid,
+            *(["same_shards", "whole keys"] if same_shards else [])
+        ]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
@@ -56,24 +73,29 @@ class Join:
         self._tell()
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
-        """The members of both partners, of neighbouring joined samples of one shard of the first set."""
+        """The members of both partners, of neighbouring joined samples of one shard of the first
+        set.
+        """
         pairs = self._rows(int(self._starts[shard]) + 2 * first, count)
         images = _read(self.images, ((shard, int(position)) for position in pairs[:, 0]))
-        places = [(int(at), int(number - self._first_other[at])) for number, at in
-                  zip(pairs[:, 1], np.searchsorted(self._first_other, pairs[:, 1], side="right") - 1)]
+        places = [
+            (int(at), int(number - self._first_other[at]))
+            for number, at in zip(pairs[:, 1],
+                                  np.searchsorted(self._first_other, pairs[:, 1], side="right") - 1)
+        ]
         others = _read(self.others, places)
         return [self._together(image, other) for image, other in zip(images, others)]
 
     def _together(self, image: RawSample, other: RawSample) -> RawSample:
         if image.bad is not None or other.bad is not None:
             return image if image.bad is not None else other
-        uid = self._named(image.key) if self.uid == "key" else _uid_in(image.members.get("json", b""))
-        if uid != self._named(other.key):  # two uids with one hash, or a shard that changed behind its index
-            return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is {other.key}"))
-        # What an image shard was reinforced with before does not count.
-        own = {name: content for name, content in image.members.items()
-               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json") and name in other.members)}
-        return RawSample(image.where, image.key, {**other.members, **own})
+        uid = self._named(image.key) if self.uid == "key" else _uid_in(
+            image.members.get("json", b""))
+        # two uids with one hash, or a shard that changed behind its index
+        if uid != self._named(other.key):
+            return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is "
+                                                                 f"{other.key}"))
+        return RawSample(image.where, image.key, self.merge(image.members, other.members))
 
     def _named(self, key: str) -> str:
         return key if self.same_shards else _base(key)
@@ -83,26 +105,32 @@ class Join:
             rows = self._kept[begin:begin + 2 * count]
         else:
             assert self._storage is not None
-            rows = np.frombuffer(self._storage.read(self._name, 8 * begin, 8 * (begin + 2 * count)), dtype="<i8")
+            rows = np.frombuffer(self._storage.read(self._name, 8 * begin, 8 * (begin + 2 * count)),
+                                 dtype="<i8")
         if len(rows) < 2 * count:
-            raise CorekitError(f"the table {self._name} beside the shards under {self.images.storage.root} is cut short: "
+            raise CorekitError(f"the table {self._name} beside the shards under "
+                               f"{self.images.storage.root} is cut short: "
                                "remove it, and start again")
         return rows.reshape(count, 2)
 
     def _find_table(self) -> tuple[Storage, Numbers] | None:
         for storage in (self.images.storage, self.others.storage):
             found = storage.files(self._name)
-            counts = np.frombuffer(storage.read(self._name, 0, 8 * len(self.images)), dtype="<i8") if found else None
-            if counts is not None and found[0].size == 8 * (len(self.images) + 2 * int(counts.sum())):
+            counts = np.frombuffer(storage.read(self._name, 0, 8 *
+                                                len(self.images)), dtype="<i8") if found else None
+            if counts is not None and found[0].size == 8 * (len(self.images) +
+                                                            2 * int(counts.sum())):
                 return storage, counts
         return None
 
     def _make_table(self) -> tuple[Storage | None, Numbers]:
-        print(f"corekit: joining the shards under {self.images.storage.root} with those under {self.others.storage.root}",
+        print(f"corekit: joining the shards under {self.images.storage.root} with those under "
+              f"{self.others.storage.root}",
               file=sys.stderr)
         theirs, known = _hashes(self.others, "key", self.same_shards)
         numbers = np.flatnonzero(known)
-        numbers = numbers[np.argsort(theirs[numbers], kind="stable")]  # of one uid, the first comes first
+        # of one uid, the first comes first
+        numbers = numbers[np.argsort(theirs[numbers], kind="stable")]
         ordered = theirs[numbers]
         mine, readable = _hashes(self.images, self.uid, self.same_shards)
         at = np.searchsorted(ordered, mine)
@@ -111,15 +139,18 @@ class Join:
         joined[inside] = ordered[at[inside]] == mine[inside]
         joined &= readable
         starts = np.concatenate([[0], np.cumsum(self.images.samples)])
-        counts = np.array([joined[first:last].sum() for first, last in pairwise(starts)], dtype=np.int64)
+        counts = np.array([joined[first:last].sum() for first, last in pairwise(starts)],
+                          dtype=np.int64)
         positions = np.arange(len(mine)) - np.repeat(starts[:-1], self.images.samples)
         pairs = np.stack([positions[joined], numbers[at[joined]]], 1)
         table = np.concatenate([counts, pairs.reshape(-1)]).astype("<i8")
         if not len(pairs):
-            raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its uid under "
+            raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its "
+                               f"uid under "
                                f"{self.others.storage.root}: is that the right folder"
                                + ("?" if self.same_shards else
-                                  f", or is data.dataset.uid {'json' if self.uid == 'key' else 'key'}?"))
+                                  f", or is data.dataset.uid "
+                                  f"{'json' if self.uid == 'key' else 'key'}?"))
         for storage in (self.images.storage, self.others.storage):
             if storage.write(self._name, table.tobytes()):
                 return storage, counts
@@ -127,10 +158,14 @@ class Join:
         return None, counts
 
     def _tell(self) -> None:
-        joined, images, others = (int(numbers.sum()) for numbers in (self.counts, self.images.samples, self.others.samples))
+        joined, images, others = (int(numbers.sum())
+                                  for numbers in (self.counts, self.images.samples,
+                                                  self.others.samples))
         if joined < max(images, others):
-            print(f"corekit: {joined:,} samples under {self.images.storage.root} have a partner under "
-                  f"{self.others.storage.root}, and are used; {images - joined:,} have none, and there are {others:,} "
+            print(f"corekit: {joined:,} samples under {self.images.storage.root} have a partner "
+                  f"under "
+                  f"{self.others.storage.root}, and are used; {images - joined:,} have none, and "
+                  f"there are {others:,} "
                   "partners for them all", file=sys.stderr)
 
 
@@ -150,12 +185,14 @@ def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
     """(shard, first, last + 1) of stretches of sorted places without large gaps."""
     first = 0
     for at in range(1, len(places) + 1):
-        if at == len(places) or places[at][0] != places[first][0] or places[at][1] - places[at - 1][1] > GAP:
+        if at == len(places) or places[at][0] != places[first][0] or places[at][1] - places[
+                at - 1][1] > GAP:
             yield places[first][0], places[first][1], places[at - 1][1] + 1
             first = at
 
 
-def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+def _hashes(index: Index, uid: Uid,
+            with_shard: bool) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """64 bits of every sample's uid, and whether it could be read."""
     found = np.zeros(int(index.samples.sum()), dtype=np.uint64)
     readable = np.zeros(len(found), dtype=bool)
@@ -164,7 +201,8 @@ def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64
         prefix = f"{index.names[shard]}/" if with_shard else ""
         for name in _uids(index, shard, uid, with_shard):
             if name is not None:
-                digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+                digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"),
+                                         digest_size=8).digest()
                 found[at], readable[at] = int.from_bytes(digest, "little"), True
             at += 1
     return found, readable
@@ -173,13 +211,17 @@ def _hashes(index: Index, uid: Uid, with_shard: bool) -> tuple[NDArray[np.uint64
 def _uids(index: Index, shard: int, uid: Uid, whole: bool) -> list[str | None]:
     def once() -> list[str | None]:
         with index.storage.open(index.names[shard]) as file:
-            return [_uid_at(file, begin, end, uid, whole) for begin, end in pairwise(index.offsets(shard).tolist())]
+            return [
+                _uid_at(file, begin, end, uid, whole)
+                for begin, end in pairwise(index.offsets(shard).tolist())
+            ]
 
     return patiently(once, index.storage.where(index.names[shard]), OSError)
 
 
 def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str | None:
-    """The uid of the sample in one stretch of a tar file, of which only headers and json are read; None where it has none.
+    """The uid of the sample in one stretch of a tar file, of which only headers and json are read;
+    None where it has none.
 
     A key is one with its folders if ``whole``.
     """
@@ -190,7 +232,8 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str
             header = tarfile.TarInfo.frombuf(file.read(_BLOCK), "utf-8", "surrogateescape")
             if header.type not in _PLAIN:  # long names and the like: the whole stretch
                 file.seek(begin)
-                members = [(name, io.BytesIO(data), len(data)) for name, data in tar_members(file.read(end - begin))]
+                members = [(name, io.BytesIO(data), len(data))
+                           for name, data in tar_members(file.read(end - begin))]
             else:
                 members = [(header.name, file, header.size)]  # type: ignore[list-item]
             for name, content, size in members:

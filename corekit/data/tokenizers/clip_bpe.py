@@ -2,7 +2,6 @@
 
 import gzip
 import html
-import importlib.util
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -18,38 +17,44 @@ from corekit.registry import register
 if TYPE_CHECKING:
     import torch
 
-_FILE = "bpe_simple_vocab_16e6.txt.gz"
+_MERGES = Path(__file__).with_name("clip_bpe_merges.txt.gz")
 _SIZE, _BYTES = 49_408, 512  # ids altogether; of single bytes, each inside a word and at its end
 _SPECIAL = ("<start_of_text>", "<end_of_text>")  # the last two ids
 _WORD_END = "</w>"
-# CLIP's rule, in the `regex` module as open_clip has it: Unicode grows, and engines disagree on what is a letter.
-_PIECES = regex.compile(r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
-                        regex.IGNORECASE)
+# CLIP's rule, in the `regex` module as open_clip has it: Unicode grows, and engines disagree on
+# what is a letter.
+_PIECES = regex.compile(
+    r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
+    regex.IGNORECASE)
 _MOST_PIECES = 200_000  # remembered ones, some 40 MB
 
 
 @register("tokenizer", "clip_bpe")
 class ClipTokenizer:
-    """CLIP's byte-pair encoding (Radford et al. 2021), with the ids of open_clip's `SimpleTokenizer` on any text.
+    """CLIP's byte-pair encoding (Radford et al. 2021), with the ids of open_clip's
+    `SimpleTokenizer` on any text.
 
-    The vocabulary is the file that open_clip ships; open_clip itself is not imported. A part of it, of the most frequent
-    tokens, is for small models of short captions: rare words become several tokens.
+    A part of the vocabulary, of the most frequent tokens, is for small models of short captions:
+    rare words become several tokens.
 
     Args:
-        context_length: tokens a caption is cut or zero-padded to, the start and end tokens among them.
-        vocab_size: number of ids; fewer than 49,408 leave out the last merges, and the last two are start and end.
+        context_length: tokens a caption is cut or zero-padded to, the start and end tokens among
+            them.
+        vocab_size: number of ids; fewer than 49,408 leave out the last merges, and the last two are
+            start and end.
 
     Raises:
-        CorekitError: no room for a token between start and end, or too few or too many ids; when it is first used: open_clip is
-            not installed.
+        CorekitError: no room for a token between start and end, or too few or too many ids.
     """
 
     def __init__(self, context_length: int = 77, vocab_size: int = _SIZE) -> None:
         if context_length < 3:
-            raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not {context_length}")
+            raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not "
+                               f"{context_length}")
         fewest = _BYTES + len(_SPECIAL)
         if not fewest <= vocab_size <= _SIZE:
-            raise CorekitError(f"tokenizer 'clip_bpe': vocab_size must be {fewest} (single bytes) to {_SIZE} (CLIP's), not "
+            raise CorekitError(f"tokenizer 'clip_bpe': vocab_size must be {fewest} (single bytes) "
+                               f"to {_SIZE} (CLIP's), not "
                                f"{vocab_size}")
         self.context_length, self.vocab_size = context_length, vocab_size
         self.start_token, self.end_token = vocab_size - 2, vocab_size - 1
@@ -58,8 +63,8 @@ class ClipTokenizer:
         """Token ids of one caption or several.
 
         Returns:
-            int64 [n, context_length]: start, the caption, end (CLIP's: 49406 and 49407), then zeros; a longer caption is cut
-            before the end.
+            int64 [n, context_length]: start, the caption, end (CLIP's: 49406 and 49407), then
+            zeros; a longer caption is cut before the end.
         """
         import torch
 
@@ -67,7 +72,9 @@ class ClipTokenizer:
         ids = torch.zeros(len(captions), self.context_length, dtype=torch.int64)
         rows = ids.numpy()
         for row, caption in zip(rows, captions):
-            tokens = [self.start_token, *self.encode(caption)[:self.context_length - 2], self.end_token]
+            tokens = [
+                self.start_token, *self.encode(caption)[:self.context_length - 2], self.end_token
+            ]
             row[:len(tokens)] = tokens
         return ids
 
@@ -80,7 +87,9 @@ class ClipTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of one row of ids, up to the end token: in lower case, the words and signs one space apart."""
+        """The text of one row of ids, up to the end token: in lower case, the words and signs one
+        space apart.
+        """
         vocabulary = _vocabulary(self.vocab_size)
         content = bytearray()
         for token in map(int, ids):
@@ -99,7 +108,9 @@ class _Vocabulary:
         self._byte = {sign: byte for byte, sign in enumerate(self._sign)}
         # Ids are places in this list, so its order is CLIP's: printable bytes first.
         signs = sorted(self._sign, key=lambda sign: (ord(sign) >= 256, ord(sign)))
-        tokens = [*signs, *(sign + _WORD_END for sign in signs), *("".join(merge) for merge in merges)]
+        tokens = [
+            *signs, *(sign + _WORD_END for sign in signs), *("".join(merge) for merge in merges)
+        ]
         self._tokens = tokens
         self._model = BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges,
                           end_of_word_suffix=_WORD_END)
@@ -123,30 +134,35 @@ class _Vocabulary:
 
     def _forget(self) -> None:
         self.known.clear()
-        self.known.update((piece, [len(self._tokens) + place]) for place, piece in enumerate(_SPECIAL))
+        self.known.update(
+            (piece, [len(self._tokens) + place]) for place, piece in enumerate(_SPECIAL))
 
 
 def clean_caption(text: str) -> str:
-    """A caption with broken Unicode mended, HTML entities read, and single spaces, as CLIP's code has it."""
+    """A caption with broken Unicode mended, HTML entities read, and single spaces, as CLIP's code
+    has it.
+    """
     if text.isascii() and text.isprintable() and "&" not in text:
         return " ".join(text.split())  # the rest would change nothing
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 def _byte_signs() -> list[str]:
-    """A visible character for every byte: itself where it is printable Latin-1, else one from U+0100 on."""
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    """A visible character for every byte: itself where it is printable Latin-1, else one from
+    U+0100 on.
+    """
+    printable = {
+        *range(ord("!"),
+               ord("~") + 1), *range(ord("¡"),
+                                     ord("¬") + 1), *range(ord("®"),
+                                                           ord("ÿ") + 1)
+    }
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 
 
 @lru_cache
 def _vocabulary(size: int) -> _Vocabulary:
-    package = importlib.util.find_spec("open_clip")
-    path = Path(package.origin).parent / _FILE if package is not None and package.origin is not None else None
-    if path is None or not path.is_file():
-        raise CorekitError(f"tokenizer 'clip_bpe' reads {_FILE} from open_clip, and it is not there: "
-                           "pip install open_clip_torch")
-    lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[1:1 + size - _BYTES - len(_SPECIAL)]
-    pairs = (line.split() for line in lines)
+    lines = gzip.decompress(_MERGES.read_bytes()).decode("utf-8").split("\n")
+    pairs = (line.split() for line in lines[:size - _BYTES - len(_SPECIAL)])
     return _Vocabulary([(first, second) for first, second in pairs])

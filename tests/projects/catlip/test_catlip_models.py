@@ -140,10 +140,13 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
 
 
 def test_a_head_starts_at_its_prior() -> None:
-    model = corekit.create_model("catlip_vit_nano", num_classes=7).eval()
-    assert torch.allclose(model.head.bias.sigmoid(), torch.full((7,), 0.01))
-    assert torch.equal(corekit.create_model("catlip_vit_nano", num_classes=7, prior=None).head.bias, torch.zeros(7))
-    assert model(torch.rand(2, 3, 64, 64))["logits"].dense().sigmoid().mean().item() == pytest.approx(0.01, rel=0.05)
+    classes = 1000  # enough for the mean
+    model = corekit.create_model("catlip_vit_nano", num_classes=classes).eval()
+    assert torch.allclose(model.head.bias.sigmoid(), torch.full((classes,), 0.01))
+    shares = model(torch.rand(2, 3, 64, 64))["logits"].dense().sigmoid()
+    assert shares.mean().item() == pytest.approx(0.01, rel=0.08)
+    without = corekit.create_model("catlip_vit_nano", num_classes=7, prior=None)
+    assert torch.equal(without.head.bias, torch.zeros(7))
 
 
 @pytest.mark.parametrize(("clip", "catlip"), [("catlip_clip_vit_b16", "catlip_vit_b16"),

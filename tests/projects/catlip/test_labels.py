@@ -1,4 +1,6 @@
-"""Captions to synsets, against CoreNet's order of operations written out with NLTK, and its golden facts."""
+"""Captions to synsets, against CoreNet's order of operations written out with NLTK, and its golden
+facts.
+"""
 
 import pickle
 from random import Random
@@ -6,11 +8,11 @@ from random import Random
 import nltk
 import pytest
 from corekit_projects.catlip.labels import LONGEST, NounLabels, clean
+from corekit_projects.catlip.wordnet import open_wordnet
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.datasets.openmoji.caption import TEMPLATES
 from corekit.data.datasets.openmoji.concepts import concept_names
-from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 
 IMAGE, BLACK, DOG, STREET = "n05928118", "n04960277", "n02084071", "n04334599"
@@ -21,7 +23,8 @@ PHOTOGRAPH, FRISBEE, CHILD, ICE_CREAM = "n03925226", "n03397947", "n09917593", "
 def corenet(caption: str) -> list[str]:
     """CoreNet's steps, with NLTK's own functions; it also tags, and does not look at the tags."""
     found: list[str] = []
-    for token in nltk.word_tokenize(clean(caption), preserve_line=True):  # one sentence: punkt would give it whole
+    # one sentence: punkt would give it whole
+    for token in nltk.word_tokenize(clean(caption), preserve_line=True):
         forms = open_wordnet()._morphy(token, "n")
         word = min(forms, key=len) if forms else token
         try:
@@ -40,11 +43,25 @@ def test_corenets_example() -> None:
 
 @pytest.mark.parametrize(("caption", "wanted"), [
     ("dogs, DOGS and a dog", [DOG]),
-    ("(dog)", [DOG]), ("the dog's street", [DOG, STREET]), ("dog. street", [DOG, STREET]), ("dog.", [DOG]),
-    ("%64og+street", [DOG, STREET]), ("<b class='x'>street</b> dog", [STREET, DOG]), ("\n dog\n", [DOG]),
+    ("(dog)", [DOG]),
+    ("the dog's street", [DOG, STREET]),
+    ("dog. street", [DOG, STREET]),
+    ("dog.", [DOG]),
+    ("%64og+street", [DOG, STREET]),
+    ("<b class='x'>street</b> dog", [STREET, DOG]),
+    ("\n dog\n", [DOG]),
     ("the \u201cdog\u201d", [DOG]),
-    ("photo", []), ("of with the", []), ("", []), ("   ", []), ("\u72d7", []), ("\u0441\u043e\u0431\u0430\u043a\u0430", []),
-    ("\U0001f436\U0001f436", []), ("fire_engine", [FIRE_ENGINE]), ("\x00\x01", []), (".n.01", []), ("'" * 50, []),
+    ("photo", []),
+    ("of with the", []),
+    ("", []),
+    ("   ", []),
+    ("\u72d7", []),
+    ("\u0441\u043e\u0431\u0430\u043a\u0430", []),
+    ("\U0001f436\U0001f436", []),
+    ("fire_engine", [FIRE_ENGINE]),
+    ("\x00\x01", []),
+    (".n.01", []),
+    ("'" * 50, []),
 ])
 def test_what_a_caption_names(caption: str, wanted: list[str]) -> None:
     assert NounLabels()(caption) == wanted
@@ -64,18 +81,24 @@ def test_nouns_of_several_words() -> None:
     assert NounLabels(compounds=True)("two hot dogs, a fire engine, ice cream and a dog") == [
         *two, HOT_DOG, FIRE_ENGINE, ICE_CREAM, DOG]
     assert NounLabels(compounds=True)("hot, dogs") == [DOG], "a comma parts them"
-    assert NounLabels("tagged", compounds=True)("two boys eating hot dogs") == [*NounLabels("tagged")("boys"), HOT_DOG]
+    assert NounLabels("tagged", compounds=True)("two boys eating hot dogs") == [
+        *NounLabels("tagged")("boys"), HOT_DOG
+    ]
 
 
 def test_captions_are_labelled_as_corenet_does_it() -> None:
     random = Random(0)
-    words = [*concept_names()[:200], "photos", "it's", "can't", "$5.00", "10,000", "U.S.", "e.g", "well-known", "--", "...",
-             "don't", "cannot", "(big)", "\"quoted\"", "O'Neil's", "[sic]", "50%", "a&b", "caf\u00e9", "gonna", "women",
-             "geese", "Cannot,", "x" * 40, "buses,", "boxes;", "was", "us", "has", "leaves", "dice?", "axes!"]
+    words = [
+        *concept_names()[:200], "photos", "it's", "can't", "$5.00", "10,000", "U.S.", "e.g",
+        "well-known", "--", "...", "don't", "cannot", "(big)", "\"quoted\"", "O'Neil's", "[sic]",
+        "50%", "a&b", "caf\u00e9", "gonna", "women", "geese", "Cannot,", "x" * 40, "buses,",
+        "boxes;", "was", "us", "has", "leaves", "dice?", "axes!"
+    ]
     labels = NounLabels()
     for at in range(400):
-        caption = random.choice(TEMPLATES).format(" ".join(random.choices(words, k=random.randrange(1, 9)))) + random.choice(
-            (".", "", "!", " ?", ".)"))
+        caption = random.choice(TEMPLATES).format(" ".join(
+            random.choices(words, k=random.randrange(1, 9)))) + random.choice(
+                (".", "", "!", " ?", ".)"))
         assert labels(caption) == corenet(caption), (at, caption)
 
 

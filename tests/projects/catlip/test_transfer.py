@@ -1,4 +1,6 @@
-"""Transfer initialisation: classes find their synsets and rows as the paper has it, and as NLTK's path similarity says."""
+"""Transfer initialisation: classes find their synsets and rows as the paper has it, and as NLTK's
+path similarity says.
+"""
 
 import random
 from pathlib import Path
@@ -7,13 +9,15 @@ from typing import Any
 import pytest
 from corekit_projects.catlip.transfer import NearestRows, SynsetRows, match, read_classes
 from corekit_projects.catlip.vocabulary import Vocabulary
+from corekit_projects.catlip.wordnet import key_of, open_wordnet
 
 from corekit.checkpoint.new_head import Match
-from corekit.data.wordnet import key_of, open_wordnet
 from corekit.errors import CorekitError
 from corekit.recipes.build import run_config
+from corekit.recipes.schema import RunConfig
 
-SYNSETS = ("image.n.01", "dog.n.01", "kitchen.n.01", "restaurant.n.01", "ice.n.01", "cream.n.01", "creating_by_removal.n.01")
+SYNSETS = ("image.n.01", "dog.n.01", "kitchen.n.01", "restaurant.n.01", "ice.n.01", "cream.n.01",
+           "creating_by_removal.n.01")
 
 
 def vocabulary(*names: str) -> Vocabulary:
@@ -26,14 +30,19 @@ def table(tmp_path: Path) -> str:
     return str(tmp_path / "v.tsv")
 
 
-@pytest.mark.parametrize(("name", "rows", "how"), [
-    ("dog", (1,), "name"),
-    ("restaurant kitchen", (3, 2), "words"), ("restaurant_kitchen", (3, 2), "words"),  # the paper's: the average of both
-    ("archaeological excavation", (), "random"), ("/a/archaeological_excavation", (), "random"),  # the paper's: a random row
-    ("n02084071", (1,), "wnid"), ("n01440764", (), "random"),
-    ("domestic dog, Canis familiaris", (1,), "name"), ("Canis familiaris", (1,), "name"), ("photo", (), "random"),
-    ("ice cream", (4, 5), "words"),  # as captions are mined, where nouns are single words
-    ("/a/kitchen/indoor", (2,), "words"), ("in the", (), "random"), ("", (), "random"), ("xyzzy", (), "random")])
+@pytest.mark.parametrize(
+    ("name", "rows", "how"),
+    [("dog", (1, ), "name"),
+     # the paper's: the average of both
+     ("restaurant kitchen", (3, 2), "words"), ("restaurant_kitchen", (3, 2), "words"),
+     # the paper's: a random row
+     ("archaeological excavation", (), "random"), ("/a/archaeological_excavation", (), "random"),
+     ("n02084071", (1, ), "wnid"), ("n01440764", (), "random"),
+     ("domestic dog, Canis familiaris", (1, ), "name"), ("Canis familiaris", (1, ), "name"),
+     ("photo", (), "random"),
+     ("ice cream", (4, 5), "words"),  # as captions are mined, where nouns are single words
+     ("/a/kitchen/indoor", (2, ), "words"), ("in the", (), "random"), ("", (), "random"),
+     ("xyzzy", (), "random")])
 def test_a_class_finds_its_rows(name: str, rows: tuple[int, ...], how: str) -> None:
     found = match(name, NearestRows(vocabulary(*SYNSETS[:6]), 1.0))
     assert (found.name, found.rows, found.how) == (name, rows, how)
@@ -43,14 +52,19 @@ def test_a_class_finds_its_rows(name: str, rows: tuple[int, ...], how: str) -> N
 def test_similar_ones_count_from_alpha_on_and_the_synset_itself_comes_first() -> None:
     whole = vocabulary(*SYNSETS)
     excavation = match("archaeological excavation", NearestRows(whole, 0.5))
-    assert excavation == Match("archaeological excavation", (6,), "words", 0.5, "creating_by_removal.n.01")
+    assert excavation == Match("archaeological excavation", (6, ), "words", 0.5,
+                               "creating_by_removal.n.01")
     assert match("puppy", NearestRows(whole, 0.5)).rows == (1,)
     assert match("puppy", NearestRows(whole, 0.51)).rows == ()
     assert match("kitchen dog", NearestRows(whole, 0.1)).similarity == 1.0
-    assert match("ice cream", NearestRows(vocabulary("frozen_dessert.n.01"), 0.5))[1:4] == ((0,), "name", 0.5)
+    assert match("ice cream", NearestRows(vocabulary("frozen_dessert.n.01"),
+                                          0.5))[1:4] == ((0, ), "name", 0.5)
     both = vocabulary("frozen_dessert.n.01", "ice.n.01", "cream.n.01")
-    assert match("ice cream", NearestRows(both, 0.5))[1:4] == ((1, 2), "words", 1.0), "its words themselves, before its kind"
-    # cat and dog share carnivore, two steps up each: of equally similar ones the most frequent, which is the first
+    assert match("ice cream",
+                 NearestRows(both, 0.5))[1:4] == ((1, 2), "words",
+                                                  1.0), "its words themselves, before its kind"
+    # cat and dog share carnivore, two steps up each: of equally similar ones the most frequent,
+    # which is the first
     cat = key_of(open_wordnet().synset("cat.n.01"))
     assert NearestRows(vocabulary("dog.n.01", "wolf.n.01"), 0.2)(cat) == (0, 0.2)
     assert NearestRows(vocabulary("wolf.n.01", "fox.n.01", "dog.n.01"), 0.2)(cat) == (0, 0.2)
@@ -79,12 +93,15 @@ def test_the_head_says_what_does_not_fit(table: str, tmp_path: Path) -> None:
             SynsetRows(**arguments)(names, rows, None)
 
     (tmp_path / "strange.tsv").write_text(Path(table).read_text().replace("n02084071", "n02084072"))
-    refused("has 4 synsets, but the head in init.path has 24,320 rows", ["dog"], rows=24320, vocabulary=table)
-    refused("1 of the vocabulary's 4 synsets are not in this WordNet", ["dog"], vocabulary=str(tmp_path / "strange.tsv"))
+    refused("has 4 synsets, but the head in init.path has 24,320 rows", ["dog"], rows=24320,
+            vocabulary=table)
+    refused("1 of the vocabulary's 4 synsets are not in this WordNet", ["dog"],
+            vocabulary=str(tmp_path / "strange.tsv"))
     refused("n99999999 is no noun of this WordNet", ["n99999999"], vocabulary=table)
     refused("has no names of classes", [], vocabulary=table)
     refused("names no vocabulary", ["dog"])
-    refused("nowhere.txt cannot be read .*coco, imagenet1k", ["dog"], vocabulary=table, classes="nowhere.txt")
+    refused("nowhere.txt cannot be read .*coco, imagenet1k", ["dog"], vocabulary=table,
+            classes="nowhere.txt")
     (tmp_path / "book.txt").write_text("dog\n" + "word " * 300)
     refused("book.txt cannot be read .a line of it has more than 1,000", ["dog"], vocabulary=table,
             classes=str(tmp_path / "book.txt"))
@@ -96,10 +113,15 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
         "model": {"name": "m"},
         "data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}
     })
-    assert [found.rows for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(), (1,)]
-    assert [found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, None)] == [(3,), (1,)]
     (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
-    assert [found.rows for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, None)] == [(1,), (2,)]
+
+    def rows(names: list[str], count: int, recipe: RunConfig | None = None,
+             **arguments: Any) -> list[tuple[int, ...]]:
+        return [found.rows for found in SynsetRows(**arguments)(names, count, recipe)]
+
+    assert rows(["restaurant", "dog"], 3, trained_as, similarity=1) == [(), (1,)]
+    assert rows(["restaurant", "dog"], 4, vocabulary=table, similarity=1) == [(3,), (1,)]
+    assert rows(["x"], 4, vocabulary=table, classes=str(tmp_path / "mine.txt")) == [(1,), (2,)]
     assert read_classes(str(tmp_path / "mine.txt")) == ["a dog", "Kitchen"]
 
 

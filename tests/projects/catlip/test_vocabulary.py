@@ -1,4 +1,6 @@
-"""Vocabularies: chosen by count, written as a table, read from tables and from CoreNet's pickle without unpickling it."""
+"""Vocabularies: chosen by count, written as a table, read from tables and from CoreNet's pickle
+without unpickling it.
+"""
 
 import pickle
 from collections import Counter, OrderedDict
@@ -8,21 +10,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corekit_projects.catlip.vocabulary import COLUMNS, Vocabulary, choose, normal_key, read_vocabulary
+from corekit_projects.catlip.vocabulary import (
+    COLUMNS,
+    Vocabulary,
+    choose,
+    normal_key,
+    read_vocabulary,
+)
+from corekit_projects.catlip.wordnet import open_wordnet
 
-from corekit.data.wordnet import open_wordnet
 from corekit.errors import CorekitError
 
-CORENET = {"n5928118": 52418327, "n13333833": 46393897, "n4960277": 38781582, "n7947958": 5}  # as it begins
+# as it begins
+CORENET = {"n5928118": 52418327, "n13333833": 46393897, "n4960277": 38781582, "n7947958": 5}
 KEYS = ["n05928118", "n13333833", "n04960277", "n07947958"]
 
 
 def test_frequent_ones_come_first_and_ties_by_key() -> None:
     counts = {"n00000003": 7, "n00000002": 7, "n00000009": 8, "n00000001": 5, "n00000004": 6}
-    assert list(choose(counts, threshold=5).counts) == ["n00000009", "n00000002", "n00000003", "n00000004"], "more than V_tau"
+    assert list(choose(counts,
+                       threshold=5).counts) == ["n00000009", "n00000002", "n00000003",
+                                                "n00000004"], "more than V_tau"
     assert dict(choose(counts, threshold=0, size=2).counts) == {"n00000009": 8, "n00000002": 7}
     assert len(choose(counts, threshold=6, size=4)) == 3
-    with pytest.raises(CorekitError, match=r"more than 500 times \(the most frequent one 8 times\)"):
+    with pytest.raises(CorekitError,
+                       match=r"more than 500 times \(the most frequent one 8 times\)"):
         choose(counts)
     with pytest.raises(CorekitError, match="there is none at all"):
         choose({}, threshold=0)
@@ -53,7 +65,8 @@ def test_a_table_has_lemma_and_gloss_and_is_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("make", [dict, Counter, OrderedDict])
-def test_corenets_pickle_in_any_protocol(tmp_path: Path, make: Callable[..., Any], protocol: int) -> None:
+def test_corenets_pickle_in_any_protocol(tmp_path: Path, make: Callable[..., Any],
+                                         protocol: int) -> None:
     (tmp_path / "vocab.pkl").write_bytes(pickle.dumps(make(CORENET), protocol))
     assert dict(read_vocabulary(tmp_path / "vocab.pkl").counts) == dict(zip(KEYS, CORENET.values()))
 
@@ -81,11 +94,15 @@ class Called:
 
 
 @pytest.mark.parametrize("value", [
-    Harm(), Called(), {"n1": Harm()}, {Harm(): 1}, [1], {"n1": 1.5}, {"n1": True}, {"n1": None}, {1: 1}, {"n1": {"n2": 1}},
-    {"n1": -1}, {"n1": 2**70}, {}, {"a dog": 1}, {"n1": 1, "n01": 2}, {"v1": 1}, set("ab"), b"dog", {"n123456789": 1}])
+    Harm(),
+    Called(), {"n1": Harm()}, {Harm(): 1}, [1], {"n1": 1.5}, {"n1": True}, {"n1": None}, {1: 1},
+    {"n1": {"n2": 1}}, {"n1": -1}, {"n1": 2**70}, {}, {"a dog": 1}, {"n1": 1, "n01": 2}, {"v1": 1},
+    set("ab"), b"dog", {"n123456789": 1}
+])
 @pytest.mark.parametrize("protocol", [0, 2, 5])
-def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object,
-                                                       protocol: int) -> None:
+def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch,
+                                                       value: object, protocol: int) -> None:
     monkeypatch.chdir(tmp_path)
     Path("vocab.pkl").write_bytes(pickle.dumps(value, protocol))
     with pytest.raises(CorekitError, match=r"vocab\.pkl"):
@@ -95,8 +112,10 @@ def test_other_pickles_are_refused_and_nothing_happens(tmp_path: Path, monkeypat
 
 def test_broken_pickles_are_refused(tmp_path: Path) -> None:
     whole = pickle.dumps(dict.fromkeys(KEYS, 3))
-    odd = [b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.", b"}}u.", b"}(s.", b"g1\n.", b"\x93.", b"R.",
-           b")R.", b"}\x85R.", b"}}s."]
+    odd = [
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", b"(((.", b"0.", b"u.", b"}}u.", b"}(s.",
+        b"g1\n.", b"\x93.", b"R.", b")R.", b"}\x85R.", b"}}s."
+    ]
     for content in [*(whole[:cut] for cut in range(len(whole))), *odd]:
         (tmp_path / "v").write_bytes(content)
         with pytest.raises(CorekitError, match="nothing else is read from a pickle"):
@@ -104,8 +123,12 @@ def test_broken_pickles_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "told"), [
-    ("n02084071\tdog\tan animal", "line 3 is not"), ("n02084071\tdog\tan animal\tmany", "line 3 is not"), ("", "line 3 is not"),
-    ("n05928118\tdog\tan animal\t3", "entry 2 is n05928118 again"), ("dog\tdog\tan animal\t3", "entry 2 is 'dog'"),
+    ("n02084071\tdog\tan animal", "line 3 is not"),
+    ("n02084071\tdog\tan animal\tmany", "line 3 is "
+     "not"),
+    ("", "line 3 is not"),
+    ("n05928118\tdog\tan animal\t3", "entry 2 is n05928118 again"),
+    ("dog\tdog\tan animal\t3", "entry 2 is 'dog'"),
 ])
 def test_broken_tables_say_where(tmp_path: Path, line: str, told: str) -> None:
     (tmp_path / "v.tsv").write_text("\t".join(COLUMNS) + f"\nn05928118\timage\tx\t4\n{line}\n")
@@ -120,5 +143,6 @@ def test_what_there_is_not(tmp_path: Path) -> None:
     (tmp_path / "v").write_bytes(pickle.dumps(dict.fromkeys(KEYS, 3)))
     with pytest.raises(CorekitError, match=r"has 4 synsets, not 24,320"):
         read_vocabulary(tmp_path / "v", size=24_320)
-    with pytest.raises(CorekitError, match=r"1 of the vocabulary's 2 synsets are not in this WordNet .*such as n00000001"):
+    with pytest.raises(CorekitError, match=r"1 of the vocabulary's 2 synsets are not in this "
+                                           r"WordNet .*such as n00000001"):
         Vocabulary({"n02084071": 2, "n00000001": 1}).check()

@@ -1,4 +1,6 @@
-"""Augmentations drawn once, to be stored: torchvision's own draws, from a generator that knows the sample alone."""
+"""Augmentations drawn once, to be stored: torchvision's own, from a generator of the sample
+alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +16,13 @@ from .replay import OPERATIONS
 BINS = 31  # that RandAugment's magnitudes are counted in
 
 
-def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size: int, scale: Sequence[float],
-                      ratio: Sequence[float], operations: int, magnitude: int) -> list[Any]:
+def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size: int,
+                      scale: Sequence[float], ratio: Sequence[float], operations: int,
+                      magnitude: int) -> list[Any]:
     """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
 
-    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's ``[number, magnitude]`` of
-    each operation at the given size, in the order in which torchvision draws them.
+    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's
+    ``[number, magnitude]`` of each operation at the given size, in torchvision's order of drawing.
 
     Args:
         image: of which only the size is asked.
@@ -41,16 +44,22 @@ def _draw_operation(size: int, magnitude: int) -> list[Any]:
 
 
 def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool]:
-    """RandAugment's value for an operation on a square picture, and whether its sign is drawn (torchvision's table)."""
+    """RandAugment's value for an operation on a square picture, and whether it has a drawn sign.
+
+    Values are those of torchvision's table.
+    """
     if operation in ("Identity", "AutoContrast", "Equalize"):
         return 0.0, False
     if operation == "Posterize":
         return float(8 - round(magnitude / ((BINS - 1) / 4))), False
     if operation == "Solarize":
         return _step(255.0, 0.0, magnitude), False
-    most = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": 150.0 / 331.0 * size, "TranslateY": 150.0 / 331.0 * size,
-            "Rotate": 30.0}.get(operation, 0.9)
-    return _step(0.0, most, magnitude), True
+    translation = 150.0 / 331.0 * size
+    most = {
+        "ShearX": 0.3, "ShearY": 0.3, "TranslateX": translation, "TranslateY": translation,
+        "Rotate": 30.0
+    }
+    return _step(0.0, most.get(operation, 0.9), magnitude), True
 
 
 def _step(first: float, last: float, magnitude: int) -> float:

@@ -1,6 +1,8 @@
-"""WordNet's nouns, through NLTK: found where NLTK or a distribution keeps them, or fetched once by who asks for it.
+"""WordNet's nouns, through NLTK: found where NLTK or a distribution keeps them, or fetched once by
+who asks for it.
 
-A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its classes by: ``n02084071``.
+A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its
+classes by: ``n02084071``.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from nltk.data import FileSystemPathPointer
 from nltk.tag.perceptron import PerceptronTagger
 
 from corekit.errors import CorekitError
+from corekit.registry import register
 
 VERSION = "3.0"
 PLACES = ("/usr/share/wordnet",)  # where Debian's and Ubuntu's wordnet-base has it
@@ -26,21 +29,25 @@ _FIELDS = 45  # lexicographers' files
 
 
 class WordNet(WordNetCorpusReader):  # type: ignore[misc]
-    """NLTK's reader without what nouns do not need: mappings between versions, which take seconds and 200 MB to make.
+    """NLTK's reader without what nouns do not need: mappings between versions, which take seconds
+    and 200 MB to make.
 
     ``synset``, ``synsets``, ``all_lemma_names``, path similarity and the like are NLTK's own.
     """
 
     def __init__(self, root: Any) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The multilingual functions")  # other languages' words
+            # other languages' words
+            warnings.filterwarnings("ignore", "The multilingual functions")
             super().__init__(root, None)
 
     def map_wn(self, version: str = "wordnet") -> None:
         """No mapping to other versions."""
 
     def open(self, file: str) -> IO[str]:
-        """A file of the data base. Distributions leave out the names of lexicographers' files, which nothing here asks for."""
+        """A file of the data base. Distributions leave out the names of lexicographers' files,
+        which nothing here asks for.
+        """
         try:
             found: IO[str] = super().open(file)
             return found
@@ -51,16 +58,22 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
 
     @cached_property
     def called(self) -> dict[str, str]:
-        """Of all noun synsets, by key: the first of its words in lower case, which NLTK makes its name of.
+        """Of all noun synsets, by key: the first of its words in lower case, which NLTK makes its
+        name of.
 
         Read at one go: NLTK parses a synset in a tenth of a millisecond.
         """
         with self.root.join("data.noun").open() as file:
             lines = file.read().decode(self._ENCODING).splitlines()
-        return {f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines if not line.startswith(" ")}
+        return {
+            f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines
+            if not line.startswith(" ")
+        }
 
     def lemma_of(self, word: str) -> str:
-        """The shortest of the nouns that a word in lower case may be a form of, as NLTK's lemmatizer has it; else the word."""
+        """The shortest of the nouns that a word in lower case may be a form of, as NLTK's
+        lemmatizer has it; else the word.
+        """
         forms: list[str] = self._morphy(word, "n")
         return min(forms, key=len) if forms else word
 
@@ -87,7 +100,8 @@ def key_of(synset: Synset) -> str:
 
 @lru_cache(maxsize=1)
 def open_wordnet() -> WordNet:
-    """WordNet 3.0 from NLTK's folders (``NLTK_DATA`` among them), ``WNSEARCHDIR``, or a distribution's package.
+    """WordNet 3.0 from NLTK's folders (``NLTK_DATA`` among them), ``WNSEARCHDIR``, or a
+    distribution's package.
 
     Raises:
         CorekitError: it is nowhere, not all there, or of another version.
@@ -97,9 +111,11 @@ def open_wordnet() -> WordNet:
         found = WordNet(root)
         version = found.get_version()
     except (OSError, ValueError, AssertionError, WordNetError) as error:
-        raise CorekitError(f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
+        raise CorekitError(
+            f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
     if version != VERSION:
-        raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other numbers than those of {VERSION}: "
+        raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other "
+                           f"numbers than those of {VERSION}: "
                            f"{FETCH}, into NLTK's folder, which is looked in first")
     return found
 
@@ -115,7 +131,8 @@ def _find() -> Any:
             if place not in nltk.data.path:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
-    raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; NLTK_DATA names another one that "
+    raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; "
+                       f"NLTK_DATA names another one that "
                        "is there), or, on Debian and Ubuntu, apt install wordnet-base")
 
 
@@ -129,14 +146,17 @@ def open_tagger() -> PerceptronTagger:
     try:
         return PerceptronTagger()
     except LookupError:
-        raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, into NLTK's folder; or "
+        raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, "
+                           f"into NLTK's folder; or "
                            "choose nouns=first_sense, which needs none") from None
     except (OSError, ValueError) as error:
-        raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} anew") from None
+        raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} "
+                           f"anew") from None
 
 
 def fetch() -> None:
-    """Download WordNet and the tagger from NLTK's server into NLTK's folder, where they are not on this machine.
+    """Download WordNet and the tagger from NLTK's server into NLTK's folder, where they are not on
+    this machine.
 
     Raises:
         CorekitError: that did not work.
@@ -147,5 +167,25 @@ def fetch() -> None:
             find()
             continue
         if not nltk.download(package, download_dir=folder, quiet=True):
-            raise CorekitError(f"{package} could not be fetched from NLTK's server into {folder}: where there is no network, "
-                               "copy the nltk_data folder of a machine that has it, and name it in NLTK_DATA")
+            raise CorekitError(f"{package} could not be fetched from NLTK's server into {folder}: "
+                               f"where there is no network, "
+                               "copy the nltk_data folder of a machine that has it, and name it in "
+                               "NLTK_DATA")
+
+
+@register("command", "wordnet")
+def wordnet(yes: bool = False) -> None:
+    """Say where WordNet and NLTK's tagger of parts of speech are, or fetch them.
+
+    Labels from captions need WordNet 3.0, some of them NLTK's tagger too. Both are looked for in
+    NLTK's folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and in Debian's and Ubuntu's
+    wordnet-base.
+
+    Args:
+        yes: download what is missing, 12 MB, to NLTK's folder.
+    """
+    if yes:
+        fetch()
+    print(f"WordNet {VERSION}: {open_wordnet().root}")
+    open_tagger()
+    print(f"tagger: {TAGGER} is there")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import nltk
 import pytest
+from corekit_projects.catlip import wordnet
+from corekit_projects.catlip.wordnet import WordNet, key_of, open_tagger, open_wordnet
 
 from corekit.cli.main import main
-from corekit.data import wordnet
-from corekit.data.wordnet import WordNet, key_of, open_tagger, open_wordnet
 from corekit.errors import CorekitError
 
 

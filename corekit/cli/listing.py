@@ -1,0 +1,79 @@
+"""``corekit list`` and ``corekit show``, read from source."""
+
+import argparse
+import fnmatch
+import sys
+from pathlib import Path
+
+from corekit import registry
+from corekit.errors import CorekitError
+from corekit.signatures import nearest
+from corekit.source.entries import Entry
+
+
+def list_names(chosen: argparse.Namespace) -> None:
+    """The names of a kind that match a pattern, or all kinds."""
+    if chosen.kind is None:
+        kinds = {registry.plural(name): kind.summary for name, kind in registry.kinds().items()}
+        _print_table(dict(sorted({**kinds, "recipes": "what a run trains, as YAML"}.items())))
+        return
+    kind = registry.find_kind(chosen.kind, "recipe")
+    if kind == "recipe":
+        from corekit.recipes.find import recipe_file, recipe_names
+
+        summaries = {name: _first_comment(recipe_file(f"recipe/{name}")) for name in recipe_names()}
+    else:
+        summaries = {name: entry.summary for name, entry in registry.entries(kind).items()}
+    names = fnmatch.filter(summaries, chosen.pattern)
+    if not names:
+        raise CorekitError(f"no {kind} matches '{chosen.pattern}'"
+                           f"{nearest(chosen.pattern.strip('*'), summaries)}")
+    _print_table({name: summaries[name] for name in names})
+
+
+def _print_table(summaries: dict[str, str]) -> None:
+    """A line for each name: on a terminal with what it is."""
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        print(f"{name:<{width}}  {summary}" if sys.stdout.isatty() else name)
+
+
+def _first_comment(path: Path | None) -> str:
+    """What a recipe says of itself: its first comment after the package line."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    comments = (line for line in lines if line.startswith("#") and "@package" not in line)
+    return next(comments, "").lstrip("# ")
+
+
+def show(chosen: argparse.Namespace) -> None:
+    """A recipe as it is, or what an entry says of itself and which arguments it takes."""
+    kind = registry.find_kind(chosen.kind, "recipe")
+    if kind == "recipe":
+        _show_recipe(chosen.name)
+    else:
+        _show_entry(registry.find(kind, chosen.name))
+
+
+def _show_recipe(name: str) -> None:
+    from corekit.recipes.find import recipe_file, recipe_names
+
+    path = recipe_file(f"recipe/{name}")
+    if path is None or not path.is_file():
+        raise CorekitError(f"there is no recipe '{name}'{nearest(name, recipe_names())}; "
+                           "`corekit list recipes` lists them all")
+    print(f"# {path}\n{path.read_text(encoding='utf-8')}", end="")
+
+
+def _show_entry(entry: Entry) -> None:
+    signature, fixed = entry.signature, entry.fixed
+    print(f"{entry.kind} '{entry.name}'  ({entry.where})\n\n{entry.doc}\n")
+    if fixed:
+        print("Fixed: " + ", ".join(f"{name} = {value}" for name, value in fixed.items()))
+    if not signature.parameters and not signature.open_ended:
+        print("It takes no arguments.")
+        return
+    print("Arguments:")
+    for parameter in signature.parameters:
+        print(f"  {parameter}")
+    if signature.open_ended:
+        print("  and others, which its source does not name")

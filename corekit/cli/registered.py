@@ -1,0 +1,61 @@
+"""``corekit data NAME`` for every entry of kind ``command``, which a project may bring."""
+
+import argparse
+import re
+
+from corekit import registry
+from corekit.errors import CorekitError
+from corekit.signatures import Parameter
+from corekit.source.entries import Entry
+
+TYPES = {"int": int, "float": float}
+PREFIX = "argument "  # of what is an argument of the entry among all that was parsed
+
+
+def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to ``corekit data``, read from source.
+
+    Raises:
+        CorekitError: a command has the name of another one.
+    """
+    for entry in registry.entries("command").values():
+        if entry.name in data.choices:
+            raise CorekitError(f"{entry.where}: there is a `corekit data {entry.name}` already: "
+                               "take another name")
+        summary = entry.summary.replace("%", "%%")  # argparse formats it, and not a description
+        command = data.add_parser(entry.name, help=summary,
+                                  description=entry.doc.partition("\n\nArgs:")[0],
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        for parameter in entry.signature.parameters:
+            _add_argument(command, parameter, _described(entry, parameter.name))
+        command.set_defaults(run=_run, entry=entry)
+
+
+def _add_argument(command: argparse.ArgumentParser, parameter: Parameter, described: str) -> None:
+    """A word where it is required, a switch where it is a bool, else an option with a default."""
+    option, destination = "--" + parameter.name.replace("_", "-"), PREFIX + parameter.name
+    annotation = parameter.annotation or ""
+    pair = re.match(r"tuple\[(\w+(?:, \w+)*)\]", annotation)  # tuple[int, int]: two words
+    types = pair[1].split(", ") if pair else [annotation.partition(" ")[0]]
+    convert = TYPES.get(types[0], str)
+    if parameter.annotation == "bool":
+        command.add_argument(option, action="store_true", help=described, dest=destination)
+    elif parameter.required:
+        command.add_argument(destination, type=convert, help=described, metavar=parameter.name)
+    else:
+        command.add_argument(option, type=convert, default=argparse.SUPPRESS, dest=destination,
+                             nargs=len(types) if pair else None, metavar=parameter.name.upper(),
+                             help=f"{described} (default: {parameter.default})")
+
+
+def _described(entry: Entry, name: str) -> str:
+    """What the docstring says of an argument."""
+    found = re.search(rf"^ *{name}: (.*(?:\n {{8,}}.*)*)", entry.doc, re.MULTILINE)
+    return " ".join(found[1].split()).replace("%", "%%") if found else ""
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    entry: Entry = chosen.entry
+    arguments = {name.removeprefix(PREFIX): value for name, value in vars(chosen).items()
+                 if name.startswith(PREFIX)}
+    registry.build(entry.kind, entry.name, arguments)

@@ -1,0 +1,1 @@
+"""What is read from Python source without importing it: modules, constructors, entries."""

@@ -1,0 +1,127 @@
+"""A kind and an entry of it, as their lines in the source describe them."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corekit.errors import CorekitError
+from corekit.signatures import Signature
+
+from .constructors import read_signature
+from .modules import read_module, resolve
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of entries, as its declaration describes it."""
+
+    name: str
+    summary: str
+    path: Path
+    line: int
+
+    @property
+    def where(self) -> str:
+        """The file and line."""
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name, as its source describes it.
+
+    Args:
+        own_summary: what a variant says of itself.
+        variant: the arguments that a variant gives to its constructor; None where the entry is no
+            variant.
+    """
+
+    kind: str
+    name: str
+    module: str
+    attribute: str
+    path: Path
+    line: int
+    constructor_doc: str = field(repr=False)
+    own_summary: str | None = field(default=None, repr=False)
+    variant: dict[str, object] | None = field(default=None, repr=False, hash=False)
+
+    @property
+    def where(self) -> str:
+        """The file and line."""
+        return f"{self.path}:{self.line}"
+
+    @property
+    def doc(self) -> str:
+        """The constructor's docstring; a variant's begins with what the variant says of itself."""
+        if self.own_summary is None:
+            return self.constructor_doc
+        return "\n\n".join([self.own_summary, *self.constructor_doc.split("\n\n")[1:]])
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of ``doc``, in one line."""
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def constructor(self) -> Signature:
+        """What the registered class or function takes, inherited constructors included."""
+        definition = resolve(read_module(self.module, self.path), self.attribute)
+        assert definition is not None
+        return read_signature(definition)
+
+    @property
+    def signature(self) -> Signature:
+        """What a recipe may give.
+
+        Raises:
+            CorekitError: a variant does not fit its constructor.
+        """
+        constructor = self.constructor
+        if self.variant is None:
+            return constructor
+        own = [each.name for each in constructor.parameters if each.keyword_only]
+        for name, problem in constructor.problems(self.variant, set(constructor.names) - set(own)):
+            raise CorekitError(f"{self.where}: {self.kind} '{self.name}' is a variant of "
+                               f"{self.attribute}, and its '{name}' {problem}")
+        return constructor.variant(self.variant)
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The arguments of a variant's constructor that no recipe can change, as in the source."""
+        if self.variant is None:
+            return {}
+        own = [each for each in self.constructor.parameters if each.keyword_only]
+        variant = {name: repr(value) for name, value in self.variant.items()}
+        return {each.name: variant.get(each.name, str(each.default)) for each in own}
+
+    def load(self) -> Callable[..., Any]:
+        """Import the defining module and return what is registered."""
+        module = importlib.import_module(self.module)
+        constructor: Callable[..., Any] = getattr(module, self.attribute)
+        return constructor if self.variant is None else with_arguments(constructor, self.variant)
+
+
+def with_arguments(constructor: Callable[..., Any],
+                   arguments: Mapping[str, object]) -> Callable[..., Any]:
+    """A variant of a constructor: its keyword-only parameters are given, the others by default."""
+    parameters = []
+    for each in inspect.signature(constructor).parameters.values():
+        if each.kind is each.POSITIONAL_OR_KEYWORD:
+            default = arguments.get(each.name, each.default)
+            parameters.append(each.replace(default=default, kind=each.KEYWORD_ONLY))
+        elif each.kind is each.VAR_KEYWORD:
+            parameters.append(each)
+    signature = inspect.Signature(parameters)
+
+    @functools.wraps(constructor)
+    def build(**chosen: Any) -> Any:
+        signature.bind(**chosen)
+        return constructor(**{**arguments, **chosen})
+
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return build

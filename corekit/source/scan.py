@@ -1,0 +1,79 @@
+"""All kinds and entries of corekit and of every project in reach."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from corekit.errors import CorekitError
+from corekit.projects import Project, find_projects
+from corekit.signatures import nearest
+
+from .declarations import read_declarations
+from .entries import Entry, Kind
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All kinds by name and all entries by (kind, name), both sorted."""
+
+    kinds: dict[str, Kind]
+    entries: dict[tuple[str, str], Entry]
+
+
+def read_registry() -> Registry:
+    """What is registered in corekit and in the projects in reach now.
+
+    Raises:
+        CorekitError: a file cannot be read, a kind is not declared, or one name is in two places.
+    """
+    return _read_registry(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
+
+
+@lru_cache
+def _read_registry(working_directory: str, variable: str) -> Registry:
+    kinds: dict[str, Kind] = {}
+    entries: dict[tuple[str, str], Entry] = {}
+    for declared in _all_declarations():
+        other: Kind | Entry
+        if isinstance(declared, Kind):
+            title = f"kinds are called '{declared.name}'"
+            other = kinds.setdefault(declared.name, declared)
+        else:
+            title = f"{plural(declared.kind)} are called '{declared.name}'"
+            other = entries.setdefault((declared.kind, declared.name), declared)
+        if other is not declared:
+            raise CorekitError(f"two {title}: {other.where} and {declared.where}; rename one")
+    for entry in entries.values():
+        if entry.kind not in kinds:
+            raise CorekitError(
+                f"{entry.where}: '{entry.name}' is registered as a '{entry.kind}', a kind that "
+                f"nobody declares{nearest(entry.kind, kinds)}; a new kind needs a line "
+                f'declare_kind("{entry.kind}", "what it is")')
+    return Registry(dict(sorted(kinds.items())), dict(sorted(entries.items())))
+
+
+def _all_declarations() -> Iterator[Kind | Entry]:
+    core = Project("corekit", Path(__file__).parents[1], "corekit", "corekit")
+    for project in (core, *find_projects().values()):
+        for path in _python_files(project.folder):
+            yield from read_declarations(path, project.module_name(path))
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """The Python files under a folder, without hidden ones and virtual environments."""
+    paths = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders
+                      if not name.startswith(".") and not Path(place, name, "pyvenv.cfg").exists()]
+        paths += [Path(place, name) for name in files
+                  if name.endswith(".py") and not name.startswith(".")]
+    return sorted(paths)
+
+
+def plural(kind: str) -> str:
+    """models, losses, categories, ..."""
+    if kind.endswith("y") and kind[-2:-1] not in "aeiou":
+        return kind[:-1] + "ies"
+    return kind + ("es" if kind.endswith(("s", "x", "ch", "sh")) else "s")
