@@ -1,11 +1,15 @@
 """corekit: train, evaluate and transfer image-text models from short recipes."""
 
+import logging
 from typing import Any
 
 from corekit.errors import CorekitError
 
 __all__ = ["CorekitError", "create_model", "load", "reparameterize"]
 __version__ = "0.1.0"
+
+# Whoever imports corekit sees no output of it, until they ask for its log; the commands do.
+logging.getLogger("corekit").addHandler(logging.NullHandler())
 
 
 def create_model(name: str, **arguments: object) -> Any:

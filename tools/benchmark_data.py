@@ -29,7 +29,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+from corekit.constants import CLIP_MEAN, CLIP_STD
+
 SIZE, STREAMS = 224, 32
 
 
@@ -89,7 +90,7 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
     from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 
     source = WebDataset(root)
-    preprocess = Preprocess(SIZE, "bicubic", MEAN, STD)
+    preprocess = Preprocess(SIZE, "bicubic", CLIP_MEAN, CLIP_STD)
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
     order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
@@ -112,7 +113,7 @@ def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterat
     from open_clip import get_tokenizer
     from open_clip.transform import AugmentationCfg, image_transform
 
-    transform = image_transform(SIZE, is_train=True, mean=MEAN, std=STD,
+    transform = image_transform(SIZE, is_train=True, mean=CLIP_MEAN, std=CLIP_STD,
                                 aug_cfg=AugmentationCfg(scale=scale))
     tokenizer = get_tokenizer("ViT-B-32")
     shards = sorted(map(str, Path(root).glob("**/*.tar")))

@@ -34,7 +34,7 @@ from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.jobs.manifest import write_tar
 from corekit.data.loading.loader import WorkerBatch, step_batches
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
 from corekit.train import trainer as loop

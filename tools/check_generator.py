@@ -25,7 +25,7 @@ import torch
 
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.data.datasets.openmoji.dataset import OpenMoji
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.models.build import build_model

@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from corekit import registry
-from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder, written
+from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.files import replacing
 from corekit.models.build import build_model
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import fused as fused_recipe
@@ -121,7 +122,7 @@ def convert_in(source: Path, target: Path, name: str | None = None,
         preprocess, weights, notes = converted.preprocess, converted.weights, converted.notes
     if fused:
         weights, recipe = _fused(weights, model), fused_recipe(recipe)
-    with written(target) as folder:
+    with replacing(target) as folder:
         save_model_folder(folder, weights, recipe, preprocess)
     return model.name, notes
 
@@ -172,7 +173,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     state = {
         key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()
     }
-    with written(target) as file:
+    with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
 

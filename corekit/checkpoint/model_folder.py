@@ -1,9 +1,6 @@
 """Model folders: weights, the recipe they come from, and the preprocessing they want."""
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -13,9 +10,9 @@ from torch import Tensor, nn
 
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.files import write_text
 from corekit.recipes.schema import Node
 
-WRITING = ".writing"  # the suffix of what is not whole yet
 EXPORT = "export.json"  # what an exported folder has instead of weights
 
 
@@ -46,9 +43,7 @@ def save_model_folder(folder: Path, weights: dict[str, Tensor], recipe: Node,
 
 def save_recipe(path: Path, recipe: Node) -> None:
     """Write a resolved recipe; a reader sees the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + WRITING)
-    temporary.write_text(OmegaConf.to_yaml(OmegaConf.create(dict(recipe))), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(dict(recipe))))
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
@@ -75,22 +70,3 @@ def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     except RuntimeError as error:
         raise CorekitError(
             f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
-
-
-@contextlib.contextmanager
-def written(target: Path) -> Iterator[Path]:
-    """A place to write what becomes ``target``, a file or a folder, when all of it is there."""
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + WRITING)
-    _remove(temporary)  # left by one that was killed
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)

@@ -28,11 +28,13 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from corekit.checkpoint.model_folder import WRITING, save_model_folder
+from corekit.checkpoint.model_folder import save_model_folder
+from corekit.constants import WRITING
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import from_files, full_state, is_sharded, to_files
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
+from corekit.files import publish
 from corekit.optim.ema import Ema
 from corekit.recipes.schema import Node
 
@@ -119,9 +121,7 @@ class Checkpoints:
                     for name, content in files.items():
                         (writing / name).write_text(content, encoding="utf-8")
                     save_model_folder(writing / "model", weights, recipe, preprocess)
-                    _to_disk(writing)
-                    os.replace(writing, final)
-                    _sync(self.folder)
+                    publish(writing, final, durable=True)
                     self.tidy()
 
         if self.writer is None:
@@ -203,7 +203,7 @@ class Checkpoints:
         link = self.run / (name + WRITING)
         link.unlink(missing_ok=True)
         link.symlink_to(Path("checkpoints") / checkpoint.name / "model")
-        os.replace(link, self.run / name)
+        publish(link, self.run / name)
 
     def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer,
                     ema: Ema | None) -> Counters:
@@ -255,17 +255,3 @@ def _copied(state: State) -> State:
               _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
         for name, value in state.items()
     }
-
-
-def _to_disk(folder: Path) -> None:
-    """Make files and folders outlive a power cut before the rename that makes them count."""
-    for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

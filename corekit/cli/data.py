@@ -64,7 +64,8 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 
 def _job(chosen: argparse.Namespace) -> None:
-    from corekit.data.jobs.driver import in_ray, run_job
+    from corekit.data.jobs.driver import run_job
+    from corekit.data.jobs.ray_cluster import in_ray
     from corekit.data.loading.workers import in_processes
 
     arguments = _arguments(chosen.words)
@@ -118,14 +119,14 @@ def _show_progress(done: int, total: int) -> None:
           flush=True)
 
 
-def _load(chosen: argparse.Namespace) -> "Index":
-    from corekit.data.shards.index import load_index
+def _load(chosen: argparse.Namespace, beside: bool = False) -> "Index":
+    from corekit.data.shards.indexing import build_index
 
-    return load_index(chosen.root, chosen.shards, chosen.workers)
+    return build_index(chosen.root, chosen.shards, chosen.workers, beside)
 
 
 def _index(chosen: argparse.Namespace) -> None:
-    print(_size(_load(chosen), chosen.root))
+    print(_size(_load(chosen, beside=True), chosen.root))
 
 
 def _size(index: "Index", root: str) -> str:

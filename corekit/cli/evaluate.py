@@ -1,6 +1,7 @@
 """``corekit-eval``: the evaluators of a run or model folder, or others, on its weights."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,13 @@ from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.hydra_schema import evaluation_schema
 from corekit.recipes.saved import schema_of_saved
+from corekit.records import append_record
 
 if TYPE_CHECKING:
     from corekit.evaluation.base import Result
+
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -66,12 +71,12 @@ def _evaluate(composed: DictConfig) -> None:
 
 def _report(folder: Path, label: str, result: "Result") -> None:
     """A line a result, and a record of it."""
-    from corekit.train.logger import append_record, figures
+    from corekit.train.logger import figures
 
     record = result.record(*_progress(folder), label)
     where = append_record(_records_path(folder), record)
-    print(f"{label} on {result.samples} samples of {result.dataset}: {figures(result.metrics)}  "
-          f"({where})")
+    log.info(f"{label} on {result.samples} samples of {result.dataset}: "
+             f"{figures(result.metrics)}  ({where})")
 
 
 def _progress(folder: Path) -> tuple[int | None, int | None]:

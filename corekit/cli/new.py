@@ -3,11 +3,11 @@
 import keyword
 import os
 import re
-import shutil
 from pathlib import Path
 
 from corekit import registry
 from corekit.errors import CorekitError
+from corekit.files import replacing
 from corekit.projects import find_projects
 
 MODEL = '''\
@@ -143,13 +143,11 @@ def new_project(name: str) -> Path:
         if entry in registry.entries(kind):
             path = registry.find(kind, entry).path
             raise CorekitError(f"a {kind} is called '{entry}' already ({path}): take another name")
-    writing = folder.with_name(f".{name}.{os.getpid()}.writing")
     try:
-        for file, text in files.items():
-            (writing / file).parent.mkdir(parents=True, exist_ok=True)
-            (writing / file).write_text(text, encoding="utf-8")
-        writing.rename(folder)
+        with replacing(folder) as writing:
+            for file, text in files.items():
+                (writing / file).parent.mkdir(parents=True, exist_ok=True)
+                (writing / file).write_text(text, encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(writing, ignore_errors=True)
         raise CorekitError(f"{folder} cannot be written: {error}") from None
     return folder

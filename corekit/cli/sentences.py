@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from corekit.cli.logs import configure_logging
 from corekit.errors import CorekitError
 
 
@@ -18,6 +19,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
         foreign: other libraries' errors that a user can cause.
         explain: says one of those in a sentence.
     """
+    configure_logging()
     try:
         yield
     except CorekitError as error:

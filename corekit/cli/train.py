@@ -3,14 +3,13 @@
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from corekit import registry
 from corekit.cli.command import run_command
 from corekit.data.datasets.base import Source
-from corekit.data.storage import LocalStorage, open_storage
+from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked
 from corekit.recipes.schema import EntryConfig, RunConfig
@@ -64,7 +63,7 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; "
                                "`corekit data openmoji FOLDER` writes shards to try with")
-        if isinstance(open_storage(str(root)), LocalStorage) and not Path(str(root)).is_dir():
+        if not Storage(str(root)).is_folder():
             raise CorekitError(f"{where}={root} is not a folder")
     _check_roots_inside(key, dataset, data_root)
 

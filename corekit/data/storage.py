@@ -1,5 +1,4 @@
-"""Where data lies: a local folder, or a remote one that fsspec reaches. What cannot be read is
-tried again.
+"""Where data lies: a folder of this machine or a remote one, read through fsspec and with patience.
 
 Input and output fail for reasons that are no property of the data: a server that restarts, a file
 system under load. So reads are tried ``TRIES`` times, waiting longer each time, before they are an
@@ -11,10 +10,16 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, NamedTuple, TypeVar, cast
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from corekit.errors import CorekitError
+from corekit.files import write_bytes
 
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
@@ -22,127 +27,71 @@ FIRST_WAIT = 0.5  # seconds, doubled after each try
 T = TypeVar("T")
 
 
-class Stored(NamedTuple):
-    """A file: its name relative to the root, its bytes, and when it was written in ns where that
-    can be relied on.
+class StoredFile(NamedTuple):
+    """A file: its name under the root, its bytes, and when it was written.
+
+    ``modified`` is in seconds; None for remote files, whose times cannot be compared.
     """
 
     name: str
     size: int
-    modified: int | None
+    modified: float | None
 
 
-class LocalStorage:
-    """A folder of this machine, or one that is mounted like it."""
+class Storage:
+    """A folder, named by a path or by a URL such as ``s3://bucket/shards``.
 
-    def __init__(self, root: str) -> None:
-        self.root = root
-
-    def files(self, pattern: str) -> list[Stored]:
-        """The files whose names match a glob pattern, sorted.
-
-        Raises:
-            CorekitError: there is no such folder.
-        """
-        if not os.path.isdir(self.root):
-            raise CorekitError(f"data.root={self.root} is not a folder")
-        found = []
-        for name in glob.glob(pattern, root_dir=self.root, recursive=True):
-            status = os.stat(os.path.join(self.root, name))
-            if stat.S_ISREG(status.st_mode):
-                found.append(Stored(name, status.st_size, status.st_mtime_ns))
-        return sorted(found)
-
-    def where(self, name: str) -> str:
-        """The file's full name, for people."""
-        return os.path.join(self.root, name)
-
-    def open(self, name: str) -> IO[bytes]:
-        """The file, to be read and sought in."""
-        return open(self.where(name), "rb")
-
-    def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
-        """The bytes [begin, end) of a file, fewer where it ends before.
-
-        Raises:
-            CorekitError: it cannot be read, however often that is tried.
-        """
-        def once() -> bytes:
-            with self.open(name) as file:
-                file.seek(begin)
-                return file.read(-1 if end is None else end - begin)
-
-        return patiently(once, self.where(name), OSError)
-
-    def read_if_there(self, name: str) -> bytes | None:
-        """All bytes of a small file; None where there is none."""
-        return self.read(name) if os.path.isfile(self.where(name)) else None
-
-    def modified(self, name: str) -> int | None:
-        """When the file was written, in ns; None where there is none."""
-        try:
-            return os.stat(self.where(name)).st_mtime_ns
-        except OSError:
-            return None
-
-    def write(self, name: str, content: bytes) -> bool:
-        """Write beside, then rename; False where the folder cannot be written to."""
-        path = self.where(name)
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            return False
-        return True
-
-
-class RemoteStorage:
-    """A folder named by a URL, such as ``s3://bucket/shards``, read through fsspec.
+    Args:
+        root: the path or URL.
 
     Raises:
-        CorekitError: fsspec, or its driver for this kind of URL, is not installed.
+        CorekitError: fsspec has no driver for this kind of URL, or it is not installed.
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root.rstrip("/")
-        self._connect()
+        self.root = root.rstrip("/") or root
+        # one for each folder, however it is typed
+        self.url = self.root if "://" in root else os.path.abspath(os.path.expanduser(root))
+        self.is_local = isinstance(self._connect()[0], LocalFileSystem)
+        self.failures: type[Exception] = OSError if self.is_local else Exception  # each its own
 
-    def _connect(self) -> tuple[Any, str]:
-        """File system and path. fsspec keeps one file system a process, so a forked worker gets its
-        own.
-        """
-        try:
-            from fsspec.core import url_to_fs
+    def _connect(self) -> tuple[AbstractFileSystem, str]:
+        return _connect(self.url, os.getpid())
 
-            system, path = url_to_fs(self.root)
-            return system, str(path).rstrip("/")
-        except (ImportError, ValueError) as error:
-            raise CorekitError(f"{self.root} cannot be reached: {error}; pip install "
-                               f"'corekit[remote]' brings fsspec, "
-                               "and each kind of storage has a driver of its own") from None
+    def is_folder(self) -> bool:
+        """Whether there is such a folder, where that can be known: stores have none."""
+        return not self.is_local or os.path.isdir(self._connect()[1])
 
-    def files(self, pattern: str) -> list[Stored]:
-        """The files whose names match a glob pattern, sorted; none where the place cannot be
-        listed.
+    def files(self, pattern: str) -> list[StoredFile]:
+        """The files whose names match a glob pattern, sorted; none where nothing can be listed.
+
+        Names that begin with a dot are hidden, links are followed, links to nowhere left out.
+
+        Raises:
+            CorekitError: there is no such local folder.
         """
         system, path = self._connect()
-        found: dict[str, dict[str, Any]] = patiently(
-            lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, Exception)
-        return sorted(Stored(name[len(path):].lstrip("/"), int(status["size"] or 0), None)
-                      for name, status in found.items() if status["type"] == "file")
+        if self.is_local:
+            if not self.is_folder():
+                raise CorekitError(f"data.root={self.root} is not a folder")
+            return _local_files(path, pattern)
+        listed: dict[str, dict[str, object]] = retry(
+            lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, self.failures)
+        files = []
+        for name, info in listed.items():
+            relative = name[len(path):].lstrip("/")
+            if info["type"] == "file" and not f"/{relative}".count("/."):
+                files.append(StoredFile(relative, cast(int, info["size"] or 0), None))
+        return sorted(files)
 
     def where(self, name: str) -> str:
         """The file's full name, for people."""
         return f"{self.root}/{name}"
 
     def open(self, name: str) -> IO[bytes]:
-        """The file, to be read and sought in."""
+        """The file, to read and seek in."""
         system, path = self._connect()
-        file: IO[bytes] = system.open(f"{path}/{name}", "rb")
-        return file
+        return cast(IO[bytes], system.open(f"{path}/{name}", "rb"))
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
         """The bytes [begin, end) of a file, fewer where it ends before.
@@ -150,47 +99,73 @@ class RemoteStorage:
         Raises:
             CorekitError: it cannot be read, however often that is tried.
         """
-        def once() -> bytes:
+        def read_once() -> bytes:
             system, path = self._connect()
             return bytes(system.cat_file(f"{path}/{name}", start=begin, end=end))
 
-        return patiently(once, self.where(name), Exception)
+        return retry(read_once, self.where(name), self.failures)
 
     def read_if_there(self, name: str) -> bytes | None:
         """All bytes of a small file; None where there is none."""
-        def once() -> bytes | None:
+        def read_once() -> bytes | None:
             system, path = self._connect()
             try:
                 return bytes(system.cat_file(f"{path}/{name}"))
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 return None
 
-        return patiently(once, self.where(name), Exception)
+        return retry(read_once, self.where(name), self.failures)
 
-    def modified(self, name: str) -> int | None:
-        """Nothing: what servers say of times cannot be compared."""
-        return None
+    def modified(self, name: str) -> float | None:
+        """When a local file was written, in seconds; None for a remote one, or where there is
+        none.
+        """
+        if not self.is_local:
+            return None
+        try:
+            return os.stat(f"{self._connect()[1]}/{name}").st_mtime
+        except OSError:
+            return None
 
     def write(self, name: str, content: bytes) -> bool:
-        """Write a file, which stores do at once or not at all; False where that is not allowed."""
+        """Write a file that is complete or not there; False where the folder takes none."""
         system, path = self._connect()
         try:
-            system.pipe_file(f"{path}/{name}", content)
-        except Exception:  # each driver has its own way to say that nothing can be written there
+            if self.is_local:
+                write_bytes(Path(path, name), content)
+            else:  # stores write at once or not at all
+                system.pipe_file(f"{path}/{name}", content)
+        except self.failures:
             return False
         return True
 
 
-Storage = LocalStorage | RemoteStorage
+@lru_cache(maxsize=256)
+def _connect(root: str, process: int) -> tuple[AbstractFileSystem, str]:
+    """File system and path; a process that was forked connects anew."""
+    try:
+        system, path = url_to_fs(root)
+    except (ImportError, ValueError) as error:
+        raise CorekitError(f"{root} cannot be reached: {error}; each kind of storage has an fsspec "
+                           f"driver of its own, such as s3fs") from None
+    return system, str(path).rstrip("/")
 
 
-def open_storage(root: str) -> Storage:
-    """The folder of that name: a remote one where it is a URL."""
-    return RemoteStorage(root) if "://" in root else LocalStorage(root)
+def _local_files(path: str, pattern: str) -> list[StoredFile]:
+    """Python's glob: fsspec's follows no links to folders, and many data sets are made of those."""
+    files = []
+    for name in glob.glob(pattern, root_dir=path or "/", recursive=True):
+        try:
+            status = os.stat(f"{path}/{name}")
+        except FileNotFoundError:  # a link to nowhere
+            continue
+        if stat.S_ISREG(status.st_mode):
+            files.append(StoredFile(name, status.st_size, status.st_mtime))
+    return sorted(files)
 
 
-def patiently(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
-    """What the action gives, tried again where it fails.
+def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
+    """What the action returns, tried again where it fails.
 
     Args:
         action: called up to ``TRIES`` times.
@@ -214,14 +189,13 @@ def patiently(action: Callable[[], T], what: str, failures: type[Exception]) -> 
     raise AssertionError("not reached")
 
 
-def lines(root: str, name: str) -> list[str]:
+def read_lines(root: str, name: str) -> list[str]:
     """The lines of a small text file in a folder, or above it where it is a part such as
     CLIP_benchmark's ``test``.
     """
-    above = os.path.dirname(root.rstrip("/")) if "://" in root else os.path.dirname(
-        os.path.abspath(root))
+    above = os.path.dirname(root.rstrip("/") if "://" in root else os.path.abspath(root))
     for folder in (root, above):
-        content = open_storage(folder).read_if_there(name)
+        content = Storage(folder).read_if_there(name)
         if content is not None:
             return content.decode("utf-8").splitlines()
     return []

@@ -7,14 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Source
 from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.linear_output import LinearOutput, dense
 
-IMAGES = "image: 'jpg;jpeg;png;webp'"
-SHARD_FIELDS = {"label": f"{{{IMAGES}, label: cls}}", "text": f"{{{IMAGES}, text: txt}}"}
+SHARD_FIELDS = {
+    "label": f"{{image: '{IMAGE_EXTENSIONS}', label: cls}}",
+    "text": f"{{image: '{IMAGE_EXTENSIONS}', text: txt}}"
+}
 METHODS = {None: "encode_image", "tokens": "encode_tokens"}  # output -> method that may give it
 
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.exported import is_exported
 from corekit.checkpoint.load import load
-from corekit.checkpoint.model_folder import EXPORT, model_folder, written
+from corekit.checkpoint.model_folder import EXPORT, model_folder
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
+from corekit.files import replacing
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import load_config
@@ -125,7 +126,7 @@ def export_model(source: Path, target: Path, form: str,
     folded = reparameterize(model)
     write, suffix = (write_onnx, ".onnx") if form == "onnx" else (write_torch, ".pt2")
     files, differences = {}, {}
-    with torch.no_grad(), written(target) as writing:
+    with torch.no_grad(), replacing(target) as writing:
         writing.mkdir()
         for name, part in parts.items():
             file, example, expected = name + suffix, part.sample(batch or 2), part.wrap(model)

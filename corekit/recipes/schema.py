@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from corekit import registry
+from corekit.constants import CLIP_MEAN, CLIP_STD
 
 Plain = dict[str, Any]  # what YAML holds: strings, numbers, lists and mappings of them
 Node = Mapping[str, Any]  # the same, to read
@@ -91,8 +92,8 @@ class PreprocessConfig:
 
     size: int = 224  # pixels of the square the model sees
     interpolation: Interpolation = "bicubic"
-    mean: list[float] = field(default_factory=lambda: [0.48145466, 0.4578275, 0.40821073])
-    std: list[float] = field(default_factory=lambda: [0.26862954, 0.26130258, 0.27577711])
+    mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
+    std: list[float] = field(default_factory=lambda: list(CLIP_STD))
     crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
 
 

@@ -1,31 +1,48 @@
-"""What a run tells: ``metrics.jsonl`` and ``evaluations.jsonl``, TensorBoard, log files, and lines
-for people.
-"""
+"""What a run reports: records of its figures, TensorBoard, log files, and lines for people."""
 
-import json
+import logging
 import math
-import os
 import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch.utils.tensorboard import SummaryWriter
 
 from corekit.distributed.process_group import ProcessGroup
 from corekit.evaluation.base import Result
+from corekit.records import Record, append_record, cut_back
+
+log = logging.getLogger(__name__)
+
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16 FLOPs a second
+
+
+class _LogFile(logging.FileHandler):
+    """A log file whose errors, such as a full disk, end the run as any others do."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        raise  # called while an error is handled
 
 
 class RunLogger:
-    """Writes one run's records; ranks other than the first only keep a log file.
+    """Writes one run's records and keeps its log; ranks other than the first only do the latter.
+
+    All that is logged under ``corekit`` goes to the rank's log file while the run lasts.
 
     Args:
         run: the run directory.
@@ -40,7 +57,12 @@ class RunLogger:
                  flops: float | None = None) -> None:
         self.run, self.ranks, self.steps, self.done, self.flops = run, ranks, steps, done, flops
         name = "log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"
-        self.log = open(run / name, "a", encoding="utf-8")  # noqa: SIM115
+        self.file = _LogFile(run / name, encoding="utf-8")
+        logger = logging.getLogger("corekit")
+        logger.addHandler(self.file)
+        self.level = logger.level
+        if not logger.isEnabledFor(logging.INFO):  # used as a library, which nothing has configured
+            logger.setLevel(logging.INFO)
         self.waited = 0.0
         self.began = self.last = time.perf_counter()
         self.samples_at_last = samples
@@ -48,7 +70,7 @@ class RunLogger:
         self.progress: Progress | None = None
         if ranks.is_first:
             for name in ("metrics.jsonl", "evaluations.jsonl"):
-                _cut_back(run / name, done)
+                cut_back(run / name, done)
             self.board = SummaryWriter(str(run / "tensorboard"),
                                        purge_step=done + 1 if done else None)
             if sys.stdout.isatty():
@@ -62,13 +84,8 @@ class RunLogger:
         self.task = self.progress.add_task("training", total=self.steps, completed=done)
 
     def say(self, text: str) -> None:
-        """A line for people: on the terminal from rank 0, and in this rank's log file."""
-        print(text, file=self.log, flush=True)
-        if self.ranks.is_first:
-            if self.progress:
-                self.progress.console.print(text, markup=False, highlight=False)
-            else:
-                print(text, flush=True)
+        """Log a line for people."""
+        log.info("%s", text)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -95,7 +112,7 @@ class RunLogger:
         now = time.perf_counter()
         elapsed = max(now - self.last, 1e-9)
         rate = (samples - self.samples_at_last) / elapsed
-        record: dict[str, Any] = {
+        record: Record = {
             "step": step, "samples": samples,
             # JSON has no NaN
             **{name: value if math.isfinite(value) else None for name, value in losses.items()},
@@ -114,13 +131,7 @@ class RunLogger:
                     self.board.add_scalar(f"train/{name}", value,
                                           step)  # type: ignore[no-untyped-call]
         left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
-        parts = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        self.say(f"step {step}/{self.steps}  {parts}  lr {learning_rate:.2e}  {rate:.0f} samples/s "
-                 f" "
-                 f"data wait {record['data_wait']:.0%}  memory {record['peak_memory'] / 2**30:.1f} "
-                 f"GB"
-                 + (f"  mfu {record['mfu']:.1%}" if "mfu" in record else "") + f"  ETA "
-                                                                               f"{clock(left)}")
+        self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(left)))
 
     def _mfu(self, rate: float) -> float | None:
         """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak
@@ -129,8 +140,7 @@ class RunLogger:
         if self.flops is None or self.ranks.device.type != "cuda":
             return None
         name = torch.cuda.get_device_name(self.ranks.device)
-        peak = next((peak for part, peak in (("H200", 989e12), ("H100", 989e12),
-                                             ("A100", 312e12)) if part in name), None)
+        peak = next((peak for part, peak in PEAKS.items() if part in name), None)
         return None if peak is None else rate * self.flops / (peak * self.ranks.world)
 
     def evaluation(self, step: int, samples: int, label: str, result: Result) -> None:
@@ -158,7 +168,25 @@ class RunLogger:
             self.progress.stop()
         if self.board is not None:
             self.board.close()  # type: ignore[no-untyped-call]
-        self.log.close()
+        logger = logging.getLogger("corekit")
+        logger.removeHandler(self.file)
+        logger.setLevel(self.level)
+        self.file.close()
+
+
+def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: str) -> str:
+    """The figures of a logged step as people read them."""
+    parts = [
+        step,
+        "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
+        f"lr {record['learning_rate']:.2e}",
+        f"{record['samples_per_second']:.0f} samples/s",
+        f"data wait {record['data_wait']:.0%}",
+        f"memory {record['peak_memory'] / 2**30:.1f} GB",
+    ]
+    if "mfu" in record:
+        parts.append(f"mfu {record['mfu']:.1%}")
+    return "  ".join([*parts, f"ETA {left}"])
 
 
 def figures(metrics: dict[str, float]) -> str:
@@ -181,48 +209,3 @@ def peak_memory(device: torch.device) -> int:
         return int(found.group(1)) * 1024
     return resource.getrusage(
         resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records of a ``.jsonl`` file, without a last line that was cut off."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
-
-
-def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
-    """(value, step) of the highest figure, the first of equals; ``keep_best`` is
-    EVALUATOR/METRIC.
-    """
-    label, _, metric = (keep_best or "").rpartition("/")
-    found = [
-        (record["metrics"][metric], record["step"]) for record in read_records(path)
-        if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))
-    ]
-    return max(found, key=lambda each: each[0], default=None)
-
-
-def append_record(path: Path, record: dict[str, Any]) -> Path:
-    """Add a line to a ``.jsonl`` file."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    return path
-
-
-def _cut_back(path: Path, step: int) -> None:
-    """Keep the records up to a step: the others belong to work that was lost and will be done
-    again.
-    """
-    if path.is_file():
-        kept = [
-            json.dumps(record) + "\n" for record in read_records(path) if record["step"] <= step
-        ]
-        temporary = path.with_name(path.name + ".writing")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)

@@ -17,9 +17,10 @@ from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
 from corekit.models.freeze import training_mode
 from corekit.recipes.schema import EngineConfig, RunConfig
+from corekit.records import read_records
 from corekit.train.assemble import assemble
 from corekit.train.cost import cost
-from corekit.train.logger import RunLogger, clock, figures, read_records
+from corekit.train.logger import RunLogger, clock, figures
 from corekit.train.materialise import Run, materialise
 from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals

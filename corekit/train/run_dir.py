@@ -1,14 +1,11 @@
 """A run's directory: whose it is, what it holds, and that one run at a time writes to it."""
 
-import errno
-import fcntl
 import json
 import os
 import platform
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,9 +17,10 @@ from corekit.checkpoint.training_state import Checkpoints, Environment, complete
 from corekit.data.datasets.base import Source
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
+from corekit.files import lock
 from corekit.recipes.saved import load_config, load_plain
 from corekit.recipes.schema import EngineConfig, RunConfig
-from corekit.train.logger import best_evaluation
+from corekit.records import best_evaluation
 
 # What may change between one start of a run and the next without making it another training.
 CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile",
@@ -115,7 +113,7 @@ def _git_commit() -> str | None:
 
 
 def prepare(folder: Path, config: RunConfig, environment: Environment,
-            checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[str] | None:
+            checkpoints: Checkpoints, ranks: ProcessGroup) -> IO[bytes] | None:
     """Make the directory this run's own.
 
     Returns:
@@ -124,11 +122,11 @@ def prepare(folder: Path, config: RunConfig, environment: Environment,
     Raises:
         CorekitError: it cannot be written to, or another process trains into it.
     """
-    lock = None
+    held = None
     if ranks.is_first:
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock(folder)
+            held = _lock(folder)
             best = best_evaluation(folder / "evaluations.jsonl", config.checkpoint.keep_best)
             checkpoints.best = best[1] if best else None
             save_recipe(folder / "recipe.yaml", config.to_plain())
@@ -139,32 +137,20 @@ def prepare(folder: Path, config: RunConfig, environment: Environment,
             raise CorekitError(
                 f"run_dir={folder} cannot be written to: {error.strerror or error}") from None
     ranks.barrier()
-    return lock
+    return held
 
 
-def _lock(folder: Path) -> IO[str]:
-    """A record lock: the system takes it back when the process ends, however it ends, and data
-    workers do not inherit it.
-    """
-    # kept open as long as the run lasts
-    file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115
-    patience = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                return file  # a file system without locks
-            if time.monotonic() > patience:
-                file.seek(0)
-                raise CorekitError(
-                    f"another run is writing to {folder} "
-                    f"({file.read().strip() or 'it does not say where'}): "
-                    "wait for its end, stop it, or type run_dir=ANOTHER_FOLDER") from None
-        time.sleep(0.1)
+def _lock(folder: Path) -> IO[bytes]:
+    """The lock of a run directory, kept as long as the file is open."""
+    try:
+        file = lock(folder / "lock", PATIENCE)
+    except BlockingIOError:
+        holder = (folder / "lock").read_text(encoding="utf-8").strip()
+        raise CorekitError(f"another run is writing to {folder} "
+                           f"({holder or 'it does not say where'}): wait for its end, stop it, or "
+                           f"type run_dir=ANOTHER_FOLDER") from None
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
     return file
 

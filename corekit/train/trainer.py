@@ -16,7 +16,8 @@ from corekit.data.loading.loader import Batch, split, step_batches
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Evaluator, Result
 from corekit.models.freeze import training_mode
-from corekit.train.logger import RunLogger, best_evaluation, read_records
+from corekit.records import best_evaluation, read_records
+from corekit.train.logger import RunLogger
 from corekit.train.materialise import Run
 from corekit.train.signals import StopSignals
 from corekit.train.step.prefetch import step_by_step

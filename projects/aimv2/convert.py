@@ -10,14 +10,13 @@ import torch
 from corekit import registry
 from corekit.checkpoint.convert import Converted, State, differences
 from corekit.checkpoint.key_names import Rules, renamed
+from corekit.constants import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
            "and std and the whole square, "
            "as that of the published models has; Apple's README and trainer have ImageNet's and a "
@@ -128,7 +127,7 @@ class AIMConverter:
             notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}
-        return Converted(weights, {}, Preprocess(size, "bicubic", MEAN, STD), tokenizer, notes,
+        return Converted(weights, {}, Preprocess(size, "bicubic", CLIP_MEAN, CLIP_STD), tokenizer, notes,
                          ASSUMED)
 
     def layouts(self, name: str) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample, Source
 from corekit.data.jobs.manifest import MANIFEST
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.errors import CorekitError
@@ -115,7 +116,7 @@ class StoredLabels:
                  fields: dict[str, str] | None = None, empty: Literal["keep",
                                                                       "drop"] = "keep") -> None:
         self.extensions, self.empty = split_extensions(fields
-                                                       or {"image": "jpg;jpeg;png;webp"}), empty
+                                                       or {"image": IMAGE_EXTENSIONS}), empty
         self.fields = (*self.extensions, "label_rows")
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
         vocabularies = read_vocabulary(vocabulary, size) if vocabulary is not None else None

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.jobs.driver import read_shard
-from corekit.data.jobs.manifest import replace_text
+from corekit.data.jobs.base import read_shard
 from corekit.data.shards.members import RawSample, decode_sample
+from corekit.files import write_text
 from corekit.registry import register
 
 from .vocabulary import Vocabulary, choose, read_vocabulary
@@ -108,7 +108,7 @@ class CountNouns(_OfCaptions):
                     key: int(count)
                     for key, count in (line.split("\t") for line in content.decode().splitlines())
                 })
-        replace_text(out / TABLE, choose(total, self.threshold, self.size).table())
+        write_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 
 @register("job", "label")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import build_index
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
@@ -225,7 +225,7 @@ class NearestCaptions:
 
 
 def _captions(folder: Path) -> Iterator[str]:
-    index = load_index(str(folder), "**/*.tar")
+    index = build_index(folder)
     for shard, size in enumerate(index.samples.tolist()):
         for sample in index.read_samples(shard, 0, size):
             yield sample.members.get("txt", b"").decode()

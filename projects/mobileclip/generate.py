@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.shards.members import RawSample, decode_field, decode_sample, split_extensions
 from corekit.data.transforms.preprocess import Preprocess
@@ -128,7 +129,7 @@ class Reinforce:
         self.scale, self.ratio = scale, ratio
         self.operations, self.magnitude = operations, magnitude
         self.precision, self.keep = precision, keep
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.uid, self.synthetic, self.seed = uid, synthetic, seed
         self.batch_size, self.threads = batch_size, threads
         self.device = torch.device((

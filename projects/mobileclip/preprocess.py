@@ -7,12 +7,10 @@ First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and 
 generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their
 successors'. """
 
+from corekit.constants import CLIP_MEAN, CLIP_STD
 from corekit.data.transforms.preprocess import Preprocess
 
 UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
-
-_OPENAI_MEAN, _OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258,
-                                                                  0.27577711)
 
 
 def _plain(size: int) -> Preprocess:
@@ -20,7 +18,7 @@ def _plain(size: int) -> Preprocess:
 
 
 def _openai(size: int, interpolation: str) -> Preprocess:
-    return Preprocess(size, interpolation, _OPENAI_MEAN, _OPENAI_STD)
+    return Preprocess(size, interpolation, CLIP_MEAN, CLIP_STD)
 
 
 PREPROCESS = {

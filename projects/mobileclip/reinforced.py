@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import BadSampleError, Sample
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
 from corekit.errors import CorekitError
@@ -62,7 +63,7 @@ class Reinforced:
 
     A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
     ``replay``), drawn anew each time, the teachers' embedding of just that
-    (``teacher_image_features``), and captions with theirs. Stored are ``<uid>.paug.json``,
+    (``teacher_image_features``), and captions with theirs. StoredFile are ``<uid>.paug.json``,
     ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
     own, as Apple publishes DataCompDR: these are joined with the pictures by uid where they lie.
 
@@ -100,7 +101,7 @@ class Reinforced:
                           "one"] = "both", synthetic: str = "syn_text.*",
         augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
     ) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
             raise CorekitError(f"dataset 'reinforced': captions must be one of "

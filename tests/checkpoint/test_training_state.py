@@ -22,7 +22,8 @@ from corekit.checkpoint.training_state import Checkpoints, Counters, complete_ch
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.ema import Ema
-from corekit.train.logger import RunLogger, append_record, best_evaluation, read_records
+from corekit.records import append_record, best_evaluation, read_records
+from corekit.train.logger import RunLogger
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 PREPROCESS = Preprocess(8, "bilinear", (0, 0, 0), (1, 1, 1))
@@ -79,7 +80,7 @@ def test_only_complete_ones_count_and_the_last_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("call", [
     "os.replace", "shutil.rmtree", "corekit.checkpoint.training_state.save_model_folder",
-    "corekit.checkpoint.training_state._to_disk"
+    "corekit.checkpoint.training_state.publish"
 ])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_a_save_killed_anywhere_leaves_the_one_before(tmp_path: Path,

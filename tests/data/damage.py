@@ -94,7 +94,7 @@ def damaged_shards(root: Path, good: int, ways: dict[int, list[str]]) -> Counter
 
     Gives how often a whole pass must count each kind.
     """
-    from corekit.data.shards.index import load_index
+    from corekit.data.shards.indexing import build_index
 
     root.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
@@ -104,6 +104,6 @@ def damaged_shards(root: Path, good: int, ways: dict[int, list[str]]) -> Counter
     cut(root / "90000.tar", 17)  # 17 good ones, and the one that the cut went through
     counts["truncated"] += 1
     write_tar(root / "90001.tar", 91, 24, [])
-    load_index(root)
+    build_index(root, beside=True)
     counts["truncated"] += cut(root / "90001.tar", 18)
     return counts

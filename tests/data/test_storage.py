@@ -3,7 +3,7 @@ the shard at last.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from corekit.data.datasets.folder import Folder
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import build_index, load_index
 from corekit.data.shards.webdataset import WebDataset
+from corekit.data.storage import Storage
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 from tests.data.loading.test_loader import jpeg, write_shards
 
@@ -97,18 +98,20 @@ def test_remote_shards_give_the_batches_that_local_ones_do(tmp_path: Path, flaky
 
 def test_a_remote_index_is_written_once_where_that_is_allowed(
         tmp_path: Path, flaky: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COREKIT_CACHE", str(tmp_path / "cache"))
     upload(write_shards(tmp_path, (5, 4)), flaky)
     Flaky.writable = False
-    assert load_index(flaky).samples.tolist() == [5, 4]
+    assert build_index(flaky, beside=True).samples.tolist() == [5, 4]
     assert not [name for name in Flaky.store if name.endswith((".json", ".index"))]
     handles = WebDataset(flaky).read(1, 1, 2)
     assert [handle.key for handle in handles] == ["010001", "010002"]
     Flaky.writable = True
-    index = load_index(flaky)
+    index = build_index(flaky, beside=True)
     assert {name.rsplit("/", 1)[1] for name in Flaky.store} == {
         "00000.tar", "00001.tar", "00000.tar.index", "00001.tar.index", "index.json"}
-    monkeypatch.setattr("corekit.data.shards.index.scan_shard", lambda file: pytest.fail("scanned "
+    monkeypatch.setattr("corekit.data.shards.scan.scan_shard", lambda file: pytest.fail("scanned "
                                                                                          "again"))
+    monkeypatch.setenv("COREKIT_CACHE", str(tmp_path / "another"))
     assert load_index(flaky).fingerprint == index.fingerprint
     assert json.loads(fsspec.open(f"{flaky}/index.json").open().read())["samples"] == [5, 4]
 
@@ -145,7 +148,7 @@ def test_a_local_shard_that_vanishes_is_no_bad_sample(tmp_path: Path,
 
 def test_what_cannot_be_reached_is_said(flaky: str) -> None:
     with pytest.raises(CorekitError,
-                       match=r"notaprotocol://x cannot be reached.*corekit\[remote\]"):
+                       match=r"notaprotocol://x cannot be reached.*fsspec driver"):
         WebDataset("notaprotocol://x")
     with pytest.raises(CorekitError, match=r"data\.root=flaky://bucket/nothing holds no shard"):
         WebDataset("flaky://bucket/nothing")
@@ -166,19 +169,47 @@ def test_a_remote_folder_of_pictures(tmp_path: Path, flaky: str) -> None:
 
 def test_a_run_starts_from_one_small_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shards(tmp_path, (5, 4, 3))
-    first = WebDataset(str(tmp_path))
+    first = build_index(tmp_path, beside=True)
     opened: list[str] = []
-    read = storage.LocalStorage.read
-    monkeypatch.setattr(storage.LocalStorage, "read",
-                        lambda self, name, *rest: (opened.append(name), read(self, name, *rest))[1])
-    again = WebDataset(str(tmp_path))
-    assert opened == ["index.json"
-                      ], "no offsets and no shard: at 130,000 shards these would be ten gigabytes"
+
+    def recorded(read: Callable[..., bytes | None]) -> Callable[..., bytes | None]:
+        def record(self: Storage, name: str, *rest: int) -> bytes | None:
+            if self.root == str(tmp_path):
+                opened.append(name)
+            return read(self, name, *rest)
+
+        return record
+
+    for method in ("read", "read_if_there"):
+        monkeypatch.setattr(Storage, method, recorded(getattr(Storage, method)))
+    again = load_index(tmp_path)
+    assert opened == ["index.json"], (
+        "no offsets and no shard: at 130,000 shards these would be ten gigabytes")
     assert again.fingerprint == first.fingerprint
-    again.read(1, 0, 4)
-    again.read(1, 2, 2)
+    again.read_samples(1, 0, 4)
+    again.read_samples(1, 2, 2)
     assert opened == ["index.json", "00001.tar.index", "00001.tar", "00001.tar"]
     for at in range(3):
         (tmp_path / f"0000{at}.tar.index").unlink()
     assert [handle.key
-            for handle in WebDataset(str(tmp_path)).read(2, 1, 2)] == ["020001", "020002"]
+            for handle in load_index(tmp_path).read_samples(2, 1, 2)] == ["020001", "020002"]
+
+
+def test_links_are_followed_and_hidden_names_left_out(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / ".hidden").mkdir(parents=True)
+    for name in ("elsewhere/b.tar", "data/a.tar", "data/.c.tar", "data/.hidden/d.tar"):
+        (tmp_path / name).write_bytes(b"tar")
+    (tmp_path / "data" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "file.tar").symlink_to(tmp_path / "elsewhere" / "b.tar")
+    (tmp_path / "data" / "nowhere.tar").symlink_to("/nowhere")
+    assert [(file.name, file.size) for file in Storage(str(tmp_path / "data")).files("**/*.tar")
+            ] == [("a.tar", 3), ("file.tar", 3), ("folder/b.tar", 3)]
+
+
+def test_a_folder_may_be_named_from_the_home(tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_shards(tmp_path / "shards", (3,))
+    assert Storage("~/shards").is_folder()
+    assert WebDataset("~/shards").shard_sizes.tolist() == [3]

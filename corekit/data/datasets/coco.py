@@ -9,7 +9,7 @@ import numpy as np
 
 from corekit.data.datasets.base import Sample
 from corekit.data.shards.members import RawSample, decode_sample
-from corekit.data.storage import open_storage
+from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -40,7 +40,7 @@ class CocoLabels:
         self.fingerprint, self.split = "", split
         self._pictures: list[tuple[str, list[int]]] = []
         if root is not None:
-            self.storage = open_storage(root)
+            self.storage = Storage(root)
             self._read_annotations(f"annotations/instances_{split}.json")
         count = len(self._pictures)
         self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],

@@ -5,9 +5,10 @@ import os
 
 import numpy as np
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Sample
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
-from corekit.data.storage import lines, open_storage
+from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -38,7 +39,7 @@ class Folder:
     """
 
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
-        fields = fields or {"image": "jpg;jpeg;png;webp", "text": "txt"}
+        fields = fields or {"image": IMAGE_EXTENSIONS, "text": "txt"}
         self.fields = tuple(fields)
         self.extensions = split_extensions(
             {field: value for field, value in fields.items() if value != FROM_FOLDER})
@@ -48,9 +49,9 @@ class Folder:
         self.templates: list[str] = []
         self.fingerprint = ""
         if root is not None:
-            self.storage = open_storage(root)
+            self.storage = Storage(root)
             self._list_files(root)
-            self.templates = lines(root, "zeroshot_classification_templates.txt")
+            self.templates = read_lines(root, "zeroshot_classification_templates.txt")
         count = len(self.names)
         self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],
                                     dtype=np.int64)
@@ -84,7 +85,7 @@ class Folder:
             raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} "
                                f"lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
-        self.class_names = lines(root, "classnames.txt") or self.class_folders
+        self.class_names = read_lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
             raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} "
                                f"lines for "

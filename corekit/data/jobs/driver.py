@@ -2,28 +2,29 @@
 them.
 
 What a shard becomes depends on the job, its arguments and that shard alone, so it does not matter
-who does which, or how often it was begun. Each shard lies in the output folder under its own name
-with a record beside it (``<shard>.tar.json``: samples,
-bytes, hash, what was left out), written after it: work that is killed goes on where it stopped, and
-tasks of a cluster share nothing but the folder. Whoever ends last writes ``manifest.json`` of all
-records.
+who does which, or how often it was begun. Each shard lies in the output folder under its own name,
+with a record beside it of its samples, bytes, hash and what was left out. Work that is killed goes
+on where it stopped, and tasks of a cluster share nothing but the folder. Whoever ends last writes
+``manifest.json`` of all records.
 """
 
 import hashlib
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
+from corekit.data.jobs.base import Job, JobWithEnd, Progress, Refuse
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
+from corekit.data.jobs.records import read_record, record_path, write_record
 from corekit.data.loading.workers import in_processes
-from corekit.data.shards.index import Index, load_index
+from corekit.data.shards.index import Index
+from corekit.data.shards.indexing import build_index
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
 
@@ -32,52 +33,6 @@ READ = 64  # samples at a time
 
 Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[Any, ...]], int],
                   Iterator[tuple[WrittenShard, bool]]]
-
-
-class Job(Protocol):
-    """The contract of entries of kind ``job``; their constructors read nothing and load nothing.
-
-    A job may also have ``finish(shards: list[Path], out: Path)``, called when all shards are there,
-    before the manifest is written and possibly more than once: what it writes, it writes with
-    ``replace_text``. """
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
-        weights, of libraries.
-
-        Raises:
-            CorekitError: the job cannot be done like this; nothing has been written.
-        """
-        ...
-
-    def process(
-            self, samples: Iterator[RawSample],
-            refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-        """(key, extension -> bytes) of every sample of the new shard, from those of one shard.
-
-        A bad sample is handed to ``refuse``, which counts it, and left out. Called once a shard, of
-        one object for many. """
-        ...
-
-
-@dataclass
-class Progress:
-    """How far a job is: shards in all, there before, made now; and of those that are there, samples
-    and what was left out.
-    """
-
-    shards: int
-    kept: int = 0
-    made: int = 0
-    samples: int = 0
-    bad: Counter[str] = field(default_factory=Counter)
-    whole: bool = False
-
-    def add(self, shard: WrittenShard, is_new: bool) -> None:
-        """Count one that is there."""
-        self.kept, self.made = self.kept + (not is_new), self.made + is_new
-        self.samples += shard.samples
-        self.bad.update(shard.bad)
 
 
 def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Path,
@@ -92,11 +47,11 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
         source: the folder or URL of the shards.
         out: the folder to write, made where there is none; with several machines, one that all of
             them see.
-        pattern: of the shards' names under the source.
+        pattern: of the shards' names under the source, which is searched.
         workers: processes; 0 and 1: this one.
         task: (i, n): this one takes the shards i, i + n, i + 2 n, ...
         spread: calls a function with many arguments, as
-            ``corekit.data.loading.workers.in_processes`` and ``in_ray`` do.
+            ``corekit.data.loading.workers.in_processes`` and ``ray_cluster.in_ray`` do.
         seen: told after each shard how many of this task's are there, and how many it has.
 
     Raises:
@@ -111,7 +66,7 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
     if "://" in str(out) or Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise CorekitError(f"{out} cannot be written: give a local folder outside {source}")
     out = Path(out)
-    index = load_index(source, pattern, workers)
+    index = build_index(source, pattern, workers)
     identity = job.identity()
     made_by = json.loads(
         json.dumps({
@@ -120,45 +75,14 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
         }))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     manifest = _claim(out, fingerprint, made_by)
-    given = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
+    work = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
              for shard in range(number, len(index), tasks)]
     progress = Progress(len(index))
-    for done, (shard, is_new) in enumerate(spread(_do_shard, given, workers), 1):
+    for done, (shard, is_new) in enumerate(spread(_do_shard, work, workers), 1):
         progress.add(shard, is_new)
-        seen(done, len(given))
+        seen(done, len(work))
     progress.whole = _merge(out, index.names, manifest, job)
     return progress
-
-
-def read_shard(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the members of a shard that a job wrote, for its ``finish``."""
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is not None:
-                yield member.name, file.read()
-
-
-def in_ray(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]],
-           workers: int) -> Iterator[Any]:
-    """``function(*job)`` of every job on a Ray cluster, each as soon as it is there; a GPU each
-    where the cluster has any.
-
-    Raises:
-        CorekitError: Ray is not installed.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise CorekitError(
-            "--ray needs Ray, which is not installed: pip install 'corekit[ray]'") from None
-    ray.init(ignore_reinit_error=True)
-    wants = {"num_cpus": 1, "num_gpus": 1 if ray.cluster_resources().get("GPU") else 0}
-    remote = ray.remote(**wants)(function)
-    waiting = [remote.remote(*job) for job in jobs]
-    while waiting:
-        done, waiting = ray.wait(waiting)
-        yield from ray.get(done)
 
 
 def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
@@ -170,13 +94,13 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
         manifest = Manifest.load(path)
         if manifest.fingerprint != fingerprint:
             before, now = _flat(manifest.made_by), _flat(made_by)
-            told = [
+            differences = [
                 f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
                 for key in sorted(before.keys() | now.keys())
                 if before.get(key, ...) != now.get(key, ...)
             ]
-            raise CorekitError(f"{out} holds other shards ({'; '.join(told[:4])}): choose another "
-                               f"folder, or remove this one")
+            raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
+                               f"another folder, or remove this one")
         return manifest
     if any(out.glob("**/*.tar")):
         raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
@@ -210,10 +134,10 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
               out: Path) -> tuple[WrittenShard, bool]:
     """(the shard, whether it was made now)."""
     shard = index.names[0]
-    record = _record(out, shard, fingerprint)
+    record = read_record(out, shard, fingerprint)
     if record is not None and record.is_whole(out):
         return record, False
-    _record_path(out, shard).unlink(missing_ok=True)
+    record_path(out, shard).unlink(missing_ok=True)
     bad: Counter[str] = Counter()
     keys: set[str] = set()
 
@@ -231,12 +155,11 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
 
     (out / shard).parent.mkdir(parents=True, exist_ok=True)
     written = replace(write_tar(out, shard, samples()), bad=dict(sorted(bad.items())))
-    replace_text(_record_path(out, shard),
-                 json.dumps({"fingerprint": fingerprint, **asdict(written)}) + "\n")
+    write_record(out, fingerprint, written)
     return written, True
 
 
-def _good_samples(index: Index, refuse: Callable[[BadSampleError], None]) -> Iterator[RawSample]:
+def _good_samples(index: Index, refuse: Refuse) -> Iterator[RawSample]:
     for first in range(0, int(index.samples[0]), READ):
         for raw in index.read_samples(0, first, min(READ, int(index.samples[0]) - first)):
             if raw.bad is None:
@@ -245,31 +168,17 @@ def _good_samples(index: Index, refuse: Callable[[BadSampleError], None]) -> Ite
                 refuse(BadSampleError(*raw.bad))
 
 
-def _record_path(out: Path, shard: str) -> Path:
-    return out / f"{shard}.json"
-
-
-def _record(out: Path, shard: str, fingerprint: str) -> WrittenShard | None:
-    """What is known of a shard; None where it has not been made, or was made otherwise."""
-    try:
-        content = json.loads(_record_path(out, shard).read_text(encoding="utf-8"))
-        return WrittenShard(**content) if content.pop("fingerprint") == fingerprint else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
 def _merge(out: Path, names: Sequence[str], manifest: Manifest, job: Job) -> bool:
     """Write the manifest of all shards; False where some are still to come."""
     shards: list[WrittenShard] = []
     for name in names:
-        record = _record(out, name, manifest.fingerprint)
+        record = read_record(out, name, manifest.fingerprint)
         if record is None or not record.is_there(out):
             return False
         shards.append(record)
     if shards != manifest.shards:
-        finish = getattr(job, "finish", None)
-        if finish is not None:
-            finish([out / name for name in names], out)
+        if isinstance(job, JobWithEnd):
+            job.finish([out / name for name in names], out)
         replace(manifest, samples=sum(shard.samples for shard in shards),
                 shards=shards).save(out / MANIFEST)
     return True

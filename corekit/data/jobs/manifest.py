@@ -1,22 +1,19 @@
 """Shards that were written: each whole or not at all, and a manifest of their counts and hashes."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from corekit.constants import WRITING
 from corekit.errors import CorekitError
+from corekit.files import lock, publish, write_text
 
 MANIFEST = "manifest.json"
 PATIENCE = 5.0  # seconds: what a killed process may take to go
-
-_WRITING = ".writing"  # ends the name of what is not whole yet; readers look for *.tar
 
 
 @dataclass(frozen=True)
@@ -74,77 +71,51 @@ class Manifest:
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        replace_text(path, json.dumps(asdict(self), indent=1) + "\n")
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n", durable=True)
 
 
-def write_tar(folder: Path, name: str, samples: Iterable[Mapping[str,
-                                                                 bytes | str]]) -> WrittenShard:
-    """Write one shard: of each sample its ``__key__`` and its members by their extensions, the same
-    bytes every time.
+def write_tar(folder: Path, name: str,
+              samples: Iterable[Mapping[str, bytes | str]]) -> WrittenShard:
+    """Write one shard, complete or not at all: the same bytes every time.
+
+    Args:
+        folder: where the shard lies.
+        name: its file name.
+        samples: of each its ``__key__`` and its members by their extensions.
+
+    Raises:
+        CorekitError: another process is writing the same shard.
     """
     from webdataset.writer import TarWriter  # imports torch
 
+    path = folder / name
+    temporary = path.with_name(path.name + WRITING)
+    try:
+        file = lock(temporary, PATIENCE)
+    except BlockingIOError:
+        raise CorekitError(f"another process is writing {temporary}: wait for its end, or stop "
+                           f"it") from None
     count = 0
-    with whole_file(folder / name) as file:
+    with file:
+        file.truncate(0)  # what a killed process left
         with TarWriter(file, user="corekit", group="corekit", mtime=0, encoder=False) as writer:
             for sample in samples:
                 writer.write(sample)
                 count += 1
         size = file.tell()
         file.seek(0)
-        return WrittenShard(name, count, size, _digest(file))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with whole_file(path) as file:
-        file.write(text.encode())
+        digest = _digest(file)
+        # On the disk first. Opening the file once more to do so would give the lock back.
+        file.flush()
+        os.fsync(file.fileno())
+        publish(temporary, path)
+    return WrittenShard(name, count, size, digest)
 
 
 def sha256(path: Path) -> str:
     """The hash of a file's bytes."""
     with open(path, "rb") as file:
         return _digest(file)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that gets its name when the block ends well; one process at a time writes it.
-
-    Raises:
-        CorekitError: another process is writing it.
-    """
-    unfinished = path.with_name(path.name + _WRITING)
-    with _locked(unfinished) as file:
-        file.truncate(0)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-        os.replace(unfinished, path)
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """The file, made where there is none, with a lock that the system takes back when the process
-    ends, however it ends.
-    """
-    patience = time.monotonic() + PATIENCE
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            if time.monotonic() > patience:
-                raise CorekitError(f"another process is writing {path}: wait for its end, or stop "
-                                   f"it") from None
-            time.sleep(0.05)
-            continue
-        except OSError:  # a file system without locks
-            return file
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
-                return file
-        file.close()  # who had it has given it its name
 
 
 def _digest(file: IO[bytes]) -> str:

@@ -1,13 +1,14 @@
 """Two sets of shards joined by the uids of their samples, where they lie: nothing is unpacked or
 written anew.
 
-Which samples belong together is found out once, from the members' headers, and kept in a table
-beside the shards. """
+Which samples belong together is found out once, from the members' headers, and kept in a table in
+the user's cache folder; one beside the shards is read where an earlier corekit wrote it.
+"""
 
 import hashlib
 import io
 import json
-import sys
+import logging
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,8 +19,11 @@ from numpy.typing import NDArray
 
 from corekit.data.shards.index import Index
 from corekit.data.shards.members import RawSample, member_key, parse_sample, tar_members
-from corekit.data.storage import Storage, patiently
+from corekit.data.storage import Storage, retry
 from corekit.errors import CorekitError
+from corekit.files import cache_folder
+
+log = logging.getLogger(__name__)
 
 Numbers = NDArray[np.int64]
 Uid = Literal["key", "json"]
@@ -101,32 +105,30 @@ class Join:
         return key if self.same_shards else _base(key)
 
     def _rows(self, begin: int, count: int) -> Numbers:
-        if self._kept is not None:
+        if self._storage is None:
+            assert self._kept is not None
             rows = self._kept[begin:begin + 2 * count]
         else:
-            assert self._storage is not None
             rows = np.frombuffer(self._storage.read(self._name, 8 * begin, 8 * (begin + 2 * count)),
                                  dtype="<i8")
-        if len(rows) < 2 * count:
-            raise CorekitError(f"the table {self._name} beside the shards under "
-                               f"{self.images.storage.root} is cut short: "
-                               "remove it, and start again")
+        if len(rows) < 2 * count and self._storage is not None:
+            raise CorekitError(f"{self._storage.where(self._name)} is cut short: remove it, and "
+                               f"start again")
         return rows.reshape(count, 2)
 
     def _find_table(self) -> tuple[Storage, Numbers] | None:
-        for storage in (self.images.storage, self.others.storage):
-            found = storage.files(self._name)
-            counts = np.frombuffer(storage.read(self._name, 0, 8 *
-                                                len(self.images)), dtype="<i8") if found else None
-            if counts is not None and found[0].size == 8 * (len(self.images) +
-                                                            2 * int(counts.sum())):
+        for storage in (self.images.storage, self.others.storage, _cache()):
+            found = storage.files(self._name) if storage.is_folder() else []
+            if not found:
+                continue
+            counts = np.frombuffer(storage.read(self._name, 0, 8 * len(self.images)), dtype="<i8")
+            if found[0].size == 8 * (len(self.images) + 2 * int(counts.sum())):
                 return storage, counts
         return None
 
     def _make_table(self) -> tuple[Storage | None, Numbers]:
-        print(f"corekit: joining the shards under {self.images.storage.root} with those under "
-              f"{self.others.storage.root}",
-              file=sys.stderr)
+        log.warning("joining the shards under %s with those under %s", self.images.storage.root,
+                    self.others.storage.root)
         theirs, known = _hashes(self.others, "key", self.same_shards)
         numbers = np.flatnonzero(known)
         # of one uid, the first comes first
@@ -151,9 +153,9 @@ class Join:
                                + ("?" if self.same_shards else
                                   f", or is data.dataset.uid "
                                   f"{'json' if self.uid == 'key' else 'key'}?"))
-        for storage in (self.images.storage, self.others.storage):
-            if storage.write(self._name, table.tobytes()):
-                return storage, counts
+        storage = _cache()
+        if storage.write(self._name, table.tobytes()):
+            return storage, counts
         self._kept = table
         return None, counts
 
@@ -162,11 +164,13 @@ class Join:
                                   for numbers in (self.counts, self.images.samples,
                                                   self.others.samples))
         if joined < max(images, others):
-            print(f"corekit: {joined:,} samples under {self.images.storage.root} have a partner "
-                  f"under "
-                  f"{self.others.storage.root}, and are used; {images - joined:,} have none, and "
-                  f"there are {others:,} "
-                  "partners for them all", file=sys.stderr)
+            log.warning(f"{joined:,} samples under {self.images.storage.root} have a partner under "
+                        f"{self.others.storage.root}, and are used; {images - joined:,} have none, "
+                        f"and there are {others:,} partners for them all")
+
+
+def _cache() -> Storage:
+    return Storage(str(cache_folder() / "joins"))
 
 
 def _read(index: Index, places: Iterable[tuple[int, int]]) -> list[RawSample]:
@@ -216,7 +220,7 @@ def _uids(index: Index, shard: int, uid: Uid, whole: bool) -> list[str | None]:
                 for begin, end in pairwise(index.offsets(shard).tolist())
             ]
 
-    return patiently(once, index.storage.where(index.names[shard]), OSError)
+    return retry(once, index.storage.where(index.names[shard]), index.storage.failures)
 
 
 def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str | None:

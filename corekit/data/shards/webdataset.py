@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from corekit.constants import IMAGE_EXTENSIONS
 from corekit.data.datasets.base import Sample
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import RawSample, decode_sample, split_extensions
-from corekit.data.storage import lines
+from corekit.data.storage import read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -18,25 +19,27 @@ class WebDataset:
         root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``;
             ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
         shards: pattern of the shards' names under it; of several, separated by ``;``, the first
-            that any shard matches.
+            that any shard matches. With the default, folders below the root are searched only where
+            ``corekit data index`` has been there, or the root holds shards itself.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
             taken.
 
     Raises:
-        CorekitError: no folder, no shards, no samples.
+        CorekitError: no folder, no shards, no samples, or shards that ``corekit data index`` has to
+            index first.
     """
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None) -> None:
-        self.extensions = split_extensions(fields or {"image": "jpg;jpeg;png;webp", "text": "txt"})
+        self.extensions = split_extensions(fields or {"image": IMAGE_EXTENSIONS, "text": "txt"})
         self.fields = tuple(self.extensions)
         self.index = load_index(root, shards) if root is not None else None
         self.shard_sizes = self.index.samples if self.index else np.zeros(0, dtype=np.int64)
         self.fingerprint = self.index.fingerprint if self.index else ""
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = lines(root, "classnames.txt") if root else []
-        self.templates = lines(root, "zeroshot_classification_templates.txt") if root else []
+        self.class_names = read_lines(root, "classnames.txt") if root else []
+        self.templates = read_lines(root, "zeroshot_classification_templates.txt") if root else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""

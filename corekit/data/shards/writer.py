@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from corekit.data.datasets.base import Sample, Source
-from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, replace_text, write_tar
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.errors import CorekitError
+from corekit.files import write_text
 
 WRITER = 1  # raise it with every change that makes other bytes
 
@@ -90,13 +91,13 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
 def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
     class_names: list[str] = getattr(source, "class_names", [])
     if class_names:
-        replace_text(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
+        write_text(out / "classnames.txt", "".join(f"{name}\n" for name in class_names))
     templates: list[str] = getattr(source, "templates", [])
     if templates:
-        replace_text(out / "zeroshot_classification_templates.txt",
+        write_text(out / "zeroshot_classification_templates.txt",
                      "".join(template.replace("{}", "{c}") + "\n" for template in templates))
     if attribution:
-        replace_text(out / "ATTRIBUTION.md", attribution)
+        write_text(out / "ATTRIBUTION.md", attribution)
 
 
 def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_format: str,

@@ -2,7 +2,6 @@
 own folder is touched.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,16 +19,19 @@ import pytest
 from corekit import CorekitError
 from corekit.cli.main import main
 from corekit.data.jobs import manifest
-from corekit.data.jobs.driver import Progress, in_ray, read_shard, run_job
+from corekit.data.jobs.base import Progress, read_shard
+from corekit.data.jobs.driver import run_job
 from corekit.data.jobs.manifest import Manifest
+from corekit.data.jobs.ray_cluster import in_ray
 from tests.projects.mobileclip.reinforced_shards import write_tar
+from tests.test_files import another_process_locks
 
 JOBS = '''
 import json
 from collections import Counter
 from pathlib import Path
-from corekit.data.jobs.driver import read_shard
-from corekit.data.jobs.manifest import replace_text
+from corekit.data.jobs.base import read_shard
+from corekit.files import write_text
 from corekit.data.datasets.base import BadSampleError
 from corekit.registry import register
 
@@ -74,7 +76,7 @@ class Words:
         for shard in shards:
             for _, content in read_shard(shard):
                 total.update(json.loads(content))
-        replace_text(out / "words.json", json.dumps(total, sort_keys=True))
+        write_text(out / "words.json", json.dumps(total, sort_keys=True))
 '''
 NAMES = ("a/00.tar", "a/01.tar", "b/00.tar", "c.tar")
 
@@ -265,13 +267,11 @@ def test_one_process_at_a_time_writes_a_shard(tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "PATIENCE", 0.1)
     (tmp_path / "out").mkdir()
-    with open(tmp_path / "out" / "c.tar.writing", "wb") as theirs:
-        theirs.write(b"theirs")
-        theirs.flush()
-        fcntl.flock(theirs, fcntl.LOCK_EX)
+    writing = tmp_path / "out" / "c.tar.writing"
+    with another_process_locks(writing):
         with pytest.raises(CorekitError, match=r"another process is writing .*c\.tar"):
             shout(tmp_path / "out")
-        assert (tmp_path / "out" / "c.tar.writing").read_bytes() == b"theirs"
+        assert writing.read_bytes() == b"theirs"
     assert shout(tmp_path / "out").whole, "a lock goes with the process that had it"
 
 

@@ -16,7 +16,7 @@ from corekit.data.datasets.base import BadSampleError
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import tar_members
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
@@ -125,14 +125,14 @@ def test_a_shard_that_is_rewritten_shorter_is_another_one(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_no_tar_counts_as_one(tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+                                             caplog: pytest.LogCaptureFixture) -> None:
     write_tar(tmp_path / "1.tar", 0, 20, ["a missing field"])
     for content in (b"x" * 3000, b""):
         (tmp_path / "0.tar").write_bytes(content)
         source = WebDataset(str(tmp_path), fields=FIELDS)
         assert source.shard_sizes.tolist() == [1, 21]
         assert verdicts(source) == ["truncated"]
-    assert "0.tar is not a tar file" in capsys.readouterr().err
+    assert "0.tar is not a tar file" in caplog.text
 
 
 def test_a_size_below_nothing_does_not_lead_round_in_circles(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from corekit import CorekitError
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import build_index, load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
@@ -157,7 +157,7 @@ def test_bad_samples_are_counted_named_and_replaced_the_same_way_everywhere(tmp_
 
 def test_the_index_is_made_once_noticed_when_stale_and_not_needed(tmp_path: Path) -> None:
     root = write_shards(tmp_path / "a", (5, 4))
-    first = WebDataset(str(root))
+    first = build_index(root, beside=True)
     written = {path.name: path.stat().st_mtime_ns for path in root.iterdir()}
     assert {"index.json", "00000.tar.index"} <= written.keys()
     assert WebDataset(str(root)).fingerprint == first.fingerprint

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from corekit.data.shards.check import Findings, check_index, spread
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from tests.conftest import corekit_command
 from tests.data.damage import WAYS, damaged_shards
 from tests.data.loading.test_loader import add, jpeg, write_shards

@@ -28,7 +28,7 @@ from corekit import CorekitError
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.jobs.driver import Progress, run_job
 from corekit.data.jobs.manifest import Manifest
-from corekit.data.shards.index import load_index
+from corekit.data.shards.indexing import load_index
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.seeds import derive_seed
 from tests.projects.mobileclip.conftest import randomize

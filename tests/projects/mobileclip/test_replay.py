@@ -1,4 +1,4 @@
-"""Stored augmentations replayed: torchvision's own pixels at the stored size, the same picture at another."""
+"""StoredFile augmentations replayed: torchvision's own pixels at the stored size, the same picture at another."""
 
 import numpy as np
 import pytest

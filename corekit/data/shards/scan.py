@@ -1,0 +1,86 @@
+"""One look through a tar file: where its samples begin.
+
+A sample is a run of neighbouring members that share a key, as WebDataset has it. A shard that was
+cut short is read as far as it goes; the sample that the cut went through counts as a bad one.
+"""
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corekit.data.shards.members import member_key
+from corekit.data.storage import Storage, retry
+
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one look at a tar file gives.
+
+    Args:
+        offsets: where its samples begin and the last one ends.
+        whole: it ends as a tar file should.
+        problem: why it is no tar file at all; its bytes then count as one sample, a bad one.
+    """
+
+    offsets: Offsets
+    whole: bool
+    problem: str | None = None
+
+
+def scan_shard(file: IO[bytes]) -> Scan:
+    """Find the samples of one tar file."""
+    starts: list[int] = []
+    end, key = 0, None
+    try:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8",
+                          errors="surrogateescape") as archive:
+            try:
+                for member in archive:
+                    if archive.offset <= end:  # a size below nothing would lead round in circles
+                        raise tarfile.ReadError("a member of negative size")
+                    end = archive.offset
+                    if member.isfile() and member_key(member.name)[0] != key:
+                        key = member_key(member.name)[0]
+                        starts.append(member.offset)
+            # the last member was read, but ends beyond the file
+            except (tarfile.TarError, EOFError):
+                return Scan(_offsets(starts, end), whole=False)
+            file.seek(end)
+            last = file.read(tarfile.BLOCKSIZE)
+    except (tarfile.TarError, EOFError) as error:
+        size = file.seek(0, io.SEEK_END)
+        offsets = np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64)
+        return Scan(offsets, whole=False, problem=f"is not a tar file: {error}")
+    # a header that is cut or broken: the sample before it is not to be trusted
+    if last.strip(b"\0"):
+        return Scan(_offsets(starts, end + len(last)), whole=False)
+    return Scan(_offsets(starts, end), whole=len(last) == tarfile.BLOCKSIZE)
+
+
+def _offsets(starts: list[int], end: int) -> Offsets:
+    return np.array([*(starts or [0] * (end > 0)), end], dtype=np.int64)
+
+
+def scan_stored(storage: Storage, name: str) -> Scan:
+    """Find the samples of a stored tar file.
+
+    Raises:
+        CorekitError: it cannot be read, however often that is tried.
+    """
+    def scan_once() -> Scan:
+        with storage.open(name) as file:
+            return scan_shard(file)
+
+    return retry(scan_once, storage.where(name), storage.failures)
+
+
+def hash_offsets(offsets: Offsets) -> str:
+    """16 hexadecimal digits that stand for a shard's offsets."""
+    return hashlib.sha256(offsets.tobytes()).hexdigest()[:16]

@@ -1,0 +1,53 @@
+"""Records of a run: ``metrics.jsonl`` and ``evaluations.jsonl``, a JSON object a line."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from corekit.files import write_text
+
+Record = dict[str, Any]  # a JSON object
+
+
+def append_record(path: Path, record: Mapping[str, object]) -> Path:
+    """Add a line to a ``.jsonl`` file."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    return path
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a ``.jsonl`` file, without a last line that was cut off."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Keep the records up to a step: later ones are of work that was lost and is done again."""
+    if path.is_file():
+        kept = [record for record in read_records(path) if record["step"] <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
+    """(value, step) of the highest figure, the first of equals; None where there is none.
+
+    Args:
+        path: the run's ``evaluations.jsonl``.
+        keep_best: EVALUATOR/METRIC.
+    """
+    label, _, metric = (keep_best or "").rpartition("/")
+    figures = [
+        (record["metrics"][metric], record["step"]) for record in read_records(path)
+        if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))
+    ]
+    return max(figures, key=lambda figure: figure[0], default=None)

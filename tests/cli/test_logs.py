@@ -1,0 +1,86 @@
+"""What is logged is shown by the commands alone: by the first rank, warnings on standard error; a
+run keeps all of it in its files.
+"""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from corekit.cli.logs import configure_logging
+from corekit.distributed.process_group import ProcessGroup
+from corekit.train.logger import RunLogger
+from tests.conftest import TINY, corekit_command
+
+log = logging.getLogger("corekit.somewhere")
+
+
+@pytest.fixture(name="logger", autouse=True)
+def logger_fixture() -> Iterator[logging.Logger]:
+    """The logger as it is before a command configures it."""
+    logger, root = logging.getLogger("corekit"), logging.getLogger()
+    before, level, root_level = list(logger.handlers), logger.level, root.level
+    logger.handlers, logger.level = [logging.NullHandler()], logging.NOTSET
+    yield logger
+    logger.handlers = before
+    logger.setLevel(level)
+    root.setLevel(root_level)
+
+
+def test_a_command_shows_messages_and_warnings_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        configure_logging()
+    log.info("step %d", 3)
+    log.warning("one shard is bad")
+    assert capsys.readouterr() == ("step 3\n", "corekit: one shard is bad\n")
+
+
+@pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])
+def test_only_the_first_rank_shows_its_log(monkeypatch: pytest.MonkeyPatch, name: str,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(name, "1")
+    configure_logging()
+    log.warning("one shard is bad")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("rank", "name"), [(0, "log.txt"), (2, "log_rank2.txt")])
+def test_a_run_keeps_its_log(tmp_path: Path, rank: int, name: str, logger: logging.Logger,
+                             capsys: pytest.CaptureFixture[str]) -> None:
+    ranks = ProcessGroup(rank, 3, torch.device("cpu"))
+    for _ in range(2):
+        run = RunLogger(tmp_path, ranks, steps=10, done=2, samples=20)
+        run.say("100 % of it")
+        log.warning("one shard is bad")
+        run.close()
+    log.warning("after the run")
+    assert (tmp_path / name).read_text() == "100 % of it\none shard is bad\n" * 2
+    assert capsys.readouterr() == ("", ""), "nobody has asked for it on the console"
+    assert logger.level == logging.NOTSET
+
+
+def test_whoever_loads_a_model_sees_nothing(finished_run: Path) -> None:
+    program = ("import logging, sys, corekit\n"
+               "corekit.load('run')\n"
+               "logging.getLogger('corekit.data').warning('one shard is bad')\n"
+               "assert not logging.getLogger().handlers\n")
+    done = subprocess.run([sys.executable, "-c", program], cwd=finished_run, check=True,
+                          capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_two_ranks_show_each_line_once(tmp_path: Path) -> None:
+    done = corekit_command("corekit-train", *TINY, "engine.parallel=ddp", folder=tmp_path, ranks=2)
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in done.stdout.splitlines() if line.startswith("step 4/4")]
+    assert len(shown) == 1
+    first, second = ((tmp_path / "run" / name).read_text() for name in ("log.txt",
+                                                                        "log_rank1.txt"))
+    assert shown[0] in first.splitlines()
+    assert "Trained mobileclip_nano" in first
+    assert "step 4/4" in second
+    assert "Trained" not in second
