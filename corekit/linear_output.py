@@ -43,6 +43,10 @@ class LinearOutput(NamedTuple):
         return LinearOutput(self.hidden, self.weight[first:last],
                             None if self.bias is None else self.bias[first:last])
 
+    def __add__(self, other: Tensor) -> Tensor:  # type: ignore[override]
+        """The output plus a tensor, as adapters add theirs to what a layer gives."""
+        return self.dense() + other
+
     def dense(self) -> Tensor:
         """[..., K] in the dtype of ``hidden``."""
         bias = None if self.bias is None else self.bias.to(self.hidden.dtype)

@@ -13,6 +13,7 @@ from corekit.checkpoint.model_folder import model_folder
 from corekit.checkpoint.new_head import NewHead
 from corekit.errors import CorekitError
 from corekit.models.freeze import matching
+from corekit.models.text_tower import open_clip_names
 from corekit.recipes.saved import load_config
 
 State = dict[str, Tensor]
@@ -52,11 +53,13 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str], renam
                                "it, init.path=RUN")
         return []
     file, loaded = _read_weights(path)
-    weights = {_renamed(name, rename): value for name, value in loaded.items()}
+    own = model.state_dict()
+    older = {old: name for name, old in open_clip_names(own).items()}
+    names = {name: _renamed(name, rename) for name in loaded}
+    weights = {older.get(names[name], names[name]): value for name, value in loaded.items()}
     if len(weights) < len(loaded):
         raise CorekitError(f"init.rename gives {' and '.join(_doubled(loaded, rename)[:2])} of "
                            f"{file} the same name")
-    own = model.state_dict()
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
         weights = new_head(weights, own, load_config(beside) if beside.is_file() else None, file)

@@ -35,6 +35,7 @@ from corekit.distributed.fsdp import from_files, full_state, is_sharded, to_file
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.files import publish
+from corekit.models.text_tower import open_clip_names
 from corekit.optim.ema import Ema
 from corekit.recipes.schema import Node
 
@@ -214,10 +215,12 @@ class Checkpoints:
         if not complete:
             return Counters()
         state = _state(model, optimizer, ema)
-        files: State = to_files(state, model)
         # A parameter without a gradient so far, as where every step was skipped, has no state yet,
         # and none is saved.
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
+        older = {name: old for name, old in open_clip_names(state["model"]).items()
+                 if f"model.{old}" in saved}
+        files: State = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
         without = [
             name for name in moments
@@ -227,11 +230,12 @@ class Checkpoints:
         dcp.load(files, checkpoint_id=complete[-1] / "state",  # type: ignore[attr-defined]
                  no_dist=self.ranks.world == 1)
         moments.update(fresh)
+        files = _renamed(files, {old: name for name, old in older.items()})
         loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():
-            if name in fresh:
+            if older.get(name, name) in fresh:
                 optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
@@ -246,6 +250,15 @@ def read_counters(checkpoint: Path) -> Counters:
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> State:
     state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
     return state if ema is None else {**state, "ema": ema.values}
+
+
+def _renamed(state: Any, names: Mapping[str, str]) -> Any:
+    """Nested mappings and lists with parameters under other names, as keys and as values."""
+    if isinstance(state, dict):
+        return {names.get(key, key): _renamed(value, names) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_renamed(value, names) for value in state]
+    return names.get(state, state) if isinstance(state, str) else state
 
 
 def _copied(state: State) -> State:

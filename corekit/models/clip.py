@@ -12,9 +12,10 @@ MAX_LOGIT_SCALE = 100.0
 class CLIP(nn.Module):
     """Two towers into one space, and the scale of their similarities.
 
-    ``forward`` gives ``image_features`` [B, D], ``text_features`` [B, D], with ``synthetic_text`` also
-    ``synthetic_text_features`` [B, D], and ``logit_scale`` []. Features have unit length and are float32 under
-    autocast too: similarities are multiplied by up to 100, which bfloat16's 8 bits would not stand.
+    ``forward`` gives ``image_features`` [B, D], ``text_features`` [B, D], with ``synthetic_text``
+    also ``synthetic_text_features`` [B, D], and ``logit_scale`` []. Features have unit length and
+    are float32 under autocast too: similarities are multiplied by up to 100, which bfloat16's 8
+    bits would not stand.
 
     Args:
         image_tower: float [B, 3, H, W] to features [B, D].
@@ -22,7 +23,10 @@ class CLIP(nn.Module):
         init_logit_scale: the scale to begin with; the parameter is its logarithm.
     """
 
-    def __init__(self, image_tower: nn.Module, text_tower: nn.Module, init_logit_scale: float = 1 / 0.07) -> None:
+    def __init__(self,
+                 image_tower: nn.Module,
+                 text_tower: nn.Module,
+                 init_logit_scale: float = 1 / 0.07) -> None:
         super().__init__()
         self.image_tower = image_tower
         self.text_tower = text_tower
@@ -38,7 +42,10 @@ class CLIP(nn.Module):
         features: Tensor = self.text_tower(text)
         return _unit_length(features) if normalize else features
 
-    def forward(self, image: Tensor, text: Tensor, synthetic_text: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self,
+                image: Tensor,
+                text: Tensor,
+                synthetic_text: Tensor | None = None) -> dict[str, Tensor]:
         outputs = {"image_features": self.encode_image(image, normalize=True)}
         if synthetic_text is None:
             outputs["text_features"] = self.encode_text(text, normalize=True)
@@ -52,7 +59,8 @@ class CLIP(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """The image half of a CLIP alone: ``forward`` gives ``image_features`` [B, D], of unit length and float32.
+    """The image half of a CLIP alone: ``forward`` gives ``image_features`` [B, D], of unit length
+    and float32.
 
     Args:
         image_tower: float [B, 3, H, W] to features [B, D].

@@ -1,4 +1,4 @@
-"""The convolutional stem that CoreNet gives its vision transformers in place of one projection of patches."""
+"""The convolutional stem of CoreNet's vision transformers, in place of a projection of patches."""
 
 from torch import Tensor, nn
 
@@ -6,12 +6,13 @@ from corekit.models.fusion import convolution, exact, norm_as_scale
 
 
 class ConvStemLayer(nn.Module):
-    """A convolution whose stride is its kernel, then batch norm and GELU unless it is the last of the stem."""
+    """A convolution whose stride is its kernel, then batch norm and GELU but after the last one."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
                  last: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding, bias=last)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding,
+                              bias=last)
         self.bn = None if last else nn.BatchNorm2d(out_channels)
         self.act = None if last else nn.GELU()
 
@@ -25,7 +26,8 @@ class ConvStemLayer(nn.Module):
         """Itself, with its norm in the convolution."""
         if self.bn is not None:
             scale, shift = norm_as_scale(self.bn)
-            self.conv = convolution(self.conv, exact(self.conv.weight) * scale[:, None, None, None], shift)
+            kernel = exact(self.conv.weight) * scale[:, None, None, None]
+            self.conv = convolution(self.conv, kernel, shift)
             self.bn = None
         return self
 

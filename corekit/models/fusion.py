@@ -1,8 +1,8 @@
-"""Re-parameterisation: linear branches and their batch norms, folded into the one convolution that they come to.
+"""Re-parameterisation: linear branches and their batch norms, folded into one convolution.
 
-In evaluation a batch norm scales and shifts, so parallel branches of convolutions and norms are one convolution
-(RepVGG: Ding et al., 2021; MobileOne: Vasu et al., 2023a). A block takes part by having a method ``folded()`` that
-returns the module to stand in its place.
+In evaluation a batch norm scales and shifts, so parallel branches of convolutions and norms are one
+convolution (RepVGG: Ding et al., 2021; MobileOne: Vasu et al., 2023a). A block takes part by having
+a method ``folded()`` that returns the module to stand in its place.
 """
 
 import copy
@@ -15,22 +15,23 @@ from corekit.errors import CorekitError
 
 
 def reparameterize(model: nn.Module) -> nn.Module:
-    """A copy of a model in which every block that can is folded: the same outputs from fewer operations.
+    """A copy of a model with every block folded that can be: the same outputs, fewer operations.
 
-    Done again it changes nothing. Weights of the result load into a model that was folded too (built with
-    ``fused=True``, where its constructor has that argument).
+    Done again it changes nothing. Weights of the result load into a model that was folded too
+    (built with ``fused=True``, where its constructor has that argument).
 
     Raises:
         CorekitError: the model is in training mode: what is folded are running statistics.
     """
     if any(module.training for module in model.modules()):
-        raise CorekitError("a model in training mode cannot be re-parameterised, because its running statistics still change: "
-                           "call model.eval() first")
+        raise CorekitError(
+            "a model in training mode cannot be re-parameterised, because its running statistics "
+            "still change: call model.eval() first")
     return fold(copy.deepcopy(model))
 
 
 def fold(model: nn.Module) -> nn.Module:
-    """Fold in place whatever mode the model is in; the result stands for the model, and is in the mode it was in."""
+    """Fold in place, in whatever mode the model is; the result stands for the model."""
     if hasattr(model, "folded"):
         folded: nn.Module = model.folded()  # type: ignore[operator]
         return folded.train(model.training)
@@ -63,16 +64,17 @@ def diagonal_kernel(scale: Tensor, shape: torch.Size) -> Tensor:
 
 def padded(kernel: Tensor, shape: torch.Size) -> Tensor:
     """A kernel in the middle of a larger one of that shape; sides are odd."""
-    height, width = ((large - small) // 2 for large, small in zip(shape[2:], kernel.shape[2:], strict=True))
+    height, width = ((large - small) // 2
+                     for large, small in zip(shape[2:], kernel.shape[2:], strict=True))
     return F.pad(kernel, (width, width, height, height))
 
 
 def convolution(like: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution with stride, padding, groups, dtype and device of another one, and these weights."""
+    """A convolution with these weights, and all else as another one has it."""
     assert isinstance(like.padding, tuple)
     with torch.device("meta"):  # memory and random numbers are not needed
-        made = nn.Conv2d(like.in_channels, like.out_channels, (kernel.shape[2], kernel.shape[3]), like.stride[0],
-                         (like.padding[0], like.padding[1]), groups=like.groups)
+        made = nn.Conv2d(like.in_channels, like.out_channels, (kernel.shape[2], kernel.shape[3]),
+                         like.stride[0], (like.padding[0], like.padding[1]), groups=like.groups)
     made.weight = nn.Parameter(kernel.to(like.weight))
     made.bias = nn.Parameter(bias.to(like.weight))
     return made

@@ -1,6 +1,8 @@
-"""A smaller encoder that learns to say a larger one's tokens. That AIMv2's authors did so is known, how is not: this is ours.
+"""A smaller encoder that learns to say a larger one's tokens. That AIMv2's authors did so is known,
+how is not: this is ours.
 
-It follows feature distillation (Wei et al., 2022, arXiv 2205.14141): whitened tokens, a linear layer, a smooth L1 distance.
+It follows feature distillation (Wei et al., 2022, arXiv 2205.14141): whitened tokens, a linear
+layer, a smooth L1 distance.
 """
 
 import torch
@@ -19,7 +21,8 @@ from .pretrain import encoder_named
 
 
 class Student(nn.Module):
-    """An encoder, and a linear layer from its tokens to the teacher's: ``forward`` gives ``predicted_tokens`` [B, N, D'].
+    """An encoder, and a linear layer from its tokens to the teacher's: ``forward`` gives
+    ``predicted_tokens`` [B, N, D'].
 
     Args:
         encoder: images to tokens.
@@ -43,14 +46,18 @@ class Student(nn.Module):
 
 
 @register("model", "aimv2_student")
-def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072, width_divisor: int = 1,
+def aimv2_student(encoder: str = "aimv2_large_224",
+                  teacher_width: int = 3072,
+                  width_divisor: int = 1,
                   depth_divisor: int = 1) -> nn.Module:
-    """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives predicted_tokens.
+    """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives
+    predicted_tokens.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
         teacher_width: of the other one's tokens.
-        width_divisor: divides the encoder's width: above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides the encoder's width: above 1, a narrow copy of the model, for trying
+            things.
         depth_divisor: divides the number of blocks (one stays).
     """
     return Student(encoder_named(encoder, width_divisor, depth_divisor), teacher_width)
@@ -66,7 +73,8 @@ class TokenTeacher(nn.Module):
         encoder: what a dry run takes for it: it reads no weights.
 
     Raises:
-        CorekitError: nothing is there, no encoder, or one that was trained with another normalisation of pixels.
+        CorekitError: nothing is there, no encoder, or one that was trained with another
+            normalisation of pixels.
     """
 
     def __init__(self, preprocess: Preprocess, path: str, encoder: str = "aimv2_3b_224") -> None:
@@ -82,8 +90,11 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
     folder = model_folder(path)
     theirs = Preprocess.load(folder / "preprocess.json")
     if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
-        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and the student sees "
-                           f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and std to the teacher's")
+        raise CorekitError(
+            f"the teacher {path} was trained with mean {theirs.mean} and std {theirs.std}, and "
+            f"the student sees {preprocess.mean} and {preprocess.std}: set data.preprocess.mean "
+            "and std to the teacher's"
+        )
     config = load_config(folder / "recipe.yaml")
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
     found = getattr(model, "encoder", model)
@@ -94,9 +105,11 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
 
 @register("loss", "token_distance")
 class TokenDistance:
-    """Smooth L1 distance of predicted tokens to whitened ones, on average over channels, tokens and samples: a sample loss.
+    """Smooth L1 distance of predicted tokens to whitened ones, on average over channels, tokens and
+    samples: a sample loss.
 
-    Each of the teacher's tokens is brought to mean 0 and variance 1 over its channels (Wei et al., 2022, section 3).
+    Each of the teacher's tokens is brought to mean 0 and variance 1 over its channels (Wei et al.,
+    2022, section 3).
 
     Args:
         beta: the distance up to which it is squared.
@@ -115,11 +128,17 @@ class TokenDistance:
             CorekitError: their shapes differ.
         """
         if predicted_tokens.shape != teacher_tokens.shape:
-            raise CorekitError(f"the student says {_told(predicted_tokens)}, the teacher {_told(teacher_tokens)}: set "
-                               "model.teacher_width to the teacher's width, and choose encoders for pictures of one size")
+            raise CorekitError(
+                f"the student says {_told(predicted_tokens)}, the teacher {_told(teacher_tokens)}: "
+                "set model.teacher_width to the teacher's width, and choose encoders for pictures "
+                "of one size"
+            )
         wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
         whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
-        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none", beta=self.beta)
+        distance = F.smooth_l1_loss(predicted_tokens.to(wide),
+                                    whitened,
+                                    reduction="none",
+                                    beta=self.beta)
         return distance.mean((1, 2)).sum()
 
 

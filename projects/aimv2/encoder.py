@@ -1,4 +1,6 @@
-"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a class token."""
+"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a
+class token.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,16 +13,15 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from corekit.errors import CorekitError
-from corekit.models.positions import is_table, stretched
+from corekit.models.layers.attention import AttentionFunction, bidirectional
+from corekit.models.layers.positions import is_position_table, resample_positions
 
 from .blocks import (
     HEAD_WIDTH,
     PATCH_SIZE,
-    Block,
     Images,
-    Mixer,
     Patches,
-    bidirectional,
+    block,
     grids_of,
     norm,
     patch_counts,
@@ -31,7 +32,9 @@ MOST_PATCHES = 4096  # of a picture at its own size: what the native model was t
 
 
 class Features(TypedDict):
-    """What an encoder gives: tokens [B, N, D], their mean ``pooled`` [B, D], and [B, N, D] of each layer asked for."""
+    """What an encoder gives: tokens [B, N, D], their mean ``pooled`` [B, D], and [B, N, D] of each
+    layer asked for.
+    """
 
     tokens: Tensor
     pooled: Tensor
@@ -39,16 +42,19 @@ class Features(TypedDict):
 
 
 class Encoder(nn.Module):
-    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled`` [B, D], their mean.
+    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled``
+    [B, D], their mean.
 
-    ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a position table takes other
-    sizes than the table's by stretching it over the grid (bicubic, antialiased, as timm does); nothing is cut. Pictures of
-    different sizes come as a list: their tokens are followed by zeros up to the longest, which no token sees.
+    ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a
+    position table takes other sizes than the table's by stretching it over the grid (bicubic,
+    antialiased, as timm does); nothing is cut. Pictures of different sizes come as a list: their
+    tokens are followed by zeros up to the longest, which no token sees.
 
     Args:
         width: D.
         layers: transformer blocks.
-        grid_size: patches along a side that the position table is made for; None: sines and cosines, for any grid.
+        grid_size: patches along a side that the position table is made for; None: sines and
+            cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
         head_width: of an attention head.
@@ -57,14 +63,17 @@ class Encoder(nn.Module):
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
                  most_patches: int | None = None, head_width: int = HEAD_WIDTH) -> None:
         super().__init__()
-        self.width, self.grid_size, self.most_patches, self.head_width = width, grid_size, most_patches, head_width
+        self.width, self.head_width = width, head_width
+        self.grid_size, self.most_patches = grid_size, most_patches
         self.patch_embed = Patches(width, generation)
         if grid_size is None and width % 4:
-            raise CorekitError(f"sines and cosines of two directions need a width that 4 divides, not {width}: choose another "
-                               "width_divisor")
+            raise CorekitError(
+                f"sines and cosines of two directions need a width that 4 divides, not {width}: "
+                "choose another width_divisor")
         self.pos_embed = None if grid_size is None else nn.Parameter(
-            nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width), std=0.02))
-        self.blocks = nn.ModuleList(Block(width, generation, head_width) for _ in range(layers))
+            nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width),
+                            std=0.02))
+        self.blocks = nn.ModuleList(block(width, generation, head_width) for _ in range(layers))
         self.norm = norm(width, generation)
 
     def forward(self, image: Images) -> dict[str, Tensor]:
@@ -72,18 +81,27 @@ class Encoder(nn.Module):
         return {"tokens": found["tokens"], "pooled": found["pooled"]}
 
     def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
+        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
+        ``normalize``.
+        """
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def features(self, image: Images, *, norm: bool, layers: Sequence[int] = (), mixer: Mixer = bidirectional) -> Features:
+    def features(self,
+                 image: Images,
+                 *,
+                 norm: bool,
+                 layers: Sequence[int] = (),
+                 attention: AttentionFunction = bidirectional) -> Features:
         """Everything that one pass through the encoder gives.
 
         Args:
             image: [B, 3, H, W], or a list of [3, H, W].
-            norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all of it before.
-            layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is the last.
-            mixer: who sees whom.
+            norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all
+                of it before.
+            layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is
+                the last.
+            attention: which patches attend to which.
 
         Raises:
             CorekitError: no such layer, an image without a whole patch, or too many patches.
@@ -91,13 +109,14 @@ class Encoder(nn.Module):
         depth = len(self.blocks)
         wanted = [number % depth if -depth <= number < depth else None for number in layers]
         if None in wanted:
-            raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to -{depth}; "
-                               f"{layers[wanted.index(None)]} is none of them")
+            raise CorekitError(
+                f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to "
+                f"-{depth}; {layers[wanted.index(None)]} is none of them")
         x, kept, real = self.embed(image), {}, _real(image)
-        if real is not None and mixer is bidirectional:
-            mixer = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
-        for number, block in enumerate(self.blocks):
-            x = block(x, mixer)
+        if real is not None and attention is bidirectional:
+            attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
+        for number, layer in enumerate(self.blocks):
+            x = layer(x, attention)
             if number in wanted:
                 kept[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
@@ -105,7 +124,11 @@ class Encoder(nn.Module):
         if real is None:
             return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
         tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))
-        return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True), "layers": tuple(others)}
+        return {
+            "tokens": tokens,
+            "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
+            "layers": tuple(others)
+        }
 
     def embed(self, image: Images) -> Tensor:
         """What the first block is given, [B, N, D]: patches and where they are."""
@@ -113,22 +136,29 @@ class Encoder(nn.Module):
             return pad_sequence([self.embed(each[None])[0] for each in image], batch_first=True)
         patches, grid = self.patch_embed(image)
         if self.most_patches is not None and patches.shape[1] > self.most_patches:
-            raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has {patches.shape[1]} patches of "
-                               f"{PATCH_SIZE} x {PATCH_SIZE}, and the model was trained with {self.most_patches} at most: "
-                               "resize it first")
+            raise CorekitError(
+                f"an image of {image.shape[3]} x {image.shape[2]} pixels has {patches.shape[1]} "
+                f"patches of {PATCH_SIZE} x {PATCH_SIZE}, and the model was trained with "
+                f"{self.most_patches} at most: "
+                "resize it first")
         return patches + self.positions(grid, patches)  # type: ignore[no-any-return]
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
         """Positions [1, N, D] of the patches of a grid (rows, columns)."""
         if self.pos_embed is None:
             return sine_positions(*grid, like)[None]
-        return stretched(self.pos_embed, grid, "bicubic", antialias=True)
+        return resample_positions(self.pos_embed, grid, "bicubic", antialias=True)
 
     def refit(self, name: str, value: Tensor) -> Tensor | None:
-        """A position table made for another size of image as this encoder's; None for any other tensor."""
-        if name != "pos_embed" or self.pos_embed is None or self.grid_size is None or not is_table(value, self.pos_embed):
+        """A position table made for another size of image as this encoder's; None for any other
+        tensor.
+        """
+        if name != "pos_embed" or self.pos_embed is None or self.grid_size is None:
             return None
-        return stretched(value, (self.grid_size, self.grid_size), "bicubic", antialias=True)
+        if not is_position_table(value, self.pos_embed):
+            return None
+        grid = self.grid_size, self.grid_size
+        return resample_positions(value, grid, "bicubic", antialias=True)
 
 
 def _real(image: Images) -> Tensor | None:
@@ -136,4 +166,5 @@ def _real(image: Images) -> Tensor | None:
     if isinstance(image, Tensor):
         return None
     longest = max(math.prod(grid) for grid in grids_of(image))
-    return torch.arange(longest, device=image[0].device) < patch_counts(image, image[0].device)[:, None]
+    return torch.arange(longest, device=image[0].device) < patch_counts(image,
+                                                                        image[0].device)[:, None]

@@ -1,17 +1,21 @@
-"""The two towers of AIMv2 with locked-image tuning (Fini et al., 2024, table 5; Zhai et al., 2022)."""
+"""The two towers of AIMv2 with locked-image tuning (Fini et al., 2024, table 5; Zhai et al.,
+2022).
+"""
 
 import torch
 from torch import Tensor, nn
 
 from corekit.errors import CorekitError
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.attention import causal
+from corekit.models.layers.pooling import AttentionPool
 
-from .blocks import HEAD_WIDTH, Block, causal, norm
+from .blocks import HEAD_WIDTH, block, norm
 from .encoder import Encoder
 
 
 class ImageTower(nn.Module):
-    """An encoder, attention over its tokens after the last norm, and a projection: [B, 3, H, W] to [B, embed_dim].
+    """An encoder, attention over its tokens after the last norm, and a projection: [B, 3, H, W] to
+    [B, embed_dim].
 
     ``model.frozen: [image_tower.encoder]`` locks the encoder; the other two have to be trained.
     """
@@ -23,15 +27,17 @@ class ImageTower(nn.Module):
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.projection(self.head(self.encoder.features(image, norm=True)["tokens"]))
+        features: Tensor = self.projection(
+            self.head(self.encoder.features(image, norm=True)["tokens"]))
         return features
 
 
 class TextTower(nn.Module):
-    """Token ids int64 [B, L] to features [B, embed_dim], those of the first ``end_token``, the last id as CLIP has it.
+    """Token ids int64 [B, L] to features [B, embed_dim], those of the first ``end_token``, the last
+    id as CLIP has it.
 
-    Each token sees itself and those before it, always: padding comes after the end and needs no mask. A caption without an
-    end, which tokenizers do not make, is read at its last token.
+    Each token sees itself and those before it, always: padding comes after the end and needs no
+    mask. A caption without an end, which tokenizers do not make, is read at its last token.
 
     Args:
         width: of the residual stream.
@@ -44,12 +50,17 @@ class TextTower(nn.Module):
         CorekitError: in ``forward``, captions longer than the context.
     """
 
-    def __init__(self, width: int, layers: int, embed_dim: int, context_length: int = 77, vocab_size: int = 49408) -> None:
+    def __init__(self,
+                 width: int,
+                 layers: int,
+                 embed_dim: int,
+                 context_length: int = 77,
+                 vocab_size: int = 49408) -> None:
         super().__init__()
         self.context_length, self.end_token = context_length, vocab_size - 1
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.zeros(context_length, width))
-        self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(width) for _ in range(layers))
         self.norm = norm(width, 2)
         self.projection = nn.Linear(width, embed_dim, bias=False)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -58,15 +69,18 @@ class TextTower(nn.Module):
         tokens = self.tokens(text)
         ends = text == self.end_token
         at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
-        features: Tensor = self.projection(tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
+        features: Tensor = self.projection(
+            tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:
         """All tokens after the last norm, [B, L, D]."""
         if text.shape[1] > self.context_length:
-            raise CorekitError(f"captions have {text.shape[1]} tokens, and the text tower is made for {self.context_length}: "
-                               "have the tokenizer cut them (context_length)")
+            raise CorekitError(
+                f"captions have {text.shape[1]} tokens, and the text tower is made for "
+                f"{self.context_length}: "
+                "have the tokenizer cut them (context_length)")
         x = self.token_embedding(text) + self.positional_embedding[:text.shape[1]]
-        for block in self.blocks:
-            x = block(x, causal)
+        for layer in self.blocks:
+            x = layer(x, causal)
         return self.norm(x)  # type: ignore[no-any-return]

@@ -1,4 +1,6 @@
-"""Training at native resolution (Fini et al., 2024, section 2.4): a step has an area, and each picture its own shape in it."""
+"""Training at native resolution (Fini et al., 2024, section 2.4): a step has an area, and each
+picture its own shape in it.
+"""
 
 import math
 from itertools import product
@@ -25,14 +27,17 @@ _SQUARE = torch.empty(1, UNIT, UNIT, device="meta")
 
 @register("sampler", "native_area")
 class NativeArea(Rounds):
-    """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most, the same for every step.
+    """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most,
+    the same for every step.
 
-    A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and 1 does from one end to
-    the other. The paper draws it anew each time. Here areas come in rounds (``corekit.data.loading.batch_shape.Rounds``), which
-    have the middles of ``scales`` equally likely parts of that distribution, once each; and A is rounded to the square of a
-    whole number, by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
+    A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and
+    1 does from one end to the other. The paper draws it anew each time. Here areas come in rounds
+    (``corekit.data.loading.batch_shape.Rounds``), which have the middles of ``scales`` equally
+    likely parts of that distribution, once each; and A is rounded to the square of a whole number,
+    by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams · A) samples, rounded down.
+    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives
+    C / (streams · A) samples, rounded down.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
@@ -43,7 +48,8 @@ class NativeArea(Rounds):
         scales: areas of a round, some of them alike.
 
     Raises:
-        CorekitError: the streams do not divide the batch, or a stream has not patches enough for one sample of the largest area.
+        CorekitError: the streams do not divide the batch, or a stream has not patches enough for
+            one sample of the largest area.
     """
 
     def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int,
@@ -51,27 +57,34 @@ class NativeArea(Rounds):
         FixedSize(batch_size, streams)  # refuses streams that do not divide the batch
         first, last = exponents
         if scales < 1 or not 0 <= first <= last:
-            raise CorekitError(f"sampler 'native_area' needs scales above 0 and exponents from 0 up, not scales={scales}, "
-                               f"exponents=[{first}, {last}]")
+            raise CorekitError(
+                f"sampler 'native_area' needs scales above 0 and exponents from 0 up, not "
+                f"scales={scales}, "
+                f"exponents=[{first}, {last}]")
         normal = NormalDist()
         below, within = normal.cdf(-1), normal.cdf(1) - normal.cdf(-1)
         middles = [normal.inv_cdf(below + within * (part + 0.5) / scales) for part in range(scales)]
-        sides = [round(2 ** ((first + (last - first) * (middle + 1) / 2) / 2)) for middle in middles]
+        sides = [round(2**((first + (last - first) * (middle + 1) / 2) / 2)) for middle in middles]
         patches = batch_size * (preprocess.size // PATCH_SIZE) ** 2 // streams
         if patches < sides[-1] ** 2:
-            raise CorekitError(f"sampler 'native_area': a stream has {patches:,} patches a step, too few for a picture of "
-                               f"{sides[-1] ** 2:,}: set data.streams, now {streams}, to a divisor of engine.batch_size="
-                               f"{batch_size} that is at most {patches * streams // sides[-1] ** 2}")
+            raise CorekitError(
+                f"sampler 'native_area': a stream has {patches:,} patches a step, too few for a "
+                f"picture of "
+                f"{sides[-1] ** 2:,}: set data.streams, now {streams}, to a divisor of "
+                f"engine.batch_size="
+                f"{batch_size} that is at most {patches * streams // sides[-1] ** 2}")
         super().__init__([(PATCH_SIZE * side, patches // side**2) for side in sides], seed)
 
 
 @register("transform", "fit_area")
 class FitArea:
-    """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as an area holds, not more.
+    """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as
+    an area holds, not more.
 
-    Sides are whole patches, each less than one from what the shape asks for. A part longer than the area in patches is
-    squeezed: 3 x 5,000 pixels become a row of patches. Share and shape of the part are drawn as torchvision's
-    ``RandomResizedCrop`` does for a square, which is then the picture; torch's resizing is within two of 255 levels of Pillow.
+    Sides are whole patches, each less than one from what the shape asks for. A part longer than the
+    area in patches is squeezed: 3 x 5,000 pixels become a row of patches. Share and shape of the
+    part are drawn as torchvision's ``RandomResizedCrop`` does for a square, which is then the
+    picture; torch's resizing is within two of 255 levels of Pillow.
 
     Args:
         preprocess: gives interpolation, and the side of the area where the step has none.
@@ -80,28 +93,41 @@ class FitArea:
         flip: probability of a horizontal mirror image.
     """
 
-    def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (1.0, 1.0), ratio: tuple[float, float] = (1.0, 1.0),
+    def __init__(self,
+                 preprocess: Preprocess,
+                 scale: tuple[float, float] = (1.0, 1.0),
+                 ratio: tuple[float, float] = (1.0, 1.0),
                  flip: float = 0.0) -> None:
         self.size, self.interpolation, self.flip = preprocess.size, preprocess.interpolation, flip
         self.scale, self.ratio = list(scale), list(ratio)
 
     def __call__(self, image: Image.Image, size: int | None = None) -> Tensor:
         """uint8 [3, H, W], of at most (size / 14)² patches."""
-        top, left, height, width = (side / UNIT for side in TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio))
-        edges = [left * image.width, top * image.height, (left + width) * image.width, (top + height) * image.height]
+        top, left, height, width = (
+            side / UNIT for side in TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio))
+        edges = [
+            left * image.width, top * image.height, (left + width) * image.width,
+            (top + height) * image.height
+        ]
         part = max(1.0, edges[2] - edges[0]), max(1.0, edges[3] - edges[1])
         rows, columns = grid_within(*part, ((size or self.size) // PATCH_SIZE) ** 2)
         rows, columns = PATCH_SIZE * rows, PATCH_SIZE * columns
-        factor = image.shrink(int(min(part[0] / columns, part[1] / rows))) if isinstance(image, LazyJpeg) else 1
+        factor = image.shrink(int(min(part[0] / columns, part[1] /
+                                      rows))) if isinstance(image, LazyJpeg) else 1
         first, last = ([round(edge / factor) for edge in each] for each in (edges[:2], edges[2:]))
         box = (*first, *(max(begin + 1, end) for begin, end in zip(first, last)))
         pixels = torch.from_numpy(np.array(image.convert("RGB").crop(box))).permute(2, 0, 1)[None]
-        resized = F.interpolate(pixels, (rows, columns), mode=self.interpolation, antialias=True)[0].contiguous()
+        resized = F.interpolate(pixels, (rows, columns), mode=self.interpolation,
+                                antialias=True)[0].contiguous()
         return resized.flip(-1) if self.flip and torch.rand(()).item() < self.flip else resized
 
 
 def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:
-    """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the most that there may be."""
+    """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the
+    most that there may be.
+    """
     rows, columns = math.sqrt(patches * height / width), math.sqrt(patches * width / height)
-    around = [{min(max(1, number(side)), patches) for number in (math.floor, math.ceil)} for side in (rows, columns)]
-    return max(((high, wide) for high, wide in product(*around) if high * wide <= patches), key=math.prod)
+    around = [{min(max(1, number(side)), patches)
+               for number in (math.floor, math.ceil)} for side in (rows, columns)]
+    return max(((high, wide) for high, wide in product(*around) if high * wide <= patches),
+               key=math.prod)

@@ -1,4 +1,6 @@
-"""Prefix attention (Fini et al., 2024, section 2.2): the first M patches see each other, the others what comes before them."""
+"""Prefix attention (Fini et al., 2024, section 2.2): the first M patches see each other, the others
+what comes before them.
+"""
 
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -8,17 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.errors import CorekitError
-
-from .blocks import Mixer
+from corekit.models.layers.attention import AttentionFunction
 
 Backend = Literal["sdpa", "flex"]
 
 
 def prefix_lengths(uniform: Tensor, patches: int | Tensor) -> Tensor:
-    """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the others.
+    """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the
+    others.
 
     Args:
-        uniform: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step, sample).
+        uniform: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step,
+            sample).
         patches: of a picture; or of each picture, int64 [B].
     """
     return 1 + (uniform * (patches - 1)).long()
@@ -30,15 +33,15 @@ def prefix_mask(lengths: Tensor, patches: int) -> Tensor:
     return (place < lengths[:, None, None, None]) | (place <= place[:, None])
 
 
-def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -> Mixer:
+def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -> AttentionFunction:
     """Attention in which patch q of a sample sees patch k where k < M or k <= q.
 
     Args:
         lengths: M, int64 [B].
-        patches: of a picture; where they have different numbers, of the largest: those of others come first, and none of them
-            sees what comes after.
-        backend: ``sdpa``, with a mask of all pairs; or torch's FlexAttention, which leaves out blocks that nobody sees. On a
-            CPU FlexAttention has no backward pass.
+        patches: of a picture; where they have different numbers, of the largest: those of others
+            come first, and none of them sees what comes after.
+        backend: ``sdpa``, with a mask of all pairs; or torch's FlexAttention, which leaves out
+            blocks that nobody sees. On a CPU FlexAttention has no backward pass.
 
     Raises:
         CorekitError: in the call, where FlexAttention is asked for a gradient on a CPU.
@@ -50,21 +53,29 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
     def seen(sample: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key < lengths[sample]) | (key <= query)
 
-    mask = create_block_mask(seen, lengths.shape[0], None, patches, patches, device=str(lengths.device))
+    mask = create_block_mask(seen,
+                             lengths.shape[0],
+                             None,
+                             patches,
+                             patches,
+                             device=str(lengths.device))
 
-    def mixer(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.device.type == "cpu" and query.requires_grad:
-            raise CorekitError("FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
+            raise CorekitError(
+                "FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
         mixed: Tensor = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())(
             query, key, value, block_mask=mask)
         return mixed
 
-    return mixer
+    return attention
 
 
 @lru_cache
 def _flex(compiled: bool) -> Any:
-    """FlexAttention; compiled by itself where nothing else compiles it, because plain it holds all scores."""
+    """FlexAttention; compiled by itself where nothing else compiles it, because plain it holds all
+    scores.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention) if compiled else flex_attention

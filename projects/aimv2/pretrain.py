@@ -1,5 +1,6 @@
-"""AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al., 2024, section 2), or a
-head over each patch the next one (AIMv1: El-Nouby et al., 2024, section 4)."""
+"""AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al.,
+2024, section 2), or a head over each patch the next one (AIMv1: El-Nouby et al., 2024, section
+4)."""
 
 import math
 from functools import partial
@@ -13,9 +14,20 @@ from torch.nn.utils.rnn import pad_sequence
 from corekit import registry
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.models.layers.attention import AttentionFunction, causal
+from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
-from .blocks import MLP, PATCH_SIZE, Block, Images, Mixer, causal, grids_of, norm, patch_counts, sine_positions
+from .blocks import (
+    PATCH_SIZE,
+    Images,
+    block,
+    grids_of,
+    mlp,
+    norm,
+    patch_counts,
+    sine_positions,
+)
 from .encoder import Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
@@ -24,11 +36,13 @@ Objective = Literal["both", "image", "text"]
 
 
 class Decoder(nn.Module):
-    """Patches of an encoder and words before each place, to what stands at that place: one row after the other.
+    """Patches of an encoder and words before each place, to what stands at that place: one row
+    after the other.
 
-    The row is the N patches, a learned token for the beginning, and the L tokens of the caption; each sees itself and those
-    before it. What is said at patch i is patch i + 1; at the beginning, the first token; at token l, token l + 1.
-    Patches bring their positions from the encoder, text has a table.
+    The row is the N patches, a learned token for the beginning, and the L tokens of the caption;
+    each sees itself and those before it. What is said at patch i is patch i + 1; at the beginning,
+    the first token; at token l, token l + 1. Patches bring their positions from the encoder, text
+    has a table.
 
     Args:
         encoder_width: of the patches.
@@ -36,16 +50,17 @@ class Decoder(nn.Module):
         layers: transformer blocks.
         context_length: L.
         vocab_size: number of token ids.
-        objective: what is predicted; without words there is no text, without patches they are only read.
+        objective: what is predicted; without words there is no text, without patches they are only
+            read.
         head_width: of an attention head.
     """
 
-    def __init__(self, encoder_width: int, width: int, layers: int, context_length: int, vocab_size: int,
-                 objective: Objective, head_width: int) -> None:
+    def __init__(self, encoder_width: int, width: int, layers: int, context_length: int,
+                 vocab_size: int, objective: Objective, head_width: int) -> None:
         super().__init__()
         self.objective = objective
         self.projection = nn.Linear(encoder_width, width)
-        self.blocks = nn.ModuleList(Block(width, head_width=head_width) for _ in range(layers))
+        self.blocks = nn.ModuleList(block(width, head_width=head_width) for _ in range(layers))
         self.norm = norm(width, 2)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
@@ -55,29 +70,38 @@ class Decoder(nn.Module):
             self.context_length = context_length
             self.token_embedding = nn.Embedding(vocab_size, width)
             self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
-            self.positional_embedding = nn.Parameter(nn.init.normal_(torch.empty(1 + context_length, width), std=0.01))
+            self.positional_embedding = nn.Parameter(
+                nn.init.normal_(torch.empty(1 + context_length, width), std=0.01))
             self.text_head = _head(width, vocab_size, layers)
             nn.init.normal_(self.token_embedding.weight, std=0.02)
 
-    def forward(self, patches: Tensor, grids: list[tuple[int, int]], text: Tensor | None) -> dict[str, LinearOutput]:
-        # the residual stream stays in the parameters' precision under autocast, as that of the encoder does
+    def forward(self, patches: Tensor, grids: list[tuple[int, int]],
+                text: Tensor | None) -> dict[str, LinearOutput]:
+        # the residual stream stays in the parameters' precision under autocast, as that of the
+        # encoder does
         x, count = self.projection(patches).to(self.norm.weight.dtype), patches.shape[1]
         if self.objective != "image":
             if text is None:
-                raise CorekitError("the decoder says words and was given no text: set model.objective=image")
+                raise CorekitError(
+                    "the decoder says words and was given no text: set model.objective=image")
             if text.shape[1] > self.context_length:
-                raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made for {self.context_length}: "
-                                   "have the tokenizer cut them (context_length)")
-            words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1), self.token_embedding(text)], 1)
+                raise CorekitError(
+                    f"captions have {text.shape[1]} tokens, and the decoder is made for "
+                    f"{self.context_length}: "
+                    "have the tokenizer cut them (context_length)")
+            words = torch.cat(
+                [self.cls_token.expand(text.shape[0], -1, -1),
+                 self.token_embedding(text)], 1)
             x = torch.cat([x, words + self.positional_embedding[:words.shape[1]]], 1)
-        mixer = _unseen_filling([math.prod(grid) for grid in grids], x)
-        for block in self.blocks:
-            x = block(x, mixer)
+        attention = _unseen_filling([math.prod(grid) for grid in grids], x)
+        for layer in self.blocks:
+            x = layer(x, attention)
         outputs = {}
-        if self.objective != "text":  # the norm of each part, because FSDP2 wants no views of one tensor
-            outputs["patch_predictions"] = LinearOutput.of(self.norm(x[:, :count - 1]), self.patch_head)
+        # the norm of each part, because FSDP2 wants no views of one tensor
+        if self.objective != "text":
+            outputs["patch_predictions"] = self.patch_head(self.norm(x[:, :count - 1]))
         if self.objective != "image":
-            outputs["text_logits"] = LinearOutput.of(self.norm(x[:, count:-1]), self.text_head)
+            outputs["text_logits"] = self.text_head(self.norm(x[:, count:-1]))
         return outputs
 
 
@@ -87,7 +111,7 @@ class PatchBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = norm(width, 1)
-        self.mlp = MLP(width)
+        self.mlp = mlp(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.mlp(self.norm(x))  # type: ignore[no-any-return]
@@ -109,21 +133,24 @@ class PatchDecoder(nn.Module):
         self.norm = norm(width, 1)
         self.patch_head = _head(width, PIXELS, layers)
 
-    def forward(self, patches: Tensor, grids: list[tuple[int, int]], text: Tensor | None) -> dict[str, LinearOutput]:
+    def forward(self, patches: Tensor, grids: list[tuple[int, int]],
+                text: Tensor | None) -> dict[str, LinearOutput]:
         known = {grid: sine_positions(*grid, patches) for grid in grids}
-        positions = pad_sequence([known[grid] for grid in grids], batch_first=True) if len(known) > 1 else known[grids[0]]
+        positions = pad_sequence([known[grid] for grid in grids],
+                                 batch_first=True) if len(known) > 1 else known[grids[0]]
         x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
-        for block in self.blocks:
-            x = block(x)
-        return {"patch_predictions": LinearOutput.of(self.norm(x), self.patch_head)}
+        for layer in self.blocks:
+            x = layer(x)
+        return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
 class Pretrainer(nn.Module):
     """An encoder with prefix attention, and the decoder over its tokens after the last norm.
 
-    ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of patch i + 1, and
-    ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l. Without ``uniform`` prefixes come from torch's
-    generator. Pictures of different sizes come as a list; what fills up their rows is seen by nothing that counts.
+    ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of
+    patch i + 1, and ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l.
+    Without ``uniform`` prefixes come from torch's generator. Pictures of different sizes come as a
+    list; what fills up their rows is seen by nothing that counts.
 
     Args:
         encoder: images to tokens.
@@ -135,12 +162,16 @@ class Pretrainer(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.attention = encoder, decoder, attention
 
-    def forward(self, image: Images, text: Tensor | None = None, uniform: Tensor | None = None) -> dict[str, LinearOutput]:
+    def forward(self,
+                image: Images,
+                text: Tensor | None = None,
+                uniform: Tensor | None = None) -> dict[str, LinearOutput]:
         grids = grids_of(image)
         uniform = torch.rand(len(grids), device=image[0].device) if uniform is None else uniform
         lengths = prefix_lengths(uniform, patch_counts(image, uniform.device))
-        mixer = prefix_attention(lengths, max(math.prod(grid) for grid in grids), self.attention)
-        tokens = self.encoder.features(image, norm=True, mixer=mixer)["tokens"]
+        longest = max(math.prod(grid) for grid in grids)
+        attention = prefix_attention(lengths, longest, self.attention)
+        tokens = self.encoder.features(image, norm=True, attention=attention)["tokens"]
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs
 
@@ -154,11 +185,17 @@ class Pretrainer(nn.Module):
 
 
 @register("model", "aimv2_pretrain")
-def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, vocab_size: int = 32000,
-                   objective: Literal["both", "image", "text"] = "both", attention: Literal["sdpa", "flex"] = "sdpa",
-                   decoder_width: int = 1024, decoder_layers: int = 12, width_divisor: int = 1,
+def aimv2_pretrain(encoder: str = "aimv2_large_224",
+                   context_length: int = 77,
+                   vocab_size: int = 32000,
+                   objective: Literal["both", "image", "text"] = "both",
+                   attention: Literal["sdpa", "flex"] = "sdpa",
+                   decoder_width: int = 1024,
+                   decoder_layers: int = 12,
+                   width_divisor: int = 1,
                    depth_divisor: int = 1) -> nn.Module:
-    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with 221.4 M of decoder.
+    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with
+    221.4 M of decoder.
 
     Attention heads of the decoder are as wide as the encoder's.
 
@@ -169,21 +206,26 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77, v
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         objective: what the decoder says: the next patch and the next word, or one of them alone.
-        attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no backward pass on a CPU).
+        attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no
+            backward pass on a CPU).
         decoder_width, decoder_layers: the paper's table 9 tries others.
         width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
         depth_divisor: divides the numbers of blocks (one stays).
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
-    decoder = Decoder(trained.width, decoder_width // width_divisor, max(1, decoder_layers // depth_divisor), context_length,
-                      vocab_size, objective, trained.head_width)
+    decoder = Decoder(trained.width, decoder_width // width_divisor,
+                      max(1, decoder_layers // depth_divisor), context_length, vocab_size,
+                      objective, trained.head_width)
     return Pretrainer(trained, decoder, attention)
 
 
 @register("model", "aimv1_pretrain")
-def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex"] = "sdpa", width_divisor: int = 1,
+def aimv1_pretrain(encoder: str = "aimv1_600m",
+                   attention: Literal["sdpa", "flex"] = "sdpa",
+                   width_divisor: int = 1,
                    depth_divisor: int = 1) -> nn.Module:
-    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time (El-Nouby et al., 2024, 4.2).
+    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time
+    (El-Nouby et al., 2024, 4.2).
 
     Gives patch_predictions. Arguments as of aimv2_pretrain.
     """
@@ -192,27 +234,38 @@ def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex
     return Pretrainer(trained, decoder, attention)
 
 
-def _unseen_filling(counts: list[int], row: Tensor) -> Mixer:
-    """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see what fills up the shorter."""
+def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
+    """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see
+    what fills up the shorter.
+    """
     longest = max(counts)
     if min(counts) == longest:
         return causal
     place = torch.arange(row.shape[1], device=row.device)
     there = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
-    return partial(F.scaled_dot_product_attention, attn_mask=there[:, None, None] & (place <= place[:, None]))
+    return partial(F.scaled_dot_product_attention,
+                   attn_mask=there[:, None, None] & (place <= place[:, None]))
 
 
 def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> Encoder:
-    """The encoder that a registered name stands for; a CorekitError where it stands for another model."""
-    made = registry.build("model", name, {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
+    """The encoder that a registered name stands for; a CorekitError where it stands for another
+    model.
+    """
+    made = registry.build("model", name, {
+        "width_divisor": width_divisor,
+        "depth_divisor": depth_divisor
+    })
     if not isinstance(made, Encoder):
-        raise CorekitError(f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
+        raise CorekitError(
+            f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
     return made
 
 
-def _head(width: int, outputs: int, layers: int) -> nn.Linear:
-    """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal cut at two of them."""
-    head = nn.Linear(width, outputs, bias=False)
+def _head(width: int, outputs: int, layers: int) -> LinearHead:
+    """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal
+    cut at two of them.
+    """
+    head = LinearHead(width, outputs, bias=False)
     std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away
     nn.init.trunc_normal_(head.weight, std=std, a=-2 * std, b=2 * std)
     return head

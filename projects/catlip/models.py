@@ -9,7 +9,7 @@ from torch import nn
 
 from corekit.models.clip import CLIP
 from corekit.models.conv_stem import ConvStem
-from corekit.models.transformer import TextTransformer
+from corekit.models.text_tower import TextTransformer
 from corekit.models.vit import ViT
 from corekit.registry import register
 

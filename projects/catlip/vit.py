@@ -1,4 +1,6 @@
-"""CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as a vocabulary."""
+"""CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as
+a vocabulary.
+"""
 
 import math
 from typing import Literal
@@ -8,23 +10,28 @@ from torch import Tensor, nn
 
 from corekit.linear_output import LinearOutput
 from corekit.models.conv_stem import ConvStem
+from corekit.models.layers.linear import LinearHead
 from corekit.models.vit import ViT
 
 Interpolation = Literal["grid2d", "flat1d"]
 NORM_EPS = 1e-6
-HEAD_STD = 0.001  # logits start near 0, so that the loss starts at K ln 2 and rows without a counterpart are no noise
+# logits start near 0, so that the loss starts at K ln 2 and rows without a counterpart are no noise
+HEAD_STD = 0.001
 
 
 class CatLIP(ViT):
-    """A vision transformer of CoreNet's form (Mehta et al., 2024, section 3) for images of any size in steps of 16 pixels.
+    """A vision transformer of CoreNet's form (Mehta et al., 2024, section 3) for images of any size
+    in steps of 16 pixels.
 
-    The stem makes a patch of 16x16 pixels in three convolutions, the first with a pixel of padding and the first two with
-    batch norm; the class token has no position. It wants pixels in [0, 1] without mean and std. ``forward`` gives
-    ``logits``, a ``LinearOutput`` [B, K]; ``pooled`` [B, D], the class token after the last norm; and, in evaluation,
-    ``tokens`` [B, 1 + L, D], all of them after that norm, the class token first.
+    The stem makes a patch of 16x16 pixels in three convolutions, the first with a pixel of padding
+    and the first two with batch norm; the class token has no position. It wants pixels in [0, 1]
+    without mean and std. ``forward`` gives ``logits``, a ``LinearOutput`` [B, K]; ``pooled`` [B,
+    D], the class token after the last norm; and, in evaluation, ``tokens`` [B, 1 + L, D], all of
+    them after that norm, the class token first.
 
-    Weights start as those of ``corekit.models.vit.ViT``, and those of the head as a normal of ``head_std``. CoreNet's
-    settings are known for convolutions alone (kaiming normal), whose scale two of the three norms of the stem undo.
+    Weights start as those of ``corekit.models.vit.ViT``, and those of the head as a normal of
+    ``head_std``. CoreNet's settings are known for convolutions alone (kaiming normal), whose scale
+    two of the three norms of the stem undo.
 
     Args:
         num_classes: K.
@@ -32,23 +39,44 @@ class CatLIP(ViT):
         width: D.
         layers: transformer blocks.
         heads: attention heads; divides the width.
-        pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly over the grid; or
-            ``flat1d``, linearly along the row of all tokens, line after line, as CoreNet has it (published weights were
-            trained so), which tells sizes with equally many tokens not apart.
+        pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly
+            over the grid; or ``flat1d``, linearly along the row of all tokens, line after line, as
+            CoreNet has it (published weights were trained so), which tells sizes with equally many
+            tokens not apart.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
-        prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section 4.1), so that a short
-            training need not first learn that most classes are absent. None: the bias starts at 0, as CoreNet's does.
-        head_std: of the head's weights. Small ones keep the loss of many classes near K ln 2 at first; but while they are
-            small, the encoder learns only what all classes have in common, for which a short training has no time.
+        prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section
+            4.1), so that a short training need not first learn that most classes are absent. None:
+            the bias starts at 0, as CoreNet's does.
+        head_std: of the head's weights. Small ones keep the loss of many classes near K ln 2 at
+            first; but while they are small, the encoder learns only what all classes have in
+            common, for which a short training has no time.
     """
 
-    of_last_layer = ("norm",)  # learns at the last block's rate under layer-wise decay, as in CoreNet
+    of_last_layer = ("norm",
+                     )  # learns at the last block's rate under layer-wise decay, as in CoreNet
 
-    def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
-                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0, prior: float | None = None,
+    def __init__(self,
+                 num_classes: int,
+                 image_size: int,
+                 width: int,
+                 layers: int,
+                 heads: int,
+                 *,
+                 pos_embed_interp: Interpolation = "grid2d",
+                 drop_path_rate: float = 0.0,
+                 prior: float | None = None,
                  head_std: float = HEAD_STD) -> None:
-        super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads, num_classes,
-                         class_position=False, norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate)
+        super().__init__(ConvStem(width, padding=1),
+                         image_size // 16,
+                         width,
+                         layers,
+                         heads,
+                         num_classes,
+                         class_position=False,
+                         norm_eps=NORM_EPS,
+                         head_bias=True,
+                         drop_path_rate=drop_path_rate,
+                         head_layer=LinearHead)
         self.pos_embed_interp = pos_embed_interp
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         if prior is not None:
@@ -58,17 +86,20 @@ class CatLIP(ViT):
         tokens = self.norm(self.trunk(image, class_only=self.training))
         pooled = tokens[:, 0]
         outputs: dict[str, Tensor | LinearOutput] = {} if self.training else {"tokens": tokens}
-        return {"logits": LinearOutput.of(pooled, self.head), "pooled": pooled, **outputs}
+        return {"logits": self.head(pooled), "pooled": pooled, **outputs}
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if ``normalize``."""
+        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
+        ``normalize``.
+        """
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def stretched(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+    def resample_positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
         """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
         if self.pos_embed_interp == "grid2d":
-            return super().stretched(table, grid)
+            return super().resample_positions(table, grid)
         if math.prod(grid) == table.shape[1]:
             return table
-        return F.interpolate(table.transpose(1, 2), size=math.prod(grid), mode="linear").transpose(1, 2)
+        return F.interpolate(table.transpose(1, 2), size=math.prod(grid),
+                             mode="linear").transpose(1, 2)

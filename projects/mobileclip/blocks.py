@@ -1,19 +1,23 @@
-"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a) and FastViT (2023b).
+"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a)
+and FastViT (2023b).
 
-Every block is in its training form: several branches, which ``folded`` makes one convolution of for a deployed model.
-Attributes are named as in timm's FastViT, in both forms, so that its weights load by prefix.
+Every block is in its training form: several branches, which ``folded`` makes one convolution of for
+a deployed model. Attributes are named as in timm's FastViT, in both forms, so that its weights load
+by prefix.
 """
 
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact
-from corekit.models.linear import feed_forward
-from corekit.models.transformer import drop_path
-from corekit.models.vit import Attention
+from corekit.models.layers.attention import Attention
+from corekit.models.layers.drop_path import DropPath
+from corekit.models.layers.gelu import GELU, after_gelu
+from corekit.models.layers.layer_scale import LayerScale
+from corekit.models.layers.linear import PointwiseConv2d
+from corekit.models.layers.norm import LayerNorm2d
 
 from .branches import ConvNorm, FusedConv, SqueezeExcite, merge
 from .norms import Norm, in_training, sum_of_norms
@@ -21,36 +25,11 @@ from .norms import Norm, in_training, sum_of_norms
 HEAD_WIDTH = 32  # of the attention blocks
 
 
-class LayerScale(nn.Module):
-    """A residual sum whose update is scaled channel by channel (Touvron et al., 2021): x + gamma · update."""
-
-    def __init__(self, channels: int, init: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((channels, 1, 1), init))
-
-    def forward(self, x: Tensor, update: Tensor) -> Tensor:
-        return torch.addcmul(x, self.gamma, update)
-
-
-class LayerNorm2d(nn.Module):
-    """Layer norm over the channels of [B, C, H, W]."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
-        return normed.permute(0, 3, 1, 2)
-
-
 class MobileOneBlock(nn.Module):
     """Parallel linear branches, then squeeze-excite and GELU where asked for (MobileOne, figure 3).
 
-    Branches: the convolution; a 1x1 convolution with the same stride and groups where the kernel is larger (``scale``);
-    a batch norm of the input itself where shapes allow (``identity``).
+    Branches: the convolution; a 1x1 convolution with the same stride and groups where the kernel is
+    larger (``scale``); a batch norm of the input itself where shapes allow (``identity``).
 
     Args:
         in_channels: channels of the input.
@@ -64,23 +43,34 @@ class MobileOneBlock(nn.Module):
         activation: whether a GELU follows.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1,
-                 groups: int = 1, *, conv_branch: bool = True, scale_branch: bool = True,
-                 squeeze_ratio: float | None = None, activation: bool = True) -> None:
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: tuple[int, int],
+                 stride: int = 1,
+                 groups: int = 1,
+                 *,
+                 conv_branch: bool = True,
+                 scale_branch: bool = True,
+                 squeeze_ratio: float | None = None,
+                 activation: bool = True) -> None:
         super().__init__()
         has_scale = scale_branch and kernel_size != (1, 1)
         has_identity = in_channels == out_channels and stride == 1
         self.conv_kxk = nn.ModuleList(
-            [ConvNorm(in_channels, out_channels, kernel_size, stride, groups)] if conv_branch else [])
-        self.conv_scale = ConvNorm(in_channels, out_channels, (1, 1), stride, groups) if has_scale else None
+            [ConvNorm(in_channels, out_channels, kernel_size, stride, groups)]
+            if conv_branch else [])
+        self.conv_scale = ConvNorm(in_channels, out_channels,
+                                   (1, 1), stride, groups) if has_scale else None
         self.identity = nn.BatchNorm2d(in_channels) if has_identity else None
         self.se = None if squeeze_ratio is None else SqueezeExcite(out_channels, squeeze_ratio)
-        self.act = nn.GELU() if activation else None
+        self.act = GELU() if activation else None
 
     @property
     def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
         """Those that there are."""
-        return [branch for branch in (*self.conv_kxk, self.conv_scale, self.identity) if branch is not None]  # type: ignore
+        branches = (*self.conv_kxk, self.conv_scale, self.identity)
+        return [branch for branch in branches if branch is not None]
 
     @property
     def channelwise(self) -> list[Norm]:
@@ -111,11 +101,13 @@ class MobileOneBlock(nn.Module):
         """One convolution, then what followed."""
         like = self.conv_kxk[0].conv
         assert isinstance(like, nn.Conv2d)
-        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se, self.act)
+        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se,
+                         self.act)
 
 
 class RepMixer(nn.Module):
-    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) - norm(x)).
+    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) -
+    norm(x)).
 
     Args:
         channels: C of [B, C, H, W].
@@ -127,14 +119,25 @@ class RepMixer(nn.Module):
     def __init__(self, channels: int, kernel_size: tuple[int, int], scale_branch: bool,
                  layer_scale_init: float) -> None:
         super().__init__()
-        self.mixer = MobileOneBlock(channels, channels, kernel_size, groups=channels, scale_branch=scale_branch,
+        self.mixer = MobileOneBlock(channels,
+                                    channels,
+                                    kernel_size,
+                                    groups=channels,
+                                    scale_branch=scale_branch,
                                     activation=False)
-        self.norm = MobileOneBlock(channels, channels, kernel_size, groups=channels, conv_branch=False,
-                                   scale_branch=False, activation=False)
+        self.norm = MobileOneBlock(channels,
+                                   channels,
+                                   kernel_size,
+                                   groups=channels,
+                                   conv_branch=False,
+                                   scale_branch=False,
+                                   activation=False)
         self.layer_scale = LayerScale(channels, layer_scale_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        terms = [*self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)]
+        terms = [
+            *self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)
+        ]
         update = (sum_of_norms(x, terms) + self.mixer.conv_kxk[0](x) if in_training(terms)
                   else self.mixer(x) - self.norm(x))
         mixed: Tensor = self.layer_scale(x, update)
@@ -154,7 +157,8 @@ class RepMixer(nn.Module):
 
 
 class ConvFFN(nn.Module):
-    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a GELU.
+    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a
+    GELU.
 
     Args:
         channels: C of [B, C, H, W].
@@ -165,61 +169,66 @@ class ConvFFN(nn.Module):
     def __init__(self, channels: int, hidden: int, kernel_size: tuple[int, int] = (7, 7)) -> None:
         super().__init__()
         self.conv = ConvNorm(channels, channels, kernel_size, groups=channels)
-        self.fc1 = nn.Conv2d(channels, hidden, 1)
-        self.fc2 = nn.Conv2d(hidden, channels, 1)
+        self.fc1 = PointwiseConv2d(channels, hidden)
+        self.fc2 = PointwiseConv2d(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = self.conv(x).permute(0, 2, 3, 1)  # 1x1 convolutions are linear layers where channels lie side by side
-        return feed_forward(pixels, self.fc1, self.fc2).permute(0, 3, 1, 2)
+        return after_gelu(self.fc2, self.fc1(self.conv(x)))
 
 
 class RepMixerBlock(nn.Module):
     """A block of the stages without attention: RepMixer, then ConvFFN with a residual."""
 
-    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float, layer_scale_init: float) -> None:
+    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
+                 layer_scale_init: float) -> None:
         super().__init__()
-        self.token_mixer = RepMixer(channels, (3, 3), scale_branch=True, layer_scale_init=layer_scale_init)
+        self.token_mixer = RepMixer(channels, (3, 3),
+                                    scale_branch=True,
+                                    layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale = LayerScale(channels, layer_scale_init)
-        self.drop_path_rate = drop_path_rate
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.token_mixer(x)
-        out: Tensor = self.layer_scale(x, drop_path(self.mlp(x), self.drop_path_rate, self.training))
+        out: Tensor = self.layer_scale(x, self.drop_path(self.mlp(x)))
         return out
 
 
 class AttentionBlock(nn.Module):
-    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each with a residual.
+    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each
+    with a residual.
 
     Args:
         channels: C of [B, C, H, W], a multiple of 32, the width of a head.
         mlp_ratio: hidden channels of ConvFFN over C.
         drop_path_rate: stochastic depth of both parts.
         layer_scale_init: where the scales of both parts start.
-        layer_norm: layer norm over the channels before attention (MCi3, MCi4) instead of batch norm.
+        layer_norm: layer norm over the channels before attention (MCi3, MCi4) instead of batch
+            norm.
     """
 
-    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float, layer_scale_init: float,
-                 layer_norm: bool) -> None:
+    def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
+                 layer_scale_init: float, layer_norm: bool) -> None:
         super().__init__()
         self.norm = LayerNorm2d(channels) if layer_norm else nn.BatchNorm2d(channels)
         self.token_mixer = Attention(channels, channels // HEAD_WIDTH, qkv_bias=False)
         self.layer_scale_1 = LayerScale(channels, layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale_2 = LayerScale(channels, layer_scale_init)
-        self.drop_path_rate = drop_path_rate
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         mixed = self.token_mixer(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
-        x = self.layer_scale_1(x, drop_path(mixed, self.drop_path_rate, self.training))
-        x = self.layer_scale_2(x, drop_path(self.mlp(x), self.drop_path_rate, self.training))
+        x = self.layer_scale_1(x, self.drop_path(mixed))
+        x = self.layer_scale_2(x, self.drop_path(self.mlp(x)))
         return x
 
 
 class ReparamLargeKernelConv(nn.Module):
-    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite and GELU.
+    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite
+    and GELU.
 
     Args:
         in_channels: channels of the input, and the number of groups.
@@ -228,12 +237,13 @@ class ReparamLargeKernelConv(nn.Module):
         squeeze_excite: whether there is squeeze-excite (hidden width a quarter).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, squeeze_excite: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int,
+                 squeeze_excite: bool) -> None:
         super().__init__()
         self.large_conv = ConvNorm(in_channels, out_channels, (7, 7), stride, groups=in_channels)
         self.small_conv = ConvNorm(in_channels, out_channels, (3, 3), stride, groups=in_channels)
         self.se = SqueezeExcite(out_channels, 0.25) if squeeze_excite else None
-        self.act = nn.GELU()
+        self.act = GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.large_conv(x) + self.small_conv(x)
@@ -252,7 +262,8 @@ class ReparamLargeKernelConv(nn.Module):
 class PatchEmbed(nn.Module):
     """Between two stages: [B, C, H, W] to [B, C', H / stride, W / stride]."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, squeeze_excite: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int,
+                 squeeze_excite: bool) -> None:
         super().__init__()
         self.proj = nn.Sequential(
             ReparamLargeKernelConv(in_channels, out_channels, stride, squeeze_excite),

@@ -1,4 +1,6 @@
-"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3 (Vasu et al., 2023a)."""
+"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3
+(Vasu et al., 2023a).
+"""
 
 from collections.abc import Sequence
 
@@ -7,28 +9,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.models.fusion import convolution, diagonal_kernel, exact, norm_as_scale, padded
-from corekit.models.linear import linear
+
+
+class SubsampledConv2d(nn.Conv2d):
+    """A strided 1x1 convolution that picks its pixels before it multiplies them.
+
+    torch 2.15's own writes past its memory on a CPU where images are channels_last. Pooling picks
+    pixels faster than a slice does.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.avg_pool2d(x, 1, self.stride), self.weight, groups=self.groups)
 
 
 class ConvNorm(nn.Module):
     """A convolution without bias and its batch norm; padding keeps H and W at stride 1."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int], stride: int = 1,
+    def __init__(self,
+                 in_channels: int,
+                 out_channels: int,
+                 kernel_size: tuple[int, int],
+                 stride: int = 1,
                  groups: int = 1) -> None:
         super().__init__()
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        layer = SubsampledConv2d if kernel_size == (1, 1) and stride > 1 else nn.Conv2d
+        self.conv = layer(in_channels,
+                          out_channels,
+                          kernel_size,
+                          stride,
+                          padding,
+                          groups=groups,
+                          bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        stride = self.conv.stride[0]
-        if self.conv.kernel_size == (1, 1) and stride > 1:
-            # The same pixels, picked before the convolution: torch 2.15's strided 1x1 convolution writes past its
-            # memory on a CPU where images are channels_last. Pooling picks them faster than a slice does.
-            x = F.conv2d(F.avg_pool2d(x, 1, stride), self.conv.weight, groups=self.conv.groups)
-        else:
-            x = self.conv(x)
-        out: Tensor = self.bn(x)
+        out: Tensor = self.bn(self.conv(x))
         return out
 
     def folded(self) -> nn.Conv2d:
@@ -57,29 +73,33 @@ class SqueezeExcite(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """What a block of several branches is folded into: one convolution, then squeeze-excite and activation if it had them.
+    """What a block of several branches is folded into: one convolution, then squeeze-excite and
+    activation if it had them.
 
     The attribute of the convolution is named as in timm.
     """
 
-    def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None, act: nn.Module | None = None) -> None:
+    def __init__(self,
+                 reparam_conv: nn.Conv2d,
+                 se: nn.Module | None = None,
+                 act: nn.Module | None = None) -> None:
         super().__init__()
         self.reparam_conv = reparam_conv
         self.se = se
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.reparam_conv
-        if conv.kernel_size == (1, 1) and self.se is None and isinstance(self.act, nn.GELU):
-            return linear(x.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias, gelu=True).permute(0, 3, 1, 2)
-        x = conv(x)
+        x = self.reparam_conv(x)
         if self.se is not None:
             x = self.se(x)
         return x if self.act is None else self.act(x)
 
 
-def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d], shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias [C], float64."""
+def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d],
+          shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias
+    [C], float64.
+    """
     kernels, biases = [], []
     for branch in branches:
         scale, shift = norm_as_scale(branch if isinstance(branch, nn.BatchNorm2d) else branch.bn)

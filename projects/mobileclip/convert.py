@@ -20,6 +20,7 @@ from corekit.checkpoint.convert import Converted, State, differences
 from corekit.checkpoint.key_names import Rules, renamed
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
+from corekit.models.text_tower import open_clip_names
 from corekit.registry import register
 
 from .preprocess import PREPROCESS, UNSTATED
@@ -107,9 +108,10 @@ class MobileCLIPConverter:
             raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
                                f"{'; '.join(problems)}")
         missing = [key for key in expected if key not in state]
-        weights = {}
-        for ours, value in _official(name, chosen).items():
-            theirs = _renamed(ours, layout)
+        weights, official = {}, _official(name, chosen)
+        published = open_clip_names(official)
+        for ours, value in official.items():
+            theirs = _renamed(published.get(ours, ours), layout)
             # what may be missing is a counter
             given = state.get(theirs, torch.zeros((), dtype=torch.int64))
             given = given.float() if given.is_floating_point() else given
@@ -188,9 +190,9 @@ def _expected(name: str, layout: str, arguments: dict[str, Any]) -> State:
 
 
 def _laid_out(official: State, layout: str) -> State:
-    made = {}
+    made, published = {}, open_clip_names(official)
     for ours, value in official.items():
-        theirs = _renamed(ours, layout)
+        theirs = _renamed(published.get(ours, ours), layout)
         if layout == "timm" and not ours.startswith("image_tower."):
             continue
         if layout == "apple" and re.fullmatch(r"image_tower\.head\.(fc\.)?bias", ours):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from corekit.models.transformer import drop_path_rates
-from corekit.models.vit import init_weights
+from corekit.models.layers.drop_path import drop_path_rates
+from corekit.models.layers.linear import init_weights
 
 from .blocks import AttentionBlock, MobileOneBlock, PatchEmbed, RepCPE, RepMixerBlock
 
@@ -14,7 +14,8 @@ from .blocks import AttentionBlock, MobileOneBlock, PatchEmbed, RepCPE, RepMixer
 class Stage(nn.Module):
     """Blocks of one width, with what comes before them."""
 
-    def __init__(self, downsample: nn.Module | None, pos_emb: nn.Module | None, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, downsample: nn.Module | None, pos_emb: nn.Module | None,
+                 blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.downsample = downsample
         self.pos_emb = pos_emb
@@ -44,18 +45,23 @@ class Head(nn.Module):
 
 
 class MCi(nn.Module):
-    """A stem of stride 4, stages that halve the resolution and widen, attention in the last: [B, 3, H, W] to features.
+    """A stem of stride 4, stages that halve the resolution and widen, attention in the last: [B, 3,
+    H, W] to features.
 
-    Any H and W do. Attributes are named as in timm's FastViT. Weights of convolutions and linear layers start as a
-    normal of std 0.02 cut at ±2 (batch norms set the scale), the head's with std C^-½, biases at 0.
+    Any H and W do. Attributes are named as in timm's FastViT. Weights of convolutions and linear
+    layers start as a normal of std 0.02 cut at ±2 (batch norms set the scale), the head's with std
+    C^-½, biases at 0.
 
     Args:
         depths: blocks of each stage.
-        widths: channels of each stage; each divides the next, those of attention stages are multiples of 32.
+        widths: channels of each stage; each divides the next, those of attention stages are
+            multiples of 32.
         embed_dim: width of the features.
-        attention_stages: how many of the last stages attend; each of them begins with conditional positions.
+        attention_stages: how many of the last stages attend; each of them begins with conditional
+            positions.
         squeeze_excite: for each stage, whether the downsampling before it has squeeze-excite.
-        downsample_strides: for each stage, the stride of the downsampling before it (the first has none); None: 2.
+        downsample_strides: for each stage, the stride of the downsampling before it (the first has
+            none); None: 2.
         mlp_ratio: hidden channels of the blocks' feed-forward parts over their channels.
         layer_norm: layer norm instead of batch norm before attention.
         stem_scale_branch: whether the stem has 1x1 branches.
@@ -64,26 +70,43 @@ class MCi(nn.Module):
         layer_scale_init: where the residual scales start.
     """
 
-    def __init__(self, depths: Sequence[int], widths: Sequence[int], embed_dim: int, *, attention_stages: int = 1,
-                 squeeze_excite: Sequence[bool], downsample_strides: Sequence[int] | None = None,
-                 mlp_ratio: float = 3.0, layer_norm: bool = False, stem_scale_branch: bool = True,
-                 head_bias: bool = False, drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5) -> None:
+    def __init__(self,
+                 depths: Sequence[int],
+                 widths: Sequence[int],
+                 embed_dim: int,
+                 *,
+                 attention_stages: int = 1,
+                 squeeze_excite: Sequence[bool],
+                 downsample_strides: Sequence[int] | None = None,
+                 mlp_ratio: float = 3.0,
+                 layer_norm: bool = False,
+                 stem_scale_branch: bool = True,
+                 head_bias: bool = False,
+                 drop_path_rate: float = 0.0,
+                 layer_scale_init: float = 1e-5) -> None:
         super().__init__()
         strides = downsample_strides or [2] * len(depths)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         first, last = widths[0], widths[-1]
         self.stem = nn.Sequential(
             MobileOneBlock(3, first, (3, 3), stride=2, scale_branch=stem_scale_branch),
-            MobileOneBlock(first, first, (3, 3), stride=2, groups=first, scale_branch=stem_scale_branch),
+            MobileOneBlock(first,
+                           first, (3, 3),
+                           stride=2,
+                           groups=first,
+                           scale_branch=stem_scale_branch),
             MobileOneBlock(first, first, (1, 1)),
         )
         stages = []
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             attends = index >= len(depths) - attention_stages
-            blocks = [AttentionBlock(width, mlp_ratio, next(rates), layer_scale_init, layer_norm) if attends
-                      else RepMixerBlock(width, mlp_ratio, next(rates), layer_scale_init) for _ in range(depth)]
-            downsample = None if index == 0 else PatchEmbed(widths[index - 1], width, strides[index],
-                                                            squeeze_excite[index])
+            blocks = [
+                AttentionBlock(width, mlp_ratio, next(rates), layer_scale_init, layer_norm)
+                if attends else RepMixerBlock(width, mlp_ratio, next(rates), layer_scale_init)
+                for _ in range(depth)
+            ]
+            downsample = None if index == 0 else PatchEmbed(widths[index - 1], width,
+                                                            strides[index], squeeze_excite[index])
             stages.append(Stage(downsample, RepCPE(width) if attends else None, blocks))
         self.stages = nn.ModuleList(stages)
         self.final_conv = MobileOneBlock(last, 2 * last, (3, 3), groups=last, squeeze_ratio=1 / 16)

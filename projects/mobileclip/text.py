@@ -1,35 +1,54 @@
-"""The hybrid text tower of MobileCLIP-S0: convolutions around a short transformer (Vasu et al., 2024, section 3.2)."""
+"""The hybrid text tower of MobileCLIP-S0: convolutions around a short transformer (Vasu et al.,
+2024, section 3.2).
+"""
 
 from torch import Tensor, nn
 
-from corekit.models.transformer import TextTransformer
-from corekit.models.vit import init_weights
+from corekit.models.layers.attention import (
+    AttentionFunction,
+    TokenIndex,
+    bidirectional,
+    select_token,
+)
+from corekit.models.layers.layer_scale import LayerScale
+from corekit.models.layers.linear import init_weights
+from corekit.models.text_tower import TextTransformer
 
-from .blocks import ConvFFN, LayerScale, RepMixer
+from .blocks import ConvFFN, RepMixer
 
 KERNEL = (1, 11)  # along the tokens
 
 
 class TextRepMixerBlock(nn.Module):
-    """Text-RepMixer (figure 4): a depthwise convolution over 11 tokens, then ConvFFN with a residual, on [B, L, D]."""
+    """Text-RepMixer (figure 4): a depthwise convolution over 11 tokens, then ConvFFN with a
+    residual, on [B, L, D].
+    """
 
     def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
         super().__init__()
-        self.token_mixer = RepMixer(width, KERNEL, scale_branch=False, layer_scale_init=layer_scale_init)
+        self.token_mixer = RepMixer(width,
+                                    KERNEL,
+                                    scale_branch=False,
+                                    layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(width, int(width * mlp_ratio), KERNEL)
         self.layer_scale = LayerScale(width, layer_scale_init)
         self.apply(init_weights)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        x: Tensor = tokens.transpose(1, 2).unsqueeze(2)  # [B, D, 1, L], and channels_last as it lies
+    def forward(self, tokens: Tensor, attention: AttentionFunction = bidirectional,
+                index: TokenIndex | None = None) -> Tensor:
+        """All tokens, or [B, 1, D], the token at an index of each sample; attends to nothing."""
+        # [B, D, 1, L], and channels_last as it lies
+        x: Tensor = tokens.transpose(1, 2).unsqueeze(2)
         x = self.token_mixer(x)
         update: Tensor = self.mlp(x).squeeze(2).transpose(1, 2)
         # added up as tokens: a layer that is sharded must not return a view
-        return x.squeeze(2).transpose(1, 2) + self.layer_scale.gamma.flatten() * update
+        output = x.squeeze(2).transpose(1, 2) + self.layer_scale.gamma.flatten() * update
+        return output if index is None else select_token(output, index)
 
 
 class HybridTextTransformer(TextTransformer):
-    """CLIP's text tower, not causal, with a Text-RepMixer block before and one after its transformer blocks.
+    """CLIP's text tower, not causal, with a Text-RepMixer block before and one after its
+    transformer blocks.
 
     Token ids int64 [B, L] to features [B, embed_dim].
 

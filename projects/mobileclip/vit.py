@@ -1,14 +1,18 @@
-"""The image tower of MobileCLIP-B: a ViT-B/16 with a convolutional stem (Vasu et al., 2024, section 3.1)."""
+"""The image tower of MobileCLIP-B: a ViT-B/16 with a convolutional stem (Vasu et al., 2024, section
+3.1).
+"""
 
 from corekit.models.conv_stem import ConvStem
 from corekit.models.vit import ViT
 
 
 class MobileCLIPViT(ViT):
-    """ViT-B/16 behind a convolutional stem, the class token without a position; named as timm's ``vit_base_mci_224``.
+    """ViT-B/16 behind a convolutional stem, the class token without a position; named as timm's
+    ``vit_base_mci_224``.
 
-    Two trained forms exist that differ in nothing the weights would show, so both arguments must be given: Apple's
-    MobileCLIP-B (padding 1, epsilon 1e-5) and timm's, in which MobileCLIP2-B was trained (padding 0, epsilon 1e-6).
+    Two trained forms exist that differ in nothing the weights would show, so both arguments must be
+    given: Apple's MobileCLIP-B (padding 1, epsilon 1e-5) and timm's, in which MobileCLIP2-B was
+    trained (padding 0, epsilon 1e-6).
 
     Args:
         embed_dim: width of the features.
@@ -22,8 +26,24 @@ class MobileCLIPViT(ViT):
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
-    def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12, layers: int = 12, *,
-                 stem_padding: int, norm_eps: float, head_bias: bool = False, drop_path_rate: float = 0.0) -> None:
-        super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width, layers=layers, heads=heads,
-                         embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, head_bias=head_bias,
+    def __init__(self,
+                 embed_dim: int,
+                 image_size: int,
+                 width: int = 768,
+                 heads: int = 12,
+                 layers: int = 12,
+                 *,
+                 stem_padding: int,
+                 norm_eps: float,
+                 head_bias: bool = False,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__(ConvStem(width, stem_padding),
+                         image_size // 16,
+                         width=width,
+                         layers=layers,
+                         heads=heads,
+                         embed_dim=embed_dim,
+                         class_position=False,
+                         norm_eps=norm_eps,
+                         head_bias=head_bias,
                          drop_path_rate=drop_path_rate)

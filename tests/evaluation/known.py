@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import EvalModel, Result
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 
 SHARD = 7
 

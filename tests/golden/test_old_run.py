@@ -1,7 +1,8 @@
 """A run that an older corekit left is still good: it is loaded, evaluated, and goes on.
 
 ``old_run/run`` ends after step 4 of 8. Its recipe has the keys of its day, on purpose. What the
-undisturbed run said in steps 5 to 8 is in ``old_run/expected.json``. It is never made anew.
+undisturbed run said in steps 5 to 8 is in ``old_run/expected.json``. It is never made anew, so
+later versions have to come near it: their kernels may round otherwise.
 """
 
 import io
@@ -43,22 +44,20 @@ def test_an_old_run_is_evaluated_and_goes_on(tmp_path: Path) -> None:
     machine = run_pinned([evaluate, ["corekit-train", *OLD_RUN], evaluate], folder)
 
     before = EXPECTED["machine"]
-    exact = same_kind(machine, before) and machine["cpu"] == before["cpu"]
+    same = same_kind(machine, before) and machine["cpu"] == before["cpu"]
     steps = records(folder / "run" / "metrics.jsonl")
     assert [record["step"] for record in steps] == list(range(1, 9))
     for expected, got in zip(EXPECTED["steps"], steps[4:]):
         for name, value in expected.items():
             said = f"step {got['step']}: {name} is {got[name]!r}, expected {value!r}"
-            if exact:
-                assert got[name] == value, said
-            else:
-                assert got[name] == pytest.approx(value, rel=1e-4 if name == "loss" else 1e-2), said
+            near = (1e-6 if name == "loss" else 1e-5) if same else 1e-4 if name == "loss" else 1e-2
+            assert got[name] == pytest.approx(value, rel=near), said
 
     figures = records(folder / "run" / "evaluations.jsonl")
     assert [record["step"] for record in figures] == [4, 4, 8, 8]  # training's and corekit-eval's
     known = {record["step"]: record["metrics"] for record in EXPECTED["evaluations"]}
     for record in figures:
-        near = pytest.approx(known[record["step"]], abs=1e-9 if exact else 0.1)
+        near = pytest.approx(known[record["step"]], abs=1e-9 if same else 0.1)
         assert record["metrics"] == near, f"evaluation at step {record['step']}"
 
 

@@ -31,7 +31,8 @@ def model() -> CLIP:
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return (torch.randn(3, 3, 4, 4, generator=generator), torch.randint(50, (3, 5), generator=generator),
+    return (torch.randn(3, 3, 4, 4,
+                        generator=generator), torch.randint(50, (3, 5), generator=generator),
             torch.randint(50, (3, 5), generator=generator))
 
 
@@ -40,7 +41,8 @@ def test_outputs_are_normalised_features_and_the_scale(model: CLIP) -> None:
     outputs = model(image, text)
     assert list(outputs) == ["image_features", "text_features", "logit_scale"]
     plain = model.encode_image(image)
-    torch.testing.assert_close(outputs["image_features"], plain / plain.square().sum(1, keepdim=True).sqrt())
+    torch.testing.assert_close(outputs["image_features"],
+                               plain / plain.square().sum(1, keepdim=True).sqrt())
     torch.testing.assert_close(outputs["image_features"], model.encode_image(image, normalize=True))
     torch.testing.assert_close(outputs["text_features"], model.encode_text(text, normalize=True))
     assert outputs["logit_scale"].shape == ()
@@ -52,12 +54,14 @@ def test_synthetic_captions_share_one_run_of_the_text_tower(model: CLIP) -> None
     outputs = model(image, text, synthetic_text)
     assert model.text_tower.runs == 1
     torch.testing.assert_close(outputs["text_features"], model.encode_text(text, normalize=True))
-    torch.testing.assert_close(outputs["synthetic_text_features"], model.encode_text(synthetic_text, normalize=True))
+    torch.testing.assert_close(outputs["synthetic_text_features"],
+                               model.encode_text(synthetic_text, normalize=True))
 
 
-@pytest.mark.parametrize(("log_scale", "scale", "gradient"), [(2.0, math.exp(2), math.exp(2)), (5.0, 100.0, 0.0)])
-def test_scale_is_clamped_at_100_and_gets_no_gradient_beyond(model: CLIP, log_scale: float, scale: float,
-                                                             gradient: float) -> None:
+@pytest.mark.parametrize(("log_scale", "scale", "gradient"), [(2.0, math.exp(2), math.exp(2)),
+                                                              (5.0, 100.0, 0.0)])
+def test_scale_is_clamped_at_100_and_gets_no_gradient_beyond(model: CLIP, log_scale: float,
+                                                             scale: float, gradient: float) -> None:
     nn.init.constant_(model.logit_scale, log_scale)
     image, text, _ = inputs()
     given = model(image, text)["logit_scale"]

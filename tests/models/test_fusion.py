@@ -1,4 +1,6 @@
-"""Folding in general: what is replaced, what is left alone, and the kernels that stand for norms and identities."""
+"""Folding in general: what is replaced, what is left alone, and the kernels that stand for norms
+and identities.
+"""
 
 import pytest
 import torch
@@ -28,9 +30,11 @@ class Twice(nn.Module):
 
 def test_blocks_are_replaced_wherever_they_are_and_the_model_given_stays() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(Twice(), nn.ModuleDict({"inner": nn.ModuleList([Twice()])}), nn.GELU()).eval()
+    model = nn.Sequential(Twice(), nn.ModuleDict({"inner": nn.ModuleList([Twice()])}),
+                          nn.GELU()).eval()
     made = corekit.reparameterize(model)
-    assert [type(module) for module in made.modules() if not list(module.children())] == [nn.Linear, nn.Linear, nn.GELU]
+    assert [type(module) for module in made.modules()
+            if not list(module.children())] == [nn.Linear, nn.Linear, nn.GELU]
     assert not made[0].training
     assert isinstance(model[0], Twice), "the model given is left as it was"
     x = torch.randn(5, 3)
@@ -53,8 +57,10 @@ def test_a_model_without_such_blocks_is_copied() -> None:
     assert made.state_dict().keys() == model.state_dict().keys()
 
 
-@pytest.mark.parametrize(("channels", "groups", "kernel"), [(6, 6, (3, 3)), (6, 1, (1, 1)), (6, 2, (7, 7)), (6, 3, (1, 11))])
-def test_a_diagonal_kernel_scales_channels(channels: int, groups: int, kernel: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("channels", "groups", "kernel"), [(6, 6, (3, 3)), (6, 1, (1, 1)),
+                                                            (6, 2, (7, 7)), (6, 3, (1, 11))])
+def test_a_diagonal_kernel_scales_channels(channels: int, groups: int, kernel: tuple[int,
+                                                                                     int]) -> None:
     torch.manual_seed(0)
     scale, x = torch.randn(channels).double(), torch.randn(2, channels, 12, 12).double()
     weight = diagonal_kernel(scale, torch.Size((channels, channels // groups, *kernel)))
@@ -84,7 +90,8 @@ def test_a_norm_is_its_scale_and_shift(eps: float) -> None:
 def test_a_convolution_keeps_geometry_and_dtype() -> None:
     like = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2, bias=False).to(torch.bfloat16)
     made = convolution(like, torch.randn(8, 2, 3, 3).double(), torch.randn(8).double())
-    assert (made.stride, made.padding, made.groups, made.weight.dtype) == ((2, 2), (1, 1), 2, torch.bfloat16)
+    assert (made.stride, made.padding, made.groups, made.weight.dtype) == ((2, 2), (1, 1), 2,
+                                                                           torch.bfloat16)
     assert made.weight.requires_grad
     x = torch.randn(1, 4, 9, 9, dtype=torch.bfloat16)
     assert made(x).shape == like(x).shape

@@ -38,7 +38,7 @@ def test_depths_follow_the_forward_pass() -> None:
         "image_tower.patch_embed.proj.weight": 0, "image_tower.blocks.0.norm1.weight": 1,
         "image_tower.blocks.11.mlp.fc2.bias": 12, "image_tower.norm.weight": 13,
         "image_tower.head.weight": 13, "text_tower.token_embedding.weight": 0,
-        "text_tower.positional_embedding": 0, "text_tower.transformer.resblocks.11.ln_1.weight": 12,
+        "text_tower.positional_embedding": 0, "text_tower.transformer.resblocks.11.norm1.weight": 12,
         "text_tower.text_projection": 13
     }
     assert {name: actual[name]

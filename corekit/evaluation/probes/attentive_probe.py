@@ -19,7 +19,7 @@ from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.grid import Grid
 from corekit.evaluation.probes.probe import best, check_probe, digest, shuffled
 from corekit.linear_output import dense
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from corekit.registry import register
 from corekit.seeds import derive_seed
 

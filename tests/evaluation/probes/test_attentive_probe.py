@@ -15,7 +15,7 @@ from corekit.data.transforms.preprocess import CenterCrop, to_tensor
 from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.attentive_probe import AttentiveProbe
 from corekit.evaluation.probes.grid import Grid
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from tests.evaluation.known import Numbered, attention_pool, eval_model, on_ranks
 
 CLASSES, WIDTH, TOKENS, TRAIN, TEST = 4, 8, 5, 60, 30

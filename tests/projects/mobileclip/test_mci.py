@@ -18,7 +18,9 @@ SQUEEZE_EXCITE = (False, False, True, True)
 
 def outputs(theirs: nn.Module, build: Callable[[], nn.Module], image: Tensor,
             randomize: Randomize) -> tuple[Tensor, Tensor]:
-    """What both give for the image with the same random weights; names must be equal, their head's bias left out."""
+    """What both give for the image with the same random weights; names must be equal, their head's
+    bias left out.
+    """
     theirs.eval()
     randomize(theirs)
     state = theirs.state_dict()
@@ -33,7 +35,8 @@ def outputs(theirs: nn.Module, build: Callable[[], nn.Module], image: Tensor,
 
 
 def error(ours: Tensor, theirs: Tensor) -> float:
-    assert (theirs[0] - theirs[1]).abs().max() > 0.01 * theirs.abs().max(), "the two inputs must be told apart"
+    assert (theirs[0] -
+            theirs[1]).abs().max() > 0.01 * theirs.abs().max(), "the two inputs must be told apart"
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
@@ -49,20 +52,31 @@ def test_mci_agrees_with_timm(name: str, arguments: dict[str, Any], randomize: R
 
 
 def test_five_stages_with_layer_norm_agree_with_timm(randomize: Randomize) -> None:
-    """MCi3 and MCi4 in small: five stages, two with attention after layer norm, no squeeze-excite."""
+    """MCi3 and MCi4 in small: five stages, two with attention after layer norm, no
+    squeeze-excite.
+    """
     torch.manual_seed(0)
     depths, widths = (1, 1, 2, 1, 1), (32, 64, 128, 256, 512)
-    ours, theirs = outputs(timm.create_model("fastvit_mci3", num_classes=64, layers=depths, embed_dims=widths),
-                           lambda: MCi(depths, widths, 64, attention_stages=2, squeeze_excite=(False,) * 5,
-                                       mlp_ratio=4.0, layer_norm=True, stem_scale_branch=False),
-                           torch.randn(2, 3, 128, 128), randomize)
+    ours, theirs = outputs(
+        timm.create_model("fastvit_mci3", num_classes=64, layers=depths, embed_dims=widths),
+        lambda: MCi(depths,
+                    widths,
+                    64,
+                    attention_stages=2,
+                    squeeze_excite=(False, ) * 5,
+                    mlp_ratio=4.0,
+                    layer_norm=True,
+                    stem_scale_branch=False), torch.randn(2, 3, 128, 128), randomize)
     assert error(ours, theirs) < 1e-5
 
 
 def test_stem_padding_surrounds_the_image_with_zeros() -> None:
     torch.manual_seed(0)
     with torch.device("meta"):
-        towers = [MobileCLIPViT(8, 32, stem_padding=padding, norm_eps=1e-5).patch_embed for padding in (1, 0)]
+        towers = [
+            MobileCLIPViT(8, 32, stem_padding=padding, norm_eps=1e-5).patch_embed
+            for padding in (1, 0)
+        ]
     stems = [tower.to_empty(device="cpu").eval() for tower in towers]
     for value in stems[0].state_dict().values():
         value.copy_(torch.rand(value.shape))
@@ -73,8 +87,14 @@ def test_stem_padding_surrounds_the_image_with_zeros() -> None:
 
 def test_stochastic_depth_grows_linearly_over_all_stages() -> None:
     with torch.device("meta"):
-        tower = MCi((1, 2, 1, 1), (32, 64, 128, 256), 8, squeeze_excite=SQUEEZE_EXCITE, drop_path_rate=0.4)
-    rates = [block.drop_path_rate for block in tower.modules() if isinstance(block, (RepMixerBlock, AttentionBlock))]
+        tower = MCi((1, 2, 1, 1), (32, 64, 128, 256),
+                    8,
+                    squeeze_excite=SQUEEZE_EXCITE,
+                    drop_path_rate=0.4)
+    rates = [
+        block.drop_path_rate for block in tower.modules()
+        if isinstance(block, (RepMixerBlock, AttentionBlock))
+    ]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
@@ -83,7 +103,8 @@ def test_attention_sees_the_grid_that_the_strides_leave() -> None:
         tower = MCi((1, 1, 1, 1), (32, 64, 128, 256), 8, squeeze_excite=SQUEEZE_EXCITE,
                     downsample_strides=(1, 2, 2, 1))
         grids = []
-        tower.stages[-1].register_forward_hook(lambda _module, _inputs, output: grids.append(tuple(output.shape)))
+        tower.stages[-1].register_forward_hook(
+            lambda _module, _inputs, output: grids.append(tuple(output.shape)))
         tower(torch.empty(2, 3, 64, 64))
     assert grids == [(2, 256, 4, 4)]
 
@@ -98,7 +119,9 @@ def test_strided_pointwise_convolutions_stay_in_their_memory(channels: int, bf16
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             found = branch(image)
         found.float().sum().backward()
-    # torch's norm of channels_last images adds up in plain fp32 order: 3e-5 away from float64, where the other is 1e-6
+    # torch's norm of channels_last images adds up in plain fp32 order: 3e-5 away from float64,
+    # where the other is 1e-6
     x = nn.functional.conv2d(image[:, :, ::2, ::2].double(), branch.conv.weight.double())
-    expected = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    expected = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var(
+        (0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
     assert (found - expected).abs().max() < (5e-2 if bf16 else 1e-4)

@@ -13,8 +13,9 @@ import corekit
 from corekit.export.export import ImageTower, TextTower
 from corekit.export.files import trace, write_onnx, write_torch
 from corekit.models.clip import CLIP
-from corekit.models.transformer import TextTransformer
-from corekit.models.vit import PatchEmbed, ViT
+from corekit.models.layers.patch_embed import PatchEmbed
+from corekit.models.text_tower import TextTransformer
+from corekit.models.vit import ViT
 
 PIXELS, LENGTH, WORDS = 64, 12, 50
 PATHS = [str(Path(place).parent).encode() for place in (corekit.__file__, torch.__file__, __file__)]

@@ -12,16 +12,21 @@ HEADS, LAYERS, WIDTH = 4, 2, 32
 
 
 def part(state: State, prefix: str) -> State:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value
+        for key, value in state.items() if key.startswith(prefix)
+    }
 
 
 def batch_norm(x: Tensor, norm: State) -> Tensor:
-    return (x - norm["running_mean"]) / (norm["running_var"] + 1e-5).sqrt() * norm["weight"] + norm["bias"]
+    return (x - norm["running_mean"]) / (norm["running_var"] +
+                                         1e-5).sqrt() * norm["weight"] + norm["bias"]
 
 
 def layer_norm(x: Tensor, norm: State) -> Tensor:
     centred = x - x.mean(-1, keepdim=True)
-    return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm["weight"] + norm["bias"]
+    return centred / (centred.square().mean(-1, keepdim=True) +
+                      1e-5).sqrt() * norm["weight"] + norm["bias"]
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -31,8 +36,11 @@ def gelu(x: Tensor) -> Tensor:
 def depthwise(x: Tensor, weight: Tensor) -> Tensor:
     """y[t] = sum over k of w[k] x[t + k - 5], tokens outside being 0."""
     length = x.shape[1]
-    padded = torch.cat([x.new_zeros(x.shape[0], 5, WIDTH), x, x.new_zeros(x.shape[0], 5, WIDTH)], dim=1)
-    return sum((padded[:, k:k + length] * weight[:, 0, 0, k] for k in range(11)), torch.zeros_like(x))
+    padded = torch.cat([x.new_zeros(x.shape[0], 5, WIDTH), x,
+                        x.new_zeros(x.shape[0], 5, WIDTH)],
+                       dim=1)
+    return sum((padded[:, k:k + length] * weight[:, 0, 0, k] for k in range(11)),
+               torch.zeros_like(x))
 
 
 def rep_mixer_block(x: Tensor, state: State) -> Tensor:
@@ -47,7 +55,8 @@ def rep_mixer_block(x: Tensor, state: State) -> Tensor:
 
 
 def transformer_block(x: Tensor, state: State) -> Tensor:
-    projected = layer_norm(x, part(state, "ln_1.")) @ state["attn.in_proj_weight"].T + state["attn.in_proj_bias"]
+    projected = layer_norm(x, part(state,
+                                   "norm1.")) @ state["attn.qkv.weight"].T + state["attn.qkv.bias"]
     query, key, value = projected.split(WIDTH, dim=-1)
     size = WIDTH // HEADS
     heads = []
@@ -55,14 +64,20 @@ def transformer_block(x: Tensor, state: State) -> Tensor:
         columns = slice(head * size, (head + 1) * size)
         scores = query[..., columns] @ key[..., columns].transpose(1, 2) / math.sqrt(size)
         heads.append(scores.softmax(-1) @ value[..., columns])
-    x = x + torch.cat(heads, -1) @ state["attn.out_proj.weight"].T + state["attn.out_proj.bias"]
-    hidden = gelu(layer_norm(x, part(state, "ln_2.")) @ state["mlp.c_fc.weight"].T + state["mlp.c_fc.bias"])
-    return x + hidden @ state["mlp.c_proj.weight"].T + state["mlp.c_proj.bias"]
+    x = x + torch.cat(heads, -1) @ state["attn.proj.weight"].T + state["attn.proj.bias"]
+    hidden = gelu(
+        layer_norm(x, part(state, "norm2.")) @ state["mlp.fc1.weight"].T + state["mlp.fc1.bias"])
+    return x + hidden @ state["mlp.fc2.weight"].T + state["mlp.fc2.bias"]
 
 
 def tower() -> HybridTextTransformer:
     torch.manual_seed(0)
-    return HybridTextTransformer(WIDTH, HEADS, LAYERS, embed_dim=16, context_length=20, vocab_size=60)
+    return HybridTextTransformer(WIDTH,
+                                 HEADS,
+                                 LAYERS,
+                                 embed_dim=16,
+                                 context_length=20,
+                                 vocab_size=60)
 
 
 def captions() -> Tensor:

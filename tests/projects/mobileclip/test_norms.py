@@ -1,4 +1,6 @@
-"""Branches that training computes as one norm: values, grads and running statistics are those of the branches themselves."""
+"""Branches that training computes as one norm: values, grads and running statistics are those of
+the branches themselves.
+"""
 
 from copy import deepcopy
 
@@ -20,7 +22,8 @@ BLOCKS = {
 def branch_by_branch(block: nn.Module, x: Tensor) -> Tensor:
     """What the paper's figure says, each branch by itself."""
     if isinstance(block, RepMixer):
-        mixed, norm = (sum(branch(x) for branch in part.branches) for part in (block.mixer, block.norm))
+        mixed, norm = (sum(branch(x) for branch in part.branches)
+                       for part in (block.mixer, block.norm))
         return x + block.layer_scale.gamma * (mixed - norm)
     out = sum(branch(x) for branch in block.branches)
     return block.act(out)
@@ -35,7 +38,9 @@ def random(name: str) -> nn.Module:
     return block
 
 
-@pytest.mark.parametrize("spread", [1.0, 1e-3])  # of the input: with the second, epsilon is no small part of the variance
+@pytest.mark.parametrize(
+    "spread",
+    [1.0, 1e-3])  # of the input: with the second, epsilon is no small part of the variance
 @pytest.mark.parametrize("name", BLOCKS)
 def test_values_grads_and_statistics_are_the_branches_own(name: str, spread: float) -> None:
     block = random(name)
@@ -45,7 +50,10 @@ def test_values_grads_and_statistics_are_the_branches_own(name: str, spread: flo
     block = deepcopy(plain)  # whose statistics that did not touch
     found, expected = block(x), branch_by_branch(plain, x)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    grads = [torch.autograd.grad(out, [x, *module.parameters()], grad) for out, module in ((found, block), (expected, plain))]
+    grads = [
+        torch.autograd.grad(out, [x, *module.parameters()], grad)
+        for out, module in ((found, block), (expected, plain))
+    ]
     for mine, theirs in zip(*grads):
         torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-7)
     for mine, theirs in zip(block.buffers(), plain.buffers()):

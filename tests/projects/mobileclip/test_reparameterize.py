@@ -1,4 +1,6 @@
-"""Every block that is folded, in float64 and fp32, and whole models: the same outputs, once and for good."""
+"""Every block that is folded, in float64 and fp32, and whole models: the same outputs, once and for
+good.
+"""
 
 from collections.abc import Callable
 
@@ -42,7 +44,9 @@ MODELS: dict[str, tuple[dict[str, int], int]] = {  # arguments that make it smal
 
 
 def error(made: Tensor, expected: Tensor) -> float:
-    assert (expected[0] - expected[1]).abs().max() > 0.01 * expected.abs().max(), "the two inputs must be told apart"
+    assert (
+        expected[0] -
+        expected[1]).abs().max() > 0.01 * expected.abs().max(), "the two inputs must be told apart"
     return ((made - expected).abs().max() / expected.abs().max()).item()
 
 
@@ -52,7 +56,8 @@ def norms(module: nn.Module) -> int:
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("name", BLOCKS)
-def test_a_folded_block_gives_the_same(name: str, dtype: torch.dtype, most: float, randomize: Randomize) -> None:
+def test_a_folded_block_gives_the_same(name: str, dtype: torch.dtype, most: float,
+                                       randomize: Randomize) -> None:
     torch.manual_seed(0)
     build, shape = BLOCKS[name]
     block = build().eval()
@@ -88,7 +93,9 @@ def test_a_folded_model_gives_the_same_and_loads_again(name: str, randomize: Ran
         corekit.reparameterize(model)
     model.eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    text = torch.randint(1, 99, (2, model.text_tower.context_length), generator=torch.Generator().manual_seed(0))
+    text = torch.randint(1,
+                         99, (2, model.text_tower.context_length),
+                         generator=torch.Generator().manual_seed(0))
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         expected = model.encode_image(image), model.encode_text(text)
@@ -124,5 +131,9 @@ def test_folded_counts_are_apples_less_the_norms_that_apple_keeps(name: str) -> 
     with torch.device("meta"):
         model, made = corekit.create_model(name), corekit.create_model(name, fused=True)
     for tower, count in zip(("image_tower", "text_tower"), COUNTS[name], strict=True):
-        inner = [module.conv.conv.out_channels for module in getattr(model, tower).modules() if isinstance(module, ConvFFN)]
-        assert sum(value.numel() for value in getattr(made, tower).parameters()) == count - sum(inner)
+        inner = [
+            module.conv.conv.out_channels for module in getattr(model, tower).modules()
+            if isinstance(module, ConvFFN)
+        ]
+        assert sum(value.numel()
+                   for value in getattr(made, tower).parameters()) == count - sum(inner)

@@ -1,18 +1,25 @@
-"""The text tower: which tokens see which, positions of other lengths, stochastic depth."""
+"""The text tower: which tokens see which, positions of other lengths, open_clip's names."""
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from torch import Tensor
 
-from corekit.models.transformer import TextTransformer, drop_path, drop_path_rates
+from corekit.models.text_tower import TextTransformer, open_clip_names
 
 END = 49
 
 
 def tower(causal: bool) -> TextTransformer:
     torch.manual_seed(0)
-    return TextTransformer(32, heads=4, layers=3, embed_dim=16, causal=causal, context_length=12, vocab_size=50)
+    return TextTransformer(32,
+                           heads=4,
+                           layers=3,
+                           embed_dim=16,
+                           causal=causal,
+                           context_length=12,
+                           vocab_size=50)
 
 
 def captions() -> Tensor:
@@ -60,23 +67,38 @@ def test_positions_of_other_lengths_are_interpolated_linearly(length: int) -> No
 def test_initial_residual_stream_keeps_its_size() -> None:
     """CLIP's initialisation: branches end in weights of std (2 · layers · width)^-0.5."""
     torch.manual_seed(0)
-    block = TextTransformer(64, heads=4, layers=8, embed_dim=16, causal=True, vocab_size=50).transformer.resblocks[0]
-    for weight, std in ((block.attn.in_proj_weight, 64**-0.5), (block.attn.out_proj.weight, 1024**-0.5),
-                        (block.mlp.c_fc.weight, 128**-0.5), (block.mlp.c_proj.weight, 1024**-0.5)):
+    block = TextTransformer(64, heads=4, layers=8, embed_dim=16, causal=True,
+                            vocab_size=50).transformer.resblocks[0]
+    for weight, std in ((block.attn.qkv.weight, 64**-0.5), (block.attn.proj.weight, 1024**-0.5),
+                        (block.mlp.fc1.weight, 128**-0.5), (block.mlp.fc2.weight, 1024**-0.5)):
         assert weight.std().item() == pytest.approx(std, rel=0.05)
 
 
-def test_drop_path_leaves_out_whole_samples_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    dropped = drop_path(torch.ones(4000, 3, 2), 0.25, training=True)
-    samples = dropped.flatten(1)
-    assert torch.equal(samples.amin(1), samples.amax(1))
-    torch.testing.assert_close(samples[:, 0].unique(), torch.tensor([0, 4 / 3]))
-    assert samples.mean().item() == pytest.approx(1, abs=0.03)
-    update = torch.randn(4, 3)
-    assert drop_path(update, 0.25, training=False) is update
+def test_open_clips_names_and_those_of_older_files_are_loaded() -> None:
+    theirs = open_clip.create_model("ViT-B-32", text_cfg={"layers": 2}).state_dict()
+    names = {
+        name
+        for name in theirs if name.startswith(("transformer.", "ln_final.", "token_embedding."))
+    }
+    names |= {"positional_embedding", "text_projection"}
+    model = TextTransformer(layers=2, causal=True)
+    model.load_state_dict({name: theirs[name] for name in names})
+    renamed = open_clip_names(model.state_dict())
+    assert {renamed.get(name, name) for name in model.state_dict()} == names
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, theirs[renamed.get(name, name)])
+    with pytest.raises(RuntimeError, match=r"Unexpected.*ln_1\.other"):
+        model.load_state_dict({
+            **model.state_dict(), "transformer.resblocks.0.ln_1.other": torch.zeros(1)
+        })
 
 
-def test_drop_path_rates_grow_linearly() -> None:
-    assert drop_path_rates(0.3, 4) == pytest.approx([0, 0.1, 0.2, 0.3])
-    assert drop_path_rates(0.3, 1) == [0]
+def test_other_modules_keep_their_names() -> None:
+    names = [
+        "resblocks.0.mlp.fc1.weight", "blocks.0.attn.qkv.weight", "a.resblocks.1.attn.qkv.weight",
+        "a.resblocks.1.mlp.fc1.bias", "resblocks.1.mlp.fc1.bias"
+    ]
+    assert open_clip_names(names) == {
+        "a.resblocks.1.attn.qkv.weight": "a.resblocks.1.attn.in_proj_weight",
+        "a.resblocks.1.mlp.fc1.bias": "a.resblocks.1.mlp.c_fc.bias"
+    }

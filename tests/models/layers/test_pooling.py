@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from corekit import CorekitError
-from corekit.models.attention_pool import AttentionPool
+from corekit.models.layers.pooling import AttentionPool
 from tests.evaluation.known import attention_pool
 
 WIDTH, OUTPUTS, HEADS = 12, 5, 3
@@ -30,8 +30,14 @@ def test_values_and_gradients_are_those_of_keys_and_values_made_for_every_token(
 
 
 def test_copies_are_what_each_is_alone() -> None:
-    pools, tokens = [drawn(seed) for seed in range(3)], torch.randn(4, 7, WIDTH, dtype=torch.float64)
-    stacked = {name: torch.stack([pool.state_dict()[name] for pool in pools]) for name, _ in pools[0].named_parameters()}
+    pools, tokens = [drawn(seed) for seed in range(3)], torch.randn(4,
+                                                                    7,
+                                                                    WIDTH,
+                                                                    dtype=torch.float64)
+    stacked = {
+        name: torch.stack([pool.state_dict()[name] for pool in pools])
+        for name, _ in pools[0].named_parameters()
+    }
     found = pools[0].copies(stacked, tokens)
     assert found.shape == (3, 4, OUTPUTS)
     for pool, one in zip(pools, found, strict=True):

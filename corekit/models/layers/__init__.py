@@ -1,0 +1,1 @@
+"""The one family of layers that every transformer here is made of."""

@@ -1,0 +1,44 @@
+"""The feed-forward parts of transformer blocks."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from corekit.models.layers.gelu import after_gelu
+
+
+class MLP(nn.Module):
+    """Two linear layers with a GELU between them: [..., D] to [..., D].
+
+    Args:
+        width: D.
+        hidden: width between the layers.
+        bias: whether the layers have one.
+    """
+
+    def __init__(self, width: int, hidden: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden, bias=bias)
+        self.fc2 = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return after_gelu(self.fc2, self.fc1(x))
+
+
+class SwiGLU(nn.Module):
+    """The gated form (Shazeer, 2020): W2 (silu(Wg x) * Wx x), [..., D] to [..., D].
+
+    Args:
+        width: D.
+        hidden: width of the gate.
+        bias: whether the layers have one.
+    """
+
+    def __init__(self, width: int, hidden: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.fc1_g = nn.Linear(width, hidden, bias=bias)
+        self.fc1_x = nn.Linear(width, hidden, bias=bias)
+        self.fc2 = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.fc2(F.silu(self.fc1_g(x)) * self.fc1_x(x))
+        return output
