@@ -4,6 +4,7 @@ optimizer state.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.optim.layer_decay import all_layers
 
-State = Mapping[str, object]  # tensors and plain values, and mappings of them
+State = Mapping[str, Any]  # tensors and plain values, and mappings of them
 
 
 def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
@@ -71,7 +72,7 @@ def whole(model: nn.Module) -> Iterator[None]:
             module.reshard()
 
 
-def to_files(state: State, model: nn.Module) -> dict[str, object]:
+def to_files(state: State, model: nn.Module) -> dict[str, Any]:
     """A state dict as it is written: scalars are scalars, whatever the ranks that wrote it."""
     def scalar(value: Tensor, _: object) -> Tensor:
         return full(value).reshape(()) if value.dim() else value
@@ -79,7 +80,7 @@ def to_files(state: State, model: nn.Module) -> dict[str, object]:
     return _change(state, state, _scalar_names(model), scalar)
 
 
-def from_files(state: State, like: State, model: nn.Module) -> dict[str, object]:
+def from_files(state: State, like: State, model: nn.Module) -> dict[str, Any]:
     """The result of ``to_files`` in the form of the state ``like`` that it was written from."""
     def as_before(value: Tensor, old: object) -> Tensor:
         assert isinstance(old, Tensor)
@@ -153,7 +154,7 @@ def _scalar_names(model: nn.Module) -> set[str]:
 
 
 def _change(state: State, other: State, names: set[str],
-            change: Callable[[Tensor, object], Tensor], inside: bool = False) -> dict[str, object]:
+            change: Callable[[Tensor, object], Tensor], inside: bool = False) -> dict[str, Any]:
     """The same nested mapping with some tensors changed.
 
     Args:
@@ -163,7 +164,7 @@ def _change(state: State, other: State, names: set[str],
         change: (tensor, the other value) -> tensor.
         inside: whether this is such a mapping.
     """
-    changed: dict[str, object] = {}
+    changed: dict[str, Any] = {}
     for key, value in state.items():
         chosen = inside or key in names
         if isinstance(value, Mapping):

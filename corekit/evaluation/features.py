@@ -86,10 +86,11 @@ def _check_runs_on_images(model: nn.Module, output: str | None) -> None:
               if parameter.default is parameter.empty
               and parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
     if len(needed) > 1:
-        hint = ("leave `features` of the evaluator out where the model has encode_image"
-                if output not in METHODS else f"and it has no {METHODS[output]}")
+        hint = "; leave `features` of the evaluator out where the model has encode_image"
+        if output in METHODS:
+            hint = f", and it has no {METHODS[output]}"
         raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward "
-                           f"needs {', '.join(needed)}; {hint}")
+                           f"needs {', '.join(needed)}{hint}")
 
 
 def _choose(model: str, returned: object, output: str | None) -> Tensor | LinearOutput:

@@ -171,8 +171,8 @@ def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch]) -> None:
     images: list[NDArray[np.uint8]] = []
     captions: list[str] = []
     for batch in micro_batches:
-        captioned = batch["caption"] if "caption" in batch else batch["key"]
-        for image, caption in zip(batch.get("image", ()), captioned):
+        names = batch["caption" if "caption" in batch else "key"]
+        for image, caption in zip(batch.get("image", ()), names):
             if not isinstance(image, Tensor) or image.dtype != torch.uint8:
                 return
             if len(images) < SHOWN_IMAGES:

@@ -32,6 +32,9 @@ class StepBatch:
         return [key for batch in self.read for key in batch["key"]]
 
 
+Copy = tuple[StepBatch, torch.cuda.Event]  # a batch, and when it is there
+
+
 def step_by_step(steps: Iterable[Read], device: torch.device) -> Iterator[StepBatch]:
     """The batches of a run's steps, on the device where that is a GPU.
 
@@ -49,7 +52,7 @@ def step_by_step(steps: Iterable[Read], device: torch.device) -> Iterator[StepBa
 def one_ahead(steps: Iterable[Read], copier: "Copier") -> Iterator[StepBatch]:
     """The batches in order, while the copy of the next one goes on."""
     with ThreadPoolExecutor(1, "to_device") as thread:
-        upcoming: Future[StepBatch] | None = None
+        upcoming: Future[Copy] | None = None
         for read, bad in steps:
             current, upcoming = upcoming, thread.submit(copier.start, read, bad)
             if current is not None:
@@ -65,18 +68,21 @@ class Copier:
         self.device = device
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> StepBatch:
+    def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> Copy:
         """Pin a step's batches and begin to copy them; in a thread, for pinning takes a while."""
-        pinned = [{name: _pinned(value) for name, value in batch.items()} for batch in read]
+        # a thread begins on the first GPU, whatever the rank's is; the stream brings it here
         with torch.cuda.stream(self.stream):
+            pinned = [{name: _pinned(value) for name, value in batch.items()} for batch in read]
             moved = [{name: _moved(value, self.device) for name, value in batch.items()}
                      for batch in pinned]
-        return StepBatch(pinned, moved, bad)
+            copied = self.stream.record_event()
+        return StepBatch(pinned, moved, bad), copied
 
-    def finish(self, batch: StepBatch) -> StepBatch:
-        """Let the current stream wait for the copies, and keep their memory until it is done."""
+    def finish(self, copy: Copy) -> StepBatch:
+        """Let the current stream wait for the copy, and keep its memory until it is done."""
+        batch, copied = copy
         current = torch.cuda.current_stream(self.device)
-        current.wait_stream(self.stream)
+        current.wait_event(copied)
         for moved in batch.moved:
             for value in moved.values():
                 for tensor in value if isinstance(value, list) else [value]:

@@ -1,6 +1,7 @@
 """A step's batch: cut into micro-batches, and copied to a GPU one step ahead."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -25,10 +26,11 @@ class Logged(Copier):
     def __init__(self, log: list[str]) -> None:
         self.log = log
 
-    def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> StepBatch:
-        return StepBatch(read, [dict(batch) for batch in read], bad)
+    def start(self, read: Sequence[Batch], bad: dict[str, list[str]]) -> Any:
+        return StepBatch(read, [dict(batch) for batch in read], bad), None
 
-    def finish(self, batch: StepBatch) -> StepBatch:
+    def finish(self, copy: Any) -> StepBatch:
+        batch: StepBatch = copy[0]
         self.log.append(f"finish {batch.keys[0]}")
         return batch
 

@@ -1,0 +1,38 @@
+"""Records name the data set that was evaluated."""
+
+from typing import Any
+
+import numpy as np
+
+from corekit.data.datasets.base import dataset_info
+from corekit.evaluation.base import Result
+
+
+class Flowers:
+    fields = ("image", "label")
+    shard_sizes = np.array([3])
+    fingerprint = "flowers"
+
+    def read(self, shard: int, first: int, count: int) -> list[int]:
+        return list(range(first, first + count))
+
+    def decode(self, handle: int) -> dict[str, Any]:
+        return {"key": str(handle)}
+
+
+class Named(Flowers):
+    name = "flowers_102"
+    class_names = ("rose", "tulip")
+
+
+def test_a_record_has_the_name_that_the_data_set_gives_itself() -> None:
+    named = Result.on(Named(), 3, {"top1": 0.5}, chosen=1).record(10, 640, "probe")
+    assert named == {"step": 10, "samples": 640, "evaluator": "probe", "dataset": "flowers_102",
+                     "evaluated": 3, "metrics": {"top1": 0.5}, "chosen": 1}
+    assert Result.on(Flowers(), 3, {}).dataset == "flowers"
+
+
+def test_what_a_data_set_does_not_say_has_a_default() -> None:
+    plain, named = dataset_info(Flowers()), dataset_info(Named())
+    assert (plain.class_names, plain.templates, plain.num_classes) == ((), (), None)
+    assert named.class_names == ("rose", "tulip")
