@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import start_ranks
@@ -145,9 +146,24 @@ def succeeded(folder: Path, *command: str, ranks: int = 1) -> str:
     return done.stdout
 
 
+def records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``.jsonl`` file; none where there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
 def losses(run: Path) -> list[float]:
     """Those of every step that a run's directory tells of."""
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records(run / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def determinism_restored() -> Iterator[None]:
+    """A run makes torch deterministic for its whole process."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.use_deterministic_algorithms(before)
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.shards.writer import write_shards
 from corekit.optim import loss_scale as precision
 from corekit.recipes.find import recipe_names
+from tests.conftest import records
 from tests.data.tokenizers.unigram_file import write_unigram
 from tests.plain import dry_run, model_of, preprocess_of, sampler_of, train
 from tests.projects.mobileclip.reinforced_shards import write_together
@@ -117,14 +118,9 @@ def write_coco(root: Path, split: str, samples: list[dict[str, Any]], names: lis
 
 
 @pytest.fixture(autouse=True)
-def _global_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A run makes torch deterministic for its whole process; and two steps are too few to find
-    fp16's loss scale.
-    """
+def _lower_loss_scale(monkeypatch: pytest.MonkeyPatch, determinism_restored: None) -> None:
+    """Two steps are too few to find fp16's loss scale."""
     monkeypatch.setattr(precision, "FIRST_SCALE", 256.0)
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -226,7 +222,3 @@ def datasets(node: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def records_of_head(run: Path) -> list[str]:
     return (run / "head.tsv").read_text().splitlines()[1:] if (run / "head.tsv").is_file() else []
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -6,20 +6,19 @@ the time of each goes.
 
 CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is
 ``clip_vit_b16``'s text tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP,
-with 512 features for a head. A step is forward,
-loss, backward, clipping and AdamW. Steps take turns, and the ratio is the median over pairs. Memory
-is the peak of a process that takes two steps of one side (resident, or allocated on the GPU). The
-parts are timed alone, each with its backward pass;
-the arithmetic, which a step's time cannot fall below, is counted on the meta device.
+with 512 features for a head. A step is forward, loss, backward, clipping and AdamW. Steps take
+turns, and the ratio is the median over pairs. Memory is the peak of a process that takes two steps
+of one side (resident, or allocated on the GPU). The parts are timed alone, each with its backward
+pass; the arithmetic, which a step's time cannot fall below, is counted on the meta device.
 """
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import fresh_process
+import timing
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,57 +36,53 @@ CLASSES, LABELS, TOKENS, VOCABULARY = 24320, 5, 77, 49408
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="of each side in a pair")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"], help="used by the "
-                                                                                   "script itself")
+    parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"],
+                        help="used by the script itself")
     chosen = parser.parse_args()
     if chosen.memory_of:
         print(json.dumps(peak(chosen)))
         return
     print(f"batch {chosen.batch_size} of {chosen.image_size} pixels, {chosen.device}, "
-          f"{chosen.precision}, "
-          f"{torch.get_num_threads()} threads")
+          f"{chosen.precision}, {torch.get_num_threads()} threads")
     sides = {"catlip": Side("catlip", chosen), "clip": Side("clip", chosen)}
     for side in sides.values():
         side.step()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(chosen.pairs):
-        for name in (list(sides) if number % 2 else reversed(sides)):
-            seconds[name].append(timed(sides[name].step, chosen.steps, chosen.device))
+    times = seconds_of({name: side.step for name, side in sides.items()}, chosen)
     for name, side in sides.items():
-        middle = statistics.median(seconds[name])
+        seconds = times.median(name)
         parameters = sum(value.numel() for value in side.model.parameters())
-        print(f"  {name:<8}{middle:9.4f} s a step {chosen.batch_size / middle:9.1f} samples/s "
-              f"{parameters / 1e6:8.1f} M "
-              f"parameters {side.flops() / 1e9:8.1f} GFLOPs a sample forward")
-    ratio = statistics.median(clip / catlip
-                              for catlip, clip in zip(seconds["catlip"], seconds["clip"]))
+        print(f"  {name:<8}{seconds:9.4f} s a step {chosen.batch_size / seconds:9.1f} samples/s "
+              f"{parameters / 1e6:8.1f} M parameters {side.flops() / 1e9:8.1f} GFLOPs a sample "
+              "forward")
     arithmetic = sides["clip"].flops() / sides["catlip"].flops()
-    print(f"  samples/s, CatLIP over CLIP: {ratio:.2f} (median of {chosen.pairs} pairs); "
-          f"arithmetic allows {arithmetic:.2f}")
+    print(f"  samples/s, CatLIP over CLIP: {times.ratio('clip', 'catlip').median:.2f} (median of "
+          f"{chosen.pairs} pairs); arithmetic allows {arithmetic:.2f}")
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
-        parts = {
-            label: statistics.median(
-                timed(part, chosen.steps, chosen.device)
-                for _ in range(chosen.pairs)) for label, part in side.parts().items()
-        }
-        for label, part_seconds in parts.items():
-            print(f"  {label:<40}{part_seconds:9.4f} s  {part_seconds / sum(parts.values()):6.1%}")
+        parts = seconds_of(side.parts(), chosen)
+        whole = sum(map(parts.median, parts))
+        for label in parts:
+            print(f"  {label:<40}{parts.median(label):9.4f} s  {parts.median(label) / whole:6.1%}")
     del sides, side
-    found = {
-        name: fresh_process.again("--memory-of", name) for name in ("nothing", "catlip", "clip")
-    }
-    catlip, clip = (found[name] - found["nothing"] for name in ("catlip", "clip"))
+    nothing, catlip, clip = (fresh_process.again("--memory-of", name)
+                             for name in ("nothing", "catlip", "clip"))
+    catlip, clip = catlip - nothing, clip - nothing
     print(f"peak memory: CatLIP {catlip / 2**20:.0f} MiB, CLIP {clip / 2**20:.0f} MiB, "
           f"{clip / catlip:.2f} times as much")
+
+
+def seconds_of(sides: Mapping[str, timing.Side], chosen: argparse.Namespace) -> timing.Times:
+    """Of so many calls of each in a pair, taking turns."""
+    return timing.take_turns(
+        {name: partial(timing.seconds_of, side, chosen.device, calls=chosen.steps)
+         for name, side in sides.items()}, chosen.pairs)
 
 
 class Side:
@@ -99,8 +94,8 @@ class Side:
     """
 
     def __init__(self, name: str, chosen: argparse.Namespace) -> None:
-        self.name, self.device, self.bf16 = name, torch.device(
-            chosen.device), chosen.precision == "bf16"
+        self.name, self.device = name, torch.device(chosen.device)
+        self.autocast = partial(timing.autocast, chosen)
         torch.manual_seed(0)
         self.model = build(name).to(self.device).train()
         self.loss = registry.build("loss",
@@ -145,8 +140,8 @@ class Side:
         if self.name == "catlip":
             pooled = torch.randn(len(self.image),
                                  self.head().in_features, device=self.device, requires_grad=True)
-            found["image tower"] = lambda: self.run(lambda: self.model.encode_image(self.image)
-                                                    )  # type: ignore[operator]
+            found["image tower"] = lambda: self.run(
+                lambda: self.model.encode_image(self.image))  # type: ignore[operator]
             found["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
             pair = [
@@ -154,10 +149,9 @@ class Side:
                 for _ in range(2)
             ]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
-            found["image tower"] = lambda: self.run(lambda: self.model.get_submodule("image_tower")
-                                                    (self.image))
-            found["text tower"] = lambda: self.run(lambda: self.model.get_submodule("text_tower")
-                                                   (self.text))
+            image_tower, text_tower = map(self.model.get_submodule, ("image_tower", "text_tower"))
+            found["image tower"] = lambda: self.run(lambda: image_tower(self.image))
+            found["text tower"] = lambda: self.run(lambda: text_tower(self.text))
             found["contrastive loss"] = lambda: self.backward(
                 {"image_features": pair[0], "text_features": pair[1], "logit_scale": scale})
         for value in self.model.parameters():
@@ -199,10 +193,6 @@ class Side:
                 outputs["logits"].dense()
         return float(counter.get_total_flops())
 
-    def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
 
 def build(name: str) -> nn.Module:
     """The model of a side."""
@@ -213,22 +203,6 @@ def build(name: str) -> nn.Module:
                                      {"context_length": TOKENS, "vocab_size": VOCABULARY})
     tower = ViT(ConvStem(768, padding=1), 14, 768, 12, 12, 512, class_position=False, norm_eps=1e-6)
     return CLIP(tower, clip.text_tower)  # type: ignore[arg-type]
-
-
-def timed(work: Callable[[], None], steps: int, device: str) -> float:
-    """Seconds that a piece of work takes."""
-    wait(device)
-    began = time.perf_counter()
-    for _ in range(steps):
-        work()
-    wait(device)
-    return (time.perf_counter() - began) / steps
-
-
-def wait(device: str) -> None:
-    """For the GPU, where there is one."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
 
 
 def peak(chosen: argparse.Namespace) -> int:

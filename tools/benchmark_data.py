@@ -5,26 +5,24 @@ same shards.
 
 Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise
 of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
-mean and standard deviation, and tokenized
-captions. open_clip's pipeline is built from its own pieces as open_clip_train/data.py puts them
-together (shuffles, decode("pilrgb"), its training transform and tokenizer), its pixels are
-normalised in the worker; corekit's are normalised
-where the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate,
-each over the same number of images; what is printed are medians over the rounds, and the median of
-the rounds' ratios with their range.
+mean and standard deviation, and tokenized captions. open_clip's pipeline is built from its own
+pieces as open_clip_train/data.py puts them together (shuffles, decode("pilrgb"), its training
+transform and tokenizer), its pixels are normalised in the worker; corekit's are normalised where
+the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each
+over the same number of images; what is printed are medians over the rounds, and the median of the
+rounds' ratios with their range.
 """
 
-import argparse
 import io
-import statistics
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timing
 import torch
 from PIL import Image
 from torch import Tensor
@@ -36,14 +34,13 @@ SIZE, STREAMS = 224, 32
 
 def main() -> None:
     """Write shards, then time both."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--samples", type=int, default=3000)
     parser.add_argument("--batches", type=int, default=16, help="timed in each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
-                                       "temporary folder")
+                        "temporary folder")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
@@ -60,23 +57,24 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
         "corekit": corekit_images, "corekit, decoded in full": corekit_in_full,
         "open_clip": open_clip_images
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, start in contenders.items():
-            images = start(root, scale, size)
-            for _ in range(3):  # until what was prefetched while workers started is used up
-                next(images)
-            began = time.perf_counter()
-            for _ in range(batches):
-                assert next(images).shape == (size, 3, SIZE, SIZE)
-            rates[name].append(batches * size / (time.perf_counter() - began))
-            del images
+
+    def seconds_of_batch(start: Callable[..., Iterator[Tensor]]) -> float:
+        images = start(root, scale, size)
+        for _ in range(3):  # until what was prefetched while workers started is used up
+            next(images)
+
+        def read() -> None:
+            assert next(images).shape == (size, 3, SIZE, SIZE)
+
+        return timing.seconds_of(read, calls=batches)
+
+    times = timing.take_turns(
+        {name: partial(seconds_of_batch, start) for name, start in contenders.items()}, rounds)
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
-    for name, found in rates.items():
-        ratios = [mine / theirs for mine, theirs in zip(found, rates["open_clip"])]
-        print(f"  {name:<26}{statistics.median(found):7.0f} images/s   "
-              f"{statistics.median(ratios):.2f} x open_clip "
-              f"({min(ratios):.2f} to {max(ratios):.2f})")
+    for name in times:
+        ratio = times.ratio("open_clip", name)
+        print(f"  {name:<26}{size / times.median(name):7.0f} images/s   {ratio.median:.2f} x "
+              f"open_clip ({min(ratio.values):.2f} to {max(ratio.values):.2f})")
 
 
 def corekit_images(root: str, scale: tuple[float, float], size: int,
@@ -135,8 +133,8 @@ def write_shards(root: Path, samples: int, each: int = 500) -> None:
     for first in range(0, samples, each):
         with tarfile.open(root / f"{first // each:05d}.tar", "w") as archive:
             for at in range(first, min(samples, first + each)):
-                for extension, content in (("jpg", photo(at)), ("txt", f"a photo number {at} of a "
-                                                                       f"thing".encode())):
+                caption = f"a photo number {at} of a thing"
+                for extension, content in (("jpg", photo(at)), ("txt", caption.encode())):
                     member = tarfile.TarInfo(f"{at:08d}.{extension}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
@@ -150,11 +148,10 @@ def photo(seed: int, width: int = 640, height: int = 480) -> bytes:
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9), (640, 5)):
         noise = generator.normal(0, amplitude, (max(2, size * 3 // 4), size, 3)).astype(np.float32)
-        total += np.stack([
-            np.asarray(
-                Image.fromarray(noise[..., channel]).resize(
-                    (width, height), Image.Resampling.BICUBIC)) for channel in range(3)
-        ], -1)
+        channels = [Image.fromarray(noise[..., channel]).resize((width, height),
+                                                                Image.Resampling.BICUBIC)
+                    for channel in range(3)]
+        total += np.stack([np.asarray(channel) for channel in channels], -1)
     buffer = io.BytesIO()
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -5,15 +5,14 @@
 
 Theirs is timm's ``aimv2_{size}_patch14_{pixels}``, ``forward_features``; ours the tokens of
 ``aimv2_{size}_{pixels}``; both without gradient, in turns in one process. Weights are random and
-timm's are ours, converted, so that the largest difference of
-the tokens can be printed beside the speed. Exits with 0 where ours is at least ``--limit`` times as
-fast at every batch size. """
+timm's are ours, converted, so that the largest difference of the tokens can be printed beside the
+speed. Exits with 0 where ours is at least ``--limit`` times as fast at every batch size.
+"""
 
-import statistics
 import sys
 from collections.abc import Callable
 
-import interleaved
+import timing
 import timm
 import torch
 from torch import Tensor, nn
@@ -24,12 +23,12 @@ from corekit import registry
 
 def main() -> int:
     """The command."""
-    parser = interleaved.options(__doc__)
+    parser = timing.options(__doc__)
     parser.add_argument("--size", choices=["large", "huge", "1b", "3b"], default="large")
     parser.add_argument("--pixels", type=int, choices=[224, 336, 448], default=224)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8])
-    parser.add_argument("--depth-divisor", type=int, default=1, help="divides the blocks of both, "
-                                                                     "where time is short")
+    parser.add_argument("--depth-divisor", type=int, default=1,
+                        help="divides the blocks of both, where time is short")
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
@@ -40,28 +39,27 @@ def main() -> int:
     theirs.load_state_dict(registry.build("converter", "aim").save(ours.state_dict(), name, "timm"))
     ours, theirs = ours.to(chosen.device), theirs.to(chosen.device)
     print(f"images/s of {name}, {24 // chosen.depth_divisor} blocks: ours, timm's; "
-          f"{interleaved.conditions(chosen)}")
+          f"{timing.conditions(chosen)}")
     reached = True
     for batch in chosen.batch_sizes:
         image = torch.randn(batch, 3, chosen.pixels, chosen.pixels, device=chosen.device)
 
         def run(tokens_of: Callable[..., Tensor], image: Tensor = image) -> Callable[[], Tensor]:
             def side() -> Tensor:
-                with torch.no_grad(), interleaved.autocast(chosen):
+                with torch.no_grad(), timing.autocast(chosen):
                     return tokens_of(image)
             return side
 
         sides = {
-            "ours": run(lambda given: ours(given)["tokens"]),
-            "theirs": run(lambda given: theirs.forward_features(given))
-        }  # type: ignore[operator]
-        times = interleaved.in_turns(sides, chosen)
-        middle, said = interleaved.ratio(times, "theirs", "ours")
-        rates = ", ".join(f"{batch / statistics.median(values):.2f}" for values in times.values())
+            "ours": run(lambda image: ours(image)["tokens"]),
+            "theirs": run(lambda image: theirs.forward_features(image))  # type: ignore[operator]
+        }
+        times = timing.in_turns(sides, chosen)
+        ratio = times.ratio("theirs", "ours")
         apart = float((sides["ours"]().float() - sides["theirs"]().float()).abs().max())
-        print(f"  batch {batch:<3} {rates}: {said}; largest difference of the tokens {apart:.1e}",
-              flush=True)
-        reached = reached and middle >= chosen.limit
+        print(f"  batch {batch:<3} {times.rates(batch)}: {ratio}; largest difference of the tokens "
+              f"{apart:.1e}", flush=True)
+        reached = reached and ratio.median >= chosen.limit
     return 0 if reached else 1
 
 

@@ -5,22 +5,20 @@ quickstart's size.
 
 Both sides train the same model on the same batches, which lie in memory, and take turns in one
 process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
-loss, backward, clip, optimizer. The engine adds its
-wiring, its loss in blocks, checks, log lines, TensorBoard. Prints the time a step of both, and the
-ratio's median with the interval that holds the true median in 95 of 100 cases.
+loss, backward, clip, optimizer. The engine adds its wiring, its loss in blocks, checks, log lines,
+TensorBoard. Prints the time a step of both, and the ratio's median with the interval that holds the
+true median in 95 of 100 cases.
 """
 
-import argparse
 import contextlib
-import statistics
+import itertools
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from math import comb
 from pathlib import Path
 from unittest import mock
 
+import timing
 import torch
 import torch.nn.functional as F
 
@@ -45,8 +43,7 @@ class EnoughError(Exception):
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--steps", type=int, default=25)
     chosen, overrides = parser.parse_known_args()
@@ -59,20 +56,15 @@ def main() -> None:
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
-        pairs = []
-        for number in range(chosen.pairs):
-            sides = [lambda: bare_seconds(bare, parts, chosen.steps),
-                     lambda: engine_seconds(engine, parts, chosen.steps, counters, logger)]
-            times = [sides[at]() for at in ((0, 1) if number % 2 else (1, 0))]
-            pairs.append(tuple(times if number % 2 else reversed(times)))
+        times = timing.take_turns({
+            "engine": lambda: engine_seconds(engine, parts, chosen.steps, counters, logger),
+            "bare": lambda: bare_seconds(bare, parts, chosen.steps)
+        }, chosen.pairs)
         logger.close()
-    ratios = sorted(mine / theirs for theirs, mine in pairs)
-    low, high = median_interval(ratios)
-    print(f"bare loop {statistics.median(theirs for theirs, _ in pairs) * 1e3:.1f} ms a step, "
-          f"engine {statistics.median(mine for _, mine in pairs) * 1e3:.1f} ms (medians of "
-          f"{chosen.pairs} interleaved pairs)")
-    print(f"engine / bare loop: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to "
-          f"{high:.4f}")
+    ratio = times.ratio("engine", "bare")
+    print(f"bare loop {times.median('bare') * 1e3:.1f} ms a step, engine "
+          f"{times.median('engine') * 1e3:.1f} ms (medians of {chosen.pairs} interleaved pairs)")
+    print(f"engine / bare loop: {ratio.exactly}")
 
 
 def build(config: RunConfig, folder: Path) -> Run:
@@ -88,10 +80,10 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
     model, optimizer, preprocess = run.plain_model, run.optimizer, run.preprocess
     device, channels_last = run.ranks.device, run.config.engine.channels_last
     model.train()
-    synchronize(device)
-    began = time.perf_counter()
-    for step in range(steps):
-        batch = parts[step % len(parts)].batch
+    batches = itertools.cycle(part.batch for part in parts)
+
+    def step() -> None:
+        batch = next(batches)
         image = preprocess.normalize(batch["image"].to(device))
         if channels_last:
             image = image.to(memory_format=torch.channels_last)
@@ -107,40 +99,22 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
             torch.nn.utils.clip_grad_norm_(model.parameters(), run.config.engine.grad_clip)
         optimizer.step()
         loss.item()
-    synchronize(device)
-    return (time.perf_counter() - began) / steps
+
+    return timing.seconds_of(step, device, calls=steps)
 
 
-def engine_seconds(run: Run, parts: list[WorkerBatch], steps: int, counters: Counters,
+def engine_seconds(run: Run, parts: Iterable[WorkerBatch], steps: int, counters: Counters,
                    logger: RunLogger) -> float:
-    """Seconds a step of the engine's own loop."""
+    """Seconds a step of the engine's own loop on these batches, again and again."""
     def from_memory(*_: object) -> Iterator[WorkerBatch]:
-        for step in range(steps):
-            yield parts[step % len(parts)]
+        yield from itertools.islice(itertools.cycle(parts), steps)
         raise EnoughError
 
-    synchronize(run.ranks.device)
-    began = time.perf_counter()
-    with mock.patch.object(loop, "step_batches", from_memory), contextlib.suppress(EnoughError):
-        loop.train(run, counters, logger, StopSignals(None, run.ranks))
-    synchronize(run.ranks.device)
-    return (time.perf_counter() - began) / steps
+    def train() -> None:
+        with mock.patch.object(loop, "step_batches", from_memory), contextlib.suppress(EnoughError):
+            loop.train(run, counters, logger, StopSignals(None, run.ranks))
 
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the GPU, where there is one."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def median_interval(values: list[float]) -> tuple[float, float]:
-    """The 95 % interval of the median of sorted values, by order statistics."""
-    count = len(values)
-    low = 0
-    while low + 1 < count / 2 and 2 * sum(comb(count, k)
-                                          for k in range(low + 2)) / 2**count <= 0.05:
-        low += 1
-    return values[low], values[count - 1 - low]
+    return timing.seconds_of(train, run.ranks.device) / steps
 
 
 if __name__ == "__main__":

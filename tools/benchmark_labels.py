@@ -4,18 +4,17 @@
 
 CoreNet's order, written out here with NLTK's own functions: clean the caption, cut it into tokens,
 tag their parts of speech (and look at no tag), lemmatise each, look its first noun sense up, and
-look its key up in a Python list of 24,320 keys, first
-by `in`, then by `.index`. The list holds the synsets of the captions first, as a list sorted by
-count would, then others of WordNet. Captions are those of OpenMoji scenes, or with --words made of
-WordNet's nouns, drawn by Zipf's law.
+look its key up in a Python list of 24,320 keys, first by `in`, then by `.index`. The list holds the
+synsets of the captions first, as a list sorted by count would, then others of WordNet. Captions are
+those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
 
 Rounds take turns, and the medians are printed. Both sides label the same captions, a round others
 than the one before, and must give the same rows. Time is this process's on its core, not the
-clock's. Ours remembers words, so its first round is
-printed too, which begins with nothing remembered; NLTK remembers synsets.
+clock's. Ours remembers words, so its first round is printed too, which begins with nothing
+remembered; NLTK remembers synsets.
 """
 
-import argparse
+import itertools
 import random
 import statistics
 import time
@@ -24,6 +23,7 @@ from collections.abc import Callable, Sequence
 
 import nltk
 import numpy as np
+import timing
 from corekit_projects.catlip.labels import NounLabels, clean
 from corekit_projects.catlip.vocabulary import Vocabulary, choose
 from corekit_projects.catlip.wordnet import key_of, open_tagger, open_wordnet
@@ -34,14 +34,13 @@ SIZE = 24_320
 
 def main() -> None:
     """Time both, in turns."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
-    parser.add_argument("--corenet-captions", type=int, default=100, help="of these, a round of "
-                                                                          "CoreNet's")
+    parser.add_argument("--corenet-captions", type=int, default=100,
+                        help="of these, a round of CoreNet's")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--words", action="store_true", help="captions made of WordNet's nouns "
-                                                             "instead of OpenMoji scenes")
+    parser.add_argument("--words", action="store_true",
+                        help="captions made of WordNet's nouns instead of OpenMoji scenes")
     chosen = parser.parse_args()
     make = word_captions if chosen.words else scene_captions
     captions = make(chosen.captions * chosen.rounds)
@@ -50,25 +49,41 @@ def main() -> None:
     open_tagger()
     corenet_rows(captions[-1], keys)  # what is loaded at first use
     labels = NounLabels()
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(chosen.rounds):
-        mine = captions[number * chosen.captions:(number + 1) * chosen.captions]
-        few = mine[:chosen.corenet_captions]
-        theirs, seconds = timed(lambda caption: corenet_rows(caption, keys), few)
-        times[1].append(seconds / len(few))
-        ours, seconds = timed(lambda caption: vocabulary.rows(labels(caption)).tolist(), mine)
-        times[0].append(seconds / len(mine))
-        if ours[:len(few)] != theirs:
-            raise SystemExit("the two sides do not give the same rows")
-    ours_time, theirs_time = map(statistics.median, times)
+    few = chosen.corenet_captions
+    rounds = [captions[first:first + chosen.captions]
+              for first in range(0, len(captions), chosen.captions)]
+    ours, theirs = Labelled(rounds), Labelled([some[:few] for some in rounds])
+    times = timing.take_turns({
+        "theirs": lambda: theirs.next_round(lambda caption: corenet_rows(caption, keys)),
+        "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
+    }, chosen.rounds)
+    if [rows[:few] for rows in ours.rows] != theirs.rows:
+        raise SystemExit("the two sides do not give the same rows")
+    ours_time, theirs_time = times.median("ours"), times.median("theirs")
     print(f"{len(captions):,} captions such as {captions[0]!r}, "
-          f"{statistics.mean(map(len, ours)):.1f} labels each; "
+          f"{statistics.mean(map(len, itertools.chain(*ours.rows))):.1f} labels each; "
           f"a vocabulary of {len(vocabulary):,}")
     print(f"  corekit                    {1 / ours_time:>10,.0f} captions/s (first round "
-          f"{1 / times[0][0]:,.0f})")
+          f"{1 / times['ours'][0]:,.0f})")
     print(f"  CoreNet's order            {1 / theirs_time:>10,.0f} captions/s")
     print(f"  ratio of the medians       {theirs_time / ours_time:>10.0f} x; rows the same in all "
           f"{chosen.corenet_captions * chosen.rounds:,} compared")
+
+
+class Labelled:
+    """Rounds of captions, and the rows that one side has given to them so far."""
+
+    def __init__(self, rounds: list[list[str]]) -> None:
+        self.rounds = rounds
+        self.rows: list[list[list[int]]] = []
+
+    def next_round(self, label: Callable[[str], list[int]]) -> float:
+        """Seconds of this process on its core for a caption of the next round."""
+        captions = self.rounds[len(self.rows)]
+        seconds = timing.seconds_of(
+            lambda: self.rows.append([label(caption) for caption in captions]),
+            clock=time.process_time)
+        return seconds / len(captions)
 
 
 def corenet_rows(caption: str, keys: list[str]) -> list[int]:
@@ -87,14 +102,6 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
             if key in keys:
                 rows.add(keys.index(key))
     return sorted(rows)
-
-
-def timed(label: Callable[[str], list[int]],
-          captions: Sequence[str]) -> tuple[list[list[int]], float]:
-    """The rows of all, and the seconds it took."""
-    began = time.process_time()
-    rows = [label(caption) for caption in captions]
-    return rows, time.process_time() - began
 
 
 def of_size(captions: Sequence[str]) -> Vocabulary:
@@ -132,11 +139,8 @@ def word_captions(count: int) -> list[str]:
     order.shuffle(nouns)
     weights = 1 / np.arange(1, len(nouns) + 1)
     drawn = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
-    return [
-        "a photo of the {} and a {} with two {} on some {}, near a {}.".format(*(nouns[at]
-                                                                                 for at in row))
-        for row in drawn
-    ]
+    sentence = "a photo of the {} and a {} with two {} on some {}, near a {}."
+    return [sentence.format(*(nouns[number] for number in row)) for row in drawn]
 
 
 if __name__ == "__main__":

@@ -4,18 +4,16 @@
 
 The paper (Vasu et al., 2024) says 5 and 2.3 times as fast on an iPhone 12 Pro Max. Here all run in
 torch, ViT-B/16 both as corekit's ``clip_vit_b16`` and as open_clip's, each tower timed by itself,
-all in turns; images are 256x256 for ours and
-224x224 for ViT-B/16, captions 77 tokens. Exits with 0 where S0 is at least ``--limit`` times as
-fast in sum as the faster ViT-B/16.
+all in turns; images are 256x256 for ours and 224x224 for ViT-B/16, captions 77 tokens. Exits with 0
+where S0 is at least ``--limit`` times as fast in sum as the faster ViT-B/16.
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable
 
-import interleaved
 import open_clip
+import timing
 import torch
 from torch import Tensor
 
@@ -26,7 +24,7 @@ PHONE = {"S0": "5", "S2": "2.3"}
 
 def main() -> int:
     """The command."""
-    parser = interleaved.options(__doc__)
+    parser = timing.options(__doc__)
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
@@ -36,45 +34,40 @@ def main() -> int:
     }
     models = {name: corekit.reparameterize(model.eval()) for name, model in fused.items()}
     models["open_clip ViT-B-16"] = open_clip.create_model("ViT-B-16").eval()
-    sides: dict[str, interleaved.Side] = {}
+    sides: dict[str, timing.Side] = {}
     for name, model in models.items():
         size = 256 if name in PHONE else 224
         model.to(chosen.device)
-        text = torch.randint(1, 49000, (1, 77), device=chosen.device)
+        tokens = torch.randint(1, 49000, (1, 77), device=chosen.device)
         sides[f"{name} image"] = call(model.encode_image,
                                       torch.rand(1, 3, size, size, device=chosen.device), chosen)
-        sides[f"{name} text"] = call(model.encode_text, text, chosen)
-    times = interleaved.in_turns(sides, chosen)
+        sides[f"{name} text"] = call(model.encode_text, tokens, chosen)
+    times = timing.in_turns(sides, chosen)
     for name in models:
-        times[name] = [
-            image + text for image, text in zip(times[f"{name} image"], times[f"{name} "
-                                                                              f"text"], strict=True)
-        ]
-    print(f"latency of a batch of 1, ms; {interleaved.conditions(chosen)}")
+        of_both = zip(times[f"{name} image"], times[f"{name} text"], strict=True)
+        times[name] = [image + text for image, text in of_both]
+    print(f"latency of a batch of 1, ms; {timing.conditions(chosen)}")
     for name in models:
-        of_image, of_text, both = (statistics.median(times[key]) * 1e3
-                                   for key in (f"{name} image", f"{name} text", name))
+        of_image, of_text, both = (1e3 * times.median(side)
+                                   for side in (f"{name} image", f"{name} text", name))
         print(f"  {name:<20} image {of_image:7.2f}   text {of_text:7.2f}   sum {both:7.2f}")
     slowest: dict[str, float] = {}
     for ours, phone in PHONE.items():
         for theirs in list(models)[2:]:
-            middle, said = interleaved.ratio(times, theirs, ours)
-            slowest[ours] = min(slowest.get(ours, middle), middle)
-            parts = [
-                interleaved.ratio(times, f"{theirs} {part}", f"{ours} {part}")[0]
-                for part in ("image", "text")
-            ]
-            print(f"  {ours} against {theirs}: {said} in sum, image {parts[0]:.2f} x, text "
-                  f"{parts[1]:.2f} x; "
-                  f"the paper, on a phone: {phone} x")
+            both_towers = times.ratio(theirs, ours)
+            slowest[ours] = min(slowest.get(ours, both_towers.median), both_towers.median)
+            image, text = (times.ratio(f"{theirs} {tower}", f"{ours} {tower}").median
+                           for tower in ("image", "text"))
+            print(f"  {ours} against {theirs}: {both_towers} in sum, image {image:.2f} x, "
+                  f"text {text:.2f} x; the paper, on a phone: {phone} x")
     return 0 if slowest["S0"] >= chosen.limit else 1
 
 
 def call(encode: Callable[[Tensor], Tensor], inputs: Tensor,
-         chosen: argparse.Namespace) -> interleaved.Side:
+         chosen: argparse.Namespace) -> timing.Side:
     """A call that is timed."""
     def side() -> Tensor:
-        with torch.inference_mode(), interleaved.autocast(chosen):
+        with torch.inference_mode(), timing.autocast(chosen):
             return encode(inputs)
     return side
 

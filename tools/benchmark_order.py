@@ -4,18 +4,18 @@
 
 Prints, for one rank of 128: the memory and time of opening an index of that many shards and of
 making their order, and the longest time to enter a step somewhere in five passes (the first window
-of each of the rank's streams located). The
-shards are empty files with a true index beside them, so nothing but the samples' bytes is missing.
-Memory is what the process has grown by.
+of each of the rank's streams located). The shards are empty files with a true index beside them, so
+nothing but the samples' bytes is missing. Memory is what the process has grown by.
 """
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+import fresh_process
+import timing
 
 FOLDERS = 130
 
@@ -24,8 +24,7 @@ def main() -> None:
     """Write the folder, then measure in a process of its own, so that memory is that of one
     rank.
     """
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--shards", type=int, default=130_000)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
     parser.add_argument("--streams", type=int, default=4096)
@@ -37,11 +36,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         write_index(Path(folder), chosen.shards, chosen.samples)
-        done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--measure", folder],
-                              check=True, text=True, stdout=subprocess.PIPE)
+        figures = fresh_process.again("--measure", folder)
     print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, "
           f"{chosen.streams} streams")
-    for name, figure in json.loads(done.stdout).items():
+    for name, figure in figures.items():
         print(f"  {name:<32}{figure}")
 
 

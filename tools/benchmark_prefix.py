@@ -1,23 +1,21 @@
 """Training steps of AIMv2's pre-training, prefix attention by a mask of all pairs and by
 FlexAttention: samples/s and MFU.
 
-    python tools/benchmark_prefix.py [--device cuda --precision bf16 --compile] [--encoder
-    aimv2_large_224] [--batch-size 64] python tools/benchmark_prefix.py --device cpu --width-divisor
-    4 --depth-divisor 6 --batch-size 4
+    python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
+    python tools/benchmark_prefix.py --device cpu --width-divisor 4 --depth-divisor 6 --batch-size 4
 
 A step is forward, both losses, backward, clipping of the gradient to 1, AdamW, on images and
 captions in memory. Arithmetic is three times that of the forward pass, by torch's own count, over
-the GPU's dense bf16 peak. FlexAttention has no backward pass
-on a CPU, and is left out there. Exits with 0 where there is no GPU, or the better of the two
-reaches ``--limit`` of the peak. """
+the GPU's dense bf16 peak. FlexAttention has no backward pass on a CPU, and is left out there. Exits
+with 0 where there is no GPU, or the better of the two reaches ``--limit`` of the peak.
+"""
 
 import argparse
 import math
-import statistics
 import sys
 from collections.abc import Callable
 
-import interleaved
+import timing
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,7 +29,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bf16, dense
 
 def main() -> int:
     """The command."""
-    parser = interleaved.options(__doc__)
+    parser = timing.options(__doc__)
     parser.add_argument("--encoder", default="aimv2_large_224")
     parser.add_argument("--pixels", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -61,29 +59,27 @@ def main() -> int:
             output.dense()
     flops = 3 * counter.get_total_flops()
     kinds = ("sdpa",) if chosen.device == "cpu" else ("sdpa", "flex")
-    times = interleaved.in_turns(
+    times = timing.in_turns(
         {kind: step(model(kind).to(chosen.device), batch, chosen) for kind in kinds}, chosen)
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
     print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, "
-          f"batch {chosen.batch_size}"
-          f"{', compiled' if chosen.compile else ''}: {flops / chosen.batch_size / 1e12:.3f} TFLOP "
-          f"a sample; "
-          + interleaved.conditions(chosen))
-    used = {kind: flops / statistics.median(values) / peak for kind, values in times.items()}
-    for kind, values in times.items():
-        print(f"  {kind:<5}{chosen.batch_size / statistics.median(values):9.2f} samples/s"
+          f"batch {chosen.batch_size}{', compiled' if chosen.compile else ''}: "
+          f"{flops / chosen.batch_size / 1e12:.3f} TFLOP a sample; {timing.conditions(chosen)}")
+    used = {kind: flops / times.median(kind) / peak for kind in times}
+    for kind in times:
+        print(f"  {kind:<5}{chosen.batch_size / times.median(kind):9.2f} samples/s"
               + ("" if math.isnan(peak) else f", MFU {used[kind]:.1%}"))
     if len(times) > 1:
-        print(f"  flex is {interleaved.ratio(times, 'sdpa', 'flex')[1]} as fast as the mask")
+        print(f"  flex is {times.ratio('sdpa', 'flex')} as fast as the mask")
     return 0 if math.isnan(peak) or max(used.values()) >= chosen.limit else 1
 
 
 def step(net: nn.Module, batch: dict[str, Tensor],
          chosen: argparse.Namespace) -> Callable[[], None]:
     """One side."""
-    words, patches = registry.build("loss", "next_token",
-                                    {"end_token": 1}), registry.build("loss", "next_patch")
+    words = registry.build("loss", "next_token", {"end_token": 1})
+    patches = registry.build("loss", "next_patch")
     image, text, uniform = batch.values()
     optimizer = adamw(net, 1e-4)
     if chosen.compile:
@@ -91,7 +87,7 @@ def step(net: nn.Module, batch: dict[str, Tensor],
 
     def one() -> None:
         optimizer.zero_grad()
-        with interleaved.autocast(chosen):
+        with timing.autocast(chosen):
             outputs = net(image, text, uniform)
         total = (words(outputs["text_logits"], text) / words.weights(text) +
                  0.4 * patches(outputs["patch_predictions"], image, uniform) /

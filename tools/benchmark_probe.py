@@ -6,18 +6,17 @@ ViT-B/16.
 
 Both sides do everything an evaluation does: features of all images by the image tower of
 ``clip_vit_b16``, training of the heads, the choice on held-out samples, the figures of the test
-samples. They take turns, the first one alternating; what is
-printed is the median time of each side and the median of the pairs' ratios with its range. Exits
-with 0 where that ratio is at most ``--limit``.
+samples. They take turns, the first one alternating; what is printed is the median time of each side
+and the median of the pairs' ratios with its range. Exits with 0 where that ratio is at most
+``--limit``.
 """
 
-import argparse
 import contextlib
-import statistics
 import sys
-import time
+from functools import partial
 
 import numpy as np
+import timing
 import torch
 from PIL import Image
 
@@ -50,14 +49,13 @@ class Noise:
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a step of the "
-                                                                     "heads")
+    parser.add_argument("--batch-size", type=int, default=1024,
+                        help="samples of a step of the heads")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -75,27 +73,23 @@ def main() -> int:
                            batch_size=chosen.batch_size, forward_batch_size=32)
         for heads, rates in sides.items()
     }
-    times: dict[int, list[float]] = {heads: [] for heads in sides}
     # what is slow only the first time
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
-    for turn in range(chosen.pairs):
-        for heads in sorted(sides, reverse=turn % 2 == 0):
-            began = time.perf_counter()
-            # ends with figures on the host: nothing is left running
-            result = probes[heads](eval_model)
-            assert len(result.details["grid"]) == heads
-            times[heads].append(time.perf_counter() - began)
-    ratios = [many / one for many, one in zip(times[14], times[1])]
+
+    def evaluate(heads: int) -> None:
+        assert len(probes[heads](eval_model).details["grid"]) == heads
+
+    times = timing.take_turns(
+        {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)
+         for heads in sides}, chosen.pairs)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
-          f"epochs on {device}, "
-          f"{torch.get_num_threads()} threads, {chosen.pairs} pairs:")
-    for heads in sorted(times):
-        print(f"  {heads:2d} heads: median {statistics.median(times[heads]):.2f} s "
-              f"({min(times[heads]):.2f} to {max(times[heads]):.2f})")
-    ratio = statistics.median(ratios)
-    print(f"  ratio: median {ratio:.3f} ({min(ratios):.3f} to {max(ratios):.3f}), at most "
-          f"{chosen.limit} wanted")
-    return 0 if ratio <= chosen.limit else 1
+          f"epochs on {device}, {torch.get_num_threads()} threads, {chosen.pairs} pairs:")
+    for side in sorted(times):
+        print(f"  {side}: {times.spread(side)}")
+    ratio = times.ratio("14 heads", " 1 heads")
+    print(f"  ratio: median {ratio.median:.3f} ({min(ratio.values):.3f} to "
+          f"{max(ratio.values):.3f}), at most {chosen.limit} wanted")
+    return 0 if ratio.median <= chosen.limit else 1
 
 
 if __name__ == "__main__":

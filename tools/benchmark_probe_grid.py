@@ -6,19 +6,18 @@ same frozen trunk.
 
 The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy of it, which makes heads weigh
 more and not less. Both sides do everything an evaluation does: training images and their tokens
-computed in every step, the heads' steps, the choice on
-held-out samples, the figures of the test samples. They take turns; what is printed is the median
-time of each side and the median of the turns' ratios with its range. Exits with 0 where that ratio
-is at most ``--limit``.
+computed in every step, the heads' steps, the choice on held-out samples, the figures of the test
+samples. They take turns; what is printed is the median time of each side and the median of the
+turns' ratios with its range. Exits with 0 where that ratio is at most ``--limit``.
 """
 
 import contextlib
-import statistics
 import sys
+from functools import partial
 
 import torch
 from benchmark_probe import Noise
-from interleaved import autocast, conditions, in_turns, options, ratio
+from timing import autocast, conditions, in_turns, options
 
 import corekit
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess
@@ -28,8 +27,7 @@ from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveP
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__)
-    parser.set_defaults(pairs=5)
+    parser = options(__doc__, pairs=5)
     parser.add_argument("--width-divisor", type=int, help="default: 1 on a GPU, 4 on a CPU")
     parser.add_argument("--train", type=int, default=64, help="images to train on")
     parser.add_argument("--test", type=int, default=16, help="images to report on")
@@ -54,18 +52,16 @@ def main() -> int:
                              forward_batch_size=chosen.batch_size)
         for name, (rates, decays) in grids.items()
     }
-    times = in_turns({name: lambda probe=probe: probe(eval_model) for name, probe in probes.items()},
-                     chosen)  # type: ignore[misc]
+    times = in_turns({name: partial(probe, eval_model) for name, probe in probes.items()}, chosen)
     width, blocks = trunk.width, len(trunk.blocks)
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
-          f"epochs in steps of "
-          f"{chosen.batch_size} over {blocks} blocks {width} wide; {conditions(chosen)}")
-    for name, seconds in times.items():
-        print(f"  {name:>8}: median {statistics.median(seconds):.2f} s ({min(seconds):.2f} to "
-              f"{max(seconds):.2f})")
-    middle, told = ratio(times, "14 heads", "one head")
-    print(f"  14 heads take {told} the time of one, at most {chosen.limit} wanted")
-    return 0 if middle <= chosen.limit else 1
+          f"epochs in steps of {chosen.batch_size} over {blocks} blocks {width} wide; "
+          f"{conditions(chosen)}")
+    for name in times:
+        print(f"  {name:>8}: {times.spread(name)}")
+    ratio = times.ratio("14 heads", "one head")
+    print(f"  14 heads take {ratio} the time of one, at most {chosen.limit} wanted")
+    return 0 if ratio.median <= chosen.limit else 1
 
 
 if __name__ == "__main__":

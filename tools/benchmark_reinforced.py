@@ -5,27 +5,21 @@ lie in memory.
 
 Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
 captions, 1,536 numbers in bf16; the numbers are random, which changes no work), and trains
-MobileCLIP-S0 by the engine's own loop with the reinforced
-loss. Both sides take turns in one process. Prints the time a step of both, and the ratio's median
-with the interval that holds the true median in 95 of 100 cases. Exits with 0 where that median is
-at most ``--limit``.
+MobileCLIP-S0 by the engine's own loop with the reinforced loss. Both sides take turns in one
+process. Prints the time a step of both, and the ratio's median with the interval that holds the
+true median in 95 of 100 cases. Exits with 0 where that median is at most ``--limit``.
 """
 
-import argparse
-import contextlib
+import itertools
 import json
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from unittest import mock
 
+import timing
 import torch
 import torch.nn.functional as F
-from benchmark_engine import EnoughError, build, median_interval, synchronize
+from benchmark_engine import build, engine_seconds
 from corekit_projects.mobileclip.embeddings import encode_embeddings
 from corekit_projects.mobileclip.stored_augmentations import draw_augmentation
 from PIL import Image
@@ -33,14 +27,11 @@ from PIL import Image
 from corekit.checkpoint.training_state import Counters
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.jobs.manifest import write_tar
-from corekit.data.loading.loader import WorkerBatch, step_batches
+from corekit.data.loading.loader import step_batches
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
-from corekit.train import trainer as loop
 from corekit.train.logger import RunLogger
-from corekit.train.materialise import Run
-from corekit.train.signals import StopSignals
 
 KEPT = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -48,8 +39,7 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--samples", type=int, default=256)
@@ -69,28 +59,29 @@ def main() -> int:
         kept = [next(stream) for _ in range(KEPT)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
-        def measure(at: int, steps: int) -> float:
-            parts = refilled(run, stream) if at else (kept[step % KEPT] for step in range(steps))
-            return seconds(run, parts, steps, counters, logger)
 
-        for at in (0, 1):
-            measure(at, 2)
-        pairs = []
-        for number in range(chosen.pairs):
-            order = (0, 1) if number % 2 else (1, 0)
-            times = {at: measure(at, chosen.steps) for at in order}
-            pairs.append((times[0], times[1]))
+        def from_shards(steps: int) -> float:
+            for _ in range(2 * run.config.data.workers + 1):  # what was read ahead while nothing was timed
+                next(stream)
+            batches = itertools.chain([next(stream)], itertools.islice(stream, steps - 1))
+            return engine_seconds(run, batches, steps, counters, logger)
+
+        def from_memory(steps: int) -> float:
+            return engine_seconds(run, kept, steps, counters, logger)
+
+        for side in (from_memory, from_shards):
+            side(2)
+        times = timing.take_turns({
+            "shards": lambda: from_shards(chosen.steps),
+            "memory": lambda: from_memory(chosen.steps)
+        }, chosen.pairs)
         logger.close()
-    ratios = sorted(shards / memory for memory, shards in pairs)
-    low, high = median_interval(ratios)
-    print(f"from memory {statistics.median(memory for memory, _ in pairs) * 1e3:.0f} ms a step, "
-          f"from reinforced shards "
-          f"{statistics.median(shards for _, shards in pairs) * 1e3:.0f} ms (medians of "
-          f"{chosen.pairs} interleaved pairs; "
+    ratio = times.ratio("shards", "memory")
+    print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
+          f"{times.median('shards') * 1e3:.0f} ms (medians of {chosen.pairs} interleaved pairs; "
           f"{torch.get_num_threads()} threads, {run.config.data.workers} data processes)")
-    print(
-        f"shards / memory: {statistics.median(ratios):.4f}, 95 % interval {low:.4f} to {high:.4f}")
-    return 0 if statistics.median(ratios) <= chosen.limit else 1
+    print(f"shards / memory: {ratio.exactly}")
+    return 0 if ratio.median <= chosen.limit else 1
 
 
 def reinforce(scenes: Path, out: Path) -> None:
@@ -117,34 +108,6 @@ def members(key: str) -> dict[str, bytes]:
         "paug.json": json.dumps({"param_aug": entries}).encode(),
         "syn.json": json.dumps(captions).encode(), extension: content
     }
-
-
-def refilled(run: Run, stream: Iterator[WorkerBatch]) -> Iterator[WorkerBatch]:
-    """The stream as it is in the middle of a run: the batches that its processes read ahead
-    meanwhile are thrown away.
-    """
-    for _ in range(2 * run.config.data.workers + 1):
-        next(stream)
-    while True:  # `yield from` would end the stream together with this
-        yield next(stream)
-
-
-def seconds(run: Run, parts: Iterator[WorkerBatch], steps: int, counters: Counters,
-            logger: RunLogger) -> float:
-    """Seconds a step of the engine's own loop on these batches."""
-    first = next(parts)  # what was read ahead is thrown away before the clock starts
-
-    def these(*_: object) -> Iterator[WorkerBatch]:
-        yield first
-        yield from islice(parts, steps - 1)
-        raise EnoughError
-
-    synchronize(run.ranks.device)
-    began = time.perf_counter()
-    with mock.patch.object(loop, "step_batches", these), contextlib.suppress(EnoughError):
-        loop.train(run, counters, logger, StopSignals(None, run.ranks))
-    synchronize(run.ranks.device)
-    return (time.perf_counter() - began) / steps
 
 
 if __name__ == "__main__":

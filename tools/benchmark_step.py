@@ -5,24 +5,22 @@ a second and peak memory.
 
 A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the same images and
 captions in memory. open_clip is used as its documentation has it (``create_model``, ``ClipLoss``,
-``torch.optim.AdamW``), and once more in its best
-setting: channels_last (S1: on a GPU) and torch's fused AdamW. Ours is what the recipes run: the
-model (S1 in channels_last), the loss ``contrastive``, the optimizer ``adamw``. Speed: in turns in
-one process. Memory: each side in a
+``torch.optim.AdamW``), and once more in its best setting: channels_last (S1: on a GPU) and torch's
+fused AdamW. Ours is what the recipes run: the model (S1 in channels_last), the loss
+``contrastive``, the optimizer ``adamw``. Speed: in turns in one process. Memory: each side in a
 process of its own that takes two steps; the largest resident memory, less that of a process that
 only imports both (on a GPU, torch's largest allocated memory). Exits with 0 where ours has at least
-``--limit`` times the samples a second and at most
-``--limit-memory`` times the memory of open_clip as documented, for every model.
+``--limit`` times the samples a second and at most ``--limit-memory`` times the memory of open_clip
+as documented, for every model.
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable
 
 import fresh_process
-import interleaved
 import open_clip
+import timing
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +34,7 @@ SIDES = ("ours", "theirs", "best")
 
 def main() -> int:
     """The command."""
-    parser = interleaved.options(__doc__)
+    parser = timing.options(__doc__)
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--limit", type=float, default=1.1)
@@ -47,24 +45,22 @@ def main() -> int:
         print(peak_of(chosen.measure, chosen.models[0], chosen))
         return 0
     print(f"samples/s and peak memory of a step of {chosen.batch_size}: ours, theirs as "
-          f"documented, theirs at its best; "
-          f"{interleaved.conditions(chosen)}")
+          f"documented, theirs at its best; {timing.conditions(chosen)}")
     reached = True
     for name in chosen.models:
         nothing, *peaks = (fresh_process.again("--models", name, "--measure", side)
                            for side in ("nothing", *SIDES))
         memory = {side: peak - nothing for side, peak in zip(SIDES, peaks)}
-        times = interleaved.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
-        rates = ", ".join(f"{chosen.batch_size / statistics.median(values):.2f}"
-                          for values in times.values())
-        middle, said = interleaved.ratio(times, "theirs", "ours")
-        print(f"  {name:<3} {rates} samples/s: {said} as documented, "
-              f"{interleaved.ratio(times, 'best', 'ours')[1]} at its best")
+        times = timing.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
+        documented = times.ratio("theirs", "ours")
+        print(f"  {name:<3} {times.rates(chosen.batch_size)} samples/s: {documented} as "
+              f"documented, {times.ratio('best', 'ours')} at its best")
         shares = [memory["ours"] / memory[side] for side in SIDES[1:]]
         sizes = ", ".join(f"{size / 2**20:.0f}" for size in memory.values())
         print(f"      {sizes} MiB: {shares[0]:.2f} of theirs as documented, {shares[1]:.2f} at its "
-              f"best", flush=True)
-        reached = reached and middle >= chosen.limit and shares[0] <= chosen.limit_memory
+              "best", flush=True)
+        reached = (reached and documented.median >= chosen.limit
+                   and shares[0] <= chosen.limit_memory)
     return 0 if reached else 1
 
 
@@ -77,7 +73,7 @@ def peak_of(side: str, name: str, chosen: argparse.Namespace) -> int:
     return fresh_process.peak(chosen.device)
 
 
-def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
+def step(side: str, name: str, chosen: argparse.Namespace) -> timing.Side:
     """One training step, ready to be taken."""
     torch.manual_seed(0)
     image = torch.rand(chosen.batch_size, 3, SIZES[name], SIZES[name], device=chosen.device)
@@ -101,7 +97,7 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> interleaved.Side:
 
     def run() -> None:
         optimizer.zero_grad()
-        with interleaved.autocast(chosen):
+        with timing.autocast(chosen):
             outputs = model(image, text)
         value = loss(outputs)
         value.backward()  # type: ignore[no-untyped-call]

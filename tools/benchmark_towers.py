@@ -4,25 +4,23 @@
 
 Ours is called as our README has it: ``corekit.load`` of a model folder, ``corekit.reparameterize``,
 ``encode_image`` without gradient, an image batch as ``torch.stack`` makes it. Theirs is called as
-open_clip's documentation has it (``create_model``,
-timm's ``reparameterize_model``, ``encode_image`` without gradient), and once more in its best
-setting: weights and images in channels_last, ``inference_mode``. S0, which open_clip cannot build,
-is timm's ``fastvit_mci0`` on their side. Weights are
-random and not the same on both sides: nothing here depends on their values. Exits with 0 where ours
-is at least ``--limit`` times as fast as the documented form and ``--limit-best`` times as fast as
-the best one, at every model and batch size.
+open_clip's documentation has it (``create_model``, timm's ``reparameterize_model``,
+``encode_image`` without gradient), and once more in its best setting: weights and images in
+channels_last, ``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on
+their side. Weights are random and not the same on both sides: nothing here depends on their values.
+Exits with 0 where ours is at least ``--limit`` times as fast as the documented form and
+``--limit-best`` times as fast as the best one, at every model and batch size.
 """
 
 import argparse
 import copy
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import interleaved
 import open_clip
+import timing
 import timm
 import torch
 from timm.utils.model import reparameterize_model
@@ -37,14 +35,14 @@ SIZES = {"s0": 256, "s1": 256, "s2": 256, "b": 224}
 
 def main() -> int:
     """The command."""
-    parser = interleaved.options(__doc__)
+    parser = timing.options(__doc__)
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--limit", type=float, default=1.2)
     parser.add_argument("--limit-best", type=float, default=1.0)
     chosen = parser.parse_args()
-    print(f"images/s: ours, theirs as documented, theirs at its best; "
-          f"{interleaved.conditions(chosen)}")
+    print("images/s: ours, theirs as documented, theirs at its best; "
+          f"{timing.conditions(chosen)}")
     reached = True
     for name in chosen.models:
         torch.manual_seed(0)
@@ -53,19 +51,16 @@ def main() -> int:
         for batch in chosen.batch_sizes:
             image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=chosen.device)
             last = image.to(memory_format=torch.channels_last)
-            times = interleaved.in_turns(
-                {
-                    "ours": without_gradient(torch.no_grad, ours, image, chosen),
-                    "theirs": without_gradient(torch.no_grad, encode_of(theirs), image, chosen),
-                    "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
-                }, chosen)
-            rates = ", ".join(f"{batch / statistics.median(values):.1f}"
-                              for values in times.values())
-            documented, said = interleaved.ratio(times, "theirs", "ours")
-            at_best, said_best = interleaved.ratio(times, "best", "ours")
-            print(f"  {name:<3} batch {batch:<3} {rates}: {said} as documented, {said_best} at its "
-                  f"best", flush=True)
-            reached = reached and documented >= chosen.limit and at_best >= chosen.limit_best
+            times = timing.in_turns({
+                "ours": without_gradient(torch.no_grad, ours, image, chosen),
+                "theirs": without_gradient(torch.no_grad, encode_of(theirs), image, chosen),
+                "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
+            }, chosen)
+            documented, at_best = times.ratio("theirs", "ours"), times.ratio("best", "ours")
+            print(f"  {name:<3} batch {batch:<3} {times.rates(batch, 1)}: {documented} as "
+                  f"documented, {at_best} at its best", flush=True)
+            reached = (reached and documented.median >= chosen.limit
+                       and at_best.median >= chosen.limit_best)
     return 0 if reached else 1
 
 
@@ -97,10 +92,10 @@ def encode_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode],
                      encode: Callable[[Tensor], Tensor], image: Tensor,
-                     chosen: argparse.Namespace) -> interleaved.Side:
+                     chosen: argparse.Namespace) -> timing.Side:
     """A call that is timed."""
     def side() -> Tensor:
-        with context(), interleaved.autocast(chosen):
+        with context(), timing.autocast(chosen):
             return encode(image)
     return side
 

@@ -4,23 +4,22 @@
 
 Leakage: for every prefix length M of pictures of 16 patches, the gradient of every output i to
 every patch j. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
-that may be there. By SDPA's mask, and by FlexAttention
-where its backward pass runs, which on a CPU it does not; there all gradients of both are compared
-too.
+that may be there. By SDPA's mask, and by FlexAttention where its backward pass runs, which on a CPU
+it does not; there all gradients of both are compared too.
 
 The loss: one step of 16 pictures on 1 rank, on 2 ranks, and in 4 micro-batches, of a small model.
 What is printed is the relative difference of the loss and of all gradients to those of the whole
-batch on one rank. Exits with 0 where nothing leaks,
-and the two ways' gradients differ by at most 1e-5, losses by at most 1e-6 in float32 and 1e-12 in
-float64. """
+batch on one rank. Exits with 0 where nothing leaks, and the two ways' gradients differ by at most
+1e-5, losses by at most 1e-6 in float32 and 1e-12 in float64.
+"""
 
-import argparse
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import timing
 import torch
 from commands import free_port
 from torch import Tensor, nn
@@ -45,8 +44,7 @@ Found = dict[str, Tensor]
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     device = torch.device(chosen.device)

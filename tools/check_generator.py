@@ -5,11 +5,10 @@ an undisturbed run.
 
 Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits
 until a shard is being written; every second one hits the command's own process alone, and its
-workers are to follow. Exits with 0 where every file
-is the same to the last byte, and the uids are those of the source, each once; prints what it saw.
+workers are to follow. Exits with 0 where every file is the same to the last byte, and the uids are
+those of the source, each once; prints what it saw.
 """
 
-import argparse
 import contextlib
 import os
 import random
@@ -21,6 +20,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import timing
 import torch
 
 from corekit.checkpoint.model_folder import save_model_folder
@@ -36,8 +36,7 @@ SAMPLES = 24  # of a shard
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -45,13 +44,7 @@ def main() -> int:
     draw = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenes = OpenMoji(samples=SAMPLES * (chosen.kills + 6), size=64)
-        write_shards(scenes, folder / "scenes", samples_per_shard=SAMPLES)
-        captions = [
-            scenes.templates[at % len(scenes.templates)].format(name)
-            for at, name in enumerate(scenes.class_names)
-        ]
-        (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+        write_scenes(folder, SAMPLES * (chosen.kills + 6), SAMPLES)
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
         words = [
             f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
@@ -80,6 +73,15 @@ def main() -> int:
     return 0 if expected == found and before == after and max(after.values()) == 1 else 1
 
 
+def write_scenes(folder: Path, samples: int, samples_per_shard: int) -> None:
+    """Drawn scenes in ``scenes/``, and captions to choose from in ``captions.txt``."""
+    scenes = OpenMoji(samples=samples, size=64)
+    write_shards(scenes, folder / "scenes", samples_per_shard=samples_per_shard)
+    captions = [scenes.templates[number % len(scenes.templates)].format(name)
+                for number, name in enumerate(scenes.class_names)]
+    (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+
+
 def random_teacher(folder: Path, seed: int) -> str:
     """A small model that was never trained."""
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
@@ -98,8 +100,7 @@ def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess
     """Start the command."""
     command = [
         str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
-        str(folder / "scenes"),
-        str(folder / out)
+        str(folder / "scenes"), str(folder / out)
     ]
     return subprocess.Popen(
         [*command, *words, "--workers", str(workers)], start_new_session=True,

@@ -6,13 +6,11 @@ run.
 
 Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every
 third time. With --then-ranks the second half of the starts is on that many ranks. WORDS change the
-run, as in
-"sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every start but the
-first went on from a checkpoint, there is one line a step and the losses of all steps are equal to
-the last bit; prints what it saw. On changing
-ranks those before it must be equal, and the first five that differ must do so by rounding alone
-(1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2 ranks, end
-1e-2 apart.
+run, as in "sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every
+start but the first went on from a checkpoint, there is one line a step and the losses of all steps
+are equal to the last bit; prints what it saw. On changing ranks those before it must be equal, and
+the first five that differ must do so by rounding alone (1e-4 of them). Training amplifies that: two
+undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
 """
 
 import argparse
@@ -134,7 +132,9 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
         process.join()
     if processes[0].exitcode == 0:
         return "after the end"
-    return "inside a checkpoint's writing" if writing else f"after step {len(read(run / 'metrics.jsonl'))}"
+    if writing:
+        return "inside a checkpoint's writing"
+    return f"after step {len(read(metrics))}"
 
 
 def last_kept(run: Path) -> int:

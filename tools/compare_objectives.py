@@ -5,22 +5,20 @@ al., 2024, table 9).
 
 Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with
 the same steps of the same batches, and probes the frozen encoder with attention over its tokens:
-top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %.
-An untrained encoder (one step at a rate of 1e-9) is what the probe makes of random features.
+top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %. An untrained encoder (one step at a rate of
+1e-9) is what the probe makes of random features.
 
 All is done by the commands that the README shows; what is done is kept, so that the same command
 goes on after an interruption. Prints the table, writes ``objectives.json`` in the folder, and exits
-with 0 where the order is the paper's: both at least as
-good as words, and words better than patches.
+with 0 where the order is the paper's: both at least as good as words, and words better than
+patches.
 """
 
-import argparse
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from comparisons import Figures, command, keep, mean, reached, told
+from comparisons import command, cores, keep, mean, of, options, reached, run_all, summary
 
 WORDS_ONLY = ("model.objective=text", "~loss.next_patch", "~evaluators.patch_pictures")
 OBJECTIVES: dict[str, tuple[str, ...]] = {  # what they change of the recipe
@@ -33,26 +31,18 @@ UNTRAINED = "untrained"
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/compare_objectives"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "runs/compare_objectives", jobs=cores())
     parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
-    folder.mkdir(parents=True, exist_ok=True)
     order = [(objective, seed) for seed in range(chosen.seeds)
              for objective in (UNTRAINED, *OBJECTIVES)]
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        figures: Figures = dict(
-            zip(order, pool.map(lambda run: trained(folder, chosen.steps, *run), order)))
+    figures = run_all(order, partial(trained, folder, chosen.steps), chosen.jobs)
     keep(folder / "objectives.json", figures)
     print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds "
           f"(lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
-        print(f"{objective:<14}{told(figures, objective):>28}")
+        print(f"{objective:<14}{summary(of(figures, objective)):>28}")
     image, words, both = (mean(figures, objective) for objective in OBJECTIVES)
     return 0 if both >= words > image else 1
 

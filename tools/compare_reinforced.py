@@ -6,28 +6,37 @@ part of it brings.
 
 Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the
 scenes once, and trains ``mobileclip_nano`` from them with every number of steps of 64 samples, each
-with a schedule of its own, and every seed.
-Zero-shot top-1 on 1,000 scenes of 200 concepts is compared: plain CLIP on the real captions, with
-crops drawn anew each time, and reinforced training with everything. Then, at ``--parts-steps``, the
-parts one after the other as Vasu et al. (2024, table
-2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second
+with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 200 concepts is
+compared: plain CLIP on the real captions, with crops drawn anew each time, and reinforced training
+with everything. Then, at ``--parts-steps``, the parts one after the other as Vasu et al. (2024,
+table 2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second
 teacher.
 
 All is done by the commands that the README shows, two at a time; what is done is kept, so that the
 same command goes on after an interruption. Prints the tables, and writes ``curve.json`` and
-``curve.png`` in the folder. Exits with 0 where reinforced
-training reaches the last accuracy of CLIP with at most a third of its samples.
+``curve.png`` in the folder. Exits with 0 where reinforced training reaches the last accuracy of
+CLIP with at most a third of its samples.
 """
 
-import argparse
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from comparisons import Figures, command, keep, mean, of, reached, told
+from comparisons import (
+    Figures,
+    command,
+    cores,
+    keep,
+    mean,
+    of,
+    options,
+    reached,
+    run_all,
+    summary,
+)
 
 BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
@@ -52,26 +61,21 @@ FIRST, *_, LAST = METHODS
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/compare_reinforced"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "runs/compare_reinforced", jobs=max(cores() // 2 * 2, 1))
     parser.add_argument("--steps", type=int, nargs="+", default=[90, 180, 360, 720])
-    parser.add_argument("--parts-steps", type=int, default=360, help="steps of the runs that add "
-                                                                     "one part after the other")
+    parser.add_argument("--parts-steps", type=int, default=360,
+                        help="steps of the runs that add one part after the other")
     parser.add_argument("--samples", type=int, default=1000, help="scenes that are reinforced")
-    parser.add_argument("--jobs", type=int, default=max((os.cpu_count() or 1) // 2 * 2, 1),
-                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
-    folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(chosen.jobs) as pool:
         prepare(folder, chosen.samples, pool)
-        wanted = {(method, steps, seed) for seed in range(chosen.seeds) for method in METHODS
-                  for steps in ({*chosen.steps, chosen.parts_steps} if method in (
-                      FIRST, LAST) else {chosen.parts_steps})}
-        order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
-        figures: Figures = dict(zip(order, pool.map(lambda run: student(folder, *run), order)))
+    wanted = {(method, chosen.parts_steps, seed) for seed in range(chosen.seeds)
+              for method in METHODS}
+    wanted |= {(method, steps, seed) for seed in range(chosen.seeds) for method in (FIRST, LAST)
+               for steps in chosen.steps}
+    order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
+    figures = run_all(order, partial(student, folder), chosen.jobs)
     keep(folder / "curve.json", figures)
     budgets = sorted(chosen.steps)
     curves = {
@@ -80,15 +84,15 @@ def main() -> int:
     print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
     print(f"{'samples seen':<26}" + "".join(f"{steps * BATCH:>24,}" for steps in budgets))
     for method in curves:
-        print(f"{method:<26}" + "".join(f"{told(figures, method, steps):>24}" for steps in budgets))
+        print(f"{method:<26}" + "".join(f"{summary(of(figures, method, steps)):>24}"
+                                        for steps in budgets))
     print(f"\nthe parts, at {chosen.parts_steps * BATCH:,} samples\n")
     for method in METHODS:
-        print(f"{method:<26}{told(figures, method, chosen.parts_steps):>24}")
+        print(f"{method:<26}{summary(of(figures, method, chosen.parts_steps)):>24}")
     needed = samples_to_reach(curves[FIRST][-1], budgets, curves[LAST])
     fewer = budgets[-1] * BATCH / needed
     print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, "
-          f"is reached after "
-          f"{needed:,.0f} reinforced ones: {fewer:.1f} x fewer")
+          f"is reached after {needed:,.0f} reinforced ones: {fewer:.1f} x fewer")
     draw(folder / "curve.png", figures, budgets)
     return 0 if fewer >= 3 else 1
 

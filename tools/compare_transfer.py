@@ -6,22 +6,19 @@ transfer with few images.
 
 Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``),
 draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
-tunes the whole model on them
-(``catlip/transfer_quickstart``), once from the rows of the concepts' nouns and once from a random
-head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
+tunes the whole model on them (``catlip/transfer_quickstart``), once from the rows of the concepts'
+nouns and once from a random head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
 
 All is done by the commands that the README shows, two at a time; what is done is kept. Prints the
 table, and exits with 0 where copied rows are ahead with 1 and with 5 images a class.
 """
 
-import argparse
-import os
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from comparisons import Figures, command, keep, mean, reached, told
+from comparisons import command, cores, keep, mean, of, options, reached, run_all, summary
 
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 
@@ -32,18 +29,12 @@ AHEAD = (1, 5)  # images a class with which copied rows are to win
 
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("runs/compare_transfer"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "runs/compare_transfer", jobs=cores())
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
     parser.add_argument("--steps", type=int, default=200, help="of tuning")
     parser.add_argument("--pretraining-steps", type=int, help="default: the recipe's")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1,
-                        help="commands at one time")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
-    folder.mkdir(parents=True, exist_ok=True)
     words = [f"engine.steps={chosen.pretraining_steps}"] if chosen.pretraining_steps else []
     command(folder, "pretrained", "corekit-train", "+recipe=catlip/quickstart",
             f"run_dir={folder}/pretrained", *words)
@@ -51,13 +42,12 @@ def main() -> int:
         draw(folder, chosen.images, seed)
     order = [(head, images, seed) for seed in range(chosen.seeds) for images in chosen.images
              for head in HEADS]
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        figures: Figures = dict(
-            zip(order, pool.map(lambda run: tuned(folder, chosen.steps, *run), order)))
+    figures = run_all(order, partial(tuned, folder, chosen.steps), chosen.jobs)
     print(f"top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
     print(f"{'images a class':<16}" + "".join(f"{head:>26}" for head in HEADS))
     for images in chosen.images:
-        print(f"{images:<16}" + "".join(f"{told(figures, head, images):>26}" for head in HEADS))
+        print(f"{images:<16}" + "".join(f"{summary(of(figures, head, images)):>26}"
+                                        for head in HEADS))
     print("\n" + matched(folder / f"synsets_{chosen.images[0]}_0.txt"))
     keep(folder / "transfer.json", figures)
     copied, random = HEADS
@@ -100,9 +90,9 @@ def tuned(folder: Path, steps: int, head: str, images: int, seed: int) -> float:
     return reached(run, "classification")
 
 
-def matched(said: Path) -> str:
-    """How the classes found their rows, as a run says it."""
-    return next((line for line in said.read_text().splitlines() if "rows of the head" in line), "")
+def matched(log: Path) -> str:
+    """How the classes found their rows, as a run prints it."""
+    return next((line for line in log.read_text().splitlines() if "rows of the head" in line), "")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,72 @@
-"""Runs of corekit's commands that are compared over seeds: what the comparing scripts here have in
-common.
-"""
+"""Runs of corekit's commands that are compared over seeds: what the comparing scripts share."""
 
+import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from timing import parser
 
 Figures = Mapping[tuple[Any, ...], float]  # (side, ..., seed) -> what it reached
 
 
+def options(description: str | None, folder: str,
+            jobs: int | None = None) -> argparse.ArgumentParser:
+    """A parser with what every such script takes; without ``jobs``, runs come one by one."""
+    taken = parser(description)
+    taken.add_argument("--folder", type=Path, default=Path(folder))
+    taken.add_argument("--seeds", type=int, default=3)
+    if jobs is not None:
+        taken.add_argument("--jobs", type=int, default=jobs, help="commands at one time")
+    return taken
+
+
+def cores() -> int:
+    """Of this machine."""
+    return os.cpu_count() or 1
+
+
 def command(folder: Path, name: str, *words: str) -> None:
-    """Run one of corekit's commands, with one thread; what it says goes to ``name``.txt in the
+    """Run one of corekit's commands, with one thread; what it prints goes to ``name``.txt in the
     folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).with_name(words[0]))
-    with open(folder / f"{name}.txt", "w") as said:
-        status = subprocess.run([program, *words[1:]], stdout=said, stderr=subprocess.STDOUT,
+    with open(folder / f"{name}.txt", "w") as output:
+        status = subprocess.run([program, *words[1:]], stdout=output, stderr=subprocess.STDOUT,
                                 env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
     if status:
         raise SystemExit(f"{' '.join(words)} ended with {status}; see {folder}/{name}.txt")
 
 
+def run_all(order: Iterable[tuple[Any, ...]], reach: Callable[..., float], jobs: int) -> Figures:
+    """What every run reaches, so many at one time."""
+    order = list(order)
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(zip(order, pool.map(lambda run: reach(*run), order)))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``.jsonl`` file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def reached(run: Path, evaluator: str, metric: str = "top1") -> float:
     """The last figure of an evaluator in a run's directory."""
-    records = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
-    return float([record for record in records
-                  if record["evaluator"] == evaluator][-1]["metrics"][metric])
+    of_evaluator = [record for record in records(run / "evaluations.jsonl")
+                    if record["evaluator"] == evaluator]
+    return float(of_evaluator[-1]["metrics"][metric])
 
 
 def of(figures: Figures, *side: Any) -> list[float]:
     """The figures of a side, one for each seed."""
-    return [figure for (*found, _), figure in figures.items() if tuple(found) == side]
+    return [figure for (*name, _), figure in figures.items() if tuple(name) == side]
 
 
 def mean(figures: Figures, *side: Any) -> float:
@@ -43,10 +74,10 @@ def mean(figures: Figures, *side: Any) -> float:
     return statistics.mean(of(figures, *side))
 
 
-def told(figures: Figures, *side: Any) -> str:
-    """Their mean and range, as people read them."""
-    found = of(figures, *side)
-    return f"{statistics.mean(found):.1%} ({min(found):.1%} to {max(found):.1%})"
+def summary(values: Iterable[float]) -> str:
+    """Mean and range, as people read them."""
+    values = list(values)
+    return f"{statistics.mean(values):.1%} ({min(values):.1%} to {max(values):.1%})"
 
 
 def keep(path: Path, figures: Figures) -> None:

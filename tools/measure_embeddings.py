@@ -5,18 +5,18 @@ saves.
 
 Reinforces drawn scenes three times with the same draws, in fp32, bf16 and int8, reads each folder
 as training does, and computes loss and gradient of a student on the same pictures and captions.
-Teachers and student are runs or model folders
-given; else small models with random weights, or trained for some steps of the quickstart.
+Teachers and student are runs or model folders given; else small models with random weights, or
+trained for some steps of the quickstart.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import timing
 import torch
-from check_generator import random_teacher
+from check_generator import random_teacher, write_scenes
 from corekit_projects.mobileclip.embeddings import encode_embeddings
 from corekit_projects.mobileclip.losses import ReinforcedContrastive
 from corekit_projects.mobileclip.reinforced import Reinforced
@@ -25,9 +25,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 import corekit
-from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.jobs.driver import run_job
-from corekit.data.shards.writer import write_shards
 
 PRECISIONS = ("fp32", "bf16", "int8")
 SCALE = 100.0
@@ -35,10 +33,9 @@ SCALE = 100.0
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teachers", nargs="+", help="runs or model folders for pictures of 64 "
-                                                      "pixels")
+    parser = timing.parser(__doc__)
+    parser.add_argument("--teachers", nargs="+",
+                        help="runs or model folders for pictures of 64 pixels")
     parser.add_argument("--student", help="a run or model folder")
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
     parser.add_argument("--augmentations", type=int, default=4)
@@ -46,13 +43,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        scenes = OpenMoji(samples=chosen.samples, size=64)
-        write_shards(scenes, folder / "scenes", samples_per_shard=128)
-        captions = [
-            scenes.templates[at % len(scenes.templates)].format(name)
-            for at, name in enumerate(scenes.class_names)
-        ]
-        (folder / "captions.txt").write_text("\n".join(captions), encoding="utf-8")
+        write_scenes(folder, chosen.samples, 128)
         teachers = chosen.teachers or [
             model(folder / f"teacher{seed}", seed, chosen.train_steps) for seed in (1, 2)
         ]

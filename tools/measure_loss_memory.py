@@ -5,18 +5,18 @@ batch.
 
 Real and synthetic captions, a student of 512 and two teachers of 768 numbers a sample, all features
 in fp32; both forms compute the loss of one step and its gradients on one rank. The dense form is
-the equations as one writes them in torch,
-teachers without gradient. Each form runs in processes of its own: what is printed is the largest
-resident memory of a process that computes the loss, less that of one that only makes the features.
-The blockwise form rounds the teachers to
-bf16 as it gathers them, so that copy counts as its memory, and the line below says what the
-rounding does to the loss. """
+the equations as one writes them in torch, teachers without gradient. Each form runs in processes of
+its own: what is printed is the largest resident memory of a process that computes the loss, less
+that of one that only makes the features. The blockwise form rounds the teachers to bf16 as it
+gathers them, so that copy counts as its memory, and the line below says what the rounding does to
+the loss.
+"""
 
-import argparse
 import json
 import time
 
 import fresh_process
+import timing
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,12 +27,11 @@ HARD, SOFT = 0.25, 0.75
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=8192)
     parser.add_argument("--block", type=int, default=256)
-    parser.add_argument("--form", choices=["features", "dense", "blocks"], help="used by the "
-                                                                                "script itself")
+    parser.add_argument("--form", choices=["features", "dense", "blocks"],
+                        help="used by the script itself")
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
     chosen = parser.parse_args()
     if chosen.form:

@@ -34,9 +34,8 @@ class MinedLabels:
 
     Args:
         dataset: where pictures and captions come from, ``{name: ..., ...}``.
-        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, which is
-            read without unpickling. None:
-            no labels, as a dry run needs it.
+        vocabulary: a table that ``corekit data vocabulary`` wrote, or CoreNet's pickle, of
+            which nothing is called. None: no labels, as a dry run needs it.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.

@@ -120,8 +120,8 @@ class LabelCaptions(_OfCaptions):
     has no rows, and is kept.
 
     Args:
-        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, which is read
-            without unpickling.
+        vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, of which
+            nothing is called.
         size: take its first rows only.
         nouns: tagged or first_sense, as for the vocabulary.
         compounds: also find nouns of several words, such as hot dog.

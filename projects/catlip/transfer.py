@@ -43,8 +43,8 @@ class SynsetRows:
 
     Args:
         vocabulary: what the rows of the old head stand for: a table that ``corekit data
-            vocabulary`` wrote, or CoreNet's pickle, which is read without unpickling. None: the one
-            that the weights' own recipe names.
+            vocabulary`` wrote, or CoreNet's pickle, of which nothing is called. None: the one that
+            the weights' own recipe names.
         size: take its first rows only.
         similarity: alpha, above 0 and up to 1: at 1 only the synset itself counts, at 0.5 its
             parents and children too. What the paper takes is not known here.

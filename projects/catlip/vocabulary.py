@@ -92,9 +92,8 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kept = {key: count for key, count in ordered[:size] if count > threshold}
     if not kept:
-        most = "there is none at all"
-        if ordered:
-            most = f"the most frequent one {ordered[0][1]:,} times"
+        most = (f"the most frequent one {ordered[0][1]:,} times" if ordered
+                else "there is none at all")
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            f"threshold=, and another "
                            "folder")
@@ -106,7 +105,7 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
     CoreNet publishes it.
 
     ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without
-    leading zeros to counts, in the order of rows. It is read without unpickling.
+    leading zeros to counts, in the order of rows. Nothing that a pickle names is called.
 
     Raises:
         CorekitError: the file is neither, or holds fewer rows, or a synset twice.

@@ -36,24 +36,24 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     """
     extension = next((name for name in ("npz", "pth.gz") if name in members), None)
     if extension is None:
-        raise BadSampleError("missing_field", f"{where}: no npz or pth.gz for the teachers' "
-                                              f"embeddings")
+        raise BadSampleError("missing_field",
+                             f"{where}: no npz or pth.gz for the teachers' embeddings")
     try:
-        found = _read_npz(members[extension]) if extension == "npz" else _read_torch(
-            _gunzip(members[extension]))
-        found = {name: _widened(rows, found.get(f"{name}_scale")) for name, rows in found.items()}
+        content = members[extension]
+        arrays = _read_npz(content) if extension == "npz" else _read_torch(_gunzip(content))
+        rows = {name: _widened(values, arrays.get(f"{name}_scale"))
+                for name, values in arrays.items()}
     except MemoryError:
         raise
     except _BombError:
-        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} "
-                                     f"bytes") from None
+        raise BadSampleError(
+            "bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} bytes") from None
     except Exception as error:  # bad bytes raise anything in zipfile and torch
-        told = str(error).split("\n")[0][:200]
+        reason = str(error).split("\n")[0][:200]
         raise BadSampleError("embeddings",
-                             f"{where}: its {extension} cannot be read: {told}") from None
-    return {
-        name: rows for name, rows in found.items() if rows.ndim == 2 and rows.is_floating_point()
-    }
+                             f"{where}: its {extension} cannot be read: {reason}") from None
+    return {name: values for name, values in rows.items()
+            if values.ndim == 2 and values.is_floating_point()}
 
 
 def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple[str, bytes]:
@@ -71,27 +71,17 @@ def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple
                 name: (values.float() / scale[:, None]).round().to(torch.int8),
                 f"{name}_scale": scale
             }
-    return "npz", _npz(arrays)
-
-
-def _npz(arrays: Mapping[str, Tensor]) -> bytes:
-    """What ``numpy.savez`` writes, whatever the clock says."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, values in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(values.numpy()),
-                                      allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # of the year 1980
-    return buffer.getvalue()
+    stored = {name: values.numpy() for name, values in arrays.items()}
+    np.savez(buffer, **stored)  # type: ignore[arg-type]
+    return "npz", buffer.getvalue()
 
 
 def _widened(rows: Tensor, scale: Tensor | None) -> Tensor:
     if rows.dtype != torch.int8:
         return rows
-    if rows.ndim != 2 or scale is None or scale.shape != rows.shape[:
-                                                                    1] or not scale.is_floating_point(
-                                                                    ):
+    if (rows.ndim != 2 or scale is None or scale.shape != rows.shape[:1]
+            or not scale.is_floating_point()):
         raise ValueError("int8 rows without a scale for each")
     return rows * scale.float()[:, None]
 
@@ -115,8 +105,8 @@ def _read_npz(content: bytes) -> dict[str, Tensor]:
 def _read_array(content: bytearray) -> Tensor:
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (
-        1, 0) else np.lib.format.read_array_header_2_0
+    read_header = (np.lib.format.read_array_header_1_0 if version == (1, 0)
+                   else np.lib.format.read_array_header_2_0)
     shape, by_columns, dtype = read_header(file)
     values = np.frombuffer(content, dtype,
                            offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
@@ -125,25 +115,23 @@ def _read_array(content: bytearray) -> Tensor:
 
 def _gunzip(content: bytes) -> bytes:
     unpacking = zlib.decompressobj(_GZIP)
-    found = unpacking.decompress(content, MOST_BYTES + 1)
-    if len(found) > MOST_BYTES:
+    unpacked = unpacking.decompress(content, MOST_BYTES + 1)
+    if len(unpacked) > MOST_BYTES:
         raise _BombError
     if not unpacking.eof:
         raise EOFError("its end is missing")
-    return found
+    return unpacked
 
 
 def _read_torch(content: bytes) -> dict[str, Tensor]:
     # torch's older format is no zip file, and is refused
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
-    found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if not isinstance(found, dict):
-        raise ValueError(f"a {type(found).__name__}, not a dict of tensors")
-    return {
-        str(name): value for name, value in found.items()
-        if isinstance(value, Tensor) and value.layout == torch.strided
-    }
+    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(loaded, dict):
+        raise ValueError(f"a {type(loaded).__name__}, not a dict of tensors")
+    return {str(name): value for name, value in loaded.items()
+            if isinstance(value, Tensor) and value.layout == torch.strided}
 
 
 def _check_size(archive: zipfile.ZipFile) -> None:

@@ -24,7 +24,7 @@ from .replay import Replay, parse_augmentation
 from .stored_augmentations import BINS, draw_augmentation
 from .teachers import FolderTeacher, Teacher
 
-GENERATOR = 1  # raise it with every change that makes other bytes
+GENERATOR = 2  # raise it with every change that makes other bytes
 # of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
 LAYOUT = 1
 BATCHES = 8  # of pictures that wait together: the last one, which is not full, costs little

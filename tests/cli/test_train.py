@@ -4,7 +4,6 @@ dry runs.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,11 +11,7 @@ import yaml
 from PIL import Image
 
 import corekit
-from tests.conftest import TINY, corekit_command, losses
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+from tests.conftest import TINY, corekit_command, losses, records
 
 
 def test_a_run_directory_holds_what_programs_rely_on(finished_run: Path) -> None:

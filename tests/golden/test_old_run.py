@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import corekit
+from tests.conftest import records
 from tests.golden.pinned import run_pinned, same_kind
 from tests.golden.recipes import OLD_RUN
 
@@ -66,7 +67,3 @@ def copied(folder: Path) -> Path:
     shutil.copytree(OLD / "run", folder / "run", symlinks=True)
     shutil.copytree(OLD / "shards", folder / "shards")
     return folder
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.losses.contrastive import Contrastive
+from tests.losses.largest_tensor import LargestTensor
 
 
 def dense(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
@@ -43,21 +44,10 @@ def test_shares_of_ranks_add_up_to_the_dense_loss(dtype: torch.dtype, tolerance:
 
 
 def test_the_matrix_of_logits_is_never_held() -> None:
-    largest = 0
-
-    class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(),
-                               kwargs=None):  # type: ignore[no-untyped-def]
-            nonlocal largest
-            result = function(*args, **(kwargs or {}))
-            if isinstance(result, Tensor):
-                largest = max(largest, result.numel())
-            return result
-
     image, text, scale = features(512, 8, torch.float32)
-    with Watch():
+    with LargestTensor() as largest:
         Contrastive(block=32)(image, text, scale).backward()
-    assert largest <= 32 * 512
+    assert 0 < largest.elements <= 32 * 512
 
 
 def test_bf16_features_are_compared_in_fp32() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import ColorJitter, InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms.v2 import ColorJitter, InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from corekit.data.transforms.preprocess import Preprocess, RandomResizedCrop
 from corekit.errors import CorekitError
@@ -46,7 +46,8 @@ class RandAugment(RandomResizedCrop):
                  scaled_decoding: bool = True, operations: int = 2, magnitude: float = 9.0,
                  magnitude_std: float = 0.5, color_jitter: float = 0.0) -> None:
         super().__init__(preprocess, scale, ratio, flip, scaled_decoding)
-        if operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0 or not 0 <= color_jitter <= 1:
+        if (operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0
+                or not 0 <= color_jitter <= 1):
             raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 "
                                "or more, magnitude from 0 to "
                                "10 and color_jitter from 0 to 1")
@@ -88,7 +89,11 @@ def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
 
 
 def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:
-    return torch.where(image.int() >= 256 - int(256 * abs(level)), 255 - image, image)
+    threshold = 256 - int(256 * abs(level))
+    if threshold > 255:  # torchvision refuses it
+        return image
+    solarized: Tensor = F.solarize(image, threshold)
+    return solarized
 
 
 def _solarize_add(image: Tensor, level: float, fill: Fill) -> Tensor:

@@ -4,7 +4,6 @@ batches for any ranks and workers, from any step on."""
 import json
 import pickle
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from corekit.data.loading.loader import Streams, WorkerBatch, share, split, step
 from corekit.data.loading.shuffled_order import ShuffledOrder
 from corekit.data.transforms.preprocess import CenterCrop, Preprocess, RandomResizedCrop
 from corekit.train.step.loss_terms import WeightedLoss
-from tests.conftest import TINY
+from tests.conftest import TINY, records
 from tests.data.noise import Noise
 from tests.plain import compose, cost_of, dry_run, train, verified
 from tests.train.step.steps import step_of
@@ -282,15 +281,7 @@ SIZES = ("sampler={name: variable_size, smallest: 32, largest: 96, scales: 3, di
          "checkpoint.keep_last=9", "checkpoint.background=false", "data.max_bad_fraction=1")
 
 
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """A run makes torch deterministic for its whole process."""
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
-
-
-@pytest.mark.usefixtures("deterministic")
+@pytest.mark.usefixtures("determinism_restored")
 def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_evaluation(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*TINY, *SIZES, f"run_dir={tmp_path}")
@@ -318,7 +309,3 @@ def test_a_run_goes_on_at_any_step_counts_true_samples_and_keeps_its_size_for_ev
 
 
 crop = Preprocess.crop
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

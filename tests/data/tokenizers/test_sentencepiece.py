@@ -7,6 +7,7 @@ import io
 import pickle
 import random
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import sentencepiece
 import torch
 
 from corekit import CorekitError
-from corekit.data.tokenizers.sentencepiece import SentencePiece
+from corekit.data.tokenizers.sentencepiece import SentencePiece, _vocabulary
 from corekit.losses.next_token import NextToken
 from corekit.registry import build
 from tests.data.tokenizers.unigram_file import LETTERS, SPECIAL, write_unigram
@@ -122,6 +123,15 @@ def test_the_file_says_how_text_is_normalised(tmp_path: Path) -> None:
                          clean=False).encode(" a  b ") == likeliest("\u2581a\u2581\u2581b\u2581")
 
 
+def test_pieces_for_bytes_and_pieces_of_the_users_own_are_used(tmp_path: Path) -> None:
+    own = write_unigram(tmp_path / "own.model", PIECES, (*SPECIAL, ("zq", "USER_DEFINED")))
+    assert SentencePiece(own).encode("a zq")[-1] == len(SPECIAL)
+    letters = (*SPECIAL, *((f"<0x{byte:02X}>", "BYTE") for byte in range(256)))
+    of_bytes = write_unigram(tmp_path / "bytes.model", PIECES, letters, {"byte_fallback": True})
+    expected = [len(SPECIAL) + byte for byte in "é".encode()]
+    assert SentencePiece(of_bytes).encode("é")[-2:] == expected
+
+
 def mapping(character: str, to: str) -> bytes:
     """One character to a text, as SentencePiece stores such tables: a double-array trie (Yata's
     Darts), then the texts.
@@ -146,22 +156,12 @@ def mapping(character: str, to: str) -> bytes:
     (lambda path: {"path": spoilt(path, b"PNG and other bytes")}, "is no .model file of "
      "SentencePiece"),
     (lambda path: {"path": spoilt(path, None)}, "is no .model file of SentencePiece"),
-    (lambda path: {"path": write_unigram(path / "m", trainer={"model_type": 2})}, "it is no "
-     "unigram model"),
-    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("<0x41>", "BYTE")))},
-     "pieces for bytes"),
-    (lambda path: {"path": write_unigram(path / "m", special=(*SPECIAL, ("hat", "USER_DEFINED")))},
-     "user defined"),
-    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[::2])}, "no piece </s> to end "
-     "captions with"),
-    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[:2])}, "no piece for what is "
-     "unknown"),
-    (lambda path: {"path": write_unigram(path / "m", trainer={"treat_whitespace_as_suffix": True})},
-     "end with a space"),
+    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[::2])},
+     "has no piece that ends a caption"),
+    (lambda path: {"path": write_unigram(path / "m", special=SPECIAL[:2])},
+     "is no .model file of SentencePiece: unk is not defined$"),
     (lambda path: {"path": write_unigram(path / "m", normalizer={"precompiled_charsmap": b"a"})},
-     "is no .model file of"),
-    (lambda path: {"path": write_unigram(path / "m", normalizer={"escape_whitespaces": False})},
-     "spaces are no pieces"),
+     "is no .model file of SentencePiece: Blob for normalization rule is broken$"),
     (lambda path: {"context_length": 1}, "context_length must be at least 2"),
 ])
 def test_what_is_wrong_with_a_vocabulary_is_said(tmp_path: Path, spoil: Callable[[Path], dict[str,
@@ -169,6 +169,14 @@ def test_what_is_wrong_with_a_vocabulary_is_said(tmp_path: Path, spoil: Callable
                                                  told: str) -> None:
     with pytest.raises(CorekitError, match=told):
         build("tokenizer", "sentencepiece", spoil(tmp_path))("a")
+
+
+def test_without_the_library_the_pip_line_is_said(path: str,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    _vocabulary.cache_clear()
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(CorekitError, match=r"pip install 'corekit\[language\]'$"):
+        SentencePiece(path)("a")
 
 
 def spoilt(folder: Path, content: bytes | None) -> str:

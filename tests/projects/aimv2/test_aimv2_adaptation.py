@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,7 @@ PICTURES = {"name": "openmoji", "samples": 32, "concepts": 10, "objects": [1, 1]
 VALIDATION = {**PICTURES, "split": "validation", "samples": 10}
 RENAME = {name: f"encoder.{name}" for name in ("patch_embed.", "pos_embed", "blocks.", "norm.")}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _global_settings() -> Iterator[None]:
-    """A run makes torch deterministic for its whole process."""
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
+pytestmark = pytest.mark.usefixtures("determinism_restored")
 
 
 def tiny(name: str, folder: Path, **init: Any) -> dict[str, Any]:

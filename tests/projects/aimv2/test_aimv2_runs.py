@@ -1,7 +1,6 @@
 """AIM's models in the engine: pre-training from shards to a model folder, and towers exported."""
 
 import json
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -20,13 +19,7 @@ MODEL = {"name": "aimv2_pretrain", "encoder": "aimv2_base_224", "context_length"
          "width_divisor": 24, "depth_divisor": 6}
 LOSS = {"text": {"name": "next_token"}, "image": {"name": "next_patch", "weight": 0.4}}
 
-
-@pytest.fixture(autouse=True)
-def _global_settings() -> Iterator[None]:
-    """A run makes torch deterministic for its whole process."""
-    before = torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.use_deterministic_algorithms(before)
+pytestmark = pytest.mark.usefixtures("determinism_restored")
 
 
 def test_pre_training_runs_from_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

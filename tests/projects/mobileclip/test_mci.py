@@ -12,6 +12,8 @@ from corekit_projects.mobileclip.mci import MCi
 from corekit_projects.mobileclip.vit import MobileCLIPViT
 from torch import Tensor, nn
 
+from tests.projects.mobileclip.agreement import error
+
 Randomize = Callable[[nn.Module], None]
 SQUEEZE_EXCITE = (False, False, True, True)
 
@@ -32,12 +34,6 @@ def outputs(theirs: nn.Module, build: Callable[[], nn.Module], image: Tensor,
     ours.load_state_dict(state, assign=True)
     with torch.no_grad():
         return ours(image), theirs(image)
-
-
-def error(ours: Tensor, theirs: Tensor) -> float:
-    assert (theirs[0] -
-            theirs[1]).abs().max() > 0.01 * theirs.abs().max(), "the two inputs must be told apart"
-    return ((ours - theirs).abs().max() / theirs.abs().max()).item()
 
 
 @pytest.mark.parametrize(("name", "arguments"), [

@@ -9,6 +9,7 @@ from corekit import CorekitError
 from corekit.distributed.process_group import ProcessGroup
 from corekit.losses.contrastive import Contrastive
 from tests.conftest import succeeded
+from tests.losses.largest_tensor import LargestTensor
 from tests.projects.mobileclip import reinforced_on_ranks
 from tests.projects.mobileclip.reinforced_on_ranks import SAMPLES, SCALES, TEACHERS, WEIGHTS
 
@@ -93,22 +94,12 @@ def test_real_captions_alone_leave_their_own_part() -> None:
 
 @pytest.mark.parametrize(("block", "wanted"), [(32, 768 * sum(TEACHERS)), (768, 768 * 768)])
 def test_the_largest_tensor_is_a_block_or_the_teachers_features_which_get_no_gradient(block: int, wanted: int) -> None:
-    largest = 0
-
-    class Watch(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            nonlocal largest
-            result = function(*args, **(kwargs or {}))
-            if isinstance(result, Tensor):
-                largest = max(largest, result.numel())
-            return result
-
     values = {name: value.repeat(16, 1).requires_grad_() if value.dim() else value.requires_grad_()
               for name, value in given().items()}
-    with Watch():
+    with LargestTensor() as largest:
         sum(ReinforcedContrastive(TEACHERS, SCALES, block=block)(**values).values()).backward()  # type: ignore[union-attr]
     assert SAMPLES * 16 == 768
-    assert largest == wanted
+    assert largest.elements == wanted
     for name, value in values.items():
         assert (value.grad is None) == name.startswith("teacher"), name
 

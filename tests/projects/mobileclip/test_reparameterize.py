@@ -9,11 +9,12 @@ import torch
 from corekit_projects.mobileclip.blocks import ConvFFN, MobileOneBlock, ReparamLargeKernelConv, RepCPE, RepMixer, RepMixerBlock
 from corekit_projects.mobileclip.branches import ConvNorm
 from corekit_projects.mobileclip.text import KERNEL, TextRepMixerBlock
-from torch import Tensor, nn
+from torch import nn
 
 import corekit
 from corekit import CorekitError
 from corekit.models.conv_stem import ConvStem
+from tests.projects.mobileclip.agreement import error
 
 Randomize = Callable[[nn.Module], None]
 IMAGE = (2, 16, 12, 14)
@@ -41,13 +42,6 @@ MODELS: dict[str, tuple[dict[str, int], int]] = {  # arguments that make it smal
     "mobileclip_nano": ({}, 1), "mobileclip_s0": ({"width_divisor": 4}, 2),
     "mobileclip2_s3": ({"width_divisor": 8}, 0), "mobileclip_b": ({"width_divisor": 4, "image_size": 64}, 0),
 }
-
-
-def error(made: Tensor, expected: Tensor) -> float:
-    assert (
-        expected[0] -
-        expected[1]).abs().max() > 0.01 * expected.abs().max(), "the two inputs must be told apart"
-    return ((made - expected).abs().max() / expected.abs().max()).item()
 
 
 def norms(module: nn.Module) -> int:
