@@ -89,7 +89,7 @@ def check_names(recipe: Node) -> None:
     for key, kind, node in named_entries(recipe):
         check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
     for kind in ("sampler", "optimizer", "schedule"):
-        if not recipe[kind]:
+        if not recipe.get(kind):  # `~KIND` on the command line removes it
             raise CorekitError(f"there is no {kind}: the recipe needs a `{kind}: {{name: ...}}`; "
                                f"`corekit list {kind}s` lists them")
 
