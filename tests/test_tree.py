@@ -8,11 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
-    "registry", "signatures", "errors", "seeds", "files", "constants", "projects", "linear_output"
+    "registry", "signatures", "source", "kinds", "errors", "seeds", "files", "records", "constants",
+    "projects", "linear_output"
 }
 PIECES = {"data", "models", "losses"}
 MIDDLE = {"checkpoint", "evaluation", "distributed", "optim", "export"}
 MAY_IMPORT = {
+    "source": set(),
     "recipes": set(),
     "data": set(),
     "models": set(),

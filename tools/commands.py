@@ -16,7 +16,7 @@ from typing import Any
 MODULES = {"corekit-train": "corekit.cli.train", "corekit-eval": "corekit.cli.evaluate",
            "corekit": "corekit.cli.main"}
 
-_PRELOADED = [*MODULES.values(), "corekit.train.run", "corekit.train.evaluate",
+_PRELOADED = [*MODULES.values(), "corekit.train.run", "corekit.evaluation.run",
               "corekit.data.datasets.openmoji.dataset", "torch._dynamo", "torch.utils.tensorboard",
               "torch.distributed.checkpoint", "torch.distributed.fsdp"]
 

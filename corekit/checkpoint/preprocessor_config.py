@@ -39,24 +39,26 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     scale = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
-    sizes = [_side(settings[key])
-             for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
-             if settings.get(done, True) and settings.get(key) is not None]
-    if None in sizes:
-        return "makes pictures that are not square"
-    square_sizes = [side for side in sizes if side is not None]
-    if square_sizes and square_sizes[-1] > square_sizes[0]:
-        return f"resizes to {square_sizes[0]} pixels and crops {square_sizes[-1]}"
-    preprocess = replace(otherwise, size=square_sizes[-1], crop_fraction=square_sizes[-1] /
-                   square_sizes[0]) if square_sizes else otherwise
+    sides = []
+    for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop")):
+        if settings.get(done, True) and settings.get(key) is not None:
+            side = _side(settings[key])
+            if side is None:
+                return "makes pictures that are not square"
+            sides.append(side)
+    if sides and sides[-1] > sides[0]:
+        return f"resizes to {sides[0]} pixels and crops {sides[-1]}"
+    read = otherwise
+    if sides:
+        read = replace(read, size=sides[-1], crop_fraction=sides[-1] / sides[0])
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"
-        preprocess = replace(preprocess, interpolation=RESAMPLE[settings["resample"]])
+        read = replace(read, interpolation=RESAMPLE[settings["resample"]])
     if not settings.get("do_normalize", True):
-        return replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(preprocess, mean=tuple(settings.get("image_mean", preprocess.mean)),
-                   std=tuple(settings.get("image_std", preprocess.std)))
+        return replace(read, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return replace(read, mean=tuple(settings.get("image_mean", read.mean)),
+                   std=tuple(settings.get("image_std", read.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

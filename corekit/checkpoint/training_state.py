@@ -145,14 +145,13 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
-        if self.pending is not None and self.pending.done() and self.pending.exception(
-        ) is not None:
-            self.pending.result()
+        pending = self.pending
+        if pending is not None and pending.done() and pending.exception() is not None:
+            pending.result()
 
     def _write(self, state: State, writing: Path) -> None:
-        dcp.save(state, checkpoint_id=writing / "state",
-                 no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
-                 process_group=self.group)
+        dcp.save(state, checkpoint_id=writing / "state",  # type: ignore[attr-defined]
+                 no_dist=self.ranks.world == 1, process_group=self.group)
 
     @contextlib.contextmanager
     def _explained(self, writing: Path) -> Iterator[None]:
@@ -210,16 +209,16 @@ class Checkpoints:
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
         older = {name: old for name, old in open_clip_names(state["model"]).items()
                  if f"model.{old}" in saved}
-        files = _renamed(to_files(state, model), older)
+        files: State = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
         without = [name for name in moments
                    if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
-        dcp.load(files, checkpoint_id=complete[-1] / "state",
-                 no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        dcp.load(files, checkpoint_id=complete[-1] / "state",  # type: ignore[attr-defined]
+                 no_dist=self.ranks.world == 1)
         moments.update(fresh)
         files = _renamed(files, {old: name for name, old in older.items()})
-        loaded = from_files(files, state, model)
+        loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():

@@ -68,8 +68,9 @@ def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
         return dataclasses.field(default_factory=hint)
     if item.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=item.default_factory)
-    is_choice = isinstance(hint, type) and issubclass(hint, Enum)
-    return dataclasses.field(default=hint[item.default] if is_choice else item.default)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return dataclasses.field(default=hint[str(item.default)])
+    return dataclasses.field(default=item.default)
 
 
 def _known(hint: Any, name: str) -> Any:

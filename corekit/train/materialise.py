@@ -18,6 +18,7 @@ from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator
+from corekit.evaluation.run import build_evaluator, make_eval_model
 from corekit.models.build import build_model
 from corekit.models.freeze import training_mode
 from corekit.optim.base import Schedule, build_optimizer
@@ -27,7 +28,6 @@ from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import RunConfig
 from corekit.seeds import derive_seed
 from corekit.train.assemble import Parts, build_frozen, recompute
-from corekit.train.evaluate import build_evaluator, make_eval_model
 from corekit.train.step.accumulate import Step
 from corekit.train.step.forward import Forward, StepRandom
 from corekit.train.step.grad_cache import make_step
@@ -121,11 +121,10 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     forward = Forward(model, plain_model, replace(parts.wiring, function=plain_model),
                       config.model.outputs, precision,
                       StepRandom(config.seed, ranks, parts.micro_batches))
-    prepare = Prepare(
-        lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
-                                engine.channels_last),
-        build_frozen(config.frozen, preprocess, ranks.device),
-        lambda: precision.autocast(ranks.device))
+    prepare = Prepare(lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
+                                              engine.channels_last),
+                      build_frozen(config.frozen, preprocess, ranks.device),
+                      lambda: precision.autocast(ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
     return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
                precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,

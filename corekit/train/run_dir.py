@@ -96,9 +96,9 @@ def _git_commit() -> str | None:
     """
     folder = Path(corekit.__file__).parents[1]
     try:
-        completed = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
-            capture_output=True, text=True, timeout=5, check=True)
+        completed = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40",
+                                    "--exclude=*"], cwd=folder, capture_output=True, text=True,
+                                   timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return completed.stdout.strip() or None

@@ -11,7 +11,7 @@ from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.recipes.schema import ModelConfig
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 Values = Mapping[str, Any]
 Outputs = dict[str, Tensor | LinearOutput]
 

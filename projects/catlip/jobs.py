@@ -103,10 +103,9 @@ class CountNouns(_OfCaptions):
         total: Counter[str] = Counter()
         for shard in shards:
             for _, content in read_shard(shard):
-                total.update({
-                    key: int(count)
-                    for key, count in (line.split("\t") for line in content.decode().splitlines())
-                })
+                total.update({key: int(count)
+                              for key, count in (line.split("\t")
+                                                 for line in content.decode().splitlines())})
         write_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 

@@ -46,10 +46,9 @@ class Grid:
         self.head, self.points = head, list(points)
         self.steps, self.warmup_steps = steps, warmup_steps
         self.final_learning_rate, self.grad_clip, self.done = final_learning_rate, grad_clip, 0
-        self.parameters = {
-            name: value.detach().expand(len(self.points), *value.shape).clone().requires_grad_()
-            for name, value in head.named_parameters()
-        }
+        self.parameters = {name: value.detach().expand(len(self.points),
+                                                       *value.shape).clone().requires_grad_()
+                           for name, value in head.named_parameters()}
         # a group of the optimizer holds a copy's slices of the stacked parameters: views, so what
         # it writes is theirs
         self.slices = [[nn.Parameter(value.detach()[copy]) for value in self.parameters.values()]

@@ -83,9 +83,9 @@ class Retrieval:
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
         all_counts = all_counts[readable]
-        all_images, all_best, all_equal = (
-            everywhere(eval_model, total, positions, values)[readable]
-            for values in (images, best, equal))
+        all_images, all_best, all_equal = (everywhere(eval_model, total, positions,
+                                                      values)[readable]
+                                           for values in (images, best, equal))
         if not len(all_images):
             raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be "
                                "read")
