@@ -46,9 +46,7 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
 
 
 def _within_sentences(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """The task with its errors handled inside it: Hydra would print a line of its own about any
-    that pass through.
-    """
+    """The task with its errors handled inside, before Hydra prints a line of its own about them."""
     def run(config: DictConfig) -> None:
         with sentences(FOREIGN, explain):
             task(config)

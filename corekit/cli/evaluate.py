@@ -28,9 +28,7 @@ def main() -> None:
 
 
 def _schema_of_checkpoint() -> DictConfig:
-    """The schema with the recipe that lies beside the weights as its values, so that overrides stay
-    typed.
-    """
+    """The schema with the values of the recipe beside the weights, so that overrides are typed."""
     words = sys.argv[1:]
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
@@ -46,9 +44,7 @@ def _schema_of_checkpoint() -> DictConfig:
 
 
 def recipe_path(checkpoint: str) -> Path:
-    """The recipe beside the weights of a run, a model folder or an exported one, found without
-    importing torch.
-    """
+    """The recipe beside the weights of a run or a folder, found without importing torch."""
     path = Path(checkpoint)
     for folder in (path / "model", path):
         has_weights = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()

@@ -138,8 +138,7 @@ def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tens
 
 def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[int],
                     labels: Sequence[int], values: Tensor) -> tuple[Tensor, Tensor]:
-    """(values [N, ...], labels int64 [N]) of all samples that can be read, in the source's order,
-    on every rank.
+    """(values [N, ...], labels int64 [N]) of all readable samples in order, on every rank.
 
     Args:
         eval_model: has the sum over ranks.
@@ -164,8 +163,7 @@ def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[i
 
 def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
                       output: str | None = None) -> tuple[Tensor, Tensor]:
-    """Features float32 [N, ...] and labels int64 [N] of all samples that can be read, in the
-    source's order, on every rank.
+    """Features float32 [N, ...] and labels int64 [N] of all readable samples, on every rank.
 
     The model sees every image once, on one rank. All features are held on each rank's device: 1.3
     million of width 1,024 take 5 GB.

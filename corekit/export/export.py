@@ -1,6 +1,4 @@
-"""Models for other programs to run: each tower a file of ONNX or of torch.export, checked before it
-counts.
-"""
+"""Models for other programs: each tower a file of ONNX or torch.export, checked when written."""
 
 import json
 import random
@@ -34,9 +32,7 @@ SEVERAL = 5  # samples of the larger batch that a file for any batch is checked 
 
 @dataclass(frozen=True)
 class ExportedTower:
-    """What becomes a file of its own: the model in a module of one input, that input's name, and
-    random samples of it.
-    """
+    """One exported file: a module of one input, that input's name, and random samples of it."""
 
     wrap: Callable[[nn.Module], nn.Module]
     input: str
@@ -68,9 +64,7 @@ class TextTower(nn.Module):
 
 
 class Forward(nn.Module):
-    """``image`` float32 [B, 3, H, W] to what a model's forward gives, each a tensor under the
-    recipe's name for it.
-    """
+    """A model's forward pass of ``image`` [B, 3, H, W], with outputs under the recipe's names."""
 
     def __init__(self, model: nn.Module, config: ModelConfig) -> None:
         super().__init__()
@@ -87,8 +81,7 @@ class Forward(nn.Module):
 
 def export_model(source: Path, target: Path, form: str,
                  batch: int | None = None) -> dict[str, float]:
-    """Write a run, a checkpoint or a model folder as files that other programs run: folded, fp32,
-    in evaluation mode.
+    """Write a run, a checkpoint or a model folder as folded fp32 files for other programs.
 
     A model with ``encode_image`` (and ``encode_text``) gives ``image`` (and ``text``), another one
     ``model``, its forward. Beside them are ``recipe.yaml`` and ``preprocess.json`` as they were,
@@ -194,9 +187,7 @@ def _logit_scale(model: nn.Module) -> float | None:
 
 
 def _difference(program: Program, expected: nn.Module, samples: Tensor, name: str) -> float:
-    """The largest difference of a file's outputs from a module's; a CorekitError where it is above
-    the tolerance.
-    """
+    """The largest difference of a file's outputs from a module's; an error above the tolerance."""
     outputs, largest = program(samples), 0.0
     for key, value in expected(samples).items():
         difference = float((outputs[key] - value).abs().max())

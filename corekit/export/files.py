@@ -1,6 +1,4 @@
-"""One traced model as one file, ONNX or torch.export's: written, and run as what will read it
-does.
-"""
+"""One traced model as one file of ONNX or torch.export, written and run again."""
 
 import importlib.util
 from collections.abc import Callable
@@ -28,9 +26,7 @@ def check_packages() -> None:
 
 
 def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
-    """A module of one input as a graph for any batch or for the example's, with the weights it uses
-    and no others.
-    """
+    """A module of one input as a graph for any batch or the example's, with only its weights."""
     shapes = ({0: Dim(BATCH, min=1)},) if dynamic else None
     program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
@@ -40,9 +36,7 @@ def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
 
 
 def _prune(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads: those of the other tower, which torch.export
-    keeps.
-    """
+    """Drop the weights that no operation reads, such as the other tower's."""
     unused = {node.name: node for node in program.graph.find_nodes(op="placeholder")
               if not node.users}
     for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
@@ -56,9 +50,7 @@ def _prune(program: ExportedProgram) -> None:
 
 def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
                 doc: str) -> Program:
-    """Save with ``torch.export.save``; what torch loads from there, to check it. Arguments as of
-    :func:`write_onnx`.
-    """
+    """Save with ``torch.export.save``, and load it again. Arguments as of :func:`write_onnx`."""
     torch.export.save(program, path)
     # it unpickles, but this file is our own of a moment ago
     loaded: Program = torch.export.load(path).module()
@@ -67,8 +59,7 @@ def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[
 
 def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
                doc: str) -> Program:
-    """Write ONNX, the weights in the file (above 1.5 GB in ``PATH.data`` beside it); what
-    onnxruntime makes of it.
+    """Write ONNX, with weights above 1.5 GB in ``PATH.data``, and load it in onnxruntime.
 
     Args:
         program: of one input.

@@ -19,8 +19,7 @@ SHARD = 1000  # samples; files have no shards, this is what the order of a run p
 
 @register("dataset", "coco_labels")
 class CocoLabels:
-    """COCO's pictures with the categories of the objects in them, of any size: multi-label
-    classification.
+    """COCO's pictures with the categories of their objects, for multi-label classification.
 
     ``annotations/instances_SPLIT.json`` says what is in the pictures under ``SPLIT/`` (Lin et al.,
     2014). A sample has ``image`` and ``label_rows``, int32 [n], ascending: the places of its

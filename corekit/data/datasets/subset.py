@@ -28,9 +28,7 @@ class Subset:
                                           np.packbits(chosen).tobytes()).hexdigest()
 
     def read(self, shard: int, first: int, count: int) -> list[Any]:
-        """Handles of neighbours of this part: one read of the source for those that are neighbours
-        there too.
-        """
+        """Handles of neighbours in this part, by one read for neighbours in the source."""
         wanted = self.positions[shard][first:first + count]
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
         return [handle for run in runs if len(run)

@@ -18,8 +18,7 @@ class Job(Protocol):
     """The contract of entries of kind ``job``; their constructors read nothing and load nothing."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
-        weights and libraries.
+        """What decides the samples beside the arguments, as JSON: versions, and hashes of weights.
 
         Raises:
             CorekitError: the job cannot be done like this; nothing has been written.
@@ -41,17 +40,16 @@ class JobWithEnd(Protocol):
     """A job that makes something of all shards together."""
 
     def finish(self, shards: list[Path], out: Path) -> None:
-        """Called when all shards are there, before the manifest is written; possibly more than
-        once, so what it writes, it writes with ``corekit.files.write_text``.
+        """Called when all shards are there, before the manifest is written.
+
+        It may run more than once, so it writes files with ``corekit.files.write_text``.
         """
         ...
 
 
 @dataclass
 class Progress:
-    """How far a job is: shards in all, those that were there before and those written now, their
-    samples, and how many were left out.
-    """
+    """The progress of a job: its shards, existing and new ones, their samples, and bad ones."""
 
     shards: int
     existing: int = 0

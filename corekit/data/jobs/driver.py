@@ -1,5 +1,4 @@
-"""Work over a whole data set: a job makes one shard of one shard, and drivers do that for all of
-them.
+"""Work over a data set: a job makes one shard of one shard, and drivers repeat it for all.
 
 What a shard becomes depends on the job, its arguments and that shard alone, so it does not matter
 who does which, or how often it was begun. Each shard lies in the output folder under its own name,
@@ -84,9 +83,7 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
 
 
 def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
-    """The folder's manifest, made before the first shard: a shard without one is somebody
-    else's.
-    """
+    """The folder's manifest, made before the first shard, which marks the folder as this job's."""
     path = out / MANIFEST
     if path.is_file():
         manifest = Manifest.load(path)

@@ -18,8 +18,7 @@ PATIENCE = 5.0  # seconds: what a killed process may take to go
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """One shard as it was written: its file name, how many samples, how many bytes, and their
-    SHA-256.
+    """One written shard: its file name, its samples, its bytes, and their SHA-256.
 
     ``bad`` has the samples it was to have and has not, counted by what was wrong with them.
     """
@@ -42,8 +41,7 @@ class WrittenShard:
 
 @dataclass
 class Manifest:
-    """What a folder of shards holds; ``fingerprint`` is another one for other samples or other
-    arguments.
+    """The content of a folder of shards; ``fingerprint`` changes with samples and arguments.
 
     ``made_by`` says in words what the fingerprint is of, where that is of use.
     """

@@ -37,8 +37,7 @@ class FixedSize:
 
 
 class Rounds:
-    """Sizes that come in rounds: each entry of a table once a round, in an order drawn for that
-    round.
+    """Sizes in rounds: each entry of a table once a round, in an order drawn for that round.
 
     Which size a step has is a function of the seed and the step, the same for all streams; what was
     drawn before a step is arithmetic.
@@ -68,8 +67,7 @@ class Rounds:
 
 @register("sampler", "variable_size")
 class VariableSize(Rounds):
-    """Every batch has an image size of its own, and as many samples as keep the pixels of a batch
-    about constant.
+    """Batches of different image sizes, with as many samples as keep their pixels about constant.
 
     Multi-scale variable batches (Mehta and Rastegari, MobileViT, 2022, section 3.2; Mehta et al.,
     CatLIP, 2024). The sizes are ``scales`` equal steps from ``smallest`` to ``largest`` and the

@@ -27,9 +27,7 @@ ELSEWHERE = 64  # windows to look into for a good sample where one window has no
 
 
 class Sampler(Protocol):
-    """The contract of entries of kind ``sampler``: which draws every stream makes for the batch of
-    a step.
-    """
+    """The contract of kind ``sampler``: which draws every stream makes for the batch of a step."""
 
     def draws(self, step: int) -> range: ...
 
@@ -44,17 +42,13 @@ class SizedSampler(Sampler, Protocol):
     table: list[tuple[int, int]]
 
     def size(self, step: int) -> int:
-        """Pixels of a side of that step's square images, or of a square of their area where they
-        keep their shapes.
-        """
+        """The side in pixels of that step's images, or of a square of their area."""
         ...
 
 
 @dataclass
 class WorkerBatch:
-    """What one worker gives to one step: its streams' samples, and the bad ones met on the way
-    (kind -> keys).
-    """
+    """One worker's share of a step: the samples of its streams, and bad ones (kind -> keys)."""
 
     batch: Batch
     bad: dict[str, list[str]] = field(default_factory=dict)
@@ -177,9 +171,7 @@ class _WorkerBatches(IterableDataset[WorkerBatch]):
 
 
 def share(items: int, number: int, parts: int) -> slice:
-    """The contiguous slice of ``items`` that belongs to one of ``parts`` equal shares (sizes differ
-    by one at most).
-    """
+    """The contiguous slice of ``items`` of one of ``parts`` shares of about equal size."""
     return slice(items * number // parts, items * (number + 1) // parts)
 
 

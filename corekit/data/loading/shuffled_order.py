@@ -1,5 +1,4 @@
-"""Which sample is drawn when: a pure function of (seed, stream, draw), by arithmetic and at any
-step at once.
+"""Which sample is drawn when: a pure function of (seed, stream, draw), computed at any step.
 
 The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one
 line; every stream owns an equal stretch of it, reads it in windows, and shuffles inside a window by
@@ -34,9 +33,7 @@ class ShardRange:
 
 @dataclass(frozen=True)
 class Position:
-    """Where one draw lies: a window (its number in the pass of its source) and a position among the
-    window's samples.
-    """
+    """Where one draw lies: the window in the pass of its source, and the position in the window."""
 
     pass_number: int
     window: int
@@ -163,9 +160,7 @@ class MixedOrder:
                 for segment in self.orders[source].segments(stream, pass_number, window)]
 
     def _deal(self, stream: int, period: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """The source of every draw of a period, and how many draws before it in this period have
-        that source.
-        """
+        """The source of every draw of a period, and how many earlier draws are of that source."""
         generator = np.random.Generator(
             np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
         sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16),
@@ -177,9 +172,7 @@ class MixedOrder:
 
 
 def order_of(source: Source, streams: int, window: int, seed: int) -> ShuffledOrder | MixedOrder:
-    """The order of a source's samples: its own where it has a method ``order``, as a mixture
-    has.
-    """
+    """The order of a source's samples: its own method ``order``, or a shuffled one."""
     own = dataset_info(source).order
     if own is not None:
         return own(streams, window, seed)

@@ -21,8 +21,7 @@ NONE: frozenset[str] = frozenset()
 
 
 class SampleTransform:
-    """A transform that moves all that has a place in the picture; entries of kind ``transform`` may
-    inherit from it.
+    """A transform that moves all fields with a place in the picture, for others to inherit from.
 
     It is called as torchvision's ``transforms.v2`` are: with a sample, or with a picture alone.
 
@@ -37,9 +36,7 @@ class SampleTransform:
     sized = True
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
-        """The sample with ``image`` uint8 [3, H, W]; ``size``: pixels of a side, where the step has
-        its own.
-        """
+        """The sample with ``image`` uint8 [3, H, W], ``size`` pixels a side in steps with one."""
         raise NotImplementedError
 
     @overload

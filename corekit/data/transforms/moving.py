@@ -1,5 +1,4 @@
-"""What has a place in a picture moves with it: boxes, masks and points, as torchvision's
-``tv_tensors``.
+"""Boxes, masks and points move with their picture, as torchvision's ``tv_tensors``.
 
 A transform that moves the picture does the same to everything of these types in its sample. What a
 box or mask keeps of its object may become nothing on the way; such rows leave the sample when the
@@ -84,9 +83,7 @@ class Movement(NamedTuple):
 
 
 def turn(sample: Sample, to: Movement) -> Sample:
-    """What a movement does to a picture, done to all else in it. The frame stays; boxes end at its
-    edges.
-    """
+    """A picture's movement done to all else in it; the frame stays, and boxes end at its edges."""
     center = None if to.center is None else list(to.center)
     return move(sample, lambda value: F.affine(value, to.angle, list(to.translate), 1.0,
                                                list(to.shear), center=center))
@@ -120,9 +117,7 @@ def seen(value: Tensor) -> Tensor:
 
 
 def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
-    """The sample without the rows of which no box or no pixel is left, in every field that has a
-    row for the same things.
-    """
+    """The sample without the rows, in all fields of a group, of which no box or pixel is left."""
     groups: dict[str, list[str]] = {}
     for name, field in fields.items():
         if field.offsets is not None and name in sample:

@@ -22,8 +22,7 @@ Operation = Callable[[Tensor, float, Fill], Tensor]
 
 @register("transform", "rand_augment")
 class RandAugment(RandomResizedCrop):
-    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter, drawing from
-    torch's generator.
+    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter.
 
     RandAugment is the variant that timm calls ``rand-m9-mstd0.5-inc1``: of fifteen operations
     ``operations`` are drawn, each is done with probability 1/2 at a level of ``magnitude`` out of

@@ -81,8 +81,7 @@ class NearestNeighbours:
 
 
 def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
-    """The five classes with the most votes, or fewer: int64 [n, 5], -1 where there are no more that
-    have any.
+    """int64 [n, 5]: the classes with the most votes, filled up with -1.
 
     Args:
         candidates: int64 [n, k], the neighbours' classes.
@@ -95,8 +94,7 @@ def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """The k highest products of each query with the keys, and which keys they are: [n, k] each,
-    highest first.
+    """The k highest products of each query with the keys, and their numbers: [n, k] each.
 
     Args:
         queries: [n, D].

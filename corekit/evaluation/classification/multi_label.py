@@ -17,8 +17,7 @@ SCORES = 2**22  # ranked at one time
 
 @register("evaluator", "multi_label")
 class MultiLabel:
-    """Mean average precision of a multi-label classifier, macro, micro and weighted
-    (``average_precision``).
+    """Mean average precision of a multi-label classifier: macro, micro and weighted.
 
     Classes without a single positive are left out of macro and weighted; the record says how many
     of the ``classes`` are in. Every rank holds what the model gives for all samples: for a

@@ -30,8 +30,7 @@ STREAMS = 64
 
 @register("evaluator", "attentive_probe")
 class AttentiveProbe:
-    """Top-1, top-5 and mean per-class recall of attention pooling and a linear layer over a frozen
-    model's tokens.
+    """Attention pooling and a linear layer over a frozen model's tokens: top-1, top-5, recall.
 
     The protocol of AIMv2 (Fini et al., 2024, table A2; defaults are ImageNet-1k's) with the head of
     AIM (El-Nouby et al., 2024, 4.2): a batch norm of the tokens without parameters, a learned query
@@ -147,9 +146,7 @@ class AttentiveProbe:
 
     def _kept(self, eval_model: EvalModel, train: Source,
               batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Tokens and labels of this rank's share of every step, and how many samples all ranks
-        have: computed once.
-        """
+        """Tokens and labels of this rank's share of every step, computed once."""
         tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):

@@ -1,6 +1,4 @@
-"""Many copies of one head trained at once on the same inputs, each with its own learning rate and
-weight decay.
-"""
+"""Copies of one head trained at once, each with its own learning rate and weight decay."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,8 +20,7 @@ class HeadWithCopies(Protocol):
 
 
 class Grid:
-    """G copies of a head, trained side by side with AdamW: each is what it would be if it were
-    trained alone.
+    """G copies of a head trained side by side with AdamW, each as if it were alone.
 
     Any module from inputs to logits is a head. Its parameters are stacked to [G, ...], so that a
     forward pass of all copies is one batched operation and the inputs, which come from a frozen

@@ -77,9 +77,7 @@ def _jitter(colour: tuple[int, int, int], draw: float) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=4 * len(TEXTURES) * _VARIANTS)
 def _mask(texture: str, variant: int, size: int) -> Image.Image:
-    """How much of the second colour each pixel takes. Integers all through: the same on any
-    machine.
-    """
+    """The share of the second colour in each pixel, in integers: the same on any machine."""
     rows, columns = np.mgrid[:size, :size].astype(np.int64)
     across, down = _DIRECTIONS[variant % len(_DIRECTIONS)]
     along = across * columns + down * rows

@@ -1,6 +1,4 @@
-"""Captions of OpenMoji scenes: a small grammar of English that says only what is true of the
-scene.
-"""
+"""Captions of OpenMoji scenes from a small English grammar, true of the scene they describe."""
 
 from collections.abc import Sequence
 from random import Random

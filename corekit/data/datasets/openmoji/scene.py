@@ -23,9 +23,7 @@ _AGAIN = 0.15  # how often a further object is another one of the main concept
 
 @dataclass(frozen=True)
 class Placed:
-    """One sprite: its concept, its longer side in pixels, its angle, and the pixel box it lies
-    in.
-    """
+    """One sprite: its concept, longer side in pixels, angle, and pixel box."""
 
     concept: int
     side: float
@@ -44,9 +42,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """A square picture of `size` pixels; the first object is the main one, larger than the
-    others.
-    """
+    """A square picture of `size` pixels, whose first object is the main and largest one."""
 
     size: int
     background: Background
@@ -88,9 +84,7 @@ def draw_scene(random: Random, size: int, objects: tuple[int, int], emoji: Seque
 
 def _lay_out(random: Random, size: int, side: float, concepts: list[int],
              emoji: Sequence[str]) -> tuple[Placed, ...]:
-    """Places for all concepts, the first one with that side; nothing where one of them found no
-    room.
-    """
+    """Places for all concepts, the first with that side; nothing where one finds no room."""
     placed: list[Placed] = []
     for concept in concepts:
         own_side = side * (0.4 + 0.3 * random.random()) if placed else side
