@@ -18,7 +18,6 @@ from corekit.train.step.loss_terms import (
     Divisors,
     StepFigures,
     WeightedLoss,
-    sample_means,
     step_divisors,
     totals,
 )
@@ -116,11 +115,13 @@ class Step:
         roots: list[Tensor] = []
         gradients: list[Tensor | None] = []
         with torch.autocast(self.forward.group.device.type, enabled=False):
-            for loss, part, mean in sample_means(self.sample_losses, {**batch, **outputs},
-                                                 micro_batch.read, divisors):
-                figures.add(part, mean)
-                roots.append(loss.weight * scale * mean)
-                gradients.append(None)
+            for loss in self.sample_losses:
+                arguments = loss.arguments({**batch, **outputs}, micro_batch.read)
+                sums = loss.wiring.function(**arguments)
+                for part, mean in loss.means(sums, divisors):
+                    figures.add(part, mean)
+                    roots.append(loss.weight * scale * mean)
+                    gradients.append(None)
         for name, grad in grads.items():
             output = outputs[name]
             assert isinstance(output, Tensor), f"{name} has a gradient"

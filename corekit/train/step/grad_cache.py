@@ -60,7 +60,8 @@ class GradCacheStep(Step):
         for loss in losses:
             # a loss that cannot compute a share computes the whole on every rank
             more, ranks = ({"rows": rows}, 1) if loss.entry.takes_rows else ({}, group.world)
-            for part, value in loss.parts(entries, **more):
+            result = loss.wiring.function(**loss.arguments(entries), **more)
+            for part, value in loss.parts(result):
                 share = value if ranks == 1 else value / ranks
                 figures.add(part, share)
                 objective = objective + loss.weight * share
