@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
-from corekit.optim.layer_decay import all_layers
+from corekit.models.layer_list import all_layers
 
 State = Mapping[str, Any]  # tensors and plain values, and mappings of them
 

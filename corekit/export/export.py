@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.checkpoint.exported import is_exported
 from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import EXPORT, model_folder
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
-from corekit.export.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.files import replacing
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
-from corekit.train.wiring import model_wiring, rename_outputs
+from corekit.wiring import model_wiring, rename_outputs
 
 # between a file's outputs and the model's; of the largest output where that is above 1
 TOLERANCE = 1e-4

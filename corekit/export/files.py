@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from corekit.checkpoint.exported import OnnxProgram
 from corekit.errors import CorekitError
-from corekit.export.exported import OnnxProgram
 
 Program = Callable[[Tensor], dict[str, Tensor]]
 BATCH = "batch"  # what the first dimension is called where it is dynamic
