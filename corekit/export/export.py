@@ -51,8 +51,8 @@ class ImageTower(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"image_features": F.normalize(self.model.encode_image(image).float(),
-                                              dim=-1)}  # type: ignore[operator]
+        features = self.model.encode_image(image)  # type: ignore[operator]
+        return {"image_features": F.normalize(features.float(), dim=-1)}
 
 
 class TextTower(nn.Module):
@@ -63,8 +63,8 @@ class TextTower(nn.Module):
         self.model = model
 
     def forward(self, text: Tensor) -> dict[str, Tensor]:
-        return {"text_features": F.normalize(self.model.encode_text(text).float(),
-                                             dim=-1)}  # type: ignore[operator]
+        features = self.model.encode_text(text)  # type: ignore[operator]
+        return {"text_features": F.normalize(features.float(), dim=-1)}
 
 
 class Forward(nn.Module):
@@ -159,9 +159,9 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
         words = [
             "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
         ]
-        ids: Tensor = tokenize(
+        assert tokenize is not None
+        return tokenize(
             [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
-        return ids
 
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])
