@@ -11,7 +11,7 @@ from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.recipes.schema import ModelConfig
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 Values = Mapping[str, Any]
 Outputs = dict[str, Tensor | LinearOutput]
 
@@ -107,7 +107,7 @@ def rename_outputs(outputs: object, names: Mapping[str, str] | str | None) -> Ou
     return {names: outputs}
 
 
-def check(consumer: Wiring[T], providers: Mapping[str, Iterable[str]]) -> None:
+def check(consumer: Wiring[object], providers: Mapping[str, Iterable[str]]) -> None:
     """Raise a CorekitError where a consumer needs an entry that none of the providers gives."""
     missing = consumer.missing(name for names in providers.values() for name in names)
     if missing:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
-    "registry", "source", "signatures", "errors", "seeds", "files", "constants", "projects",
-    "linear_output", "wiring"
+    "registry", "signatures", "source", "kinds", "errors", "seeds", "files", "records", "constants",
+    "projects", "linear_output", "wiring"
 }
 PIECES = {"data", "models", "losses"}
 MIDDLE = {"checkpoint", "evaluation", "distributed", "optim", "export"}

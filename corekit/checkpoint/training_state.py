@@ -151,9 +151,9 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
-        if self.pending is not None and self.pending.done() and self.pending.exception(
-        ) is not None:
-            self.pending.result()
+        pending = self.pending
+        if pending is not None and pending.done() and pending.exception() is not None:
+            pending.result()
 
     def _write(self, state: State, writing: Path) -> None:
         save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,
@@ -221,7 +221,7 @@ class Checkpoints:
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
         older = {name: old for name, old in open_clip_names(state["model"]).items()
                  if f"model.{old}" in saved}
-        files = _renamed(to_files(state, model), older)
+        files: State = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
         without = [
             name for name in moments
@@ -231,7 +231,7 @@ class Checkpoints:
         load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
         moments.update(fresh)
         files = _renamed(files, {old: name for name, old in older.items()})
-        loaded = from_files(files, state, model)
+        loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():

@@ -24,7 +24,7 @@ def _train(composed: DictConfig) -> None:
     config = checked(composed)
     source = open_source(config)  # what can fail without torch fails before it is imported
     if config.dry_run:
-        from corekit.cli.dry_run import dry_run
+        from corekit.train.dry_run import dry_run
 
         dry_run(config, source)
     else:

@@ -160,8 +160,8 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
             "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
         ]
         assert tokenize is not None
-        return tokenize(
-            [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
+        return tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40)))
+                         for _ in range(count)])
 
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])
