@@ -20,8 +20,8 @@ State = dict[str, Tensor]
 SHOWN = 12  # names in a message
 
 
-def start_from(model: nn.Module, path: str | None, exclude: Sequence[str], rename: Mapping[str, str],
-               new_head: NewHead | None = None) -> list[str]:
+def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
+               rename: Mapping[str, str], new_head: NewHead | None = None) -> list[str]:
     """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or
     is excluded.
 

@@ -22,7 +22,7 @@ from corekit.train.step.loss_terms import (
     totals,
 )
 from corekit.train.step.prepare import MicroBatch, Prepare
-from corekit.train.wiring import Outputs
+from corekit.wiring import Outputs
 
 Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
 

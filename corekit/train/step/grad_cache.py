@@ -10,7 +10,7 @@ from corekit.train.step.accumulate import Step
 from corekit.train.step.forward import Forward
 from corekit.train.step.loss_terms import StepFigures, WeightedLoss
 from corekit.train.step.prepare import MicroBatch, Prepare
-from corekit.train.wiring import Outputs
+from corekit.wiring import Outputs
 
 
 class GradCacheStep(Step):

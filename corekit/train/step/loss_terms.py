@@ -10,7 +10,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Batch
 from corekit.distributed.process_group import ProcessGroup
 from corekit.losses.base import LossEntry, Parts, Weights
-from corekit.train.wiring import Values, Wiring
+from corekit.wiring import Values, Wiring
 
 T = TypeVar("T")
 Divisors = dict[str, Tensor]  # part -> what its sum over the step is divided by, float64 []
