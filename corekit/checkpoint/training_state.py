@@ -20,13 +20,14 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.constants import WRITING
@@ -150,8 +151,8 @@ class Checkpoints:
             pending.result()
 
     def _write(self, state: State, writing: Path) -> None:
-        dcp.save(state, checkpoint_id=writing / "state",  # type: ignore[attr-defined]
-                 no_dist=self.ranks.world == 1, process_group=self.group)
+        save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,
+             process_group=self.group)
 
     @contextlib.contextmanager
     def _explained(self, writing: Path) -> Iterator[None]:
@@ -214,8 +215,7 @@ class Checkpoints:
         without = [name for name in moments
                    if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
-        dcp.load(files, checkpoint_id=complete[-1] / "state",  # type: ignore[attr-defined]
-                 no_dist=self.ranks.world == 1)
+        load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
         moments.update(fresh)
         files = _renamed(files, {old: name for name, old in older.items()})
         loaded: State = from_files(files, state, model)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from corekit.cli.command import run_command
+from corekit.cli.command import compose_command
+from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
+from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import evaluation_schema
 from corekit.recipes.saved import schema_of_saved
+from corekit.recipes.schema import EvaluationConfig
 from corekit.records import append_record
 
 if TYPE_CHECKING:
@@ -24,7 +27,11 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """The command."""
-    run_command(_evaluate, config_name="eval", make_schema=_schema_of_checkpoint)
+    configs = compose_command(checked_evaluation, config_name="eval",
+                              make_schema=_schema_of_checkpoint)
+    with sentences(FOREIGN, explain):
+        for config in configs:
+            _evaluate(config)
 
 
 def _schema_of_checkpoint() -> DictConfig:
@@ -56,8 +63,7 @@ def recipe_path(checkpoint: str) -> Path:
                        "model/model.safetensors once its first checkpoint is complete")
 
 
-def _evaluate(composed: DictConfig) -> None:
-    config = checked_evaluation(composed)
+def _evaluate(config: EvaluationConfig) -> None:
     from corekit.evaluation.run import evaluate_checkpoint
 
     evaluate_checkpoint(config, _report)

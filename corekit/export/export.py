@@ -23,7 +23,7 @@ from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
-from corekit.train.wiring import model_wiring, rename_outputs
+from corekit.wiring import model_wiring, rename_outputs
 
 # between a file's outputs and the model's; of the largest output where that is above 1
 TOLERANCE = 1e-4

@@ -3,7 +3,6 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +67,7 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
         outputs: names of the outputs.
         doc: what the file says of itself.
     """
-    shapes: Any = ({0: BATCH} if program.range_constraints else None,)
+    shapes = ({0: BATCH} if program.range_constraints else None,)
     onnx_program = torch.onnx.export(program, dynamo=True, input_names=[entry],
                                      output_names=outputs, dynamic_shapes=shapes, verbose=False)
     assert onnx_program is not None

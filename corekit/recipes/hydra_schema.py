@@ -73,7 +73,7 @@ def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
     return dataclasses.field(default=item.default)
 
 
-def _known(hint: Any, name: str) -> Any:
+def _known(hint: object, name: str) -> object:
     """A type of a field as OmegaConf knows it."""
     arguments = get_args(hint)
     if is_free(hint):

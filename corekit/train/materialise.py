@@ -21,9 +21,9 @@ from corekit.evaluation.base import EvalModel, Evaluator
 from corekit.evaluation.run import build_evaluator, make_eval_model
 from corekit.models.build import build_model
 from corekit.models.freeze import training_mode
+from corekit.models.layer_list import all_layers
 from corekit.optim.base import Schedule, build_optimizer
 from corekit.optim.ema import Ema
-from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import RunConfig
 from corekit.seeds import derive_seed

@@ -19,7 +19,7 @@ from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.train.assemble import CENTER_CROP, Parts
 from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Frozen
-from corekit.train.wiring import Wiring, check, rename_outputs
+from corekit.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from corekit.data.shards.indexing import build_index
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
@@ -27,7 +27,7 @@ SHORTEST = 5  # tokens, the start among them, before a caption may end: open_cli
 class Captioner(Protocol):
     """The contract of kind ``captioner``; constructors read nothing and load nothing."""
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """What decides the captions beside the arguments, as JSON, such as hashes of weights.
 
         Raises:
@@ -58,16 +58,16 @@ class CoCa:
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
-                 preprocess: dict[str, Any] | None = None, top_p: float = 0.9,
+                 preprocess: dict[str, object] | None = None, top_p: float = 0.9,
                  length: int = 30) -> None:
         if not 0 < top_p <= 1 or length <= SHORTEST:
             raise CorekitError("captioner 'coca': top_p must be above 0 and at most 1, and length "
                                f"above {SHORTEST}, not {top_p} and {length}")
         self.source = (model, pretrained, preprocess)
         self.top_p, self.length = top_p, length
-        self._loaded: tuple[Any, Preprocess] | None = None
+        self._loaded: tuple[nn.Module, Preprocess] | None = None
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """The hash of the weights."""
         from .open_clip_models import open_clip_identity  # imports open_clip
 
@@ -91,7 +91,7 @@ class CoCa:
             captions += [texts[start:start + count] for start in range(0, len(texts), count)]
         return captions
 
-    def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
+    def _load(self, device: torch.device) -> tuple[nn.Module, Preprocess]:
         if self._loaded is None:
             from .open_clip_models import load_open_clip
 
@@ -102,7 +102,7 @@ class CoCa:
             self._loaded = model.to(device), preprocess
         return self._loaded
 
-    def _write(self, model: Any, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
+    def _write(self, model: nn.Module, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
         """int64 [B * count, length or fewer]: tokens, drawn with uniform numbers of each row's own.
 
         open_clip's ``generate`` draws for a whole batch from one generator.
@@ -155,7 +155,7 @@ class NearestCaptions:
             candidates), scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """Hashes of the model and of the list."""
         line_count = len(self._lines())
         if line_count < count:

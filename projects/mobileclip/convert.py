@@ -10,7 +10,6 @@ import math
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -145,13 +144,13 @@ def _layout(state: State) -> str:
     return "open_clip" if any(key.startswith(("visual.", "text.")) for key in state) else "timm"
 
 
-def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
+def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     """What the weights say of the model's arguments."""
     biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
     head_bias = layout != "apple" and (name not in IN_APPLES or any(
         bool(state[key].any()) for key in biases if key in state))
-    arguments: dict[str, Any] = {"fused": any("reparam" in key for key in state),
-                                 "head_bias": head_bias}
+    arguments: dict[str, object] = {"fused": any("reparam" in key for key in state),
+                                    "head_bias": head_bias}
     positions = state.get(_renamed("image_tower.pos_embed", layout))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
@@ -169,18 +168,18 @@ def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
     return {key: value for key, value in arguments.items() if key in takes}
 
 
-def _official(name: str, arguments: dict[str, Any]) -> State:
+def _official(name: str, arguments: registry.Arguments) -> State:
     """The model's state on the meta device, with the norms that published fused weights keep."""
     return _built(name, tuple(arguments.items()))
 
 
 @lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
-def _built(name: str, arguments: tuple[tuple[str, Any], ...]) -> State:
+def _built(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
     with torch.device("meta"):
         return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
 
 
-def _expected(name: str, layout: str, arguments: dict[str, Any]) -> State:
+def _expected(name: str, layout: str, arguments: registry.Arguments) -> State:
     return _laid_out(_official(name, arguments), layout)
 
 

@@ -50,7 +50,7 @@ class Source(Protocol):
     shard_sizes: "NDArray[np.int64]"
     fingerprint: str
 
-    def read(self, shard: int, first: int, count: int) -> list[Any]:
+    def read(self, shard: int, first: int, count: int) -> Sequence[object]:
         """Undecoded handles of ``count`` samples of a shard from ``first``, in one read."""
         ...
 

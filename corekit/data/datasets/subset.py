@@ -1,7 +1,6 @@
 """Some samples of a source as a source of their own."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,14 +26,14 @@ class Subset:
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() +
                                           np.packbits(chosen).tobytes()).hexdigest()
 
-    def read(self, shard: int, first: int, count: int) -> list[Any]:
+    def read(self, shard: int, first: int, count: int) -> list[object]:
         """Handles of neighbours in this part, by one read for neighbours in the source."""
         wanted = self.positions[shard][first:first + count]
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
         return [handle for run in runs if len(run)
                 for handle in self.source.read(shard, int(run[0]), len(run))]
 
-    def decode(self, handle: Any) -> Sample:
+    def decode(self, handle: object) -> Sample:
         """As the source does."""
         return self.source.decode(handle)
 

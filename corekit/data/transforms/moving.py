@@ -5,11 +5,13 @@ box or mask keeps of its object may become nothing on the way; such rows leave t
 transform is done, with all that belongs to them.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as torch_functional
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
@@ -24,7 +26,7 @@ from corekit.errors import CorekitError
 LEAST_SIDE = 1.0
 
 
-def place(value: Any, field: Field, image: Image.Image) -> TVTensor:
+def place(value: object, field: Field, image: Image.Image) -> TVTensor:
     """A field's value as the type that transforms move, in the picture it belongs to."""
     canvas = (image.height, image.width)
     if field.geometry == "boxes":
@@ -131,9 +133,9 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
     return sample
 
 
-def _rows(value: Any, mask: Tensor) -> Any:
+def _rows(value: Tensor | NDArray[np.generic] | Sequence[object], mask: Tensor) -> object:
     if isinstance(value, Tensor):
         return value[mask]
-    if hasattr(value, "shape"):  # numpy's
+    if isinstance(value, np.ndarray):
         return value[mask.numpy()]
     return [item for item, stays in zip(value, mask.tolist()) if stays]
