@@ -18,6 +18,7 @@ from corekit import projects
 from corekit.errors import CorekitError
 from corekit.recipes.find import recipe_file, recipe_names
 from corekit.recipes.hydra_schema import FREE_SECTIONS, recipe_schema
+from corekit.recipes.saved import RENAMED
 from corekit.signatures import closest
 
 
@@ -96,8 +97,10 @@ def current_schema() -> DictConfig:
 
 def nearest_key(key: str) -> str:
     """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
-    another section.
+    another section. A key that was renamed suggests its name now.
     """
+    if key in RENAMED:
+        return f" (it is called '{RENAMED[key]}' now)"
     keys = known_keys(current_schema())
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
