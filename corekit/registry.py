@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
-from corekit.source.entries import Entry, Kind, with_arguments
+from corekit.source.entries import Constructor, Entry, Kind, with_arguments
 from corekit.source.scan import plural as plural
 from corekit.source.scan import read_registry
 
-T = TypeVar("T", bound=Callable[..., Any])
+T = TypeVar("T", bound=Constructor)
+Arguments = Mapping[str, Any]  # as YAML has them
 # What was defined outside any file, as in a notebook.
-_in_session: dict[tuple[str, str], Callable[..., Any]] = {}
+_in_session: dict[tuple[str, str], Constructor] = {}
 _kinds_in_session: set[str] = set()
 
 
@@ -45,7 +46,7 @@ def declare_kind(name: str, summary: str) -> None:
 
 
 def register(kind: str, name: str, summary: str | None = None, /,
-             **arguments: Any) -> Callable[[T], T]:
+             **arguments: object) -> Callable[[T], T]:
     """Give a top-level class or function a name among the entries of a kind.
 
     Args:
@@ -119,8 +120,8 @@ def names(kind: str, pattern: str = "*") -> list[str]:
     return fnmatch.filter(entries(kind), pattern)
 
 
-def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
-          supplied: Mapping[str, Any] | None = None) -> Any:
+def build(kind: str, name: str, arguments: Arguments | None = None,
+          supplied: Arguments | None = None) -> Any:
     """Call the entry's constructor.
 
     An argument named after a kind (``dataset``, or ``train_dataset``) and given as a mapping with a
@@ -140,7 +141,7 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     """
     arguments, supplied = arguments or {}, supplied or {}
     constructor = _in_session.get((kind, name))
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     if constructor is None:
         entry = find(kind, name)
         signature = entry.signature
@@ -155,12 +156,12 @@ def build(kind: str, name: str, arguments: Mapping[str, Any] | None = None,
     return constructor(**nested, **extra)
 
 
-def _build_nested(key: str, value: Any, supplied: Mapping[str, Any]) -> Any:
-    kind = nested_kind(key, value)
-    if kind is not None:
-        inner = {name: item for name, item in value.items() if name != "name"}
-        return build(kind, value["name"], inner, supplied)
+def _build_nested(key: str, value: object, supplied: Arguments) -> object:
     if isinstance(value, Mapping):
+        kind = nested_kind(key, value)
+        if kind is not None:
+            inner = {name: item for name, item in value.items() if name != "name"}
+            return build(kind, value["name"], inner, supplied)
         return {name: _build_nested(name, item, supplied) for name, item in value.items()}
     if isinstance(value, list):
         return [_build_nested(item_key(key), item, supplied) for item in value]

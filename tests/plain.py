@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from corekit.cli import dry_run as dry
 from corekit.cli.train import open_source
 from corekit.data.datasets.base import Source
 from corekit.data.loading.loader import Sampler
@@ -15,6 +14,7 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.models.build import build_model
 from corekit.recipes.build import run_config
 from corekit.recipes.compose import compose as compose_typed
+from corekit.train import dry_run as dry
 from corekit.train.assemble import Parts, assemble, build_sampler
 from corekit.train.cost import Cost, cost
 from corekit.train.run import run

@@ -8,20 +8,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
-    "registry", "signatures", "errors", "seeds", "files", "constants", "projects", "linear_output"
+    "registry", "signatures", "source", "kinds", "errors", "seeds", "files", "records", "constants",
+    "projects", "linear_output", "wiring"
 }
 PIECES = {"data", "models", "losses"}
 MIDDLE = {"checkpoint", "evaluation", "distributed", "optim", "export"}
 MAY_IMPORT = {
+    "source": set(),
     "recipes": set(),
     "data": set(),
-    "models": set(),
+    "models": {"recipes"},
     "losses": set(),
     "distributed": {"models"},
     "optim": {"distributed", "models"},
     "checkpoint": {"distributed", "optim", "recipes", *PIECES},
     "export": {"checkpoint", "recipes", *PIECES},
-    "evaluation": {"checkpoint", "distributed", "recipes", *PIECES},
+    "evaluation": {"checkpoint", "distributed", "optim", "recipes", *PIECES},
     "train": {"recipes", *PIECES, *MIDDLE},
     "cli": {"train", "recipes", *PIECES, *MIDDLE},
 }

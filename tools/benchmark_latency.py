@@ -11,6 +11,7 @@ where S0 is at least ``--limit`` times as fast in sum as the faster ViT-B/16.
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import open_clip
 import timing
@@ -28,11 +29,14 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    fused = {
+    fused: dict[str, Any] = {
         "S0": corekit.create_model("mobileclip_s0"), "S2": corekit.create_model("mobileclip_s2"),
         "ViT-B/16": corekit.create_model("clip_vit_b16")
     }
-    models = {name: corekit.reparameterize(model.eval()) for name, model in fused.items()}
+    models: dict[str, Any] = {
+        name: corekit.reparameterize(model.eval())
+        for name, model in fused.items()
+    }
     models["open_clip ViT-B-16"] = open_clip.create_model("ViT-B-16").eval()
     sides: dict[str, timing.Side] = {}
     for name, model in models.items():

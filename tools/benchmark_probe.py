@@ -77,7 +77,9 @@ def main() -> int:
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
 
     def evaluate(heads: int) -> None:
-        assert len(probes[heads](eval_model).details["grid"]) == heads
+        grid = probes[heads](eval_model).details["grid"]
+        assert isinstance(grid, list)
+        assert len(grid) == heads
 
     times = timing.take_turns(
         {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)

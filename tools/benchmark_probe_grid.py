@@ -54,7 +54,7 @@ def main() -> int:
         for name, (rates, decays) in grids.items()
     }
     times = in_turns({name: partial(probe, eval_model) for name, probe in probes.items()}, chosen)
-    width, blocks = trunk.width, len(trunk.blocks)
+    width, blocks = trunk.width, len(list(trunk.get_submodule("blocks").children()))
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
           f"epochs in steps of {chosen.batch_size} over {blocks} blocks {width} wide; "
           f"{conditions(chosen)}")

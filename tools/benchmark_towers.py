@@ -29,6 +29,7 @@ from torch import Tensor, nn
 import corekit
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.models.clip import CLIP
 
 SIZES = {"s0": 256, "s1": 256, "s2": 256, "b": 224}
 
@@ -72,8 +73,9 @@ def our_encoder(name: str, device: str) -> Callable[[Tensor], Tensor]:
         save_model_folder(Path(folder), model.state_dict(), recipe,
                           Preprocess(SIZES[name], "bilinear", (0, 0, 0), (1, 1, 1)))
         loaded, _, _ = corekit.load(folder)
-    encode: Callable[[Tensor], Tensor] = corekit.reparameterize(loaded).to(device).encode_image
-    return encode
+    fused = corekit.reparameterize(loaded).to(device)
+    assert isinstance(fused, CLIP)
+    return fused.encode_image
 
 
 def their_encoder(name: str) -> nn.Module:

@@ -34,7 +34,7 @@ from corekit.train.step.forward import Forward, StepRandom
 from corekit.train.step.grad_cache import make_step
 from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Prepare
-from corekit.train.wiring import Wiring
+from corekit.wiring import Wiring
 
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
 PATCHES = (SIDE // 14) ** 2

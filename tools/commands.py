@@ -20,7 +20,7 @@ MODULES = {
 }
 
 _PRELOADED = [
-    *MODULES.values(), "corekit.train.run", "corekit.train.evaluate",
+    *MODULES.values(), "corekit.train.run", "corekit.evaluation.run",
     "corekit.data.datasets.openmoji.dataset", "torch._dynamo", "torch.utils.tensorboard",
     "torch.distributed.checkpoint", "torch.distributed.fsdp"
 ]

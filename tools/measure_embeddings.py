@@ -26,6 +26,7 @@ from torch.nn.functional import normalize
 
 import corekit
 from corekit.data.jobs.driver import run_job
+from corekit.models.clip import CLIP
 
 PRECISIONS = ("fp32", "bf16", "int8")
 SCALE = 100.0
@@ -102,6 +103,8 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
     features.
     """
     loaded, preprocess, tokenize = corekit.load(student)
+    assert isinstance(loaded, CLIP)
+    assert tokenize is not None
     replay = Replay(preprocess, 64)
     # what decoding draws: the same augmentation and caption of each sample in every precision
     torch.manual_seed(0)
@@ -111,12 +114,9 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
         pixels = torch.stack(
             [replay.replay(sample["image"], sample["augmentation"]) for sample in samples])
         features = [
-            loaded.encode_image(preprocess.normalize(pixels),
-                                normalize=True),  # type: ignore[operator]
-            *(
-                loaded.encode_text(tokenize([sample[name] for sample in samples]),
-                                   normalize=True)  # type: ignore[operator]
-                for name in ("text", "synthetic_text"))
+            loaded.encode_image(preprocess.normalize(pixels), normalize=True),
+            *(loaded.encode_text(tokenize([sample[name] for sample in samples]), normalize=True)
+              for name in ("text", "synthetic_text"))
         ]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
     told = [torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()

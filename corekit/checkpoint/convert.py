@@ -9,7 +9,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -189,8 +189,8 @@ def read_state(path: Path) -> State:
     if not path.is_file():
         raise CorekitError(f"{path} does not exist")
     try:
-        content: Any = (load_file(path) if path.suffix == ".safetensors"
-                        else torch.load(path, map_location="cpu", weights_only=True))
+        content: object = (load_file(path) if path.suffix == ".safetensors"
+                           else torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise CorekitError(
             f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None

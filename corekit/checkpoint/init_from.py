@@ -1,5 +1,7 @@
 """Where a model starts: weights from elsewhere."""
 
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +16,12 @@ from corekit.models.freeze import matching
 from corekit.models.text_tower import open_clip_names
 from corekit.recipes.saved import load_config
 
+State = dict[str, Tensor]
 SHOWN = 12  # names in a message
 
 
-def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: dict[str, str],
-               new_head: NewHead | None = None) -> list[str]:
+def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
+               rename: Mapping[str, str], new_head: NewHead | None = None) -> list[str]:
     """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or
     is excluded.
 
@@ -49,61 +52,72 @@ def start_from(model: nn.Module, path: str | None, exclude: list[str], rename: d
             raise CorekitError("init.head makes a head of another one: give the weights that have "
                                "it, init.path=RUN")
         return []
-    file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
-    try:
-        loaded = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise CorekitError(f"init.path={path} cannot be read: {error}") from None
+    file, loaded = _read_weights(path)
     own = model.state_dict()
     older = {old: name for name, old in open_clip_names(own).items()}
     names = {name: _renamed(name, rename) for name in loaded}
-    found = {older.get(names[name], names[name]): value for name, value in loaded.items()}
-    if len(found) < len(loaded):
-        twice = [
-            name for name in loaded if sum(
-                _renamed(other, rename) == _renamed(name, rename) for other in loaded) > 1
-        ]
-        raise CorekitError(f"init.rename gives {' and '.join(twice[:2])} of {file} the same name")
+    weights = {older.get(names[name], names[name]): value for name, value in loaded.items()}
+    if len(weights) < len(loaded):
+        raise CorekitError(f"init.rename gives {' and '.join(_doubled(loaded, rename)[:2])} of "
+                           f"{file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
-        found = new_head(found, own, load_config(beside) if beside.is_file() else None, file)
-    excluded = {
-        name for pattern in exclude for name in matching(pattern, [*own, *found], "init.exclude")
-    }
-    missing = [name for name in own if name not in found and name not in excluded]
-    left_over = [name for name in found if name not in own and name not in excluded]
-    both = [name for name in own if name in found and name not in excluded]
-    given = {name: found[name].shape for name in both}
-    found.update({
-        name: _refitted(model, name, found[name], own[name]) for name in both
-        if given[name] != own[name].shape
-    })
-    shapes = [
-        f"{name} is {list(found[name].shape)} there and {list(own[name].shape)} here"
-        for name in both if found[name].shape != own[name].shape
-    ]
-    problems = [f"{len(names)} {what}: "
-                f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-                for names, what in ((missing, "tensors of the model are not in the file"),
-                                    (left_over, "tensors of the file are not in the model"),
-                                    (shapes, "shapes differ")) if names]
+        weights = new_head(weights, own, load_config(beside) if beside.is_file() else None, file)
+    excluded = {name for pattern in exclude
+                for name in matching(pattern, [*own, *weights], "init.exclude")}
+    both = [name for name in own if name in weights and name not in excluded]
+    shapes = {name: weights[name].shape for name in both}
+    weights.update({name: _refitted(model, name, weights[name], own[name]) for name in both
+                    if shapes[name] != own[name].shape})
+    problems = _problems(own, weights, excluded)
     if problems:
-        idle = [
-            beginning for beginning in rename
-            if not any(name.startswith(beginning) for name in loaded)
-        ]
-        raise CorekitError(f"init.path={path} does not fit: {'; '.join(problems)}. Name what is to "
-                           f"stay random or be left "
-                           "out in init.exclude, and what is called otherwise in init.rename" +
-                           (f", of which no name in {file} begins with '{idle[0]}'; they begin "
-                            f"with "
-                            f"{', '.join(sorted({name.split('.')[0] for name in loaded})[:SHOWN])}"
-                            if idle else ""))
+        raise CorekitError(f"init.path={path} does not fit: {problems}. Name what is to stay "
+                           f"random or be left out in init.exclude, and what is called otherwise "
+                           f"in init.rename{_idle_renames(rename, loaded, file)}")
     with torch.no_grad():
         for name in both:
-            own[name].copy_(found[name])
+            own[name].copy_(weights[name])
     return [f"{name} stretched from {list(shape)}, as it is in {file}, to {list(own[name].shape)}"
-            for name, shape in given.items() if shape != own[name].shape]
+            for name, shape in shapes.items() if shape != own[name].shape]
+
+
+def _read_weights(path: str) -> tuple[Path, State]:
+    """The file of weights that a path stands for, and what is in it."""
+    file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
+    try:
+        return file, load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CorekitError(f"init.path={path} cannot be read: {error}") from None
+
+
+def _doubled(loaded: State, rename: Mapping[str, str]) -> list[str]:
+    """The names that another one of the file is renamed to as well."""
+    counts = Counter(_renamed(name, rename) for name in loaded)
+    return [name for name in loaded if counts[_renamed(name, rename)] > 1]
+
+
+def _problems(own: State, weights: State, excluded: Collection[str]) -> str:
+    """What is missing, left over, or of another shape; '' where all fits."""
+    missing = [name for name in own if name not in weights and name not in excluded]
+    left_over = [name for name in weights if name not in own and name not in excluded]
+    shapes = [f"{name} is {list(weights[name].shape)} there and {list(value.shape)} here"
+              for name, value in own.items() if name in weights and name not in excluded
+              and weights[name].shape != value.shape]
+    named = ((missing, "tensors of the model are not in the file"),
+             (left_over, "tensors of the file are not in the model"), (shapes, "shapes differ"))
+    return "; ".join(f"{len(names)} {what}: {', '.join(names[:SHOWN])}"
+                     f"{', ...' if len(names) > SHOWN else ''}" for names, what in named if names)
+
+
+def _idle_renames(rename: Mapping[str, str], loaded: State, file: Path) -> str:
+    """A clause on a beginning that no name of the file has; '' where all are used."""
+    idle = [beginning for beginning in rename
+            if not any(name.startswith(beginning) for name in loaded)]
+    if not idle:
+        return ""
+    begins = sorted({name.split(".")[0] for name in loaded})[:SHOWN]
+    return (f", of which no name in {file} begins with '{idle[0]}'; they begin with "
+            f"{', '.join(begins)}")
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
@@ -112,10 +126,10 @@ def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor
     """
     path, _, last = name.rpartition(".")
     refit = getattr(model.get_submodule(path), "refit", None)
-    made: Tensor | None = refit(last, value.float()) if refit is not None else None
-    return value if made is None or made.shape != own.shape else made
+    refitted: Tensor | None = refit(last, value.float()) if refit is not None else None
+    return value if refitted is None or refitted.shape != own.shape else refitted
 
 
-def _renamed(name: str, rename: dict[str, str]) -> str:
+def _renamed(name: str, rename: Mapping[str, str]) -> str:
     beginning = max((known for known in rename if name.startswith(known)), key=len, default="")
     return rename[beginning] + name.removeprefix(beginning) if beginning else name

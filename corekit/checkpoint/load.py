@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from corekit.checkpoint.exported import is_exported, load_exported
 from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.export.exported import is_exported, load_exported
 from corekit.models.build import build_model
 from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig

@@ -40,26 +40,26 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     scale = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
-    sizes = [
-        _side(settings[key])
-        for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop"))
-        if settings.get(done, True) and settings.get(key) is not None
-    ]
-    if None in sizes:
-        return "makes pictures that are not square"
-    whole = [side for side in sizes if side is not None]
-    if whole and whole[-1] > whole[0]:
-        return f"resizes to {whole[0]} pixels and crops {whole[-1]}"
-    made = replace(otherwise, size=whole[-1], crop_fraction=whole[-1] /
-                   whole[0]) if whole else otherwise
+    sides = []
+    for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop")):
+        if settings.get(done, True) and settings.get(key) is not None:
+            side = _side(settings[key])
+            if side is None:
+                return "makes pictures that are not square"
+            sides.append(side)
+    if sides and sides[-1] > sides[0]:
+        return f"resizes to {sides[0]} pixels and crops {sides[-1]}"
+    read = otherwise
+    if sides:
+        read = replace(read, size=sides[-1], crop_fraction=sides[-1] / sides[0])
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"
-        made = replace(made, interpolation=RESAMPLE[settings["resample"]])
+        read = replace(read, interpolation=RESAMPLE[settings["resample"]])
     if not settings.get("do_normalize", True):
-        return replace(made, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(made, mean=tuple(settings.get("image_mean", made.mean)),
-                   std=tuple(settings.get("image_std", made.std)))
+        return replace(read, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return replace(read, mean=tuple(settings.get("image_mean", read.mean)),
+                   std=tuple(settings.get("image_std", read.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

@@ -20,13 +20,14 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.constants import WRITING
@@ -150,14 +151,13 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise what went wrong in the background, without waiting for what is under way."""
-        if self.pending is not None and self.pending.done() and self.pending.exception(
-        ) is not None:
-            self.pending.result()
+        pending = self.pending
+        if pending is not None and pending.done() and pending.exception() is not None:
+            pending.result()
 
     def _write(self, state: State, writing: Path) -> None:
-        dcp.save(state, checkpoint_id=writing / "state",
-                 no_dist=self.ranks.world == 1,  # type: ignore[attr-defined]
-                 process_group=self.group)
+        save(state, checkpoint_id=writing / "state", no_dist=self.ranks.world == 1,
+             process_group=self.group)
 
     @contextlib.contextmanager
     def _said(self, writing: Path) -> Iterator[None]:
@@ -221,18 +221,17 @@ class Checkpoints:
         saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
         older = {name: old for name, old in open_clip_names(state["model"]).items()
                  if f"model.{old}" in saved}
-        files = _renamed(to_files(state, model), older)
+        files: State = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
         without = [
             name for name in moments
             if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)
         ]
         fresh = {name: moments.pop(name) for name in without}
-        dcp.load(files, checkpoint_id=complete[-1] / "state",
-                 no_dist=self.ranks.world == 1)  # type: ignore[attr-defined]
+        load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
         moments.update(fresh)
         files = _renamed(files, {old: name for name, old in older.items()})
-        loaded = from_files(files, state, model)
+        loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
         set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -16,19 +17,22 @@ from corekit.recipes import hydra_sources
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
 
+T = TypeVar("T")
 
-def run_command(task: Callable[[DictConfig], None], config_name: str,
-                make_schema: Callable[[], DictConfig] = recipe_schema) -> None:
-    """Compose the configuration named by the command line and hand it to the task.
+
+def compose_command(check: Callable[[DictConfig], T], config_name: str,
+                    make_schema: Callable[[], DictConfig] = recipe_schema) -> list[T]:
+    """Compose what the command line names: a configuration for each job, under ``-m`` several.
 
     What a user can put right ends in one sentence and exit status 2; a programming error keeps its
     traceback.
 
     Args:
-        task: gets the composed configuration, once for each job.
+        check: makes a typed recipe of a composed configuration.
         config_name: the primary configuration.
         make_schema: gives the schema it is checked against.
     """
+    configs: list[T] = []
     with sentences(FOREIGN, explain):
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the "
@@ -42,16 +46,18 @@ def run_command(task: Callable[[DictConfig], None], config_name: str,
         hydra_sources.install(make_schema())
         with _scratch_folder():
             hydra.main(version_base="1.3", config_path="pkg://corekit.recipes",
-                       config_name=config_name)(_within_sentences(task))()
+                       config_name=config_name)(_within_sentences(check, configs))()
+    return configs
 
 
-def _within_sentences(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """The task with its errors handled inside it: Hydra would print a line of its own about any
+def _within_sentences(check: Callable[[DictConfig], T],
+                      configs: list[T]) -> Callable[[DictConfig], None]:
+    """The check with its errors handled inside it: Hydra would print a line of its own about any
     that pass through.
     """
     def run(config: DictConfig) -> None:
         with sentences(FOREIGN, explain):
-            task(config)
+            configs.append(check(config))
 
     return run
 

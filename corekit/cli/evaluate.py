@@ -1,20 +1,37 @@
 """``corekit-eval``: the evaluators of a run or model folder, or others, on its weights."""
 
+import json
+import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from corekit.cli.command import run_command
+from corekit.cli.command import compose_command
+from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
+from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import evaluation_schema
 from corekit.recipes.saved import schema_of_saved
+from corekit.recipes.schema import EvaluationConfig
+from corekit.records import append_record
+
+if TYPE_CHECKING:
+    from corekit.evaluation.base import Result
+
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """The command."""
-    run_command(_evaluate, config_name="eval", make_schema=_schema_of_checkpoint)
+    configs = compose_command(checked_evaluation, config_name="eval",
+                              make_schema=_schema_of_checkpoint)
+    with sentences(FOREIGN, explain):
+        for config in configs:
+            _evaluate(config)
 
 
 def _schema_of_checkpoint() -> DictConfig:
@@ -52,8 +69,35 @@ def recipe_path(checkpoint: str) -> Path:
                        "first checkpoint is complete")
 
 
-def _evaluate(composed: DictConfig) -> None:
-    config = checked_evaluation(composed)
-    from corekit.train.evaluate import evaluate_checkpoint
+def _evaluate(config: EvaluationConfig) -> None:
+    from corekit.evaluation.run import evaluate_checkpoint
 
-    evaluate_checkpoint(config)
+    evaluate_checkpoint(config, _report)
+
+
+def _report(folder: Path, label: str, result: "Result") -> None:
+    """A line a result, and a record of it."""
+    from corekit.train.logger import figures
+
+    record = result.record(*_progress(folder), label)
+    where = append_record(_records_path(folder), record)
+    log.info(f"{label} on {result.samples} samples of {result.dataset}: "
+             f"{figures(result.metrics)}  ({where})")
+
+
+def _progress(folder: Path) -> tuple[int | None, int | None]:
+    """Steps and samples behind these weights, where a checkpoint says so."""
+    counters = folder.resolve().parent / "counters.json"
+    if not counters.is_file():
+        return None, None
+    content = json.loads(counters.read_text(encoding="utf-8"))
+    return content["step"], content["samples"]
+
+
+def _records_path(folder: Path) -> Path:
+    """The run's ``evaluations.jsonl``, or a file beside a model folder that belongs to no run."""
+    checkpoint = folder.resolve().parent
+    run = checkpoint.parent.parent
+    if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
+        return run / "evaluations.jsonl"
+    return folder.with_name(folder.name + ".evaluations.jsonl")

@@ -1,11 +1,13 @@
-"""What a user can put right, said in one sentence with exit status 2."""
+"""What a command tells a user: corekit's log, and what a user can put right, said in one sentence
+with exit status 2.
+"""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 
-from corekit.cli.logs import configure_logging
 from corekit.errors import CorekitError
 
 
@@ -39,3 +41,30 @@ def _fail(sentence: str) -> None:
         raise
     print(f"corekit: {sentence}", file=sys.stderr)
     sys.exit(2)
+
+
+class _Console(logging.Handler):
+    """Messages on standard output, warnings and worse on standard error.
+
+    The streams are looked up for each message: a progress bar puts itself in their place.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.WARNING:
+            print(f"corekit: {record.getMessage()}", file=sys.stderr, flush=True)
+        else:
+            print(record.getMessage(), flush=True)
+
+
+def configure_logging() -> None:
+    """Show the log on the console, once in a process; of several ranks only the first one does,
+    others write to files.
+
+    Other libraries' logs are shown from errors on.
+    """
+    logging.getLogger().setLevel(logging.ERROR)
+    logger = logging.getLogger("corekit")
+    logger.setLevel(logging.INFO)
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    if rank == "0" and not any(isinstance(handler, _Console) for handler in logger.handlers):
+        logger.addHandler(_Console())

@@ -4,27 +4,29 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from omegaconf import DictConfig
-
 from corekit import registry
-from corekit.cli.command import run_command
+from corekit.cli.command import compose_command
+from corekit.cli.sentences import sentences
 from corekit.data.datasets.base import Source
 from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked
+from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.schema import EntryConfig, RunConfig
 
 
 def main() -> None:
     """The command."""
-    run_command(_train, config_name="train")
+    configs = compose_command(checked, config_name="train")
+    with sentences(FOREIGN, explain):
+        for config in configs:
+            _train(config)
 
 
-def _train(composed: DictConfig) -> None:
-    config = checked(composed)
+def _train(config: RunConfig) -> None:
     source = open_source(config)  # what can fail without torch fails before it is imported
     if config.dry_run:
-        from corekit.cli.dry_run import dry_run
+        from corekit.train.dry_run import dry_run
 
         dry_run(config, source)
     else:

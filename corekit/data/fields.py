@@ -7,24 +7,23 @@ them.
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from PIL import Image as PilImage
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError, Batch, Fields, declared
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.decode import decode_image
 from corekit.errors import CorekitError
 from corekit.registry import register
 
 if TYPE_CHECKING:  # jobs that read captions alone do without torch
-    from torch import Tensor
 
     from corekit.data.transforms.preprocess import Preprocess
 
 Geometry = Literal["image", "mask", "boxes", "points"]
-Tokenizer = Callable[[Sequence[str]], "Tensor"]  # captions -> int64 [n, L]
 
 
 class Field:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError, Batch
-from corekit.data.fields import Geometry, Ragged, Tokenizer
+from corekit.data.fields import Geometry, Ragged
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.registry import register
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from corekit.distributed.batch_norm_stats import normalises_by_statistics
-from corekit.optim.layer_decay import all_layers
+from corekit.models.layer_list import all_layers
 
 Context = contextlib.AbstractContextManager[None]
 

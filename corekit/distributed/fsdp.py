@@ -15,9 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
-from corekit.optim.layer_decay import all_layers
+from corekit.models.layer_list import all_layers
 
 State = Mapping[str, Any]  # tensors and plain values, and mappings of them
+NewState = dict[str, Any]  # the same, which torch may load into
 
 
 def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
@@ -72,7 +73,7 @@ def whole(model: nn.Module) -> Iterator[None]:
             module.reshard()
 
 
-def to_files(state: State, model: nn.Module) -> dict[str, Any]:
+def to_files(state: State, model: nn.Module) -> NewState:
     """A state dict as it is written: scalars are scalars, whatever the ranks that wrote it."""
     def scalar(value: Tensor, _: object) -> Tensor:
         return full(value).reshape(()) if value.dim() else value
@@ -80,7 +81,7 @@ def to_files(state: State, model: nn.Module) -> dict[str, Any]:
     return _change(state, state, _scalar_names(model), scalar)
 
 
-def from_files(state: State, like: State, model: nn.Module) -> dict[str, Any]:
+def from_files(state: State, like: State, model: nn.Module) -> NewState:
     """The result of ``to_files`` in the form of the state ``like`` that it was written from."""
     def as_before(value: Tensor, old: object) -> Tensor:
         assert isinstance(old, Tensor)
@@ -154,7 +155,7 @@ def _scalar_names(model: nn.Module) -> set[str]:
 
 
 def _change(state: State, other: State, names: set[str],
-            change: Callable[[Tensor, object], Tensor], inside: bool = False) -> dict[str, Any]:
+            change: Callable[[Tensor, object], Tensor], inside: bool = False) -> NewState:
     """The same nested mapping with some tensors changed.
 
     Args:
@@ -164,7 +165,7 @@ def _change(state: State, other: State, names: set[str],
         change: (tensor, the other value) -> tensor.
         inside: whether this is such a mapping.
     """
-    changed: dict[str, Any] = {}
+    changed: NewState = {}
     for key, value in state.items():
         chosen = inside or key in names
         if isinstance(value, Mapping):

@@ -14,18 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.checkpoint.exported import is_exported
 from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import EXPORT, model_folder
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
-from corekit.export.exported import is_exported
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.files import replacing
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
-from corekit.train.wiring import model_wiring, rename_outputs
+from corekit.wiring import model_wiring, rename_outputs
 
 # between a file's outputs and the model's; of the largest output where that is above 1
 TOLERANCE = 1e-4
@@ -51,8 +51,8 @@ class ImageTower(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"image_features": F.normalize(self.model.encode_image(image).float(),
-                                              dim=-1)}  # type: ignore[operator]
+        features = self.model.encode_image(image)  # type: ignore[operator]
+        return {"image_features": F.normalize(features.float(), dim=-1)}
 
 
 class TextTower(nn.Module):
@@ -63,8 +63,8 @@ class TextTower(nn.Module):
         self.model = model
 
     def forward(self, text: Tensor) -> dict[str, Tensor]:
-        return {"text_features": F.normalize(self.model.encode_text(text).float(),
-                                             dim=-1)}  # type: ignore[operator]
+        features = self.model.encode_text(text)  # type: ignore[operator]
+        return {"text_features": F.normalize(features.float(), dim=-1)}
 
 
 class Forward(nn.Module):
@@ -159,9 +159,9 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
         words = [
             "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
         ]
-        ids: Tensor = tokenize(
-            [" ".join(draw.choices(words, k=draw.randint(1, 40))) for _ in range(count)])
-        return ids
+        assert tokenize is not None
+        return tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40)))
+                         for _ in range(count)])
 
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])

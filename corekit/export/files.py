@@ -5,14 +5,13 @@ does.
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from corekit.checkpoint.exported import OnnxProgram
 from corekit.errors import CorekitError
-from corekit.export.exported import OnnxProgram
 
 Program = Callable[[Tensor], dict[str, Tensor]]
 BATCH = "batch"  # what the first dimension is called where it is dynamic
@@ -78,7 +77,7 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
         outputs: names of the outputs.
         doc: what the file says of itself.
     """
-    shapes: Any = ({0: BATCH} if program.range_constraints else None,)
+    shapes = ({0: BATCH} if program.range_constraints else None,)
     made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs,
                              dynamic_shapes=shapes, verbose=False)
     assert made is not None

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +56,8 @@ class Transformer(nn.Module):
             attention = causal_at(index, x.shape[1], x.device)
         return last(x, attention, index)  # type: ignore[no-any-return]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str,
+                              *args: object) -> None:
         names = open_clip_names(name for name, _ in self.named_parameters())
         for name, open_clip_name in names.items():
             if prefix + open_clip_name in state_dict:

@@ -1,41 +1,10 @@
-"""The layers of a model from its input to its output: units of sharding, recomputation and learning
-rates.
-"""
+"""How deep a parameter stands in its tower, which decides its learning rate."""
 
 from collections.abc import Sequence
 
 from torch import nn
 
-Lists = (nn.Sequential, nn.ModuleList)
-
-
-def layers(module: nn.Module) -> list[nn.Module]:
-    """The longest stack of layers inside a module, in order; empty where there is none of two and
-    more.
-
-    A stack is an ``nn.Sequential`` or ``nn.ModuleList`` of modules that have modules of their own.
-    An item that is or has such a list as a child is a stage: the layers of its lists stand in its
-    place.
-    """
-    stacks = (_flat(each) for each in module.modules() if isinstance(each, Lists))
-    longest: list[nn.Module] = max(stacks, key=len, default=[])
-    return longest if len(longest) > 1 else []
-
-
-def towers(model: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
-    """(path, module) of the parts that have a stack each: the image and the text tower of a CLIP,
-    or the model itself.
-    """
-    children = [(f"{path}{name}.", child) for name, child in model.named_children()
-                if layers(child)]
-    if len(children) > 1 and not any(isinstance(child, Lists) for _, child in children):
-        return [tower for name, child in children for tower in towers(child, name)]
-    return [(path, model)] if layers(model) else []
-
-
-def all_layers(model: nn.Module) -> list[nn.Module]:
-    """The layers of all towers."""
-    return [layer for _, tower in towers(model) for layer in layers(tower)]
+from corekit.models.layer_list import layers, towers
 
 
 def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
@@ -69,19 +38,3 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
                 number = 0
             depth_of[path + name] = (number, last)
     return {name: depth_of.get(name, (1, 1)) for name, _ in model.named_parameters()}
-
-
-def _flat(items: nn.Module) -> list[nn.Module]:
-    """The layers of a list, of which an item may be a stage of several."""
-    stack: list[nn.Module] = []
-    for item in items.children():
-        if not any(True for _ in item.children()):
-            return []  # a list of plain operations is part of a layer
-        lists = [child for child in item.children() if isinstance(child, Lists)]
-        if isinstance(item, Lists):
-            lists = [item]
-        inside = [layer for inner in lists for layer in _flat(inner)]
-        if not inside and isinstance(item, nn.ModuleList):
-            return []  # nobody calls a list, so it is no layer
-        stack += inside or [item]
-    return stack

@@ -26,7 +26,9 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
-CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
+CLASSES: dict[str, type[EntryConfig]] = {
+    "model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig
+}
 
 
 def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
@@ -87,7 +89,7 @@ def check_names(recipe: Node) -> None:
     for key, kind, node in named_entries(recipe):
         check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
     for kind in ("sampler", "optimizer", "schedule"):
-        if not recipe[kind]:
+        if not recipe.get(kind):  # `~KIND` on the command line removes it
             raise CorekitError(f"there is no {kind}: the recipe needs a `{kind}: {{name: ...}}`; "
                                f"`corekit list {registry.plural(kind)}` lists them")
 
@@ -122,9 +124,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.
     """
     if not isinstance(node, dict) or "name" not in node:
-        raise CorekitError(f"{key}{origin(key)} needs a `name`; `corekit list "
-                           f"{registry.plural(kind)}` lists what "
-                           f"there is")
+        raise CorekitError(f"{key}{origin(key)} needs a `name`; "
+                           f"`corekit list {registry.plural(kind)}` lists what there is")
     try:
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:

@@ -68,11 +68,12 @@ def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
         return dataclasses.field(default_factory=hint)
     if item.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=item.default_factory)
-    is_choice = isinstance(hint, type) and issubclass(hint, Enum)
-    return dataclasses.field(default=hint[item.default] if is_choice else item.default)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return dataclasses.field(default=hint[str(item.default)])
+    return dataclasses.field(default=item.default)
 
 
-def _known(hint: Any, name: str) -> Any:
+def _known(hint: object, name: str) -> object:
     """A type of a field as OmegaConf knows it."""
     arguments = get_args(hint)
     if is_free(hint):

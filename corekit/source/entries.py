@@ -14,6 +14,8 @@ from corekit.signatures import Signature
 from .constructors import read_signature
 from .modules import read_module, resolve
 
+Constructor = Callable[..., Any]  # of an entry, whose type is the entry's own
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -99,15 +101,14 @@ class Entry:
         variant = {name: repr(value) for name, value in self.variant.items()}
         return {each.name: variant.get(each.name, str(each.default)) for each in own}
 
-    def load(self) -> Callable[..., Any]:
+    def load(self) -> Constructor:
         """Import the defining module and return what is registered."""
         module = importlib.import_module(self.module)
-        constructor: Callable[..., Any] = getattr(module, self.attribute)
+        constructor: Constructor = getattr(module, self.attribute)
         return constructor if self.variant is None else with_arguments(constructor, self.variant)
 
 
-def with_arguments(constructor: Callable[..., Any],
-                   arguments: Mapping[str, object]) -> Callable[..., Any]:
+def with_arguments(constructor: Constructor, arguments: Mapping[str, object]) -> Constructor:
     """A variant of a constructor: its keyword-only parameters are given, the others by default."""
     parameters = []
     for each in inspect.signature(constructor).parameters.values():
@@ -119,7 +120,7 @@ def with_arguments(constructor: Callable[..., Any],
     signature = inspect.Signature(parameters)
 
     @functools.wraps(constructor)
-    def build(**chosen: Any) -> Any:
+    def build(**chosen: object) -> object:
         signature.bind(**chosen)
         return constructor(**{**arguments, **chosen})
 

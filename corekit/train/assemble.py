@@ -21,8 +21,8 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.activation_checkpointing import has_statistics, recompute_layers
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
+from corekit.models.layer_list import all_layers
 from corekit.optim.base import Schedule
-from corekit.optim.layer_decay import all_layers
 from corekit.recipes.schema import (
     EngineConfig,
     EntryConfig,
@@ -33,7 +33,7 @@ from corekit.recipes.schema import (
 )
 from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Frozen
-from corekit.train.wiring import Wiring, model_wiring
+from corekit.wiring import Wiring, model_wiring
 
 META = torch.device("meta")
 CENTER_CROP = EntryConfig("center_crop")  # where a recipe names no transform

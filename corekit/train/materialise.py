@@ -18,16 +18,16 @@ from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator
+from corekit.evaluation.run import build_evaluator, make_eval_model
 from corekit.models.build import build_model
 from corekit.models.freeze import training_mode
+from corekit.models.layer_list import all_layers
 from corekit.optim.base import Schedule, build_optimizer
 from corekit.optim.ema import Ema
-from corekit.optim.layer_decay import all_layers
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import RunConfig
 from corekit.seeds import derive_seed
 from corekit.train.assemble import Parts, build_frozen, recompute
-from corekit.train.evaluate import build_evaluator, make_eval_model
 from corekit.train.step.accumulate import Step
 from corekit.train.step.forward import Forward, StepRandom
 from corekit.train.step.grad_cache import make_step

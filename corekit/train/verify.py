@@ -2,7 +2,7 @@
 allocated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from corekit.optim.base import check_optimizer
 from corekit.recipes.schema import EntryConfig, RunConfig
 from corekit.train.assemble import CENTER_CROP, Parts
 from corekit.train.step.loss_terms import WeightedLoss
-from corekit.train.wiring import Wiring, check, rename_outputs
+from corekit.train.step.prepare import Frozen
+from corekit.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:
@@ -40,65 +41,77 @@ def verify(parts: Parts) -> list[str]:
     Raises:
         CorekitError: naming who needs what, and who gives what.
     """
-    config, source, model, wiring = parts.config, parts.source, parts.model, parts.wiring
-    dataset = f"dataset `{_name(config.data.dataset)}`"
+    config, source, wiring = parts.config, parts.source, parts.wiring
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
-    _check_context_length(model, parts.tokenizer, "model")
-    _check_vocabulary(model, parts.tokenizer)
+    _check_context_length(parts.model, parts.tokenizer, "model")
+    _check_vocabulary(parts.model, parts.tokenizer)
     batch = example_batch(parts.fields, parts.preprocess, parts.tokenizer, 2)
-    given = {dataset: list(batch)}
-    transform = Transform.of(parts.transform)
-    if "image" in parts.fields:
-        _check_transform(parts, transform, given)
     offered = example_offers(config.engine.steps, 2)
-    given["the engine"] = list(offered)
-    check(wiring, given)
     values = {**batch, **offered}
-    captions = {name for name, field in parts.fields.items() if isinstance(field, Text)}
-    read = {*transform.reads, *wiring.reads.values()}
+    givers = {_dataset(config): list(batch)}
+    if "image" in parts.fields:
+        _check_transform(parts, Transform.of(parts.transform), givers)
+    givers["the engine"] = list(offered)
+    check(wiring, givers)
     for frozen in parts.frozen:
-        check(frozen.wiring, given)
-        read |= set(frozen.wiring.reads.values())
-        # others bring their own tokenizer
-        if not captions.isdisjoint(frozen.wiring.reads.values()):
-            assert isinstance(frozen.wiring.function, nn.Module)
-            _check_context_length(frozen.wiring.function, parts.tokenizer,
-                                  f"frozen.{frozen.label}")
-        with ShapesOnly():
-            outputs = frozen(values)
-        values.update(outputs)
-        given[f"frozen model `{frozen.label}`"] = list(outputs)
-    check(wiring, given)
+        _ask_frozen(parts, frozen, values, givers)
+    check(wiring, givers)
     with ShapesOnly():
-        outputs = rename_outputs(model(**wiring.pick(values)), config.model.outputs)
-    given[wiring.label] = list(outputs)
+        outputs = rename_outputs(parts.model(**wiring.pick(values)), config.model.outputs)
+    givers[wiring.label] = list(outputs)
     _check_classes(config, source, outputs.get("logits"))
     if "image" in parts.fields:
         _check_sizes(parts.sizes, wiring, values)
-    defaults = [
-        f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(values)
-    ]
+    defaults = _defaulted(wiring, values)
     for term, loss in zip(parts.losses, config.loss, strict=True):
-        check(term.wiring, given)
+        check(term.wiring, givers)
         if term.weights is not None:
-            check(term.weights,
-                  {giver: names for giver, names in given.items() if giver != wiring.label})
-        names = [name for names in given.values() for name in names]
-        defaults += [
-            f"{term.wiring.label}: `{name}` left at its default"
-            for name in term.wiring.defaulted(names)
-        ]
+            check(term.weights, {giver: names for giver, names in givers.items()
+                                 if giver != wiring.label})
+        defaults += _defaulted(term.wiring, [name for names in givers.values() for name in names])
         _check_end(loss.key, term, parts.tokenizer)
-        read |= set(term.wiring.reads.values())
-    for entry, other in dataset_info(source).belongs_to.items():
-        if entry in read and other not in read and values[entry] is batch[entry]:
-            name = _name(config.data.transform or CENTER_CROP)
-            raise CorekitError(f"`{entry}` of {dataset} belongs to its `{other}`, which transform "
-                               f"`{name}` does not read: it would be of another picture than "
-                               f"the model sees. Set data.transform.name to one that reads "
-                               f"`{other}`")
+    _check_belonging(parts, {name for name in batch if values[name] is batch[name]})
     return defaults
+
+
+def _ask_frozen(parts: Parts, frozen: Frozen, values: Batch, givers: dict[str, list[str]]) -> None:
+    """Check a frozen model, and add its outputs to the values."""
+    check(frozen.wiring, givers)
+    # others bring their own tokenizer
+    captions = {name for name, field in parts.fields.items() if isinstance(field, Text)}
+    if not captions.isdisjoint(frozen.wiring.reads.values()):
+        assert isinstance(frozen.wiring.function, nn.Module)
+        _check_context_length(frozen.wiring.function, parts.tokenizer, f"frozen.{frozen.label}")
+    with ShapesOnly():
+        outputs = frozen(values)
+    values.update(outputs)
+    givers[f"frozen model `{frozen.label}`"] = list(outputs)
+
+
+def _defaulted(wiring: Wiring[object], names: Iterable[str]) -> list[str]:
+    return [f"{wiring.label}: `{name}` left at its default" for name in wiring.defaulted(names)]
+
+
+def _check_belonging(parts: Parts, entries: Collection[str]) -> None:
+    """Refuse entries of the data set that are read without the one that they belong to."""
+    read = set(Transform.of(parts.transform).reads)
+    read |= {*parts.wiring.reads.values()}
+    for frozen in parts.frozen:
+        read |= {*frozen.wiring.reads.values()}
+    for loss in parts.losses:
+        read |= {*loss.wiring.reads.values()}
+    for entry, other in dataset_info(parts.source).belongs_to.items():
+        if entry in read and entry in entries and other not in read:
+            transform = _name(parts.config.data.transform or CENTER_CROP)
+            raise CorekitError(f"`{entry}` of {_dataset(parts.config)} belongs to its `{other}`, "
+                               f"which transform `{transform}` does not read: it would be of "
+                               f"another picture than the model sees. Set data.transform.name to "
+                               f"one that reads `{other}`")
+
+
+def _dataset(config: RunConfig) -> str:
+    return f"dataset `{_name(config.data.dataset)}`"
 
 
 def _name(entry: EntryConfig | None) -> str:
@@ -193,9 +206,9 @@ def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOut
         return
     width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
     if width != classes:
-        key, model = "model", EntryConfig(config.model.name, config.model.arguments)
+        key: str = "model"
+        model: EntryConfig = config.model
         while "num_classes" not in model.arguments and (inner := model.inner("model")) is not None:
             key, model = f"{key}.model", inner  # one around another
-        raise CorekitError(f"dataset `{_name(config.data.dataset)}` has {classes:,} classes, but "
-                           f"the head of model `{model.name}` has {width:,}: set "
-                           f"{key}.num_classes={classes}")
+        raise CorekitError(f"{_dataset(config)} has {classes:,} classes, but the head of model "
+                           f"`{model.name}` has {width:,}: set {key}.num_classes={classes}")

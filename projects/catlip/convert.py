@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from typing import Any
 
 import torch
 
@@ -98,9 +97,9 @@ def _without_scalars(state: State) -> tuple[State, list[str]]:
         "RangeAugment's 6 learned scalars, which only training uses, are left out"]
 
 
-def _arguments(state: State) -> dict[str, Any]:
+def _arguments(state: State) -> dict[str, object]:
     """What the weights say of the model's arguments."""
-    found: dict[str, Any] = {"pos_embed_interp": "flat1d"}
+    found: dict[str, object] = {"pos_embed_interp": "flat1d"}
     classifier, positions = state.get("classifier.bias"), state.get(POSITIONS)
     if classifier is not None and classifier.ndim == 1 and len(classifier):
         found["num_classes"] = len(classifier)

@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import zipfile
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,11 +83,11 @@ class MinedLabels:
                                         compounds, empty)
         self.order = dataset_info(dataset).order  # of a mixture
 
-    def read(self, shard: int, first: int, count: int) -> list[Any]:
+    def read(self, shard: int, first: int, count: int) -> Sequence[object]:
         """The other data set's."""
         return self.dataset.read(shard, first, count)
 
-    def decode(self, handle: Any) -> Sample:
+    def decode(self, handle: object) -> Sample:
         """The other data set's sample, labelled."""
         assert self.vocabulary is not None
         sample = self.dataset.decode(handle)

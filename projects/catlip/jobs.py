@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class _OfCaptions:
 
         return NounLabels(self.nouns, self.compounds)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The code that finds nouns, and what of WordNet and NLTK is here."""
         from .labels import CODE
         from .wordnet import VERSION, open_tagger, open_wordnet
@@ -143,7 +143,7 @@ class LabelCaptions(_OfCaptions):
         found.check()
         return found
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """With the vocabulary, whatever its file is called."""
         return {**super().identity(), "vocabulary": self.vocabulary.fingerprint}
 

@@ -9,7 +9,7 @@ baseline are trained so. Images must have their pixels in [0, 1], without mean a
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -142,23 +142,32 @@ def range_augment(model: nn.Module) -> nn.Module:
     return model
 
 
-def _augment_input(model: Any, inputs: tuple[Any, ...],
-                   named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _augmentor(model: nn.Module) -> RangeAugment:
+    augmentor = model.neural_augmentor
+    assert isinstance(augmentor, RangeAugment)
+    return augmentor
+
+
+def _augment_input(model: nn.Module, inputs: tuple[object, ...],
+                   named: dict[str, object]) -> tuple[tuple[object, ...], dict[str, object]]:
     if not model.training:
         return inputs, named
     if "image" not in named:
         raise CorekitError("model 'range_augment' augments the input `image`, but the model was "
                            "called without it")
-    image, model.neural_augmentor.error = model.neural_augmentor(named["image"])
+    augmentor = _augmentor(model)
+    image, augmentor.error = augmentor(named["image"])
     return inputs, {**named, "image": image}
 
 
-def _add_error(model: Any, inputs: tuple[Any, ...], named: dict[str, Any], outputs: Any) -> Any:
+def _add_error(model: nn.Module, inputs: tuple[object, ...], named: dict[str, object],
+               outputs: object) -> object:
     if not model.training:
         return outputs
     if not isinstance(outputs, Mapping):
         raise CorekitError("model 'range_augment' wants a model that gives a dict of outputs")
-    error, model.neural_augmentor.error = model.neural_augmentor.error, None
+    augmentor = _augmentor(model)
+    error, augmentor.error = augmentor.error, None
     return {**outputs, "augmentation_error": error}
 
 

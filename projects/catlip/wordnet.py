@@ -11,11 +11,11 @@ import os
 import warnings
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import nltk
 from nltk.corpus.reader.wordnet import Synset, WordNetCorpusReader, WordNetError
-from nltk.data import FileSystemPathPointer
+from nltk.data import FileSystemPathPointer, PathPointer
 from nltk.tag.perceptron import PerceptronTagger
 
 from corekit.errors import CorekitError
@@ -35,7 +35,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
     ``synset``, ``synsets``, ``all_lemma_names``, path similarity and the like are NLTK's own.
     """
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: PathPointer) -> None:
         with warnings.catch_warnings():
             # other languages' words
             warnings.filterwarnings("ignore", "The multilingual functions")
@@ -120,7 +120,7 @@ def open_wordnet() -> WordNet:
     return found
 
 
-def _find() -> Any:
+def _find() -> PathPointer:
     for name in ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"):
         try:
             return nltk.data.find(name)

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from corekit.data.shards.indexing import build_index
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
@@ -29,7 +29,7 @@ class Captioner(Protocol):
     nothing.
     """
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """What decides the captions beside the arguments, as JSON, such as hashes of weights.
 
         Raises:
@@ -62,7 +62,7 @@ class CoCa:
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
-                 preprocess: dict[str, Any] | None = None, top_p: float = 0.9,
+                 preprocess: dict[str, object] | None = None, top_p: float = 0.9,
                  length: int = 30) -> None:
         if not 0 < top_p <= 1 or length <= SHORTEST:
             raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length "
@@ -70,9 +70,9 @@ class CoCa:
                                f"not {top_p} and {length}")
         self.source = (model, pretrained, preprocess)
         self.top_p, self.length = top_p, length
-        self._loaded: tuple[Any, Preprocess] | None = None
+        self._loaded: tuple[nn.Module, Preprocess] | None = None
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """The hash of the weights."""
         from .open_clip_models import open_clip_identity  # imports open_clip
 
@@ -96,7 +96,7 @@ class CoCa:
             found += [texts[at:at + count] for at in range(0, len(texts), count)]
         return found
 
-    def _load(self, device: torch.device) -> tuple[Any, Preprocess]:
+    def _load(self, device: torch.device) -> tuple[nn.Module, Preprocess]:
         if self._loaded is None:
             from .open_clip_models import load_open_clip
 
@@ -107,7 +107,7 @@ class CoCa:
             self._loaded = model.to(device), preprocess
         return self._loaded
 
-    def _write(self, model: Any, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
+    def _write(self, model: nn.Module, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
         """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch
         it is in changes nothing.
 
@@ -162,7 +162,7 @@ class NearestCaptions:
             candidates), scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
 
-    def identity(self, count: int) -> dict[str, Any]:
+    def identity(self, count: int) -> dict[str, object]:
         """Hashes of the model and of the list."""
         found = len(self._lines())
         if found < count:

@@ -11,7 +11,6 @@ import math
 import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 
@@ -148,9 +147,9 @@ def _layout(state: State) -> str:
     return "open_clip" if any(key.startswith(("visual.", "text.")) for key in state) else "timm"
 
 
-def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
+def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     """What the weights say of the model's arguments."""
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "fused": any("reparam" in key for key in state),
         "head_bias": layout != "apple" and (name not in IN_APPLES or any(
             bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout)
@@ -172,7 +171,7 @@ def _arguments(state: State, name: str, layout: str) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key in takes}
 
 
-def _official(name: str, arguments: dict[str, Any]) -> State:
+def _official(name: str, arguments: registry.Arguments) -> State:
     """The model's state on the meta device, with the norms that are left in other people's fused
     form.
     """
@@ -180,12 +179,12 @@ def _official(name: str, arguments: dict[str, Any]) -> State:
 
 
 @lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
-def _built(name: str, arguments: tuple[tuple[str, Any], ...]) -> State:
+def _built(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
     with torch.device("meta"):
         return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
 
 
-def _expected(name: str, layout: str, arguments: dict[str, Any]) -> State:
+def _expected(name: str, layout: str, arguments: registry.Arguments) -> State:
     return _laid_out(_official(name, arguments), layout)
 
 

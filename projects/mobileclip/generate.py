@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -24,10 +24,11 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
 
+from .captioners import Captioner
 from .embeddings import encode_embeddings
 from .replay import Replay, parse_augmentation
-from .stored_augmentations import BINS, draw_augmentation
-from .teachers import FolderTeacher, Teacher
+from .stored_augmentations import BINS, StoredEntry, draw_augmentation
+from .teachers import FolderTeacher, Teacher, TeacherEntry
 
 GENERATOR = 2  # raise it with every change that makes other bytes
 # of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
@@ -95,8 +96,8 @@ class Reinforce:
         CorekitError: an argument out of range.
     """
 
-    def __init__(self, teachers: list[Any], captioner: Any = None, captions: int = 5,
-                 augmentations: int = 10, image_size: int = 224,
+    def __init__(self, teachers: list[str | TeacherEntry], captioner: Captioner | None = None,
+                 captions: int = 5, augmentations: int = 10, image_size: int = 224,
                  interpolation: Literal["bicubic", "bilinear"] = "bicubic",
                  scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float,
                                                                         float] = (3 / 4, 4 / 3),
@@ -126,7 +127,7 @@ class Reinforce:
             raise CorekitError(f"job 'reinforce': captioner must be a mapping with a name, as in "
                                f"captioner.name=coca, not "
                                f"{captioner}")
-        self.teachers = [
+        self.teachers: list[TeacherEntry] = [
             FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
         ]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
@@ -142,7 +143,7 @@ class Reinforce:
             "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Hashes of the weights of teachers and captioner, and versions of what decides pixels."""
         captioner = self.captioner
         return {"generator": GENERATOR, "layout": LAYOUT,
@@ -231,7 +232,7 @@ class Reinforce:
                 found.append((sample.key, self._members(sample, entries, image_rows, text_rows)))
         return found
 
-    def _image_rows(self, samples: list[_Sample], drawn: list[list[Any]]) -> list[Tensor]:
+    def _image_rows(self, samples: list[_Sample], drawn: list[list[StoredEntry]]) -> list[Tensor]:
         """Of each teacher float32 [samples * augmentations, D]; a size that several share is made
         once.
         """
@@ -263,7 +264,7 @@ class Reinforce:
                                    f"captions {text_rows.shape[1]} "
                                    "numbers: it does not compare them, and cannot teach")
 
-    def _members(self, sample: _Sample, entries: list[Any], images: Tensor,
+    def _members(self, sample: _Sample, entries: list[StoredEntry], images: Tensor,
                  texts: Tensor) -> dict[str, bytes]:
         extension, embeddings = encode_embeddings({"image_emb": images, "text_emb": texts},
                                                   self.precision)

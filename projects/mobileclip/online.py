@@ -1,7 +1,5 @@
 """Teachers that are asked while the student trains, for data without stored embeddings."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,7 +44,7 @@ class OnlineTeachers(nn.Module):
         std, mean = (image.new_tensor(values).view(1, 3, 1, 1)
                      for values in (self.student.std, self.student.mean))
         levels = ((image * std + mean) * 255).round()
-        teachers: list[Any] = list(self.teachers)
+        teachers = [teacher for teacher in self.teachers if isinstance(teacher, Teacher)]
         found = {
             "teacher_image_features": [
                 self._images(teacher, image, levels) for teacher in teachers

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from corekit.data.jobs.manifest import sha256
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.recipes.schema import Node
 
 try:
     import open_clip
@@ -23,7 +24,7 @@ _REFUSED = (RuntimeError, ValueError, OSError, KeyError, ImportError)
 
 
 def load_open_clip(model: str, pretrained: str | None,
-                   preprocess: dict[str, Any] | None) -> tuple[nn.Module, Preprocess]:
+                   preprocess: Node | None) -> tuple[nn.Module, Preprocess]:
     """The model in evaluation mode, never unpickled, and what its pictures are to be like.
 
     Raises:
@@ -42,16 +43,17 @@ def load_open_clip(model: str, pretrained: str | None,
     return network.eval(), _preprocess(model, pretrained, preprocess, config)
 
 
-def open_clip_tokenizer(model: str) -> Any:
+def open_clip_tokenizer(model: str) -> Tokenizer:
     """The tokenizer that the model's configuration names: list of captions -> int64 [n, L]."""
     try:
-        return open_clip.get_tokenizer(model)
+        tokenizer: Tokenizer = open_clip.get_tokenizer(model)
     except _REFUSED as error:
         raise _refusal(model, None, error) from None
+    return tokenizer
 
 
 def open_clip_identity(model: str, pretrained: str | None,
-                       preprocess: dict[str, Any] | None) -> dict[str, Any]:
+                       preprocess: Node | None) -> dict[str, object]:
     """Name and hash of the weights; they are downloaded where need be, but not loaded.
 
     Raises:
@@ -71,7 +73,7 @@ def open_clip_identity(model: str, pretrained: str | None,
     return {"name": f"{model} {pretrained}" if pretrained else model, "sha256": hashes}
 
 
-def _files(model: str, pretrained: str | None, tag: dict[str, Any]) -> list[Path]:
+def _files(model: str, pretrained: str | None, tag: Node) -> list[Path]:
     scheme, _, name = model.rpartition(":")
     if scheme == "local-dir":
         return sorted(path for path in Path(name).iterdir()
@@ -83,7 +85,7 @@ def _files(model: str, pretrained: str | None, tag: dict[str, Any]) -> list[Path
     return [Path(pretrained)] if pretrained else []
 
 
-def _tag(model: str, pretrained: str | None) -> dict[str, Any]:
+def _tag(model: str, pretrained: str | None) -> Node:
     """What open_clip knows of published weights; nothing where they are a file or in a folder."""
     if pretrained is None or ":" in model:
         return {}
@@ -104,8 +106,8 @@ def _config_has_preprocessing(model: str) -> bool:
         return False
 
 
-def _preprocess(model: str, pretrained: str | None, chosen: dict[str, Any] | None,
-                config: dict[str, Any] | None) -> Preprocess:
+def _preprocess(model: str, pretrained: str | None, chosen: Node | None,
+                config: Node | None) -> Preprocess:
     wanted = chosen if chosen is not None else config
     if wanted is None:
         raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "

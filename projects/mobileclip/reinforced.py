@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Reinforcement:
     of its embeddings. """
 
     layout: Layout
-    augmentations: list[Any]
+    augmentations: list[object]
     image: Tensor
     real: tuple[Tensor, int]
     synthetic: list[tuple[str, Tensor, int]]
@@ -250,7 +250,7 @@ def _told(layout: Layout) -> str:
     return f"version {layout.version}, {layout.width} wide"
 
 
-def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str, Any]:
+def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str, object]:
     if extension not in members:
         raise BadSampleError("missing_field", f"{where}: no {extension}")
     try:
@@ -262,7 +262,7 @@ def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str,
     return found
 
 
-def _unpacked(value: Any) -> Any:
+def _unpacked(value: object) -> object:
     """A list that may be stored as the JSON of a list; None where it is neither."""
     try:
         return json.loads(value) if isinstance(value, str) else value

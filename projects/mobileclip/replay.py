@@ -74,7 +74,7 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
                                              f"({error})") from None
 
 
-def _number_of(value: Any) -> int:
+def _number_of(value: object) -> int:
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is no number of an operation")
     return value

@@ -3,7 +3,6 @@ alone.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from PIL import Image
@@ -14,11 +13,12 @@ from corekit.seeds import derive_seed
 from .replay import OPERATIONS
 
 BINS = 31  # that RandAugment's magnitudes are counted in
+StoredEntry = list[object]  # the parameters of each stored transform in turn, as JSON has them
 
 
 def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size: int,
                       scale: Sequence[float], ratio: Sequence[float], operations: int,
-                      magnitude: int) -> list[Any]:
+                      magnitude: int) -> StoredEntry:
     """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
 
     RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's
@@ -37,7 +37,7 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
         return [list(crop), [_draw_operation(size, magnitude) for _ in range(operations)]]
 
 
-def _draw_operation(size: int, magnitude: int) -> list[Any]:
+def _draw_operation(size: int, magnitude: int) -> list[float]:
     number = int(torch.randint(len(OPERATIONS), (1,)).item())
     value, signed = magnitude_of(OPERATIONS[number], size, magnitude)
     return [number, -value if signed and torch.randint(2, (1,)) else value]

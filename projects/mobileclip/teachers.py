@@ -3,7 +3,7 @@ way.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.data.jobs.manifest import sha256
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
@@ -35,14 +36,16 @@ class Teacher(nn.Module):
 
     model: Any  # encode_image and encode_text are no part of nn.Module
 
-    def __init__(self, name: str, model: nn.Module, preprocess: Preprocess, tokenizer: Any) -> None:
+    def __init__(self, name: str, model: nn.Module, preprocess: Preprocess,
+                 tokenizer: Tokenizer | None) -> None:
         super().__init__()
-        self.name, self.model, self.preprocess, self.tokenizer = name, model, preprocess, tokenizer
+        self.name, self.model, self.preprocess = name, model, preprocess
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
             raise CorekitError(f"{name} holds a model without image and text features: it cannot "
                                f"teach")
         if tokenizer is None:
             raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
+        self.tokenizer = tokenizer
 
     def images(self, image: Tensor) -> Tensor:
         """float32 [B, D] of unit length, of normalised pictures [B, 3, size, size]."""
@@ -52,6 +55,20 @@ class Teacher(nn.Module):
         """float32 [B, D] of unit length, of captions."""
         return F.normalize(
             self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+
+
+class TeacherEntry(Protocol):
+    """The contract of entries of kind ``teacher``; their constructors read nothing and load
+    nothing.
+    """
+
+    def identity(self) -> dict[str, object]:
+        """What decides the features, as JSON, such as hashes of weights."""
+        ...
+
+    def load(self) -> Teacher:
+        """The model in evaluation mode."""
+        ...
 
 
 @register("teacher", "model_folder")
@@ -65,7 +82,7 @@ class FolderTeacher:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Hashes of its weights, recipe and preprocessing.
 
         Raises:
@@ -110,10 +127,10 @@ class OpenClipTeacher:
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
-                 preprocess: dict[str, Any] | None = None) -> None:
+                 preprocess: dict[str, object] | None = None) -> None:
         self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The hash of its weights, which are downloaded where need be, and its preprocessing.
 
         Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from corekit.cli.logs import configure_logging
+from corekit.cli.sentences import configure_logging
 from corekit.distributed.process_group import ProcessGroup
 from corekit.train.logger import RunLogger
 from tests.conftest import TINY, corekit_command

@@ -108,13 +108,13 @@ def test_the_same_bytes_each_time(form: str, folder: Path, exported: Path, tmp_p
     first, second = exported if form == "onnx" else tmp_path / "first", tmp_path / "second"
     if form == "torch":
         export_model(folder, first, form)
-    (tmp_path / "second.writing").mkdir()
-    (tmp_path / "second.writing" / "left_by_a_killed_one").touch()
+    (tmp_path / ".second.writing").mkdir()
+    (tmp_path / ".second.writing" / "left_by_a_killed_one").touch()
     export_model(folder, second, form)
     contents = [{path.name: path.read_bytes() for path in made.iterdir()}
                 for made in (first, second)]
     assert contents[0] == contents[1]
-    assert not (tmp_path / "second.writing").exists()
+    assert not (tmp_path / ".second.writing").exists()
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])

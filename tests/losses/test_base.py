@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from corekit.losses.base import LossEntry
-from corekit.train.step.loss_terms import WeightedLoss, sample_means, step_divisors
+from corekit.train.step.loss_terms import WeightedLoss, step_divisors
 from tests.train.step.steps import ALONE
 
 
@@ -50,8 +50,9 @@ def test_a_plain_function_and_a_module_have_the_defaults() -> None:
         assert (entry.compares_samples, entry.takes_rows, entry.weights) == (False, False, None)
         assert (entry.gathered_as, entry.on_cpu, entry.end_token) == ({}, frozenset(), None)
     assert WeightedLoss.of(Module(), "module").wiring.reads == {"logits": "logits"}
-    [(part, value)] = WeightedLoss.of(squared_error, "error").parts(
-        {"logits": torch.ones(2), "label": torch.zeros(2)})
+    loss = WeightedLoss.of(squared_error, "error")
+    sums = loss.wiring({"logits": torch.ones(2), "label": torch.zeros(2)})
+    [(part, value)] = loss.parts(sums)
     assert (part, float(value)) == ("error", 2.0)
 
 
@@ -73,5 +74,6 @@ def test_parts_may_share_a_weight_and_labels_come_from_the_cpu() -> None:
     divisors = step_divisors([loss], [read, read], ALONE)
     assert divisors == {"captions": torch.tensor(2.0, dtype=torch.float64)}
     entries = {"logits": torch.tensor([3.0]), "text": "on another device"}
-    means = {part: float(mean) for _, part, mean in sample_means([loss], entries, read, divisors)}
+    sums = loss.wiring.function(**loss.arguments(entries, read))
+    means = {part: float(mean) for part, mean in loss.means(sums, divisors)}
     assert means == {"captions/a": 1.5, "captions/b": 3.0}

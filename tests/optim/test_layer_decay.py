@@ -8,8 +8,9 @@ from torch import nn
 
 from corekit import create_model
 from corekit.distributed.activation_checkpointing import recompute_layers
+from corekit.models.layer_list import all_layers, layers, towers
 from corekit.optim.adamw import adamw
-from corekit.optim.layer_decay import all_layers, depths, layers, towers
+from corekit.optim.layer_decay import depths
 from tests.plain import compose, cost_of
 
 

@@ -16,6 +16,7 @@ SECTIONS = {item.name for item in fields(RunConfig)} - {"loss"}  # which records
 RECIPES = {"recipe", "config", "composed", "plain", "node"}  # what a plain one would be called
 OTHER_MAPPINGS = {  # which have keys of the same names
     "corekit/checkpoint/training_state.py": {"model", "optimizer"},  # a checkpoint's state
+    "corekit/source/constructors.py": {"init"},  # arguments of a dataclass's field
     "corekit/train/run_dir.py": {"data"},  # environment.json
 }
 

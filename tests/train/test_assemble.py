@@ -21,8 +21,8 @@ WORDS = ("+recipe=mobileclip/quickstart", "model.name=clip_vit_b16", "+model.ima
          "engine.steps=1", "schedule.warmup_steps=0", "engine.batch_size=4", "data.streams=2",
          "engine.micro_batch=2", "engine.device=cpu", "data.workers=0", "data.window=4",
          "data.dataset.samples=16", "~evaluators.zero_shot",
-         "evaluators.knn={name:knn,k:2,train_dataset:{name:openmoji,samples:8,size:32},"
-         "dataset:{name:openmoji,samples:8,size:32,split:validation}}")
+         "evaluators.knn={name:knn,k:2,train_dataset:{name:openmoji,samples:8},"
+         "dataset:{name:openmoji,samples:8,split:validation}}")
 
 
 @pytest.fixture(autouse=True)

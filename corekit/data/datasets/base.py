@@ -52,7 +52,7 @@ class Source(Protocol):
     shard_sizes: "NDArray[np.int64]"
     fingerprint: str
 
-    def read(self, shard: int, first: int, count: int) -> list[Any]:
+    def read(self, shard: int, first: int, count: int) -> Sequence[object]:
         """Handles of ``count`` samples of one shard from position ``first``, in one read; nothing
         is decoded.
         """

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import defaultdict
-from typing import Any
 
 import numpy as np
 
@@ -55,14 +54,15 @@ class CocoLabels:
                                f"with COCO's annotations/ and "
                                f"{self.split}/")
         try:
-            told: dict[str, Any] = json.loads(content)
-            categories = sorted((int(each["id"]), str(each["name"])) for each in told["categories"])
+            parsed = json.loads(content)
+            categories = sorted(
+                (int(each["id"]), str(each["name"])) for each in parsed["categories"])
             row = {number: at for at, (number, _) in enumerate(categories)}
             rows: dict[int, set[int]] = defaultdict(set)
-            for each in told["annotations"]:
+            for each in parsed["annotations"]:
                 rows[each["image_id"]].add(row[each["category_id"]])
             self._pictures = [(str(each["file_name"]), sorted(rows[each["id"]]))
-                              for each in told["images"]]
+                              for each in parsed["images"]]
         except (ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{self.storage.where(name)} is not as COCO's: "
                                f"{type(error).__name__}: {error}") from None

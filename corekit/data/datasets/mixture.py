@@ -98,7 +98,7 @@ class Mixture:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)
 
-    def read(self, shard: int, first: int, count: int) -> list[tuple[int, Any]]:
+    def read(self, shard: int, first: int, count: int) -> list[tuple[int, object]]:
         """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
         number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
         return [(number, handle)
@@ -106,7 +106,7 @@ class Mixture:
                                                         int(self.first_shard[number]), first, count)
                 ]
 
-    def decode(self, handle: tuple[int, Any]) -> Sample:
+    def decode(self, handle: tuple[int, object]) -> Sample:
         """One sample of one source, its caption called ``text``."""
         number, inner = handle
         sample = self.sources[number].decode(inner)

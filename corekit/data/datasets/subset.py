@@ -1,7 +1,6 @@
 """Some samples of a source as a source of their own."""
 
 import hashlib
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ class Subset:
         self.fingerprint = hashlib.sha256(source.fingerprint.encode() +
                                           np.packbits(chosen).tobytes()).hexdigest()
 
-    def read(self, shard: int, first: int, count: int) -> list[Any]:
+    def read(self, shard: int, first: int, count: int) -> list[object]:
         """Handles of neighbours of this part: one read of the source for those that are neighbours
         there too.
         """
@@ -38,7 +37,7 @@ class Subset:
             for handle in self.source.read(shard, int(run[0]), len(run))
         ]
 
-    def decode(self, handle: Any) -> Sample:
+    def decode(self, handle: object) -> Sample:
         """As the source does."""
         return self.source.decode(handle)
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.jobs.manifest import WrittenShard
@@ -17,7 +17,7 @@ Refuse = Callable[[BadSampleError], None]
 class Job(Protocol):
     """The contract of entries of kind ``job``; their constructors read nothing and load nothing."""
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
         weights and libraries.
 

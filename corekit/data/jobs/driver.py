@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError
@@ -31,11 +30,11 @@ from corekit.errors import CorekitError
 DRIVER = 1  # raise it with every change that makes other bytes
 READ = 64  # samples at a time
 
-Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[Any, ...]], int],
+Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[object, ...]], int],
                   Iterator[tuple[WrittenShard, bool]]]
 
 
-def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Path,
+def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | Path,
             pattern: str = "**/*.tar", workers: int = 0, task: tuple[int, int] = (0, 1),
             spread: Spread = in_processes,
             seen: Callable[[int, int], None] = lambda done, total: None) -> Progress:
@@ -85,7 +84,7 @@ def run_job(name: str, arguments: Mapping[str, Any], source: str, out: str | Pat
     return progress
 
 
-def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
+def _claim(out: Path, fingerprint: str, made_by: dict[str, object]) -> Manifest:
     """The folder's manifest, made before the first shard: a shard without one is somebody
     else's.
     """
@@ -114,7 +113,7 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or not node:
         return {prefix.rstrip("."): node}
     return {

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from corekit.constants import WRITING
 from corekit.errors import CorekitError
@@ -51,7 +51,7 @@ class Manifest:
     fingerprint: str
     samples: int
     shards: list[WrittenShard] = field(default_factory=list)
-    made_by: dict[str, Any] = field(default_factory=dict)
+    made_by: dict[str, object] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":

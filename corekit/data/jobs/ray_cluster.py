@@ -1,14 +1,14 @@
 """Work that is spread over a Ray cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from corekit.errors import CorekitError
 
 T = TypeVar("T")
 
 
-def in_ray(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]],
+def in_ray(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
            workers: int) -> Iterator[T]:
     """``function(*job)`` of every job on a Ray cluster, each as soon as it is there; a GPU each
     where the cluster has any.

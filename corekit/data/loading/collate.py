@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from corekit.data.datasets.base import Batch, Sample
-from corekit.data.fields import Field, Tokenizer
+from corekit.data.fields import Field
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 

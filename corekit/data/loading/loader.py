@@ -4,25 +4,26 @@ Ranks take contiguous streams, micro-batches blocks of streams, and workers whol
 batch of a step is its streams laid side by side whoever reads them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from corekit.data.datasets.base import BadSampleError, Batch, Sample, Source
-from corekit.data.fields import Field, Tokenizer, find_fields
+from corekit.data.fields import Field, find_fields
 from corekit.data.loading.collate import collate, join, split
 from corekit.data.loading.data_processes import DataProcesses
 from corekit.data.loading.shuffled_order import MixedOrder, Position, ShuffledOrder
-from corekit.data.transforms.base import Transform
+from corekit.data.tokenizers.base import Tokenizer
+from corekit.data.transforms.base import Transform, TransformFunction
 from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
 
 __all__ = ["Batch", "Sampler", "Streams", "WorkerBatch", "share", "split", "step_batches"]
 # (stream, source) -> (pass, window), its handles
-Windows = dict[tuple[int, int], tuple[tuple[int, int], list[Any]]]
+Windows = dict[tuple[int, int], tuple[tuple[int, int], list[object]]]
 ELSEWHERE = 64  # windows to look into for a good sample where one window has none
 
 
@@ -80,7 +81,7 @@ class Streams:
     sampler: Sampler
     streams: range
     seed: int
-    transform: Callable[..., Any] | None
+    transform: TransformFunction | None
     tokenizer: Tokenizer | None
     fields: Mapping[str, Field] = field(init=False)  # of the source
     _transform: Transform | None = field(init=False)
@@ -135,7 +136,7 @@ class Streams:
                            f"{', '.join(part.bad)}")
 
     def _candidates(self, windows: Windows, stream: int, where: Position,
-                    replacement: int) -> Iterator[Any]:
+                    replacement: int) -> Iterator[object]:
         """The handle drawn, then what may replace it, as (seed, step) decides.
 
         That is the rest of its window, and where that is all bad, as behind the cut of a truncated
@@ -153,14 +154,14 @@ class Streams:
             handles = self._read(other % self.order.streams, replace(where, window=window))
             yield handles[position % len(handles)]
 
-    def _window(self, windows: Windows, stream: int, where: Position) -> list[Any]:
+    def _window(self, windows: Windows, stream: int, where: Position) -> list[object]:
         name = (where.pass_number, where.window)
         kept = windows.get((stream, where.source))
         if kept is None or kept[0] != name:
             windows[stream, where.source] = kept = (name, self._read(stream, where))
         return kept[1]
 
-    def _read(self, stream: int, where: Position) -> list[Any]:
+    def _read(self, stream: int, where: Position) -> list[object]:
         segments = self.order.segments(stream, where.pass_number, where.window, where.source)
         return [handle for segment in segments
                 for handle in self.source.read(segment.shard, segment.first, segment.count)]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
-from typing import Any, TypeVar
+from typing import TypeVar
 
 LOOK = 0.25  # seconds after which a data process looks again whether it is still wanted
 
@@ -31,7 +31,7 @@ def _end_with_parent() -> None:
     end_when(lambda: False)
 
 
-def in_processes(function: Callable[..., T], jobs: Sequence[tuple[Any, ...]],
+def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
                  workers: int) -> Iterator[T]:
     """``function(*job)`` of every job, each as soon as it is there and in no set order; an error
     ends all.

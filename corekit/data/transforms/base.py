@@ -18,6 +18,8 @@ from corekit.errors import CorekitError
 
 ALL = frozenset({"image", "mask", "boxes", "points"})
 NONE: frozenset[str] = frozenset()
+# an entry of kind transform, of whichever form
+TransformFunction = Callable[..., Any]
 
 
 class SampleTransform:
@@ -70,7 +72,7 @@ class Transform:
         of_sample: whether it takes and gives a sample.
     """
 
-    function: Callable[..., Any]
+    function: TransformFunction
     moves: frozenset[str]
     reads: tuple[str, ...]
     required: tuple[str, ...]
@@ -78,7 +80,7 @@ class Transform:
     of_sample: bool
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> "Transform":
+    def of(cls, function: TransformFunction) -> "Transform":
         """What a transform says of itself, and the defaults of what it does not say.
 
         One of torchvision's moves everything; another callable of the image is taken to move
@@ -141,7 +143,7 @@ def moved_fields(fields: Mapping[str, Field]) -> list[str]:
     ]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, TVTensor):
         return value.as_subclass(Tensor)
     return to_tensor(value.convert("RGB")) if isinstance(value, Image.Image) else value

@@ -6,11 +6,13 @@ box or mask keeps of its object may become nothing on the way; such rows leave t
 transform is done, with all that belongs to them.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as torch_functional
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
@@ -25,7 +27,7 @@ from corekit.errors import CorekitError
 LEAST_SIDE = 1.0
 
 
-def place(value: Any, field: Field, image: Image.Image) -> TVTensor:
+def place(value: object, field: Field, image: Image.Image) -> TVTensor:
     """A field's value as the type that transforms move, in the picture it belongs to."""
     canvas = (image.height, image.width)
     if field.geometry == "boxes":
@@ -139,9 +141,9 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
     return sample
 
 
-def _rows(value: Any, kept: Tensor) -> Any:
+def _rows(value: Tensor | NDArray[np.generic] | Sequence[object], kept: Tensor) -> object:
     if isinstance(value, Tensor):
         return value[kept]
-    if hasattr(value, "shape"):  # numpy's
+    if isinstance(value, np.ndarray):
         return value[kept.numpy()]
     return [item for item, stays in zip(value, kept.tolist()) if stays]

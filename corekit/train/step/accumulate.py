@@ -18,12 +18,11 @@ from corekit.train.step.loss_terms import (
     Divisors,
     StepFigures,
     WeightedLoss,
-    sample_means,
     step_divisors,
     totals,
 )
 from corekit.train.step.prepare import MicroBatch, Prepare
-from corekit.train.wiring import Outputs
+from corekit.wiring import Outputs
 
 Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
 
@@ -116,11 +115,13 @@ class Step:
         roots: list[Tensor] = []
         gradients: list[Tensor | None] = []
         with torch.autocast(self.forward.group.device.type, enabled=False):
-            for loss, part, mean in sample_means(self.sample_losses, {**batch, **outputs},
-                                                 micro_batch.read, divisors):
-                figures.add(part, mean)
-                roots.append(loss.weight * scale * mean)
-                gradients.append(None)
+            for loss in self.sample_losses:
+                arguments = loss.arguments({**batch, **outputs}, micro_batch.read)
+                sums = loss.wiring.function(**arguments)
+                for part, mean in loss.means(sums, divisors):
+                    figures.add(part, mean)
+                    roots.append(loss.weight * scale * mean)
+                    gradients.append(None)
         for name, grad in grads.items():
             output = outputs[name]
             assert isinstance(output, Tensor), f"{name} has a gradient"

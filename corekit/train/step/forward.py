@@ -10,7 +10,7 @@ from corekit.data.datasets.base import Batch
 from corekit.distributed.process_group import ProcessGroup
 from corekit.optim.loss_scale import Precision
 from corekit.seeds import derive_seed
-from corekit.train.wiring import Outputs, Wiring, rename_outputs
+from corekit.wiring import Outputs, Wiring, rename_outputs
 
 
 @dataclass(frozen=True)

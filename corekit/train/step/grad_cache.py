@@ -10,7 +10,7 @@ from corekit.train.step.accumulate import Step
 from corekit.train.step.forward import Forward
 from corekit.train.step.loss_terms import StepFigures, WeightedLoss
 from corekit.train.step.prepare import MicroBatch, Prepare
-from corekit.train.wiring import Outputs
+from corekit.wiring import Outputs
 
 
 class GradCacheStep(Step):
@@ -60,7 +60,8 @@ class GradCacheStep(Step):
         for loss in losses:
             # a loss that cannot compute a share computes the whole on every rank
             more, ranks = ({"rows": rows}, 1) if loss.entry.takes_rows else ({}, group.world)
-            for part, value in loss.parts(entries, **more):
+            result = loss.wiring.function(**loss.arguments(entries), **more)
+            for part, value in loss.parts(result):
                 share = value if ranks == 1 else value / ranks
                 figures.add(part, share)
                 objective = objective + loss.weight * share

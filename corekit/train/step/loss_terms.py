@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Batch
 from corekit.distributed.process_group import ProcessGroup
 from corekit.losses.base import LossEntry, Parts, Weights
-from corekit.train.wiring import Values, Wiring
+from corekit.wiring import Values, Wiring
 
 T = TypeVar("T")
 Divisors = dict[str, Tensor]  # part -> what its sum over the step is divided by, float64 []
@@ -63,9 +63,26 @@ class WeightedLoss:
         on_cpu = frozenset(wiring.reads[parameter] for parameter in entry.on_cpu)
         return cls(label, weight, entry, wiring, weights, dtypes, on_cpu)
 
-    def parts(self, entries: Values, **more: object) -> Iterator[tuple[str, Tensor]]:
-        """(name, figure) of every part of the loss of these entries."""
-        return _named(self.label, self.wiring(entries, **more))
+    def arguments(self, entries: Values, read: Batch | None = None) -> dict[str, Any]:
+        """The keyword arguments that the loss is called with.
+
+        Args:
+            entries: batch entries and model outputs.
+            read: the batch entries on the CPU, for those that it gets there.
+        """
+        on_cpu = {name: read[name] for name in self.on_cpu if name in read} if read else {}
+        return self.wiring.pick({**entries, **on_cpu})
+
+    def parts(self, value: Parts) -> Iterator[tuple[str, Tensor]]:
+        """(name, figure) of every part of what the loss returned."""
+        return _named(self.label, value)
+
+    def means(self, sums: Parts, divisors: Divisors) -> Iterator[tuple[str, Tensor]]:
+        """(name, share in the step's mean) of every part of a micro-batch's sums."""
+        for part, total in self.parts(sums):
+            # a loss may have one weight for all of its parts
+            divisor = divisors[part] if part in divisors else divisors[self.label]
+            yield part, total / divisor.clamp(min=1e-12).to(total)
 
 
 class StepFigures(dict[str, Tensor]):
@@ -94,24 +111,6 @@ def step_divisors(losses: Iterable[WeightedLoss], batches: Sequence[Batch],
         summed = group.sum(torch.stack(list(divisors.values())).to(device)).cpu()
         divisors = dict(zip(divisors, summed))
     return divisors
-
-
-def sample_means(losses: Iterable[WeightedLoss], entries: Values, read: Batch,
-                 divisors: Divisors) -> Iterator[tuple[WeightedLoss, str, Tensor]]:
-    """(loss, part, its share in the step's mean) of the sample losses of one micro-batch.
-
-    Args:
-        losses: the sample losses.
-        entries: batch entries and model outputs.
-        read: the batch entries on the CPU.
-        divisors: as of ``step_divisors``.
-    """
-    for loss in losses:
-        on_cpu = {name: read[name] for name in loss.on_cpu if name in read}
-        for part, total in loss.parts({**entries, **on_cpu}):
-            # a loss may have one weight for all of its parts
-            divisor = divisors[part] if part in divisors else divisors[loss.label]
-            yield loss, part, total / divisor.clamp(min=1e-12).to(total)
 
 
 def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessGroup,

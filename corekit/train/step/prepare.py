@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from corekit.data.datasets.base import Batch
-from corekit.train.wiring import Outputs, Wiring, rename_outputs
+from corekit.wiring import Outputs, Wiring, rename_outputs
 
 Autocast = Callable[[], contextlib.AbstractContextManager[object]]
 

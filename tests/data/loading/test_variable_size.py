@@ -240,7 +240,7 @@ def test_what_cannot_take_the_sizes_is_told_before_anything_is_read() -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
-        capsys: pytest.CaptureFixture[str]) -> None:
+        caplog: pytest.LogCaptureFixture) -> None:
     cost = cost_of(recipe(), Noise())  # type: ignore[arg-type]
     sizes = [(16, 32), (32, 8), (48, 4), (64, 4)]  # samples of a micro-batch: 4 of 8 streams
     per_pixel = 2 * 3 * 4 * 9
@@ -251,9 +251,10 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
     assert cost.activations >= max(images), "what the convolution keeps at 64 pixels"
     assert cost_of({**recipe(), "sampler": {"name": "fixed_size"}},
                    Noise()).activations < max(images)  # type: ignore[arg-type]
+    caplog.set_level("INFO", "corekit")
     dry_run(recipe(), Noise())  # type: ignore[arg-type]
     seen = STREAMS * VariableSize(BATCH, STREAMS, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
-    told = capsys.readouterr().out
+    told = caplog.text
     assert f"{STEPS} steps, {seen} samples seen, {seen / 150:.2f} passes" in told
     assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in told
 

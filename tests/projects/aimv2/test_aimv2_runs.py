@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("determinism_restored")
 
 
 def test_pre_training_runs_from_a_recipe(tmp_path: Path,
-                                         capsys: pytest.CaptureFixture[str]) -> None:
+                                         caplog: pytest.LogCaptureFixture) -> None:
     recipe = compose("+recipe=mobileclip/quickstart")
     recipe.update(model=dict(MODEL), loss=deepcopy(LOSS), evaluators={}, run_dir=str(tmp_path))
     recipe["optimizer"]["no_decay"] = ["norms", "biases", "positions"]
@@ -36,8 +36,9 @@ def test_pre_training_runs_from_a_recipe(tmp_path: Path,
     recipe["data"]["preprocess"]["size"] = 42
     recipe["engine"].update(steps=3, batch_size=8, micro_batch=4, device="cpu")
     recipe["log"]["every_steps"] = 1
+    caplog.set_level("INFO", "corekit")
     dry_run(recipe)
-    assert "The recipe is sound" in capsys.readouterr().out
+    assert "The recipe is sound" in caplog.text
     train(recipe)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     for line in lines:

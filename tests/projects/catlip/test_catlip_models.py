@@ -16,8 +16,9 @@ from corekit import registry
 from corekit.data.loading.ragged import pack
 from corekit.linear_output import LinearOutput
 from corekit.losses.binary_cross_entropy import BinaryCrossEntropy
+from corekit.models.layer_list import layers, towers
 from corekit.optim.adamw import adamw
-from corekit.optim.layer_decay import depths, layers, towers
+from corekit.optim.layer_decay import depths
 
 SMALL = {"num_classes": 9, "image_size": 64, "width_divisor": 12}  # one head of 64
 

@@ -233,6 +233,6 @@ def test_what_does_not_fit_is_said(shards: Path) -> None:
 
 def test_a_dry_run_does_without_data() -> None:
     for source in (MinedLabels(WebDataset(None)), StoredLabels(None)):
-        assert source.fields == ("image", "label_rows")
+        assert tuple(source.fields) == ("image", "label_rows")
         assert source.shard_sizes.sum() == 0
         assert source.num_classes is None

@@ -14,6 +14,7 @@ from corekit_projects.catlip.wordnet import key_of, open_wordnet
 from corekit.checkpoint.new_head import Match
 from corekit.errors import CorekitError
 from corekit.recipes.build import run_config
+from corekit.recipes.schema import RunConfig
 
 SYNSETS = ("image.n.01", "dog.n.01", "kitchen.n.01", "restaurant.n.01", "ice.n.01", "cream.n.01",
            "creating_by_removal.n.01")
@@ -112,17 +113,15 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
         "model": {"name": "m"},
         "data": {"dataset": {"name": "stored_labels", "vocabulary": table, "size": 3}}
     })
-    assert [found.rows
-            for found in SynsetRows(similarity=1)(["restaurant", "dog"], 3, trained_as)] == [(),
-                                                                                             (1, )]
-    assert [
-        found.rows for found in SynsetRows(table, similarity=1)(["restaurant", "dog"], 4, None)
-    ] == [(3, ), (1, )]
     (tmp_path / "mine.txt").write_text("a dog \n\tKitchen\n")
-    assert [
-        found.rows
-        for found in SynsetRows(table, classes=str(tmp_path / "mine.txt"))(["x"], 4, None)
-    ] == [(1, ), (2, )]
+
+    def rows(names: list[str], count: int, recipe: RunConfig | None = None,
+             **arguments: Any) -> list[tuple[int, ...]]:
+        return [found.rows for found in SynsetRows(**arguments)(names, count, recipe)]
+
+    assert rows(["restaurant", "dog"], 3, trained_as, similarity=1) == [(), (1,)]
+    assert rows(["restaurant", "dog"], 4, vocabulary=table, similarity=1) == [(3,), (1,)]
+    assert rows(["x"], 4, vocabulary=table, classes=str(tmp_path / "mine.txt")) == [(1,), (2,)]
     assert read_classes(str(tmp_path / "mine.txt")) == ["a dog", "Kitchen"]
 
 

@@ -13,7 +13,7 @@ from corekit.train.step.forward import Forward, StepRandom
 from corekit.train.step.grad_cache import make_step
 from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Prepare
-from corekit.train.wiring import Wiring
+from corekit.wiring import Wiring
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from corekit.data.loading.loader import split
 from corekit.seeds import derive_seed
 from corekit.train.step.prepare import Frozen, MicroBatch, Prepare
-from corekit.train.wiring import Wiring
+from corekit.wiring import Wiring
 from tests.conftest import succeeded
 from tests.train.step import step_on_ranks
 

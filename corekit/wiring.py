@@ -11,7 +11,7 @@ from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.recipes.schema import ModelConfig
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 Values = Mapping[str, Any]
 Outputs = dict[str, Tensor | LinearOutput]
 
@@ -63,7 +63,7 @@ class Wiring(Generic[T]):
                              if parameter.default is parameter.empty)
         return cls(label, function, {name: renamed.get(name, name) for name in names}, required)
 
-    def pick(self, values: Values) -> dict[str, Any]:
+    def pick(self, values: Values) -> dict[str, object]:
         """The keyword arguments it gets out of these values; those with a default may be absent."""
         return {parameter: values[name] for parameter, name in self.reads.items() if name in values}
 
@@ -107,7 +107,7 @@ def rename_outputs(outputs: object, names: Mapping[str, str] | str | None) -> Ou
     return {names: outputs}
 
 
-def check(consumer: Wiring[Any], providers: Mapping[str, Iterable[str]]) -> None:
+def check(consumer: Wiring[object], providers: Mapping[str, Iterable[str]]) -> None:
     """Raise a CorekitError where a consumer needs an entry that none of the providers gives."""
     missing = consumer.missing(name for names in providers.values() for name in names)
     if missing:

@@ -12,7 +12,7 @@ from corekit import CorekitError
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.tokenizers.sentencepiece import SentencePiece
 from corekit.recipes.check import check_names
-from corekit.train.wiring import Wiring, check, rename_outputs
+from corekit.wiring import Wiring, check, rename_outputs
 from tests.data.tokenizers.unigram_file import write_unigram
 from tests.plain import verified
 

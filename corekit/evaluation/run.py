@@ -1,27 +1,23 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
-import json
-import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model, trained_folder
-from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Evaluator
+from corekit.evaluation.base import EvalModel, Evaluator, Result
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
-from corekit.records import append_record
-from corekit.train.logger import figures
 
-log = logging.getLogger(__name__)
+Report = Callable[[Path, str, Result], None]  # folder of the weights, label of the evaluator
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
-                    tokenizer: Tokenizer | None,
+                    tokenizer: Callable[[Sequence[str]], Tensor] | None,
                     ranks: ProcessGroup) -> EvalModel:
     """A model ready to be evaluated as its recipe says."""
     precision = Precision(config.engine.precision)
@@ -36,9 +32,12 @@ def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluato
     return evaluator
 
 
-def evaluate_checkpoint(config: EvaluationConfig) -> None:
-    """Run the recipe's evaluators on the weights of ``checkpoint``; one line a figure, and a record
-    of each.
+def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
+    """Run the recipe's evaluators on the weights of ``checkpoint``.
+
+    Args:
+        config: what to evaluate.
+        report: gets each result on the first rank, with the folder of the weights.
 
     Raises:
         CorekitError: the weights do not fit the model, or the preprocessing asked for is not the
@@ -60,30 +59,9 @@ def evaluate_checkpoint(config: EvaluationConfig) -> None:
         eval_model = make_eval_model(
             model, config, preprocess,
             None if tokenizer is None else tokenizer.build("tokenizer"), ranks)
-        step, samples = _progress(folder)
         for label, evaluator in evaluators.items():
             result = evaluator(eval_model)
             if ranks.is_first:
-                where = append_record(_records_path(folder), result.record(step, samples, label))
-                log.info(f"{label} on {result.samples} samples of {result.dataset}: "
-                         f"{figures(result.metrics)}  ({where})")
+                report(folder, label, result)
     finally:
         disconnect()
-
-
-def _progress(folder: Path) -> tuple[int | None, int | None]:
-    """Steps and samples behind these weights, where a checkpoint says so."""
-    counters = folder.resolve().parent / "counters.json"
-    if not counters.is_file():
-        return None, None
-    content = json.loads(counters.read_text(encoding="utf-8"))
-    return content["step"], content["samples"]
-
-
-def _records_path(folder: Path) -> Path:
-    """The run's ``evaluations.jsonl``, or a file beside a model folder that belongs to no run."""
-    checkpoint = folder.resolve().parent
-    run = checkpoint.parent.parent
-    if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
-        return run / "evaluations.jsonl"
-    return folder.with_name(folder.name + ".evaluations.jsonl")

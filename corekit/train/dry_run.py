@@ -2,6 +2,7 @@
 written.
 """
 
+import logging
 from dataclasses import replace
 
 from corekit.data.datasets.base import Source
@@ -9,6 +10,8 @@ from corekit.recipes.schema import RunConfig
 from corekit.train.assemble import Parts, assemble
 from corekit.train.cost import Cost, cost
 from corekit.train.verify import verify
+
+log = logging.getLogger(__name__)
 
 
 def dry_run(config: RunConfig, source: Source) -> None:
@@ -18,10 +21,10 @@ def dry_run(config: RunConfig, source: Source) -> None:
     parts = assemble(replace(config, engine=replace(engine, micro_batch=micro_batch)), source)
     defaults = verify(parts)
     for name, text in _rows(parts, cost(parts)).items():
-        print(f"{name:<11}{text}")
+        log.info(f"{name:<11}{text}")
     for line in defaults:
-        print(f"{'wiring':<11}{line}")
-    print("The recipe is sound: leave out dry_run=true to train.")
+        log.info(f"{'wiring':<11}{line}")
+    log.info("The recipe is sound: leave out dry_run=true to train.")
 
 
 def _rows(parts: Parts, counted: Cost) -> dict[str, str]:

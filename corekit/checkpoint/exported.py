@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +72,8 @@ class OnnxProgram(nn.Module):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            self.session: Any = onnxruntime.InferenceSession(str(path), options,
-                                                             providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(path), options,
+                                                        providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's have no ancestor of their own
             raise CorekitError(
                 f"{path} cannot be run: {' '.join(str(error).split())[:300]}") from None
