@@ -97,14 +97,14 @@ def current_schema() -> DictConfig:
 
 def nearest_key(key: str) -> str:
     """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
-    another section. A key that was renamed suggests its name now.
+    another section.
     """
-    if key in RENAMED:
-        return f" (it is called '{RENAMED[key]}' now)"
     keys = known_keys(current_schema())
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
     match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
+    if key in RENAMED:
+        return f" (it is called '{RENAMED[key]}' now)"
     return f" (did you mean '{match}'?)" if match else ""
 
 
