@@ -1,6 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, as a factor of the optimizer's learning
-rate.
-"""
+"""Learning-rate schedules: factors of the learning rate as pure functions of the step."""
 
 import math
 

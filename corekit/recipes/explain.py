@@ -24,7 +24,7 @@ def explain(error: Exception) -> str:
     text = f"{error}\n{root}" if root is not error else str(error)
     if isinstance(error, OverrideParseException):
         return (f"'{error.override}' on the command line cannot be read; put the whole override in "
-                f"quotes, and values with spaces, brackets or commas in quotes of their own: "
+                "quotes, and values with spaces, brackets or commas in quotes of their own: "
                 "\"key='a, b'\"")
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
@@ -64,7 +64,7 @@ def _explain_unknown_key(key: str, text: str) -> str:
     if key.split(".")[0] == "recipe":
         return "a recipe is added with a +: type +recipe=PROJECT/NAME"
     return (f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` "
-            f"shows every key")
+            "shows every key")
 
 
 def _explain_value(text: str) -> str:

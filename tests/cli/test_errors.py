@@ -49,7 +49,8 @@ WRONG = {
 
 def run(words: list[str], folder: Path,
         module: str = "train") -> tuple[subprocess.CompletedProcess[str], float]:
-    program = f"import sys; sys.argv = ['corekit', *{words!r}]\nfrom corekit.cli.{module} import main\nmain()"
+    program = (f"import sys; sys.argv = ['corekit', *{words!r}]\n"
+               f"from corekit.cli.{module} import main\nmain()")
     began = seconds_of_children()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           cwd=folder)
