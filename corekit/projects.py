@@ -60,27 +60,27 @@ def find_projects() -> dict[str, Project]:
 
 @lru_cache
 def _find_projects(working_directory: str, variable: str) -> dict[str, Project]:
-    found: dict[str, Project] = {}
+    projects: dict[str, Project] = {}
     shipped = package_folder(NAMESPACE)
     for folder in _projects_in(shipped) if shipped else ():
-        _add(found, _in_folder(folder, OWN))
+        _add(projects, _in_folder(folder, OWN))
     for point in entry_points(group="corekit.projects"):
         installed = package_folder(point.module)
         if installed is None:
             raise CorekitError(f"the installed project '{point.name}' points at package "
                                f"'{point.module}', which cannot be found: reinstall what brought "
                                "it, or uninstall it")
-        _add(found, Project(point.name, installed, point.module, f"package {point.module}"))
+        _add(projects, Project(point.name, installed, point.module, f"package {point.module}"))
     for part in map(Path, filter(None, variable.split(os.pathsep))):
         folders = [part.absolute()] if (part / "recipes").is_dir() else _projects_in(part)
         if not folders:
             raise CorekitError(f"COREKIT_PROJECTS names '{part}', which is neither a project "
                                "(a folder with recipes/) nor a folder of projects")
         for folder in folders:
-            _add(found, _in_folder(folder, "COREKIT_PROJECTS"))
+            _add(projects, _in_folder(folder, "COREKIT_PROJECTS"))
     for folder in _projects_in(Path(working_directory) / "projects"):
-        _add(found, _in_folder(folder, LOCAL))
-    return found
+        _add(projects, _in_folder(folder, LOCAL))
+    return projects
 
 
 def _in_folder(folder: Path, place: str) -> Project:
@@ -95,21 +95,21 @@ def _projects_in(folder: Path) -> list[Path]:
                   if not child.name.startswith(".") and (child / "recipes").is_dir())
 
 
-def _add(found: dict[str, Project], project: Project) -> None:
-    if any(os.path.samefile(other.folder, project.folder) for other in found.values()):
+def _add(projects: dict[str, Project], project: Project) -> None:
+    if any(os.path.samefile(other.folder, project.folder) for other in projects.values()):
         return
     if not project.name.replace("-", "_").isidentifier():
         raise CorekitError(f"{project.folder} ({project.place}) cannot be a project's name: "
                            "rename the folder to letters, digits and _")
-    other = found.get(project.name)
+    other = projects.get(project.name)
     if other is not None and (other.place, project.place) != (OWN, LOCAL):
         raise CorekitError(f"two projects are called '{project.name}': {other.folder} "
                            f"({other.place}) and {project.folder} ({project.place}); rename one of "
                            "the folders")
     if other is not None and _speaks():
-        logging.getLogger("corekit").warning(
-            "using %s in place of the installed project '%s'", project.folder, project.name)
-    found[project.name] = project
+        logging.getLogger("corekit").warning("using %s in place of the installed project '%s'",
+                                             project.folder, project.name)
+    projects[project.name] = project
 
 
 def _speaks() -> bool:

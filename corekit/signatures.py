@@ -124,8 +124,8 @@ def _fits_generic(outer: str, inner: list[ast.expr], value: object) -> bool:
     if outer == "Literal":
         return any(isinstance(choice, ast.Constant) and choice.value == value for choice in inner)
     if outer in ("Optional", "Union"):
-        return (outer == "Optional" and value is None) or any(
-            _fits(choice, value) for choice in inner)
+        return (outer == "Optional"
+                and value is None) or any(_fits(choice, value) for choice in inner)
     if outer in _MAPPINGS:
         return isinstance(value, dict) and (len(inner) < 2 or all(
             _fits(inner[1], item) for item in value.values()))
@@ -135,7 +135,7 @@ def _fits_generic(outer: str, inner: list[ast.expr], value: object) -> bool:
         fixed = outer == "tuple" and not (isinstance(inner[-1], ast.Constant)
                                           and inner[-1].value is ...)
         if fixed:
-            return len(value) == len(inner) and all(
-                _fits(part, item) for part, item in zip(inner, value))
+            return len(value) == len(inner) and all(_fits(part, item)
+                                                    for part, item in zip(inner, value))
         return all(_fits(inner[0], item) for item in value)
     return True

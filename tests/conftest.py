@@ -103,7 +103,7 @@ def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
     """
     with tempfile.TemporaryDirectory() as kept:
         told = Path(kept) / "told"
-        processes = start_ranks(command, *words, folder=folder, told=told, ranks=ranks)
+        processes = start_ranks(command, *words, folder=folder, output=told, ranks=ranks)
         for process in processes:
             process.join(timeout)
             if process.exitcode is None:

@@ -11,8 +11,8 @@ import torch
 
 from corekit import CorekitError, registry
 from corekit.cli.new import new_project
-from corekit.recipes.compose import compose
 from tests.conftest import corekit_command, losses
+from tests.plain import compose
 
 ADAPTERS = '''
 from corekit.registry import declare_kind, register

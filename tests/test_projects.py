@@ -16,7 +16,8 @@ from corekit.projects import find_projects
 from corekit.recipes.find import recipe_names
 from tests.plain import compose
 
-PIECE = "from corekit.registry import register\n\n\n@register('loss', '{name}')\nclass Piece:\n    '''A piece.'''\n"
+PIECE = ("from corekit.registry import register\n\n\n"
+         "@register('loss', '{name}')\nclass Piece:\n    '''A piece.'''\n")
 
 
 @pytest.fixture
@@ -131,7 +132,8 @@ def test_objects_of_a_project_unpickle_in_a_process_that_knows_nothing(
     done = python(f"import pickle; one, deep = pickle.loads({content!r}); print(one.value, "
                   f"type(one).__module__, "
                   "type(deep).__module__)")
-    assert done.stdout == f"7 corekit_projects.{name}.pieces corekit_projects.{name}.deep.more\n", done.stderr
+    modules = f"corekit_projects.{name}.pieces corekit_projects.{name}.deep.more"
+    assert done.stdout == f"7 {modules}\n", done.stderr
 
 
 @pytest.mark.parametrize(("text", "told"), [("# register(\ndef broken(:\n", r"pieces\.py:2: .*must "

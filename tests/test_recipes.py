@@ -49,7 +49,8 @@ MODELS: dict[str, dict[str, Any]] = {
     **small("mobileclip_s2", "mobileclip2_s2", width=20),
     **small("mobileclip_s3", "mobileclip2_s3", width=24),
     **small("mobileclip_s4", "mobileclip2_s4", width=32),
-    **small("clip_vit_b16", "mobileclip_b", "mobileclip_b_lt", "mobileclip2_b", width=24, image_size=PIXELS),
+    **small("clip_vit_b16", "mobileclip_b", "mobileclip_b_lt", "mobileclip2_b", width=24,
+            image_size=PIXELS),
     **small("mobileclip_l14", "mobileclip2_l14", width=32, image_size=PIXELS),
     "catlip_vit_nano": {"num_classes": CONCEPTS},
     "catlip_clip_nano": {},
@@ -140,7 +141,9 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
                                                    tmp_path: Path) -> None:
     recipe = shrink({**deepcopy(composed(name)), "run_dir": str(tmp_path)}, shards)
     size = sum(value.numel() for value in model_of(recipe).parameters())
-    assert size < MOST_PARAMETERS, f"give {recipe['model']['name']} an argument that makes it smaller, and a place in MODELS"
+    advice = (f"give {recipe['model']['name']} an argument that makes it smaller, and a place in "
+              "MODELS")
+    assert size < MOST_PARAMETERS, advice
     before, init = model_of(recipe, "cpu"), recipe["init"]
     if init["path"]:  # another recipe's run
         init["path"] = str(
@@ -156,7 +159,8 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     steps = records(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in steps] == [1, 2]
     assert all(math.isfinite(line["loss"]) for line in steps)
-    evaluated = {line["evaluator"]: line["step"] for line in records(tmp_path / "evaluations.jsonl")}
+    evaluated = {line["evaluator"]: line["step"]
+                 for line in records(tmp_path / "evaluations.jsonl")}
     assert evaluated == dict.fromkeys(recipe["evaluators"], 2)
     assert len(records_of_head(tmp_path)) == (CONCEPTS if recipe["init"]["head"] else
                                               0), "a line for every class"

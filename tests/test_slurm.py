@@ -53,7 +53,8 @@ def start(folder: Path, trainer: str, *words: str) -> "subprocess.Popen[str]":
 
 
 def test_srun_trains_one_run_on_all_ranks(finished_run: Path, tmp_path: Path) -> None:
-    program = f"#!{sys.executable}\nfrom corekit.cli.train import main\nif __name__ == '__main__':\n    main()\n"
+    program = (f"#!{sys.executable}\nfrom corekit.cli.train import main\n"
+               "if __name__ == '__main__':\n    main()\n")
     job = start(tmp_path, program, *TINY)
     told, errors = job.communicate(timeout=300)
     assert job.returncode == 0, errors[-3000:]

@@ -28,7 +28,8 @@ from corekit.recipes import hydra_sources as sources
 from corekit.recipes.find import recipe_names
 sources.install(recipe_schema())
 with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):
-    print(json.dumps({name: plain(hydra.compose("train", [f"+recipe={name}"])) for name in recipe_names()}))
+    print(json.dumps({name: plain(hydra.compose("train", [f"+recipe={name}"]))
+                      for name in recipe_names()}))
 """
 
 
@@ -63,7 +64,8 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The commands of an environment with the wheel in it.
 
     It sees the packages of this one, but not what is installed there for editing: .pth files in
-    them are not followed. """
+    them are not followed.
+    """
     folder = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(folder, symlinks=True)
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]

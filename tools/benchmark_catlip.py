@@ -1,5 +1,6 @@
-"""A training step of CatLIP against one of CLIP: same image tower, batch and precision, and where
-the time of each goes.
+"""A training step of CatLIP against one of CLIP, and where the time of each goes.
+
+Both have the same image tower, batch and precision.
 
     python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16
     --batch-size 256]
@@ -67,9 +68,9 @@ def main() -> None:
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
         parts = seconds_of(side.parts(), chosen)
-        whole = sum(map(parts.median, parts))
+        total = sum(map(parts.median, parts))
         for label in parts:
-            print(f"  {label:<40}{parts.median(label):9.4f} s  {parts.median(label) / whole:6.1%}")
+            print(f"  {label:<40}{parts.median(label):9.4f} s  {parts.median(label) / total:6.1%}")
     del sides, side
     nothing, catlip, clip = (fresh_process.again("--memory-of", name)
                              for name in ("nothing", "catlip", "clip"))
@@ -80,9 +81,9 @@ def main() -> None:
 
 def seconds_of(sides: Mapping[str, timing.Side], chosen: argparse.Namespace) -> timing.Times:
     """Of so many calls of each in a pair, taking turns."""
-    return timing.take_turns(
-        {name: partial(timing.seconds_of, side, chosen.device, calls=chosen.steps)
-         for name, side in sides.items()}, chosen.pairs)
+    return timing.take_turns({name: partial(timing.seconds_of, side, chosen.device,
+                                            calls=chosen.steps) for name, side in sides.items()},
+                             chosen.pairs)
 
 
 class Side:
@@ -107,10 +108,8 @@ class Side:
         size, count = chosen.image_size, chosen.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
-        self.labels = [
-            each.to(self.device)
-            for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])
-        ]
+        self.labels = [each.to(self.device)
+                       for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])]
 
     def step(self) -> None:
         """One whole step."""
@@ -136,34 +135,32 @@ class Side:
 
     def parts(self) -> dict[str, Callable[[], None]]:
         """What a step is made of, each to be run alone."""
-        found: dict[str, Callable[[], None]] = {}
+        parts: dict[str, Callable[[], None]] = {}
         if self.name == "catlip":
             pooled = torch.randn(len(self.image),
                                  self.head().in_features, device=self.device, requires_grad=True)
-            found["image tower"] = lambda: self.run(
+            parts["image tower"] = lambda: self.run(
                 lambda: self.model.encode_image(self.image))  # type: ignore[operator]
-            found["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
+            parts["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
-            pair = [
-                F.normalize(torch.randn(len(self.image), 512, device=self.device)).requires_grad_()
-                for _ in range(2)
-            ]
+            pair = [F.normalize(torch.randn(len(self.image), 512,
+                                            device=self.device)).requires_grad_() for _ in range(2)]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
             image_tower, text_tower = map(self.model.get_submodule, ("image_tower", "text_tower"))
-            found["image tower"] = lambda: self.run(lambda: image_tower(self.image))
-            found["text tower"] = lambda: self.run(lambda: text_tower(self.text))
-            found["contrastive loss"] = lambda: self.backward(
+            parts["image tower"] = lambda: self.run(lambda: image_tower(self.image))
+            parts["text tower"] = lambda: self.run(lambda: text_tower(self.text))
+            parts["contrastive loss"] = lambda: self.backward(
                 {"image_features": pair[0], "text_features": pair[1], "logit_scale": scale})
         for value in self.model.parameters():
             value.grad = torch.zeros_like(value)
-        found["clipping and AdamW"] = self.keep_gradients
-        return found
+        parts["clipping and AdamW"] = self.keep_gradients
+        return parts
 
     def run(self, forward: Callable[[], Tensor]) -> None:
         """A forward pass and its backward pass."""
         with self.autocast():
-            made = forward()
-        torch.autograd.backward(made.float().sum())
+            output = forward()
+        torch.autograd.backward(output.float().sum())
 
     def wide(self, pooled: Tensor) -> LinearOutput:
         """The head's output of some features."""
@@ -172,9 +169,9 @@ class Side:
 
     def head(self) -> nn.Linear:
         """CatLIP's."""
-        found = self.model.get_submodule("head")
-        assert isinstance(found, nn.Linear)
-        return found
+        head = self.model.get_submodule("head")
+        assert isinstance(head, nn.Linear)
+        return head
 
     def keep_gradients(self) -> None:
         """The end of a step that may be taken again."""

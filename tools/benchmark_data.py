@@ -43,10 +43,10 @@ def main() -> None:
                         "temporary folder")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as made:
-        root = chosen.root or made
+    with tempfile.TemporaryDirectory() as temporary:
+        root = chosen.root or temporary
         if not chosen.root:
-            write_shards(Path(made), chosen.samples)
+            write_shards(Path(temporary), chosen.samples)
         for scale in ((0.9, 1.0), (0.08, 1.0)):
             compare(root, scale, chosen.batches, chosen.rounds, chosen.batch_size)
 
@@ -68,8 +68,8 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
         return timing.seconds_of(read, calls=batches)
 
-    times = timing.take_turns(
-        {name: partial(seconds_of_batch, start) for name, start in contenders.items()}, rounds)
+    times = timing.take_turns({name: partial(seconds_of_batch, start)
+                               for name, start in contenders.items()}, rounds)
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
     for name in times:
         ratio = times.ratio("open_clip", name)
@@ -133,10 +133,10 @@ def write_shards(root: Path, samples: int, each: int = 500) -> None:
     """Shards of pictures with captions."""
     for first in range(0, samples, each):
         with tarfile.open(root / f"{first // each:05d}.tar", "w") as archive:
-            for at in range(first, min(samples, first + each)):
-                caption = f"a photo number {at} of a thing"
-                for extension, content in (("jpg", photo(at)), ("txt", caption.encode())):
-                    member = tarfile.TarInfo(f"{at:08d}.{extension}")
+            for sample in range(first, min(samples, first + each)):
+                caption = f"a photo number {sample} of a thing"
+                for extension, content in (("jpg", photo(sample)), ("txt", caption.encode())):
+                    member = tarfile.TarInfo(f"{sample:08d}.{extension}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))
 

@@ -34,10 +34,12 @@ def main() -> int:
     torch.manual_seed(0)
     name = f"aimv2_{chosen.size}_{chosen.pixels}"
     ours: nn.Module = corekit.create_model(name, depth_divisor=chosen.depth_divisor).eval()
-    theirs: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}",
-                                          num_classes=0, depth=24 // chosen.depth_divisor).eval()
-    theirs.load_state_dict(registry.build("converter", "aim").save(ours.state_dict(), name, "timm"))
-    ours, theirs = ours.to(chosen.device), theirs.to(chosen.device)
+    timm_model: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}",
+                                              num_classes=0,
+                                              depth=24 // chosen.depth_divisor).eval()
+    timm_model.load_state_dict(registry.build("converter",
+                                              "aim").save(ours.state_dict(), name, "timm"))
+    ours, timm_model = ours.to(chosen.device), timm_model.to(chosen.device)
     print(f"images/s of {name}, {24 // chosen.depth_divisor} blocks: ours, timm's; "
           f"{timing.conditions(chosen)}")
     reached = True
@@ -52,7 +54,7 @@ def main() -> int:
 
         sides = {
             "ours": run(lambda image: ours(image)["tokens"]),
-            "theirs": run(lambda image: theirs.forward_features(image))  # type: ignore[operator]
+            "theirs": run(lambda image: timm_model.forward_features(image))  # type: ignore[operator]
         }
         times = timing.in_turns(sides, chosen)
         ratio = times.ratio("theirs", "ours")

@@ -56,10 +56,10 @@ def main() -> None:
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
-        times = timing.take_turns({
-            "engine": lambda: engine_seconds(engine, parts, chosen.steps, counters, logger),
-            "bare": lambda: bare_seconds(bare, parts, chosen.steps)
-        }, chosen.pairs)
+        times = timing.take_turns({"engine": lambda: engine_seconds(engine, parts, chosen.steps,
+                                                                    counters, logger),
+                                   "bare": lambda: bare_seconds(bare, parts, chosen.steps)},
+                                  chosen.pairs)
         logger.close()
     ratio = times.ratio("engine", "bare")
     print(f"bare loop {times.median('bare') * 1e3:.1f} ms a step, engine "

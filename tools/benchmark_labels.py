@@ -52,12 +52,12 @@ def main() -> None:
     few = chosen.corenet_captions
     rounds = [captions[first:first + chosen.captions]
               for first in range(0, len(captions), chosen.captions)]
-    ours, theirs = Labelled(rounds), Labelled([some[:few] for some in rounds])
+    ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
     times = timing.take_turns({
-        "theirs": lambda: theirs.next_round(lambda caption: corenet_rows(caption, keys)),
+        "theirs": lambda: fewer.next_round(lambda caption: corenet_rows(caption, keys)),
         "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
     }, chosen.rounds)
-    if [rows[:few] for rows in ours.rows] != theirs.rows:
+    if [rows[:few] for rows in ours.rows] != fewer.rows:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
     print(f"{len(captions):,} captions such as {captions[0]!r}, "
@@ -107,9 +107,8 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
 def of_size(captions: Sequence[str]) -> Vocabulary:
     """The captions' own synsets, by count, then others."""
     labels = NounLabels()
-    counts = dict(
-        choose(Counter(key for caption in captions for key in labels(caption)), threshold=0,
-               size=SIZE).counts)
+    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)),
+                         threshold=0, size=SIZE).counts)
     for key in sorted(open_wordnet().called):
         if len(counts) == SIZE:
             break
@@ -126,10 +125,8 @@ def scene_captions(count: int) -> list[str]:
     draws = random.Random(0)
     names, emoji = concept_names(), concept_emoji()
     repeatable = [plural(name) is not None for name in names]
-    return [
-        describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
-        for _ in range(count)
-    ]
+    return [describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
+            for _ in range(count)]
 
 
 def word_captions(count: int) -> list[str]:

@@ -29,14 +29,11 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.0)
     chosen = parser.parse_args()
     torch.manual_seed(0)
-    fused: dict[str, Any] = {
-        "S0": corekit.create_model("mobileclip_s0"), "S2": corekit.create_model("mobileclip_s2"),
-        "ViT-B/16": corekit.create_model("clip_vit_b16")
-    }
-    models: dict[str, Any] = {
-        name: corekit.reparameterize(model.eval())
-        for name, model in fused.items()
-    }
+    fused: dict[str, Any] = {"S0": corekit.create_model("mobileclip_s0"),
+                             "S2": corekit.create_model("mobileclip_s2"),
+                             "ViT-B/16": corekit.create_model("clip_vit_b16")}
+    models: dict[str, Any] = {name: corekit.reparameterize(model.eval())
+                              for name, model in fused.items()}
     models["open_clip ViT-B-16"] = open_clip.create_model("ViT-B-16").eval()
     sides: dict[str, timing.Side] = {}
     for name, model in models.items():
@@ -57,12 +54,12 @@ def main() -> int:
         print(f"  {name:<20} image {of_image:7.2f}   text {of_text:7.2f}   sum {both:7.2f}")
     slowest: dict[str, float] = {}
     for ours, phone in PHONE.items():
-        for theirs in list(models)[2:]:
-            both_towers = times.ratio(theirs, ours)
+        for other in list(models)[2:]:
+            both_towers = times.ratio(other, ours)
             slowest[ours] = min(slowest.get(ours, both_towers.median), both_towers.median)
-            image, text = (times.ratio(f"{theirs} {tower}", f"{ours} {tower}").median
+            image, text = (times.ratio(f"{other} {tower}", f"{ours} {tower}").median
                            for tower in ("image", "text"))
-            print(f"  {ours} against {theirs}: {both_towers} in sum, image {image:.2f} x, "
+            print(f"  {ours} against {other}: {both_towers} in sum, image {image:.2f} x, "
                   f"text {text:.2f} x; the paper, on a phone: {phone} x")
     return 0 if slowest["S0"] >= chosen.limit else 1
 

@@ -45,16 +45,14 @@ def main() -> None:
 
 def write_index(root: Path, shards: int, samples: int) -> None:
     """Empty shards in folders of a thousand, and the index that says what they would hold."""
-    names = [f"{at % FOLDERS:04d}/{at // FOLDERS:06d}.tar" for at in range(shards)]
+    names = [f"{shard % FOLDERS:04d}/{shard // FOLDERS:06d}.tar" for shard in range(shards)]
     for number in range(min(FOLDERS, shards)):
         (root / f"{number:04d}").mkdir()
     for name in names:
         (root / name).touch()
     names.sort()
-    table = {
-        "names": names, "bytes": [0] * shards, "samples": [samples] * shards,
-        "hashes": ["0123456789abcdef"] * shards
-    }
+    table = {"names": names, "bytes": [0] * shards, "samples": [samples] * shards,
+             "hashes": ["0123456789abcdef"] * shards}
     (root / "index.json").write_text(json.dumps(table))
 
 
@@ -79,12 +77,10 @@ def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
         began_step = time.perf_counter()
         enter(order, mine, part * order.stretch // 5 + part)
         slowest = max(slowest, time.perf_counter() - began_step)
-    return {
-        "opening the index": f"{opened - began:.2f} s",
-        "order and first step": f"{ready - opened:.2f} s",
-        "slowest of 25 steps entered": f"{slowest:.3f} s",
-        "memory": f"{(resident() - before) / 1e6:.0f} MB"
-    }
+    return {"opening the index": f"{opened - began:.2f} s",
+            "order and first step": f"{ready - opened:.2f} s",
+            "slowest of 25 steps entered": f"{slowest:.3f} s",
+            "memory": f"{(resident() - before) / 1e6:.0f} MB"}
 
 
 def enter(order: object, streams: range, draw: int) -> None:

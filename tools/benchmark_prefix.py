@@ -38,19 +38,17 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--limit", type=float, default=0.55)
     chosen = parser.parse_args()
-    batch = {
-        "image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
-                             device=chosen.device),
-        "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
-        "uniform": torch.rand(chosen.batch_size, device=chosen.device)
-    }
+    batch = {"image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
+                                  device=chosen.device),
+             "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
+             "uniform": torch.rand(chosen.batch_size, device=chosen.device)}
 
     def model(attention: str) -> nn.Module:
-        made: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
-                                               attention=attention,
-                                               width_divisor=chosen.width_divisor,
-                                               depth_divisor=chosen.depth_divisor)
-        return made
+        network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
+                                                  attention=attention,
+                                                  width_divisor=chosen.width_divisor,
+                                                  depth_divisor=chosen.depth_divisor)
+        return network
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         outputs = model("sdpa")(*(torch.empty_like(value, device="meta")
@@ -59,8 +57,8 @@ def main() -> int:
             output.dense()
     flops = 3 * counter.get_total_flops()
     kinds = ("sdpa",) if chosen.device == "cpu" else ("sdpa", "flex")
-    times = timing.in_turns(
-        {kind: step(model(kind).to(chosen.device), batch, chosen) for kind in kinds}, chosen)
+    times = timing.in_turns({kind: step(model(kind).to(chosen.device), batch, chosen)
+                             for kind in kinds}, chosen)
     name = torch.cuda.get_device_name() if chosen.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
     print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, "

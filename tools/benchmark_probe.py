@@ -38,7 +38,7 @@ class Noise:
         pixels = np.random.default_rng(seed).integers(0, 256, (samples, 224, 224, 3),
                                                       dtype=np.uint8)
         self.images = [Image.fromarray(image) for image in pixels]
-        self.labels = [at * classes // samples for at in range(samples - 1)] + [classes - 1]
+        self.labels = [number * classes // samples for number in range(samples - 1)] + [classes - 1]
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
         return list(range(first, first + count))
@@ -67,12 +67,10 @@ def main() -> int:
                            contextlib.nullcontext)
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     sides = {14: LEARNING_RATES, 1: LEARNING_RATES[3:4]}
-    probes = {
-        heads: LinearProbe(test, train, learning_rates=rates,
-                           weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=chosen.epochs,
-                           batch_size=chosen.batch_size, forward_batch_size=32)
-        for heads, rates in sides.items()
-    }
+    probes = {heads: LinearProbe(test, train, learning_rates=rates,
+                                 weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=chosen.epochs,
+                                 batch_size=chosen.batch_size,
+                                 forward_batch_size=32) for heads, rates in sides.items()}
     # what is slow only the first time
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
 

@@ -46,13 +46,12 @@ def main() -> int:
         if chosen.precision == "fp32" else autocast(chosen))
     train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
     grids = {"one head": (LEARNING_RATES[5:6], (0.05,)), "14 heads": (LEARNING_RATES, (0.05, 0.1))}
-    probes = {
-        name: AttentiveProbe(test, train, transform=CenterCrop(preprocess),
-                             num_classes=chosen.classes, learning_rates=rates, weight_decays=decays,
-                             epochs=chosen.epochs, batch_size=chosen.batch_size,
-                             forward_batch_size=chosen.batch_size)
-        for name, (rates, decays) in grids.items()
-    }
+    probes = {name: AttentiveProbe(test, train, transform=CenterCrop(preprocess),
+                                   num_classes=chosen.classes, learning_rates=rates,
+                                   weight_decays=decays, epochs=chosen.epochs,
+                                   batch_size=chosen.batch_size,
+                                   forward_batch_size=chosen.batch_size)
+              for name, (rates, decays) in grids.items()}
     times = in_turns({name: partial(probe, eval_model) for name, probe in probes.items()}, chosen)
     width, blocks = trunk.width, len(list(trunk.get_submodule("blocks").children()))
     print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "

@@ -56,7 +56,7 @@ def main() -> int:
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
-        kept = [next(stream) for _ in range(KEPT)]
+        stored_batches = [next(stream) for _ in range(KEPT)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
 
@@ -68,14 +68,12 @@ def main() -> int:
             return engine_seconds(run, batches, steps, counters, logger)
 
         def from_memory(steps: int) -> float:
-            return engine_seconds(run, kept, steps, counters, logger)
+            return engine_seconds(run, stored_batches, steps, counters, logger)
 
         for side in (from_memory, from_shards):
             side(2)
-        times = timing.take_turns({
-            "shards": lambda: from_shards(chosen.steps),
-            "memory": lambda: from_memory(chosen.steps)
-        }, chosen.pairs)
+        times = timing.take_turns({"shards": lambda: from_shards(chosen.steps),
+                                   "memory": lambda: from_memory(chosen.steps)}, chosen.pairs)
         logger.close()
     ratio = times.ratio("shards", "memory")
     print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
@@ -98,17 +96,14 @@ def reinforce(scenes: Path, out: Path) -> None:
 def members(key: str) -> dict[str, bytes]:
     """30 augmentations, 5 synthetic captions, unit rows of two teachers of 768 numbers each."""
     picture = Image.new("RGB", (256, 256))
-    entries = [
-        draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9) for number in range(30)
-    ]
+    entries = [draw_augmentation(picture, 0, key, number, 224, SCALE, RATIO, 2, 9)
+               for number in range(30)]
     rows = {name: F.normalize(torch.randn(count, 2, 768), dim=2).reshape(count, 1536)
             for name, count in (("image_emb", 30), ("text_emb", 6))}
     extension, content = encode_embeddings(rows, "bf16")
     captions = {"syn_text": [f"a drawing, as caption {number} says" for number in range(5)]}
-    return {
-        "paug.json": json.dumps({"param_aug": entries}).encode(),
-        "syn.json": json.dumps(captions).encode(), extension: content
-    }
+    return {"paug.json": json.dumps({"param_aug": entries}).encode(),
+            "syn.json": json.dumps(captions).encode(), extension: content}
 
 
 if __name__ == "__main__":

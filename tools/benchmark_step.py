@@ -86,13 +86,12 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> timing.Side:
     # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution
     # writes past its memory
     if {"ours": name == "s1", "theirs": False,
-            "best": chosen.device == "cuda" or name == "b"}[side]:
+        "best": chosen.device == "cuda" or name == "b"}[side]:
         model.to(memory_format=torch.channels_last)
         image = image.to(memory_format=torch.channels_last)
-    optimizer = (adamw(model, 1e-3,
-                       (0.9, 0.95), weight_decay=0.2) if side == "ours" else torch.optim.AdamW(
-                           model.parameters(), 1e-3,
-                           (0.9, 0.95), weight_decay=0.2, fused=True if side == "best" else None))
+    optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours"
+                 else torch.optim.AdamW(model.parameters(), 1e-3, (0.9, 0.95), weight_decay=0.2,
+                                        fused=True if side == "best" else None))
     loss = losses()
 
     def run() -> None:

@@ -42,19 +42,18 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.2)
     parser.add_argument("--limit-best", type=float, default=1.0)
     chosen = parser.parse_args()
-    print("images/s: ours, theirs as documented, theirs at its best; "
-          f"{timing.conditions(chosen)}")
+    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(chosen)}")
     reached = True
     for name in chosen.models:
         torch.manual_seed(0)
-        ours, theirs = our_encoder(name, chosen.device), their_encoder(name).to(chosen.device)
-        best = copy.deepcopy(theirs).to(memory_format=torch.channels_last)
+        ours, reference = our_encoder(name, chosen.device), their_encoder(name).to(chosen.device)
+        best = copy.deepcopy(reference).to(memory_format=torch.channels_last)
         for batch in chosen.batch_sizes:
             image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=chosen.device)
             last = image.to(memory_format=torch.channels_last)
             times = timing.in_turns({
                 "ours": without_gradient(torch.no_grad, ours, image, chosen),
-                "theirs": without_gradient(torch.no_grad, encode_of(theirs), image, chosen),
+                "theirs": without_gradient(torch.no_grad, encode_of(reference), image, chosen),
                 "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
             }, chosen)
             documented, at_best = times.ratio("theirs", "ours"), times.ratio("best", "ours")

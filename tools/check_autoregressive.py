@@ -53,38 +53,33 @@ def main() -> int:
     if "flex" in backends:
         sound = apart(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
-        whole = one_step(ProcessGroup(0, 1, device), dtype, 1)
-        cuts = {
-            "4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
-            "2 ranks": on_two_ranks(dtype)
-        }
-        for name, found in cuts.items():
-            loss = abs(float(found["loss"]) / float(whole["loss"]) - 1)
-            grads = sum(float((found[key] - value).square().sum())
-                        for key, value in whole.items())**0.5
-            norm = sum(float(value.square().sum()) for value in whole.values())**0.5
-            print(f"  {dtype}, {name}: loss {float(found['loss']):.15f} against "
-                  f"{float(whole['loss']):.15f}, relative "
+        full_batch = one_step(ProcessGroup(0, 1, device), dtype, 1)
+        cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
+                "2 ranks": on_two_ranks(dtype)}
+        for name, tensors in cuts.items():
+            loss = abs(float(tensors["loss"]) / float(full_batch["loss"]) - 1)
+            grads = sum(float((tensors[key] - value).square().sum())
+                        for key, value in full_batch.items())**0.5
+            norm = sum(float(value.square().sum()) for value in full_batch.values())**0.5
+            print(f"  {dtype}, {name}: loss {float(tensors['loss']):.15f} against "
+                  f"{float(full_batch['loss']):.15f}, relative "
                   f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {grads / norm:.1e}")
             sound = sound and loss <= limit
     return 0 if sound else 1
 
 
 def apart(backends: Sequence[str], device: torch.device) -> float:
-    """How far the gradients of all parameters by the second way are from those by the first,
-    relative to their norm.
-    """
-    found = []
+    """The relative distance of the second way's gradients of all parameters from the first's."""
+    gradients = []
     for backend in backends:
         net, generator = model(torch.float32, backend).to(device), torch.Generator().manual_seed(0)
         image = torch.randn(SAMPLES, 3, SIDE, SIDE, generator=generator).to(device)
         text = torch.randint(WORDS, (SAMPLES, LENGTH), generator=generator).to(device)
         outputs = net(image, text, torch.linspace(0, 0.999, SAMPLES, device=device))
         sum(output.dense().square().sum() for output in outputs.values()).backward()
-        found.append(
-            torch.cat(
-                [value.grad.flatten() for value in net.parameters() if value.grad is not None]))
-    difference = float((found[1] - found[0]).norm() / found[0].norm())
+        gradients.append(torch.cat([value.grad.flatten() for value in net.parameters()
+                                    if value.grad is not None]))
+    difference = float((gradients[1] - gradients[0]).norm() / gradients[0].norm())
     print(f"  gradients by {backends[1]} against {backends[0]}: relative difference "
           f"{difference:.1e} (limit 1e-5)")
     return difference
@@ -99,26 +94,26 @@ def leaks(backend: str, device: torch.device) -> float:
     forbidden, allowed = 0.0, 0.0
     for length in range(1, PATCHES):
         uniform = torch.tensor([(length - 0.5) / (PATCHES - 1)], device=device)
-        said = net(image, text, uniform)["patch_predictions"].dense()[0]
-        for at in range(PATCHES - 1):
-            grad = torch.autograd.grad(said[at].square().sum(), image, retain_graph=True)[0]
+        predictions = net(image, text, uniform)["patch_predictions"].dense()[0]
+        for patch in range(PATCHES - 1):
+            grad = torch.autograd.grad(predictions[patch].square().sum(), image,
+                                       retain_graph=True)[0]
             of_patch = grad.unfold(2, 14, 14).unfold(3, 14, 14).abs().amax((0, 1, 4, 5)).flatten()
-            edge = max(at + 1, length)
+            edge = max(patch + 1, length)
             forbidden = max(forbidden, float(of_patch[edge:].max()) if edge < PATCHES else 0.0)
             allowed = max(allowed, float(of_patch[:edge].max()))
     print(f"  {backend}, {PATCHES - 1} prefix lengths: largest gradient to a patch j >= max(i + 1, "
-          f"M) {forbidden!r}, to the "
-          f"others {allowed:.2e}")
+          f"M) {forbidden!r}, to the others {allowed:.2e}")
     return forbidden
 
 
 def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     """A small one, the same each time."""
     torch.manual_seed(0)
-    made: nn.Module = corekit.create_model("aimv2_pretrain", encoder="aimv2_base_224",
-                                           context_length=LENGTH, vocab_size=WORDS,
-                                           attention=attention, width_divisor=6, depth_divisor=4)
-    return made.to(dtype)
+    network: nn.Module = corekit.create_model("aimv2_pretrain", encoder="aimv2_base_224",
+                                              context_length=LENGTH, vocab_size=WORDS,
+                                              attention=attention, width_divisor=6, depth_divisor=4)
+    return network.to(dtype)
 
 
 def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Found:
@@ -135,10 +130,8 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
               for name, weight in weights.items()]
 
     def place(batch: dict[str, object]) -> dict[str, object]:
-        return {
-            name: value.to(ranks.device) if isinstance(value, Tensor) else value
-            for name, value in batch.items()
-        }
+        return {name: value.to(ranks.device) if isinstance(value, Tensor) else value
+                for name, value in batch.items()}
 
     forward = Forward(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None,
                       Precision("fp32"), StepRandom(0, ranks, micro_batches))
@@ -154,17 +147,17 @@ def on_two_ranks(dtype: torch.dtype) -> Found:
     """The same step on two CPU ranks, a micro-batch each."""
     with tempfile.TemporaryDirectory() as folder:
         spawn(_rank, (free_port(), dtype, folder), nprocs=2)  # type: ignore[no-untyped-call]
-        found: Found = torch.load(Path(folder) / "found.pt", weights_only=True)
-    return found
+        tensors: Found = torch.load(Path(folder) / "found.pt", weights_only=True)
+    return tensors
 
 
 def _rank(rank: int, port: int, dtype: torch.dtype, folder: str) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
                       MASTER_ADDR="localhost", MASTER_PORT=str(port))
     ranks = connect("ddp", "cpu")
-    found = one_step(ranks, dtype, 2)
+    tensors = one_step(ranks, dtype, 2)
     if ranks.is_first:
-        torch.save(found, Path(folder) / "found.pt")
+        torch.save(tensors, Path(folder) / "found.pt")
     disconnect()
 
 

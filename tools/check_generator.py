@@ -46,31 +46,28 @@ def main() -> int:
         folder = Path(name)
         write_scenes(folder, SAMPLES * (chosen.kills + 6), SAMPLES)
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
-        words = [
-            f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
-            f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
-            "captions=2", "augmentations=6", "image_size=64", "batch_size=32"
-        ]
+        words = [f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
+                 f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
+                 "captions=2", "augmentations=6", "image_size=64", "batch_size=32"]
         began = time.monotonic()
         if start(folder, "whole", words, chosen.workers).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - began
-        moments = [
-            kill_once(folder, words, chosen.workers, draw, number) for number in range(chosen.kills)
-        ]
+        moments = [kill_once(folder, words, chosen.workers, draw, number)
+                   for number in range(chosen.kills)]
         if start(folder, "killed", words, chosen.workers).wait() != 0:
             raise SystemExit("the last run failed")
-        expected, found = contents(folder / "whole"), contents(folder / "killed")
+        expected, actual = contents(folder / "whole"), contents(folder / "killed")
         before, after = uids(folder / "scenes"), uids(folder / "killed")
-    same = sum(expected.get(name) == content for name, content in found.items())
+    same = sum(expected.get(name) == content for name, content in actual.items())
     print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: "
           f"{', '.join(moments)}")
     print(f"{same} of {len(expected)} files are the same bytes, "
-          f"{len(found.keys() ^ expected.keys())} missing or more; of "
+          f"{len(actual.keys() ^ expected.keys())} missing or more; of "
           f"{len(before)} uids {len(before.keys() - after.keys())} are missing, "
           f"{sum(many > 1 for many in after.values())} "
           f"twice, {len(after.keys() - before.keys())} new")
-    return 0 if expected == found and before == after and max(after.values()) == 1 else 1
+    return 0 if expected == actual and before == after and max(after.values()) == 1 else 1
 
 
 def write_scenes(folder: Path, samples: int, samples_per_shard: int) -> None:
@@ -87,10 +84,9 @@ def random_teacher(folder: Path, seed: int) -> str:
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
     config = run_config(recipe)
-    weights = {
-        name: value.clone()
-        for name, value in build_model(config.model, seed, torch.device("cpu")).state_dict().items()
-    }
+    weights = {name: value.clone()
+               for name, value in build_model(config.model, seed,
+                                              torch.device("cpu")).state_dict().items()}
     save_model_folder(folder, weights, recipe,
                       Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
     return str(folder)
@@ -98,14 +94,11 @@ def random_teacher(folder: Path, seed: int) -> str:
 
 def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess.Popen[bytes]":
     """Start the command."""
-    command = [
-        str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
-        str(folder / "scenes"), str(folder / out)
-    ]
-    return subprocess.Popen(
-        [*command, *words, "--workers", str(workers)], start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
+               str(folder / "scenes"), str(folder / out)]
+    return subprocess.Popen([*command, *words, "--workers", str(workers)], start_new_session=True,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,

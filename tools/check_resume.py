@@ -56,35 +56,34 @@ def main() -> int:
     words = [*WORDS, f"engine.micro_batch={micro_batch}", *chosen.words, f"engine.steps={steps}",
              f"engine.parallel={chosen.parallel}"]
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        wait(start(words, whole, chosen.ranks))
-        moments, kept = [], []
+        uninterrupted, killed = Path(folder) / "whole", Path(folder) / "killed"
+        wait(start(words, uninterrupted, chosen.ranks))
+        moments, resumed_from = [], []
         for number in range(chosen.kills):
             ranks = chosen.ranks if number < chosen.kills / 2 else later
             moments.append(kill_once(words, killed, ranks, draw, steps, number % 3 == 2))
-            kept.append(last_kept(killed))
+            resumed_from.append(last_kept(killed))
         wait(start(words, killed, later))
-        expected, found = read(whole / "metrics.jsonl"), read(killed / "metrics.jsonl")
-        evaluated, again = read(whole / "evaluations.jsonl"), read(killed / "evaluations.jsonl")
+        expected, actual = read(uninterrupted / "metrics.jsonl"), read(killed / "metrics.jsonl")
+        evaluated = read(uninterrupted / "evaluations.jsonl")
+        again = read(killed / "evaluations.jsonl")
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
     then = f", then {later}" if chosen.then_ranks else ""
     print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a "
-          f"checkpoint's writing): "
-          f"{', '.join(moments)}; went on from steps {kept}")
-    numbers = [record["step"] for record in found]
-    pairs = [(mine["loss"], theirs["loss"]) for mine, theirs in zip(expected, found)]
-    same = sum(mine == theirs for mine, theirs in pairs)
-    differences = [abs(mine - theirs) / mine for mine, theirs in pairs]
+          f"checkpoint's writing): {', '.join(moments)}; went on from steps {resumed_from}")
+    numbers = [record["step"] for record in actual]
+    pairs = [(one["loss"], other["loss"]) for one, other in zip(expected, actual)]
+    same = sum(one == other for one, other in pairs)
+    differences = [abs(one - other) / one for one, other in pairs]
     first = [difference for difference in differences if difference][:5] or [0.0]
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses "
-          f"equal to the bit, first "
-          f"differences {', '.join(f'{difference:.0e}' for difference in first)} of the loss, "
-          f"largest {max(differences):.0e}; "
-          f"evaluations {'equal' if evaluated == again else 'differ'}")
-    before = kept[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
+          "equal to the bit, first differences "
+          f"{', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest "
+          f"{max(differences):.0e}; evaluations {'equal' if evaluated == again else 'differ'}")
+    before = resumed_from[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
     whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
                    else same == steps and evaluated == again)
-    went_on = min(kept) > 0 and max(kept) < steps
+    went_on = min(resumed_from) > 0 and max(resumed_from) < steps
     return 0 if went_on and numbers == list(range(
         1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
 
@@ -94,7 +93,7 @@ def start(words: list[str], run: Path, ranks: int) -> list[Any]:
     kill.
     """
     return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent,
-                       told=run.with_suffix(".txt"), ranks=ranks)
+                       output=run.with_suffix(".txt"), ranks=ranks)
 
 
 def wait(processes: list[Any]) -> None:

@@ -40,7 +40,7 @@ def main() -> int:
     figures = run_all(order, partial(trained, folder, chosen.steps), chosen.jobs)
     keep(folder / "objectives.json", figures)
     print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds "
-          f"(lowest to highest)\n")
+          "(lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
         print(f"{objective:<14}{summary(of(figures, objective)):>28}")
     image, words, both = (mean(figures, objective) for objective in OBJECTIVES)

@@ -25,27 +25,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from comparisons import (
-    Figures,
-    command,
-    cores,
-    keep,
-    mean,
-    of,
-    options,
-    reached,
-    run_all,
-    summary,
-)
+from comparisons import Figures, command, cores, keep, mean, of, options, reached, run_all, summary
 
 BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
 SCALE = "19"  # about the logit scale that they learn
 # at [0.4, 1] and two operations the teachers, which saw none of it, tell half of a batch apart;
 # with weak ones 94 %
-AUGMENTATIONS = {
-    "weak": ("scale=[0.8,1]", "operations=0"), "strong": ("scale=[0.6,1]", "operations=1")
-}
+AUGMENTATIONS = {"weak": ("scale=[0.8,1]", "operations=0"),
+                 "strong": ("scale=[0.6,1]", "operations=1")}
 SETS = {"weak_one": ("weak", 1), "strong_one": ("strong", 1), "strong_two": ("strong", 2)}
 CONTRASTIVE = ("loss.contrastive_weight=1", "loss.distillation_weight=0")
 # the set it reads, and what it changes of the recipe
@@ -78,9 +66,8 @@ def main() -> int:
     figures = run_all(order, partial(student, folder), chosen.jobs)
     keep(folder / "curve.json", figures)
     budgets = sorted(chosen.steps)
-    curves = {
-        method: [mean(figures, method, steps) for steps in budgets] for method in (FIRST, LAST)
-    }
+    curves = {method: [mean(figures, method, steps) for steps in budgets]
+              for method in (FIRST, LAST)}
     print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
     print(f"{'samples seen':<26}" + "".join(f"{steps * BATCH:>24,}" for steps in budgets))
     for method in curves:
@@ -99,25 +86,23 @@ def main() -> int:
 
 def prepare(folder: Path, samples: int, pool: ThreadPoolExecutor) -> None:
     """Two teachers, the scenes, and the scenes reinforced in every way."""
-    first = [
-        pool.submit(command, folder, f"teacher_{seed}", "corekit-train",
-                    "+recipe=mobileclip/quickstart", f"seed={seed}", f"data.dataset.seed={seed}",
-                    f"run_dir={folder}/teacher_{seed}") for seed in TEACHERS
-    ]
-    first.append(
-        pool.submit(command, folder, "scenes", "corekit", "data", "openmoji", f"{folder}/scenes",
-                    "--objects", "1", "1", f"--samples={samples}", "--size=80", "--workers=1"))
+    first = [pool.submit(command, folder, f"teacher_{seed}", "corekit-train",
+                         "+recipe=mobileclip/quickstart", f"seed={seed}",
+                         f"data.dataset.seed={seed}",
+                         f"run_dir={folder}/teacher_{seed}") for seed in TEACHERS]
+    first.append(pool.submit(command, folder, "scenes", "corekit", "data", "openmoji",
+                             f"{folder}/scenes", "--objects", "1", "1", f"--samples={samples}",
+                             "--size=80", "--workers=1"))
     for job in first:
         job.result()
     teachers = [f"{folder}/teacher_{seed}" for seed in TEACHERS]
-    for job in [
-            pool.submit(command, folder, name, "corekit", "data", "reinforce", f"{folder}/scenes",
-                        f"{folder}/{name}", f"teachers=[{','.join(teachers[:many])}]",
-                        "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
-                        f"captioner.candidates={folder}/scenes", "captions=5", "augmentations=10",
-                        "image_size=64", "interpolation=bilinear", *AUGMENTATIONS[how])
-            for name, (how, many) in SETS.items()
-    ]:
+    for job in [pool.submit(command, folder, name, "corekit", "data", "reinforce",
+                            f"{folder}/scenes", f"{folder}/{name}",
+                            f"teachers=[{','.join(teachers[:many])}]",
+                            "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
+                            f"captioner.candidates={folder}/scenes", "captions=5",
+                            "augmentations=10", "image_size=64", "interpolation=bilinear",
+                            *AUGMENTATIONS[how]) for name, (how, many) in SETS.items()]:
         job.result()
 
 

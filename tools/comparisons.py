@@ -82,5 +82,5 @@ def summary(values: Iterable[float]) -> str:
 
 def keep(path: Path, figures: Figures) -> None:
     """Write them for programs."""
-    path.write_text(
-        json.dumps([[*run, figure] for run, figure in figures.items()], indent=1) + "\n")
+    path.write_text(json.dumps([[*run, figure] for run, figure in figures.items()], indent=1)
+                    + "\n")

@@ -45,35 +45,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder, chosen.samples, 128)
-        teachers = chosen.teachers or [
-            model(folder / f"teacher{seed}", seed, chosen.train_steps) for seed in (1, 2)
-        ]
+        teachers = chosen.teachers or [model(folder / f"teacher{seed}", seed, chosen.train_steps)
+                                       for seed in (1, 2)]
         student = chosen.student or model(folder / "student", 3, chosen.train_steps)
-        captioner = {
-            "name": "nearest_captions", "path": teachers[0],
-            "candidates": str(folder / "captions.txt")
-        }
-        found = {}
+        captioner = {"name": "nearest_captions", "path": teachers[0],
+                     "candidates": str(folder / "captions.txt")}
+        measured = {}
         for precision in PRECISIONS:
-            run_job(
-                "reinforce", {
-                    "teachers": teachers, "captioner": captioner, "captions": 2, "image_size": 64,
-                    "augmentations": chosen.augmentations, "precision": precision
-                }, str(folder / "scenes"), folder / precision)
+            run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2,
+                                  "image_size": 64, "augmentations": chosen.augmentations,
+                                  "precision": precision}, str(folder / "scenes"),
+                    folder / precision)
             widths = [
                 corekit.load(path)[0].encode_text(torch.zeros(
                     1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
                 for path in teachers
             ]
-            found[precision] = (*loss_of(
-                Reinforced(str(folder / "scenes"), str(folder / precision)), student, widths),
-                                sum(path.stat().st_size
-                                    for path in (folder / precision).glob("*.tar")) /
-                                chosen.samples)
+            dataset = Reinforced(str(folder / "scenes"), str(folder / precision))
+            stored = sum(path.stat().st_size for path in (folder / precision).glob("*.tar"))
+            measured[precision] = (*loss_of(dataset, student, widths), stored / chosen.samples)
     print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
-    exact, gradient, _ = found["fp32"]
-    for precision, (loss, other, size) in found.items():
+    exact, gradient, _ = measured["fp32"]
+    for precision, (loss, other, size) in measured.items():
         away = float((other - gradient).norm() / gradient.norm())
         print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} "
               f"({abs(loss - exact) / exact:.1e} of it) from fp32's; "
@@ -81,7 +75,7 @@ def main() -> None:
     rows = {"image_emb": unit(30), "text_emb": unit(6)}
     sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}"
                       for precision in PRECISIONS)  # type: ignore[arg-type]
-    print(f"as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
+    print("as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
           f"embeddings a sample: {sizes}")
 
 
@@ -89,11 +83,9 @@ def model(folder: Path, seed: int, steps: int) -> str:
     """A small model of that seed, trained for some steps."""
     if not steps:
         return random_teacher(folder, seed)
-    command = [
-        str(Path(sys.executable).with_name("corekit-train")), "+recipe=mobileclip/quickstart",
-        f"engine.steps={steps}", f"seed={seed}", f"run_dir={folder}", "schedule.warmup_steps=10",
-        "~evaluators"
-    ]
+    command = [str(Path(sys.executable).with_name("corekit-train")),
+               "+recipe=mobileclip/quickstart", f"engine.steps={steps}", f"seed={seed}",
+               f"run_dir={folder}", "schedule.warmup_steps=10", "~evaluators"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return str(folder)
 
@@ -111,19 +103,18 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
     samples = [data.decode(handle) for shard, size in enumerate(data.shard_sizes.tolist())
                for handle in data.read(shard, 0, size)]
     with torch.no_grad():
-        pixels = torch.stack(
-            [replay.replay(sample["image"], sample["augmentation"]) for sample in samples])
-        features = [
-            loaded.encode_image(preprocess.normalize(pixels), normalize=True),
-            *(loaded.encode_text(tokenize([sample[name] for sample in samples]), normalize=True)
-              for name in ("text", "synthetic_text"))
-        ]
+        pixels = torch.stack([replay.replay(sample["image"], sample["augmentation"])
+                              for sample in samples])
+        features = [loaded.encode_image(preprocess.normalize(pixels), normalize=True),
+                    *(loaded.encode_text(tokenize([sample[name] for sample in samples]),
+                                         normalize=True) for name in ("text", "synthetic_text"))]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
-    told = [torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()
-            for name in ("image", "text", "synthetic_text")]
+    teacher_features = [torch.stack([sample[f"teacher_{name}_features"]
+                                     for sample in samples]).double()
+                        for name in ("image", "text", "synthetic_text")]
     loss = ReinforcedContrastive(widths, [SCALE] * len(widths))
-    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), told[0], told[1], synthetic,
-                 told[2])
+    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_features[0],
+                 teacher_features[1], synthetic, teacher_features[2])
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]

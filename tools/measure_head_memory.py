@@ -56,10 +56,8 @@ def prepare(chosen: argparse.Namespace, samples: int,
         loss: Tensor = blockwise(LinearOutput.of(hidden, head), *packed)
         return loss
 
-    forms = {
-        "nothing": lambda: torch.zeros((), device=chosen.device),
-        "held": lambda: held(head(hidden), rows), "blocks": in_blocks
-    }
+    forms = {"nothing": lambda: torch.zeros((), device=chosen.device),
+             "held": lambda: held(head(hidden), rows), "blocks": in_blocks}
     return forms[chosen.form], samples
 
 

@@ -35,23 +35,21 @@ def main() -> None:
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
     chosen = parser.parse_args()
     if chosen.form:
-        print(
-            json.dumps(
-                measure(chosen.form, chosen.batch_size, chosen.block,
-                        getattr(torch, chosen.teachers))))
+        print(json.dumps(measure(chosen.form, chosen.batch_size, chosen.block,
+                                 getattr(torch, chosen.teachers))))
         return
-    found = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers)
+    measured = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers)
              for form, teachers in (("features", "float32"), ("dense", "float32"),
                                     ("blocks", "bfloat16"), ("blocks", "float32"))}
-    base = found["features", "float32"]["peak"]
-    dense, blocks = found["dense", "float32"], found["blocks", "bfloat16"]
+    base = measured["features", "float32"]["peak"]
+    dense, blocks = measured["dense", "float32"], measured["blocks", "bfloat16"]
     print(f"global batch {chosen.batch_size}, teachers {TEACHERS}, real and synthetic captions; "
           f"features alone {base / 2**20:.0f} MiB")
     for name, one in (("dense", dense), ("blocks", blocks)):
         print(f"  {name:<8}{(one['peak'] - base) / 2**20:8.0f} MiB   {one['seconds']:6.1f} s   "
               f"loss {one['loss']:.6f}")
     print(f"  memory: {(blocks['peak'] - base) / (dense['peak'] - base):.1%} of the dense form's")
-    exact = found["blocks", "float32"]["loss"]
+    exact = measured["blocks", "float32"]["loss"]
     print(f"  teachers in bf16 instead of fp32: loss {blocks['loss']:.6f} instead of {exact:.6f}, "
           f"{abs(blocks['loss'] - exact) / exact:.1e} of it")
 
@@ -105,10 +103,9 @@ def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor,
     """One set of captions."""
     target = torch.arange(len(image))
     total = torch.zeros(())
-    for queries, targets, teacher_queries, teacher_targets in ((image, text, teacher_image,
-                                                                teacher_text),
-                                                               (text, image, teacher_text,
-                                                                teacher_image)):
+    directions = ((image, text, teacher_image, teacher_text),
+                  (text, image, teacher_text, teacher_image))
+    for queries, targets, teacher_queries, teacher_targets in directions:
         logits = scale * queries @ targets.T
         with torch.no_grad():
             aims = torch.stack([

@@ -61,17 +61,15 @@ def prepare(chosen: argparse.Namespace, samples: int,
     def held() -> Tensor:
         label = text.clone()
         label[:, last:] = -100
-        return F.cross_entropy(
-            head(hidden).float().flatten(0, 1), label.flatten(), reduction="sum")
+        return F.cross_entropy(head(hidden).float().flatten(0, 1), label.flatten(), reduction="sum")
 
     def in_blocks() -> Tensor:
         words = registry.build("loss", "next_token", {"end_token": END, "block": chosen.block})
         loss: Tensor = words(LinearOutput.of(hidden, head), text)
         return loss
 
-    forms = {
-        "nothing": lambda: torch.zeros((), device=chosen.device), "held": held, "blocks": in_blocks
-    }
+    forms = {"nothing": lambda: torch.zeros((), device=chosen.device), "held": held,
+             "blocks": in_blocks}
     return forms[chosen.form], samples * last
 
 

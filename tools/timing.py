@@ -134,6 +134,5 @@ def in_turns(sides: Mapping[str, Side], chosen: argparse.Namespace) -> Times:
     """Seconds of a call of each side, after one call of each that is not timed."""
     for side in sides.values():
         side()
-    return take_turns(
-        {name: partial(seconds_of, side, chosen.device, chosen.seconds)
-         for name, side in sides.items()}, chosen.pairs)
+    return take_turns({name: partial(seconds_of, side, chosen.device, chosen.seconds)
+                       for name, side in sides.items()}, chosen.pairs)

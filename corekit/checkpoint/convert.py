@@ -37,8 +37,7 @@ PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of a file: weights under corekit's names, and what a recipe says of
-    the model.
+    """What a converter makes of a file: weights under corekit's names, and parts of a recipe.
 
     Args:
         weights: name -> tensor, as the model's ``state_dict`` has them.
@@ -58,24 +57,16 @@ class Converted:
 
 
 class Converter(Protocol):
-    """What an entry of kind ``converter`` has: the layouts in which the models of one project are
-    published.
-    """
+    """The contract of kind ``converter``: the published layouts of the models of one project."""
 
     def detect(self, state: State) -> list[str]:
-        """The registered models that these weights fit; several where no key tells them apart, none
-        where it knows none.
-        """
+        """The registered models that these weights fit: none, one, or several with equal keys."""
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as those of the model of that name; a CorekitError where names or shapes
-        differ.
-        """
+        """The weights under the model's names; a CorekitError where names or shapes differ."""
 
     def layouts(self, name: str) -> list[str]:
-        """The layouts in which it can write the model of that name; none where it does not know the
-        model.
-        """
+        """The layouts in which it can write that model; none where it does not know it."""
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The model's weights in a layout; a CorekitError where the layout cannot hold them."""
@@ -83,8 +74,7 @@ class Converter(Protocol):
 
 def convert_in(source: Path, target: Path, name: str | None = None,
                fused: bool = False) -> tuple[str, list[str]]:
-    """Make a model folder of a file of weights in any layout that a converter knows, or of a
-    corekit folder, fused.
+    """Make a model folder of a file of weights in a known layout, or of a corekit folder, fused.
 
     Args:
         source: ``.pt``, ``.pth``, ``.bin`` (tensors and plain values only: nothing else is
@@ -106,9 +96,8 @@ def convert_in(source: Path, target: Path, name: str | None = None,
     if source.is_dir():
         if not fused:
             raise CorekitError(f"{source} is a folder: name a file of weights in it to make a "
-                               f"model folder of; a run or model "
-                               "folder is written in another layout with --to, and fused with "
-                               "--fuse")
+                               "model folder of; a run or model folder is written in another "
+                               "layout with --to, and fused with --fuse")
         folder = model_folder(source)
         recipe = load_plain(folder / "recipe.yaml")
         model = load_config(folder / "recipe.yaml").model
@@ -130,13 +119,9 @@ def convert_in(source: Path, target: Path, name: str | None = None,
 def _recipe(model: ModelConfig, converted: Converted) -> Plain:
     """What is known of a published model's recipe."""
     preprocess = vars(converted.preprocess)
-    return {
-        "model": model.to_plain(), "seed": 0, "data": {
-            "preprocess": {
-                **preprocess, "mean": [*preprocess["mean"]], "std": [*preprocess["std"]]
-            }, "tokenizer": converted.tokenizer
-        }
-    }
+    return {"model": model.to_plain(), "seed": 0,
+            "data": {"preprocess": {**preprocess, "mean": [*preprocess["mean"]],
+                                    "std": [*preprocess["std"]]}, "tokenizer": converted.tokenizer}}
 
 
 def convert_out(source: Path, target: Path, layout: str) -> str:
@@ -158,7 +143,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
         raise CorekitError(f"{target} is there already; name a file that is not")
     if target.suffix not in (*PICKLED, ".safetensors"):
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
-                           f"torch's own files")
+                           "torch's own files")
     folder = model_folder(source)
     model: EntryConfig = load_config(folder / "recipe.yaml").model
     while (inner := model.inner("model")) is not None:  # one around another has its names
@@ -168,19 +153,17 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
-                           + (f"there are {', '.join(sorted(known))}" if known else "no converter "
-                                                                                    "knows it"))
-    state = {
-        key: value.contiguous() for key, value in known[layout].save(weights, name, layout).items()
-    }
+                           + (f"there are {', '.join(sorted(known))}" if known
+                              else "no converter knows it"))
+    state = {key: value.contiguous()
+             for key, value in known[layout].save(weights, name, layout).items()}
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a file of weights, without wrappers around them and prefixes before all their
-    names.
+    """The tensors of a file of weights, without wrappers and common prefixes of their names.
 
     Raises:
         CorekitError: it is missing or damaged, holds more than tensors and plain values, or holds
@@ -196,7 +179,7 @@ def read_state(path: Path) -> State:
             f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
     except pickle.UnpicklingError:
         raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
-                           f"weights, and corekit unpickles "
+                           "weights, and corekit unpickles "
                            "nothing else: save its state_dict alone, or as .safetensors") from None
     while isinstance(content,
                      Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
@@ -208,8 +191,7 @@ def read_state(path: Path) -> State:
     if not isinstance(content, Mapping) or not content or not all(
             isinstance(value, Tensor) for value in content.values()):
         raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or "
-                           f"under "
-                           f"{' or '.join(WRAPPERS)}")
+                           f"under {' or '.join(WRAPPERS)}")
     state = {str(key): value for key, value in content.items()}
     while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)),
                          None):
@@ -218,27 +200,20 @@ def read_state(path: Path) -> State:
 
 
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
-    """Sentences on what is missing from a state, left over, or of another shape than expected;
-    empty where all fits.
+    """Sentences on the missing, left-over and differently shaped tensors of a state, if any.
 
     Args:
         state, expected: name -> tensor.
         optional: the end of names that may be missing.
     """
-    missing = [
-        key for key in expected if key not in state and not (optional and key.endswith(optional))
-    ]
+    missing = [key for key in expected
+               if key not in state and not (optional and key.endswith(optional))]
     left_over = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}" for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    return [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for found, what in ((missing, "missing"), (left_over, "left over"), (shapes, "of "
-                                                                             "another "
-                                                                             "shape")) if found
-    ]
+    shapes = [f"{key} is {[*state[key].shape]} instead of {[*expected[key].shape]}"
+              for key in expected if key in state and state[key].shape != expected[key].shape]
+    return [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for names, what in ((missing, "missing"), (left_over, "left over"),
+                                (shapes, "of another shape")) if names]
 
 
 def _converters() -> list[Converter]:
@@ -253,27 +228,26 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
             if converter.layouts(name):
                 return name, converter.load(state, name)
         raise CorekitError(f"no converter knows the model '{name}'; `corekit list converters` "
-                           f"lists them")
-    found = {each: converter for converter in _converters() for each in converter.detect(state)}
-    if len(found) == 1:
-        name, converter = next(iter(found.items()))
+                           "lists them")
+    candidates = {each: converter for converter in _converters()
+                  for each in converter.detect(state)}
+    if len(candidates) == 1:
+        name, converter = next(iter(candidates.items()))
         return name, converter.load(state, name)
-    if found:
-        raise CorekitError(f"{source} fits {', '.join(found)}, which no key tells apart: name the "
-                           f"one it is with --model")
+    if candidates:
+        raise CorekitError(f"{source} fits {', '.join(candidates)}, which no key tells apart: name "
+                           "the one it is with --model")
     raise CorekitError(f"{source} fits no model that a converter knows ({len(state)} tensors, such "
-                       f"as "
-                       f"{', '.join(list(state)[:3])}); --model NAME says what differs from one")
+                       f"as {', '.join(list(state)[:3])}); --model NAME says what differs from one")
 
 
-def _with_preprocessing(made: Converted, beside: Path) -> Converted:
-    """The weights with the preprocessing that a file beside them says; where there is none, with a
-    note of what is assumed.
-    """
+def _with_preprocessing(converted: Converted, beside: Path) -> Converted:
+    """The weights with the preprocessing of the file beside them, or a note of what is assumed."""
     if not beside.is_file():
-        return replace(made, notes=[*made.notes, *([made.assumed] if made.assumed else [])])
-    return replace(made, preprocess=read_preprocessor(beside, made.preprocess), notes=[
-        *made.notes, f"preprocess.json has what {beside.name} beside the weights says"])
+        return replace(converted, notes=[*converted.notes,
+                                         *([converted.assumed] if converted.assumed else [])])
+    return replace(converted, preprocess=read_preprocessor(beside, converted.preprocess), notes=[
+        *converted.notes, f"preprocess.json has what {beside.name} beside the weights says"])
 
 
 def _fused(weights: State, config: ModelConfig) -> State:

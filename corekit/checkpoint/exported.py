@@ -37,9 +37,8 @@ def load_exported(folder: Path) -> nn.Module:
             f"{folder / EXPORT} is none that corekit export wrote: {error!r}") from None
     if kind != "onnx":
         raise CorekitError(f"{folder} holds programs of torch.export, whose loading unpickles, and "
-                           f"corekit unpickles nothing: "
-                           "export with --format onnx, or call torch.export.load yourself on files "
-                           "that you trust")
+                           "corekit unpickles nothing: export with --format onnx, or call "
+                           "torch.export.load yourself on files that you trust")
     if "image.onnx" not in files:
         return OnnxProgram(folder / "model.onnx").eval()
     image = OnnxTower(folder / "image.onnx")
@@ -87,14 +86,11 @@ class OnnxProgram(nn.Module):
         pieces = [samples] if self.batch is None else [
             torch.cat([piece, piece[-1:].expand(self.batch - len(piece), *piece.shape[1:])])
             for piece in torch.split(samples, self.batch)]
-        ran = [
-            self.session.run(None, {self.input: piece.detach().cpu().numpy()}) for piece in pieces
-        ]
-        return {
-            name: torch.cat([torch.from_numpy(value)
-                             for value in values])[:len(samples)].to(samples.device)
-            for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)
-        }
+        ran = [self.session.run(None, {self.input: piece.detach().cpu().numpy()})
+               for piece in pieces]
+        return {name: torch.cat([torch.from_numpy(value)
+                                 for value in values])[:len(samples)].to(samples.device)
+                for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)}
 
 
 class OnnxTower(OnnxProgram):

@@ -22,8 +22,7 @@ SHOWN = 12  # names in a message
 
 def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
                rename: Mapping[str, str], new_head: NewHead | None = None) -> list[str]:
-    """Fill a model with weights from elsewhere: every tensor on both sides finds its other side, or
-    is excluded.
+    """Fill a model with weights from elsewhere; every tensor of either side matches or is excluded.
 
     A tensor of another shape is an error, unless the module that it belongs to has a method
     ``refit(name, value)``, given the tensor's own name and what the file has, which makes one of
@@ -72,7 +71,7 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
     problems = _problems(own, weights, excluded)
     if problems:
         raise CorekitError(f"init.path={path} does not fit: {problems}. Name what is to stay "
-                           f"random or be left out in init.exclude, and what is called otherwise "
+                           "random or be left out in init.exclude, and what is called otherwise "
                            f"in init.rename{_idle_renames(rename, loaded, file)}")
     with torch.no_grad():
         for name in both:
@@ -121,9 +120,7 @@ def _idle_renames(rename: Mapping[str, str], loaded: State, file: Path) -> str:
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
-    """A tensor of another shape as the module that it belongs to makes it fit; as it is where that
-    does not.
-    """
+    """A tensor of another shape, refitted by the module it belongs to where that is possible."""
     path, _, last = name.rpartition(".")
     refit = getattr(model.get_submodule(path), "refit", None)
     refitted: Tensor | None = refit(last, value.float()) if refit is not None else None

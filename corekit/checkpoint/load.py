@@ -1,6 +1,4 @@
-"""Trained models back from disk: a run, one of its checkpoints, a model folder, or an exported
-one.
-"""
+"""Load trained models from a run, a checkpoint, a model folder, or an exported folder."""
 
 from pathlib import Path
 
@@ -18,8 +16,7 @@ from corekit.recipes.schema import ModelConfig
 
 
 def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
-    """A trained model in evaluation mode, its preprocessing, and its tokenizer (None where it has
-    none).
+    """A trained model in evaluation mode, its preprocessing, and its tokenizer, if it has one.
 
     Args:
         path: a run directory, a checkpoint, a model folder, or a folder exported to ONNX.
@@ -40,15 +37,12 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
 
 
 def trained_folder(path: str | Path) -> Path:
-    """The exported folder at a path, or the model folder that it stands for; a CorekitError where
-    neither is there.
-    """
+    """The exported folder or the model folder at a path; a CorekitError where there is none."""
     return Path(path) if is_exported(Path(path)) else model_folder(path)
 
 
 def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.device) -> nn.Module:
-    """A model with the weights of a folder, in evaluation mode; the exported model where
-    the folder is of one.
+    """A model with the weights of a folder, or the exported model, in evaluation mode.
 
     Raises:
         CorekitError: the weights do not fit, or the recipe asks for another model than the one that
@@ -57,7 +51,7 @@ def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.devic
     if is_exported(folder):
         if config != load_config(folder / "recipe.yaml").model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
-                               f"out")
+                               "out")
         return load_exported(folder)
     model = build_model(config, seed, device)
     load_weights(model, folder)

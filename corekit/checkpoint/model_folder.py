@@ -62,9 +62,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
 
 
 def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Fill a model with weights, strictly; a CorekitError that says where they are from, for other
-    names or shapes.
-    """
+    """Fill a model with weights, strictly; a CorekitError names the file where they do not fit."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

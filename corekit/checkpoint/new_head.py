@@ -1,6 +1,4 @@
-"""A head for other classes than the weights were trained on: each of its rows made from rows of the
-old one, or random.
-"""
+"""A head for other classes than the weights were trained on, from rows of the old one or random."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,14 +27,14 @@ class Match(NamedTuple):
         rows: of the old head, whose mean it starts from; none: it stays random.
         how: the rows were found, in a word.
         similarity: of class and rows, at the least; None where there is none.
-        told: what the rows stand for.
+        source: what the rows stand for.
     """
 
     name: str
     rows: tuple[int, ...] = ()
     how: str = RANDOM
     similarity: float | None = None
-    told: str = ""
+    source: str = ""
 
 
 # (what the data set calls its classes, rows of the old head, the recipe of the old weights or None)
@@ -45,8 +43,7 @@ Matcher = Callable[[Sequence[str], int, RunConfig | None], list[Match]]
 
 
 class NewHead:
-    """Makes the head's tensors, ``head.weight`` [K, D] and ``head.bias`` [K], from those of a file
-    with other classes.
+    """Makes ``head.weight`` [K, D] and ``head.bias`` [K] from those of a file with other classes.
 
     Rows without a counterpart stay as the model has them. Their bias becomes the mean of those that
     are copied: after multi-label training all of these lie far below 0, and a class at 0 would win
@@ -64,7 +61,7 @@ class NewHead:
         self.matcher, self.class_names = matcher, class_names
         self.matches: list[Match] = []
 
-    def __call__(self, found: State, own: State, trained_as: RunConfig | None,
+    def __call__(self, loaded: State, own: State, trained_as: RunConfig | None,
                  file: Path) -> dict[str, Tensor]:
         """The file's tensors, with the head of the model's size.
 
@@ -77,54 +74,53 @@ class NewHead:
         Raises:
             CorekitError: a side has no head, or the matcher found too many or too few classes.
         """
-        for state, whose in ((found, f"{file} has"), (own, "the model has")):
+        for state, whose in ((loaded, f"{file} has"), (own, "the model has")):
             if WEIGHT not in state:
                 raise CorekitError(f"init.head makes a new {WEIGHT}, but {whose} none: leave "
-                                   f"init.head out")
-        made = {**found, **{name: own[name] for name in (WEIGHT, BIAS) if name in own}}
+                                   "init.head out")
+        tensors = {**loaded, **{name: own[name] for name in (WEIGHT, BIAS) if name in own}}
         if self.matcher is None:
-            return made
-        old, new = found[WEIGHT], own[WEIGHT]
+            return tensors
+        old, new = loaded[WEIGHT], own[WEIGHT]
         self.matches = self.matcher(self.class_names, len(old), trained_as)
         if len(self.matches) != len(new):
             raise CorekitError(f"init.head: there are {len(self.matches):,} names of classes, but "
-                               f"the model's head has "
+                               "the model's head has "
                                f"{len(new):,} rows: set its num_classes to the number of classes")
         if old.shape[1:] != new.shape[1:]:
-            return dict(found)  # another model: said with all else that does not fit
-        at = [number for number, match in enumerate(self.matches) if match.rows]
-        if at:
-            made[WEIGHT] = _means(new, old, at, self.matches)
-            if BIAS in own and BIAS in found:
-                bias = _means(own[BIAS], found[BIAS], at, self.matches)
+            return dict(loaded)  # another model: said with all else that does not fit
+        matched = [number for number, match in enumerate(self.matches) if match.rows]
+        if matched:
+            tensors[WEIGHT] = _means(new, old, matched, self.matches)
+            if BIAS in own and BIAS in loaded:
+                bias = _means(own[BIAS], loaded[BIAS], matched, self.matches)
                 rest = torch.ones(len(bias), dtype=torch.bool)
-                rest[at] = False
+                rest[matched] = False
                 bias[rest] = bias[~rest].mean()
-                made[BIAS] = bias
-        return made
+                tensors[BIAS] = bias
+        return tensors
 
     def report(self) -> str:
         """A line for each class, separated by tabs, under a line of titles."""
-        lines = [
-            COLUMNS, *((str(number), match.name, match.how, "" if match.similarity is None else
-                        f"{match.similarity:.3f}", ",".join(map(str, match.rows)), match.told)
-                       for number, match in enumerate(self.matches))
-        ]
+        lines = [COLUMNS, *((str(number), match.name, match.how,
+                             "" if match.similarity is None else f"{match.similarity:.3f}",
+                             ",".join(map(str, match.rows)),
+                             match.source) for number, match in enumerate(self.matches))]
         return "".join("\t".join(line) + "\n" for line in lines)
 
     def summary(self) -> str:
         """What is in the report, in a line."""
         counted = ", ".join(f"{count:,} by {how}" if how != RANDOM else f"{count:,} random"
-                            for how, count in Counter(
-                                match.how for match in self.matches).most_common())
+                            for how, count in Counter(match.how
+                                                      for match in self.matches).most_common())
         exact = sum(match.similarity == 1 for match in self.matches)
         return (f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); "
                 f"{REPORT} has each")
 
 
-def _means(new: Tensor, old: Tensor, at: Sequence[int], matches: Sequence[Match]) -> Tensor:
+def _means(new: Tensor, old: Tensor, classes: Sequence[int], matches: Sequence[Match]) -> Tensor:
     """``new`` with the mean of a class's rows of ``old`` for those at ``at``."""
-    made = new.detach().cpu().clone()
-    for number in at:
-        made[number] = old[list(matches[number].rows)].mean(0)
-    return made
+    mean = new.detach().cpu().clone()
+    for number in classes:
+        mean[number] = old[list(matches[number].rows)].mean(0)
+    return mean

@@ -30,8 +30,7 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
             f"{path} cannot be read as the settings of an image processor: {error}") from None
     if isinstance(read, str):
         raise CorekitError(f"{path} {read}, which corekit's preprocessing does not do: move the "
-                           f"file away to convert without "
-                           "it, and put right preprocess.json")
+                           "file away to convert without it, and put right preprocess.json")
     return read
 
 

@@ -50,7 +50,8 @@ class Counters:
     """What a run has done so far.
 
     ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update;
-    ``loss_scale`` and ``good_steps`` are those of fp16. """
+    ``loss_scale`` and ``good_steps`` are those of fp16.
+    """
 
     step: int = 0
     samples: int = 0
@@ -103,7 +104,7 @@ class Checkpoints:
             return
         writing = final.with_name(final.name + WRITING)
         if self.ranks.is_first:
-            with self._said(writing):
+            with self._explained(writing):
                 shutil.rmtree(writing, ignore_errors=True)
                 writing.mkdir(parents=True)
         self.ranks.barrier()
@@ -111,13 +112,11 @@ class Checkpoints:
         with ema.swapped() if ema else contextlib.nullcontext():
             weights = full_state(
                 model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
-        files = {
-            "counters.json": json.dumps(asdict(counters)),
-            "environment.json": json.dumps(environment, indent=1)
-        }
+        files = {"counters.json": json.dumps(asdict(counters)),
+                 "environment.json": json.dumps(environment, indent=1)}
 
         def write() -> None:
-            with self._said(writing):
+            with self._explained(writing):
                 self._write(state, writing)
                 if self.ranks.is_first:
                     for name, content in files.items():
@@ -134,18 +133,14 @@ class Checkpoints:
             self.pending = self.writer.submit(write)
 
     def wait(self) -> None:
-        """Until the checkpoint that is being written in the background is complete; a CorekitError
-        where it failed.
-        """
+        """Wait for the checkpoint that is being written; a CorekitError where that failed."""
         if self.pending is not None:
             pending, self.pending = self.pending, None
             pending.result()
             self.ranks.barrier()
 
     def abandon(self) -> None:
-        """Let what is being written in the background come to its end, well or not: the run is
-        over.
-        """
+        """Let the checkpoint that is being written end, well or not, since the run is over."""
         if self.pending is not None:
             futures.wait([self.pending], timeout=ABANDON)
 
@@ -160,7 +155,7 @@ class Checkpoints:
              process_group=self.group)
 
     @contextlib.contextmanager
-    def _said(self, writing: Path) -> Iterator[None]:
+    def _explained(self, writing: Path) -> Iterator[None]:
         """What a disk can do wrong, as one sentence; the half-written checkpoint is removed."""
         try:
             yield
@@ -174,26 +169,22 @@ class Checkpoints:
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
             raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} "
-                               f"could not be written "
-                               f"({free:.1f} GiB are free there; {reason}); {stands}: put that "
-                               f"right, then type the same "
-                               "command again") from None
+                               f"could not be written ({free:.1f} GiB are free there; {reason}); "
+                               f"{stands}: put that right, then type the same command "
+                               "again") from None
 
     def tidy(self) -> None:
-        """Point RUN/model at the newest complete checkpoint; remove what was left half-written, and
-        old ones.
-        """
+        """Link the newest complete checkpoint as RUN/model; remove half-written and old ones."""
         complete = complete_checkpoints(self.run)
         if complete:
             self._link("model", complete[-1])
-        kept = complete[-self.keep_last:]
+        to_keep = complete[-self.keep_last:]
         best = self.folder / f"step_{self.best:08d}" if self.best is not None else None
         if best in complete:
-            kept = [*kept, best]
+            to_keep = [*to_keep, best]
             self._link("best", best)
-        for old in [
-                *(path for path in complete if path not in kept), *self.folder.glob(f"*{WRITING}")
-        ]:
+        for old in [*(path for path in complete if path not in to_keep),
+                    *self.folder.glob(f"*{WRITING}")]:
             # An old one is renamed first: killed half-way through, what is left must not look
             # complete.
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
@@ -209,9 +200,7 @@ class Checkpoints:
 
     def load_newest(self, model: nn.Module, optimizer: torch.optim.Optimizer,
                     ema: Ema | None) -> Counters:
-        """Fill everything from the newest complete checkpoint; fresh counters where there is
-        none.
-        """
+        """Restore the newest complete checkpoint; fresh counters where there is none."""
         complete = complete_checkpoints(self.run)
         if not complete:
             return Counters()
@@ -223,10 +212,8 @@ class Checkpoints:
                  if f"model.{old}" in saved}
         files: State = _renamed(to_files(state, model), older)
         moments = files["optimizer"]["state"]
-        without = [
-            name for name in moments
-            if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)
-        ]
+        without = [name for name in moments
+                   if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
         load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
         moments.update(fresh)

@@ -52,9 +52,7 @@ def compose_command(check: Callable[[DictConfig], T], config_name: str,
 
 def _within_sentences(check: Callable[[DictConfig], T],
                       configs: list[T]) -> Callable[[DictConfig], None]:
-    """The check with its errors handled inside it: Hydra would print a line of its own about any
-    that pass through.
-    """
+    """The task with its errors handled inside, before Hydra prints a line of its own about them."""
     def run(config: DictConfig) -> None:
         with sentences(FOREIGN, explain):
             configs.append(check(config))

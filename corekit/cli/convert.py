@@ -17,12 +17,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     convert.add_argument("source", type=Path, help=".pt, .pth, .bin or .safetensors; a run or "
                                                    "model folder with --to, --fuse")
     convert.add_argument("target", type=Path, help="the model folder to write; with --to: the file")
-    convert.add_argument("--model", metavar="NAME", help="the model, where the keys do not tell "
-                                                         "(corekit list models)")
+    convert.add_argument("--model", metavar="NAME",
+                         help="the model, where the keys do not tell (corekit list models)")
     convert.add_argument("--to", metavar="LAYOUT", help="write a run or model folder in this "
                                                         "layout, such as open_clip")
-    convert.add_argument("--fuse", action="store_true", help="fold branches and norms, as "
-                                                             "corekit.reparameterize does")
+    convert.add_argument("--fuse", action="store_true",
+                         help="fold branches and norms, as corekit.reparameterize does")
     convert.set_defaults(run=_convert)
 
 

@@ -19,20 +19,20 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     index = data.add_parser("index",
                             help="index a folder of tar shards, so that runs start at once")
     index.set_defaults(run=_index)
-    check = data.add_parser(
-        "check", help="what is in a folder of shards, and what is wrong with it",
-        description="Read and decode every sample; say what there is and which samples are bad, by "
-                    "kind. "
-                    "Exit status: 0 where all is well, 1 where samples are bad, 2 where nothing "
-                    "could be checked.")
+    check = data.add_parser("check",
+                            help="what is in a folder of shards, and what is wrong with it",
+                            description="Read and decode every sample; say what there is and which "
+                                        "samples are bad, by kind. Exit status: 0 where all is "
+                                        "well, 1 where samples are bad, 2 where nothing could be "
+                                        "checked.")
     check.add_argument("--picture", type=Path, help="a PNG file to draw a few samples in, with "
                                                     "their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
     check.set_defaults(run=_check)
     for command in (index, check):
         command.add_argument("root", help="the folder or URL, as data.root names it")
-        command.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names "
-                                                                  "under it")
+        command.add_argument("--shards", default="**/*.tar",
+                             help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
 
 
@@ -49,17 +49,17 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
             allow_abbrev=False,
             usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
             description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it "
-            f"was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
+            "was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")
-        job.add_argument("--shards", default="**/*.tar", help="pattern of the shards' names under "
-                                                              "SOURCE")
+        job.add_argument("--shards", default="**/*.tar",
+                         help="pattern of the shards' names under SOURCE")
         job.add_argument("--workers", type=int, default=1, help="processes")
         job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; "
                                                        "default: what SLURM says of "
                                                        "a job array, else all")
-        job.add_argument("--ray", action="store_true", help="spread over a Ray cluster instead of "
-                                                            "processes here")
+        job.add_argument("--ray", action="store_true",
+                         help="spread over a Ray cluster instead of processes here")
         job.set_defaults(run=_job, job=entry.name)
 
 
@@ -73,13 +73,12 @@ def _job(chosen: argparse.Namespace) -> None:
     progress = run_job(chosen.job, arguments, chosen.source, chosen.out, chosen.shards,
                        chosen.workers, task, in_ray if chosen.ray else in_processes,
                        _show_progress if sys.stderr.isatty() else lambda *_: None)
-    print(f"{progress.made + progress.kept:,} shards, {progress.made:,} of them made now; "
-          f"{progress.samples:,} samples under "
-          f"{chosen.out}")
+    print(f"{progress.written + progress.existing:,} shards, {progress.written:,} of them made "
+          f"now; {progress.samples:,} samples under {chosen.out}")
     print("bad         " + (", ".join(f"{kind} {count:,}"
                                       for kind, count in sorted(progress.bad.items())) +
                             ": left out" if progress.bad else "none"))
-    if not progress.whole:
+    if not progress.complete:
         print(f"of {progress.shards:,} shards in all some are still to come, from other tasks")
 
 
@@ -93,19 +92,19 @@ def _arguments(words: list[str]) -> dict[str, object]:
         if word.startswith("-") or "=" not in word:
             raise CorekitError(f"'{word}' is neither an option nor KEY=VALUE")
     try:
-        found = OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
+        arguments = OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
         raise CorekitError(
             f"{' '.join(words)} cannot be read: {' '.join(str(error).split())}") from None
-    assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items()}
+    assert isinstance(arguments, dict)
+    return {str(key): value for key, value in arguments.items()}
 
 
-def _task(given: str | None, environment: "os._Environ[str] | dict[str, str]") -> tuple[int, int]:
-    if given is not None:
-        number, slash, tasks = given.partition("/")
+def _task(option: str | None, environment: "os._Environ[str] | dict[str, str]") -> tuple[int, int]:
+    if option is not None:
+        number, slash, tasks = option.partition("/")
         if not (slash and number.isdigit() and tasks.isdigit()):
-            raise CorekitError(f"--task {given} is not I/N, such as 0/8")
+            raise CorekitError(f"--task {option} is not I/N, such as 0/8")
         return int(number), int(tasks)
     number, tasks = environment.get("SLURM_ARRAY_TASK_ID",
                                     "0"), environment.get("SLURM_ARRAY_TASK_COUNT", "1")
@@ -140,20 +139,19 @@ def _check(chosen: argparse.Namespace) -> None:
     if chosen.samples < 1 or (chosen.picture is not None
                               and not chosen.picture.absolute().parent.is_dir()):
         raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be "
-                           f"drawn: it needs a folder that "
-                           "is there, and at least one sample")
+                           "drawn: it needs a folder that is there, and at least one sample")
     index = _load(chosen)
     print(_size(index, chosen.root))
-    found = Findings()
+    findings = Findings()
     for part in _with_progress(check_index(index, chosen.workers), len(index)):
-        found.add(part)
-    _tell(found)
+        findings.add(part)
+    _print_findings(findings)
     if chosen.picture is not None:
         from PIL import Image
 
         Image.fromarray(picture_of(index, chosen.samples)).save(chosen.picture, "PNG")
         print(f"{'picture':<12}{chosen.picture}")
-    if found.problems():
+    if findings.problems():
         sys.exit(1)
 
 
@@ -168,20 +166,20 @@ def _with_progress(parts: "Iterable[Findings]", total: int) -> "Iterator[Finding
                      transient=True)
 
 
-def _tell(found: "Findings") -> None:
+def _print_findings(findings: "Findings") -> None:
     from corekit.data.shards.check import spread
 
     print(f"{'fields':<12}" + ", ".join(f"{name} {count:,}"
-                                        for name, count in found.extensions.most_common()))
-    if found.widths:
-        print(f"{'images':<12}{found.widths.total():,}; width {spread(found.widths)}, height "
-              f"{spread(found.heights)} pixels "
-              "(least / median / most)")
-    if found.lengths:
-        print(f"{'captions':<12}{found.lengths.total():,}; {spread(found.lengths)} characters")
-    problems = found.problems()
+                                        for name, count in findings.extensions.most_common()))
+    if findings.widths:
+        print(f"{'images':<12}{findings.widths.total():,}; width {spread(findings.widths)}, height "
+              f"{spread(findings.heights)} pixels (least / median / most)")
+    if findings.lengths:
+        print(f"{'captions':<12}{findings.lengths.total():,}; "
+              f"{spread(findings.lengths)} characters")
+    problems = findings.problems()
     bad = sum(count for count, _ in problems.values())
-    print(f"{'bad':<12}" + (f"{bad:,} samples, {bad / found.samples:.3%}" if bad else "none"))
+    print(f"{'bad':<12}" + (f"{bad:,} samples, {bad / findings.samples:.3%}" if bad else "none"))
     for kind, (count, names) in sorted(problems.items()):
         print(f"  {kind}: {count:,}")
         for name in names:

@@ -35,14 +35,11 @@ def main() -> None:
 
 
 def _schema_of_checkpoint() -> DictConfig:
-    """The schema with the recipe that lies beside the weights as its values, so that overrides stay
-    typed.
-    """
+    """The schema with the values of the recipe beside the weights, so that overrides are typed."""
     words = sys.argv[1:]
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
-                           "change its keys by "
-                           "typing them, as in data.root=FOLDER")
+                           "change its keys by typing them, as in data.root=FOLDER")
     named = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
     if not named:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
@@ -54,19 +51,16 @@ def _schema_of_checkpoint() -> DictConfig:
 
 
 def recipe_path(checkpoint: str) -> Path:
-    """The recipe beside the weights of a run, a model folder or an exported one, found without
-    importing torch.
-    """
+    """The recipe beside the weights of a run or a folder, found without importing torch."""
     path = Path(checkpoint)
     for folder in (path / "model", path):
-        whole = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()
-        if whole and (folder / "recipe.yaml").is_file():
+        has_weights = (folder / "model.safetensors").is_file() or (folder / "export.json").is_file()
+        if has_weights and (folder / "recipe.yaml").is_file():
             return folder / "recipe.yaml"
     if not path.exists():
         raise CorekitError(f"checkpoint={checkpoint} does not exist")
     raise CorekitError(f"checkpoint={checkpoint} holds no trained model: a run has "
-                       f"model/model.safetensors once its "
-                       "first checkpoint is complete")
+                       "model/model.safetensors once its first checkpoint is complete")
 
 
 def _evaluate(config: EvaluationConfig) -> None:

@@ -53,8 +53,8 @@ def _add_argument(command: argparse.ArgumentParser, parameter: Parameter, descri
 
 def _described(entry: Entry, name: str) -> str:
     """What the docstring says of an argument."""
-    found = re.search(rf"^ *{name}: (.*(?:\n {{8,}}.*)*)", entry.doc, re.MULTILINE)
-    return " ".join(found[1].split()).replace("%", "%%") if found else ""
+    match = re.search(rf"^ *{name}: (.*(?:\n {{8,}}.*)*)", entry.doc, re.MULTILINE)
+    return " ".join(match[1].split()).replace("%", "%%") if match else ""
 
 
 def _run(chosen: argparse.Namespace) -> None:

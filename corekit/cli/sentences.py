@@ -14,8 +14,7 @@ from corekit.errors import CorekitError
 @contextlib.contextmanager
 def sentences(foreign: tuple[type[Exception], ...] = (),
               explain: Callable[[Exception], str] = str) -> Iterator[None]:
-    """Print a user's error on standard error and exit with status 2; COREKIT_TRACEBACK=1 shows the
-    traceback too.
+    """Print a user's error and exit with status 2; COREKIT_TRACEBACK=1 adds the traceback.
 
     Args:
         foreign: other libraries' errors that a user can cause.

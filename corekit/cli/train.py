@@ -54,9 +54,7 @@ def open_source(config: RunConfig) -> Source:
 
 
 def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
-    """Refuse a data set, or one inside it, without the folder it needs, before torch is
-    imported.
-    """
+    """Refuse a data set without the folder it needs, before torch is imported."""
     if "root" in registry.find("dataset", dataset.name).signature.names:
         where, root = "data.root", data_root
         if "root" in dataset.arguments:

@@ -26,12 +26,11 @@ def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: 
     height = CELL + lines * LINE + 8
     sheet = Image.new("RGB", (columns * (CELL + 8), rows * height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for at, (image, caption) in enumerate(zip(images, captions)):
-        left, top = at % columns * (CELL + 8) + 4, at // columns * height + 4
+    for index, (image, caption) in enumerate(zip(images, captions)):
+        left, top = index % columns * (CELL + 8) + 4, index // columns * height + 4
         sheet.paste(Image.fromarray(image).resize((CELL, CELL)), (left, top))
-        wrapped = [
-            piece for line in caption.split("\n") for piece in (textwrap.wrap(line, 28) or [""])
-        ][:lines]
+        wrapped = [piece for line in caption.split("\n")
+                   for piece in (textwrap.wrap(line, 28) or [""])][:lines]
         for number, line in enumerate(wrapped):
             draw.text((left, top + CELL + 2 + number * LINE), line, fill="black", font=font)
     return np.asarray(sheet)

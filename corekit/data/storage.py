@@ -147,7 +147,7 @@ def _connect(root: str, process: int) -> tuple[AbstractFileSystem, str]:
         system, path = url_to_fs(root)
     except (ImportError, ValueError) as error:
         raise CorekitError(f"{root} cannot be reached: {error}; each kind of storage has an fsspec "
-                           f"driver of its own, such as s3fs") from None
+                           "driver of its own, such as s3fs") from None
     return system, str(path).rstrip("/")
 
 

@@ -1,6 +1,4 @@
-"""Activation checkpointing: a layer's activations are computed again in the backward pass instead
-of being kept.
-"""
+"""Activation checkpointing: layers are computed again in the backward pass to save memory."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,8 +15,9 @@ Context = contextlib.AbstractContextManager[None]
 
 
 def recompute_layers(model: nn.Module) -> None:
-    """Recompute every layer of the model's towers (Chen et al., 2016), with the same random
-    numbers, in place.
+    """Recompute the layers of the model's towers in place, with the same random numbers.
+
+    Chen et al., 2016.
     """
     for layer in all_layers(model):
         contexts = {"context_fn": partial(_contexts, layer)} if has_statistics(layer) else {}
@@ -39,12 +38,11 @@ def _contexts(layer: nn.Module) -> tuple[Context, Context]:
 @contextlib.contextmanager
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """Running statistics are not updated a second time."""
-    kept = [(buffer, buffer.clone()) for module in layer.modules()
-            if normalises_by_statistics(module)
-            for buffer in module.buffers(recurse=False)]
+    saved = [(buffer, buffer.clone()) for module in layer.modules()
+             if normalises_by_statistics(module) for buffer in module.buffers(recurse=False)]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in saved:
                 buffer.copy_(value)

@@ -1,6 +1,4 @@
-"""Running statistics of normalisation layers, updated once a step with the mean over its
-micro-batches.
-"""
+"""Running statistics of batch norms, updated once a step by the mean over its micro-batches."""
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +12,7 @@ def normalises_by_statistics(layer: nn.Module) -> bool:
 
 
 class RunningStatistics:
-    """Holds the statistics still during a step, then sets them to the mean update of its
-    micro-batches, or leaves them.
+    """Holds the statistics during a step, then sets them to the mean update of its micro-batches.
 
     A layer's update is linear in the statistics it starts from, so the mean over micro-batches of
     the updated statistics is the update by the mean: the order of micro-batches and who computes

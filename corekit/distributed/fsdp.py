@@ -1,6 +1,4 @@
-"""Fully sharded training (FSDP2): every rank keeps an equal share of parameters, gradients and
-optimizer state.
-"""
+"""Fully sharded training (FSDP2): ranks share parameters, gradients and optimizer state."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +29,7 @@ def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
         CorekitError: this torch cannot sum gradients.
     """
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
-        raise CorekitError(f"engine.parallel=fsdp needs torch 2.8 or newer, not "
+        raise CorekitError("engine.parallel=fsdp needs torch 2.8 or newer, not "
                            f"{torch.__version__}; type engine.parallel=ddp")
     mesh = init_device_mesh(group.device.type, (group.world,))
     for module in model.modules():
@@ -46,9 +44,7 @@ def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
 
 
 def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:
-    """Around the backward pass of a micro-batch: gradients travel once a step, during the last
-    one's.
-    """
+    """The backward pass of a micro-batch; gradients travel once a step, during the last one's."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(last)
     elif isinstance(model, DistributedDataParallel) and not last:
@@ -58,9 +54,7 @@ def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextMana
 
 @contextlib.contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
-    """All parameters on every rank while this lasts, so that ranks may run different numbers of
-    forward passes.
-    """
+    """All parameters on every rank, so that ranks may run different numbers of forward passes."""
     for module in _sharded(model):
         module.unshard()
         module.set_reshard_after_forward(False, recurse=False)
@@ -99,9 +93,7 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
-    """A copy of the model's state dict with whole tensors on the CPU, for ranks that keep it; all
-    ranks must ask for it.
-    """
+    """The model's state dict with whole tensors on the CPU; all ranks must ask for it together."""
     copies: dict[str, Tensor] = {}
     for name, value in to_files(model.state_dict(), model).items():
         assert isinstance(value, Tensor), name

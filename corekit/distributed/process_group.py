@@ -41,9 +41,7 @@ class ProcessGroup:
         return tensor
 
     def gather_rows(self, tensor: Tensor) -> Tensor:
-        """[n, ...] of every rank, stacked by rank: [world * n, ...]; n is the same on every
-        rank.
-        """
+        """[n, ...] of every rank stacked by rank, [world * n, ...]; n is the same on all."""
         if self.world == 1:
             return tensor
         gathered = tensor.new_empty((self.world * len(tensor), *tensor.shape[1:]))
@@ -66,9 +64,7 @@ class ProcessGroup:
 
 
 def environment_ranks() -> tuple[int, int, int]:
-    """(rank, processes, rank on this machine) as torchrun or srun put them in the environment; (0,
-    1, 0) without.
-    """
+    """(rank, processes, local rank) from torchrun's or srun's environment, or (0, 1, 0)."""
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return (int(environment["RANK"]), int(environment["WORLD_SIZE"]),
@@ -133,9 +129,7 @@ def _device(name: str, local_rank: int) -> torch.device:
 
 
 def wrap(model: nn.Module, group: ProcessGroup) -> nn.Module:
-    """The model in DDP, where there are several ranks, with gradients summed instead of
-    averaged.
-    """
+    """The model in DDP with summed gradients, where there are several ranks."""
     if group.world == 1:
         return model
     # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another

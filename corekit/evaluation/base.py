@@ -87,8 +87,7 @@ class Result:
 
 
 class Evaluator(Protocol):
-    """An entry of kind ``evaluator``: its constructor takes data sets and settings, and a call
-    evaluates a model.
+    """The contract of kind ``evaluator``: built of data sets and settings, called with a model.
 
     All ranks call it at the same time, each with its ``EvalModel``, and return the same metrics.
     Its constructor gets ``preprocess`` where it asks for it.

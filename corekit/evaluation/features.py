@@ -131,15 +131,14 @@ def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tens
         position: int64 [n], where this rank's rows belong.
         values: [n, ...], this rank's rows.
     """
-    whole = values.new_zeros(total, *values.shape[1:])
-    whole[position] = values
-    return eval_model.sum(whole)
+    gathered = values.new_zeros(total, *values.shape[1:])
+    gathered[position] = values
+    return eval_model.sum(gathered)
 
 
 def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[int],
                     labels: Sequence[int], values: Tensor) -> tuple[Tensor, Tensor]:
-    """(values [N, ...], labels int64 [N]) of all samples that can be read, in the source's order,
-    on every rank.
+    """(values [N, ...], labels int64 [N]) of all readable samples in order, on every rank.
 
     Args:
         eval_model: has the sum over ranks.
@@ -164,8 +163,7 @@ def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[i
 
 def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
                       output: str | None = None) -> tuple[Tensor, Tensor]:
-    """Features float32 [N, ...] and labels int64 [N] of all samples that can be read, in the
-    source's order, on every rank.
+    """Features float32 [N, ...] and labels int64 [N] of all readable samples, on every rank.
 
     The model sees every image once, on one rank. All features are held on each rank's device: 1.3
     million of width 1,024 take 5 GB.

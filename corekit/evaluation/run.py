@@ -48,17 +48,17 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     ranks = connect(config.engine.parallel, config.engine.device)
     try:
         preprocess = Preprocess.load(folder / "preprocess.json")
-        asked = Preprocess(**vars(config.data.preprocess))
-        if preprocess != asked:
-            raise CorekitError(f"data.preprocess asks for {asked}, but these weights were trained "
-                               f"with {preprocess} ({folder}/preprocess.json): leave "
-                               f"data.preprocess out")
+        requested = Preprocess(**vars(config.data.preprocess))
+        if preprocess != requested:
+            raise CorekitError(f"data.preprocess asks for {requested}, but these weights were "
+                               f"trained with {preprocess} ({folder}/preprocess.json): leave "
+                               "data.preprocess out")
         evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         model = load_model(config.model, config.seed, folder, ranks.device)
         tokenizer = config.data.tokenizer
-        eval_model = make_eval_model(
-            model, config, preprocess,
-            None if tokenizer is None else tokenizer.build("tokenizer"), ranks)
+        eval_model = make_eval_model(model, config, preprocess,
+                                     None if tokenizer is None else tokenizer.build("tokenizer"),
+                                     ranks)
         for label, evaluator in evaluators.items():
             result = evaluator(eval_model)
             if ranks.is_first:

@@ -1,6 +1,4 @@
-"""Models for other programs to run: each tower a file of ONNX or of torch.export, checked before it
-counts.
-"""
+"""Models for other programs: each tower a file of ONNX or torch.export, checked when written."""
 
 import json
 import random
@@ -34,9 +32,7 @@ SEVERAL = 5  # samples of the larger batch that a file for any batch is checked 
 
 @dataclass(frozen=True)
 class ExportedTower:
-    """What becomes a file of its own: the model in a module of one input, that input's name, and
-    random samples of it.
-    """
+    """One exported file: a module of one input, that input's name, and random samples of it."""
 
     wrap: Callable[[nn.Module], nn.Module]
     input: str
@@ -68,9 +64,7 @@ class TextTower(nn.Module):
 
 
 class Forward(nn.Module):
-    """``image`` float32 [B, 3, H, W] to what a model's forward gives, each a tensor under the
-    recipe's name for it.
-    """
+    """A model's forward pass of ``image`` [B, 3, H, W], with outputs under the recipe's names."""
 
     def __init__(self, model: nn.Module, config: ModelConfig) -> None:
         super().__init__()
@@ -78,19 +72,16 @@ class Forward(nn.Module):
         self.config = config
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        given = model_wiring(self.config, self.model)({"image": image})
-        outputs = rename_outputs(given, self.config.outputs)
+        inputs = model_wiring(self.config, self.model)({"image": image})
+        outputs = rename_outputs(inputs, self.config.outputs)
         # a head too wide for its output gives the parts that it is made of
-        return {
-            name: value if isinstance(value, Tensor) else value.dense()
-            for name, value in outputs.items()
-        }
+        return {name: value if isinstance(value, Tensor) else value.dense()
+                for name, value in outputs.items()}
 
 
 def export_model(source: Path, target: Path, form: str,
                  batch: int | None = None) -> dict[str, float]:
-    """Write a run, a checkpoint or a model folder as files that other programs run: folded, fp32,
-    in evaluation mode.
+    """Write a run, a checkpoint or a model folder as folded fp32 files for other programs.
 
     A model with ``encode_image`` (and ``encode_text``) gives ``image`` (and ``text``), another one
     ``model``, its forward. Beside them are ``recipe.yaml`` and ``preprocess.json`` as they were,
@@ -117,7 +108,7 @@ def export_model(source: Path, target: Path, form: str,
         raise CorekitError(f"--batch {batch}: a batch has at least one sample")
     if is_exported(source):
         raise CorekitError(f"{source} is exported already: name the run or model folder that it "
-                           f"was made of")
+                           "was made of")
     folder = model_folder(source)
     if form == "onnx":
         check_packages()
@@ -139,9 +130,8 @@ def export_model(source: Path, target: Path, form: str,
                                     for size in ([batch] if batch else [1, SEVERAL]))
         for name in ("recipe.yaml", "preprocess.json"):
             shutil.copyfile(folder / name, writing / name)
-        content = {
-            "format": form, "batch": batch, "logit_scale": _logit_scale(model), "files": files
-        }
+        content = {"format": form, "batch": batch, "logit_scale": _logit_scale(model),
+                   "files": files}
         (writing / EXPORT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return differences
 
@@ -156,9 +146,8 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
         return torch.randn(count, 3, size, size, generator=generator)
 
     def captions(count: int) -> Tensor:
-        words = [
-            "".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9))) for _ in range(100)
-        ]
+        words = ["".join(draw.choices(string.ascii_lowercase, k=draw.randint(1, 9)))
+                 for _ in range(100)]
         assert tokenize is not None
         return tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40)))
                          for _ in range(count)])
@@ -166,26 +155,25 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])
         if missing:
-            raise CorekitError(f"model '{config.name}' has no encode_image, and its "
-                               f"forward needs "
+            raise CorekitError(f"model '{config.name}' has no encode_image, and its forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or "
-                               f"that need no more than image")
-        return {"model": ExportedTower(lambda given: Forward(given, config), "image", images)}
+                               "that need no more than image")
+        return {"model": ExportedTower(lambda tower_model: Forward(tower_model, config), "image",
+                                       images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
-            raise CorekitError(f"model '{config.name}' has encode_text, but its recipe "
-                               f"no data.tokenizer, which "
-                               "says how long captions are")
+            raise CorekitError(f"model '{config.name}' has encode_text, but its recipe no "
+                               "data.tokenizer, which says how long captions are")
         parts["text"] = ExportedTower(TextTower, "text", captions)
     return parts
 
 
 def _interface(tensors: dict[str, Tensor], batch: int | None) -> dict[str, str]:
     """What a file takes and gives, for people: name -> dtype, shape, meaning."""
-    meaning = {"image": ", prepared as preprocess.json says", "text": ", ids of the recipe's "
-                                                                      "tokenizer",
-               "image_features": ", of unit length", "text_features": ", of unit length"}
+    meaning = {"image": ", prepared as preprocess.json says",
+               "text": ", ids of the recipe's tokenizer", "image_features": ", of unit length",
+               "text_features": ", of unit length"}
     return {
         name: f"{str(value.dtype).removeprefix('torch.')} {[batch or BATCH, *value.shape[1:]]}".
               replace("'", "") + meaning.get(name, "") for name, value in tensors.items()
@@ -199,12 +187,10 @@ def _logit_scale(model: nn.Module) -> float | None:
 
 
 def _difference(program: Program, expected: nn.Module, samples: Tensor, name: str) -> float:
-    """The largest difference of a file's outputs from a module's; a CorekitError where it is above
-    the tolerance.
-    """
-    made, largest = program(samples), 0.0
+    """The largest difference of a file's outputs from a module's; an error above the tolerance."""
+    outputs, largest = program(samples), 0.0
     for key, value in expected(samples).items():
-        difference = float((made[key] - value).abs().max())
+        difference = float((outputs[key] - value).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(value.abs().max())):  # nan too
             raise CorekitError(f"{name} gives {key} {difference:.1e} away from the model's for a "
                                f"batch of {len(samples)}, more "

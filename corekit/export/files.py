@@ -1,6 +1,4 @@
-"""One traced model as one file, ONNX or torch.export's: written, and run as what will read it
-does.
-"""
+"""One traced model as one file of ONNX or torch.export, written and run again."""
 
 import importlib.util
 from collections.abc import Callable
@@ -23,13 +21,11 @@ def check_packages() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise CorekitError(f"--format onnx needs {', '.join(missing)}: pip install "
-                           f"'corekit[export]'")
+                           "'corekit[export]'")
 
 
 def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
-    """A module of one input as a graph for any batch or for the example's, with the weights it uses
-    and no others.
-    """
+    """A module of one input as a graph for any batch or the example's, with only its weights."""
     shapes = ({0: Dim(BATCH, min=1)},) if dynamic else None
     program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
@@ -39,12 +35,9 @@ def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
 
 
 def _prune(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads: those of the other tower, which torch.export
-    keeps.
-    """
-    unused = {
-        node.name: node for node in program.graph.find_nodes(op="placeholder") if not node.users
-    }
+    """Drop the weights that no operation reads, such as the other tower's."""
+    unused = {node.name: node for node in program.graph.find_nodes(op="placeholder")
+              if not node.users}
     for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
         if spec.arg.name in unused:
             program.graph_signature.input_specs.remove(spec)
@@ -56,9 +49,7 @@ def _prune(program: ExportedProgram) -> None:
 
 def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
                 doc: str) -> Program:
-    """Save with ``torch.export.save``; what torch loads from there, to check it. Arguments as of
-    :func:`write_onnx`.
-    """
+    """Save with ``torch.export.save``, and load it again. Arguments as of :func:`write_onnx`."""
     torch.export.save(program, path)
     # it unpickles, but this file is our own of a moment ago
     loaded: Program = torch.export.load(path).module()
@@ -67,8 +58,7 @@ def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[
 
 def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
                doc: str) -> Program:
-    """Write ONNX, the weights in the file (above 1.5 GB in ``PATH.data`` beside it); what
-    onnxruntime makes of it.
+    """Write ONNX, with weights above 1.5 GB in ``PATH.data``, and load it in onnxruntime.
 
     Args:
         program: of one input.
@@ -78,9 +68,9 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
         doc: what the file says of itself.
     """
     shapes = ({0: BATCH} if program.range_constraints else None,)
-    made = torch.onnx.export(program, dynamo=True, input_names=[entry], output_names=outputs,
-                             dynamic_shapes=shapes, verbose=False)
-    assert made is not None
-    made.model.doc_string = doc
-    made.save(path)
+    onnx_program = torch.onnx.export(program, dynamo=True, input_names=[entry],
+                                     output_names=outputs, dynamic_shapes=shapes, verbose=False)
+    assert onnx_program is not None
+    onnx_program.model.doc_string = doc
+    onnx_program.save(path)
     return OnnxProgram(path)

@@ -31,8 +31,8 @@ class GradInForward(torch.autograd.Function):
     """
 
     @staticmethod
-    def start(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, learning: bool
-              ) -> tuple[torch.dtype, Tensor | None, Tensor | None, Tensor | None]:
+    def start(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None,
+              learning: bool) -> tuple[torch.dtype, Tensor | None, Tensor | None, Tensor | None]:
         """The dtype that gradients are multiplied in, and zeros for the gradients of hidden, weight
         and bias that are wanted.
 

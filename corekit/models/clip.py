@@ -23,9 +23,7 @@ class CLIP(nn.Module):
         init_logit_scale: the scale to begin with; the parameter is its logarithm.
     """
 
-    def __init__(self,
-                 image_tower: nn.Module,
-                 text_tower: nn.Module,
+    def __init__(self, image_tower: nn.Module, text_tower: nn.Module,
                  init_logit_scale: float = 1 / 0.07) -> None:
         super().__init__()
         self.image_tower = image_tower
@@ -42,9 +40,7 @@ class CLIP(nn.Module):
         features: Tensor = self.text_tower(text)
         return _unit_length(features) if normalize else features
 
-    def forward(self,
-                image: Tensor,
-                text: Tensor,
+    def forward(self, image: Tensor, text: Tensor,
                 synthetic_text: Tensor | None = None) -> dict[str, Tensor]:
         outputs = {"image_features": self.encode_image(image, normalize=True)}
         if synthetic_text is None:

@@ -38,11 +38,9 @@ class ConvStem(nn.Module):
     def __init__(self, width: int, padding: int) -> None:
         super().__init__()
         hidden = width // 4
-        self.backbone = nn.Sequential(
-            ConvStemLayer(3, hidden, 4, padding),
-            ConvStemLayer(hidden, hidden, 2),
-            ConvStemLayer(hidden, width, 2, last=True),
-        )
+        self.backbone = nn.Sequential(ConvStemLayer(3, hidden, 4, padding),
+                                      ConvStemLayer(hidden, hidden, 2),
+                                      ConvStemLayer(hidden, width, 2, last=True))
 
     def forward(self, image: Tensor) -> Tensor:
         patches: Tensor = self.backbone(image)

@@ -37,8 +37,8 @@ def matching(pattern: str, names: list[str], key: str) -> set[str]:
     """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError
     where none does.
     """
-    found = set(fnmatch.filter(
-        names, pattern)) | {name for name in names if name.startswith(pattern + ".")}
-    if not found:
+    matches = set(fnmatch.filter(names, pattern)) | {name for name in names
+                                                     if name.startswith(pattern + ".")}
+    if not matches:
         raise CorekitError(f"{key}: '{pattern}' fits no name{nearest(pattern, names)}")
-    return found
+    return matches

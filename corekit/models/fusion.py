@@ -24,9 +24,8 @@ def reparameterize(model: nn.Module) -> nn.Module:
         CorekitError: the model is in training mode: what is folded are running statistics.
     """
     if any(module.training for module in model.modules()):
-        raise CorekitError(
-            "a model in training mode cannot be re-parameterised, because its running statistics "
-            "still change: call model.eval() first")
+        raise CorekitError("a model in training mode cannot be re-parameterised, because its "
+                           "running statistics still change: call model.eval() first")
     return fold(copy.deepcopy(model))
 
 
@@ -73,8 +72,8 @@ def convolution(like: nn.Conv2d, kernel: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution with these weights, and all else as another one has it."""
     assert isinstance(like.padding, tuple)
     with torch.device("meta"):  # memory and random numbers are not needed
-        made = nn.Conv2d(like.in_channels, like.out_channels, (kernel.shape[2], kernel.shape[3]),
-                         like.stride[0], (like.padding[0], like.padding[1]), groups=like.groups)
-    made.weight = nn.Parameter(kernel.to(like.weight))
-    made.bias = nn.Parameter(bias.to(like.weight))
-    return made
+        fused = nn.Conv2d(like.in_channels, like.out_channels, (kernel.shape[2], kernel.shape[3]),
+                          like.stride[0], (like.padding[0], like.padding[1]), groups=like.groups)
+    fused.weight = nn.Parameter(kernel.to(like.weight))
+    fused.bias = nn.Parameter(bias.to(like.weight))
+    return fused

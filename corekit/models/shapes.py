@@ -14,7 +14,8 @@ class ShapesOnly(TorchFunctionMode):
 
     That has their shape and dtype and keeps their input for the backward pass, as they do. torch
     works both out in Python, operation by operation, which for MobileCLIP-S2's batch norms takes
-    more time than all the rest of it. """
+    more time than all the rest of it.
+    """
 
     def __torch_function__(self, function: Callable[..., object], types: Sequence[type],
                            args: Sequence[object] = (),

@@ -40,20 +40,10 @@ class ViT(nn.Module):
         head_layer: class of the projection to features.
     """
 
-    def __init__(self,
-                 patch_embed: nn.Module,
-                 grid_size: int,
-                 width: int = 768,
-                 layers: int = 12,
-                 heads: int = 12,
-                 embed_dim: int = 512,
-                 *,
-                 mlp_ratio: float = 4.0,
-                 norm_pre: bool = False,
-                 class_position: bool = True,
-                 norm_eps: float = 1e-5,
-                 head_bias: bool = False,
-                 drop_path_rate: float = 0.0,
+    def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12,
+                 heads: int = 12, embed_dim: int = 512, *, mlp_ratio: float = 4.0,
+                 norm_pre: bool = False, class_position: bool = True, norm_eps: float = 1e-5,
+                 head_bias: bool = False, drop_path_rate: float = 0.0,
                  head_layer: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         self.grid_size = grid_size
@@ -63,9 +53,9 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, grid_size**2 + class_position, width))
         norm_layer, hidden = partial(nn.LayerNorm, eps=norm_eps), int(width * mlp_ratio)
         self.norm_pre = norm_layer(width) if norm_pre else None
-        self.blocks = nn.ModuleList(
-            Block(width, Attention(width, heads), MLP(width, hidden), norm_layer, rate)
-            for rate in drop_path_rates(drop_path_rate, layers))
+        self.blocks = nn.ModuleList(Block(width, Attention(width, heads), MLP(width, hidden),
+                                          norm_layer,
+                                          rate) for rate in drop_path_rates(drop_path_rate, layers))
         self.norm = norm_layer(width)
         self.head = head_layer(width, embed_dim, bias=head_bias)
         self.apply(init_weights)
@@ -119,12 +109,8 @@ class ViT(nn.Module):
 
 
 @register("model", "clip_vit_b16")
-def clip_vit_b16(embed_dim: int = 512,
-                 image_size: int = 224,
-                 context_length: int = 77,
-                 vocab_size: int = 49408,
-                 drop_path_rate: float = 0.0,
-                 width_divisor: int = 1,
+def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
+                 vocab_size: int = 49408, drop_path_rate: float = 0.0, width_divisor: int = 1,
                  depth_divisor: int = 1) -> CLIP:
     """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with
     GELU.
@@ -143,19 +129,10 @@ def clip_vit_b16(embed_dim: int = 512,
         depth_divisor: divides the number of blocks of each tower (one stays).
     """
     width, layers = 768 // width_divisor, max(1, 12 // depth_divisor)
-    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False),
-                      grid_size=image_size // 16,
-                      width=width,
-                      layers=layers,
-                      heads=max(1, 12 // width_divisor),
-                      embed_dim=embed_dim,
-                      norm_pre=True,
-                      drop_path_rate=drop_path_rate)
-    text_tower = TextTransformer(width=512 // width_divisor,
-                                 heads=max(1, 8 // width_divisor),
-                                 layers=layers,
-                                 embed_dim=embed_dim,
-                                 causal=True,
-                                 context_length=context_length,
-                                 vocab_size=vocab_size)
+    image_tower = ViT(PatchEmbed(width, patch_size=16, bias=False), grid_size=image_size // 16,
+                      width=width, layers=layers, heads=max(1, 12 // width_divisor),
+                      embed_dim=embed_dim, norm_pre=True, drop_path_rate=drop_path_rate)
+    text_tower = TextTransformer(width=512 // width_divisor, heads=max(1, 8 // width_divisor),
+                                 layers=layers, embed_dim=embed_dim, causal=True,
+                                 context_length=context_length, vocab_size=vocab_size)
     return CLIP(image_tower, text_tower)

@@ -39,8 +39,9 @@ def adamw_decoupled(model: nn.Module, learning_rate: float,
                     betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
                     weight_decay: float = 0.0, no_decay: list[str] | None = None,
                     layer_decay: float = 1.0) -> torch.optim.Optimizer:
-    """AdamW as Loshchilov and Hutter (2019, algorithm 2) write it: the schedule scales the decay,
-    the learning rate does not.
+    """AdamW with a weight decay that the schedule scales, and the learning rate does not.
+
+    Loshchilov and Hutter, 2019, algorithm 2.
 
     A step first takes ``weight_decay`` · (learning rate of the step / ``learning_rate``) of each
     weight away. torch's AdamW multiplies by the learning rate instead. With weight_decay /
@@ -70,9 +71,7 @@ def adamw_decoupled(model: nn.Module, learning_rate: float,
 def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], eps: float,
            no_decay: list[str] | None, layer_decay: float,
            decay_at: Callable[[float], float]) -> torch.optim.Optimizer:
-    """torch's AdamW; ``decay_at`` is its weight decay for layers that learn at a multiple of the
-    learning rate.
-    """
+    """torch's AdamW; ``decay_at`` is the weight decay at a multiple of the learning rate."""
     exempt, depth_of = undecayed(model, list(no_decay or [])), depths(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():

@@ -45,14 +45,13 @@ def check_optimizer(name: str, arguments: Mapping[str, object]) -> None:
     signature = registry.find("optimizer", name).signature
     missing = [parameter for parameter in TAKEN if parameter not in signature.names]
     if missing and not signature.open_ended:
-        raise CorekitError(
-            f"optimizer '{name}' has no parameter `{missing[0]}`: an optimizer takes `model` and "
-            f"`learning_rate`, which the schedule scales, and this one takes "
-            f"{', '.join(signature.names) or 'nothing'}. Rename its parameter to `{missing[0]}`")
+        raise CorekitError(f"optimizer '{name}' has no parameter `{missing[0]}`: an optimizer "
+                           "takes `model` and `learning_rate`, which the schedule scales, and this "
+                           f"one takes {', '.join(signature.names) or 'nothing'}. Rename its "
+                           f"parameter to `{missing[0]}`")
     rate = arguments.get("learning_rate")
     if not isinstance(rate, (int, float)):
-        raise CorekitError(f"optimizer '{name}' needs a learning rate: set "
-                           "optimizer.learning_rate")
+        raise CorekitError(f"optimizer '{name}' needs a learning rate: set optimizer.learning_rate")
 
 
 def build_optimizer(name: str, arguments: Mapping[str, object],

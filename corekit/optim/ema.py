@@ -21,11 +21,10 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay = model, decay
-        kept = model.state_dict().keys()
-        self.live = {
-            name: value.detach()
-            for name, value in [*model.named_parameters(), *model.named_buffers()] if name in kept
-        }
+        state_names = model.state_dict().keys()
+        self.live = {name: value.detach()
+                     for name, value in [*model.named_parameters(), *model.named_buffers()]
+                     if name in state_names}
         self.values = {name: value.clone() for name, value in self.live.items()}
         pairs = [(local(value), local(self.live[name])) for name, value in self.values.items()]
         self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]

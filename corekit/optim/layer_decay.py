@@ -1,4 +1,4 @@
-"""How deep a parameter stands in its tower, which decides its learning rate."""
+"""The layers of a model in order: units of sharding, recomputation and learning rates."""
 
 from collections.abc import Sequence
 

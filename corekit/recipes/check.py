@@ -26,29 +26,26 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
-CLASSES: dict[str, type[EntryConfig]] = {
-    "model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig
-}
+CLASSES: dict[str, type[EntryConfig]] = {"model": ModelConfig, "loss": LossConfig,
+                                         "evaluator": EvaluatorConfig}
 
 
 def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
-    """(key in the recipe, kind, node) of everything a recipe picks by name, in the order it is
-    built.
-    """
+    """(key in the recipe, kind, node) of every entry that a recipe names, in building order."""
     data = recipe["data"]
-    found = [("model", "model", recipe["model"])]
+    entries = [("model", "model", recipe["model"])]
     loss = recipe["loss"]
-    found += [("loss", "loss", loss)] if "name" in loss else [
+    entries += [("loss", "loss", loss)] if "name" in loss else [
         (f"loss.{label}", "loss", node) for label, node in loss.items()]
-    found += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
+    entries += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
               if data[kind]]
-    found += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
+    entries += [(kind, kind, recipe[kind]) for kind in ("sampler", "optimizer", "schedule")
               if recipe.get(kind)]
-    found += [(f"frozen.{label}", "model", node)
+    entries += [(f"frozen.{label}", "model", node)
               for label, node in (recipe.get("frozen") or {}).items()]
-    found += [(f"evaluators.{label}", "evaluator", node)
+    entries += [(f"evaluators.{label}", "evaluator", node)
               for label, node in (recipe.get("evaluators") or {}).items()]
-    return found
+    return entries
 
 
 def check_closed(recipe: Node) -> None:
@@ -61,12 +58,12 @@ def check_closed(recipe: Node) -> None:
 
 
 def _flat_keys(node: Node, prefix: str = "") -> list[str]:
-    found = []
+    keys = []
     for name, value in node.items():
-        found.append(f"{prefix}{name}")
+        keys.append(f"{prefix}{name}")
         if isinstance(value, dict) and f"{prefix}{name}" not in FREE_SECTIONS:
-            found += _flat_keys(value, f"{prefix}{name}.")
-    return found
+            keys += _flat_keys(value, f"{prefix}{name}.")
+    return keys
 
 
 def check_names(recipe: Node) -> None:
@@ -79,8 +76,7 @@ def check_names(recipe: Node) -> None:
     check_closed(recipe)
     if not recipe["model"]:
         raise CorekitError("there is no model: name a recipe, as in corekit-train "
-                           "+recipe=mobileclip/quickstart "
-                           "(`corekit list recipes` lists them)")
+                           "+recipe=mobileclip/quickstart (`corekit list recipes` lists them)")
     check_entry("model", "model", recipe["model"])
     if not recipe["loss"]:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
@@ -95,23 +91,19 @@ def check_names(recipe: Node) -> None:
 
 
 def _check_head(init: Node) -> None:
-    """A head is named by a word of its own, so that `init.head=random` leaves arguments of another
-    one in peace.
-    """
+    """Check the head's name; its arguments have a key of their own, which ``random`` ignores."""
     name = init["head"]
     if name is None or name == "random":
         return
     if name not in registry.names("head"):
-        raise CorekitError(f"init.head{origin('init.head')}: no head is called '{name}'"
-                           f"{nearest(name, ['random', *registry.names('head')])}; there are "
-                           f"random and what "
-                           "`corekit list heads` lists")
+        raise CorekitError(f"init.head{origin('init.head')}: no head is called "
+                           f"'{name}'{nearest(name, ['random', *registry.names('head')])}; there "
+                           "are random and what `corekit list heads` lists")
     check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
-    """Check one node of a recipe that names an entry: the name, and its arguments against the
-    signature.
+    """Check the name and the arguments of one node of a recipe that names an entry.
 
     Args:
         key: where it stands in the recipe.
@@ -138,6 +130,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
     for name, what in entry.signature.problems(arguments, supplied):
         unknown = name in arguments and "is not an" in what
         remedy = f"; to leave it out, type '~{key}.{name}'" if unknown else ""
+        if unknown and (kind, name) == ("optimizer", "learning_rate"):
+            remedy = ". The schedule scales `learning_rate`: give the optimizer this parameter"
         raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')}: {kind} '{entry.name}': "
                            f"'{name}' {what}{remedy}")
 
@@ -150,5 +144,5 @@ def _check_nested(key: str, name: str, value: object, supplied: Sequence[str]) -
         for inner, item in value.items():
             _check_nested(f"{key}.{inner}", inner, item, supplied)
     elif isinstance(value, list):
-        for at, item in enumerate(value):
-            _check_nested(f"{key}.{at}", registry.item_key(name), item, supplied)
+        for index, item in enumerate(value):
+            _check_nested(f"{key}.{index}", registry.item_key(name), item, supplied)

@@ -9,7 +9,6 @@ from omegaconf.errors import OmegaConfBaseException
 from corekit.recipes.find import recipe_names
 from corekit.recipes.hydra_sources import nearest_key
 from corekit.recipes.origin import file_of
-from corekit.recipes.saved import RENAMED
 from corekit.signatures import nearest
 
 _DETAILS = ("full_key", "object_type", "reference_type", ":")  # how such lines of OmegaConf begin
@@ -25,7 +24,7 @@ def explain(error: Exception) -> str:
     text = f"{error}\n{root}" if root is not error else str(error)
     if isinstance(error, OverrideParseException):
         return (f"'{error.override}' on the command line cannot be read; put the whole override in "
-                f"quotes, and values with spaces, brackets or commas in quotes of their own: "
+                "quotes, and values with spaces, brackets or commas in quotes of their own: "
                 "\"key='a, b'\"")
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
@@ -64,10 +63,8 @@ def _explain_unknown_key(key: str, text: str) -> str:
                 f"the +: {key}=...")
     if key.split(".")[0] == "recipe":
         return "a recipe is added with a +: type +recipe=PROJECT/NAME"
-    if key in RENAMED:
-        return f"'{key}' on the command line is called '{RENAMED[key]}' now"
     return (f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` "
-            f"shows every key")
+            "shows every key")
 
 
 def _explain_value(text: str) -> str:

@@ -1,6 +1,4 @@
-"""Where Hydra finds recipes and shared groups: corekit's own, and those of every project in
-reach.
-"""
+"""Where Hydra finds recipes and shared groups: in corekit and in every project in reach."""
 
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from corekit import projects
 from corekit.errors import CorekitError
 from corekit.recipes.find import recipe_file, recipe_names
 from corekit.recipes.hydra_schema import FREE_SECTIONS, recipe_schema
+from corekit.recipes.saved import RENAMED
 from corekit.signatures import closest
 
 
@@ -46,8 +45,8 @@ class RecipeSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         parts = config_path.strip("/").split("/")
-        return config_path == "recipe" or (
-            len(parts) == 2 and parts[0] == "recipe" and parts[1] in projects.find_projects())
+        return config_path == "recipe" or (len(parts) == 2 and parts[0] == "recipe"
+                                           and parts[1] in projects.find_projects())
 
     def is_config(self, config_path: str) -> bool:
         path = recipe_file(config_path)
@@ -58,17 +57,13 @@ class RecipeSource(ConfigSource):
             return [] if results_filter == ObjectType.CONFIG else ["recipe"]
         if config_path == "recipe":
             return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
-        found = [
-            name.split("/")[1] for name in recipe_names()
-            if name.split("/")[0] == config_path.split("/")[1]
-        ]
-        return [] if results_filter == ObjectType.GROUP else found
+        names = [name.split("/")[1] for name in recipe_names()
+                 if name.split("/")[0] == config_path.split("/")[1]]
+        return [] if results_filter == ObjectType.GROUP else names
 
 
 class CorekitSearchPath(SearchPathPlugin):
-    """Adds the projects' recipes, the shared groups, and a ``recipes/`` folder under the working
-    directory.
-    """
+    """Adds the recipes of projects, shared groups, and ``recipes/`` in the working directory."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("corekit-projects", "corekit://projects")
@@ -80,9 +75,7 @@ class CorekitSearchPath(SearchPathPlugin):
 
 
 def install(schema: DictConfig) -> None:
-    """Tell this process's Hydra about corekit's sources, and the schema that the command line is
-    checked against.
-    """
+    """Register corekit's sources and the schema of the command line with this process's Hydra."""
     Plugins.instance().register(CorekitSearchPath)
     SourcesRegistry.instance().register(RecipeSource)
     ConfigStore.instance().store("schema", schema, provider="corekit")
@@ -95,23 +88,23 @@ def current_schema() -> DictConfig:
 
 
 def nearest_key(key: str) -> str:
-    """The nearest key of the schema, as a suggestion: by the whole key, or by its last part in
-    another section.
-    """
+    """Suggest the nearest key of the schema, by the whole key or by its last part."""
     keys = known_keys(current_schema())
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
     match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
+    if key in RENAMED:
+        return f" (it is called '{RENAMED[key]}' now)"
     return f" (did you mean '{match}'?)" if match else ""
 
 
 def known_keys(schema: DictConfig, prefix: str = "") -> list[str]:
     """The keys of a schema, dotted: those of free sections are not among them."""
-    found: list[str] = []
+    keys: list[str] = []
     for name in map(str, schema):
         key = f"{prefix}{name}"
-        found.append(key)
+        keys.append(key)
         node = schema._get_node(name)
         if isinstance(node, DictConfig) and key not in FREE_SECTIONS and not node._is_none():
-            found += known_keys(node, key + ".")
-    return found
+            keys += known_keys(node, key + ".")
+    return keys

@@ -36,7 +36,7 @@ def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
     loader = instance.config_loader
     defaults = loader.compute_defaults_list(HydraConfig.get().job.config_name, overrides,
                                             RunMode.RUN)
-    found = []
+    files = []
     for default in defaults.defaults:
         loaded = None if default.config_path is None else _load(default.config_path)
         if loaded is not None:
@@ -46,8 +46,8 @@ def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
                 config = loaded[1]
             else:
                 OmegaConf.update(config, package, loaded[1], force_add=True)
-            found.append((loaded[0], config))
-    return found
+            files.append((loaded[0], config))
+    return files
 
 
 def _load(config_path: str) -> tuple[str, DictConfig] | None:

@@ -52,10 +52,10 @@ def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool) -> DictCo
         own_evaluators: False: without those of the recipe.
     """
     schema, saved = evaluation_schema(), load_saved_recipe(path)
-    kept = {str(key): value for key, value in saved.items()
+    sections = {str(key): value for key, value in saved.items()
             if key in schema and key != "checkpoint"}
     if not own_evaluators:
-        kept.pop("evaluators", None)
-    schema.merge_with(kept)
+        sections.pop("evaluators", None)
+    schema.merge_with(sections)
     schema.checkpoint = checkpoint
     return schema

@@ -51,8 +51,9 @@ def _bases(definition: Definition) -> list[Definition | None]:
     for base in definition.node.bases:
         name = dotted(base)
         if name is None or name.rpartition(".")[2] not in WITHOUT_ARGUMENTS:
-            found = resolve(definition.module, name) if name else None
-            bases.append(found if found and isinstance(found.node, ast.ClassDef) else None)
+            target = resolve(definition.module, name) if name else None
+            is_class = target is not None and isinstance(target.node, ast.ClassDef)
+            bases.append(target if is_class else None)
     return bases
 
 
@@ -113,9 +114,9 @@ def _dataclass(definition: Definition) -> Signature:
             options = _dataclass_options(ancestor.node)
             if options is not None:
                 fields.update(_fields(ancestor.node.body, bool(options.get("kw_only"))))
-    kept = [parameter for parameter in fields.values() if parameter is not None]
-    kept.sort(key=lambda parameter: parameter.keyword_only)
-    return Signature(tuple(kept), open_ended=None in ancestors)
+    parameters = [parameter for parameter in fields.values() if parameter is not None]
+    parameters.sort(key=lambda parameter: parameter.keyword_only)
+    return Signature(tuple(parameters), open_ended=None in ancestors)
 
 
 def _fields(body: Iterable[ast.stmt], keyword_only: bool) -> dict[str, Parameter | None]:
@@ -142,8 +143,8 @@ def _field(item: ast.stmt, keyword_only: bool) -> Parameter | None:
     options = _options(value)
     if options.get("init") is False:
         return None
-    given = {keyword.arg: keyword.value for keyword in value.keywords}
-    default = _text(given.get("default"))
-    if "default_factory" in given:
-        default = f"{ast.unparse(given['default_factory'])}()"
+    keywords = {keyword.arg: keyword.value for keyword in value.keywords}
+    default = _text(keywords.get("default"))
+    if "default_factory" in keywords:
+        default = f"{ast.unparse(keywords['default_factory'])}()"
     return Parameter(name, annotation, default, bool(options.get("kw_only", keyword_only)))

@@ -97,44 +97,44 @@ def resolve(module: Module, name: str) -> Definition | None:
 _Seen = frozenset[tuple[str, str]]
 
 
-def _resolve(module: Module, name: str, seen: _Seen) -> Module | Definition | None:
+def _resolve(module: Module, name: str, visited: _Seen) -> Module | Definition | None:
     target: Module | Definition | None = module
     for part in name.split("."):
-        target = _member(target, part, seen) if isinstance(target, Module) else None
+        target = _member(target, part, visited) if isinstance(target, Module) else None
     return target
 
 
-def _member(module: Module, name: str, seen: _Seen) -> Module | Definition | None:
-    if (module.name, name) in seen:  # a circle of imports
+def _member(module: Module, name: str, visited: _Seen) -> Module | Definition | None:
+    if (module.name, name) in visited:  # a circle of imports
         return None
-    seen |= {(module.name, name)}
+    visited |= {(module.name, name)}
     for statement in reversed(list(top_level(module.tree.body))):
-        target = _bound(statement, module, name, seen)
+        target = _bound(statement, module, name, visited)
         if target is not None:
             return target
     return find_module(f"{module.name}.{name}") if module.path.name == "__init__.py" else None
 
 
 def _bound(statement: ast.stmt, module: Module, name: str,
-           seen: _Seen) -> Module | Definition | None:
+           visited: _Seen) -> Module | Definition | None:
     """What a statement binds a name to; None where it binds another name."""
     if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
         return Definition(module, name, statement) if statement.name == name else None
     if isinstance(statement, ast.Assign):
         value = dotted(statement.value)
         names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
-        return _resolve(module, value, seen) if name in names and value else None
+        return _resolve(module, value, visited) if name in names and value else None
     if isinstance(statement, ast.Import):
         for alias in statement.names:
             if name == (alias.asname or alias.name.partition(".")[0]):
                 return find_module(alias.name if alias.asname else name)
     if isinstance(statement, ast.ImportFrom):
-        return _imported(statement, module, name, seen)
+        return _imported(statement, module, name, visited)
     return None
 
 
 def _imported(statement: ast.ImportFrom, module: Module, name: str,
-              seen: _Seen) -> Module | Definition | None:
+              visited: _Seen) -> Module | Definition | None:
     original = next((alias.name for alias in statement.names
                      if alias.name == "*" or (alias.asname or alias.name) == name), None)
     if original is None:
@@ -145,7 +145,8 @@ def _imported(statement: ast.ImportFrom, module: Module, name: str,
     except ImportError:
         return None
     origin = find_module(source)
-    return None if origin is None else _member(origin, name if original == "*" else original, seen)
+    return None if origin is None else _member(origin, name if original == "*" else original,
+                                               visited)
 
 
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -43,7 +43,8 @@ CENTER_CROP = EntryConfig("center_crop")  # where a recipe names no transform
 class Parts:
     """Everything that a recipe names but its evaluators, which open data of their own.
 
-    ``micro_batches`` are those of a step, over all ranks; models are on the meta device."""
+    ``micro_batches`` are those of a step, over all ranks; models are on the meta device.
+    """
 
     config: RunConfig
     source: Source
@@ -83,19 +84,18 @@ def assemble(config: RunConfig, source: Source, world: int = 1) -> Parts:
     preprocess = Preprocess(**vars(data.preprocess))
     model = build_model(config.model, config.seed, META)
     recompute(model, engine)
-    return Parts(
-        config=config, source=source, fields=find_fields(source.fields),
-        micro_batches=micro_batches(engine, data.streams, world),
-        preprocess=preprocess,
-        tokenizer=None if data.tokenizer is None else data.tokenizer.build("tokenizer"),
-        transform=(data.transform or CENTER_CROP).build("transform", preprocess=preprocess),
-        sampler=build_sampler(config, preprocess),
-        model=model, wiring=model_wiring(config.model, model),
-        frozen=build_frozen(config.frozen, preprocess, META),
-        losses=[build_loss(loss) for loss in config.loss],
-        schedule=(None if config.schedule is None
-                  else config.schedule.build("schedule", steps=engine.steps)),
-        new_head=build_head(config.init, source))
+    return Parts(config=config, source=source, fields=find_fields(source.fields),
+                 micro_batches=micro_batches(engine, data.streams, world), preprocess=preprocess,
+                 tokenizer=None if data.tokenizer is None else data.tokenizer.build("tokenizer"),
+                 transform=(data.transform
+                            or CENTER_CROP).build("transform", preprocess=preprocess),
+                 sampler=build_sampler(config, preprocess), model=model,
+                 wiring=model_wiring(config.model, model),
+                 frozen=build_frozen(config.frozen, preprocess, META),
+                 losses=[build_loss(loss) for loss in config.loss],
+                 schedule=(None if config.schedule is None
+                           else config.schedule.build("schedule", steps=engine.steps)),
+                 new_head=build_head(config.init, source))
 
 
 def micro_batches(engine: EngineConfig, streams: int, world: int) -> int:
@@ -128,9 +128,9 @@ def recompute(model: nn.Module, engine: EngineConfig) -> None:
 def build_sampler(config: RunConfig, preprocess: Preprocess) -> Sampler:
     """The recipe's sampler."""
     assert config.sampler is not None
-    sampler: Sampler = config.sampler.build(
-        "sampler", batch_size=config.engine.batch_size, streams=config.data.streams,
-        seed=config.seed, preprocess=preprocess)
+    sampler: Sampler = config.sampler.build("sampler", batch_size=config.engine.batch_size,
+                                            streams=config.data.streams, seed=config.seed,
+                                            preprocess=preprocess)
     return sampler
 
 

@@ -22,7 +22,8 @@ class Cost:
     batch.
 
     Where the size of images changes from step to step: FLOPs on average over the samples, bytes at
-    the most. """
+    the most.
+    """
 
     parameters: int
     trained: int
@@ -39,8 +40,8 @@ def cost(parts: Parts) -> Cost:
     activations = 0
     for size, of_stream in {table[0], table[len(table) // 2], table[-1]}:
         samples = of_stream * config.data.streams // parts.micro_batches
-        flops[size], kept = _forward(parts, size, max(1, samples))
-        activations = max(activations, kept)
+        flops[size], stored_bytes = _forward(parts, size, max(1, samples))
+        activations = max(activations, stored_bytes)
     total = sum(value.numel() for value in model.parameters())
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     weights = 4 * total + 12 * trained + (4 * total if engine.ema_decay is not None else 0)
@@ -56,13 +57,13 @@ def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
     keeps for the backward pass.
     """
     # by storage, held so that no two storages get the same number
-    kept: dict[int, tuple[Tensor, int]] = {}
+    stored_tensors: dict[int, tuple[Tensor, int]] = {}
     parameters = {value.untyped_storage()._cdata for value in parts.model.parameters()}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in parameters:
-            kept[storage._cdata] = (tensor, storage.nbytes())
+            stored_tensors[storage._cdata] = (tensor, storage.nbytes())
         return tensor
 
     batch = example_batch(parts.fields, replace(parts.preprocess, size=size), parts.tokenizer,
@@ -72,13 +73,12 @@ def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
     with (ShapesOnly(), counter,
           torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
         parts.model(**parts.wiring.pick(values))
-    return counter.get_total_flops() / samples, sum(stored for _, stored in kept.values())
+    return counter.get_total_flops() / samples, sum(stored for _, stored in stored_tensors.values())
 
 
 def _at(size: int, known: Mapping[int, float]) -> float:
     """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and
     lines in it, as the rest.
     """
-    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2)
-                                 for other in known if other != own)
-               for own, flops in known.items())
+    return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known
+                                 if other != own) for own, flops in known.items())

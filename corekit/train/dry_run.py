@@ -29,14 +29,14 @@ def dry_run(config: RunConfig, source: Source) -> None:
 
 def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
     config, engine, sizes = parts.config, parts.config.engine, [size for size, _ in parts.sizes]
-    seen = config.data.streams * parts.sampler.draws(engine.steps).start
+    samples_drawn = config.data.streams * parts.sampler.draws(engine.steps).start
     samples = int(parts.source.shard_sizes.sum())
-    passes = f", {seen / samples:.2f} passes over {samples:,} samples" if samples else ""
+    passes = f", {samples_drawn / samples:.2f} passes over {samples:,} samples" if samples else ""
     at_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
                 f"{max(sizes)}, with about as many pixels a step" if sizes else "")
     return {
         "model": f"{config.model.name}, {counted.parameters:,} parameters ({counted.trained:,} "
-                 f"trained)",
+                 "trained)",
         "arithmetic": f"{counted.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
                       f"{3 * counted.forward_flops / 1e9:.3f} forward and backward",
         "memory": f"{gigabytes(counted.weights)} for weights, gradients and optimizer; "
@@ -44,7 +44,7 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
                   f"{engine.micro_batch} ({engine.precision}, estimated)",
         "step": f"{engine.batch_size} samples in {parts.micro_batches} micro-batches of "
                 f"{engine.micro_batch}{at_sizes}",
-        "run": f"{engine.steps:,} steps, {seen:,} samples seen{passes}",
+        "run": f"{engine.steps:,} steps, {samples_drawn:,} samples seen{passes}",
         "directory": f"{config.run_dir} (nothing is written by a dry run)",
     }
 

@@ -176,14 +176,10 @@ class RunLogger:
 
 def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: str) -> str:
     """The figures of a logged step as people read them."""
-    parts = [
-        step,
-        "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
-        f"lr {record['learning_rate']:.2e}",
-        f"{record['samples_per_second']:.0f} samples/s",
-        f"data wait {record['data_wait']:.0%}",
-        f"memory {record['peak_memory'] / 2**30:.1f} GB",
-    ]
+    parts = [step, "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
+             f"lr {record['learning_rate']:.2e}", f"{record['samples_per_second']:.0f} samples/s",
+             f"data wait {record['data_wait']:.0%}",
+             f"memory {record['peak_memory'] / 2**30:.1f} GB"]
     if "mfu" in record:
         parts.append(f"mfu {record['mfu']:.1%}")
     return "  ".join([*parts, f"ETA {left}"])
@@ -205,7 +201,7 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     # ru_maxrss begins with what the process had that started this one
     status = Path("/proc/self/status")
-    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found.group(1)) * 1024
+    if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(match.group(1)) * 1024
     return resource.getrusage(
         resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -121,11 +121,10 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     forward = Forward(model, plain_model, replace(parts.wiring, function=plain_model),
                       config.model.outputs, precision,
                       StepRandom(config.seed, ranks, parts.micro_batches))
-    prepare = Prepare(
-        lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
-                                engine.channels_last),
-        build_frozen(config.frozen, preprocess, ranks.device),
-        lambda: precision.autocast(ranks.device))
+    prepare = Prepare(lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
+                                              engine.channels_last),
+                      build_frozen(config.frozen, preprocess, ranks.device),
+                      lambda: precision.autocast(ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
     return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
                precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,
@@ -163,5 +162,4 @@ def _streams(parts: Parts, ranks: ProcessGroup) -> Streams:
     data, seed = parts.config.data, parts.config.seed
     order = order_of(parts.source, data.streams, data.window, derive_seed(seed, "order"))
     mine = range(data.streams)[share(data.streams, ranks.rank, ranks.world)]
-    return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform,
-                   parts.tokenizer)
+    return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform, parts.tokenizer)

@@ -68,8 +68,7 @@ def run(config: RunConfig, source: Source) -> bool:
         if error.errno not in DISK:
             raise
         raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole "
-                           f"checkpoint stands, and the same "
-                           "command goes on from it") from None
+                           "checkpoint stands, and the same command goes on from it") from None
     finally:
         disconnect()
         if lock is not None:
@@ -101,7 +100,7 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
             run.checkpoints.tidy()
         if not finished:
             logger.say(f"stopped by a signal; step {counters.step} of {steps} is saved: the "
-                       f"same command goes on from it")
+                       "same command goes on from it")
         elif run.ranks.is_first:
             seconds = time.perf_counter() - began
             logger.say(closing(run.config.model.name, counters, folder, first, seconds))
@@ -127,7 +126,8 @@ def _warm_up_wrapper(run: Run, step: int) -> None:
     DDP orders its gradient buckets anew after the first backward pass, and sums of three and more
     ranks round by that order: with this pass behind it, a resumed run sums as the undisturbed one
     does. FSDP2 sets itself up in a first forward pass of the whole model, which has to come before
-    an evaluation's passes through parts of it. """
+    an evaluation's passes through parts of it.
+    """
     if run.ranks.world == 1:
         return
     part = next(step_batches(run.streams, step, step + 1, 0))
@@ -158,23 +158,22 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
     lines = [
         "", f"{done}: {counters.step} steps, {counters.samples:,} samples" +
         (f", {clock(seconds)} for the last {counters.step - first} steps." if counters.step > first
-         else f". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
+         else ". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
          f"{folder}.")
     ]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "
-              f"{record['step']})"
-              for label, record in newest.items()]
+              f"{record['step']})" for label, record in newest.items()]
     bad = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
     if bad:
         lines.append("  bad samples: " + ", ".join(f"{kind} {count}"
                                                    for kind, count in sorted(bad.items())))
     if LEFT_OUT in counters.bad:
-        lines.append(f"  samples that the data set leaves out, replaced by others: "
+        lines.append("  samples that the data set leaves out, replaced by others: "
                      f"{counters.bad[LEFT_OUT]}")
     lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:",
               f"  corekit-eval checkpoint={folder}          the same figures again",
               f"  tensorboard --logdir {folder}/tensorboard",
-              f"  python -c \"import corekit; model, preprocess, tokenize = "
+              "  python -c \"import corekit; model, preprocess, tokenize = "
               f"corekit.load('{folder}')\""]
     return "\n".join(lines)

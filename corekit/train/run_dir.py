@@ -65,30 +65,22 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
         shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
                           for key in different[:4])
         raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or "
-                           f"the same command again")
+                           "the same command again")
     for checkpoint in complete_checkpoints(folder)[-1:]:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
             raise CorekitError(f"{folder} was trained on other data: the index of "
-                               f"{config.data.root or 'the data set'} "
-                               "differs from the one in its checkpoint; give it the same data or "
-                               "another run_dir")
+                               f"{config.data.root or 'the data set'} differs from the one in its "
+                               "checkpoint; give it the same data or another run_dir")
 
 
 def describe(ranks: ProcessGroup, threads: int) -> Environment:
     """The contents of ``environment.json``."""
-    return {
-        "command": sys.argv,
-        "corekit": corekit.__version__,
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "device": str(ranks.device),
-        "ranks": ranks.world,
-        "threads": threads,
-        "platform": platform.platform(),
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-    }
+    return {"command": sys.argv, "corekit": corekit.__version__, "git_commit": _git_commit(),
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in _PACKAGES}, "device": str(ranks.device),
+            "ranks": ranks.world, "threads": threads, "platform": platform.platform(),
+            "slurm_job": os.environ.get("SLURM_JOB_ID")}
 
 
 def _version(package: str) -> str | None:
@@ -104,12 +96,12 @@ def _git_commit() -> str | None:
     """
     folder = Path(corekit.__file__).parents[1]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], cwd=folder,
-            capture_output=True, text=True, timeout=5, check=True)
+        completed = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40",
+                                    "--exclude=*"], cwd=folder, capture_output=True, text=True,
+                                   timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return completed.stdout.strip() or None
 
 
 def prepare(folder: Path, config: RunConfig, environment: Environment,
@@ -148,7 +140,7 @@ def _lock(folder: Path) -> IO[bytes]:
         holder = (folder / "lock").read_text(encoding="utf-8").strip()
         raise CorekitError(f"another run is writing to {folder} "
                            f"({holder or 'it does not say where'}): wait for its end, stop it, or "
-                           f"type run_dir=ANOTHER_FOLDER") from None
+                           "type run_dir=ANOTHER_FOLDER") from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
@@ -158,7 +150,5 @@ def _lock(folder: Path) -> IO[bytes]:
 def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or (not node and prefix):
         return {prefix.rstrip("."): node}
-    return {
-        key: value for name, item in node.items()
-        for key, value in _flat(item, f"{prefix}{name}.").items()
-    }
+    return {key: value for name, item in node.items()
+            for key, value in _flat(item, f"{prefix}{name}.").items()}

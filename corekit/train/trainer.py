@@ -161,7 +161,7 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
         counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
                            f"data.max_bad_fraction={allowed} of {counted:,}; the log "
-                           f"files name every one")
+                           "files name every one")
     return {}
 
 

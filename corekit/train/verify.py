@@ -1,6 +1,4 @@
-"""Whether the parts of a recipe fit together: on meta tensors, before anything is read or
-allocated.
-"""
+"""Whether the parts of a recipe fit together, on meta tensors and before any allocation."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -25,15 +23,12 @@ from corekit.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:
-    """What the engine itself adds to a batch of a size: the step, the run's steps, and a random
-    number of each sample.
-    """
+    """What the engine adds to a batch: the step, the steps of the run, a number for each sample."""
     return {"step": 0, "steps": steps, "uniform": torch.zeros(size, device="meta")}
 
 
 def verify(parts: Parts) -> list[str]:
-    """Check by name that model and losses get all they ask for, on meta tensors, before anything is
-    allocated.
+    """Check by name, on meta tensors, that model and losses get all the inputs they need.
 
     Returns:
         a line for each parameter that is left at its default.
@@ -106,7 +101,7 @@ def _check_belonging(parts: Parts, entries: Collection[str]) -> None:
             transform = _name(parts.config.data.transform or CENTER_CROP)
             raise CorekitError(f"`{entry}` of {_dataset(parts.config)} belongs to its `{other}`, "
                                f"which transform `{transform}` does not read: it would be of "
-                               f"another picture than the model sees. Set data.transform.name to "
+                               "another picture than the model sees. Set data.transform.name to "
                                f"one that reads `{other}`")
 
 
@@ -118,20 +113,18 @@ def _name(entry: EntryConfig | None) -> str:
     return "" if entry is None else entry.name
 
 
-def _check_transform(parts: Parts, transform: Transform, given: Mapping[str, list[str]]) -> None:
-    """Refuse a transform that asks for what it will not get, that does not ask for the size of the
-    step where it has one, or that leaves a field where the picture was before it.
-    """
+def _check_transform(parts: Parts, transform: Transform, provided: Mapping[str, list[str]]) -> None:
+    """Refuse a transform whose inputs, size or moved fields do not fit the recipe."""
     sampler = f"sampler `{_name(parts.config.sampler)}`"
     label = f"transform `{_name(parts.config.data.transform or CENTER_CROP)}`"
     sized = isinstance(parts.sampler, SizedSampler)
     if sized and not transform.sized:
         raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes "
-                           f"none: choose another one, "
+                           "none: choose another one, "
                            "such as random_resized_crop, or sampler.name=fixed_size")
     required = frozenset(transform.required)
     needed = Wiring(label, transform.function, {name: name for name in required}, required)
-    check(needed, {**given, sampler: ["size"]} if sized else given)
+    check(needed, {**provided, sampler: ["size"]} if sized else provided)
     transform.check(label, parts.fields)
 
 
@@ -141,9 +134,8 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: B
     for size in {min(sizes), max(sizes)} if sizes else ():
         try:
             with ShapesOnly():
-                wiring(
-                    dict(values, image=values["image"].new_zeros(len(values["key"]), 3, size,
-                                                                 size)))
+                wiring(dict(values,
+                            image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CorekitError(f"{wiring.label} cannot take images of {size} x {size} pixels, "
@@ -152,51 +144,46 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: B
 
 
 def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: str) -> None:
-    """Refuse captions of another length than a text tower is made for: it would stretch its
-    positions and say nothing.
-    """
-    given = tokenizer_info(tokenizer).context_length
+    """Refuse captions of another length than the text tower has positions for."""
+    tokenizer_length = tokenizer_info(tokenizer).context_length
+    if tokenizer_length is None:
+        return
     for module in model.modules():
-        wanted = getattr(module, "context_length", None)
-        if given is not None and wanted is not None and given != wanted:
+        model_length = getattr(module, "context_length", None)
+        if model_length is not None and tokenizer_length != model_length:
             whose = "the model's" if key == "model" else "the frozen model's"
-            raise CorekitError(f"data.tokenizer gives captions of {given} tokens, but {whose} text "
-                               f"tower is made for {wanted}: "
-                               f"set {key}.context_length and data.tokenizer.context_length to the "
-                               f"same number")
+            raise CorekitError(f"data.tokenizer gives captions of {tokenizer_length} tokens, but "
+                               f"{whose} text tower is made for {model_length}: set "
+                               f"{key}.context_length and data.tokenizer.context_length to the "
+                               "same number")
 
 
 def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
-    """Refuse a tokenizer with more ids than the model has rows for, or with another end than a text
-    tower looks for.
-    """
+    """Refuse a tokenizer with more ids than the model has rows, or with another end token."""
     info = tokenizer_info(tokenizer)
-    given, end = info.vocab_size, info.end_token
+    vocab_size, end_token = info.vocab_size, info.end_token
     for name, module in model.named_modules():
-        wanted = getattr(module, "end_token", None)
-        if end is not None and wanted is not None and end != wanted:
-            raise CorekitError(f"data.tokenizer ends captions with token {end}, but the model "
-                               f"reads them at {wanted}: set "
-                               "model.vocab_size and data.tokenizer.vocab_size to the same number")
-        if given is not None and isinstance(
-                module,
-                nn.Embedding) and name.endswith("token_embedding") and (module.num_embeddings
-                                                                        < given):
-            raise CorekitError(f"data.tokenizer has {given:,} token ids, but the model is made for "
-                               f"{module.num_embeddings:,}: "
-                               f"set model.vocab_size={given}")
+        model_end = getattr(module, "end_token", None)
+        if end_token is not None and model_end is not None and end_token != model_end:
+            raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but the "
+                               f"model reads them at {model_end}: set model.vocab_size and "
+                               "data.tokenizer.vocab_size to the same number")
+        if vocab_size is None or not name.endswith("token_embedding"):
+            continue
+        if isinstance(module, nn.Embedding) and module.num_embeddings < vocab_size:
+            raise CorekitError(f"data.tokenizer has {vocab_size:,} token ids, but the model is "
+                               f"made for {module.num_embeddings:,}: set "
+                               f"model.vocab_size={vocab_size}")
 
 
 def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
-    """Refuse a loss that takes another token for the end of a caption: it would count padding, or
-    stop too early.
-    """
-    given = tokenizer_info(tokenizer).end_token
-    wanted = term.entry.end_token
-    if given is not None and wanted is not None and given != wanted:
-        raise CorekitError(f"data.tokenizer ends captions with token {given}, but "
-                           f"{term.wiring.label} takes {wanted} for their "
-                           f"end: set {key}.end_token={given}")
+    """Refuse a loss that takes another token for the end of a caption than the tokenizer does."""
+    end_token = tokenizer_info(tokenizer).end_token
+    loss_end = term.entry.end_token
+    if end_token is not None and loss_end is not None and end_token != loss_end:
+        raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but "
+                           f"{term.wiring.label} takes {loss_end} for their "
+                           f"end: set {key}.end_token={end_token}")
 
 
 def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOutput | None) -> None:

@@ -77,10 +77,8 @@ class Patches(PatchEmbed):
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:  # type: ignore[override]
         if min(image.shape[2:]) < PATCH_SIZE:
-            raise CorekitError(
-                f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no patch of "
-                f"{PATCH_SIZE} x "
-                f"{PATCH_SIZE}: resize it first")
+            raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no "
+                               f"patch of {PATCH_SIZE} x {PATCH_SIZE}: resize it first")
         patches = super().forward(image)
         tokens = patches.flatten(2).transpose(1, 2).to(
             self.proj.weight.dtype)  # torch's fused norm wants one dtype
@@ -115,9 +113,8 @@ def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
     row, column = (torch.arange(side, dtype=dtype, device=like.device)[:, None] * frequency
                    for side in (height, width))
     of_column, of_row = (torch.cat([angle.sin(), angle.cos()], 1) for angle in (column, row))
-    return torch.cat(
-        [of_column[None].expand(height, -1, -1), of_row[:, None].expand(-1, width, -1)],
-        2).flatten(0, 1)
+    return torch.cat([of_column[None].expand(height, -1, -1),
+                      of_row[:, None].expand(-1, width, -1)], 2).flatten(0, 1)
 
 
 def _xavier(part: Part) -> Part:

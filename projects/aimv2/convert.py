@@ -1,6 +1,4 @@
-"""AIM's weights as Apple, transformers and timm lay them out: the same tensors under other
-names.
-"""
+"""AIM's weights in the layouts of Apple, transformers and timm: the same tensors, other names."""
 
 import math
 from functools import lru_cache
@@ -18,9 +16,8 @@ from corekit.registry import register
 from .blocks import PATCH_SIZE
 
 ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
-           "and std and the whole square, "
-           "as that of the published models has; Apple's README and trainer have ImageNet's and a "
-           "smaller crop")
+           "and std and the whole square, as that of the published models has; Apple's README and "
+           "trainer have ImageNet's and a smaller crop")
 
 WIDTHS = {768: "base", 1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
@@ -34,10 +31,8 @@ TRAINED = {
     # models that have an encoder, which is all that is written of them
     "aimv1_pretrain": ("apple", )
 }
-LAYOUTS = {
-    "apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
-    "timm": ENCODERS
-}
+LAYOUTS = {"apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
+           "timm": ENCODERS}
 
 # From corekit's names, which are timm's, to the others'.
 APPLE: Rules = (
@@ -77,17 +72,14 @@ TRANSFORMERS: Rules = (
     (r"\.mlp\.fc2\.", ".ffn.down_proj."),
 )
 RULES: dict[str, Rules] = {"apple": APPLE, "transformers": TRANSFORMERS, "timm": ()}
-PATCHES = {
-    "apple": "preprocessor.patchifier.proj.weight", "transformers": "embeddings.patch_embed.weight",
-    "timm": "patch_embed.proj.weight"
-}
+PATCHES = {"apple": "preprocessor.patchifier.proj.weight",
+           "transformers": "embeddings.patch_embed.weight", "timm": "patch_embed.proj.weight"}
 TOWERS = {"apple": "image_encoder.", "transformers": "vision_model.", "timm": ""}
 
 
 @register("converter", "aim")
 class AIMConverter:
-    """AIMv2's encoders and its pair of towers in Apple's, transformers' and timm's layout, and
-    AIMv1's encoders in Apple's.
+    """AIMv2's encoders and towers in Apple's, transformers' and timm's layout; AIMv1 in Apple's.
 
     transformers keeps queries, keys and values apart and the position table without its first
     dimension; timm has neither the native encoder nor the pair of towers. The ImageNet classifier
@@ -114,17 +106,17 @@ class AIMConverter:
                                f"{'; '.join(problems)}")
         weights = {}
         for ours, like in _official(name).items():
-            theirs = _renamed(ours, layout)
-            value = torch.cat([state[key]
-                               for key in _split(theirs)]) if theirs not in state else state[theirs]
+            published_name = _renamed(ours, layout)
+            value = state.get(published_name)
+            if value is None:
+                value = torch.cat([state[key] for key in _split(published_name)])
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
-            return Converted(weights, {},
-                             Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875), {},
-                             notes)
+            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD,
+                                                     0.875), {}, notes)
         if name == NATIVE:
-            notes.append(f"the model takes pictures as they are; preprocess.json, which evaluation "
+            notes.append("the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
         tokenizer = {"name": "clip_bpe", "context_length": 77} if name == LIT else {}
         return Converted(weights, {}, Preprocess(size, "bicubic", CLIP_MEAN, CLIP_STD), tokenizer,
@@ -132,36 +124,30 @@ class AIMConverter:
 
     def layouts(self, name: str) -> list[str]:
         """Those that have the model."""
-        return [
-            layout for layout, names in LAYOUTS.items()
-            if name in names or layout in TRAINED.get(name, ())
-        ]
+        return [layout for layout, names in LAYOUTS.items()
+                if name in names or layout in TRAINED.get(name, ())]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
         if name in TRAINED:
-            weights = {
-                key.removeprefix("encoder."): value for key, value in weights.items()
-                if key.startswith("encoder.")
-            }
+            weights = {key.removeprefix("encoder."): value for key, value in weights.items()
+                       if key.startswith("encoder.")}
             if layout == "timm" and "pos_embed" not in weights:
                 raise CorekitError("timm has no encoder without a position table: choose the "
                                    "layout apple or transformers")
-        made: State = {}
+        converted: State = {}
         for ours, value in weights.items():
-            theirs = _renamed(ours, layout)
+            published_name = _renamed(ours, layout)
             if layout == "transformers" and ours.endswith(".qkv.weight"):
-                made.update(zip(_split(theirs), value.chunk(3), strict=True))
+                converted.update(zip(_split(published_name), value.chunk(3), strict=True))
             else:
-                made[theirs] = value[0] if layout == "transformers" and ours.endswith(
+                converted[published_name] = value[0] if layout == "transformers" and ours.endswith(
                     "pos_embed") else value
-        return made
+        return converted
 
 
 def _look(state: State) -> tuple[str, str]:
-    """The layout, and the model that the width and the positions speak for ('' where they speak for
-    none).
-    """
+    """The layout, and the model that width and positions indicate ('' where they indicate none)."""
     for layout, key in PATCHES.items():
         for tower in {"", TOWERS[layout]}:
             patches = state.get(tower + key)
@@ -175,23 +161,23 @@ def _look(state: State) -> tuple[str, str]:
                 positions = state.get(_renamed("pos_embed", layout))
                 if positions is None:
                     return layout, NATIVE
-                return layout, f"aimv2_{WIDTHS.get(width)}_{PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))}"
+                side = PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))
+                return layout, f"aimv2_{WIDTHS.get(width)}_{side}"
     return "timm", ""
 
 
 def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
     """The weights without AIMv1's classifier, and what there is to say."""
-    kept = {
-        key: value for key, value in state.items()
-        if name not in FIRST or not key.startswith("head.")
-    }
-    left = len(state) - len(kept)
-    return kept, [f"the classifier over the features, {left} tensors, is left out"] if left else []
+    weights = {key: value for key, value in state.items()
+               if name not in FIRST or not key.startswith("head.")}
+    dropped = len(state) - len(weights)
+    notes = [f"the classifier over the features, {dropped} tensors, is left out"]
+    return weights, notes if dropped else []
 
 
-def _split(theirs: str) -> list[str]:
+def _split(name: str) -> list[str]:
     """The names of queries, keys and values where they are kept apart."""
-    return [theirs.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
+    return [name.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
 
 
 def _renamed(name: str, layout: str) -> str:

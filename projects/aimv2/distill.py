@@ -46,10 +46,8 @@ class Student(nn.Module):
 
 
 @register("model", "aimv2_student")
-def aimv2_student(encoder: str = "aimv2_large_224",
-                  teacher_width: int = 3072,
-                  width_divisor: int = 1,
-                  depth_divisor: int = 1) -> nn.Module:
+def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
+                  width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives
     predicted_tokens.
 
@@ -88,18 +86,18 @@ class TokenTeacher(nn.Module):
 
 def _trained(path: str, preprocess: Preprocess) -> Encoder:
     folder = model_folder(path)
-    theirs = Preprocess.load(folder / "preprocess.json")
-    if (theirs.mean, theirs.std) != (preprocess.mean, preprocess.std):
-        raise CorekitError(f"the teacher {path} was trained with mean {theirs.mean} and std "
-                           f"{theirs.std}, and the student sees "
+    teacher_preprocess = Preprocess.load(folder / "preprocess.json")
+    if (teacher_preprocess.mean, teacher_preprocess.std) != (preprocess.mean, preprocess.std):
+        raise CorekitError(f"the teacher {path} was trained with mean {teacher_preprocess.mean} "
+                           f"and std {teacher_preprocess.std}, and the student sees "
                            f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and "
-                           f"std to the teacher's")
+                           "std to the teacher's")
     config = load_config(folder / "recipe.yaml")
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
-    found = getattr(model, "encoder", model)
-    if not isinstance(found, Encoder):
+    encoder = getattr(model, "encoder", model)
+    if not isinstance(encoder, Encoder):
         raise CorekitError(f"{path} holds no encoder that gives tokens: it cannot teach")
-    return found
+    return encoder
 
 
 @register("loss", "token_distance")
@@ -127,19 +125,15 @@ class TokenDistance:
             CorekitError: their shapes differ.
         """
         if predicted_tokens.shape != teacher_tokens.shape:
-            raise CorekitError(
-                f"the student says {_told(predicted_tokens)}, the teacher {_told(teacher_tokens)}: "
-                "set model.teacher_width to the teacher's width, and choose encoders for pictures "
-                "of one size"
-            )
+            raise CorekitError(f"the student says {_described(predicted_tokens)}, the teacher "
+                               f"{_described(teacher_tokens)}: set model.teacher_width to the "
+                               "teacher's width, and choose encoders for pictures of one size")
         wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
         whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
-        distance = F.smooth_l1_loss(predicted_tokens.to(wide),
-                                    whitened,
-                                    reduction="none",
+        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none",
                                     beta=self.beta)
         return distance.mean((1, 2)).sum()
 
 
-def _told(tokens: Tensor) -> str:
+def _described(tokens: Tensor) -> str:
     return f"{tokens.shape[1]} tokens of width {tokens.shape[2]}"

@@ -67,9 +67,8 @@ class Encoder(nn.Module):
         self.grid_size, self.most_patches = grid_size, most_patches
         self.patch_embed = Patches(width, generation)
         if grid_size is None and width % 4:
-            raise CorekitError(
-                f"sines and cosines of two directions need a width that 4 divides, not {width}: "
-                "choose another width_divisor")
+            raise CorekitError("sines and cosines of two directions need a width that 4 divides, "
+                               f"not {width}: choose another width_divisor")
         self.pos_embed = None if grid_size is None else nn.Parameter(
             nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width),
                             std=0.02))
@@ -77,8 +76,8 @@ class Encoder(nn.Module):
         self.norm = norm(width, generation)
 
     def forward(self, image: Images) -> dict[str, Tensor]:
-        found = self.features(image, norm=True)
-        return {"tokens": found["tokens"], "pooled": found["pooled"]}
+        features = self.features(image, norm=True)
+        return {"tokens": features["tokens"], "pooled": features["pooled"]}
 
     def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
         """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
@@ -87,11 +86,7 @@ class Encoder(nn.Module):
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
-    def features(self,
-                 image: Images,
-                 *,
-                 norm: bool,
-                 layers: Sequence[int] = (),
+    def features(self, image: Images, *, norm: bool, layers: Sequence[int] = (),
                  attention: AttentionFunction = bidirectional) -> Features:
         """Everything that one pass through the encoder gives.
 
@@ -109,26 +104,23 @@ class Encoder(nn.Module):
         depth = len(self.blocks)
         wanted = [number % depth if -depth <= number < depth else None for number in layers]
         if None in wanted:
-            raise CorekitError(
-                f"the encoder has layers 0 to {depth - 1}, counted from the last one as -1 to "
-                f"-{depth}; {layers[wanted.index(None)]} is none of them")
-        x, kept, real = self.embed(image), {}, _real(image)
+            raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last "
+                               f"one as -1 to -{depth}; {layers[wanted.index(None)]} is none of "
+                               "them")
+        x, intermediate, real = self.embed(image), {}, _real(image)
         if real is not None and attention is bidirectional:
             attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
         for number, layer in enumerate(self.blocks):
             x = layer(x, attention)
             if number in wanted:
-                kept[number] = self.norm(x) if norm else x
+                intermediate[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
-        chosen = tuple(kept[number] for number in wanted if number is not None)
+        chosen = tuple(intermediate[number] for number in wanted if number is not None)
         if real is None:
             return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
         tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))
-        return {
-            "tokens": tokens,
-            "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
-            "layers": tuple(others)
-        }
+        return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
+                "layers": tuple(others)}
 
     def embed(self, image: Images) -> Tensor:
         """What the first block is given, [B, N, D]: patches and where they are."""
@@ -136,11 +128,10 @@ class Encoder(nn.Module):
             return pad_sequence([self.embed(each[None])[0] for each in image], batch_first=True)
         patches, grid = self.patch_embed(image)
         if self.most_patches is not None and patches.shape[1] > self.most_patches:
-            raise CorekitError(
-                f"an image of {image.shape[3]} x {image.shape[2]} pixels has {patches.shape[1]} "
-                f"patches of {PATCH_SIZE} x {PATCH_SIZE}, and the model was trained with "
-                f"{self.most_patches} at most: "
-                "resize it first")
+            raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has "
+                               f"{patches.shape[1]} patches of {PATCH_SIZE} x {PATCH_SIZE}, and "
+                               f"the model was trained with {self.most_patches} at most: resize it "
+                               "first")
         return patches + self.positions(grid, patches)  # type: ignore[no-any-return]
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
@@ -166,5 +157,5 @@ def _real(image: Images) -> Tensor | None:
     if isinstance(image, Tensor):
         return None
     longest = max(math.prod(grid) for grid in grids_of(image))
-    return torch.arange(longest, device=image[0].device) < patch_counts(image,
-                                                                        image[0].device)[:, None]
+    return torch.arange(longest,
+                        device=image[0].device) < patch_counts(image, image[0].device)[:, None]

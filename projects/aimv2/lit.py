@@ -50,11 +50,7 @@ class TextTower(nn.Module):
         CorekitError: in ``forward``, captions longer than the context.
     """
 
-    def __init__(self,
-                 width: int,
-                 layers: int,
-                 embed_dim: int,
-                 context_length: int = 77,
+    def __init__(self, width: int, layers: int, embed_dim: int, context_length: int = 77,
                  vocab_size: int = 49408) -> None:
         super().__init__()
         self.context_length, self.end_token = context_length, vocab_size - 1
@@ -68,18 +64,17 @@ class TextTower(nn.Module):
     def forward(self, text: Tensor) -> Tensor:
         tokens = self.tokens(text)
         ends = text == self.end_token
-        at = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
+        end_positions = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
         features: Tensor = self.projection(
-            tokens[torch.arange(tokens.shape[0], device=tokens.device), at])
+            tokens[torch.arange(tokens.shape[0], device=tokens.device), end_positions])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:
         """All tokens after the last norm, [B, L, D]."""
         if text.shape[1] > self.context_length:
-            raise CorekitError(
-                f"captions have {text.shape[1]} tokens, and the text tower is made for "
-                f"{self.context_length}: "
-                "have the tokenizer cut them (context_length)")
+            raise CorekitError(f"captions have {text.shape[1]} tokens, and the text tower is made "
+                               f"for {self.context_length}: have the tokenizer cut them "
+                               "(context_length)")
         x = self.token_embedding(text) + self.positional_embedding[:text.shape[1]]
         for layer in self.blocks:
             x = layer(x, causal)

@@ -70,6 +70,6 @@ def patchify(image: Images) -> Tensor:
     if isinstance(image, list):
         return pad_sequence([patchify(each[None])[0] for each in image], batch_first=True)
     rows, columns = (side // PATCH_SIZE for side in image.shape[2:])
-    whole = image[:, :, :rows * PATCH_SIZE, :columns * PATCH_SIZE]
-    patches = whole.reshape(len(image), 3, rows, PATCH_SIZE, columns, PATCH_SIZE)
+    cropped = image[:, :, :rows * PATCH_SIZE, :columns * PATCH_SIZE]
+    patches = cropped.reshape(len(image), 3, rows, PATCH_SIZE, columns, PATCH_SIZE)
     return patches.permute(0, 2, 4, 3, 5, 1).reshape(len(image), rows * columns, -1)

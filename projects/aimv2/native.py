@@ -59,22 +59,18 @@ class NativeArea(Rounds):
         FixedSize(batch_size, streams)  # refuses streams that do not divide the batch
         first, last = exponents
         if scales < 1 or not 0 <= first <= last:
-            raise CorekitError(
-                f"sampler 'native_area' needs scales above 0 and exponents from 0 up, not "
-                f"scales={scales}, "
-                f"exponents=[{first}, {last}]")
+            raise CorekitError("sampler 'native_area' needs scales above 0 and exponents from 0 "
+                               f"up, not scales={scales}, exponents=[{first}, {last}]")
         normal = NormalDist()
         below, within = normal.cdf(-1), normal.cdf(1) - normal.cdf(-1)
         middles = [normal.inv_cdf(below + within * (part + 0.5) / scales) for part in range(scales)]
         sides = [round(2**((first + (last - first) * (middle + 1) / 2) / 2)) for middle in middles]
         patches = batch_size * (preprocess.size // PATCH_SIZE) ** 2 // streams
         if patches < sides[-1] ** 2:
-            raise CorekitError(
-                f"sampler 'native_area': a stream has {patches:,} patches a step, too few for a "
-                f"picture of "
-                f"{sides[-1] ** 2:,}: set data.streams, now {streams}, to a divisor of "
-                f"engine.batch_size="
-                f"{batch_size} that is at most {patches * streams // sides[-1] ** 2}")
+            raise CorekitError(f"sampler 'native_area': a stream has {patches:,} patches a step, "
+                               f"too few for a picture of {sides[-1] ** 2:,}: set data.streams, "
+                               f"now {streams}, to a divisor of engine.batch_size={batch_size} "
+                               f"that is at most {patches * streams // sides[-1] ** 2}")
         super().__init__([(PATCH_SIZE * side, patches // side**2) for side in sides], seed)
 
 
@@ -95,11 +91,8 @@ class FitArea(SampleTransform):
         flip: probability of a horizontal mirror image.
     """
 
-    def __init__(self,
-                 preprocess: Preprocess,
-                 scale: tuple[float, float] = (1.0, 1.0),
-                 ratio: tuple[float, float] = (1.0, 1.0),
-                 flip: float = 0.0) -> None:
+    def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (1.0, 1.0),
+                 ratio: tuple[float, float] = (1.0, 1.0), flip: float = 0.0) -> None:
         self.size, self.interpolation, self.flip = preprocess.size, preprocess.interpolation, flip
         self.scale, self.ratio = list(scale), list(ratio)
 

@@ -112,6 +112,6 @@ def _pixels(patches: Tensor, width: int, preprocess: Preprocess) -> list[Picture
     """
     columns = width // PATCH_SIZE
     squares = patches.view(len(patches), -1, columns, PATCH_SIZE, PATCH_SIZE, 3)
-    whole = squares.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3).cpu()
-    bright = (whole * torch.tensor(preprocess.std) + torch.tensor(preprocess.mean)) * 255
+    pixels = squares.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3).cpu()
+    bright = (pixels * torch.tensor(preprocess.std) + torch.tensor(preprocess.mean)) * 255
     return list(bright.nan_to_num(UNSEEN).round().clamp(0, 255).to(torch.uint8).numpy())

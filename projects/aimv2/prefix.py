@@ -53,11 +53,7 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
     def seen(sample: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key < lengths[sample]) | (key <= query)
 
-    mask = create_block_mask(seen,
-                             lengths.shape[0],
-                             None,
-                             patches,
-                             patches,
+    mask = create_block_mask(seen, lengths.shape[0], None, patches, patches,
                              device=str(lengths.device))
 
     def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

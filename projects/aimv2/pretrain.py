@@ -1,6 +1,7 @@
 """AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al.,
 2024, section 2), or a head over each patch the next one (AIMv1: El-Nouby et al., 2024, section
-4)."""
+4).
+"""
 
 import math
 from functools import partial
@@ -18,16 +19,7 @@ from corekit.models.layers.attention import AttentionFunction, causal
 from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
-from .blocks import (
-    PATCH_SIZE,
-    Images,
-    block,
-    grids_of,
-    mlp,
-    norm,
-    patch_counts,
-    sine_positions,
-)
+from .blocks import PATCH_SIZE, Images, block, grids_of, mlp, norm, patch_counts, sine_positions
 from .encoder import Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
@@ -85,13 +77,11 @@ class Decoder(nn.Module):
                 raise CorekitError(
                     "the decoder says words and was given no text: set model.objective=image")
             if text.shape[1] > self.context_length:
-                raise CorekitError(
-                    f"captions have {text.shape[1]} tokens, and the decoder is made for "
-                    f"{self.context_length}: "
-                    "have the tokenizer cut them (context_length)")
-            words = torch.cat(
-                [self.cls_token.expand(text.shape[0], -1, -1),
-                 self.token_embedding(text)], 1)
+                raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made "
+                                   f"for {self.context_length}: have the tokenizer cut them "
+                                   "(context_length)")
+            words = torch.cat([self.cls_token.expand(text.shape[0], -1, -1),
+                               self.token_embedding(text)], 1)
             x = torch.cat([x, words + self.positional_embedding[:words.shape[1]]], 1)
         attention = _unseen_filling([math.prod(grid) for grid in grids], x)
         for layer in self.blocks:
@@ -162,9 +152,7 @@ class Pretrainer(nn.Module):
         super().__init__()
         self.encoder, self.decoder, self.attention = encoder, decoder, attention
 
-    def forward(self,
-                image: Images,
-                text: Tensor | None = None,
+    def forward(self, image: Images, text: Tensor | None = None,
                 uniform: Tensor | None = None) -> dict[str, LinearOutput]:
         grids = grids_of(image)
         uniform = torch.rand(len(grids), device=image[0].device) if uniform is None else uniform
@@ -185,14 +173,10 @@ class Pretrainer(nn.Module):
 
 
 @register("model", "aimv2_pretrain")
-def aimv2_pretrain(encoder: str = "aimv2_large_224",
-                   context_length: int = 77,
-                   vocab_size: int = 32000,
-                   objective: Literal["both", "image", "text"] = "both",
-                   attention: Literal["sdpa", "flex"] = "sdpa",
-                   decoder_width: int = 1024,
-                   decoder_layers: int = 12,
-                   width_divisor: int = 1,
+def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
+                   vocab_size: int = 32000, objective: Literal["both", "image", "text"] = "both",
+                   attention: Literal["sdpa", "flex"] = "sdpa", decoder_width: int = 1024,
+                   decoder_layers: int = 12, width_divisor: int = 1,
                    depth_divisor: int = 1) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with
     221.4 M of decoder.
@@ -220,10 +204,8 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224",
 
 
 @register("model", "aimv1_pretrain")
-def aimv1_pretrain(encoder: str = "aimv1_600m",
-                   attention: Literal["sdpa", "flex"] = "sdpa",
-                   width_divisor: int = 1,
-                   depth_divisor: int = 1) -> nn.Module:
+def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex"] = "sdpa",
+                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time
     (El-Nouby et al., 2024, 4.2).
 
@@ -251,14 +233,12 @@ def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> 
     """The encoder that a registered name stands for; a CorekitError where it stands for another
     model.
     """
-    made = registry.build("model", name, {
-        "width_divisor": width_divisor,
-        "depth_divisor": depth_divisor
-    })
-    if not isinstance(made, Encoder):
+    encoder = registry.build("model", name,
+                             {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
+    if not isinstance(encoder, Encoder):
         raise CorekitError(
             f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
-    return made
+    return encoder
 
 
 def _head(width: int, outputs: int, layers: int) -> LinearHead:

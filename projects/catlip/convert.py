@@ -34,41 +34,39 @@ AUGMENT = tuple(f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "con
 
 @register("converter", "catlip")
 class CatLIPConverter:
-    """CatLIP's classifiers in CoreNet's layout, from pre-training or fine-tuned, with any number of
-    classes.
+    """CatLIP's classifiers in CoreNet's layout, pre-trained or fine-tuned, with any classes.
 
     Names and shapes are those of CoreNet's models with its fused attention, as its recipes build
     them; released files were not at hand to compare. RangeAugment's six scalars may be there, all
     or none; they belong to training and are left out. Names of its other form of attention
-    (``out_proj``), and encoders of detection and segmentation, are refused. """
+    (``out_proj``), and encoders of detection and segmentation, are refused.
+    """
 
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
-        found = _without_scalars(state)[0]
-        if POSITIONS not in found:  # a model need not be built to know
+        weights = _without_scalars(state)[0]
+        if POSITIONS not in weights:  # a model need not be built to know
             return []
-        return [name for name in MODELS if not differences(found, _expected(name, found))]
+        return [name for name in MODELS if not differences(weights, _expected(name, weights))]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them, for ``flat1d`` positions."""
-        found, notes = _without_scalars(state)
-        problems = differences(found, _expected(name, found))
+        weights, notes = _without_scalars(state)
+        problems = differences(weights, _expected(name, weights))
         if problems:
             raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': "
                                f"{'; '.join(problems)}")
-        weights = {}
-        for ours in _official(name, found):
-            value = found[_renamed(ours)]
+        converted = {}
+        for ours in _official(name, weights):
+            value = weights[_renamed(ours)]
             value = value.float() if value.is_floating_point() else value
-            weights[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
+            converted[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
         defaults = inspect.signature(registry.find("model", name).load()).parameters
-        chosen = {
-            key: value for key, value in _arguments(found).items() if value != defaults[key].default
-        }
-        notes.append(f"the file does not say what size it was tuned for: preprocess.json has the "
-                     f"{SIZE} pixels of "
-                     "pre-training; some fine-tuned models want 512")
-        return Converted(weights, chosen,
+        chosen = {key: value for key, value in _arguments(weights).items()
+                  if value != defaults[key].default}
+        notes.append("the file does not say what size it was tuned for: preprocess.json has the "
+                     f"{SIZE} pixels of pre-training; some fine-tuned models want 512")
+        return Converted(converted, chosen,
                          Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
 
     def layouts(self, name: str) -> list[str]:
@@ -77,10 +75,8 @@ class CatLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {
-            _renamed(ours): value[None] if ours == "pos_embed" else value
-            for ours, value in weights.items() if ours not in AUGMENT
-        }
+        return {_renamed(ours): value[None] if ours == "pos_embed" else value
+                for ours, value in weights.items() if ours not in AUGMENT}
 
 
 def _renamed(name: str) -> str:
@@ -88,9 +84,7 @@ def _renamed(name: str) -> str:
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:
-    """The weights without RangeAugment's scalars where all six of them are there, and what there is
-    to say.
-    """
+    """The weights without RangeAugment's six scalars, if all are there, and notes for the user."""
     if any(key not in state or state[key].ndim for key in AUGMENT):
         return dict(state), []
     return {key: value for key, value in state.items() if key not in AUGMENT}, [
@@ -99,13 +93,13 @@ def _without_scalars(state: State) -> tuple[State, list[str]]:
 
 def _arguments(state: State) -> dict[str, object]:
     """What the weights say of the model's arguments."""
-    found: dict[str, object] = {"pos_embed_interp": "flat1d"}
+    arguments: dict[str, object] = {"pos_embed_interp": "flat1d"}
     classifier, positions = state.get("classifier.bias"), state.get(POSITIONS)
     if classifier is not None and classifier.ndim == 1 and len(classifier):
-        found["num_classes"] = len(classifier)
+        arguments["num_classes"] = len(classifier)
     if positions is not None and positions.ndim == 4:
-        found["image_size"] = 16 * max(1, math.isqrt(positions.shape[2]))
-    return found
+        arguments["image_size"] = 16 * max(1, math.isqrt(positions.shape[2]))
+    return arguments
 
 
 def _official(name: str, state: State) -> State:

@@ -1,6 +1,4 @@
-"""Data sets whose labels are rows of a vocabulary: ``mined_labels`` finds them while training,
-``stored_labels`` reads them.
-"""
+"""Data sets labelled with rows of a vocabulary, mined while training or stored."""
 
 import hashlib
 import io
@@ -24,12 +22,7 @@ from corekit.data.fields import find_fields
 from corekit.data.jobs.manifest import MANIFEST
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -39,8 +32,9 @@ from .vocabulary import Vocabulary, read_vocabulary
 
 @register("dataset", "mined_labels")
 class MinedLabels:
-    """Another data set's samples with the rows of a vocabulary that their captions name: CatLIP's
-    labels, mined while training.
+    """Another data set's samples with the rows of a vocabulary that their captions name.
+
+    CatLIP's labels, mined while training.
 
     A sample has what the other data set's has, with ``label_rows`` (int32 [n], ascending) in place
     of ``text``.
@@ -67,9 +61,8 @@ class MinedLabels:
         from .labels import CODE, NounLabels  # imports NLTK
 
         if "text" not in dataset.fields:
-            raise CorekitError(f"dataset 'mined_labels': its dataset has no text to find nouns in; "
-                               f"it gives "
-                               f"{', '.join(dataset.fields)}")
+            raise CorekitError("dataset 'mined_labels': its dataset has no text to find nouns in; "
+                               f"it gives {', '.join(dataset.fields)}")
         if vocabulary is None and dataset.shard_sizes.sum():
             raise _missing("mined_labels", "vocabulary", "corekit data vocabulary")
         self.dataset, self.labels, self.empty = dataset, NounLabels(nouns, compounds), empty
@@ -100,8 +93,9 @@ class MinedLabels:
 
 @register("dataset", "stored_labels")
 class StoredLabels:
-    """Pictures in tar shards with the rows that ``corekit data label`` found for them: CatLIP's
-    labels, mined ahead of time.
+    """Pictures in tar shards with the rows that ``corekit data label`` stored for them.
+
+    CatLIP's labels, mined ahead of time.
 
     The labels lie in shards of the same names, and are joined with the pictures by key; pictures
     without any, because their captions could not be read, are left out and counted when the run
@@ -124,8 +118,8 @@ class StoredLabels:
 
     def __init__(self, root: str | None, labels: str | None = None, vocabulary: str | None = None,
                  size: int | None = None, shards: str = "**/*.tar",
-                 fields: dict[str, str] | None = None, empty: Literal["keep",
-                                                                      "drop"] = "keep") -> None:
+                 fields: dict[str, str] | None = None,
+                 empty: Literal["keep", "drop"] = "keep") -> None:
         self.extensions = split_extensions(fields or default_fields("image"))
         self.decoders, self.empty = find_fields(tuple(self.extensions)), empty
         self.fields = (*self.extensions, "label_rows")
@@ -135,15 +129,14 @@ class StoredLabels:
         if root is None:
             return
         if labels is None or vocabularies is None:
-            raise _missing("stored_labels", "labels" if labels is None else "vocabulary", "corekit "
-                                                                                          "data "
-                                                                                          "label")
-        found = load_index(labels, shards)
-        _check_labels(labels, found.storage.read_if_there(MANIFEST), vocabularies)
-        self.join = Join(load_index(root, shards), found, same_shards=True)
+            raise _missing("stored_labels", "labels" if labels is None else "vocabulary",
+                           "corekit data label")
+        label_index = load_index(labels, shards)
+        _check_labels(labels, label_index.storage.read_if_there(MANIFEST), vocabularies)
+        self.join = Join(load_index(root, shards), label_index, same_shards=True)
         self.shard_sizes = self.join.counts
         self.fingerprint = _fingerprint(vocabularies, self.join.images.fingerprint,
-                                        found.fingerprint, self.extensions, empty)
+                                        label_index.fingerprint, self.extensions, empty)
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, with their labels."""
@@ -156,14 +149,14 @@ class StoredLabels:
         rows = _stored_rows(handle.members.get(ROWS, b""), self.num_classes)
         if rows is None:
             raise BadSampleError("label_rows", f"{handle.where}: {handle.key}: its {ROWS} holds no "
-                                               f"rows of the vocabulary")
+                                               "rows of the vocabulary")
         return _labelled(sample, rows, self.empty)
 
 
 def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
     if not len(rows) and empty == "drop":
         raise BadSampleError(LEFT_OUT, f"{sample['key']}: its caption names nothing in the "
-                                       f"vocabulary")
+                                       "vocabulary")
     sample["label_rows"] = rows
     return sample
 
@@ -176,8 +169,8 @@ def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
         return None
     if not isinstance(rows, np.ndarray) or rows.dtype != np.int32 or rows.ndim != 1:
         return None
-    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes and bool(
-        (np.diff(rows) > 0).all())) else None
+    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes
+                                     and bool((np.diff(rows) > 0).all())) else None
 
 
 def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -> None:
@@ -185,10 +178,10 @@ def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -
         made_with = json.loads(manifest or b"")["made_by"]["vocabulary"]
     except (ValueError, KeyError, TypeError):
         raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit "
-                           f"data label` wrote") from None
+                           "data label` wrote") from None
     if made_with != vocabulary.fingerprint:
         raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
-                           f"data.dataset.vocabulary, or with "
+                           "data.dataset.vocabulary, or with "
                            "another size of it: give the one they were made with, or label again")
 
 
@@ -199,4 +192,4 @@ def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:
 
 def _missing(name: str, what: str, command: str) -> CorekitError:
     return CorekitError(f"dataset '{name}' needs data.dataset.{what}={what.upper()}; `{command}` "
-                        f"makes it")
+                        "makes it")

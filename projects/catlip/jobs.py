@@ -53,10 +53,8 @@ class _OfCaptions:
         if self.nouns == "tagged":
             open_tagger()
         labels = self.labels  # refuses what it does not know
-        return {
-            "nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION,
-            "nltk": importlib.metadata.version("nltk")
-        }
+        return {"nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION,
+                "nltk": importlib.metadata.version("nltk")}
 
     def mine(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, list[str]]]:
         """(key, synsets) of every sample whose caption can be read."""
@@ -97,19 +95,17 @@ class CountNouns(_OfCaptions):
                 refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The counts of one shard, a line each."""
         counts = Counter(key for _, keys in self.mine(samples, refuse) for key in keys)
-        yield "counts", {
-            "tsv": "".join(f"{key}\t{count}\n" for key, count in sorted(counts.items())).encode()
-        }
+        yield "counts", {"tsv": "".join(f"{key}\t{count}\n"
+                                        for key, count in sorted(counts.items())).encode()}
 
     def finish(self, shards: list[Path], out: Path) -> None:
         """Sum, choose and write the table."""
         total: Counter[str] = Counter()
         for shard in shards:
             for _, content in read_shard(shard):
-                total.update({
-                    key: int(count)
-                    for key, count in (line.split("\t") for line in content.decode().splitlines())
-                })
+                total.update({key: int(count)
+                              for key, count in (line.split("\t")
+                                                 for line in content.decode().splitlines())})
         write_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 
@@ -139,9 +135,9 @@ class LabelCaptions(_OfCaptions):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Read when it is first used."""
-        found = read_vocabulary(self.path, self.size)
-        found.check()
-        return found
+        vocabulary = read_vocabulary(self.path, self.size)
+        vocabulary.check()
+        return vocabulary
 
     def identity(self) -> dict[str, object]:
         """With the vocabulary, whatever its file is called."""

@@ -1,5 +1,6 @@
-"""The nouns of a caption as WordNet synsets: CatLIP's labels (Mehta et al., 2024, section 3.1,
-equation 1).
+"""The nouns of a caption as WordNet synsets: CatLIP's labels.
+
+Mehta et al., 2024, section 3.1, equation 1.
 """
 
 import re
@@ -27,8 +28,7 @@ T = TypeVar("T")
 
 
 class NounLabels:
-    """Finds the synsets that a caption names, as keys (``n02084071``) in the order they are first
-    named.
+    """Finds the synsets that a caption names, as keys (``n02084071``) in order of first mention.
 
     ``first_sense`` is what CoreNet's code does: of every token, whatever part of speech it is, the
     lemma (as a noun) whose first noun sense exists and is called after it. ``tagged`` is what the
@@ -72,37 +72,35 @@ class NounLabels:
             BadSampleError: of kind ``long_text``: more than ``LONGEST`` characters.
             CorekitError: the caption is no string.
         """
-        found: dict[str, None] = {}
+        synsets: dict[str, None] = {}
         if self.nouns == "tagged" or self.compounds:
             for key in self._in_context(clean(caption).split()):
-                found[key] = None
-            return list(found)
+                synsets[key] = None
+            return list(synsets)
         remembered = self._remembered
         for word in clean(caption).split():
             keys = remembered.get(word)
             if keys is None:
                 keys = self._remember(remembered, word, _keys_of)
             for key in keys:
-                found[key] = None
-        return list(found)
+                synsets[key] = None
+        return list(synsets)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
-        tokens = [
-            token for word in words
-            for token in self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
-        ]
+        tokens = [token for word in words
+                  for token in self._tokens.get(word) or self._remember(self._tokens, word,
+                                                                        _tokens_of)]
         is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
-        found, at = [], 0
-        while at < len(tokens):
-            for end in range(
-                    min(len(tokens), at + (_longest_from(tokens[at]) if self.compounds else 1)), at,
-                    -1):
-                key = self._key("_".join(tokens[at:end])) if is_noun[end - 1] else None
+        synsets, start = [], 0
+        while start < len(tokens):
+            for end in range(min(len(tokens), start + (_longest_from(tokens[start])
+                                                       if self.compounds else 1)), start, -1):
+                key = self._key("_".join(tokens[start:end])) if is_noun[end - 1] else None
                 if key:
-                    found.append(key)
+                    synsets.append(key)
                     break
-            at = end
-        return found
+            start = end
+        return synsets
 
     def _key(self, words: str) -> str:
         """Of one noun, its words joined by ``_``; empty where it is none."""
@@ -113,10 +111,10 @@ class NounLabels:
                                  by_name if self.nouns == "first_sense" else _key)
         return key
 
-    def _remember(self, kept: dict[str, T], word: str, find: Callable[[str], T]) -> T:
-        if len(kept) >= _REMEMBERED:
-            kept.clear()
-        kept[word] = value = find(word)
+    def _remember(self, cache: dict[str, T], word: str, find: Callable[[str], T]) -> T:
+        if len(cache) >= _REMEMBERED:
+            cache.clear()
+        cache[word] = value = find(word)
         return value
 
     def _forget(self) -> None:
@@ -126,15 +124,14 @@ class NounLabels:
 
 
 def clean(caption: str) -> str:
-    """A caption without URL escapes, tags and broken Unicode, in lower case, in the order that
-    CoreNet does it.
+    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order.
 
     Raises:
         BadSampleError, CorekitError: as ``NounLabels`` has them.
     """
     if not isinstance(caption, str):
         raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are "
-                           f"decoded by .decode('utf-8')")
+                           "decoded by .decode('utf-8')")
     if len(caption) > LONGEST:
         raise BadSampleError("long_text", f"a caption of {len(caption):,} characters; up to "
                                           f"{LONGEST:,} are looked at")
@@ -146,12 +143,10 @@ def clean(caption: str) -> str:
 
 
 def _tokens_of(word: str) -> tuple[str, ...]:
-    """NLTK's tokens of a stretch between spaces. Most are a word of letters, which it has nothing
-    to cut from.
-    """
+    """NLTK's tokens of a stretch between spaces; most are a word of letters, which stays whole."""
     stem, end = (word[:-1], word[-1:]) if word.endswith((",", ".")) else (word, "")
-    if stem.isascii() and stem.isalpha() and not any(
-            pattern.search(f" {stem} ") for pattern in _CONTRACTIONS):
+    if stem.isascii() and stem.isalpha() and not any(pattern.search(f" {stem} ")
+                                                     for pattern in _CONTRACTIONS):
         return (stem, end) if end else (stem,)
     return tuple(_TOKENIZER.tokenize(word))
 
@@ -169,9 +164,7 @@ def _key_by_name(word: str) -> str:
 
 
 def _key_by_spelling(words: str) -> str:
-    """The first sense, where it is called after the lemma, in one word or several: the one of hot
-    dog is called hotdog.
-    """
+    """The first sense whose lemma is spelt in one word or several: hot dog's is called hotdog."""
     wordnet = open_wordnet()
     lemma = wordnet.lemma_of(words)
     key = wordnet.first_sense(lemma)
@@ -192,9 +185,7 @@ def _are_nouns(tokens: Sequence[str]) -> list[bool]:
 
 
 def _longest_from(word: str) -> int:
-    """Words of the longest noun in WordNet that begins with this one; 1 where none of several
-    does.
-    """
+    """The number of words of the longest noun in WordNet that begins with this one, or 1."""
     return _compounds().get(word, 1)
 
 

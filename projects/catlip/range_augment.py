@@ -90,18 +90,17 @@ class RangeAugment(nn.Module):
         if not self.checked and image.device.type != "meta":
             lowest, highest = image.aminmax()
             if lowest < 0 or highest > 1:
-                raise CorekitError(f"model 'range_augment' wants pixels from 0 to 1, but they go "
-                                   f"from {lowest:.2f} to "
-                                   f"{highest:.2f}: set data.preprocess.mean=[0,0,0] and "
-                                   f"data.preprocess.std=[1,1,1]")
+                raise CorekitError("model 'range_augment' wants pixels from 0 to 1, but they go "
+                                   f"from {lowest:.2f} to {highest:.2f}: set "
+                                   "data.preprocess.mean=[0,0,0] and data.preprocess.std=[1,1,1]")
             self.checked = True
         augmented, error = checkpoint(self._augment, image, use_reentrant=False)
         return augmented, error
 
     def _augment(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = image
-        for at in torch.randperm(3, device="cpu").tolist():
-            x = (self._brighten, self._stretch, self._disturb)[at](x)
+        for index in torch.randperm(3, device="cpu").tolist():
+            x = (self._brighten, self._stretch, self._disturb)[index](x)
         x = x.clamp(0, 1)
         return x, (x - image).square().mean((1, 2, 3))
 

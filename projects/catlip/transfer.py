@@ -1,6 +1,4 @@
-"""CatLIP's transfer initialisation: a new task's classes find the rows of the synsets that they are
-called by.
-"""
+"""CatLIP's transfer initialisation: classes start from the rows of the synsets they name."""
 
 import math
 import re
@@ -26,8 +24,9 @@ _WNID = re.compile(r"n\d{8}")
 
 @register("head", "synsets")
 class SynsetRows:
-    """Rows of a head over WordNet synsets for the classes of another task, found by their names
-    (CatLIP: Mehta et al., 2024, section 4, Transfer Init).
+    """Finds rows of a head over WordNet synsets by the names of another task's classes.
+
+    CatLIP: Mehta et al., 2024, section 4, Transfer Init.
 
     A class that is called as ImageNet calls it (``n02084071``) is that synset. Any other name is,
     in this order, one noun, in its first sense; or the nouns in it, those of several words first
@@ -59,7 +58,7 @@ class SynsetRows:
     def __init__(self, vocabulary: str | None = None, size: int | None = None,
                  similarity: float = 0.5, classes: str | None = None) -> None:
         if not 0 < similarity <= 1:
-            raise CorekitError(f"head 'synsets' needs similarity above 0 and up to 1, not "
+            raise CorekitError("head 'synsets' needs similarity above 0 and up to 1, not "
                                f"{similarity}")
         self.vocabulary, self.size = vocabulary, size
         self.similarity, self.classes = similarity, classes
@@ -90,14 +89,13 @@ class SynsetRows:
             raise CorekitError("init.head=synsets: the recipe beside init.path names no "
                                "vocabulary: say what the rows of its "
                                "head stand for, init.head_arguments.vocabulary=TABLE")
-        found = read_vocabulary(path, size)
-        if len(found) != rows:
-            raise CorekitError(f"vocabulary {path} has {len(found):,} synsets, but the head in "
-                               f"init.path has {rows:,} rows: "
-                               "give the vocabulary that it was trained with, and "
-                               "init.head_arguments.size where that was cut")
-        found.check()
-        nearest = NearestRows(found, self.similarity)
+        table = read_vocabulary(path, size)
+        if len(table) != rows:
+            raise CorekitError(f"vocabulary {path} has {len(table):,} synsets, but the head in "
+                               f"init.path has {rows:,} rows: give the vocabulary that it was "
+                               "trained with, and init.head_arguments.size where that was cut")
+        table.check()
+        nearest = NearestRows(table, self.similarity)
         return [match(name, nearest) for name in names]
 
 
@@ -106,7 +104,8 @@ class NearestRows:
 
     The shortest way between two nouns goes up to a common hypernym and down again. So each hypernym
     remembers the nearest of the vocabulary's synsets below it, once for all, and looking one up
-    takes as long as walking up from it. """
+    takes as long as walking up from it.
+    """
 
     def __init__(self, vocabulary: Vocabulary, similarity: float) -> None:
         from .wordnet import open_wordnet
@@ -134,11 +133,11 @@ class NearestRows:
     @cached_property
     def _below(self) -> dict[str, tuple[int, int]]:
         """Of every hypernym: steps down to the nearest synset of the vocabulary, and its row."""
-        found: dict[str, tuple[int, int]] = {}
+        nearest: dict[str, tuple[int, int]] = {}
         for key, row in self.vocabulary.row.items():
             for above, steps in hypernyms(self.wordnet, key, self.reach).items():
-                found[above] = min(found.get(above, (steps, row)), (steps, row))
-        return found
+                nearest[above] = min(nearest.get(above, (steps, row)), (steps, row))
+        return nearest
 
 
 def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
@@ -147,10 +146,8 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 
     steps, edge = {key: 0}, [wordnet.noun(key)]
     for step in range(1, reach + 1):
-        above = {
-            key_of(upper): upper for synset in edge
-            for upper in (*synset.hypernyms(), *synset.instance_hypernyms())
-        }
+        above = {key_of(upper): upper for synset in edge
+                 for upper in (*synset.hypernyms(), *synset.instance_hypernyms())}
         edge = [upper for name, upper in above.items() if name not in steps]
         steps.update({key_of(upper): step for upper in edge})
     return steps
@@ -158,19 +155,20 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 
 def match(name: str, nearest: NearestRows) -> Match:
     """Where the row of one class comes from."""
-    similar = None
+    best = None
     for how, keys in synsets_of(name, nearest.wordnet):
-        found = [row for row in map(nearest, keys) if row is not None]
-        if not found:
+        similar_rows = [row for row in map(nearest, keys) if row is not None]
+        if not similar_rows:
             continue
-        rows = tuple(dict.fromkeys(row for row, _ in found))
-        called = list(nearest.vocabulary.counts)
-        told = ", ".join(nearest.wordnet.noun(called[row]).name() for row in rows)
-        made = Match(name, rows, how, min(similarity for _, similarity in found), told)
-        if made.similarity == 1:
-            return made
-        similar = similar or made
-    return similar or Match(name)
+        rows = tuple(dict.fromkeys(row for row, _ in similar_rows))
+        synsets = list(nearest.vocabulary.counts)
+        row_names = ", ".join(nearest.wordnet.noun(synsets[row]).name() for row in rows)
+        candidate = Match(name, rows, how, min(similarity for _, similarity in similar_rows),
+                          row_names)
+        if candidate.similarity == 1:
+            return candidate
+        best = best or candidate
+    return best or Match(name)
 
 
 def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
@@ -180,16 +178,12 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     if _WNID.fullmatch(name):
         return [("wnid", [name])]
     names = [_words(part) for part in name.split(",")]
-    whole = [(sense, ) for words in names
+    senses = [(sense, ) for words in names
              if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
-    nouns = [
-        tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
-        for compounds in (True, False)
-    ]
-    return [
-        *(("name", list(keys)) for keys in whole),
-        *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)
-    ]
+    nouns = [tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
+             for compounds in (True, False)]
+    return [*(("name", list(keys)) for keys in senses),
+            *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)]
 
 
 def read_classes(path: str) -> list[str]:
@@ -200,18 +194,17 @@ def read_classes(path: str) -> list[str]:
     """
     own = CLASSES / f"{path}.txt"
     try:
-        names = [
-            line.strip() for line in (own if own.is_file() else Path(path)).read_text(
-                encoding="utf-8").splitlines()
-        ]
+        names = [line.strip()
+                 for line in (own if own.is_file()
+                              else Path(path)).read_text(encoding="utf-8").splitlines()]
         if any(len(name) > LONGEST_NAME for name in names):
             raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
         return names
     except (OSError, ValueError) as error:  # not UTF-8 among them
         raise CorekitError(
             f"init.head_arguments.classes={path} cannot be read ({error}): give a "
-            f"file with a class a line, or "
-            f"one of "
+            "file with a class a line, or "
+            "one of "
             f"{', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
 
 

@@ -55,28 +55,12 @@ class CatLIP(ViT):
     of_last_layer = ("norm",
                      )  # learns at the last block's rate under layer-wise decay, as in CoreNet
 
-    def __init__(self,
-                 num_classes: int,
-                 image_size: int,
-                 width: int,
-                 layers: int,
-                 heads: int,
-                 *,
-                 pos_embed_interp: Interpolation = "grid2d",
-                 drop_path_rate: float = 0.0,
-                 prior: float | None = None,
-                 head_std: float = HEAD_STD) -> None:
-        super().__init__(ConvStem(width, padding=1),
-                         image_size // 16,
-                         width,
-                         layers,
-                         heads,
-                         num_classes,
-                         class_position=False,
-                         norm_eps=NORM_EPS,
-                         head_bias=True,
-                         drop_path_rate=drop_path_rate,
-                         head_layer=LinearHead)
+    def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
+                 pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0,
+                 prior: float | None = None, head_std: float = HEAD_STD) -> None:
+        super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads,
+                         num_classes, class_position=False, norm_eps=NORM_EPS, head_bias=True,
+                         drop_path_rate=drop_path_rate, head_layer=LinearHead)
         self.pos_embed_interp = pos_embed_interp
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         if prior is not None:

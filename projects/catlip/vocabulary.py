@@ -55,9 +55,8 @@ class Vocabulary:
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
             raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are "
-                               f"not in this WordNet "
-                               f"({open_wordnet().root}), such as {unknown[0]}: it was made with "
-                               f"another version")
+                               f"not in this WordNet ({open_wordnet().root}), such as "
+                               f"{unknown[0]}: it was made with another version")
 
     def table(self) -> str:
         """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles."""
@@ -75,8 +74,8 @@ def normal_key(key: str) -> str | None:
     """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where
     it is no noun's key.
     """
-    found = _KEY.fullmatch(key)
-    return f"n{int(found[1]):08d}" if found else None
+    match = _KEY.fullmatch(key)
+    return f"n{int(match[1]):08d}" if match else None
 
 
 def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
@@ -90,15 +89,14 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
         raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and "
                            f"{size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    kept = {key: count for key, count in ordered[:size] if count > threshold}
-    if not kept:
+    chosen = {key: count for key, count in ordered[:size] if count > threshold}
+    if not chosen:
         most = "there is none at all"
         if ordered:
             most = f"the most frequent one {ordered[0][1]:,} times"
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
-                           f"threshold=, and another "
-                           "folder")
-    return Vocabulary(kept)
+                           "threshold=, and another folder")
+    return Vocabulary(chosen)
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
@@ -123,8 +121,7 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
         key = normal_key(word)
         if key is None:
             raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be "
-                               f"a noun's synset such as "
-                               "n02084071")
+                               "a noun's synset such as n02084071")
         if key in counts:
             raise CorekitError(f"vocabulary {path}: entry {number} is {key} again")
         counts[key] = count
@@ -139,5 +136,5 @@ def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:
         cells = line.split("\t")
         if len(cells) != len(COLUMNS) or not cells[3].isdecimal() or len(cells[3]) > 18:
             raise CorekitError(f"vocabulary {path}: line {number} is not {', '.join(COLUMNS)}, "
-                               f"separated by tabs")
+                               "separated by tabs")
         yield cells[0], int(cells[3])

@@ -49,8 +49,8 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         which nothing here asks for.
         """
         try:
-            found: IO[str] = super().open(file)
-            return found
+            stream: IO[str] = super().open(file)
+            return stream
         except OSError:
             if file != "lexnames":
                 raise
@@ -65,10 +65,8 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         """
         with self.root.join("data.noun").open() as file:
             lines = file.read().decode(self._ENCODING).splitlines()
-        return {
-            f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines
-            if not line.startswith(" ")
-        }
+        return {f"n{line[:8]}": line.split(" ", 5)[4].lower() for line in lines
+                if not line.startswith(" ")}
 
     def lemma_of(self, word: str) -> str:
         """The shortest of the nouns that a word in lower case may be a form of, as NLTK's
@@ -108,8 +106,8 @@ def open_wordnet() -> WordNet:
     """
     root = _find()
     try:
-        found = WordNet(root)
-        version = found.get_version()
+        wordnet = WordNet(root)
+        version = wordnet.get_version()
     except (OSError, ValueError, AssertionError, WordNetError) as error:
         raise CorekitError(
             f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
@@ -117,7 +115,7 @@ def open_wordnet() -> WordNet:
         raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other "
                            f"numbers than those of {VERSION}: "
                            f"{FETCH}, into NLTK's folder, which is looked in first")
-    return found
+    return wordnet
 
 
 def _find() -> PathPointer:
@@ -132,7 +130,7 @@ def _find() -> PathPointer:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
     raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; "
-                       f"NLTK_DATA names another one that "
+                       "NLTK_DATA names another one that "
                        "is there), or, on Debian and Ubuntu, apt install wordnet-base")
 
 
@@ -147,11 +145,11 @@ def open_tagger() -> PerceptronTagger:
         return PerceptronTagger()
     except LookupError:
         raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, "
-                           f"into NLTK's folder; or "
+                           "into NLTK's folder; or "
                            "choose nouns=first_sense, which needs none") from None
     except (OSError, ValueError) as error:
         raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} "
-                           f"anew") from None
+                           "anew") from None
 
 
 def fetch() -> None:
@@ -168,9 +166,8 @@ def fetch() -> None:
             continue
         if not nltk.download(package, download_dir=folder, quiet=True):
             raise CorekitError(f"{package} could not be fetched from NLTK's server into {folder}: "
-                               f"where there is no network, "
-                               "copy the nltk_data folder of a machine that has it, and name it in "
-                               "NLTK_DATA")
+                               "where there is no network, copy the nltk_data folder of a machine "
+                               "that has it, and name it in NLTK_DATA")
 
 
 @register("command", "wordnet")

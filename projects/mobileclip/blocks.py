@@ -43,23 +43,15 @@ class MobileOneBlock(nn.Module):
         activation: whether a GELU follows.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 kernel_size: tuple[int, int],
-                 stride: int = 1,
-                 groups: int = 1,
-                 *,
-                 conv_branch: bool = True,
-                 scale_branch: bool = True,
-                 squeeze_ratio: float | None = None,
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int],
+                 stride: int = 1, groups: int = 1, *, conv_branch: bool = True,
+                 scale_branch: bool = True, squeeze_ratio: float | None = None,
                  activation: bool = True) -> None:
         super().__init__()
         has_scale = scale_branch and kernel_size != (1, 1)
         has_identity = in_channels == out_channels and stride == 1
-        self.conv_kxk = nn.ModuleList(
-            [ConvNorm(in_channels, out_channels, kernel_size, stride, groups)]
-            if conv_branch else [])
+        self.conv_kxk = nn.ModuleList([ConvNorm(in_channels, out_channels, kernel_size, stride,
+                                                groups)] if conv_branch else [])
         self.conv_scale = ConvNorm(in_channels, out_channels,
                                    (1, 1), stride, groups) if has_scale else None
         self.identity = nn.BatchNorm2d(in_channels) if has_identity else None
@@ -75,12 +67,12 @@ class MobileOneBlock(nn.Module):
     @property
     def channelwise(self) -> list[Norm]:
         """The branches that are a batch norm of the input times one number a channel."""
-        found = [] if self.identity is None else [Norm(self.identity)]
+        norms = [] if self.identity is None else [Norm(self.identity)]
         if self.conv_scale is not None:
             conv = self.conv_scale.conv
             if conv.in_channels == conv.out_channels == conv.groups and conv.stride == (1, 1):
-                found.append(Norm(self.conv_scale.bn, conv.weight.flatten()))
-        return found
+                norms.append(Norm(self.conv_scale.bn, conv.weight.flatten()))
+        return norms
 
     def forward(self, x: Tensor) -> Tensor:
         terms = self.channelwise
@@ -119,25 +111,15 @@ class RepMixer(nn.Module):
     def __init__(self, channels: int, kernel_size: tuple[int, int], scale_branch: bool,
                  layer_scale_init: float) -> None:
         super().__init__()
-        self.mixer = MobileOneBlock(channels,
-                                    channels,
-                                    kernel_size,
-                                    groups=channels,
-                                    scale_branch=scale_branch,
-                                    activation=False)
-        self.norm = MobileOneBlock(channels,
-                                   channels,
-                                   kernel_size,
-                                   groups=channels,
-                                   conv_branch=False,
-                                   scale_branch=False,
-                                   activation=False)
+        self.mixer = MobileOneBlock(channels, channels, kernel_size, groups=channels,
+                                    scale_branch=scale_branch, activation=False)
+        self.norm = MobileOneBlock(channels, channels, kernel_size, groups=channels,
+                                   conv_branch=False, scale_branch=False, activation=False)
         self.layer_scale = LayerScale(channels, layer_scale_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        terms = [
-            *self.mixer.channelwise, *(replace(term, sign=-1) for term in self.norm.channelwise)
-        ]
+        terms = [*self.mixer.channelwise,
+                 *(replace(term, sign=-1) for term in self.norm.channelwise)]
         update = (sum_of_norms(x, terms) + self.mixer.conv_kxk[0](x) if in_training(terms)
                   else self.mixer(x) - self.norm(x))
         mixed: Tensor = self.layer_scale(x, update)
@@ -182,8 +164,7 @@ class RepMixerBlock(nn.Module):
     def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
                  layer_scale_init: float) -> None:
         super().__init__()
-        self.token_mixer = RepMixer(channels, (3, 3),
-                                    scale_branch=True,
+        self.token_mixer = RepMixer(channels, (3, 3), scale_branch=True,
                                     layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(channels, int(channels * mlp_ratio))
         self.layer_scale = LayerScale(channels, layer_scale_init)
@@ -265,10 +246,9 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int,
                  squeeze_excite: bool) -> None:
         super().__init__()
-        self.proj = nn.Sequential(
-            ReparamLargeKernelConv(in_channels, out_channels, stride, squeeze_excite),
-            MobileOneBlock(out_channels, out_channels, (1, 1)),
-        )
+        self.proj = nn.Sequential(ReparamLargeKernelConv(in_channels, out_channels, stride,
+                                                         squeeze_excite),
+                                  MobileOneBlock(out_channels, out_channels, (1, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.proj(x)

@@ -25,21 +25,12 @@ class SubsampledConv2d(nn.Conv2d):
 class ConvNorm(nn.Module):
     """A convolution without bias and its batch norm; padding keeps H and W at stride 1."""
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 kernel_size: tuple[int, int],
-                 stride: int = 1,
-                 groups: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: tuple[int, int],
+                 stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         padding = (kernel_size[0] // 2, kernel_size[1] // 2)
         layer = SubsampledConv2d if kernel_size == (1, 1) and stride > 1 else nn.Conv2d
-        self.conv = layer(in_channels,
-                          out_channels,
-                          kernel_size,
-                          stride,
-                          padding,
-                          groups=groups,
+        self.conv = layer(in_channels, out_channels, kernel_size, stride, padding, groups=groups,
                           bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
@@ -79,9 +70,7 @@ class FusedConv(nn.Module):
     The attribute of the convolution is named as in timm.
     """
 
-    def __init__(self,
-                 reparam_conv: nn.Conv2d,
-                 se: nn.Module | None = None,
+    def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None,
                  act: nn.Module | None = None) -> None:
         super().__init__()
         self.reparam_conv = reparam_conv

@@ -25,9 +25,7 @@ SHORTEST = 5  # tokens, the start among them, before a caption may end: open_cli
 
 
 class Captioner(Protocol):
-    """The contract of entries of kind ``captioner``; their constructors read nothing and load
-    nothing.
-    """
+    """The contract of kind ``captioner``; constructors read nothing and load nothing."""
 
     def identity(self, count: int) -> dict[str, object]:
         """What decides the captions beside the arguments, as JSON, such as hashes of weights.
@@ -39,9 +37,7 @@ class Captioner(Protocol):
 
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
                  batch_size: int, device: torch.device) -> list[list[str]]:
-        """``count`` captions of each RGB picture; its draws are a function of (seed, uid, number of
-        the caption).
-        """
+        """``count`` captions of each RGB picture, drawn by (seed, uid, number of the caption)."""
         ...
 
 
@@ -65,9 +61,8 @@ class CoCa:
                  preprocess: dict[str, object] | None = None, top_p: float = 0.9,
                  length: int = 30) -> None:
         if not 0 < top_p <= 1 or length <= SHORTEST:
-            raise CorekitError(f"captioner 'coca': top_p must be above 0 and at most 1, and length "
-                               f"above {SHORTEST}, "
-                               f"not {top_p} and {length}")
+            raise CorekitError("captioner 'coca': top_p must be above 0 and at most 1, and length "
+                               f"above {SHORTEST}, not {top_p} and {length}")
         self.source = (model, pretrained, preprocess)
         self.top_p, self.length = top_p, length
         self._loaded: tuple[nn.Module, Preprocess] | None = None
@@ -84,17 +79,17 @@ class CoCa:
         """Empty where nothing stands before the first full stop."""
         model, preprocess = self._load(device)
         decode = ClipTokenizer().decode
-        found = []
+        captions = []
         at_once = max(1, batch_size // count)
         for first in range(0, len(images), at_once):
-            pixels = torch.stack(
-                [preprocess.crop(image) for image in images[first:first + at_once]]).to(device)
+            pixels = torch.stack([preprocess.crop(image)
+                                  for image in images[first:first + at_once]]).to(device)
             seeds = [derive_seed(seed, "caption", uid, number)
                      for uid in uids[first:first + at_once] for number in range(count)]
             rows = self._write(model, preprocess.normalize(pixels), count, seeds)
             texts = [decode(row).split(".")[0].strip() for row in rows.tolist()]
-            found += [texts[at:at + count] for at in range(0, len(texts), count)]
-        return found
+            captions += [texts[start:start + count] for start in range(0, len(texts), count)]
+        return captions
 
     def _load(self, device: torch.device) -> tuple[nn.Module, Preprocess]:
         if self._loaded is None:
@@ -103,23 +98,21 @@ class CoCa:
             model, preprocess = load_open_clip(*self.source)
             if not hasattr(model, "text_decoder"):
                 raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it "
-                                   f"writes no captions")
+                                   "writes no captions")
             self._loaded = model.to(device), preprocess
         return self._loaded
 
     def _write(self, model: nn.Module, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:
-        """int64 [B * count, length or fewer], each row with uniform numbers of its own: the batch
-        it is in changes nothing.
+        """int64 [B * count, length or fewer]: tokens, drawn with uniform numbers of each row's own.
 
         open_clip's ``generate`` draws for a whole batch from one generator.
         """
-        seen = model(pixels)
-        latent, tokens = (seen[name].repeat_interleave(count, 0)
+        outputs = model(pixels)
+        latent, tokens = (outputs[name].repeat_interleave(count, 0)
                           for name in ("image_features", "image_embs"))
-        uniform = torch.stack([
-            torch.rand(self.length, generator=torch.Generator().manual_seed(seed),
-                       dtype=torch.float64) for seed in seeds
-        ]).to(pixels.device)
+        uniform = torch.stack([torch.rand(self.length,
+                                          generator=torch.Generator().manual_seed(seed),
+                                          dtype=torch.float64) for seed in seeds]).to(pixels.device)
         rows = torch.full((len(seeds), 1), START, device=pixels.device)
         for length in range(1, self.length):
             ended = (rows[:, -1] == END) | (rows[:, -1] == PAD)
@@ -138,11 +131,12 @@ class CoCa:
 
 @register("captioner", "nearest_captions")
 class NearestCaptions:
-    """Captions out of a list, drawn by how well they fit the picture: where no model writes any, as
-    for drawn scenes.
+    """Draws captions from a list by how well they fit the picture.
 
-    Different ones, from softmax(scale * similarity) over the list, of which the most probable that
-    together have ``top_p`` are drawn from, or as many as are asked for where these are fewer.
+    It serves where no model writes captions, as for drawn scenes.
+
+    Those of a picture differ. They come from softmax(scale * similarity), of which the ones that
+    together have ``top_p`` are drawn from, or as many as are asked for where that is more.
 
     Args:
         path: of a run or model folder with features of pictures and captions.
@@ -156,23 +150,20 @@ class NearestCaptions:
                  top_p: float = 0.9) -> None:
         if not 0 < top_p <= 1 or (scale is not None and scale <= 0):
             raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, "
-                               "and scale above 0, "
-                               f"not {top_p} and {scale}")
+                               f"and scale above 0, not {top_p} and {scale}")
         self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(
             candidates), scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
 
     def identity(self, count: int) -> dict[str, object]:
         """Hashes of the model and of the list."""
-        found = len(self._lines())
-        if found < count:
-            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds {found} "
-                               f"different captions, and {count} "
-                               "are to be drawn for each picture")
-        return {
-            **self.folder.identity(), "candidates": sha256("\n".join(self._lines()).encode()
-                                                           ).hexdigest()
-        }
+        line_count = len(self._lines())
+        if line_count < count:
+            raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds "
+                               f"{line_count} different captions, and {count} are to be drawn for "
+                               "each picture")
+        return {**self.folder.identity(),
+                "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
@@ -180,21 +171,19 @@ class NearestCaptions:
         """All of one picture are different; which come first is drawn too."""
         teacher, features, scale = self._load(batch_size, device)
         lines = self._lines()
-        found = []
+        captions = []
         for first in range(0, len(images), batch_size):
-            pixels = torch.stack([
-                teacher.preprocess.crop(image) for image in images[first:first + batch_size]
-            ]).to(device)
+            pixels = torch.stack([teacher.preprocess.crop(image)
+                                  for image in images[first:first + batch_size]]).to(device)
             similarities = (
                 teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
             for share, uid in zip(shares, uids[first:first + batch_size]):
                 generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
-                found.append([
-                    lines[at]
-                    for at in torch.multinomial(share, count, generator=generator).tolist()
-                ])
-        return found
+                captions.append([lines[line]
+                                 for line in torch.multinomial(share, count,
+                                                               generator=generator).tolist()])
+        return captions
 
     def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:
         if self._loaded is None:
@@ -203,12 +192,10 @@ class NearestCaptions:
             if scale is None:
                 if not isinstance(getattr(teacher.model, "logit_scale", None), Tensor):
                     raise CorekitError(f"captioner 'nearest_captions': {teacher.name} has no logit "
-                                       f"scale: give scale")
+                                       "scale: give scale")
                 scale = float(teacher.model.logit_scale.exp())
-            features = [
-                teacher.texts(lines[first:first + batch_size], device)
-                for first in range(0, len(lines), batch_size)
-            ]
+            features = [teacher.texts(lines[first:first + batch_size], device)
+                        for first in range(0, len(lines), batch_size)]
             self._loaded = teacher, torch.cat(features), scale
         return self._loaded
 
@@ -232,8 +219,9 @@ def _captions(folder: Path) -> Iterator[str]:
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
-    """Probabilities [n, K], 0 outside the most probable that together have ``top_p`` (Holtzman et
-    al., 2020); not rescaled.
+    """Probabilities [n, K], 0 outside the most probable with ``top_p`` together, not rescaled.
+
+    Nucleus sampling: Holtzman et al., 2020.
 
     Args:
         shares: rows that add up to 1.

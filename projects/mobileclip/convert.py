@@ -1,5 +1,4 @@
-"""MobileCLIP's weights as Apple, open_clip and timm lay them out, fused or not, and as corekit
-does.
+"""MobileCLIP's weights in the layouts of Apple, open_clip and timm, fused or not.
 
 corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the
 tables below, from corekit's name to the other; the way back is the same table over the names of the
@@ -80,22 +79,21 @@ COUNTER = "num_batches_tracked"
 
 @register("converter", "mobileclip")
 class MobileCLIPConverter:
-    """MobileCLIP and MobileCLIP2 in Apple's, open_clip's and timm's layout (timm's: the image tower
-    alone).
+    """MobileCLIP and MobileCLIP2 in Apple's and open_clip's layout, and the image tower in timm's.
 
     Fused weights are those of Apple's and timm's own re-parameterisation, which leaves the norms of
     ConvFFN: they are folded on the way in, and written as norms that only add on the way out. An
     image head's bias that is 0 everywhere, as open_clip gives to Apple's weights, is left out of
     models that have none, and written as 0 for open_clip and timm. Counters of batch norms that a
-    file leaves out are 0: with a fixed momentum nothing depends on them. """
+    file leaves out are 0: with a fixed momentum nothing depends on them.
+    """
 
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
         layout = _layout(state)
-        return [
-            name for name in (IN_APPLES if layout == "apple" else PREPROCESS) if not differences(
-                state, _expected(name, layout, _arguments(state, name, layout)), COUNTER)
-        ]
+        return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
+                if not differences(state, _expected(name, layout, _arguments(state, name, layout)),
+                                   COUNTER)]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
@@ -110,31 +108,30 @@ class MobileCLIPConverter:
         weights, official = {}, _official(name, chosen)
         published = open_clip_names(official)
         for ours, value in official.items():
-            theirs = _renamed(published.get(ours, ours), layout)
+            published_name = _renamed(published.get(ours, ours), layout)
             # what may be missing is a counter
-            given = state.get(theirs, torch.zeros((), dtype=torch.int64))
-            given = given.float() if given.is_floating_point() else given
-            weights[ours] = (given.T
-                             if _transposed(theirs) else given.reshape(value.shape)).contiguous()
+            tensor = state.get(published_name, torch.zeros((), dtype=torch.int64))
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            weights[ours] = (tensor.T if _transposed(published_name)
+                             else tensor.reshape(value.shape)).contiguous()
         notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"
                  ] if missing else []
         if name in UNSTATED:
             notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
-                         f"has what its successor wants")
+                         "has what its successor wants")
         tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
         defaults = inspect.signature(registry.find("model", name).load()).parameters
         preprocess = PREPROCESS[name]
-        return Converted(
-            _without_norms(weights) if chosen["fused"] else weights,
-            {key: value for key, value in chosen.items() if value != defaults[key].default},
-            replace(preprocess, size=chosen.get("image_size", preprocess.size)),
-            {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+        return Converted(_without_norms(weights) if chosen["fused"] else weights,
+                         {key: value for key, value in chosen.items()
+                          if value != defaults[key].default},
+                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
+                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
-        return [
-            layout for layout in LAYOUTS if name in (IN_APPLES if layout == "apple" else PREPROCESS)
-        ]
+        return [layout for layout in LAYOUTS
+                if name in (IN_APPLES if layout == "apple" else PREPROCESS)]
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights in a layout."""
@@ -149,32 +146,30 @@ def _layout(state: State) -> str:
 
 def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     """What the weights say of the model's arguments."""
-    found: dict[str, object] = {
-        "fused": any("reparam" in key for key in state),
-        "head_bias": layout != "apple" and (name not in IN_APPLES or any(
-            bool(state[key].any()) for key in (_renamed(f"image_tower.{head}.bias", layout)
-                                               for head in ("head", "head.fc")) if key in state))
-    }
+    biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
+    head_bias = layout != "apple" and (name not in IN_APPLES or any(
+        bool(state[key].any()) for key in biases if key in state))
+    arguments: dict[str, object] = {"fused": any("reparam" in key for key in state),
+                                    "head_bias": head_bias}
     positions = state.get(_renamed("image_tower.pos_embed", layout))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
-        found["image_size"] = patch * math.isqrt(max(0, positions[..., 0].numel() - class_position))
+        patches = max(0, positions[..., 0].numel() - class_position)
+        arguments["image_size"] = patch * math.isqrt(patches)
     if layout == "timm":
-        found["text_tower"] = None
+        arguments["text_tower"] = None
     sizes = (("text_projection", "embed_dim", -1), ("positional_embedding", "context_length", -2),
              ("token_embedding.weight", "vocab_size", 0))
     for key, argument, dimension in sizes:
         table = state.get(_renamed(f"text_tower.{key}", layout))
         if table is not None and table.ndim >= 2:
-            found[argument] = table.shape[dimension]
+            arguments[argument] = table.shape[dimension]
     takes = registry.find("model", name).signature.names
-    return {key: value for key, value in found.items() if key in takes}
+    return {key: value for key, value in arguments.items() if key in takes}
 
 
 def _official(name: str, arguments: registry.Arguments) -> State:
-    """The model's state on the meta device, with the norms that are left in other people's fused
-    form.
-    """
+    """The model's state on the meta device, with the norms that published fused weights keep."""
     return _built(name, tuple(arguments.items()))
 
 
@@ -189,9 +184,9 @@ def _expected(name: str, layout: str, arguments: registry.Arguments) -> State:
 
 
 def _laid_out(official: State, layout: str) -> State:
-    made, published = {}, open_clip_names(official)
+    converted, published = {}, open_clip_names(official)
     for ours, value in official.items():
-        theirs = _renamed(published.get(ours, ours), layout)
+        published_name = _renamed(published.get(ours, ours), layout)
         if layout == "timm" and not ours.startswith("image_tower."):
             continue
         if layout == "apple" and re.fullmatch(r"image_tower\.head\.(fc\.)?bias", ours):
@@ -199,59 +194,53 @@ def _laid_out(official: State, layout: str) -> State:
                 raise CorekitError("Apple's layout has no bias of the image head, and these "
                                    "weights have one: --to open_clip")
             continue
-        if theirs.endswith("pos_embed.pos_embed"):
+        if published_name.endswith("pos_embed.pos_embed"):
             value = value.reshape(1, 1, *value.shape[-2:])
-        made[theirs] = value.T if _transposed(theirs) else value
+        converted[published_name] = value.T if _transposed(published_name) else value
         bias = ours.removesuffix("weight") + "bias"
         if re.fullmatch(r"image_tower\.head\.(fc\.)?weight",
                         ours) and layout != "apple" and bias not in official:
-            made[_renamed(bias, layout)] = value.new_zeros(len(value))
-    return made
+            converted[_renamed(bias, layout)] = value.new_zeros(len(value))
+    return converted
 
 
 def _renamed(name: str, layout: str) -> str:
     return renamed(name, LAYOUTS[layout])
 
 
-def _transposed(theirs: str) -> bool:
-    return theirs.endswith((".head.proj", ".classifier.proj"))
+def _transposed(name: str) -> bool:
+    return name.endswith((".head.proj", ".classifier.proj"))
 
 
 def _with_norms(weights: State) -> State:
-    """The norms that corekit alone folds (ConvFFN's, those of B's stem) written out: weight 1,
-    variance 1 - eps, mean 0.
-    """
-    made: State = {}
+    """The state with ConvFFN's and B's stem's norms: weight 1, variance 1 - eps, mean 0."""
+    converted: State = {}
     for key, value in weights.items():
         block, _, leaf = key.rpartition(".")
         convolution = block.endswith(".mlp.conv")
         if leaf == "bias" and (convolution or re.search(r"\.backbone\.[01]\.conv$", block)):
             norm = block + ".bn." if convolution else block.removesuffix("conv") + "bn."
-            made |= {
-                norm + "weight": torch.ones_like(value), norm + "bias": value,
-                norm + "running_mean": torch.zeros_like(value),
-                norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
-                norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)
-            }
+            converted |= {norm + "weight": torch.ones_like(value), norm + "bias": value,
+                          norm + "running_mean": torch.zeros_like(value),
+                          norm + "running_var": torch.full_like(value, 1 - NORM_EPS),
+                          norm + COUNTER: torch.zeros((), dtype=torch.int64, device=value.device)}
         else:
-            made[f"{block}.conv.weight" if convolution else key] = value
-    return made
+            converted[f"{block}.conv.weight" if convolution else key] = value
+    return converted
 
 
 def _without_norms(weights: State) -> State:
     """The same with ConvFFN's norms folded."""
-    made: State = {}
+    folded: State = {}
     for key, value in weights.items():
         block = key.rpartition(".")[0]
         if block.endswith(".mlp.conv.conv"):
             outer = block.removesuffix(".conv")
-            norm = {
-                name: exact(weights[f"{outer}.bn.{name}"])
-                for name in ("weight", "bias", "running_mean", "running_var")
-            }
+            norm = {name: exact(weights[f"{outer}.bn.{name}"])
+                    for name in ("weight", "bias", "running_mean", "running_var")}
             scale = norm["weight"] / (norm["running_var"] + NORM_EPS).sqrt()
-            made[f"{outer}.weight"] = (exact(value) * scale[:, None, None, None]).to(value)
-            made[f"{outer}.bias"] = (norm["bias"] - norm["running_mean"] * scale).to(value)
+            folded[f"{outer}.weight"] = (exact(value) * scale[:, None, None, None]).to(value)
+            folded[f"{outer}.bias"] = (norm["bias"] - norm["running_mean"] * scale).to(value)
         elif not block.endswith(".mlp.conv.bn"):
-            made[key] = value
-    return made
+            folded[key] = value
+    return folded

@@ -46,8 +46,8 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     except MemoryError:
         raise
     except _BombError:
-        raise BadSampleError(
-            "bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} bytes") from None
+        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} "
+                                     "bytes") from None
     except Exception as error:  # bad bytes raise anything in zipfile and torch
         reason = str(error).split("\n")[0][:200]
         raise BadSampleError("embeddings",
@@ -67,10 +67,8 @@ def encode_embeddings(rows: Mapping[str, Tensor], precision: Precision) -> tuple
         arrays[name] = values.float()
         if precision == "int8":
             scale = (values.float().abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-            arrays |= {
-                name: (values.float() / scale[:, None]).round().to(torch.int8),
-                f"{name}_scale": scale
-            }
+            arrays |= {name: (values.float() / scale[:, None]).round().to(torch.int8),
+                       f"{name}_scale": scale}
     buffer = io.BytesIO()
     stored = {name: values.numpy() for name, values in arrays.items()}
     np.savez(buffer, **stored)  # type: ignore[arg-type]
@@ -96,10 +94,8 @@ def _read_npz(content: bytes) -> dict[str, Tensor]:
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
-        return {
-            name.removesuffix(".npy"): _read_array(bytearray(archive.read(name)))
-            for name in archive.namelist()
-        }
+        return {name.removesuffix(".npy"): _read_array(bytearray(archive.read(name)))
+                for name in archive.namelist()}
 
 
 def _read_array(content: bytearray) -> Tensor:

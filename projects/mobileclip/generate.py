@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -14,12 +14,8 @@ from torch import Tensor
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import find_field, find_fields
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.jobs.base import Refuse
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -42,9 +38,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Sample:
-    """What is to be reinforced: RGB picture, caption, and the synthetic captions, which may be
-    still to come.
-    """
+    """A sample to be reinforced: RGB picture, caption, and any synthetic captions made so far."""
 
     raw: RawSample
     key: str
@@ -56,8 +50,9 @@ class _Sample:
 
 @register("job", "reinforce")
 class Reinforce:
-    """Captions, augmentations and teachers' embeddings of them, stored for training (Vasu et al.,
-    2024, section 3.1).
+    """Stores captions, augmentations and teachers' embeddings for training.
+
+    Vasu et al., 2024, section 3.1.
 
     Of each sample: synthetic captions, parameters of random augmentations, and what every teacher
     makes of the augmented pictures and of all captions. Pictures are cropped and resized as
@@ -99,23 +94,20 @@ class Reinforce:
     def __init__(self, teachers: list[str | TeacherEntry], captioner: Captioner | None = None,
                  captions: int = 5, augmentations: int = 10, image_size: int = 224,
                  interpolation: Literal["bicubic", "bilinear"] = "bicubic",
-                 scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float,
-                                                                        float] = (3 / 4, 4 / 3),
-                 operations: int = 2, magnitude: int = 9, precision: Literal["fp32", "bf16",
-                                                                             "int8"] = "bf16",
+                 scale: tuple[float, float] = (0.08, 1.0),
+                 ratio: tuple[float, float] = (3 / 4, 4 / 3), operations: int = 2,
+                 magnitude: int = 9, precision: Literal["fp32", "bf16", "int8"] = "bf16",
                  keep: bool = False, fields: dict[str, str] | None = None,
                  uid: Literal["key", "json"] = "key", synthetic: str = "syn_text", seed: int = 0,
                  batch_size: int = 64, device: str = "auto", threads: int = 1) -> None:
         if not teachers:
             raise CorekitError("job 'reinforce' needs teachers: at least one, as in "
                                "teachers=[runs/my_run]")
-        for name, value, low, high in (("captions", captions, 1,
-                                        1000), ("augmentations", augmentations, 1,
-                                                1000), ("image_size", image_size, 1,
-                                                        4096), ("operations", operations, 0, 100),
-                                       ("magnitude", magnitude, 0,
-                                        BINS - 1), ("batch_size", batch_size, 1,
-                                                    10**6), ("threads", threads, 1, 1024)):
+        ranges = (("captions", captions, 1, 1000), ("augmentations", augmentations, 1, 1000),
+                  ("image_size", image_size, 1, 4096), ("operations", operations, 0, 100),
+                  ("magnitude", magnitude, 0, BINS - 1), ("batch_size", batch_size, 1, 10**6),
+                  ("threads", threads, 1, 1024))
+        for name, value, low, high in ranges:
             if not low <= value <= high:
                 raise CorekitError(f"job 'reinforce': {name} must be between {low} and {high}, not "
                                    f"{value}")
@@ -124,9 +116,8 @@ class Reinforce:
                                "value above 0, scale at most "
                                f"1, not {list(scale)} and {list(ratio)}")
         if captioner is not None and not hasattr(captioner, "captions"):
-            raise CorekitError(f"job 'reinforce': captioner must be a mapping with a name, as in "
-                               f"captioner.name=coca, not "
-                               f"{captioner}")
+            raise CorekitError("job 'reinforce': captioner must be a mapping with a name, as in "
+                               f"captioner.name=coca, not {captioner}")
         self.teachers: list[TeacherEntry] = [
             FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
         ]
@@ -139,8 +130,8 @@ class Reinforce:
         self.decoders = find_fields(tuple(self.extensions))
         self.uid, self.synthetic, self.seed = uid, synthetic, seed
         self.batch_size, self.threads = batch_size, threads
-        self.device = torch.device((
-            "cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu")
+                                   if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
     def identity(self) -> dict[str, object]:
@@ -151,20 +142,18 @@ class Reinforce:
                 "captioner": None if captioner is None else captioner.identity(self.captions),
                 "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
 
-    def process(
-            self, samples: Iterator[RawSample],
-            refuse: Callable[[BadSampleError], None]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
+    def process(self, samples: Iterator[RawSample],
+                refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The samples of the new shard, in the order of the old one."""
         if not self._loaded:
             self._loaded = [teacher.load().to(self.device) for teacher in self.teachers]
         group = max(1, BATCHES * self.batch_size // self.augmentations)
         for chosen in _chunks(self._readable(samples, refuse), group):
             with _threads(self.threads), torch.inference_mode():
-                found = self._reinforce(chosen, refuse)
-            yield from found
+                reinforced = self._reinforce(chosen, refuse)
+            yield from reinforced
 
-    def _readable(self, samples: Iterator[RawSample], refuse: Callable[[BadSampleError],
-                                                                       None]) -> Iterator[_Sample]:
+    def _readable(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[_Sample]:
         for raw in samples:
             try:
                 yield self._read(raw)
@@ -185,58 +174,53 @@ class Reinforce:
         """The sample's own synthetic captions, where no captioner makes them."""
         if "syn.json" not in raw.members:
             raise BadSampleError("missing_field", f"{where}: no syn.json, and the job has no "
-                                                  f"captioner")
+                                                  "captioner")
         try:
-            found = json.loads(raw.members["syn.json"])[self.synthetic]
+            captions = json.loads(raw.members["syn.json"])[self.synthetic]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadSampleError("synthetic_text", f"{where}: no {self.synthetic} in its syn.json "
                                                    f"({error})") from None
-        if not isinstance(found, list) or len(found) < self.captions:
+        if not isinstance(captions, list) or len(captions) < self.captions:
             raise BadSampleError("synthetic_text", f"{where}: fewer than {self.captions} captions "
                                                    f"of {self.synthetic}")
         caption = find_field("synthetic_text")
-        return [
-            str(caption.decode(str(text).encode("utf-8", "replace"), where))
-            for text in found[:self.captions]
-        ]
+        return [str(caption.decode(str(text).encode("utf-8", "replace"), where))
+                for text in captions[:self.captions]]
 
-    def _reinforce(
-            self, samples: list[_Sample],
-            refuse: Callable[[BadSampleError], None]) -> list[tuple[str, Mapping[str, bytes]]]:
+    def _reinforce(self, samples: list[_Sample],
+                   refuse: Refuse) -> list[tuple[str, Mapping[str, bytes]]]:
         if self.captioner is not None:
-            made = self.captioner.captions([sample.image for sample in samples],
-                                           [sample.uid for sample in samples], self.captions,
-                                           self.seed, self.batch_size, self.device)
-            for sample, captions in zip(samples, made):
+            captions_of_samples = self.captioner.captions([sample.image for sample in samples],
+                                                          [sample.uid for sample in samples],
+                                                          self.captions, self.seed, self.batch_size,
+                                                          self.device)
+            for sample, captions in zip(samples, captions_of_samples):
                 sample.captions = captions
-        drawn = [[
-            draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
-                              self.scale, self.ratio, self.operations, self.magnitude)
-            for number in range(self.augmentations)
-        ] for sample in samples]
+        drawn = [[draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
+                                    self.scale, self.ratio, self.operations, self.magnitude)
+                  for number in range(self.augmentations)] for sample in samples]
         images = self._image_rows(samples, drawn)
-        texts = self._text_rows(
-            [text for sample in samples for text in (sample.text, *sample.captions)])
+        texts = self._text_rows([text for sample in samples
+                                 for text in (sample.text, *sample.captions)])
         self._check_widths(images, texts)
-        found: list[tuple[str, Mapping[str, bytes]]] = []
+        reinforced: list[tuple[str, Mapping[str, bytes]]] = []
         by_sample = zip(samples, drawn, torch.split(torch.cat(images, 1), self.augmentations),
                         torch.split(torch.cat(texts, 1), 1 + self.captions))
         for sample, entries, image_rows, text_rows in by_sample:
             where = f"{sample.raw.where}: {sample.raw.key}"
             if not all(text.strip() for text in sample.captions):
                 refuse(BadSampleError("empty_text", f"{where}: a caption that was made for it is "
-                                                    f"empty"))
+                                                    "empty"))
             elif not bool(image_rows.isfinite().all() and text_rows.isfinite().all()):
                 refuse(BadSampleError("embeddings", f"{where}: an embedding is not finite"))
             else:
-                found.append((sample.key, self._members(sample, entries, image_rows, text_rows)))
-        return found
+                reinforced.append((sample.key,
+                                   self._members(sample, entries, image_rows, text_rows)))
+        return reinforced
 
     def _image_rows(self, samples: list[_Sample], drawn: list[list[StoredEntry]]) -> list[Tensor]:
-        """Of each teacher float32 [samples * augmentations, D]; a size that several share is made
-        once.
-        """
-        found: list[list[Tensor]] = [[] for _ in self._loaded]
+        """float32 [samples * augmentations, D] of each teacher; pictures of one size are shared."""
+        rows_of_teachers: list[list[Tensor]] = [[] for _ in self._loaded]
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
                             self.image_size)
@@ -244,18 +228,15 @@ class Reinforce:
                         for sample, entries in zip(samples, drawn) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
                 pixels = torch.stack(batch).to(self.device)
-                for teacher, rows in zip(self._loaded, found):
+                for teacher, rows in zip(self._loaded, rows_of_teachers):
                     if teacher.preprocess.size == size:
                         rows.append(teacher.images(teacher.preprocess.normalize(pixels)).cpu())
-        return [torch.cat(rows) for rows in found]
+        return [torch.cat(rows) for rows in rows_of_teachers]
 
     def _text_rows(self, captions: list[str]) -> list[Tensor]:
-        return [
-            torch.cat([
-                teacher.texts(batch, self.device).cpu()
-                for batch in _chunks(captions, self.batch_size)
-            ]) for teacher in self._loaded
-        ]
+        return [torch.cat([teacher.texts(batch, self.device).cpu()
+                           for batch in _chunks(captions, self.batch_size)])
+                for teacher in self._loaded]
 
     def _check_widths(self, images: list[Tensor], texts: list[Tensor]) -> None:
         for teacher, image_rows, text_rows in zip(self._loaded, images, texts):
@@ -270,22 +251,19 @@ class Reinforce:
                                                   self.precision)
         own = {name: content for name, content in sample.raw.members.items()
                if name not in _OURS} if self.keep else {}
-        return {
-            **own, "paug.json": json.dumps({"param_aug": entries}).encode(),
-            "syn.json": json.dumps({self.synthetic: sample.captions}).encode(),
-            extension: embeddings
-        }
+        return {**own, "paug.json": json.dumps({"param_aug": entries}).encode(),
+                "syn.json": json.dumps({self.synthetic: sample.captions}).encode(),
+                extension: embeddings}
 
 
 def _uid(raw: RawSample, where: str) -> str:
     try:
-        found = json.loads(raw.members["json"])["uid"]
+        uid = json.loads(raw.members["json"])["uid"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        found = None
-    if not isinstance(found,
-                      str) or not found or "." in found or "/" in found or not found.isprintable():
+        uid = None
+    if not isinstance(uid, str) or not uid or "." in uid or "/" in uid or not uid.isprintable():
         raise BadSampleError("uid", f"{where}: no uid in its json that could be the name of a file")
-    return found
+    return uid
 
 
 @contextlib.contextmanager

@@ -42,9 +42,8 @@ class ReinforcedContrastive:
     compares_samples = True
     # Constants of which the loss needs three digits: on the way between ranks they take half the
     # bytes.
-    gathered_as = dict.fromkeys(
-        ("teacher_image_features", "teacher_text_features", "teacher_synthetic_text_features"),
-        torch.bfloat16)
+    gathered_as = dict.fromkeys(("teacher_image_features", "teacher_text_features",
+                                 "teacher_synthetic_text_features"), torch.bfloat16)
 
     def __init__(self, teacher_widths: list[int], teacher_logit_scales: list[float],
                  contrastive_weight: float = 0.0, distillation_weight: float = 1.0,
@@ -55,7 +54,7 @@ class ReinforcedContrastive:
                                f"{teacher_logit_scales} must have one number for each teacher")
         if min(*teacher_widths, block) < 1 or min(teacher_logit_scales) <= 0:
             raise CorekitError(f"{name}: teacher_widths, teacher_logit_scales and block must be "
-                               f"above 0")
+                               "above 0")
         self.widths, self.scales = list(teacher_widths), list(teacher_logit_scales)
         self.hard, self.soft, self.block = contrastive_weight, distillation_weight, block
 

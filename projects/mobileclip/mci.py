@@ -70,33 +70,20 @@ class MCi(nn.Module):
         layer_scale_init: where the residual scales start.
     """
 
-    def __init__(self,
-                 depths: Sequence[int],
-                 widths: Sequence[int],
-                 embed_dim: int,
-                 *,
-                 attention_stages: int = 1,
-                 squeeze_excite: Sequence[bool],
-                 downsample_strides: Sequence[int] | None = None,
-                 mlp_ratio: float = 3.0,
-                 layer_norm: bool = False,
-                 stem_scale_branch: bool = True,
-                 head_bias: bool = False,
-                 drop_path_rate: float = 0.0,
-                 layer_scale_init: float = 1e-5) -> None:
+    def __init__(self, depths: Sequence[int], widths: Sequence[int], embed_dim: int, *,
+                 attention_stages: int = 1, squeeze_excite: Sequence[bool],
+                 downsample_strides: Sequence[int] | None = None, mlp_ratio: float = 3.0,
+                 layer_norm: bool = False, stem_scale_branch: bool = True, head_bias: bool = False,
+                 drop_path_rate: float = 0.0, layer_scale_init: float = 1e-5) -> None:
         super().__init__()
         strides = downsample_strides or [2] * len(depths)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         first, last = widths[0], widths[-1]
-        self.stem = nn.Sequential(
-            MobileOneBlock(3, first, (3, 3), stride=2, scale_branch=stem_scale_branch),
-            MobileOneBlock(first,
-                           first, (3, 3),
-                           stride=2,
-                           groups=first,
-                           scale_branch=stem_scale_branch),
-            MobileOneBlock(first, first, (1, 1)),
-        )
+        self.stem = nn.Sequential(MobileOneBlock(3, first, (3, 3), stride=2,
+                                                 scale_branch=stem_scale_branch),
+                                  MobileOneBlock(first, first, (3, 3), stride=2, groups=first,
+                                                 scale_branch=stem_scale_branch),
+                                  MobileOneBlock(first, first, (1, 1)))
         stages = []
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             attends = index >= len(depths) - attention_stages

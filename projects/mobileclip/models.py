@@ -51,11 +51,9 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
           "MobileCLIP-S0: MCi0 and the hybrid text tower, 11.4 M + 42.4 M parameters.",
           mci_number=0, text_tower="hybrid")
 @register("model", "mobileclip_s1",
-          "MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters.",
-          mci_number=1)
+          "MobileCLIP-S1: MCi1 and the plain text tower, 21.5 M + 63.4 M parameters.", mci_number=1)
 @register("model", "mobileclip_s2",
-          "MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters.",
-          mci_number=2)
+          "MobileCLIP-S2: MCi2 and the plain text tower, 35.8 M + 63.4 M parameters.", mci_number=2)
 @register("model", "mobileclip_s3",
           "MobileCLIP-S3: MCi3 and a wider text tower, 125.2 M + 123.7 M parameters.",
           mci_number=3, text_width=768, embed_dim=768, head_bias=True)
@@ -108,16 +106,13 @@ def mobileclip_mci(embed_dim: int = 512, context_length: int = 77, vocab_size: i
     return assemble(image, captions, fused)
 
 
-@register("model", "mobileclip_b",
-          "MobileCLIP-B: a ViT-B/16 with a convolutional stem and the causal text tower, 86.3 M "
-          "+ 63.4 M parameters.")
-@register("model", "mobileclip_b_lt",
-          "MobileCLIP-B (LT): MobileCLIP-B trained for longer; the same model, 86.3 M + 63.4 M "
-          "parameters.")
-@register("model", "mobileclip2_b",
-          "MobileCLIP2-B: MobileCLIP-B as timm builds it, with another stem and epsilon, 86.3 M "
-          "+ 63.4 M parameters.",
-          stem_padding=0, norm_eps=1e-6, head_bias=True)
+@register("model", "mobileclip_b", "MobileCLIP-B: a ViT-B/16 with a convolutional stem and the "
+                                   "causal text tower, 86.3 M + 63.4 M parameters.")
+@register("model", "mobileclip_b_lt", "MobileCLIP-B (LT): MobileCLIP-B trained for longer; the "
+                                      "same model, 86.3 M + 63.4 M parameters.")
+@register("model", "mobileclip2_b", "MobileCLIP2-B: MobileCLIP-B as timm builds it, with another "
+                                    "stem and epsilon, 86.3 M + 63.4 M parameters.", stem_padding=0,
+          norm_eps=1e-6, head_bias=True)
 def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
                    vocab_size: int = 49408, text_tower: Literal["plain", "hybrid"] | None = "plain",
                    causal: bool = True, stem_padding: int = 1, norm_eps: float = 1e-5,
@@ -154,12 +149,10 @@ def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: 
     return assemble(image, captions, fused)
 
 
-@register("model", "mobileclip_l14",
-          "MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M + "
-          "123.7 M parameters.")
-@register("model", "mobileclip2_l14",
-          "MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower that is not causal, 304.0 M "
-          "+ 123.7 M parameters.")
+@register("model", "mobileclip_l14", "MobileCLIP-L/14: CLIP's ViT-L/14 and a wider text tower that "
+                                     "is not causal, 304.0 M + 123.7 M parameters.")
+@register("model", "mobileclip2_l14", "MobileCLIP2-L/14: CLIP's ViT-L/14 and a wider text tower "
+                                      "that is not causal, 304.0 M + 123.7 M parameters.")
 def mobileclip_vit_large(embed_dim: int = 768, image_size: int = 224, context_length: int = 77,
                          vocab_size: int = 49408,
                          text_tower: Literal["plain", "hybrid"] | None = "plain",

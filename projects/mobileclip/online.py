@@ -45,17 +45,13 @@ class OnlineTeachers(nn.Module):
                      for values in (self.student.std, self.student.mean))
         levels = ((image * std + mean) * 255).round()
         teachers = [teacher for teacher in self.teachers if isinstance(teacher, Teacher)]
-        found = {
-            "teacher_image_features": [
-                self._images(teacher, image, levels) for teacher in teachers
-            ]
-        }
+        outputs = {"teacher_image_features": [self._images(teacher, image, levels)
+                                              for teacher in teachers]}
         for name, captions in (("text", caption), ("synthetic_text", synthetic_caption)):
             if captions is not None:
-                found[f"teacher_{name}_features"] = [
-                    teacher.texts(captions, image.device) for teacher in teachers
-                ]
-        return {name: torch.cat(features, 1) for name, features in found.items()}
+                outputs[f"teacher_{name}_features"] = [teacher.texts(captions, image.device)
+                                                       for teacher in teachers]
+        return {name: torch.cat(features, 1) for name, features in outputs.items()}
 
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:
         """What it makes of the student's images, of which ``levels`` are the pixels from 0 to

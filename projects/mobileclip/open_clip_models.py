@@ -111,8 +111,7 @@ def _preprocess(model: str, pretrained: str | None, chosen: Node | None,
     wanted = chosen if chosen is not None else config
     if wanted is None:
         raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "
-                           f"wants "
-                           "pictures: give preprocess, {size: ..., interpolation: bicubic, "
+                           "wants pictures: give preprocess, {size: ..., interpolation: bicubic, "
                            "mean: [...], std: [...]}")
     try:
         size = wanted["size"]

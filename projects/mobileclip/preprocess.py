@@ -5,7 +5,8 @@ First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and 
 (Apple's code, open_clip's table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std,
 -L/14 bicubic (open_clip). For the first
 generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their
-successors'. """
+successors'.
+"""
 
 from corekit.constants import CLIP_MEAN, CLIP_STD
 from corekit.data.transforms.preprocess import Preprocess

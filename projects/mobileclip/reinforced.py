@@ -1,6 +1,4 @@
-"""The ``reinforced`` dataset: image shards with what teachers and a captioner said of them, as
-DataCompDR stores it.
-"""
+"""The ``reinforced`` dataset: image shards with captions and embeddings, in DataCompDR's form."""
 
 import hashlib
 import json
@@ -17,12 +15,7 @@ from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import find_fields
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -30,18 +23,14 @@ from .embeddings import decode_embeddings
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
-_ADDED = {
-    "real": ("teacher_text_features", ), "synthetic": ("teacher_text_features",
-                                                       ), "one": ("teacher_text_features", ),
-    "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")
-}
+_ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_features",),
+          "one": ("teacher_text_features",),
+          "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What all samples of a set share: version 1 keeps synthetic captions' embeddings behind the
-    real one's, 2 apart.
-    """
+    """The layout of a set: version 1 keeps synthetic embeddings behind the real one's, 2 apart."""
 
     version: int
     width: int
@@ -52,7 +41,8 @@ class Reinforcement:
     """What is stored for one sample: captions with their embeddings, augmentations with theirs.
 
     ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row
-    of its embeddings. """
+    of its embeddings.
+    """
 
     layout: Layout
     augmentations: list[object]
@@ -63,8 +53,9 @@ class Reinforcement:
 
 @register("dataset", "reinforced")
 class Reinforced:
-    """Image-text shards with stored captions, augmentations and embeddings of teachers (Vasu et
-    al., 2024, section 3).
+    """Image-text shards with stored captions, augmentations and embeddings of teachers.
+
+    Vasu et al., 2024, section 3.
 
     A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
     ``replay``), drawn anew each time, the teachers' embedding of just that
@@ -99,18 +90,17 @@ class Reinforced:
 
     belongs_to = {"teacher_image_features": "augmentation"}
 
-    def __init__(
-        self, root: str | None, reinforcements: str | None = None, shards: str = "**/*.tar",
-        fields: dict[str, str] | None = None, uid: Literal["key", "json"] = "key",
-        captions: Literal["both", "real", "synthetic",
-                          "one"] = "both", synthetic: str = "syn_text.*",
-        augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")
-    ) -> None:
+    def __init__(self, root: str | None, reinforcements: str | None = None,
+                 shards: str = "**/*.tar", fields: dict[str, str] | None = None,
+                 uid: Literal["key", "json"] = "key",
+                 captions: Literal["both", "real", "synthetic", "one"] = "both",
+                 synthetic: str = "syn_text.*",
+                 augmentations: tuple[str, ...] = ("random_resized_crop", "rand_augment")) -> None:
         self.extensions = split_extensions(fields or default_fields("image", "text"))
         self.decoders = find_fields(tuple(self.extensions))
         self.captions, self.stored = captions, tuple(augmentations)
         if captions not in _ADDED:
-            raise CorekitError(f"dataset 'reinforced': captions must be one of "
+            raise CorekitError("dataset 'reinforced': captions must be one of "
                                f"{', '.join(_ADDED)}, not '{captions}'")
         if unknown := [name for name in self.stored if name not in STORED]:
             raise CorekitError(f"dataset 'reinforced': augmentations may be {', '.join(STORED)}, "
@@ -144,29 +134,28 @@ class Reinforced:
         return self.index.read_samples(shard, first, count)
 
     def decode(self, handle: RawSample) -> Sample:
-        """One sample with one of its augmentations and captions, drawn from torch's default
-        generator.
-        """
+        """One sample with an augmentation and a caption drawn from torch's default generator."""
         where = f"{handle.where}: {handle.key}"
         sample = decode_sample(handle, self.extensions, self.decoders)
-        found = self._reinforcement(handle.members, where)
-        if found.layout != self.layout:
+        reinforcement = self._reinforcement(handle.members, where)
+        if reinforcement.layout != self.layout:
             raise BadSampleError(
-                "version" if found.layout.version != self.layout.version else "width",
-                f"{where}: a reinforcement of {_told(found.layout)} in a set of "
-                f"{_told(self.layout)}")
-        at, caption, either = (_draw(number)
-                               for number in (len(found.augmentations), len(found.synthetic), 2))
-        sample["augmentation"] = parse_augmentation(found.augmentations[at], self.stored, where)
-        sample["teacher_image_features"] = _row(found.image, at, where)
-        text, rows, row = found.synthetic[caption]
+                "version" if reinforcement.layout.version != self.layout.version else "width",
+                f"{where}: a reinforcement of {_described(reinforcement.layout)} in a set of "
+                f"{_described(self.layout)}")
+        choices = (len(reinforcement.augmentations), len(reinforcement.synthetic), 2)
+        augmentation, caption, either = map(_draw, choices)
+        sample["augmentation"] = parse_augmentation(reinforcement.augmentations[augmentation],
+                                                    self.stored, where)
+        sample["teacher_image_features"] = _row(reinforcement.image, augmentation, where)
+        text, rows, row = reinforcement.synthetic[caption]
         if self.captions == "both":
             sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(
                 rows, row, where)
         if self.captions == "synthetic" or (self.captions == "one" and either):
             sample["text"], sample["teacher_text_features"] = text, _row(rows, row, where)
         else:
-            sample["teacher_text_features"] = _row(*found.real, where)
+            sample["teacher_text_features"] = _row(*reinforcement.real, where)
         return {name: sample[name] for name in ("key", *self.fields)}
 
     def _find_layout(self, root: str) -> Layout:
@@ -197,21 +186,20 @@ class Reinforced:
     def _reinforcement(self, members: Mapping[str, bytes], where: str) -> Reinforcement:
         augmentations = _unpacked(_json(members, "paug.json", where).get("param_aug"))
         names = _json(members, "syn.json", where)
-        chosen = {
-            name: _unpacked(names[name]) for name in sorted(names) if self.synthetic.fullmatch(name)
-        }
+        chosen = {name: _unpacked(names[name]) for name in sorted(names)
+                  if self.synthetic.fullmatch(name)}
         embeddings = decode_embeddings(members, where)
         image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
         if image is None or real is None:
             raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and "
-                                               f"text_emb")
+                                               "text_emb")
         if not isinstance(augmentations,
                           list) or len(augmentations) != len(image) or not augmentations:
             many = len(augmentations) if isinstance(augmentations, list) else 0
             raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} "
-                                                 f"rows of image_emb")
+                                                 "rows of image_emb")
         apart = [name for name in chosen if f"{name}_emb" in embeddings]
-        found: list[tuple[str, Tensor, int]] = []
+        captions: list[tuple[str, Tensor, int]] = []
         for name, texts in chosen.items():
             rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
             if not isinstance(texts, list) or len(texts) != len(rows) - first or (
@@ -220,33 +208,29 @@ class Reinforced:
                                                        f"caption of {name}")
             if not all(isinstance(text, str) and text.strip() for text in texts):
                 raise BadSampleError("empty_text", f"{where}: a caption of {name} is empty")
-            found += [(text, rows, first + at) for at, text in enumerate(texts)]
-        if not found:
+            captions += [(text, rows, first + row) for row, text in enumerate(texts)]
+        if not captions:
             raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match "
                                                    f"{self.synthetic.pattern}")
         if apart and len(real) != 1:
             raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
-                                               f"caption")
-        if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in found))}) > 1:
+                                               "caption")
+        if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in captions))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
-                                          f"different widths")
+                                          "different widths")
         return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
-                             (real, 0), found)
+                             (real, 0), captions)
 
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
-    """A picture's members with the reinforcements of its partner: what it was reinforced with
-    before does not count.
-    """
-    kept = {
-        name: content for name, content in own.items()
-        if name not in ("npz",
-                        "pth.gz") and not (name in ("paug.json", "syn.json") and name in other)
-    }
-    return {**other, **kept}
+    """A picture's members with its partner's reinforcements in place of its own."""
+    members = {name: content for name, content in own.items()
+               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json")
+                                                         and name in other)}
+    return {**other, **members}
 
 
-def _told(layout: Layout) -> str:
+def _described(layout: Layout) -> str:
     return f"version {layout.version}, {layout.width} wide"
 
 
@@ -254,12 +238,12 @@ def _json(members: Mapping[str, bytes], extension: str, where: str) -> dict[str,
     if extension not in members:
         raise BadSampleError("missing_field", f"{where}: no {extension}")
     try:
-        found = json.loads(members[extension])
+        content = json.loads(members[extension])
     except (ValueError, RecursionError) as error:
         raise BadSampleError("json", f"{where}: its {extension} is no JSON ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise BadSampleError("json", f"{where}: its {extension} is no mapping")
-    return found
+    return content
 
 
 def _unpacked(value: object) -> object:
@@ -274,8 +258,8 @@ def _draw(number: int) -> int:
     return int(torch.randint(number, ()))
 
 
-def _row(rows: Tensor, at: int, where: str) -> Tensor:
-    row = rows[at].float()
+def _row(rows: Tensor, index: int, where: str) -> Tensor:
+    row = rows[index].float()
     if not bool(row.isfinite().all()):
         raise BadSampleError("embeddings", f"{where}: an embedding is not finite")
     return row

@@ -57,14 +57,15 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
     try:
         if len(entry) != len(stored):
             raise ValueError(f"{len(entry)} parameters for {len(stored)} transforms")
-        found = dict(zip(stored, entry))
-        crop, flip = found.get("random_resized_crop"), found.get("random_horizontal_flip", False)
+        parameters = dict(zip(stored, entry))
+        crop = parameters.get("random_resized_crop")
+        flip = parameters.get("random_horizontal_flip", False)
         if crop is not None:
             crop = tuple(int(value) for value in crop)
             if len(crop) != 4 or min(crop) < 0 or 0 in crop[2:]:
                 raise ValueError(f"{crop} is no crop")
         operations = tuple((OPERATIONS[_number_of(number)], float(magnitude))
-                           for number, magnitude in found.get("rand_augment") or ())
+                           for number, magnitude in parameters.get("rand_augment") or ())
         if not all(math.isfinite(magnitude) for _, magnitude in operations):
             raise ValueError("a magnitude is not finite")
         return Augmentation(crop, bool(flip), operations)
@@ -99,7 +100,7 @@ class Replay(SampleTransform):
 
     def __init__(self, preprocess: Preprocess, stored_size: int = 224) -> None:
         if stored_size < 1:
-            raise CorekitError(f"transform 'replay': stored_size must be at least 1, not "
+            raise CorekitError("transform 'replay': stored_size must be at least 1, not "
                                f"{stored_size}")
         self.size, self.interpolation = preprocess.size, InterpolationMode(preprocess.interpolation)
         self.scale = preprocess.size / stored_size

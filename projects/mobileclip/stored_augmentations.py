@@ -55,10 +55,8 @@ def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool
     if operation == "Solarize":
         return _step(255.0, 0.0, magnitude), False
     translation = 150.0 / 331.0 * size
-    most = {
-        "ShearX": 0.3, "ShearY": 0.3, "TranslateX": translation, "TranslateY": translation,
-        "Rotate": 30.0
-    }
+    most = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": translation, "TranslateY": translation,
+            "Rotate": 30.0}
     return _step(0.0, most.get(operation, 0.9), magnitude), True
 
 

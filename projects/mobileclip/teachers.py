@@ -42,7 +42,7 @@ class Teacher(nn.Module):
         self.name, self.model, self.preprocess = name, model, preprocess
         if not hasattr(model, "encode_image") or not hasattr(model, "encode_text"):
             raise CorekitError(f"{name} holds a model without image and text features: it cannot "
-                               f"teach")
+                               "teach")
         if tokenizer is None:
             raise CorekitError(f"{name} has no tokenizer in its recipe: it cannot read captions")
         self.tokenizer = tokenizer
@@ -53,8 +53,8 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(
-            self.model.encode_text(self.tokenizer(captions).to(device)).float(), dim=-1)
+        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(),
+                           dim=-1)
 
 
 class TeacherEntry(Protocol):
@@ -90,12 +90,9 @@ class FolderTeacher:
         """
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {
-            "name": self.path, "sha256": {
-                name: sha256(folder / name)
-                for name in ("model.safetensors", "recipe.yaml", "preprocess.json")
-            }
-        }
+        return {"name": self.path, "sha256": {name: sha256(folder / name)
+                                              for name in ("model.safetensors", "recipe.yaml",
+                                                           "preprocess.json")}}
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.

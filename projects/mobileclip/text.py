@@ -26,9 +26,7 @@ class TextRepMixerBlock(nn.Module):
 
     def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
         super().__init__()
-        self.token_mixer = RepMixer(width,
-                                    KERNEL,
-                                    scale_branch=False,
+        self.token_mixer = RepMixer(width, KERNEL, scale_branch=False,
                                     layer_scale_init=layer_scale_init)
         self.mlp = ConvFFN(width, int(width * mlp_ratio), KERNEL)
         self.layer_scale = LayerScale(width, layer_scale_init)

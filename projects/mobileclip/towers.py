@@ -32,15 +32,11 @@ def mci(number: int, embed_dim: int, head_bias: bool, drop_path_rate: float,
     depths, widths = MCI[number]
     five = len(depths) == 5
     return MCi([max(1, depth // depth_divisor) for depth in depths],
-               [width // width_divisor for width in widths],
-               embed_dim,
+               [width // width_divisor for width in widths], embed_dim,
                attention_stages=2 if five else 1,
-               squeeze_excite=(False, ) * 5 if five else (False, False, True, True),
-               mlp_ratio=4.0 if five else 3.0,
-               layer_norm=five,
-               stem_scale_branch=not five,
-               head_bias=head_bias,
-               drop_path_rate=drop_path_rate,
+               squeeze_excite=(False,) * 5 if five else (False, False, True, True),
+               mlp_ratio=4.0 if five else 3.0, layer_norm=five, stem_scale_branch=not five,
+               head_bias=head_bias, drop_path_rate=drop_path_rate,
                layer_scale_init=layer_scale_init)
 
 
@@ -48,15 +44,9 @@ def vit_large(embed_dim: int, image_size: int, norm_eps: float, head_bias: bool,
               drop_path_rate: float, width_divisor: int, depth_divisor: int) -> ViT:
     """CLIP's ViT-L/14, with GELU (timm's ``vit_large_patch14_clip_224``)."""
     width = 1024 // width_divisor
-    return ViT(PatchEmbed(width, patch_size=14, bias=False),
-               image_size // 14,
-               width,
-               layers=max(1, 24 // depth_divisor),
-               heads=max(1, 16 // width_divisor),
-               embed_dim=embed_dim,
-               norm_pre=True,
-               norm_eps=norm_eps,
-               head_bias=head_bias,
+    return ViT(PatchEmbed(width, patch_size=14, bias=False), image_size // 14, width,
+               layers=max(1, 24 // depth_divisor), heads=max(1, 16 // width_divisor),
+               embed_dim=embed_dim, norm_pre=True, norm_eps=norm_eps, head_bias=head_bias,
                drop_path_rate=drop_path_rate)
 
 
@@ -73,25 +63,15 @@ def text(kind: str | None, width: int, embed_dim: int, causal: bool, context_len
         return None
     width, heads = width // width_divisor, max(1, width // HEAD_WIDTH // width_divisor)
     if kind == "plain":
-        return TextTransformer(width,
-                               heads,
-                               layers=max(1, 12 // depth_divisor),
-                               embed_dim=embed_dim,
-                               causal=causal,
-                               context_length=context_length,
+        return TextTransformer(width, heads, layers=max(1, 12 // depth_divisor),
+                               embed_dim=embed_dim, causal=causal, context_length=context_length,
                                vocab_size=vocab_size)
     if causal:
-        raise CorekitError(
-            "model.text_tower=hybrid sees 5 tokens ahead and cannot be causal: "
-            "set model.causal=false"
-        )
-    return HybridTextTransformer(width,
-                                 heads,
-                                 layers=max(1, 4 // depth_divisor),
-                                 embed_dim=embed_dim,
-                                 context_length=context_length,
-                                 vocab_size=vocab_size,
-                                 layer_scale_init=layer_scale_init)
+        raise CorekitError("model.text_tower=hybrid sees 5 tokens ahead and cannot be causal: set "
+                           "model.causal=false")
+    return HybridTextTransformer(width, heads, layers=max(1, 4 // depth_divisor),
+                                 embed_dim=embed_dim, context_length=context_length,
+                                 vocab_size=vocab_size, layer_scale_init=layer_scale_init)
 
 
 def assemble(image_tower: nn.Module, text_tower: nn.Module | None, fused: bool) -> nn.Module:

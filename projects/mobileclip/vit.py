@@ -26,24 +26,9 @@ class MobileCLIPViT(ViT):
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
-    def __init__(self,
-                 embed_dim: int,
-                 image_size: int,
-                 width: int = 768,
-                 heads: int = 12,
-                 layers: int = 12,
-                 *,
-                 stem_padding: int,
-                 norm_eps: float,
-                 head_bias: bool = False,
+    def __init__(self, embed_dim: int, image_size: int, width: int = 768, heads: int = 12,
+                 layers: int = 12, *, stem_padding: int, norm_eps: float, head_bias: bool = False,
                  drop_path_rate: float = 0.0) -> None:
-        super().__init__(ConvStem(width, stem_padding),
-                         image_size // 16,
-                         width=width,
-                         layers=layers,
-                         heads=heads,
-                         embed_dim=embed_dim,
-                         class_position=False,
-                         norm_eps=norm_eps,
-                         head_bias=head_bias,
-                         drop_path_rate=drop_path_rate)
+        super().__init__(ConvStem(width, stem_padding), image_size // 16, width=width,
+                         layers=layers, heads=heads, embed_dim=embed_dim, class_position=False,
+                         norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)

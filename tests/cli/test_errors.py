@@ -35,6 +35,8 @@ WRONG = {
     "leftover of a recipe": ([QUICKSTART, "data.transform.name=center_crop"],
                              ["data.transform.scale", "quickstart.yaml",
                               "'~data.transform.scale'"]),
+    "renamed key": ([QUICKSTART, "data.lanes=8"], ["called 'data.streams' now"]),
+    "added renamed key": ([QUICKSTART, "+data.lanes=8"], ["called 'data.streams' now"]),
     "removed section": ([QUICKSTART, "~data.dataset"], ["'~data.dataset'", "cannot be removed"]),
     "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
     "data folder": (["+recipe=mobileclip/pairs",
@@ -47,7 +49,8 @@ WRONG = {
 
 def run(words: list[str], folder: Path,
         module: str = "train") -> tuple[subprocess.CompletedProcess[str], float]:
-    program = f"import sys; sys.argv = ['corekit', *{words!r}]\nfrom corekit.cli.{module} import main\nmain()"
+    program = (f"import sys; sys.argv = ['corekit', *{words!r}]\n"
+               f"from corekit.cli.{module} import main\nmain()")
     began = seconds_of_children()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                           cwd=folder)

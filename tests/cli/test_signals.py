@@ -32,7 +32,7 @@ def lines(run: Path) -> int:
 @pytest.mark.parametrize(("ranks", "number"), [(1, signal.SIGTERM), (2, signal.SIGUSR1)])
 def test_signals_save_and_stop(tmp_path: Path, ranks: int, number: signal.Signals) -> None:
     run = tmp_path / "run"
-    processes = start_ranks("corekit-train", *WORDS, folder=tmp_path, told=tmp_path / "told",
+    processes = start_ranks("corekit-train", *WORDS, folder=tmp_path, output=tmp_path / "told",
                             ranks=ranks)
     try:
         until(lambda: lines(run) >= 2)

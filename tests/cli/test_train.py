@@ -220,7 +220,8 @@ def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> Non
              "engine.micro_batch=40", "engine.steps=2")
     done = corekit_command("corekit-train", *words, "data.max_bad_fraction=0", folder=tmp_path)
     assert done.returncode == 2
-    assert "1 of 40 samples were bad (image 1), more than data.max_bad_fraction=0.0 of 10,000" in done.stderr
+    assert ("1 of 40 samples were bad (image 1), more than data.max_bad_fraction=0.0 of 10,000"
+            in done.stderr)
     # a share of at least 10,000 samples: 10
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -84,7 +84,7 @@ class Middle:
 
 @register("dataset", "squares")
 class Squares:
-    """Pictures of 64 x 64 pixels with a square at (8, 8), 16 wide, and every other one at the right."""
+    """Pictures of 64 x 64 pixels with a square at (8, 8), 16 wide; every other one at the right."""
 
     fields = ("image", "boxes2", "colours")
 

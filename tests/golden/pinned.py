@@ -80,7 +80,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     for number, (command, *words) in enumerate(json.load(sys.stdin)):
         told = folder / f"command_{number}.txt"
-        process = start(command, *words, folder=folder, told=told)
+        process = start(command, *words, folder=folder, output=told)
         process.join()
         if process.exitcode:
             print(command, *words, told.read_text(), Path(f"{told}.err").read_text(), sep="\n")

@@ -57,8 +57,9 @@ def test_adamw_follows_its_equations() -> None:
         for name, value in model.named_parameters():
             assert value.grad is not None
             first, second = moments[name]
-            moments[
-                name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
+            first = 0.9 * first + 0.1 * value.grad
+            second = 0.95 * second + 0.05 * value.grad**2
+            moments[name] = first, second
             decay = 0.0 if name == "bias" else 0.2
             update = first / (1 - 0.9**step) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
             start[name] = start[name] * (1 - 0.01 * decay) - 0.01 * update
@@ -124,8 +125,9 @@ def test_decoupled_adamw_follows_its_equations(layer_decay: float) -> None:
         for name, value in model.named_parameters():
             assert value.grad is not None
             first, second = moments[name]
-            moments[
-                name] = first, second = 0.9 * first + 0.1 * value.grad, 0.95 * second + 0.05 * value.grad**2
+            first = 0.9 * first + 0.1 * value.grad
+            second = 0.95 * second + 0.05 * value.grad**2
+            moments[name] = first, second
             adam = first / (1 - 0.9**(step + 1)) / ((second / (1 - 0.95**(step + 1))).sqrt() + 1e-8)
             alpha = peak * layer_decay**(
                 3 - next(number for part, number in depth.items() if name.startswith(part)))

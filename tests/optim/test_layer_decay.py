@@ -55,9 +55,8 @@ def test_depths_follow_the_forward_pass() -> None:
 def test_the_learning_rate_decays_towards_the_input() -> None:
     model = create_model("mobileclip_nano")
     optimizer = adamw(model, 1e-3, weight_decay=0.2, no_decay=["norms"], layer_decay=0.7)
-    scale_of = {
-        id(value): group["lr_scale"] for group in optimizer.param_groups for value in group["params"]
-    }
+    scale_of = {id(value): group["lr_scale"] for group in optimizer.param_groups
+                for value in group["params"]}
     actual = {name: scale_of[id(value)] for name, value in model.named_parameters()}
     assert len(actual) == len(scale_of)
     assert actual["logit_scale"] == actual["image_tower.head.fc.weight"] == 1

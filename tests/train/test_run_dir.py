@@ -64,7 +64,8 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, background: str) -> Non
     assert limited.returncode == 2
     assert "Traceback" not in limited.stderr
     assert "checkpoint step_00000004 of run could not be written" in limited.stderr
-    assert "step_00000002 is whole and stands: put that right, then type the same command again" in limited.stderr
+    assert ("step_00000002 is whole and stands: put that right, then type the same command again"
+            in limited.stderr)
     assert [path.name for path in complete_checkpoints(tmp_path / "run")] == ["step_00000002"]
     assert not list((tmp_path / "run" / "checkpoints").glob("*.writing"))
     last = corekit_command("corekit-train", *words, folder=tmp_path)

@@ -1,6 +1,4 @@
-"""What a dataset is to the rest of corekit: numbered samples in shards, read by position and
-decoded one by one.
-"""
+"""The contract of a dataset: numbered samples in shards, read by position, decoded singly."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,14 +51,11 @@ class Source(Protocol):
     fingerprint: str
 
     def read(self, shard: int, first: int, count: int) -> Sequence[object]:
-        """Handles of ``count`` samples of one shard from position ``first``, in one read; nothing
-        is decoded.
-        """
+        """Undecoded handles of ``count`` samples of a shard from ``first``, in one read."""
         ...
 
     def decode(self, handle: Any) -> Sample:
-        """One sample: its ``key`` and its fields (``image`` a PIL image, ``text`` a string,
-        ``label`` an int).
+        """One sample: its ``key`` and its fields, such as a PIL ``image`` and a string ``text``.
 
         The image may be decoded later, when its pixels are first asked for. Where a sample holds
         several of a kind, one may be drawn from torch's default generator, which training seeds for

@@ -18,8 +18,7 @@ SHARD = 1000  # samples; files have no shards, this is what the order of a run p
 
 @register("dataset", "coco_labels")
 class CocoLabels:
-    """COCO's pictures with the categories of the objects in them, of any size: multi-label
-    classification.
+    """COCO's pictures with the categories of their objects, for multi-label classification.
 
     ``annotations/instances_SPLIT.json`` says what is in the pictures under ``SPLIT/`` (Lin et al.,
     2014). A sample has ``image`` and ``label_rows``, int32 [n], ascending: the places of its
@@ -51,13 +50,12 @@ class CocoLabels:
         content = self.storage.read_if_there(name)
         if content is None:
             raise CorekitError(f"{self.storage.where(name)} does not exist: data.root is a folder "
-                               f"with COCO's annotations/ and "
-                               f"{self.split}/")
+                               f"with COCO's annotations/ and {self.split}/")
         try:
             parsed = json.loads(content)
-            categories = sorted(
-                (int(each["id"]), str(each["name"])) for each in parsed["categories"])
-            row = {number: at for at, (number, _) in enumerate(categories)}
+            categories = sorted((int(each["id"]), str(each["name"]))
+                                for each in parsed["categories"])
+            row = {number: index for index, (number, _) in enumerate(categories)}
             rows: dict[int, set[int]] = defaultdict(set)
             for each in parsed["annotations"]:
                 rows[each["image_id"]].add(row[each["category_id"]])

@@ -7,12 +7,7 @@ import numpy as np
 
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -46,8 +41,8 @@ class Folder:
     def __init__(self, root: str | None, fields: dict[str, str] | None = None) -> None:
         fields = fields or default_fields("image", "text")
         self.fields = tuple(fields)
-        self.extensions = split_extensions(
-            {field: value for field, value in fields.items() if value != FROM_FOLDER})
+        self.extensions = split_extensions({field: value for field, value in fields.items()
+                                            if value != FROM_FOLDER})
         self.decoders = find_fields(tuple(self.extensions))
         self.labelled = [field for field, value in fields.items() if value == FROM_FOLDER]
         self.names: list[str] = []
@@ -67,36 +62,34 @@ class Folder:
         first = next(iter(self.extensions.values()), [])
         wanted = {extension for extensions in self.extensions.values() for extension in extensions}
         digest = hashlib.sha256()
-        found: list[tuple[str, int, str]] = []
+        files: list[tuple[str, int, str]] = []
         for name, size, _ in self.storage.files("**/*"):
             key, extension = _split(name)
             if extension in first:
-                found.append((key, first.index(extension), name))
+                files.append((key, first.index(extension), name))
             if extension in wanted:  # other files below the folder are no part of the data
                 digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
-        found.sort()
-        names = [
-            name for at, (key, _, name) in enumerate(found) if not at or key != found[at - 1][0]
-        ]
+        files.sort()
+        names = [name for index, (key, _, name) in enumerate(files)
+                 if not index or key != files[index - 1][0]]
         if not names:
             raise CorekitError(f"data.root={root} holds no file that ends in {' or '.join(first)}")
         if self.labelled:
             self._find_classes(root, names)
         permutation = np.random.Generator(np.random.Philox(key=0)).permutation(len(names))
-        self.names = [names[at] for at in permutation]
+        self.names = [names[index] for index in permutation]
         self.fingerprint = digest.hexdigest()
 
     def _find_classes(self, root: str, names: list[str]) -> None:
         outside = next((name for name in names if "/" not in name), None)
         if outside is not None:
             raise CorekitError(f"data.root={root}: labels come from class folders, but {outside} "
-                               f"lies in none")
+                               "lies in none")
         self.class_folders = sorted({name.split("/")[0] for name in names})
         self.class_names = read_lines(root, "classnames.txt") or self.class_folders
         if len(self.class_names) != len(self.class_folders):
             raise CorekitError(f"data.root={root}: classnames.txt has {len(self.class_names)} "
-                               f"lines for "
-                               f"{len(self.class_folders)} class folders")
+                               f"lines for {len(self.class_folders)} class folders")
         self._numbers = {folder: number for number, folder in enumerate(self.class_folders)}
 
     def read(self, shard: int, first: int, count: int) -> list[tuple[RawSample, str]]:
@@ -109,8 +102,8 @@ class Folder:
         if name.encode("utf-8", "replace").decode() != name:
             # it must be possible to print it
             shown = name.encode("utf-8", "backslashreplace").decode()
-            return RawSample(self.storage.root, shown, {}, ("encoding", "the name of a file is not "
-                                                                        "UTF-8"))
+            return RawSample(self.storage.root, shown, {},
+                             ("encoding", "the name of a file is not UTF-8"))
         members = {own: self.storage.read(name)}
         for extensions in list(self.extensions.values())[1:]:
             for extension in extensions:

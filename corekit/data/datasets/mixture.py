@@ -46,41 +46,35 @@ class Mixture:
             _check_entry(label, entry)
         self.labels = list(sources)
         self.sources: list[Source] = [entry["dataset"] for entry in sources.values()]
-        nested = [
-            label for label, source in zip(self.labels, self.sources)
-            if dataset_info(source).order is not None
-        ]
+        nested = [label for label, source in zip(self.labels, self.sources)
+                  if dataset_info(source).order is not None]
         if nested:
             raise CorekitError(f"mixture: source '{nested[0]}' is a mixture itself: name its "
-                               f"sources here, with their weights")
+                               "sources here, with their weights")
         self.captions: list[str] = [entry.get("caption", "text") for entry in sources.values()]
         self.counts = share_out({label: entry.get("weight", 1) for label, entry in sources.items()},
                                 period)
         self.fields = self._same_fields()
         self.shard_sizes = np.concatenate([source.shard_sizes for source in self.sources])
         self.first_shard = np.cumsum([0, *(len(source.shard_sizes) for source in self.sources)])
-        decides = [
-            self.labels, self.captions, self.counts,
-            [source.fingerprint for source in self.sources]
-        ]
+        decides = [self.labels, self.captions, self.counts,
+                   [source.fingerprint for source in self.sources]]
         self.fingerprint = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
     def _same_fields(self) -> Fields:
-        given: list[Fields] = []
+        fields_of_sources: list[Fields] = []
         for label, source, caption in zip(self.labels, self.sources, self.captions):
             if caption not in source.fields and caption != "text":
                 raise CorekitError(f"mixture: source '{label}' has no field '{caption}' to caption "
-                                   f"with; it gives "
-                                   f"{', '.join(source.fields)}")
-            given.append(_renamed(source.fields, caption))
-        for label, fields in zip(self.labels, given):
-            if set(fields) != set(given[0]):
-                raise CorekitError(f"mixture: every source must give the same fields, but "
-                                   f"'{self.labels[0]}' gives "
-                                   f"{', '.join(given[0])} and '{label}' gives "
-                                   f"{', '.join(fields)}: say in each source's "
+                                   f"with; it gives {', '.join(source.fields)}")
+            fields_of_sources.append(_renamed(source.fields, caption))
+        for label, fields in zip(self.labels, fields_of_sources):
+            if set(fields) != set(fields_of_sources[0]):
+                raise CorekitError("mixture: every source must give the same fields, but "
+                                   f"'{self.labels[0]}' gives {', '.join(fields_of_sources[0])} "
+                                   f"and '{label}' gives {', '.join(fields)}: say in each source's "
                                    "`dataset.fields` what is wanted of it")
-        return given[0]
+        return fields_of_sources[0]
 
     def order(self, streams: int, window: int, seed: int) -> MixedOrder:
         """Which sample a stream's k-th draw is.
@@ -91,9 +85,8 @@ class Mixture:
         orders = []
         for label, source in zip(self.labels, self.sources):
             try:
-                orders.append(
-                    ShuffledOrder(source.shard_sizes, streams, window,
-                                  derive_seed(seed, "source", label)))
+                orders.append(ShuffledOrder(source.shard_sizes, streams, window,
+                                            derive_seed(seed, "source", label)))
             except CorekitError as error:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)
@@ -102,9 +95,8 @@ class Mixture:
         """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
         number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
         return [(number, handle)
-                for handle in self.sources[number].read(shard -
-                                                        int(self.first_shard[number]), first, count)
-                ]
+                for handle in self.sources[number].read(shard - int(self.first_shard[number]),
+                                                        first, count)]
 
     def decode(self, handle: tuple[int, object]) -> Sample:
         """One sample of one source, its caption called ``text``."""
@@ -127,30 +119,28 @@ def share_out(weights: Mapping[str, float], period: int | None = None) -> list[i
     period = period or min(LONGEST_PERIOD, math.lcm(*(share.denominator for share in shares)))
     quotas = [share * period for share in shares]
     counts = [math.floor(quota) for quota in quotas]
-    by_remainder = sorted(range(len(counts)), key=lambda at: counts[at] - quotas[at])
-    for at in by_remainder[:period - sum(counts)]:
-        counts[at] += 1
+    by_remainder = sorted(range(len(counts)), key=lambda index: counts[index] - quotas[index])
+    for index in by_remainder[:period - sum(counts)]:
+        counts[index] += 1
     for label, count in zip(weights, counts):
         if count == 0:
             raise CorekitError(f"mixture: source '{label}' has too small a weight to be drawn once "
-                               f"in a period of {period}: "
-                               "give the mixture a longer `period`")
+                               f"in a period of {period}: give the mixture a longer `period`")
     return counts
 
 
 def _renamed(fields: Fields, caption: str) -> Fields:
     """The fields with the caption's called ``text``, in place of another one of that name."""
-    kept = {name: entry for name, entry in declared(fields).items()
+    entries = {name: entry for name, entry in declared(fields).items()
             if name != "text" or caption == "text"}
-    renamed = {"text" if name == caption else name: entry for name, entry in kept.items()}
+    renamed = {"text" if name == caption else name: entry for name, entry in entries.items()}
     return renamed if isinstance(fields, Mapping) else tuple(renamed)
 
 
 def _check_entry(label: str, entry: object) -> None:
     if not isinstance(entry, Mapping) or "dataset" not in entry or set(entry) - set(_KEYS):
-        raise CorekitError(f"mixture: source '{label}' must be "
-                           f"{{weight: 1.0, dataset: {{name: ...}}, caption: text}}, "
-                           f"not {entry!r}")
+        raise CorekitError(f"mixture: source '{label}' must be {{weight: 1.0, dataset: {{name: "
+                           f"...}}, caption: text}}, not {entry!r}")
     weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight,
                                                   (int, float)) or not 0 < weight < math.inf:

@@ -27,15 +27,11 @@ class Subset:
                                           np.packbits(chosen).tobytes()).hexdigest()
 
     def read(self, shard: int, first: int, count: int) -> list[object]:
-        """Handles of neighbours of this part: one read of the source for those that are neighbours
-        there too.
-        """
+        """Handles of neighbours in this part, by one read for neighbours in the source."""
         wanted = self.positions[shard][first:first + count]
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
-        return [
-            handle for run in runs if len(run)
-            for handle in self.source.read(shard, int(run[0]), len(run))
-        ]
+        return [handle for run in runs if len(run)
+                for handle in self.source.read(shard, int(run[0]), len(run))]
 
     def decode(self, handle: object) -> Sample:
         """As the source does."""

@@ -18,8 +18,7 @@ class Job(Protocol):
     """The contract of entries of kind ``job``; their constructors read nothing and load nothing."""
 
     def identity(self) -> dict[str, object]:
-        """What decides the samples beside the arguments, as JSON: a version of the code, hashes of
-        weights and libraries.
+        """What decides the samples beside the arguments, as JSON: versions, and hashes of weights.
 
         Raises:
             CorekitError: the job cannot be done like this; nothing has been written.
@@ -41,28 +40,27 @@ class JobWithEnd(Protocol):
     """A job that makes something of all shards together."""
 
     def finish(self, shards: list[Path], out: Path) -> None:
-        """Called when all shards are there, before the manifest is written; possibly more than
-        once, so what it writes, it writes with ``corekit.files.write_text``.
+        """Called when all shards are there, before the manifest is written.
+
+        It may run more than once, so it writes files with ``corekit.files.write_text``.
         """
         ...
 
 
 @dataclass
 class Progress:
-    """How far a job is: shards in all, kept from before, made now; samples of those, and what was
-    left out.
-    """
+    """The progress of a job: its shards, existing and new ones, their samples, and bad ones."""
 
     shards: int
-    kept: int = 0
-    made: int = 0
+    existing: int = 0
+    written: int = 0
     samples: int = 0
     bad: Counter[str] = field(default_factory=Counter)
-    whole: bool = False
+    complete: bool = False
 
     def add(self, shard: WrittenShard, is_new: bool) -> None:
         """Count one that is there."""
-        self.kept, self.made = self.kept + (not is_new), self.made + is_new
+        self.existing, self.written = self.existing + (not is_new), self.written + is_new
         self.samples += shard.samples
         self.bad.update(shard.bad)
 

@@ -1,5 +1,4 @@
-"""Work over a whole data set: a job makes one shard of one shard, and drivers do that for all of
-them.
+"""Work over a data set: a job makes one shard of one shard, and drivers repeat it for all.
 
 What a shard becomes depends on the job, its arguments and that shard alone, so it does not matter
 who does which, or how often it was begun. Each shard lies in the output folder under its own name,
@@ -37,7 +36,7 @@ Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[obje
 def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | Path,
             pattern: str = "**/*.tar", workers: int = 0, task: tuple[int, int] = (0, 1),
             spread: Spread = in_processes,
-            seen: Callable[[int, int], None] = lambda done, total: None) -> Progress:
+            on_progress: Callable[[int, int], None] = lambda done, total: None) -> Progress:
     """Do a job on every shard of a folder that has not been done yet.
 
     Args:
@@ -51,7 +50,8 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
         task: (i, n): this one takes the shards i, i + n, i + 2 n, ...
         spread: calls a function with many arguments, as
             ``corekit.data.loading.workers.in_processes`` and ``ray_cluster.in_ray`` do.
-        seen: told after each shard how many of this task's are there, and how many it has.
+        on_progress: called after each shard with the number of this task's shards that are there,
+            and of all it has.
 
     Raises:
         CorekitError: the source has no shards, the folder holds something else, or what the job
@@ -67,11 +67,8 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
     out = Path(out)
     index = build_index(source, pattern, workers)
     identity = job.identity()
-    made_by = json.loads(
-        json.dumps({
-            "job": name, "driver": DRIVER, "arguments": dict(arguments),
-            "source": index.fingerprint, **identity
-        }))
+    made_by = json.loads(json.dumps({"job": name, "driver": DRIVER, "arguments": dict(arguments),
+                                     "source": index.fingerprint, **identity}))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     manifest = _claim(out, fingerprint, made_by)
     work = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
@@ -79,31 +76,27 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
     progress = Progress(len(index))
     for done, (shard, is_new) in enumerate(spread(_do_shard, work, workers), 1):
         progress.add(shard, is_new)
-        seen(done, len(work))
-    progress.whole = _merge(out, index.names, manifest, job)
+        on_progress(done, len(work))
+    progress.complete = _merge(out, index.names, manifest, job)
     return progress
 
 
 def _claim(out: Path, fingerprint: str, made_by: dict[str, object]) -> Manifest:
-    """The folder's manifest, made before the first shard: a shard without one is somebody
-    else's.
-    """
+    """The folder's manifest, made before the first shard, which marks the folder as this job's."""
     path = out / MANIFEST
     if path.is_file():
         manifest = Manifest.load(path)
         if manifest.fingerprint != fingerprint:
             before, now = _flat(manifest.made_by), _flat(made_by)
-            differences = [
-                f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                for key in sorted(before.keys() | now.keys())
-                if before.get(key, ...) != now.get(key, ...)
-            ]
+            differences = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                           for key in sorted(before.keys() | now.keys())
+                           if before.get(key, ...) != now.get(key, ...)]
             raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
-                               f"another folder, or remove this one")
+                               "another folder, or remove this one")
         return manifest
     if any(out.glob("**/*.tar")):
         raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           f"folder")
+                           "folder")
     manifest = Manifest(fingerprint, 0, [], made_by)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -116,10 +109,8 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, object]) -> Manifest:
 def _flat(node: object, prefix: str = "") -> dict[str, object]:
     if not isinstance(node, Mapping) or not node:
         return {prefix.rstrip("."): node}
-    return {
-        key: value for name, item in node.items()
-        for key, value in _flat(item, f"{prefix}{name}.").items()
-    }
+    return {key: value for name, item in node.items()
+            for key, value in _flat(item, f"{prefix}{name}.").items()}
 
 
 @lru_cache(maxsize=1)

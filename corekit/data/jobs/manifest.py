@@ -18,8 +18,7 @@ PATIENCE = 5.0  # seconds: what a killed process may take to go
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """One shard as it was written: its file name, how many samples, how many bytes, and their
-    SHA-256.
+    """One written shard: its file name, its samples, its bytes, and their SHA-256.
 
     ``bad`` has the samples it was to have and has not, counted by what was wrong with them.
     """
@@ -42,8 +41,7 @@ class WrittenShard:
 
 @dataclass
 class Manifest:
-    """What a folder of shards holds; ``fingerprint`` is another one for other samples or other
-    arguments.
+    """The content of a folder of shards; ``fingerprint`` changes with samples and arguments.
 
     ``made_by`` says in words what the fingerprint is of, where that is of use.
     """
@@ -67,7 +65,7 @@ class Manifest:
                        content.get("made_by", {}))
         except (ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose "
-                               f"another folder") from None
+                               "another folder") from None
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
@@ -94,7 +92,7 @@ def write_tar(folder: Path, name: str,
         file = lock(temporary, PATIENCE)
     except BlockingIOError:
         raise CorekitError(f"another process is writing {temporary}: wait for its end, or stop "
-                           f"it") from None
+                           "it") from None
     count = 0
     with file:
         file.truncate(0)  # what a killed process left

@@ -10,8 +10,7 @@ T = TypeVar("T")
 
 def in_ray(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
            workers: int) -> Iterator[T]:
-    """``function(*job)`` of every job on a Ray cluster, each as soon as it is there; a GPU each
-    where the cluster has any.
+    """``function(*job)`` of every job on a Ray cluster, as they finish, each on a GPU if possible.
 
     Raises:
         CorekitError: Ray is not installed.

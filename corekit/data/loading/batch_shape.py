@@ -27,7 +27,7 @@ class FixedSize:
         if streams < 1 or batch_size % streams:
             raise CorekitError(f"data.streams={streams} must divide "
                                f"engine.batch_size={batch_size}: every stream gives "
-                               f"as many samples to each batch. "
+                               "as many samples to each batch. "
                                f"data.streams={math.gcd(max(streams, 1), batch_size)} does")
         self.per_stream = batch_size // streams
 
@@ -37,8 +37,7 @@ class FixedSize:
 
 
 class Rounds:
-    """Sizes that come in rounds: each entry of a table once a round, in an order drawn for that
-    round.
+    """Sizes in rounds: each entry of a table once a round, in an order drawn for that round.
 
     Which size a step has is a function of the seed and the step, the same for all streams; what was
     drawn before a step is arithmetic.
@@ -60,17 +59,15 @@ class Rounds:
     def draws(self, step: int) -> range:
         """The draws that every stream makes for the batch of a step."""
         turn, place = divmod(step, len(self.table))
-        samples = [
-            self.table[at][1] for at in _shuffled(self.seed, turn, len(self.table))[:place + 1]
-        ]
+        samples = [self.table[index][1]
+                   for index in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
         first = turn * self.total + sum(samples[:-1])
         return range(first, first + samples[-1])
 
 
 @register("sampler", "variable_size")
 class VariableSize(Rounds):
-    """Every batch has an image size of its own, and as many samples as keep the pixels of a batch
-    about constant.
+    """Batches of different image sizes, with as many samples as keep their pixels about constant.
 
     Multi-scale variable batches (Mehta and Rastegari, MobileViT, 2022, section 3.2; Mehta et al.,
     CatLIP, 2024). The sizes are ``scales`` equal steps from ``smallest`` to ``largest`` and the
@@ -104,14 +101,12 @@ class VariableSize(Rounds):
                  smallest: int, largest: int, scales: int = 25, divisor: int = 32) -> None:
         base, per_stream = preprocess.size, FixedSize(batch_size, streams).per_stream
         if min(divisor, scales, smallest) < 1 or smallest > largest:
-            raise CorekitError(f"sampler 'variable_size' needs scales and divisor above 0, and 0 < "
-                               f"smallest={smallest} <= "
-                               f"largest={largest}")
+            raise CorekitError("sampler 'variable_size' needs scales and divisor above 0, and 0 < "
+                               f"smallest={smallest} <= largest={largest}")
         if any(size % divisor for size in (smallest, largest, base)):
-            raise CorekitError(
-                f"sampler 'variable_size': smallest={smallest}, largest={largest} "
-                f"and "
-                f"data.preprocess.size={base} must be multiples of divisor={divisor}")
+            raise CorekitError(f"sampler 'variable_size': smallest={smallest}, largest={largest} "
+                               f"and data.preprocess.size={base} must be multiples of "
+                               f"divisor={divisor}")
         even = np.linspace(smallest, largest, scales)
         sizes = {base, *(int(size + divisor / 2) // divisor * divisor for size in even)}
         super().__init__([(size, max(1, int(round(per_stream * base**2 / size**2, 2))))

@@ -69,11 +69,9 @@ def join(batches: Sequence[Batch], fields: Fields) -> Batch:
 
 
 def split(batch: Batch, parts: int, fields: Fields | None = None) -> list[Batch]:
-    """A batch cut into equal micro-batches, in order; entries of no field by their first
-    dimension.
-    """
+    """A batch cut into equal micro-batches in order, also entries that belong to no field."""
     count = len(batch["key"]) // parts
-    return [cut(batch, at * count, (at + 1) * count, fields or {}) for at in range(parts)]
+    return [cut(batch, part * count, (part + 1) * count, fields or {}) for part in range(parts)]
 
 
 def cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:

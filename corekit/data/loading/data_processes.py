@@ -66,9 +66,9 @@ class DataProcesses(Generic[T]):
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
-            raise CorekitError(f"a data process ended before its time, as the system kills one "
+            raise CorekitError("a data process ended before its time, as the system kills one "
                                f"where memory is short ({str(error).splitlines()[0]}): lower "
-                               f"data.workers or data.window, and start again") from None
+                               "data.workers or data.window, and start again") from None
 
 
 def _end(ended: c_byte) -> None:

@@ -54,10 +54,8 @@ class _Chunks(IterableDataset[Chunk]):
                     continue
                 samples.append({**sample, "position": position})
             first += count
-        chunk: Chunk = {
-            name: [sample[name] for sample in samples]
-            for name in ("key", "position", *self.fields)
-        }
+        chunk: Chunk = {name: [sample[name] for sample in samples]
+                        for name in ("key", "position", *self.fields)}
         side = self.preprocess.size
         chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(
             0, 3, side, side, dtype=torch.uint8)

@@ -28,9 +28,7 @@ ELSEWHERE = 64  # windows to look into for a good sample where one window has no
 
 
 class Sampler(Protocol):
-    """The contract of entries of kind ``sampler``: which draws every stream makes for the batch of
-    a step.
-    """
+    """The contract of kind ``sampler``: which draws every stream makes for the batch of a step."""
 
     def draws(self, step: int) -> range: ...
 
@@ -45,17 +43,13 @@ class SizedSampler(Sampler, Protocol):
     table: list[tuple[int, int]]
 
     def size(self, step: int) -> int:
-        """Pixels of a side of that step's square images, or of a square of their area where they
-        keep their shapes.
-        """
+        """The side in pixels of that step's images, or of a square of their area."""
         ...
 
 
 @dataclass
 class WorkerBatch:
-    """What one worker gives to one step: its streams' samples, and the bad ones met on the way
-    (kind -> keys).
-    """
+    """One worker's share of a step: the samples of its streams, and bad ones (kind -> keys)."""
 
     batch: Batch
     bad: dict[str, list[str]] = field(default_factory=dict)
@@ -102,10 +96,9 @@ class Streams:
             part = WorkerBatch({})
             size = self.sampler.size(step) if isinstance(self.sampler, SizedSampler) else None
             try:
-                samples = [
-                    self._sample(windows, stream, step, slot, draw, size, part)
-                    for stream in streams for slot, draw in enumerate(self.sampler.draws(step))
-                ]
+                samples = [self._sample(windows, stream, step, slot, draw, size, part)
+                           for stream in streams
+                           for slot, draw in enumerate(self.sampler.draws(step))]
                 part.batch = collate(samples, self.fields, self.tokenizer)
             # told by the training process, in one sentence
             except (CorekitError, OSError) as error:
@@ -131,16 +124,16 @@ class Streams:
                 if attempt == 0:
                     part.bad.setdefault(error.kind, []).append(error.message)
         raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} "
-                           f"is in at step {step + 1} "
-                           f"nor one of {ELSEWHERE} other windows; bad so far in this step: "
-                           f"{', '.join(part.bad)}")
+                           f"is in at step {step + 1} nor one of {ELSEWHERE} other windows; bad so "
+                           f"far in this step: {', '.join(part.bad)}")
 
     def _candidates(self, windows: Windows, stream: int, where: Position,
                     replacement: int) -> Iterator[object]:
         """The handle drawn, then what may replace it, as (seed, step) decides.
 
         That is the rest of its window, and where that is all bad, as behind the cut of a truncated
-        shard, windows anywhere in this pass of its source. """
+        shard, windows anywhere in this pass of its source.
+        """
         handles = self._window(windows, stream, where)
         yield handles[where.position]
         for attempt in range(len(handles)):
@@ -156,10 +149,10 @@ class Streams:
 
     def _window(self, windows: Windows, stream: int, where: Position) -> list[object]:
         name = (where.pass_number, where.window)
-        kept = windows.get((stream, where.source))
-        if kept is None or kept[0] != name:
-            windows[stream, where.source] = kept = (name, self._read(stream, where))
-        return kept[1]
+        cached = windows.get((stream, where.source))
+        if cached is None or cached[0] != name:
+            windows[stream, where.source] = cached = (name, self._read(stream, where))
+        return cached[1]
 
     def _read(self, stream: int, where: Position) -> list[object]:
         segments = self.order.segments(stream, where.pass_number, where.window, where.source)
@@ -179,9 +172,7 @@ class _WorkerBatches(IterableDataset[WorkerBatch]):
 
 
 def share(items: int, number: int, parts: int) -> slice:
-    """The contiguous slice of ``items`` that belongs to one of ``parts`` equal shares (sizes differ
-    by one at most).
-    """
+    """The contiguous slice of ``items`` of one of ``parts`` shares of about equal size."""
     return slice(items * number // parts, items * (number + 1) // parts)
 
 

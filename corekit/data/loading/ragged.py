@@ -1,5 +1,4 @@
-"""Entries of which every sample has as many rows as it likes: all samples' rows in one tensor, and
-where each one's begin.
+"""Entries with any number of rows a sample: all rows in one tensor, and where each sample's begin.
 
 A sample's ``label_rows`` (int32 [n], n of 0 and more) become the batch's ``label_rows``, int32 [sum
 of n], and ``label_offsets``, int64 [B + 1]: sample i has the rows from ``offsets[i]`` up to
@@ -14,8 +13,7 @@ from torch import Tensor
 Ragged = tuple[Tensor, Tensor]
 
 
-def pack(values: Sequence[object], dtype: str = "int32",
-         row: tuple[int, ...] = ()) -> Ragged:
+def pack(values: Sequence[object], dtype: str = "int32", row: tuple[int, ...] = ()) -> Ragged:
     """The rows of several samples, as ([sum of n, *row], offsets int64 [B + 1])."""
     kind: torch.dtype = getattr(torch, dtype)
     rows = [torch.as_tensor(value, dtype=kind).reshape(-1, *row) for value in values]

@@ -1,5 +1,4 @@
-"""Which sample is drawn when: a pure function of (seed, stream, draw), by arithmetic and at any
-step at once.
+"""Which sample is drawn when: a pure function of (seed, stream, draw), computed at any step.
 
 The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one
 line; every stream owns an equal stretch of it, reads it in windows, and shuffles inside a window by
@@ -34,9 +33,7 @@ class ShardRange:
 
 @dataclass(frozen=True)
 class Position:
-    """Where one draw lies: a window (its number in the pass of its source) and a position among the
-    window's samples.
-    """
+    """Where one draw lies: the window in the pass of its source, and the position in the window."""
 
     pass_number: int
     window: int
@@ -65,17 +62,14 @@ class ShuffledOrder:
         self.stretch = self.samples // streams
         if self.stretch < 1:
             raise CorekitError(f"the data set has {self.samples} samples, fewer than "
-                               f"data.streams={streams}: "
-                               f"set data.streams to a divisor of engine.batch_size that is at "
-                               f"most {self.samples}")
+                               f"data.streams={streams}: set data.streams to a divisor of "
+                               f"engine.batch_size that is at most {self.samples}")
         self._line = lru_cache(maxsize=2)(self._lay_out)
         self._permutation = lru_cache(maxsize=4 * streams)(self._shuffle)
 
     def __getstate__(self) -> dict[str, object]:
-        return {
-            "shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
-            "seed": self.seed
-        }
+        return {"shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
+                "seed": self.seed}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -97,16 +91,16 @@ class ShuffledOrder:
         shards, starts = self._line(pass_number)
         first = stream * self.stretch + window * self.window
         last = first + self._window_size(window)
-        found = []
-        at = int(np.searchsorted(starts, first, side="right")) - 1
+        ranges = []
+        index = int(np.searchsorted(starts, first, side="right")) - 1
         while first < last:
-            shard = int(shards[at])
-            count = min(last, int(starts[at + 1])) - first
+            shard = int(shards[index])
+            count = min(last, int(starts[index + 1])) - first
             if count > 0:
-                found.append(ShardRange(shard, first - int(starts[at]), count))
+                ranges.append(ShardRange(shard, first - int(starts[index]), count))
             first += count
-            at += 1
-        return found
+            index += 1
+        return ranges
 
     def _window_size(self, window: int) -> int:
         return min(self.window, self.stretch - window * self.window)
@@ -166,13 +160,11 @@ class MixedOrder:
                 for segment in self.orders[source].segments(stream, pass_number, window)]
 
     def _deal(self, stream: int, period: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
-        """The source of every draw of a period, and how many draws before it in this period have
-        that source.
-        """
+        """The source of every draw of a period, and how many earlier draws are of that source."""
         generator = np.random.Generator(
             np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
-        sources = generator.permutation(
-            np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts))
+        sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16),
+                                                  self.counts))
         earlier = np.zeros(self.period, dtype=np.int32)
         for source, count in enumerate(self.counts):
             earlier[sources == source] = np.arange(count)
@@ -180,9 +172,7 @@ class MixedOrder:
 
 
 def order_of(source: Source, streams: int, window: int, seed: int) -> ShuffledOrder | MixedOrder:
-    """The order of a source's samples: its own where it has a method ``order``, as a mixture
-    has.
-    """
+    """The order of a source's samples: its own method ``order``, or a shuffled one."""
     own = dataset_info(source).order
     if own is not None:
         return own(streams, window, seed)

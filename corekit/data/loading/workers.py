@@ -33,8 +33,7 @@ def _end_with_parent() -> None:
 
 def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
                  workers: int) -> Iterator[T]:
-    """``function(*job)`` of every job, each as soon as it is there and in no set order; an error
-    ends all.
+    """``function(*job)`` of every job, in the order they finish; an error ends all.
 
     Args:
         function: top-level, so that another process can import it.

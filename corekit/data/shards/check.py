@@ -38,35 +38,31 @@ class Findings:
     def add(self, other: "Findings") -> None:
         """Take in what was found elsewhere."""
         self.samples += other.samples
-        for mine, theirs in ((self.extensions, other.extensions), (self.widths, other.widths),
-                             (self.heights, other.heights), (self.lengths, other.lengths)):
-            mine.update(theirs)  # type: ignore[arg-type]
-        for found, more in ((self.bad, other.bad), (self.missing, other.missing)):
-            for kind, (count, names) in more.items():
-                before, first = found.get(kind, (0, []))
-                found[kind] = before + count, [*first, *names][:NAMED]
+        for own, counts_to_add in ((self.extensions, other.extensions), (self.widths, other.widths),
+                                   (self.heights, other.heights), (self.lengths, other.lengths)):
+            own.update(counts_to_add)  # type: ignore[arg-type]
+        for examples, new_examples in ((self.bad, other.bad), (self.missing, other.missing)):
+            for kind, (count, names) in new_examples.items():
+                before, first = examples.get(kind, (0, []))
+                examples[kind] = before + count, [*first, *names][:NAMED]
 
     def problems(self) -> dict[str, tuple[int, list[str]]]:
-        """kind -> (count, the first few) of all that is bad, fields that only a few samples lack
-        among it.
-        """
-        found = dict(self.bad)
+        """kind -> (count, first few), with the fields that only a few samples lack."""
+        problems = dict(self.bad)
         lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
         if lacking:
-            found["missing_field"] = (sum(count for count, _ in lacking.values()),
-                                      [name for _, names in lacking.values()
-                                       for name in names][:NAMED])
-        return found
+            problems["missing_field"] = (sum(count for count, _ in lacking.values()),
+                                         [name for _, names in lacking.values()
+                                          for name in names][:NAMED])
+        return problems
 
 
 def known_fields() -> dict[str, Field]:
     """The fields that members are known to hold by their extensions, which no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
     claims = Counter(extension for known in fields.values() for extension in known.extensions)
-    return {
-        name: known for name, known in fields.items()
-        if known.extensions and all(claims[extension] == 1 for extension in known.extensions)
-    }
+    return {name: known for name, known in fields.items()
+            if known.extensions and all(claims[extension] == 1 for extension in known.extensions)}
 
 
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
@@ -76,23 +72,23 @@ def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
 
 def check_shard(index: Index, shard: int) -> Findings:
     """Read and decode every sample of one shard, every picture at its full size."""
-    found, fields = Findings(), known_fields()
+    findings, fields = Findings(), known_fields()
     samples = int(index.samples[shard])
     for first in range(0, samples, READ):
         for raw in index.read_samples(shard, first, min(READ, samples - first)):
             try:
-                _look_at(raw, found, fields)
+                _look_at(raw, findings, fields)
             except BadSampleError as error:
-                found.add(Findings(bad={error.kind: (1, [error.message])}))
-    found.samples = samples
-    return found
+                findings.add(Findings(bad={error.kind: (1, [error.message])}))
+    findings.samples = samples
+    return findings
 
 
-def _look_at(raw: RawSample, found: Findings, fields: Mapping[str, Field]) -> None:
+def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) -> None:
     where = f"{raw.where}: {raw.key}"
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
-    found.extensions.update(list(raw.members))
+    findings.extensions.update(list(raw.members))
     absent = []
     for name, known in fields.items():
         content = _member(raw, known)
@@ -102,14 +98,14 @@ def _look_at(raw: RawSample, found: Findings, fields: Mapping[str, Field]) -> No
         value = known.decode(content, where)
         if isinstance(value, Image.Image):
             value.load()
-            found.widths[value.width] += 1
-            found.heights[value.height] += 1
+            findings.widths[value.width] += 1
+            findings.heights[value.height] += 1
         elif isinstance(value, str):
-            found.lengths[len(value)] += 1
+            findings.lengths[len(value)] += 1
     # a field that most samples have is missed where one has not
     for name in absent:
         extensions = " or ".join(fields[name].extensions)
-        found.add(Findings(missing={name: (1, [f"{where}: no {extensions} for {name}"])}))
+        findings.add(Findings(missing={name: (1, [f"{where}: no {extensions} for {name}"])}))
 
 
 def _member(raw: RawSample, known: Field) -> bytes | None:
@@ -126,9 +122,9 @@ def picture_of(index: Index, count: int) -> np.ndarray:
     total = int(starts[-1])
     images, captions, fields = [], [], known_fields()
     for number in range(count):
-        for at in range(number * total // count, (number + 1) * total // count):
-            shard = int(np.searchsorted(starts, at, side="right")) - 1
-            shown = _show(index.read_samples(shard, at - int(starts[shard]), 1)[0], fields)
+        for position in range(number * total // count, (number + 1) * total // count):
+            shard = int(np.searchsorted(starts, position, side="right")) - 1
+            shown = _show(index.read_samples(shard, position - int(starts[shard]), 1)[0], fields)
             if shown is not None:
                 images.append(shown[0])
                 captions.append(shown[1])

@@ -55,9 +55,9 @@ class Index:
         """The index of one of the shards, as number 0, to be sent to another process."""
         own = slice(shard, shard + 1)
         cut = {0: self.cut[shard]} if shard in self.cut else {}
-        kept = {0: self._kept[shard]} if shard in self._kept else {}
+        offsets = {0: self._kept[shard]} if shard in self._kept else {}
         return Index(self.storage, self.places, self.names[own], self.sizes[own],
-                     self.samples[own], self.hashes[own], cut, kept)
+                     self.samples[own], self.hashes[own], cut, offsets)
 
     def offsets(self, shard: int) -> Offsets:
         """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.
@@ -87,13 +87,11 @@ class Index:
         offsets = scan_stored(self.storage, name).offsets
         if hash_offsets(offsets) != self.hashes[shard]:
             raise CorekitError(f"{self.storage.where(name)} has changed since it was indexed: "
-                               f"start the run again")
+                               "start the run again")
         return offsets
 
     def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:
-        """(bytes, how many they should be) of neighbouring samples, by one ranged read; cut shards
-        give fewer.
-        """
+        """(bytes, expected length) of neighbouring samples by one read; cut shards have less."""
         bounds = self.offsets(shard)[first:first + count + 1].tolist()
         begin, end = bounds[0], min(bounds[-1], self.cut.get(shard, bounds[-1]))
         content = self.storage.read(self.names[shard], begin, end) if begin < end else b""
@@ -103,5 +101,5 @@ class Index:
     def read_samples(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The members of neighbouring samples, by one ranged read; nothing is decoded."""
         where = self.storage.where(self.names[shard])
-        return [parse_sample(where, first + at, content, length)
-                for at, (content, length) in enumerate(self.read(shard, first, count))]
+        return [parse_sample(where, first + position, content, length)
+                for position, (content, length) in enumerate(self.read(shard, first, count))]

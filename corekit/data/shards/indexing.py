@@ -54,7 +54,7 @@ def load_index(root: str | Path, pattern: str = SHARDS) -> Index:
     if search and not any(table.entries for table in tables):
         raise CorekitError(f"data.root={root} holds no shard (*.tar) itself: name the folder of "
                            f"the shards, or type `{_command(root, pattern)}` if they lie in "
-                           f"folders below it; `corekit data openmoji OUT` writes some to try with")
+                           "folders below it; `corekit data openmoji OUT` writes some to try with")
     files = _matching(storage, pattern)
     unknown = [file for file in files if not any(file.name in table.entries for table in tables)]
     if unknown and (search or len(unknown) > MOST):
@@ -91,7 +91,7 @@ def _matching(storage: Storage, pattern: str) -> list[StoredFile]:
         if files:
             return files
     raise CorekitError(f"data.root={storage.root} holds no shard that matches '{pattern}'; "
-                       f"`corekit data openmoji OUT` writes some to try with")
+                       "`corekit data openmoji OUT` writes some to try with")
 
 
 def _command(root: str | Path, pattern: str) -> str:
@@ -101,9 +101,7 @@ def _command(root: str | Path, pattern: str) -> str:
 
 def _complete(storage: Storage, files: list[StoredFile], known: list[ShardTable],
               targets: list[ShardTable], workers: int) -> Index:
-    """The index of these files: from the known tables, the rest scanned and written to the first
-    target that takes files.
-    """
+    """The index of these files from known tables; the other files are scanned and written down."""
     places = {table.storage.root: table.storage for table in (*known, *targets)}
     index = Index(storage, tuple(places.values()), [file.name for file in files],
                   np.array([file.size for file in files], dtype=np.int64),
@@ -165,12 +163,12 @@ class _Indexing:
     def _add(self, shard: int, scan: Scan) -> None:
         index, file = self.index, self.files[shard]
         size, offsets = file.size, scan.offsets
-        whole = None if scan.whole else self._before_cut(file, scan.offsets)
-        if whole is not None:
+        original = None if scan.complete else self._before_cut(file, scan.offsets)
+        if original is not None:
             index.cut[shard] = file.size
-            size, offsets = self.before[file.name].size, whole
+            size, offsets = self.before[file.name].size, original
             log.warning("%s has been cut short: %d samples behind the cut are bad",
-                        index.storage.where(file.name), len(whole) - len(scan.offsets))
+                        index.storage.where(file.name), len(original) - len(scan.offsets))
         index.sizes[shard], index.samples[shard] = size, len(offsets) - 1
         index.hashes[shard] = hash_offsets(offsets)
         entry = ShardEntry(size, len(offsets) - 1, index.hashes[shard], file.modified)
@@ -190,9 +188,11 @@ class _Indexing:
             return None
         count = len(offsets) - 1
         for place in self.index.places:
-            whole = stored_offsets(place, file.name, entry.hash)
-            if whole is not None and count < len(whole) and (offsets[:-1] == whole[:count]).all():
-                return whole
+            stored = stored_offsets(place, file.name, entry.hash)
+            if stored is None or count >= len(stored):
+                continue
+            if (offsets[:-1] == stored[:count]).all():
+                return stored
         return None
 
     def _drop_target(self) -> None:

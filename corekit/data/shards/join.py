@@ -1,5 +1,4 @@
-"""Two sets of shards joined by the uids of their samples, where they lie: nothing is unpacked or
-written anew.
+"""Two sets of shards joined by the uids of their samples, with nothing unpacked or copied.
 
 Which samples belong together is found out once, from the members' headers, and kept in a table in
 the user's cache folder; one beside the shards is read where an earlier corekit wrote it.
@@ -63,10 +62,8 @@ class Join:
                  merge: Merge = own_first) -> None:
         self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
         self.merge = merge
-        decides = [
-            images.fingerprint, others.fingerprint, uid,
-            *(["same_shards", "whole keys"] if same_shards else [])
-        ]
+        decides = [images.fingerprint, others.fingerprint, uid,
+                   *(["same_shards", "whole keys"] if same_shards else [])]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
@@ -74,19 +71,16 @@ class Join:
         self.counts = counts
         self._starts = len(counts) + 2 * np.concatenate([[0], np.cumsum(counts)])
         self._first_other = np.concatenate([[0], np.cumsum(others.samples)])
-        self._tell()
+        self._log_counts()
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
-        """The members of both partners, of neighbouring joined samples of one shard of the first
-        set.
-        """
+        """The members of both partners of neighbouring samples in one shard of the first set."""
         pairs = self._rows(int(self._starts[shard]) + 2 * first, count)
         images = _read(self.images, ((shard, int(position)) for position in pairs[:, 0]))
-        places = [
-            (int(at), int(number - self._first_other[at]))
-            for number, at in zip(pairs[:, 1],
-                                  np.searchsorted(self._first_other, pairs[:, 1], side="right") - 1)
-        ]
+        places = [(int(shard_number), int(number - self._first_other[shard_number]))
+                  for number, shard_number in zip(pairs[:, 1],
+                                                  np.searchsorted(self._first_other, pairs[:, 1],
+                                                                  side="right") - 1)]
         others = _read(self.others, places)
         return [self._together(image, other) for image, other in zip(images, others)]
 
@@ -97,8 +91,8 @@ class Join:
             image.members.get("json", b""))
         # two uids with one hash, or a shard that changed behind its index
         if uid != self._named(other.key):
-            return RawSample(image.where, image.key, {}, ("uid", f"its partner in {other.where} is "
-                                                                 f"{other.key}"))
+            return RawSample(image.where, image.key, {},
+                             ("uid", f"its partner in {other.where} is {other.key}"))
         return RawSample(image.where, image.key, self.merge(image.members, other.members))
 
     def _named(self, key: str) -> str:
@@ -113,53 +107,52 @@ class Join:
                                  dtype="<i8")
         if len(rows) < 2 * count and self._storage is not None:
             raise CorekitError(f"{self._storage.where(self._name)} is cut short: remove it, and "
-                               f"start again")
+                               "start again")
         return rows.reshape(count, 2)
 
     def _find_table(self) -> tuple[Storage, Numbers] | None:
         for storage in (self.images.storage, self.others.storage, _cache()):
-            found = storage.files(self._name) if storage.is_folder() else []
-            if not found:
+            files = storage.files(self._name) if storage.is_folder() else []
+            if not files:
                 continue
             counts = np.frombuffer(storage.read(self._name, 0, 8 * len(self.images)), dtype="<i8")
-            if found[0].size == 8 * (len(self.images) + 2 * int(counts.sum())):
+            if files[0].size == 8 * (len(self.images) + 2 * int(counts.sum())):
                 return storage, counts
         return None
 
     def _make_table(self) -> tuple[Storage | None, Numbers]:
         log.warning("joining the shards under %s with those under %s", self.images.storage.root,
                     self.others.storage.root)
-        theirs, known = _hashes(self.others, "key", self.same_shards)
+        other_hashes, known = _hashes(self.others, "key", self.same_shards)
         numbers = np.flatnonzero(known)
         # of one uid, the first comes first
-        numbers = numbers[np.argsort(theirs[numbers], kind="stable")]
-        ordered = theirs[numbers]
-        mine, readable = _hashes(self.images, self.uid, self.same_shards)
-        at = np.searchsorted(ordered, mine)
-        joined = np.zeros(len(mine), dtype=bool)
-        inside = at < len(ordered)
-        joined[inside] = ordered[at[inside]] == mine[inside]
+        numbers = numbers[np.argsort(other_hashes[numbers], kind="stable")]
+        ordered = other_hashes[numbers]
+        image_hashes, readable = _hashes(self.images, self.uid, self.same_shards)
+        candidates = np.searchsorted(ordered, image_hashes)
+        joined = np.zeros(len(image_hashes), dtype=bool)
+        inside = candidates < len(ordered)
+        joined[inside] = ordered[candidates[inside]] == image_hashes[inside]
         joined &= readable
         starts = np.concatenate([[0], np.cumsum(self.images.samples)])
         counts = np.array([joined[first:last].sum() for first, last in pairwise(starts)],
                           dtype=np.int64)
-        positions = np.arange(len(mine)) - np.repeat(starts[:-1], self.images.samples)
-        pairs = np.stack([positions[joined], numbers[at[joined]]], 1)
+        positions = np.arange(len(image_hashes)) - np.repeat(starts[:-1], self.images.samples)
+        pairs = np.stack([positions[joined], numbers[candidates[joined]]], 1)
         table = np.concatenate([counts, pairs.reshape(-1)]).astype("<i8")
         if not len(pairs):
+            other = "json" if self.uid == "key" else "key"
+            advice = "" if self.same_shards else f", or is data.dataset.uid {other}"
             raise CorekitError(f"no sample under {self.images.storage.root} has a partner of its "
-                               f"uid under "
-                               f"{self.others.storage.root}: is that the right folder"
-                               + ("?" if self.same_shards else
-                                  f", or is data.dataset.uid "
-                                  f"{'json' if self.uid == 'key' else 'key'}?"))
+                               f"uid under {self.others.storage.root}: is that the right "
+                               f"folder{advice}?")
         storage = _cache()
         if storage.write(self._name, table.tobytes()):
             return storage, counts
         self._kept = table
         return None, counts
 
-    def _tell(self) -> None:
+    def _log_counts(self) -> None:
         joined, images, others = (int(numbers.sum())
                                   for numbers in (self.counts, self.images.samples,
                                                   self.others.samples))
@@ -176,63 +169,60 @@ def _cache() -> Storage:
 def _read(index: Index, places: Iterable[tuple[int, int]]) -> list[RawSample]:
     """The samples at these (shard, position)s, in their order; neighbours by one ranged read."""
     wanted = list(places)
-    found = dict.fromkeys(wanted, RawSample("", "", {}))
-    for shard, first, last in _runs(sorted(found)):
+    samples = dict.fromkeys(wanted, RawSample("", "", {}))
+    for shard, first, last in _runs(sorted(samples)):
         where = index.storage.where(index.names[shard])
-        for at, (content, length) in enumerate(index.read(shard, first, last - first), first):
-            if (shard, at) in found:
-                found[shard, at] = parse_sample(where, at, content, length)
-    return [found[place] for place in wanted]
+        for position, (content, length) in enumerate(index.read(shard, first, last - first), first):
+            if (shard, position) in samples:
+                samples[shard, position] = parse_sample(where, position, content, length)
+    return [samples[place] for place in wanted]
 
 
 def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
     """(shard, first, last + 1) of stretches of sorted places without large gaps."""
     first = 0
-    for at in range(1, len(places) + 1):
-        if at == len(places) or places[at][0] != places[first][0] or places[at][1] - places[
-                at - 1][1] > GAP:
-            yield places[first][0], places[first][1], places[at - 1][1] + 1
-            first = at
+    for index in range(1, len(places) + 1):
+        shard, last = places[index - 1]
+        if index == len(places) or places[index][0] != shard or places[index][1] - last > GAP:
+            yield shard, places[first][1], last + 1
+            first = index
 
 
 def _hashes(index: Index, uid: Uid,
             with_shard: bool) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """64 bits of every sample's uid, and whether it could be read."""
-    found = np.zeros(int(index.samples.sum()), dtype=np.uint64)
-    readable = np.zeros(len(found), dtype=bool)
-    at = 0
+    hashes = np.zeros(int(index.samples.sum()), dtype=np.uint64)
+    readable = np.zeros(len(hashes), dtype=bool)
+    sample = 0
     for shard in range(len(index)):
         prefix = f"{index.names[shard]}/" if with_shard else ""
         for name in _uids(index, shard, uid, with_shard):
             if name is not None:
                 digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"),
                                          digest_size=8).digest()
-                found[at], readable[at] = int.from_bytes(digest, "little"), True
-            at += 1
-    return found, readable
+                hashes[sample], readable[sample] = int.from_bytes(digest, "little"), True
+            sample += 1
+    return hashes, readable
 
 
-def _uids(index: Index, shard: int, uid: Uid, whole: bool) -> list[str | None]:
+def _uids(index: Index, shard: int, uid: Uid, with_folders: bool) -> list[str | None]:
     def once() -> list[str | None]:
         with index.storage.open(index.names[shard]) as file:
-            return [
-                _uid_at(file, begin, end, uid, whole)
-                for begin, end in pairwise(index.offsets(shard).tolist())
-            ]
+            return [_uid_at(file, begin, end, uid, with_folders)
+                    for begin, end in pairwise(index.offsets(shard).tolist())]
 
     return retry(once, index.storage.where(index.names[shard]), index.storage.failures)
 
 
-def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str | None:
-    """The uid of the sample in one stretch of a tar file, of which only headers and json are read;
-    None where it has none.
+def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool) -> str | None:
+    """The uid of a sample, or None, read from the headers and json of its stretch of a tar file.
 
     A key is one with its folders if ``whole``.
     """
-    at = begin
+    offset = begin
     try:
-        while at < end:
-            file.seek(at)
+        while offset < end:
+            file.seek(offset)
             header = tarfile.TarInfo.frombuf(file.read(_BLOCK), "utf-8", "surrogateescape")
             if header.type not in _PLAIN:  # long names and the like: the whole stretch
                 file.seek(begin)
@@ -243,12 +233,12 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, whole: bool) -> str
             for name, content, size in members:
                 key, extension = member_key(name)
                 if uid == "key":
-                    return key if whole else _base(key)
+                    return key if with_folders else _base(key)
                 if extension == "json":
                     return _uid_in(content.read(size))
             if header.type not in _PLAIN or header.size < 0:
                 return None
-            at += _BLOCK + header.size + -header.size % _BLOCK
+            offset += _BLOCK + header.size + -header.size % _BLOCK
     except (tarfile.TarError, EOFError, ValueError):
         pass
     return None

@@ -1,6 +1,4 @@
-"""From the bytes of one sample to its fields: members of a tar file, or files side by side, decoded
-by name.
-"""
+"""The fields of a sample, decoded by name from members of a tar file or files side by side."""
 
 import io
 import tarfile
@@ -28,21 +26,19 @@ class RawSample:
 
 
 def member_key(name: str) -> tuple[str, str]:
-    """WebDataset's split of a member's name: the key up to the first dot of the file name, the rest
-    the field.
-    """
+    """WebDataset's split of a member's name at the first dot of the file name: key and field."""
     folder, _, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
     return (f"{folder}/{stem}" if folder else stem), extension.lower()
 
 
 def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawSample:
-    """The members of one sample from its stretch of a tar file, which should be ``length`` bytes
-    long.
+    """The members of one sample from its stretch of a tar file, which is ``length`` bytes long.
 
     Bad are: ``truncated`` (the file ends or breaks inside the sample), ``path`` (a name that is
     absolute or climbs out of its folder), ``encoding`` (a name that is not UTF-8) and ``duplicate``
-    (two members with one name). """
+    (two members with one name).
+    """
     unnamed = f"sample {position}"
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
@@ -58,7 +54,7 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     for name, data in named:
         extension = member_key(name)[1]
         if name.startswith("/") or ".." in name.split("/"):
-            return RawSample(shard, shown, {}, ("path", f"the name of a member leaves its folder: "
+            return RawSample(shard, shown, {}, ("path", "the name of a member leaves its folder: "
                                                         f"{name!r}"))
         if not _is_utf8(name):
             return RawSample(shard, shown, {}, ("encoding", "the name of a member is not UTF-8"))
@@ -77,24 +73,25 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
     Raises:
         tarfile.TarError, EOFError: a header is broken, or data are missing.
     """
-    found = []
-    at = 0
-    while at < len(content):
-        header = tarfile.TarInfo.frombuf(content[at:at + _BLOCK], "utf-8", "surrogateescape")
-        first, last = at + _BLOCK, at + _BLOCK + header.size
+    members = []
+    offset = 0
+    while offset < len(content):
+        header = tarfile.TarInfo.frombuf(content[offset:offset + _BLOCK], "utf-8",
+                                         "surrogateescape")
+        first, last = offset + _BLOCK, offset + _BLOCK + header.size
         if header.size < 0 or last > len(content):
             raise EOFError("the file ends before its members do")
         if header.type in _PLAIN:
-            found.append((header.name, content[first:last]))
+            members.append((header.name, content[first:last]))
         elif header.type != tarfile.XHDTYPE or any(word in content[first:last]
                                                    for word in (b"path=", b"size=", b"GNU.")):
             return _tarfile_members(content)
-        at = last + -last % _BLOCK
-    return found
+        offset = last + -last % _BLOCK
+    return members
 
 
 def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
-    found = []
+    members = []
     with tarfile.open(fileobj=io.BytesIO(content), mode="r:", encoding="utf-8",
                       errors="surrogateescape") as archive:
         for member in archive:
@@ -106,8 +103,8 @@ def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
                 data = file.read()
                 if len(data) < member.size:
                     raise EOFError("the file ends before its members do")
-                found.append((member.name, data))
-    return found
+                members.append((member.name, data))
+    return members
 
 
 def _is_utf8(name: str) -> bool:
@@ -130,8 +127,7 @@ def default_fields(*names: str) -> dict[str, str]:
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
                   fields: Mapping[str, Field]) -> Sample:
-    """The fields of one sample by their canonical names; the first extension that is there holds a
-    field.
+    """The fields of one sample by their canonical names; the first extension there is counts.
 
     Raises:
         BadSampleError: the members are bad, one is missing, or one is not what its field promises.

@@ -25,12 +25,12 @@ class Scan:
 
     Args:
         offsets: where its samples begin and the last one ends.
-        whole: it ends as a tar file should.
+        complete: it ends as a tar file should.
         problem: why it is no tar file at all; its bytes then count as one sample, a bad one.
     """
 
     offsets: Offsets
-    whole: bool
+    complete: bool
     problem: str | None = None
 
 
@@ -51,17 +51,17 @@ def scan_shard(file: IO[bytes]) -> Scan:
                         starts.append(member.offset)
             # the last member was read, but ends beyond the file
             except (tarfile.TarError, EOFError):
-                return Scan(_offsets(starts, end), whole=False)
+                return Scan(_offsets(starts, end), complete=False)
             file.seek(end)
             last = file.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError) as error:
         size = file.seek(0, io.SEEK_END)
         offsets = np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64)
-        return Scan(offsets, whole=False, problem=f"is not a tar file: {error}")
+        return Scan(offsets, complete=False, problem=f"is not a tar file: {error}")
     # a header that is cut or broken: the sample before it is not to be trusted
     if last.strip(b"\0"):
-        return Scan(_offsets(starts, end + len(last)), whole=False)
-    return Scan(_offsets(starts, end), whole=len(last) == tarfile.BLOCKSIZE)
+        return Scan(_offsets(starts, end + len(last)), complete=False)
+    return Scan(_offsets(starts, end), complete=len(last) == tarfile.BLOCKSIZE)
 
 
 def _offsets(starts: list[int], end: int) -> Offsets:

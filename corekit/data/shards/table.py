@@ -61,12 +61,10 @@ class ShardTable:
         """Write the table; False where its folder takes no files."""
         names = sorted(self.entries)
         entries = [self.entries[name] for name in names]
-        columns: dict[str, list[object]] = {
-            "names": [*names],
-            "bytes": [entry.size for entry in entries],
-            "samples": [entry.samples for entry in entries],
-            "hashes": [entry.hash for entry in entries]
-        }
+        columns: dict[str, list[object]] = {"names": [*names],
+                                            "bytes": [entry.size for entry in entries],
+                                            "samples": [entry.samples for entry in entries],
+                                            "hashes": [entry.hash for entry in entries]}
         if self.is_cache:
             columns["modified"] = [entry.modified for entry in entries]
         return self.storage.write(self.name, json.dumps(columns).encode())

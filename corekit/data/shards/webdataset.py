@@ -5,12 +5,7 @@ import numpy as np
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
 from corekit.data.shards.indexing import load_index
-from corekit.data.shards.members import (
-    RawSample,
-    decode_sample,
-    default_fields,
-    split_extensions,
-)
+from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
 from corekit.data.storage import read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register

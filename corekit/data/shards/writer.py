@@ -1,6 +1,4 @@
-"""Writing any source as WebDataset shards: the same bytes every time, and only what is not there
-yet.
-"""
+"""Write any source as WebDataset shards, always the same bytes, and only the missing ones."""
 
 import hashlib
 import json
@@ -73,7 +71,7 @@ def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
         return manifest
     if any(out.glob("*.tar")):
         raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           f"folder")
+                           "folder")
     out.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(fingerprint, samples)
     manifest.save(path)  # before the first shard, so that a shard without its manifest cannot be

@@ -49,13 +49,12 @@ class ClipTokenizer:
 
     def __init__(self, context_length: int = 77, vocab_size: int = _SIZE) -> None:
         if context_length < 3:
-            raise CorekitError(f"tokenizer 'clip_bpe': context_length must be at least 3, not "
+            raise CorekitError("tokenizer 'clip_bpe': context_length must be at least 3, not "
                                f"{context_length}")
         fewest = _BYTES + len(_SPECIAL)
         if not fewest <= vocab_size <= _SIZE:
             raise CorekitError(f"tokenizer 'clip_bpe': vocab_size must be {fewest} (single bytes) "
-                               f"to {_SIZE} (CLIP's), not "
-                               f"{vocab_size}")
+                               f"to {_SIZE} (CLIP's), not {vocab_size}")
         self.context_length, self.vocab_size = context_length, vocab_size
         self.start_token, self.end_token = vocab_size - 2, vocab_size - 1
 
@@ -72,9 +71,8 @@ class ClipTokenizer:
         ids = torch.zeros(len(captions), self.context_length, dtype=torch.int64)
         rows = ids.numpy()
         for row, caption in zip(rows, captions):
-            tokens = [
-                self.start_token, *self.encode(caption)[:self.context_length - 2], self.end_token
-            ]
+            tokens = [self.start_token, *self.encode(caption)[:self.context_length - 2],
+                      self.end_token]
             row[:len(tokens)] = tokens
         return ids
 
@@ -108,9 +106,8 @@ class _Vocabulary:
         self._byte = {sign: byte for byte, sign in enumerate(self._sign)}
         # Ids are places in this list, so its order is CLIP's: printable bytes first.
         signs = sorted(self._sign, key=lambda sign: (ord(sign) >= 256, ord(sign)))
-        tokens = [
-            *signs, *(sign + _WORD_END for sign in signs), *("".join(merge) for merge in merges)
-        ]
+        tokens = [*signs, *(sign + _WORD_END for sign in signs),
+                  *("".join(merge) for merge in merges)]
         self._tokens = tokens
         self._model = BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges,
                           end_of_word_suffix=_WORD_END)
@@ -134,8 +131,8 @@ class _Vocabulary:
 
     def _forget(self) -> None:
         self.known.clear()
-        self.known.update(
-            (piece, [len(self._tokens) + place]) for place, piece in enumerate(_SPECIAL))
+        self.known.update((piece, [len(self._tokens) + place])
+                          for place, piece in enumerate(_SPECIAL))
 
 
 def clean_caption(text: str) -> str:
@@ -151,12 +148,8 @@ def _byte_signs() -> list[str]:
     """A visible character for every byte: itself where it is printable Latin-1, else one from
     U+0100 on.
     """
-    printable = {
-        *range(ord("!"),
-               ord("~") + 1), *range(ord("¡"),
-                                     ord("¬") + 1), *range(ord("®"),
-                                                           ord("ÿ") + 1)
-    }
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1),
+                 *range(ord("®"), ord("ÿ") + 1)}
     others = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
 

@@ -23,8 +23,7 @@ TransformFunction = Callable[..., Any]
 
 
 class SampleTransform:
-    """A transform that moves all that has a place in the picture; entries of kind ``transform`` may
-    inherit from it.
+    """A transform that moves all fields with a place in the picture, for others to inherit from.
 
     It is called as torchvision's ``transforms.v2`` are: with a sample, or with a picture alone.
 
@@ -39,9 +38,7 @@ class SampleTransform:
     sized = True
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
-        """The sample with ``image`` uint8 [3, H, W]; ``size``: pixels of a side, where the step has
-        its own.
-        """
+        """The sample with ``image`` uint8 [3, H, W], ``size`` pixels a side in steps with one."""
         raise NotImplementedError
 
     @overload
@@ -89,10 +86,8 @@ class Transform:
         if isinstance(function, v2.Transform):
             return cls(function, ALL, (), (), False, True)
         call = function if inspect.isroutine(function) else type(function).__call__
-        first, *others = [
-            parameter for parameter in inspect.signature(call).parameters.values()
-            if parameter.name != "self"
-        ]
+        first, *others = [parameter for parameter in inspect.signature(call).parameters.values()
+                          if parameter.name != "self"]
         moves = frozenset(getattr(function, "moves", NONE))
         sized = any(parameter.name == "size" for parameter in others)
         if first.name == "sample":
@@ -118,10 +113,8 @@ class Transform:
         if not self.of_sample:
             own = {name: sample[name] for name in self.reads if name in sample}
             return {**sample, "image": self.function(image, **own, **more)}
-        placed = {
-            name: place(sample[name], fields[name], image)
-            for name in moved_fields(fields) if name in sample
-        }
+        placed = {name: place(sample[name], fields[name], image) for name in moved_fields(fields)
+                  if name in sample}
         moved: Sample = self.function({**sample, **placed}, **more)
         moved = drop_emptied(moved, fields) if placed else moved
         return {name: _plain(value) for name, value in moved.items()}
@@ -132,15 +125,14 @@ class Transform:
             geometry = fields[name].geometry
             if geometry not in self.moves:
                 raise CorekitError(f"{label} does not move `{name}` ({geometry}) with the picture: "
-                                   f"choose another transform, such as random_resized_crop, or "
+                                   "choose another transform, such as random_resized_crop, or "
                                    f"leave `{name}` out of the dataset's fields")
 
 
 def moved_fields(fields: Mapping[str, Field]) -> list[str]:
     """The fields that have a place in the picture, beside the picture itself."""
-    return [
-        name for name, field in fields.items() if field.geometry is not None and name != "image"
-    ]
+    return [name for name, field in fields.items()
+            if field.geometry is not None and name != "image"]
 
 
 def _plain(value: object) -> object:

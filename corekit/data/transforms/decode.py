@@ -1,6 +1,4 @@
-"""Encoded pictures: opened at once, decoded when their pixels are asked for, and smaller where that
-is enough.
-"""
+"""Encoded pictures, decoded when pixels are needed, and smaller where that is enough."""
 
 import io
 import warnings
@@ -37,8 +35,7 @@ class LazyJpeg(JpegImageFile):
             raise BadSampleError("image", f"{self.where}: {error}") from None
 
     def shrink(self, at_most: int) -> int:
-        """Decode at 1/8, 1/4 or 1/2 of the size, whichever is smallest but no smaller than ``1 /
-        at_most``.
+        """Decode at 1/8, 1/4 or 1/2 of the size, the smallest that is at least ``1 / at_most``.
 
         libjpeg does it in the inverse cosine transform, which then gives fewer pixels and takes
         less time.

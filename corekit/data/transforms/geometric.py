@@ -19,8 +19,7 @@ from corekit.registry import register
 
 @register("transform", "random_resized_crop")
 class RandomResizedCrop(SampleTransform):
-    """A random part of the picture, resized to the model's size; torchvision's, drawing from
-    torch's generator.
+    """torchvision's random crop, resized to the model's size, drawing from torch's generator.
 
     The part is resized by torch, within two of 255 levels of Pillow and four times as fast. A JPEG
     is decoded at 1/2, 1/4 or 1/8 of its size where the part still is at least the model's size:

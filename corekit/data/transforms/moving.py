@@ -1,5 +1,4 @@
-"""What has a place in a picture moves with it: boxes, masks and points, as torchvision's
-``tv_tensors``.
+"""Boxes, masks and points move with their picture, as torchvision's ``tv_tensors``.
 
 A transform that moves the picture does the same to everything of these types in its sample. What a
 box or mask keeps of its object may become nothing on the way; such rows leave the sample when the
@@ -40,7 +39,7 @@ def place(value: object, field: Field, image: Image.Image) -> TVTensor:
         return tv_tensors.Image(value)
     if not hasattr(tv_tensors, "KeyPoints"):
         raise CorekitError(f"field '{field.name}' holds points, which torchvision moves from 0.23 "
-                           f"on: install a newer one")
+                           "on: install a newer one")
     points = torch.as_tensor(value, dtype=torch.float32)
     return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
 
@@ -50,10 +49,8 @@ def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
 
     A box of which nothing is left becomes a point, so that no later turn makes it a box again.
     """
-    return {
-        name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
-        for name, value in sample.items()
-    }
+    return {name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
+            for name, value in sample.items()}
 
 
 def _collapsed(value: TVTensor) -> TVTensor:
@@ -88,9 +85,7 @@ class Movement(NamedTuple):
 
 
 def turn(sample: Sample, to: Movement) -> Sample:
-    """What a movement does to a picture, done to all else in it. The frame stays; boxes end at its
-    edges.
-    """
+    """A picture's movement done to all else in it; the frame stays, and boxes end at its edges."""
     center = None if to.center is None else list(to.center)
     return move(sample, lambda value: F.affine(value, to.angle, list(to.translate), 1.0,
                                                list(to.shear), center=center))
@@ -124,26 +119,23 @@ def seen(value: Tensor) -> Tensor:
 
 
 def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
-    """The sample without the rows of which no box or no pixel is left, in every field that has a
-    row for the same things.
-    """
+    """The sample without the rows, in all fields of a group, of which no box or pixel is left."""
     groups: dict[str, list[str]] = {}
     for name, field in fields.items():
         if field.offsets is not None and name in sample:
             groups.setdefault(field.offsets, []).append(name)
     for names in groups.values():
-        shown = [
-            seen(sample[name]) for name in names if isinstance(sample[name], (BoundingBoxes, Mask))
-        ]
-        kept = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
-        if shown and not bool(kept.all()):
-            sample = {**sample, **{name: _rows(sample[name], kept) for name in names}}
+        shown = [seen(sample[name]) for name in names
+                 if isinstance(sample[name], (BoundingBoxes, Mask))]
+        visible_rows = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
+        if shown and not bool(visible_rows.all()):
+            sample = {**sample, **{name: _rows(sample[name], visible_rows) for name in names}}
     return sample
 
 
-def _rows(value: Tensor | NDArray[np.generic] | Sequence[object], kept: Tensor) -> object:
+def _rows(value: Tensor | NDArray[np.generic] | Sequence[object], mask: Tensor) -> object:
     if isinstance(value, Tensor):
-        return value[kept]
+        return value[mask]
     if isinstance(value, np.ndarray):
-        return value[kept.numpy()]
-    return [item for item, stays in zip(value, kept.tolist()) if stays]
+        return value[mask.numpy()]
+    return [item for item, stays in zip(value, mask.tolist()) if stays]

@@ -16,8 +16,7 @@ _PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUB
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize the shorter side, crop the centre, scale to [0, 1], subtract ``mean``, divide by
-    ``std``.
+    """Resize the shorter side, crop the centre, scale to [0, 1], normalise by ``mean`` and ``std``.
 
     Args:
         size: pixels of the square the model sees.
@@ -36,12 +35,11 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.interpolation not in _PIL:
             raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor "
-                               f"bicubic")
+                               "bicubic")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1 or not (
                 0 < self.crop_fraction <= 1):
             raise CorekitError("preprocessing needs a positive size, three values of mean and of "
-                               "std > 0, and a crop_fraction "
-                               "above 0 and up to 1")
+                               "std > 0, and a crop_fraction above 0 and up to 1")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
@@ -99,9 +97,7 @@ class Preprocess:
 
 
 def _at_most_two_to_one(width: int, height: int) -> tuple[int, int, int, int]:
-    """The middle of a very long picture: resized whole, 3 x 5,000 pixels would become 256 x
-    426,666.
-    """
+    """The middle of a very long picture, since 3 x 5,000 pixels would become 256 x 426,666."""
     wide, high = min(width, 2 * height), min(height, 2 * width)
     left, top = (width - wide) // 2, (height - high) // 2
     return left, top, left + wide, top + high

@@ -22,8 +22,7 @@ Operation = Callable[[Tensor, float, Fill], Tensor]
 
 @register("transform", "rand_augment")
 class RandAugment(RandomResizedCrop):
-    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter, drawing from
-    torch's generator.
+    """A random crop, then RandAugment (Cubuk et al., 2020), then colour jitter.
 
     RandAugment is the variant that timm calls ``rand-m9-mstd0.5-inc1``: of fifteen operations
     ``operations`` are drawn, each is done with probability 1/2 at a level of ``magnitude`` out of
@@ -51,8 +50,7 @@ class RandAugment(RandomResizedCrop):
         if (operations < 0 or not 0 <= magnitude <= 10 or magnitude_std < 0
                 or not 0 <= color_jitter <= 1):
             raise CorekitError("transform 'rand_augment' needs operations and magnitude_std of 0 "
-                               "or more, magnitude from 0 to "
-                               "10 and color_jitter from 0 to 1")
+                               "or more, magnitude from 0 to 10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
         self.fill = [float(round(255 * mean)) for mean in preprocess.mean]
         self.jitter = ColorJitter(color_jitter, color_jitter,
@@ -65,8 +63,8 @@ class RandAugment(RandomResizedCrop):
         for _ in range(self.operations):
             name = list(OPERATIONS)[int(torch.randint(len(OPERATIONS), ()))]
             skipped, negative = torch.rand(2).lt(0.5).tolist()
-            level = min(10.0, max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(
-                ())))) / 10
+            level = min(10.0,
+                        max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(())))) / 10
             if skipped:
                 continue
             level = -level if negative else level
@@ -110,8 +108,8 @@ def _moved(name: str) -> Operation:
 
 
 def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
-    kept = 4 - int(4 * abs(level))  # bits
-    posterized: Tensor = F.posterize(image, kept)
+    bits = 4 - int(4 * abs(level))  # bits
+    posterized: Tensor = F.posterize(image, bits)
     return posterized
 
 

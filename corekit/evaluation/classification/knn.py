@@ -52,7 +52,7 @@ class NearestNeighbours:
         train, train_label = labelled_features(eval_model, self.train_dataset, self.batch_size,
                                                self.features)
         if train.dim() != 2:
-            raise CorekitError(f"evaluator 'knn' needs one vector for each image, not "
+            raise CorekitError("evaluator 'knn' needs one vector for each image, not "
                                f"{list(train.shape[1:])}")
         if max(self.ks) > len(train):
             raise CorekitError(f"evaluator 'knn' cannot find k={max(self.ks)} neighbours among "
@@ -81,8 +81,7 @@ class NearestNeighbours:
 
 
 def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
-    """The five classes with the most votes, or fewer: int64 [n, 5], -1 where there are no more that
-    have any.
+    """int64 [n, 5]: the classes with the most votes, filled up with -1.
 
     Args:
         candidates: int64 [n, k], the neighbours' classes.
@@ -95,8 +94,7 @@ def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """The k highest products of each query with the keys, and which keys they are: [n, k] each,
-    highest first.
+    """The k highest products of each query with the keys, and their numbers: [n, k] each.
 
     Args:
         queries: [n, D].
@@ -111,6 +109,6 @@ def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, 
         highest, places = of_block.topk(min(k, of_block.shape[1]))
         products = torch.cat([products, highest], 1)
         which = torch.cat([which, places + first], 1)
-        products, kept = products.topk(min(k, products.shape[1]))
-        which = which.gather(1, kept)
+        products, neighbors = products.topk(min(k, products.shape[1]))
+        which = which.gather(1, neighbors)
     return products, which

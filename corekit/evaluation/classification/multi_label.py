@@ -17,8 +17,7 @@ SCORES = 2**22  # ranked at one time
 
 @register("evaluator", "multi_label")
 class MultiLabel:
-    """Mean average precision of a multi-label classifier, macro, micro and weighted
-    (``average_precision``).
+    """Mean average precision of a multi-label classifier: macro, micro and weighted.
 
     Classes without a single positive are left out of macro and weighted; the record says how many
     of the ``classes`` are in. Every rank holds what the model gives for all samples: for a
@@ -53,21 +52,21 @@ class MultiLabel:
             labels += chunk["label_rows"]
         total = int(self.dataset.shard_sizes.sum())
         position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
-        whole = everywhere(eval_model, total, position, torch.cat(parts))
+        gathered = everywhere(eval_model, total, position, torch.cat(parts))
         readable = everywhere(eval_model, total, position, torch.ones_like(position)) > 0
         sample, row = self._positives(eval_model, total, position, labels)
-        whole, sample = whole[readable], (readable.cumsum(0) - 1)[sample]
-        classes = whole.shape[1] if head is None else head.classes
+        gathered, sample = gathered[readable], (readable.cumsum(0) - 1)[sample]
+        classes = gathered.shape[1] if head is None else head.classes
         self._check(sample, row, classes)
-        block = max(1, SCORES // max(1, len(whole)))
+        block = max(1, SCORES // max(1, len(gathered)))
 
         def scores(first: int, last: int) -> Tensor:
             if head is None:
-                return whole[:, first:last]
-            return LinearOutput(whole, head.weight, head.bias).block(first, last).dense()
+                return gathered[:, first:last]
+            return LinearOutput(gathered, head.weight, head.bias).block(first, last).dense()
 
         metrics, counted = mean_average_precisions(scores, classes, sample, row, block)
-        return Result.on(self.dataset, len(whole), metrics, classes=[counted, classes])
+        return Result.on(self.dataset, len(gathered), metrics, classes=[counted, classes])
 
     def _positives(self, eval_model: EvalModel, total: int, position: Tensor,
                    labels: list[object]) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,7 @@ class Classification:
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        seen = torch.zeros(3, 0, dtype=torch.int64, device=eval_model.device)
+        hits = torch.zeros(3, 0, dtype=torch.int64, device=eval_model.device)
         for chunk, logits in encode(eval_model, self.dataset, self.batch_size, self.features):
             classes = logits.shape[1]
             wrong = [label for label in chunk["label"] if not 0 <= label < classes]
@@ -38,7 +38,7 @@ class Classification:
                 raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the "
                                    f"model has {classes} classes")
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
-            counted = count_hits(logits.topk(min(5, classes)).indices, label, classes)
-            seen = counted if not seen.numel() else seen + counted
-        seen = eval_model.sum(seen)
-        return Result.on(self.dataset, int(seen[0].sum()), figures(seen))
+            new_hits = count_hits(logits.topk(min(5, classes)).indices, label, classes)
+            hits = new_hits if not hits.numel() else hits + new_hits
+        hits = eval_model.sum(hits)
+        return Result.on(self.dataset, int(hits[0].sum()), figures(hits))

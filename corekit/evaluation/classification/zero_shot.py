@@ -53,7 +53,7 @@ class ZeroShot:
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
         weights = self._class_weights(eval_model)  # [K, D]
-        seen = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=eval_model.device)
+        hits = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=eval_model.device)
         examples: list[Example] = []
         for chunk, features in encode(eval_model, self.dataset, self.batch_size):
             wrong = [label for label in chunk["label"] if not 0 <= label < len(self.class_names)]
@@ -63,12 +63,12 @@ class ZeroShot:
             scores = F.normalize(features, dim=-1) @ weights.T  # [n, K]
             best = scores.topk(min(5, len(self.class_names))).indices
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
-            seen += count_hits(best, label, len(self.class_names))
+            hits += count_hits(best, label, len(self.class_names))
             if len(examples) < EXAMPLES:
                 of_chunk = zip(chunk["image"], chunk["label"], best.cpu(), strict=True)
                 examples += list(of_chunk)[:EXAMPLES - len(examples)]
-        seen = eval_model.sum(seen)
-        return Result.on(self.dataset, int(seen[0].sum()), figures(seen),
+        hits = eval_model.sum(hits)
+        return Result.on(self.dataset, int(hits[0].sum()), figures(hits),
                          {"examples": self._picture(examples)})
 
     def _class_weights(self, eval_model: EvalModel) -> Tensor:

@@ -7,8 +7,7 @@ from corekit.errors import CorekitError
 
 
 def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
-    """Samples, top-1 hits and top-5 hits of every class: int64 [3, K], to be added up over batches
-    and ranks.
+    """Samples, top-1 hits and top-5 hits of every class: int64 [3, K], additive over batches.
 
     Args:
         best: int64 [n, 5 or fewer], the classes with the highest scores, best first.
@@ -21,14 +20,13 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
     return counts.index_add_(1, label, hits.to(torch.int64))
 
 
-def figures(seen: Tensor) -> dict[str, float]:
-    """``top1``, ``top5`` and ``mean_per_class_recall`` (over the classes that have samples) of
-    counts [3, K].
+def figures(hits: Tensor) -> dict[str, float]:
+    """``top1``, ``top5`` and ``mean_per_class_recall`` of counts [3, K].
 
     Raises:
         CorekitError: not one sample was counted.
     """
-    count, top1, top5 = seen.cpu()
+    count, top1, top5 = hits.cpu()
     present = count > 0
     total = int(count.sum())
     if not total:
@@ -38,7 +36,5 @@ def figures(seen: Tensor) -> dict[str, float]:
 
 
 def accuracy(best: Tensor, label: Tensor) -> dict[str, float]:
-    """The figures of guesses int64 [N, 5 or fewer] at labels int64 [N]; a class that is never
-    guessed may be among them.
-    """
+    """The figures of guesses int64 [N, 5 or fewer] at labels int64 [N]."""
     return figures(count_hits(best, label, int(label.max()) + 1 if len(label) else 0))

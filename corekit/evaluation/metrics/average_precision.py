@@ -9,8 +9,7 @@ from corekit.errors import CorekitError
 
 
 def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
-    """Average precision of each column: the sum over thresholds of precision times the recall
-    gained there.
+    """Average precision of each column: precision times the gained recall, over thresholds.
 
     Every score is a threshold, and equal scores are one, so that the order among them does not
     matter (as scikit-learn's ``average_precision_score``).
@@ -35,8 +34,7 @@ def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
 
 def mean_average_precisions(scores: Callable[[int, int], Tensor], classes: int, sample: Tensor,
                             row: Tensor, block: int) -> tuple[dict[str, float], int]:
-    """``map_macro``, ``map_micro`` and ``map_weighted`` of a multi-label classifier, and how many
-    classes they are over.
+    """``map_macro``, ``map_micro``, ``map_weighted``, and the number of classes they are over.
 
     Macro is the mean over classes and weighted the mean by numbers of positives, both over the
     classes that have any: of one without, average precision is not defined. Micro is the average

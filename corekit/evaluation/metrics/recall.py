@@ -5,8 +5,7 @@ from torch import Tensor
 
 
 def recall_at(k: int, above: Tensor, tied: Tensor, right: Tensor) -> float:
-    """The share of queries with a right answer among the first k, a mean over all orders of equal
-    scores.
+    """The share of queries with a right answer among the first k, averaged over orders of ties.
 
     A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
     ``right`` right ones in any order. With s places left for these, none of the right ones is among

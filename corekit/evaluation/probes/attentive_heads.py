@@ -15,8 +15,7 @@ Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of thi
 
 
 class TokenNorm:
-    """Batch norm without parameters over the channels of tokens [B, N, D], by the mean and variance
-    of all ranks' tokens.
+    """Batch norm without parameters over the channels of tokens [B, N, D] of all ranks.
 
     Args:
         width: D.
@@ -37,9 +36,7 @@ class TokenNorm:
         return (tokens - self.mean) * (self.variance + self.epsilon).rsqrt()
 
     def of_step(self, tokens: Tensor) -> Tensor:
-        """Tokens of a training step by their own mean and variance, which the running ones
-        (unbiased) follow.
-        """
+        """Tokens of a training step by their own mean and variance, which update running ones."""
         count = self.add(torch.tensor(float(tokens[..., 0].numel()), device=tokens.device))
         mean = self.add(tokens.sum((0, 1))) / count
         centred = tokens - mean
@@ -78,9 +75,7 @@ class Heads:
 
     @torch.no_grad()
     def hits(self, chosen: int, test: Iterable[Labelled]) -> Tensor:
-        """What ``count_hits`` counts of one head's guesses at these samples and those of the other
-        ranks.
-        """
+        """``count_hits`` of one head's guesses at the samples of all ranks."""
         parameters = self.grid.one(chosen)
         counts = []
         for tokens, label in test:

@@ -30,8 +30,7 @@ STREAMS = 64
 
 @register("evaluator", "attentive_probe")
 class AttentiveProbe:
-    """Top-1, top-5 and mean per-class recall of attention pooling and a linear layer over a frozen
-    model's tokens.
+    """Attention pooling and a linear layer over a frozen model's tokens: top-1, top-5, recall.
 
     The protocol of AIMv2 (Fini et al., 2024, table A2; defaults are ImageNet-1k's) with the head of
     AIM (El-Nouby et al., 2024, 4.2): a batch norm of the tokens without parameters, a learned query
@@ -80,10 +79,10 @@ class AttentiveProbe:
                  forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
         datasets = {"dataset": dataset, "train_dataset": train_dataset,
                     "validation_dataset": validation_dataset}
-        self.points = check_probe(
-            "attentive_probe", datasets, learning_rates, weight_decays, validation_fraction,
-            warmup_fraction, epochs=epochs, batch_size=batch_size, head_width=head_width,
-            forward_batch_size=forward_batch_size, window=window)
+        self.points = check_probe("attentive_probe", datasets, learning_rates, weight_decays,
+                                  validation_fraction, warmup_fraction, epochs=epochs,
+                                  batch_size=batch_size, head_width=head_width,
+                                  forward_batch_size=forward_batch_size, window=window)
         no_classes = num_classes is not None and num_classes < 1
         if no_classes or (grad_clip is not None and not grad_clip > 0):
             raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
@@ -115,12 +114,12 @@ class AttentiveProbe:
         of_points = heads.scores(self._tokens(eval_model, validation, classes))
         chosen = best(of_points)
         # only now anything of the test samples
-        seen = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
+        hits = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
         if digest(eval_model.model) != trunk:
             raise CorekitError("evaluator 'attentive_probe': the model is not the same after its "
                                "tokens were computed; it must not change its buffers in a "
                                "forward pass")
-        return Result.on(self.dataset, int(seen[0].sum()), figures(seen), chosen=of_points[chosen],
+        return Result.on(self.dataset, int(hits[0].sum()), figures(hits), chosen=of_points[chosen],
                          grid=of_points, trunk_sha256=trunk)
 
     def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:
@@ -147,9 +146,7 @@ class AttentiveProbe:
 
     def _kept(self, eval_model: EvalModel, train: Source,
               batches: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-        """Tokens and labels of this rank's share of every step, and how many samples all ranks
-        have: computed once.
-        """
+        """Tokens and labels of this rank's share of every step, computed once."""
         tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):
@@ -191,7 +188,7 @@ class AttentiveProbe:
 
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.dim() != 3:
-        raise CorekitError(f"evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
+        raise CorekitError("evaluator 'attentive_probe' needs tokens [N, D] of each image, not "
                            f"{list(tokens.shape[1:])}: name them with its `features`")
 
 

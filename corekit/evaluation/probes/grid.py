@@ -1,6 +1,4 @@
-"""Many copies of one head trained at once on the same inputs, each with its own learning rate and
-weight decay.
-"""
+"""Copies of one head trained at once, each with its own learning rate and weight decay."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,8 +20,7 @@ class HeadWithCopies(Protocol):
 
 
 class Grid:
-    """G copies of a head, trained side by side with AdamW: each is what it would be if it were
-    trained alone.
+    """G copies of a head trained side by side with AdamW, each as if it were alone.
 
     Any module from inputs to logits is a head. Its parameters are stacked to [G, ...], so that a
     forward pass of all copies is one batched operation and the inputs, which come from a frozen
@@ -46,10 +43,9 @@ class Grid:
         self.head, self.points = head, list(points)
         self.steps, self.warmup_steps = steps, warmup_steps
         self.final_learning_rate, self.grad_clip, self.done = final_learning_rate, grad_clip, 0
-        self.parameters = {
-            name: value.detach().expand(len(self.points), *value.shape).clone().requires_grad_()
-            for name, value in head.named_parameters()
-        }
+        self.parameters = {name: value.detach().expand(len(self.points),
+                                                       *value.shape).clone().requires_grad_()
+                           for name, value in head.named_parameters()}
         # a group of the optimizer holds a copy's slices of the stacked parameters: views, so what
         # it writes is theirs
         self.slices = [[nn.Parameter(value.detach()[copy]) for value in self.parameters.values()]

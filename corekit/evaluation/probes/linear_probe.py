@@ -13,14 +13,7 @@ from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import (
-    Score,
-    best,
-    best_classes,
-    check_probe,
-    scores,
-    shuffled,
-)
+from corekit.evaluation.probes.probe import Score, best, best_classes, check_probe, scores, shuffled
 from corekit.registry import register
 from corekit.seeds import derive_seed
 
@@ -67,10 +60,9 @@ class LinearProbe:
                  forward_batch_size: int = 256, seed: int = 0) -> None:
         datasets = {"dataset": dataset, "train_dataset": train_dataset,
                     "validation_dataset": validation_dataset}
-        self.points = check_probe(
-            "linear_probe", datasets, learning_rates, weight_decays, validation_fraction,
-            warmup_fraction, epochs=epochs, batch_size=batch_size,
-            forward_batch_size=forward_batch_size)
+        self.points = check_probe("linear_probe", datasets, learning_rates, weight_decays,
+                                  validation_fraction, warmup_fraction, epochs=epochs,
+                                  batch_size=batch_size, forward_batch_size=forward_batch_size)
         self.dataset, self.train_dataset = dataset, train_dataset
         self.validation_dataset = validation_dataset
         self.validation_fraction, self.features, self.seed = validation_fraction, features, seed
@@ -106,7 +98,7 @@ class LinearProbe:
         features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
                                             self.features)
         if features.dim() != 2:
-            raise CorekitError(f"evaluator 'linear_probe' needs one vector for each image, not "
+            raise CorekitError("evaluator 'linear_probe' needs one vector for each image, not "
                                f"{list(features.shape[1:])}")
         return features, label
 
@@ -116,8 +108,8 @@ class LinearProbe:
         if held >= len(label):
             raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and "
                                "hold some out")
-        kept, chosen = order[held:], order[:held]
-        return features[kept], label[kept], features[chosen], label[chosen]
+        training, chosen = order[held:], order[:held]
+        return features[training], label[training], features[chosen], label[chosen]
 
     def _train(self, features: Tensor, label: Tensor, classes: int) -> Grid:
         head = nn.Linear(features.shape[1], classes, device="meta").to_empty(device=features.device)

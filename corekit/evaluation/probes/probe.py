@@ -76,9 +76,7 @@ def shuffled(count: int, seed: int) -> Tensor:
 
 
 def digest(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers with their names: the same where the model is the same,
-    bit by bit.
-    """
+    """SHA-256 of all parameters and buffers with their names, equal for bit-identical models."""
     sha256 = hashlib.sha256()
     for name, value in sorted([*model.named_parameters(), *model.named_buffers()],
                               key=lambda each: each[0]):

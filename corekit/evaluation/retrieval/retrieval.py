@@ -18,8 +18,7 @@ TIE = 1e-6
 
 @register("evaluator", "retrieval")
 class Retrieval:
-    """Recall at 1, 5 and 10 of a model with ``encode_image`` and ``encode_text``, both ways, by
-    cosine similarity.
+    """Recall at 1, 5 and 10 by cosine similarity, from images to captions and back.
 
     Every line of a sample's text is a caption of its own. Image to text counts an image whose first
     k captions hold one of its own (Karpathy and Fei-Fei 2015); text to image has a query for each
@@ -70,9 +69,7 @@ class Retrieval:
 
     def _compare(self, eval_model: EvalModel, images: Tensor, texts: Tensor, positions: Tensor,
                  counts: Tensor) -> Result:
-        """The figures of this rank's images [n, D] and their captions [m, D], ``counts`` of them
-        each, in order.
-        """
+        """The figures of this rank's images [n, D] and captions [m, D], ``counts`` of them each."""
         total, device = int(self.dataset.shard_sizes.sum()), eval_model.device
         positions, counts = positions.to(device), counts.to(device)
         mine = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
@@ -83,9 +80,9 @@ class Retrieval:
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
         all_counts = all_counts[readable]
-        all_images, all_best, all_equal = (
-            everywhere(eval_model, total, positions, values)[readable]
-            for values in (images, best, equal))
+        all_images, all_best, all_equal = (everywhere(eval_model, total, positions,
+                                                      values)[readable]
+                                           for values in (images, best, equal))
         if not len(all_images):
             raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be "
                                "read")

@@ -19,8 +19,8 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return update
         shape = (update.shape[0],) + (1,) * (update.ndim - 1)
-        kept = update.new_empty(shape).bernoulli_(1 - self.rate)
-        return update * kept.div_(1 - self.rate)
+        mask = update.new_empty(shape).bernoulli_(1 - self.rate)
+        return update * mask.div_(1 - self.rate)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:g}"

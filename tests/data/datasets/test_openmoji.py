@@ -300,6 +300,6 @@ def test_without_the_extra_the_pip_line_is_said(monkeypatch):
 def test_articles_and_plurals():
     assert [with_article(name) for name in ("owl", "ewe", "unicorn", "T-Rex", "jeans")] == \
            ["an owl", "a ewe", "a unicorn", "a T-Rex", "jeans"]
-    assert [plural(name) for name in ("red apple", "fox", "volcano", "key", "strawberry", "ear of "
-                                                                                          "corn", "jeans")] == \
-           ["red apples", "foxes", "volcanoes", "keys", None, None, None]
+    names = ("red apple", "fox", "volcano", "key", "strawberry", "ear of corn", "jeans")
+    plurals = ["red apples", "foxes", "volcanoes", "keys", None, None, None]
+    assert [plural(name) for name in names] == plurals

@@ -114,8 +114,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_each_shard_becomes_one_of_its_name_with_a_record(tmp_path: Path) -> None:
     progress = shout(tmp_path / "out")
-    assert (progress.shards, progress.made, progress.kept, progress.samples,
-            progress.whole) == (4, 4, 0, 16, True)
+    assert (progress.shards, progress.written, progress.existing, progress.samples,
+            progress.complete) == (4, 4, 0, 16, True)
     found = contents(tmp_path / "out")
     assert set(found) == {*NAMES, *(f"{name}.json" for name in NAMES), "manifest.json"}
     for shard, name in enumerate(NAMES):
@@ -147,14 +147,14 @@ def test_every_way_of_sharing_the_work_gives_the_same_bytes(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shout(tmp_path / "alone")
     wanted = contents(tmp_path / "alone")
-    assert shout(tmp_path / "pool", workers=2).whole
+    assert shout(tmp_path / "pool", workers=2).complete
     for place, task in enumerate(((2, 3), (0, 3), (1, 3))):
         progress = shout(tmp_path / "tasks", task=task)
-        assert progress.whole == (place == 2), "the last to end writes the manifest"
-        assert (progress.made, progress.kept) == (2 if task[0] == 0 else 1, 0)
+        assert progress.complete == (place == 2), "the last to end writes the manifest"
+        assert (progress.written, progress.existing) == (2 if task[0] == 0 else 1, 0)
     ray = Ray(gpus=4)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    assert shout(tmp_path / "ray", spread=in_ray).whole
+    assert shout(tmp_path / "ray", spread=in_ray).complete
     assert ray.wanted == [{"num_cpus": 1, "num_gpus": 1}]
     for folder in ("pool", "tasks", "ray"):
         assert contents(tmp_path / folder) == wanted, folder
@@ -175,11 +175,12 @@ def test_an_interrupted_run_goes_on_and_a_second_one_writes_nothing(tmp_path: Pa
     assert "b/00.tar" not in contents(tmp_path / "out")
     Path("go_on").touch()
     progress = shout(tmp_path / "out", arguments=stopped)
-    assert (progress.made, progress.kept, progress.samples, progress.whole) == (2, 2, 16, True)
+    assert (progress.written, progress.existing, progress.samples,
+            progress.complete) == (2, 2, 16, True)
     shout(tmp_path / "again", arguments=stopped)
     assert contents(tmp_path / "out") == contents(tmp_path / "again")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    assert shout(tmp_path / "out", arguments=stopped).kept == 4
+    assert shout(tmp_path / "out", arguments=stopped).existing == 4
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == times
 
 
@@ -197,7 +198,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, damage: str) -> None:
         record.write_text(record.read_text()[:30])
     else:
         (record if damage == "record" else shard).unlink()
-    assert shout(out).made == 1
+    assert shout(out).written == 1
     assert contents(out) == wanted
 
 
@@ -272,7 +273,7 @@ def test_one_process_at_a_time_writes_a_shard(tmp_path: Path,
         with pytest.raises(CorekitError, match=r"another process is writing .*c\.tar"):
             shout(tmp_path / "out")
         assert writing.read_bytes() == b"theirs"
-    assert shout(tmp_path / "out").whole, "a lock goes with the process that had it"
+    assert shout(tmp_path / "out").complete, "a lock goes with the process that had it"
 
 
 def test_the_processes_of_a_pool_end_with_the_one_that_started_them(tmp_path: Path) -> None:

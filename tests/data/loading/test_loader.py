@@ -1,5 +1,6 @@
 """The batch of a step: the same samples, in the same micro-batches, with the same augmentations,
-for any ranks and workers, from any step on."""
+for any ranks and workers, from any step on.
+"""
 
 import io
 import tarfile

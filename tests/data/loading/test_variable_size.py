@@ -1,5 +1,6 @@
 """Batches whose image size changes from step to step: the tables of CoreNet's recipes, the same
-batches for any ranks and workers, from any step on."""
+batches for any ranks and workers, from any step on.
+"""
 
 import json
 import pickle
@@ -51,7 +52,8 @@ def test_tables_are_those_of_corenets_recipes(base: int, per_stream: int, smalle
     assert round(sampler.total / scales / per_stream, 2) == mean
     for size, samples in sampler.table:
         assert size % divisor == 0
-        assert 0 <= per_stream * base**2 - samples * size**2 < size**2, "as many whole samples as the pixels of the base allow"
+        # as many whole samples as the pixels of the base allow
+        assert 0 <= per_stream * base**2 - samples * size**2 < size**2
 
 
 def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:

@@ -216,8 +216,8 @@ def test_ids_are_the_librarys(tmp_path: Path) -> None:
     ours = SentencePiece(str(path), lower_case=False, clean=False)
     assert (ours.end_token, ours.vocab_size) == (theirs.eos_id(), theirs.vocab_size())
     tricky = [
-        "", " ", "  two   spaces ", "tabs\tand\nlines", "unknown ☃☃ snow", "ＦＵＬＬ　ｗｉｄｔｈ ﬂour",
-        "</s> <unk>"
+        "", " ", "  two   spaces ", "tabs\tand\nlines", "unknown ☃☃ snow",
+        "ＦＵＬＬ　ｗｉｄｔｈ ﬂour", "</s> <unk>"
     ]
     for text in [*lines, *tricky]:
         assert ours.encode(text) == theirs.encode(text), text

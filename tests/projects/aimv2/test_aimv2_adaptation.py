@@ -114,7 +114,8 @@ def test_a_run_at_336_goes_on_from_one_at_224_and_stretches_once(folder: Path) -
     }
     weights, place = trained(recipe), Path(recipe["run_dir"])
     assert weights["encoder.pos_embed"].shape == (1, 576, WIDTH)
-    told = f"encoder.pos_embed stretched from [1, 256, {WIDTH}], as it is in {folder}/large/model/model.safetensors"
+    told = (f"encoder.pos_embed stretched from [1, 256, {WIDTH}], as it is in "
+            f"{folder}/large/model/model.safetensors")
     assert (place / "log.txt").read_text().count(told) == 1
     whole = (place / "metrics.jsonl").read_text().splitlines()
     shutil.rmtree(place / "checkpoints" / "step_00000002")

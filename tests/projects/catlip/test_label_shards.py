@@ -29,12 +29,10 @@ from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 
 CAPTIONS = {  # the second shard has the keys of the first
-    "a/0.tar": ["a black dog", "dogs", "of the", "a cat and a dog", "\u72d7", "a street", "an "
-                                                                                          "image "
-                                                                                          "of a cat", "a bird"],
-    "b.tar": ["a street with a cat", "A Cat!", "a bird", "hot dogs", "with", "bread", "two cats, a "
-                                                                                      "bird", "a "
-                                                                                              "dog"],
+    "a/0.tar": ["a black dog", "dogs", "of the", "a cat and a dog", "\u72d7", "a street",
+                "an image of a cat", "a bird"],
+    "b.tar": ["a street with a cat", "A Cat!", "a bird", "hot dogs", "with", "bread",
+              "two cats, a bird", "a dog"],
 }
 # two folders in a shard, with files of the same names
 KEYS = [f"{at % 2}/k{at // 2}" for at in range(8)]

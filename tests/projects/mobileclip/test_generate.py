@@ -92,7 +92,7 @@ def source_fixture(tmp_path_factory: pytest.TempPathFactory) -> str:
 def written_fixture(source: str, teachers: list[str],
                     tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reinforced") / "out"
-    assert reinforce(source, folder, teachers).whole
+    assert reinforce(source, folder, teachers).complete
     return folder
 
 

@@ -419,4 +419,5 @@ def test_a_recipe_trains_from_joined_shards(tmp_path: Path) -> None:
     wrong = corekit_command("corekit-train", *RECIPE, "data.dataset.name=webdataset",
                             "dry_run=true", folder=tmp_path)
     assert wrong.returncode == 2
-    assert "transform `replay` needs `augmentation`; dataset `webdataset` gives caption, image, key, text" in wrong.stderr
+    assert ("transform `replay` needs `augmentation`; dataset `webdataset` gives caption, image, "
+            "key, text") in wrong.stderr

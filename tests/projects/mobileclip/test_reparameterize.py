@@ -28,18 +28,22 @@ IMAGE = (2, 16, 12, 14)
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {  # the block, and its input
     "MobileOne, dense, stride 2": (lambda: MobileOneBlock(16, 24, (3, 3), stride=2), IMAGE),
     "MobileOne, dense, identity": (lambda: MobileOneBlock(16, 16, (3, 3)), IMAGE),
-    "MobileOne, depthwise, stride 2": (lambda: MobileOneBlock(16, 16, (3, 3), stride=2, groups=16), IMAGE),
+    "MobileOne, depthwise, stride 2": (
+        lambda: MobileOneBlock(16, 16, (3, 3), stride=2, groups=16), IMAGE),
     "MobileOne, 4 groups, identity": (lambda: MobileOneBlock(16, 16, (3, 3), groups=4), IMAGE),
     "MobileOne, 1x1": (lambda: MobileOneBlock(16, 16, (1, 1)), IMAGE),
-    "MobileOne, squeeze-excite": (lambda: MobileOneBlock(16, 32, (3, 3), groups=16, squeeze_ratio=1 / 4), IMAGE),
-    "MobileOne, no scale branch": (lambda: MobileOneBlock(16, 16, (3, 3), stride=2, groups=16, scale_branch=False), IMAGE),
+    "MobileOne, squeeze-excite": (
+        lambda: MobileOneBlock(16, 32, (3, 3), groups=16, squeeze_ratio=1 / 4), IMAGE),
+    "MobileOne, no scale branch": (
+        lambda: MobileOneBlock(16, 16, (3, 3), stride=2, groups=16, scale_branch=False), IMAGE),
     "MobileOne, wide kernel": (lambda: MobileOneBlock(16, 16, (1, 11), groups=16), IMAGE),
     "RepMixer": (lambda: RepMixer(16, (3, 3), True, 1.0), IMAGE),
     "RepMixer, text": (lambda: RepMixer(16, KERNEL, False, 1.0), (2, 16, 1, 20)),
     "RepMixer block": (lambda: RepMixerBlock(16, 3.0, 0.0, 1.0), IMAGE),
     "RepMixer block, text": (lambda: TextRepMixerBlock(16, 3.0, 1.0), (2, 20, 16)),
     "large kernel": (lambda: ReparamLargeKernelConv(16, 32, 2, squeeze_excite=False), IMAGE),
-    "large kernel, squeeze-excite": (lambda: ReparamLargeKernelConv(16, 32, 2, squeeze_excite=True), IMAGE),
+    "large kernel, squeeze-excite": (
+        lambda: ReparamLargeKernelConv(16, 32, 2, squeeze_excite=True), IMAGE),
     "RepCPE": (lambda: RepCPE(16), IMAGE),
     "ConvFFN": (lambda: ConvFFN(16, 48), IMAGE),
     "ConvNorm": (lambda: ConvNorm(16, 32, (3, 3)), IMAGE),

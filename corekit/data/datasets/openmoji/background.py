@@ -59,8 +59,8 @@ def draw_background(random: Random) -> Background:
     first, second = int(random.random() * len(_NAMES)), int(random.random() * (len(_NAMES) - 1))
     names = _NAMES[first], _NAMES[second + (second >= first)]
     texture = TEXTURES[int(random.random() * len(TEXTURES))]
-    shades = _jitter(COLOURS[names[0]], random.random()), _jitter(COLOURS[names[1]],
-                                                                  random.random())
+    shades = _jitter(COLOURS[names[0]],
+                     random.random()), _jitter(COLOURS[names[1]], random.random())
     variant = int(random.random() * _VARIANTS)
     if texture == "grainy":
         shades = shades[0], (0, 0, 0) if variant % 2 else (255, 255, 255)
@@ -77,9 +77,7 @@ def _jitter(colour: tuple[int, int, int], draw: float) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=4 * len(TEXTURES) * _VARIANTS)
 def _mask(texture: str, variant: int, size: int) -> Image.Image:
-    """How much of the second colour each pixel takes. Integers all through: the same on any
-    machine.
-    """
+    """The share of the second colour in each pixel, in integers: the same on any machine."""
     rows, columns = np.mgrid[:size, :size].astype(np.int64)
     across, down = _DIRECTIONS[variant % len(_DIRECTIONS)]
     along = across * columns + down * rows
@@ -92,8 +90,8 @@ def _mask(texture: str, variant: int, size: int) -> Image.Image:
         return _image(np.where((along + variant) % period < period // 2, 255, 0))
     cell = max(2, size // (4 + variant % 8))
     if texture == "checked":
-        return _image(
-            np.where(((columns + variant) // cell + (rows + variant // 2) // cell) % 2, 255, 0))
+        return _image(np.where(((columns + variant) // cell + (rows + variant // 2) // cell) % 2,
+                               255, 0))
     if texture == "dotted":
         shifted = columns + (rows // cell % 2) * (cell // 2) * coarse
         from_middle = (2 * (shifted % cell) - cell + 1) ** 2 + (2 * (rows % cell) - cell + 1) ** 2

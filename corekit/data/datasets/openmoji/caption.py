@@ -1,6 +1,4 @@
-"""Captions of OpenMoji scenes: a small grammar of English that says only what is true of the
-scene.
-"""
+"""Captions of OpenMoji scenes from a small English grammar, true of the scene they describe."""
 
 from collections.abc import Sequence
 from random import Random
@@ -9,14 +7,12 @@ from corekit.data.datasets.openmoji.background import Background
 from corekit.data.datasets.openmoji.concepts import plural, with_article
 from corekit.data.datasets.openmoji.scene import Placed, Scene
 
-TEMPLATES = ("a drawing of a {}", "a picture of a {}", "an illustration of a {}", "a cartoon of a "
-                                                                                  "{}",
-             "an image of a {}", "a sticker of a {}")
+TEMPLATES = ("a drawing of a {}", "a picture of a {}", "an illustration of a {}",
+             "a cartoon of a {}", "an image of a {}", "a sticker of a {}")
 
-_OPENINGS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}", "an "
-             "image of {}", "a sticker of {}", "{}", "a drawing showing {}",
-             "this picture shows {}", "here you "
-             "see {}")
+_OPENINGS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}",
+             "an image of {}", "a sticker of {}", "{}", "a drawing showing {}",
+             "this picture shows {}", "here you see {}")
 _BACKGROUNDS = {
     "plain": ("on a {0} background", "on a plain {0} background", "in front of a {0} wall"),
     "gradient": ("on a background that fades from {0} to {1}", "on a {0} and {1} gradient"),
@@ -45,8 +41,8 @@ def describe_scene(random: Random, scene: Scene, names: Sequence[str], detail: f
     if len(scene.objects) == len(groups) == 2 and random.random() < detail:
         phrase = _relation(random, scene, names, detail)
     else:
-        phrase = _listing(
-            [_group(random, members, scene.size, names, detail) for members in groups.values()])
+        phrase = _listing([_group(random, members, scene.size, names, detail)
+                           for members in groups.values()])
     caption = _pick(random, _OPENINGS).format(phrase)
     if random.random() < detail:
         caption += " " + _background(random, scene.background)

@@ -1,6 +1,4 @@
-"""What OpenMoji scenes show: a list of emoji, their English names, and the articles and plurals of
-those names.
-"""
+"""The emoji of OpenMoji scenes, their English names, and the articles and plurals of these."""
 
 from functools import lru_cache
 
@@ -12,13 +10,13 @@ from corekit.errors import CorekitError
 # speaker would use.
 _CATEGORIES = {
     "nature": "🌵🌲🌴🌷🌹🌻🌸🍀🍁🍄🌈🔥💧❄☀🌙⭐☁🌋🪨🌊🪐🪺🪸🪴🌱🌳🌾",
-    "food": ("🍎🍐🍋🍌🍉🍇🍓🍒🍑🍍🥥🥝🍆🥑🥦🥒🌽🥕🧄🧅🍞🥐🥨🧀🍖🥓🍔🍟🍕🌭🌮🥚🍿🍦🍩🍪🎂🧁🍫🍬🍭🍯"
-             "🍷🍺🍸🥜🧇🫖🍼🍙🍡🥤🥔🌶"),
-    "animals": ("🐒🦍🐕🐩🦊🐈🦁🐅🐎🦓🦌🐄🐖🐑🐐🐪🦒🐘🦏🐁🐇🐿🦔🦇🐻🐨🐼🦘🦃🐓🐦🐧🦅🦆🦢🦉🦩🦚🦜🐸🐊🐢"
-                "🐍🐉🦕🐳🐬🐟🐠🐡🦈🐙🐌🦋🐛🐜🐝🐞🕷🦂🦀🦞🦐🦑🦥🦦🦨🦖"),
-    "objects": ("⏰🕶👔👕👖🧣🧤🧦👗👘👛👜🎒👟👠👑🎩🧢💄💍💎🔔🎺🎸🎻🥁🎹📱☎🔋💻🖨💾📷📺🕯💡🔦📖📰💰✉📦✏📌📎✂"
-                "🗑🔑🔨🪓🏹🛡🔧🪛⚙⚖🧲🪜🔬🔭📡💉🩹🚪🪞🛏🪑🚽🚿🛁🪒🧹🧺🪣🧼🪥🧯🛒🗿☂🎈🎁🏆⚽⚾🏀🥊🎯🪁🎲🧩🧸♟🎨"
-                "🪀🛼🛷🎣💀👻🤖🎃🦷🦴🧠⌚🧪🧭📣🎤🔮"),
+    "food": ("🍎🍐🍋🍌🍉🍇🍓🍒🍑🍍🥥🥝🍆🥑🥦🥒🌽🥕🧄🧅🍞🥐🥨🧀🍖🥓🍔🍟🍕🌭🌮🥚🍿🍦🍩🍪🎂🧁🍫🍬🍭"
+             "🍯🍷🍺🍸🥜🧇🫖🍼🍙🍡🥤🥔🌶"),
+    "animals": ("🐒🦍🐕🐩🦊🐈🦁🐅🐎🦓🦌🐄🐖🐑🐐🐪🦒🐘🦏🐁🐇🐿🦔🦇🐻🐨🐼🦘🦃🐓🐦🐧🦅🦆🦢🦉🦩🦚🦜"
+                "🐸🐊🐢🐍🐉🦕🐳🐬🐟🐠🐡🦈🐙🐌🦋🐛🐜🐝🐞🕷🦂🦀🦞🦐🦑🦥🦦🦨🦖"),
+    "objects": ("⏰🕶👔👕👖🧣🧤🧦👗👘👛👜🎒👟👠👑🎩🧢💄💍💎🔔🎺🎸🎻🥁🎹📱☎🔋💻🖨💾📷📺🕯💡🔦📖📰💰✉📦"
+                "✏📌📎✂🗑🔑🔨🪓🏹🛡🔧🪛⚙⚖🧲🪜🔬🔭📡💉🩹🚪🪞🛏🪑🚽🚿🛁🪒🧹🧺🪣🧼🪥🧯🛒🗿☂🎈🎁🏆⚽⚾🏀🥊🎯🪁🎲🧩🧸♟"
+                "🎨🪀🛼🛷🎣💀👻🤖🎃🦷🦴🧠⌚🧪🧭📣🎤🔮"),
     "travel": "🚗🚌🚒🚜🚲🛴🛵🚂🚁✈🚀🛸⛵🚤🛶⚓🚦🛑🏠🏰⛺🎡🎪⛲🏭🕌⛪🛹🛰🪂⛽🏝🧳🎠🎢🚢🏟⛩🗺🚑",
 }
 
@@ -48,9 +46,7 @@ _EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
 
 @lru_cache(maxsize=1)
 def concept_emoji() -> tuple[str, ...]:
-    """The emoji of all concepts, the categories dealt evenly, so that any first n are spread over
-    all of them.
-    """
+    """The emoji of all concepts, with categories dealt evenly so that any first n mix them."""
     order = [((place + 0.5) / len(row), category, emoji)
              for category, row in enumerate(_CATEGORIES.values())
              for place, emoji in enumerate(row)]
@@ -59,8 +55,7 @@ def concept_emoji() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def concept_names() -> tuple[str, ...]:
-    """English names of all concepts from the `emoji` package ("red apple"), in the order of
-    `concept_emoji`.
+    """English names of all concepts ("red apple"), in the order of `concept_emoji`.
 
     Raises:
         CorekitError: the `demo` extra is not installed.
@@ -69,22 +64,19 @@ def concept_names() -> tuple[str, ...]:
         from emoji import EMOJI_DATA
     except ImportError:
         raise missing_extra("emoji") from None
-    entries = [
-        EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE] for emoji in concept_emoji()
-    ]
+    entries = [EMOJI_DATA.get(emoji) or EMOJI_DATA[emoji + _EMOJI_STYLE]
+               for emoji in concept_emoji()]
     return tuple(str(entry["en"]).strip(":").replace("_", " ") for entry in entries)
 
 
 def missing_extra(package: str) -> CorekitError:
     """The sentence for a user who lacks the package."""
     return CorekitError(f"dataset 'openmoji' needs the package {package}: pip install "
-                        f"'corekit[demo]'")
+                        "'corekit[demo]'")
 
 
 def with_article(phrase: str, name: str | None = None) -> str:
-    """The phrase with its indefinite article; `name` is the noun it ends in, where that may take
-    none.
-    """
+    """The phrase with its indefinite article; `name` is the noun it ends in."""
     if (name or phrase) in _BARE:
         return phrase
     vowel = phrase[0] in "aeiouAEIOU" and not phrase.startswith(("ewe", "uni", "one"))
@@ -93,9 +85,7 @@ def with_article(phrase: str, name: str | None = None) -> str:
 
 @lru_cache(maxsize=1024)
 def plural(name: str) -> str | None:
-    """The name's plural where that only adds letters to it ("red apples"), else None ("scarf", "ear
-    of corn").
-    """
+    """The name's plural where that adds letters only ("red apples"), else None ("scarf")."""
     if name in _BARE or name.endswith(_IRREGULAR) or any(f" {word} " in name
                                                          for word in ("of", "on", "and", "with")):
         return None

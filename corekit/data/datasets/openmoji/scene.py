@@ -23,9 +23,7 @@ _AGAIN = 0.15  # how often a further object is another one of the main concept
 
 @dataclass(frozen=True)
 class Placed:
-    """One sprite: its concept, its longer side in pixels, its angle, and the pixel box it lies
-    in.
-    """
+    """One sprite: its concept, longer side in pixels, angle, and pixel box."""
 
     concept: int
     side: float
@@ -44,9 +42,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """A square picture of `size` pixels; the first object is the main one, larger than the
-    others.
-    """
+    """A square picture of `size` pixels, whose first object is the main and largest one."""
 
     size: int
     background: Background
@@ -88,16 +84,14 @@ def draw_scene(random: Random, size: int, objects: tuple[int, int], emoji: Seque
 
 def _lay_out(random: Random, size: int, side: float, concepts: list[int],
              emoji: Sequence[str]) -> tuple[Placed, ...]:
-    """Places for all concepts, the first one with that side; nothing where one of them found no
-    room.
-    """
+    """Places for all concepts, the first with that side; nothing where one finds no room."""
     placed: list[Placed] = []
     for concept in concepts:
         own_side = side * (0.4 + 0.3 * random.random()) if placed else side
-        found = _place(random, size, emoji[concept], concept, own_side, _SMALLEST * side, placed)
-        if found is None:
+        place = _place(random, size, emoji[concept], concept, own_side, _SMALLEST * side, placed)
+        if place is None:
             return ()
-        placed.append(found)
+        placed.append(place)
     return tuple(placed)
 
 
@@ -112,8 +106,8 @@ def _place(random: Random, size: int, emoji: str, concept: int, side: float, lea
     while side >= least:
         width, height = math.ceil(wide * side) + 1, math.ceil(high * side) + 1
         for _ in range(_TRIES):
-            left, top = int(random.random() * (size - width + 1)), int(random.random() *
-                                                                       (size - height + 1))
+            left, top = int(random.random() * (size - width
+                                               + 1)), int(random.random() * (size - height + 1))
             placed = Placed(concept, side, cosine, sine, left, top, width, height)
             if not any(_crowd(placed, other) for other in others):
                 return placed
@@ -133,9 +127,8 @@ def paint_scene(scene: Scene, emoji: Sequence[str]) -> Image.Image:
     return _paint(scene, emoji)[0]
 
 
-def annotate_scene(
-        scene: Scene,
-        emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8], NDArray[np.float32]]:
+def annotate_scene(scene: Scene, emoji: Sequence[str]) -> tuple[Image.Image, NDArray[np.uint8],
+                                                                NDArray[np.float32]]:
     """The scene's picture, and the visible part of each object.
 
     Returns:
@@ -152,9 +145,9 @@ def annotate_scene(
         placed = scene.objects[index]
         rows = slice(placed.top, placed.top + placed.height)
         columns = slice(placed.left, placed.left + placed.width)
-        seen = (np.asarray(drawings[index].getchannel("A")) >= _VISIBLE) & free[rows, columns]
-        masks[index, rows, columns] = seen
-        free[rows, columns] &= ~seen
+        visible = (np.asarray(drawings[index].getchannel("A")) >= _VISIBLE) & free[rows, columns]
+        masks[index, rows, columns] = visible
+        free[rows, columns] &= ~visible
         down, across = np.nonzero(masks[index])
         boxes[index] = across.min(), down.min(), across.max() + 1, down.max() + 1
     return image, masks, boxes

