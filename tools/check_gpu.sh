@@ -1,7 +1,8 @@
 #!/bin/sh
-# What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed, killed and continued; the
-# engine's cost at MobileCLIP-S2's size; towers, steps and latency against open_clip; AIMv2's masks, steps, encoder and
-# probes; a step of CatLIP against CLIP's. Results go to the folder given, or gpu/ here. With corekit's environment active:
+# What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed,
+# killed and continued; the engine's cost at MobileCLIP-S2's size; towers, steps and latency against
+# open_clip; AIMv2's masks, steps, encoder and probes; a step of CatLIP against CLIP's. Results go
+# to the folder given, or gpu/ here. With corekit's environment active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
 set -u
@@ -22,17 +23,23 @@ try() { # NAME COMMAND...: runs it, keeps what it says, and says how it ended
 
 quickstart='+recipe=mobileclip/quickstart engine.device=cuda engine.steps=200 data.workers=8'
 for precision in fp32 bf16 fp16; do
-    try "$precision" corekit-train $quickstart "engine.precision=$precision" "run_dir=$out/runs/$precision"
+    try "$precision" corekit-train $quickstart "engine.precision=$precision" \
+        "run_dir=$out/runs/$precision"
 done
-try compiled corekit-train $quickstart engine.precision=bf16 engine.compile=true "run_dir=$out/runs/compiled"
-try recomputed corekit-train $quickstart engine.activation_checkpointing=true "run_dir=$out/runs/recomputed"
+try compiled corekit-train $quickstart engine.precision=bf16 engine.compile=true \
+    "run_dir=$out/runs/compiled"
+try recomputed corekit-train $quickstart engine.activation_checkpointing=true \
+    "run_dir=$out/runs/recomputed"
 try resume python tools/check_resume.py --kills 5
-size='model.name=mobileclip_s2 model.context_length=77 data.preprocess.size=256 engine.precision=bf16 engine.device=cuda'
-try engine_s2 python tools/benchmark_engine.py --steps 10 $size engine.batch_size=256 engine.micro_batch=256
+size='model.name=mobileclip_s2 model.context_length=77 data.preprocess.size=256'
+try engine_s2 python tools/benchmark_engine.py --steps 10 $size engine.precision=bf16 \
+    engine.device=cuda engine.batch_size=256 engine.micro_batch=256
 for precision in fp32 bf16; do
     try "towers_$precision" python tools/benchmark_towers.py --device cuda --precision "$precision"
-    try "step_$precision" python tools/benchmark_step.py --device cuda --batch-size 64 --precision "$precision"
-    try "latency_$precision" python tools/benchmark_latency.py --device cuda --precision "$precision"
+    try "step_$precision" python tools/benchmark_step.py --device cuda --batch-size 64 \
+        --precision "$precision"
+    try "latency_$precision" python tools/benchmark_latency.py --device cuda \
+        --precision "$precision"
 done
 try autoregressive python tools/check_autoregressive.py --device cuda
 try prefix python tools/benchmark_prefix.py --device cuda --precision bf16 --compile

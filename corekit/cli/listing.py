@@ -3,6 +3,7 @@
 import argparse
 import fnmatch
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from corekit import registry
@@ -21,7 +22,9 @@ def list_names(chosen: argparse.Namespace) -> None:
     if kind == "recipe":
         from corekit.recipes.find import recipe_file, recipe_names
 
-        summaries = {name: _first_comment(recipe_file(f"recipe/{name}")) for name in recipe_names()}
+        summaries = {
+            name: _first_sentence(recipe_file(f"recipe/{name}")) for name in recipe_names()
+        }
     else:
         summaries = {name: entry.summary for name, entry in registry.entries(kind).items()}
     names = fnmatch.filter(summaries, chosen.pattern)
@@ -38,11 +41,12 @@ def _print_table(summaries: dict[str, str]) -> None:
         print(f"{name:<{width}}  {summary}" if sys.stdout.isatty() else name)
 
 
-def _first_comment(path: Path | None) -> str:
-    """What a recipe says of itself: its first comment after the package line."""
+def _first_sentence(path: Path | None) -> str:
+    """What a recipe is: the first sentence of its comment after the package line."""
     lines = path.read_text(encoding="utf-8").splitlines() if path else []
-    comments = (line for line in lines if line.startswith("#") and "@package" not in line)
-    return next(comments, "").lstrip("# ")
+    comment = takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("# ") for line in comment if "@package" not in line)
+    return text.partition(". ")[0].rstrip(".")
 
 
 def show(chosen: argparse.Namespace) -> None:

@@ -48,6 +48,7 @@ DATA = '''\
 from random import Random
 
 import numpy as np
+from corekit.data.loading.batch_shape import FixedSize
 from corekit.registry import register
 from PIL import Image, ImageDraw
 
@@ -80,16 +81,16 @@ class Shapes:
 
 
 @register("sampler", "NAME_echo")
-class Echo:
+class Echo(FixedSize):
     """Data echoing (Choi et al., 2019): every batch is trained on `echoes` times in a row."""
 
     def __init__(self, batch_size: int, streams: int, echoes: int = 2) -> None:
-        self.per_stream, self.echoes = batch_size // streams, echoes
+        super().__init__(batch_size, streams)
+        self.echoes = echoes
 
     # What every stream gives to the batch of a step: a function of the step alone.
     def draws(self, step: int) -> range:
-        first = step // self.echoes * self.per_stream
-        return range(first, first + self.per_stream)
+        return super().draws(step // self.echoes)
 '''
 
 RECIPE = """\
@@ -102,6 +103,7 @@ data:
   {workers: 1, streams: 16, dataset: {name: NAME_shapes}, preprocess: {size: 32},
    tokenizer: {name: clip_bpe, context_length: 8}}
 engine: {steps: 200, batch_size: 64, micro_batch: 64}
+schedule: {warmup_steps: 0}
 evaluators: {zero_shot: {name: zero_shot, dataset: {name: NAME_shapes, samples: 500, seed: 1}}}
 """
 

@@ -10,7 +10,7 @@ class _Warmup:
     def __init__(self, steps: int, warmup_steps: int) -> None:
         if not 0 <= warmup_steps <= steps:
             raise CorekitError(f"schedule.warmup_steps={warmup_steps} must lie between 0 and "
-                               f"engine.steps={steps}")
+                               f"engine.steps={steps}; set another schedule.warmup_steps")
         self.steps, self.warmup_steps = steps, warmup_steps
 
     def warmup(self, step: int) -> float:

@@ -130,6 +130,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
     for name, what in entry.signature.problems(arguments, supplied):
         unknown = name in arguments and "is not an" in what
         remedy = f"; to leave it out, type '~{key}.{name}'" if unknown else ""
+        if unknown and (kind, name) == ("optimizer", "learning_rate"):
+            remedy = ". The schedule scales `learning_rate`: give the optimizer this parameter"
         raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')}: {kind} '{entry.name}': "
                            f"'{name}' {what}{remedy}")
 

@@ -9,7 +9,6 @@ from omegaconf.errors import OmegaConfBaseException
 from corekit.recipes.find import recipe_names
 from corekit.recipes.hydra_sources import nearest_key
 from corekit.recipes.origin import file_of
-from corekit.recipes.saved import RENAMED
 from corekit.signatures import nearest
 
 _DETAILS = ("full_key", "object_type", "reference_type", ":")  # how such lines of OmegaConf begin
@@ -64,8 +63,6 @@ def _explain_unknown_key(key: str, text: str) -> str:
                 f"the +: {key}=...")
     if key.split(".")[0] == "recipe":
         return "a recipe is added with a +: type +recipe=PROJECT/NAME"
-    if key in RENAMED:
-        return f"'{key}' on the command line is called '{RENAMED[key]}' now"
     return (f"'{key}' on the command line is not a key of a recipe{nearest_key(key)}; `--cfg job` "
             "shows every key")
 

@@ -16,6 +16,7 @@ from corekit import projects
 from corekit.errors import CorekitError
 from corekit.recipes.find import recipe_file, recipe_names
 from corekit.recipes.hydra_schema import FREE_SECTIONS, recipe_schema
+from corekit.recipes.saved import RENAMED
 from corekit.signatures import closest
 
 
@@ -92,6 +93,8 @@ def nearest_key(key: str) -> str:
     by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
     last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
     match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
+    if key in RENAMED:
+        return f" (it is called '{RENAMED[key]}' now)"
     return f" (did you mean '{match}'?)" if match else ""
 
 

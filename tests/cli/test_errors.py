@@ -35,6 +35,8 @@ WRONG = {
     "leftover of a recipe": ([QUICKSTART, "data.transform.name=center_crop"],
                              ["data.transform.scale", "quickstart.yaml",
                               "'~data.transform.scale'"]),
+    "renamed key": ([QUICKSTART, "data.lanes=8"], ["called 'data.streams' now"]),
+    "added renamed key": ([QUICKSTART, "+data.lanes=8"], ["called 'data.streams' now"]),
     "removed section": ([QUICKSTART, "~data.dataset"], ["'~data.dataset'", "cannot be removed"]),
     "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
     "data folder": (["+recipe=mobileclip/pairs",

@@ -8,6 +8,7 @@ from torch import nn
 
 from corekit import CorekitError
 from corekit.optim.base import build_optimizer, check_optimizer, set_learning_rate
+from corekit.recipes.compose import compose
 from tests.conftest import corekit_command
 
 OPTIMIZERS = '''
@@ -80,6 +81,8 @@ def test_one_that_takes_lr_is_refused_before_anything_is_built(tmp_path: Path,
     assert "has no parameter `learning_rate`" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "run").exists()
+    with pytest.raises(CorekitError, match="The schedule scales `learning_rate`: give the"):
+        compose("+recipe=own/lr", "~optimizer.lr", "+optimizer.learning_rate=0.1")
 
 
 def test_one_without_a_learning_rate_or_that_is_none_of_torchs_is_refused() -> None:

@@ -24,6 +24,7 @@ from corekit.data.jobs.manifest import write_tar
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.loader import Streams, step_batches
 from corekit.data.loading.shuffled_order import ShuffledOrder
+from corekit.data.shards.indexing import build_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 
@@ -224,6 +225,7 @@ def test_what_does_not_fit_is_said(shards: Path) -> None:
     shutil.move(shards, "elsewhere")
     (shards / "c").mkdir(parents=True)
     shutil.copy("elsewhere/b.tar", "in/c/b.tar")
+    build_index("in")
     with pytest.raises(CorekitError, match=r"in has a partner of its uid under labels: is that the "
                                            r"right folder\?"):
         StoredLabels("in", "labels", path)
