@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.loading.loader import split
+from corekit.data.fields import find_fields
+from corekit.data.loading.collate import split
 from corekit.data.loading.ragged import pack
 from corekit.distributed.fsdp import full, shard
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
@@ -21,6 +22,7 @@ from corekit.train.step.loss_terms import WeightedLoss
 from tests.train.step.steps import step_of
 
 SAMPLES, CLASSES, STEP = 24, 11, 5
+FIELDS = find_fields(["label_rows"])  # the rest is cut by its first dimension
 
 
 class Pair(nn.Module):
@@ -120,7 +122,8 @@ def one_step(group: ProcessGroup, which: str, norm: bool, dropout: float, micro_
         parameter.requires_grad_(not name.startswith(UNUSED[which]))
     wrapped = shard(plain, group) if sharded else wrap(plain, group)
     step = step_of(plain, losses(which), micro_batches, group, wrapped)
-    own = split(split(batch(), group.world)[group.rank], micro_batches // group.world)
+    own = split(split(batch(), group.world, FIELDS)[group.rank], micro_batches // group.world,
+                FIELDS)
     entries_before = [dict(each) for each in own]
     figures, requests = step(own, STEP, [1.0, float(group.rank)])
     assert requests == [group.world, sum(range(group.world))]

@@ -113,7 +113,7 @@ def test_a_loss_that_is_a_mean_is_averaged_over_the_micro_batches(results: Resul
         return
     model = step_on_ranks.model(norm=False)
     total = torch.zeros((), dtype=torch.float64)
-    for batch in split(step_on_ranks.batch(), micro_batches):
+    for batch in split(step_on_ranks.batch(), micro_batches, step_on_ranks.FIELDS):
         logits = model(batch["image"], batch["text"])["logits"]
         parts = step_on_ranks.MicroBatchMean()(logits, batch["label"])
         total = total + 0.6 * (parts["hard"] + parts["all"]) / micro_batches
