@@ -108,7 +108,7 @@ def test_a_recipe_nests_its_entries_and_trains(project: Path) -> None:
     assert len(losses(project / "run")) == 3
     recipe = compose("+recipe=own/adapted")
     model = registry.build("model", "own_adapted", {
-        key: recipe["model"][key] for key in ("image_adapter", "adapters")
+        key: recipe.model.arguments[key] for key in ("image_adapter", "adapters")
     })
     assert [each.scale for each in (model.image_adapter, *model.adapters)] == [0.5, 1.0, 0.25]
     assert [each.layers[0].out_features

@@ -102,7 +102,8 @@ def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(
         project: Callable[..., Path]) -> None:
     """It is what other processes import too, and the first rank's main process says so, once."""
     project("projects/mobileclip", pieces=PIECE.format(name="stand_in"))
-    program = ("import corekit_projects.mobileclip.pieces as pieces; from corekit import registry\n"
+    program = ("from corekit.cli.sentences import configure_logging; configure_logging()\n"
+               "import corekit_projects.mobileclip.pieces as pieces; from corekit import registry\n"
                "assert registry.find('loss', 'stand_in').load() is pieces.Piece; "
                "print(pieces.__file__)\n"
                "assert not registry.names('model', 'mobileclip_s2')")

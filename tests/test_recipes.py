@@ -72,6 +72,8 @@ DATASETS: dict[str, dict[str, Any]] = {
     "mixture": {},
     "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
 }
+# at PIXELS its map is a pixel wide, so the batch norm behind it takes a constant out again
+NO_GRADIENT = ("image_tower.stages.3.blocks.0.mlp.fc2.bias",)
 MOST_PARAMETERS = 9_000_000  # of a shrunken copy: two steps and a checkpoint in a second
 SHRUNKEN: dict[str, dict[str, Any]] = {
     "data": {"workers": 0, "streams": 2, "window": 4},
@@ -167,7 +169,7 @@ def test_a_shrunken_copy_trains_all_its_parameters(name: str, shards: dict[str, 
     trained = load_file(tmp_path / "model" / "model.safetensors")
     still = [
         key for key, value in before.named_parameters()
-        if value.requires_grad and torch.equal(value, trained[key])
+        if value.requires_grad and torch.equal(value, trained[key]) and key not in NO_GRADIENT
     ]
     assert not still, "no loss depends on these"
     assert all(value.isfinite().all() for value in trained.values())

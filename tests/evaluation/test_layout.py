@@ -129,7 +129,7 @@ def test_one_command_evaluates_a_folder_in_four_ways(model_folder: Path, layout:
     assert actual["linear_probe"]["chosen"] in actual["linear_probe"]["grid"]
     assert actual["knn"]["metrics"]["top1_k1"] == actual["knn"]["metrics"]["top1_k3"] == 1
     for label in actual:
-        assert f"{label} on {TEST} samples of webdataset: " in done.stdout
+        assert f"{label} on {TEST} samples of {layout.name}: " in done.stdout
 
 
 def test_drawn_scenes_are_evaluated_alike_on_two_ranks(model_folder: Path) -> None:

@@ -72,7 +72,7 @@ class CenterCrop(SampleTransform):
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, size, size] of the centre, and what else is in it."""
-        preprocess = replace(self.preprocess, size=size or self.preprocess.size)
+        preprocess = self.preprocess if size is None else replace(self.preprocess, size=size)
         image: Image.Image = sample["image"]
         middle, (width, height), begin = preprocess.geometry(*image.size)
 

@@ -82,7 +82,7 @@ def evaluate(folder: Path, ranks: int) -> dict[str, Any]:
              "evaluators.attentive_probe.epochs=1", "evaluators.attentive_probe.batch_size=16")
     done = corekit_command("corekit-eval", *words, folder=folder, ranks=ranks)
     assert done.returncode == 0, done.stderr
-    assert f"attentive_probe on {TEST} samples of webdataset: " in done.stdout
+    assert f"attentive_probe on {TEST} samples of data: " in done.stdout
     found: dict[str, Any] = json.loads(
         (folder / "model.evaluations.jsonl").read_text().splitlines()[-1])
     return found

@@ -88,7 +88,7 @@ def test_stochastic_depth_grows_linearly_over_all_stages() -> None:
                     squeeze_excite=SQUEEZE_EXCITE,
                     drop_path_rate=0.4)
     rates = [
-        block.drop_path_rate for block in tower.modules()
+        block.drop_path.rate for block in tower.modules()
         if isinstance(block, (RepMixerBlock, AttentionBlock))
     ]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
