@@ -6,6 +6,7 @@ a deployed model. Attributes are named as in timm's FastViT, in both forms, so t
 by prefix.
 """
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from corekit.models.layers.attention import Attention
 from corekit.models.layers.drop_path import DropPath
 from corekit.models.layers.gelu import GELU, after_gelu
 from corekit.models.layers.layer_scale import LayerScale
-from corekit.models.layers.linear import PointwiseConv2d
+from corekit.models.layers.linear import FusedPointwiseConv2d, PointwiseConv2d
 from corekit.models.layers.norm import LayerNorm2d
 
 from .branches import ConvNorm, FusedConv, SqueezeExcite, merge
@@ -156,6 +157,11 @@ class ConvFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return after_gelu(self.fc2, self.fc1(self.conv(x)))
+
+    def folded(self) -> nn.Module:
+        """The norm is part of the convolution, the GELU of the first 1x1 convolution."""
+        return nn.Sequential(OrderedDict(conv=self.conv.folded(),
+                                         fc1=FusedPointwiseConv2d(self.fc1), fc2=self.fc2))
 
 
 class RepMixerBlock(nn.Module):

@@ -53,13 +53,17 @@ def outputs_of(model: nn.Module) -> dict[str, Tensor]:
             for name, value in outputs.items()}
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hook_fires_on_every_linear_layer(name: str) -> None:
+def test_a_hook_fires_on_every_linear_layer(name: str, fused: bool) -> None:
     model, called = build(name), set()
+    if fused:
+        model = corekit.reparameterize(model.eval())
     linears = {path: layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     for path, layer in linears.items():
         layer.register_forward_hook(lambda *_, path=path: called.add(path))
-    outputs_of(model)
+    with torch.set_grad_enabled(not fused):
+        outputs_of(model)
     assert len(linears) > 2
     assert called == set(linears)
 

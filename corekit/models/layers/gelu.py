@@ -61,6 +61,21 @@ class _Gelu(torch.autograd.Function):
         return output
 
 
+def gelu_in_place(x: Tensor) -> Tensor:
+    """The exact GELU, written over its input where nothing differentiates or traces.
+
+    That saves a tensor that is new to the cache: a third of the time for large ones on a CPU.
+    """
+    if torch.is_grad_enabled() or is_traced():
+        return F.gelu(x)
+    return torch.ops.aten.gelu_(x)  # type: ignore[no-any-return]
+
+
+def is_traced() -> bool:
+    """Whether operations are recorded: by a compiler, an export, or TorchScript's tracer."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
+
+
 class GELU(nn.GELU):
     """torch's GELU; images in channels_last go through it as they lie.
 

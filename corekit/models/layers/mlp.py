@@ -1,9 +1,13 @@
 """The feed-forward parts of transformer blocks."""
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.models.fusion import fold
 from corekit.models.layers.gelu import after_gelu
+from corekit.models.layers.linear import FusedLinear
 
 
 class MLP(nn.Module):
@@ -22,6 +26,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return after_gelu(self.fc2, self.fc1(x))
+
+    def folded(self) -> nn.Module:
+        """The same for inference: the GELU is part of the first layer."""
+        if type(self.fc1) is not nn.Linear:
+            return self
+        return nn.Sequential(OrderedDict(fc1=FusedLinear(self.fc1, gelu=True), fc2=fold(self.fc2)))
 
 
 class SwiGLU(nn.Module):
