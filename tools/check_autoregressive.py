@@ -27,7 +27,8 @@ from torch.multiprocessing.spawn import spawn
 
 import corekit
 from corekit import registry
-from corekit.data.loading.loader import split
+from corekit.data.fields import find_fields
+from corekit.data.loading.collate import split
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect, wrap
 from corekit.optim.loss_scale import Precision
 from corekit.train.step.forward import Forward, StepRandom
@@ -136,7 +137,9 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
     forward = Forward(wrap(net, ranks), net, Wiring.of("model", net, net.forward), None,
                       Precision("fp32"), StepRandom(0, ranks, micro_batches))
     step = make_step(forward, losses, Prepare(place))
-    own = split(split(batch, ranks.world)[ranks.rank], micro_batches // ranks.world)
+    fields = find_fields(["image", "text"])
+    share = split(batch, ranks.world, fields)[ranks.rank]
+    own = split(share, micro_batches // ranks.world, fields)
     figures, _ = step(own, 3)
     gradients = {name: value.grad.double().cpu() for name, value in net.named_parameters()
                  if value.grad is not None}

@@ -68,10 +68,10 @@ def join(batches: Sequence[Batch], fields: Fields) -> Batch:
     return joined
 
 
-def split(batch: Batch, parts: int, fields: Fields | None = None) -> list[Batch]:
+def split(batch: Batch, parts: int, fields: Fields) -> list[Batch]:
     """A batch cut into equal micro-batches in order, also entries that belong to no field."""
     count = len(batch["key"]) // parts
-    return [cut(batch, part * count, (part + 1) * count, fields or {}) for part in range(parts)]
+    return [cut(batch, part * count, (part + 1) * count, fields) for part in range(parts)]
 
 
 def cut(batch: Batch, first: int, last: int, fields: Fields) -> Batch:

@@ -153,8 +153,8 @@ def test_a_batch_holds_the_streams_draws_at_the_size_of_the_step(
             key_of(streams, stream, draw) for stream in range(STREAMS)
             for draw in streams.sampler.draws(step)
         ]
-        assert [len(part["key"]) for part in split(batch, 4)
-                ] == [samples // 4] * 4, "micro-batches are blocks of streams"
+        micro_batches = split(batch, 4, streams.fields)
+        assert [len(part["key"]) for part in micro_batches] == [samples // 4] * 4
     seen = np.concatenate([np.reshape(batch["key"], (STREAMS, -1)) for batch in alone], 1)
     assert len(np.unique(
         seen[:, :18])) == STREAMS * 18, "no sample comes again before its pass of 150 is over"
@@ -275,7 +275,7 @@ def test_the_engine_offers_step_and_steps_to_models_and_losses() -> None:
     images = torch.randn(6, 3, 8, 8)
     for count in (1, 2):
         step = step_of(AnySize(), losses, count, steps=8)
-        parts, _ = step(split({"key": list("abcdef"), "image": images}, count), 4)
+        parts, _ = step(split({"key": list("abcdef"), "image": images}, count, {}), 4)
         assert (parts["clock/step"], parts["clock/both"], parts["pair"]) == (4.0, 804 / 8, 32.0)
         step.rehearse({"key": list("abcdef"), "image": images})
 

@@ -173,8 +173,9 @@ def batches(world: int, workers: int, first: int = 0) -> list[list[WorkerBatch]]
 
 def micro_batches(parts: list[WorkerBatch]) -> list[dict[str, Any]]:
     """What the model sees of a step of four micro-batches."""
-    return [to_device(micro, find_fields(["image"]), pixels(56), torch.device("cpu"), False)
-            for part in parts for micro in split(part.batch, 4 // len(parts))]
+    fields = find_fields(["image"])
+    return [to_device(micro, fields, pixels(56), torch.device("cpu"), False)
+            for part in parts for micro in split(part.batch, 4 // len(parts), fields)]
 
 
 @pytest.mark.parametrize(("world", "workers", "first"), [(1, 2, 0), (2, 2, 4), (4, 0, 0)])

@@ -79,7 +79,7 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dic
     mine = {
         name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()
     }
-    figures, _ = step(split(mine, micro_batches // ranks.world), 0)
+    figures, _ = step(split(mine, micro_batches // ranks.world, {}), 0)
     return {**{name: value.grad for name, value in plain.named_parameters()},
             **{name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}}
 
