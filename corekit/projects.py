@@ -106,16 +106,11 @@ def _add(projects: dict[str, Project], project: Project) -> None:
         raise CorekitError(f"two projects are called '{project.name}': {other.folder} "
                            f"({other.place}) and {project.folder} ({project.place}); rename one of "
                            "the folders")
-    if other is not None and _speaks():
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    if other is not None and rank == "0" and multiprocessing.parent_process() is None:
         logging.getLogger("corekit").warning("using %s in place of the installed project '%s'",
                                              project.folder, project.name)
     projects[project.name] = project
-
-
-def _speaks() -> bool:
-    """Whether this process gives notice: not a data worker, and of the first rank."""
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
-    return rank == "0" and multiprocessing.parent_process() is None
 
 
 class ProjectFinder:

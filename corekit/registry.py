@@ -60,7 +60,6 @@ def register(kind: str, name: str, summary: str | None = None, /,
     Raises:
         CorekitError: in a notebook, no such kind.
     """
-
     def keep(definition: T) -> T:
         if definition.__module__ == "__main__":
             find_kind(kind, *_kinds_in_session)
@@ -78,11 +77,7 @@ def kinds() -> dict[str, Kind]:
 
 
 def find_kind(word: str, *others: str) -> str:
-    """The kind of a word in the singular or plural.
-
-    Args:
-        word: such as ``models``.
-        others: words that are as good as kinds here.
+    """The kind of a word in the singular or plural; ``others`` are as good as kinds here.
 
     Raises:
         CorekitError: no such kind.
@@ -108,11 +103,11 @@ def entries(kind: str) -> dict[str, Entry]:
 
 def find(kind: str, name: str) -> Entry:
     """The entry of that name; a CorekitError with the nearest name where there is none."""
-    known = entries(kind)
-    if name not in known:
-        raise CorekitError(f"no {kind} is called '{name}'{nearest(name, known)}; "
+    by_name = entries(kind)
+    if name not in by_name:
+        raise CorekitError(f"no {kind} is called '{name}'{nearest(name, by_name)}; "
                            f"`corekit list {plural(kind)}` lists them all")
-    return known[name]
+    return by_name[name]
 
 
 def names(kind: str, pattern: str = "*") -> list[str]:
@@ -150,8 +145,8 @@ def build(kind: str, name: str, arguments: Arguments | None = None,
             sentences = "; ".join(f"'{key}' {what}" for key, what in problems)
             raise CorekitError(f"{kind} '{name}': {sentences}")
         constructor = entry.load()
-        offered = [key for key in signature.names if key in supplied and key not in arguments]
-        extra = {key: supplied[key] for key in offered}
+        extra = {key: supplied[key] for key in signature.names
+                 if key in supplied and key not in arguments}
     nested = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
     return constructor(**nested, **extra)
 
@@ -171,8 +166,8 @@ def _build_nested(key: str, value: object, supplied: Arguments) -> object:
 def nested_kind(key: str, value: object) -> str | None:
     """The kind of entry that an argument names, None where it is a plain value.
 
-    It names one where it is called as a kind is, or ``<something>_<kind>``, and is a mapping with a
-    name.
+    An argument names one where its key is a kind or ``<something>_<kind>``, and its value a mapping
+    with a name.
     """
     if not isinstance(value, Mapping) or "name" not in value:
         return None

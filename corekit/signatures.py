@@ -5,8 +5,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-_SCALARS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float),
-                                         "str": (str,), "bool": (bool,)}
+_SCALARS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 _LISTS = {"list", "tuple", "Sequence", "Iterable", "set", "frozenset"}
 _MAPPINGS = {"dict", "Mapping", "MutableMapping"}
 
@@ -51,12 +50,12 @@ class Signature:
             supplied: names that the engine gives itself where the recipe does not.
         """
         problems = []
-        known = {parameter.name: parameter for parameter in self.parameters}
+        annotations = {parameter.name: parameter.annotation for parameter in self.parameters}
         for name, value in arguments.items():
-            annotation = known[name].annotation if name in known else None
+            annotation = annotations.get(name)
             if annotation is not None and not fits(annotation, value):
                 problems.append((name, f"takes {annotation}, not {value!r}"))
-            elif name not in known and not self.open_ended:
+            elif name not in annotations and not self.open_ended:
                 problems.append((name, f"is not an argument it takes{nearest(name, self.names)}; "
                                        f"it takes {', '.join(self.names) or 'none'}"))
         present = {*arguments, *supplied}
@@ -69,10 +68,10 @@ class Signature:
         Keyword-only parameters are the variant's own and go; the others have its values as
         defaults.
         """
-        left = [parameter for parameter in self.parameters if not parameter.keyword_only]
         defaults = {name: repr(value) for name, value in arguments.items()}
-        changed = [replace(each, default=defaults.get(each.name, each.default)) for each in left]
-        return Signature(tuple(changed), self.open_ended)
+        free = [replace(each, default=defaults.get(each.name, each.default))
+                for each in self.parameters if not each.keyword_only]
+        return Signature(tuple(free), self.open_ended)
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:
@@ -123,19 +122,17 @@ def _fits_name(name: str, value: object) -> bool:
 def _fits_generic(outer: str, inner: list[ast.expr], value: object) -> bool:
     if outer == "Literal":
         return any(isinstance(choice, ast.Constant) and choice.value == value for choice in inner)
+    if outer == "Optional" and value is None:
+        return True
     if outer in ("Optional", "Union"):
-        return (outer == "Optional"
-                and value is None) or any(_fits(choice, value) for choice in inner)
+        return any(_fits(choice, value) for choice in inner)
     if outer in _MAPPINGS:
-        return isinstance(value, dict) and (len(inner) < 2 or all(
-            _fits(inner[1], item) for item in value.values()))
+        items = value.values() if isinstance(value, dict) and len(inner) > 1 else ()
+        return isinstance(value, dict) and all(_fits(inner[1], item) for item in items)
     if outer in _LISTS:
         if not isinstance(value, (list, tuple)):
             return False
-        fixed = outer == "tuple" and not (isinstance(inner[-1], ast.Constant)
-                                          and inner[-1].value is ...)
-        if fixed:
-            return len(value) == len(inner) and all(_fits(part, item)
-                                                    for part, item in zip(inner, value))
-        return all(_fits(inner[0], item) for item in value)
+        if outer != "tuple" or ast.unparse(inner[-1]) == "...":
+            return all(_fits(inner[0], item) for item in value)
+        return len(value) == len(inner) and all(map(_fits, inner, value))
     return True

@@ -1,7 +1,7 @@
 """Wiring by argument name: who reads which entry, and one sentence where an entry is missing."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -35,7 +35,7 @@ class Wiring(Generic[T]):
     @classmethod
     def of(cls, label: str, function: Callable[..., T],
            signature_of: Callable[..., object] | None = None,
-           rename: Mapping[str, str] | None = None, ignore: Iterable[str] = ()) -> "Wiring[T]":
+           rename: Mapping[str, str] | None = None, ignore: Container[str] = ()) -> "Wiring[T]":
         """Read a callable's parameter names.
 
         Args:
@@ -48,11 +48,10 @@ class Wiring(Generic[T]):
         Raises:
             CorekitError: ``rename`` names a parameter it does not have.
         """
-        ignored = set(ignore)
-        parameters = [parameter for parameter
-                      in inspect.signature(signature_of or function).parameters.values()
+        signature = inspect.signature(signature_of or function)
+        parameters = [parameter for parameter in signature.parameters.values()
                       if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-                      and parameter.name not in ignored]
+                      and parameter.name not in ignore]
         names = [parameter.name for parameter in parameters]
         renamed = dict(rename or {})
         unknown = sorted(set(renamed) - set(names))
@@ -72,14 +71,14 @@ class Wiring(Generic[T]):
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The entries it cannot do without that are not among these names."""
-        known = set(names)
+        present = set(names)
         return [name for parameter, name in self.reads.items()
-                if parameter in self.required and name not in known]
+                if parameter in self.required and name not in present]
 
     def defaulted(self, names: Iterable[str]) -> list[str]:
         """The parameters left at their defaults because no entry of that name is there."""
-        known = set(names)
-        return [parameter for parameter, name in self.reads.items() if name not in known]
+        present = set(names)
+        return [parameter for parameter, name in self.reads.items() if name not in present]
 
 
 def model_wiring(config: ModelConfig, module: nn.Module) -> Wiring[object]:

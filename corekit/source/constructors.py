@@ -39,8 +39,7 @@ def _own_signature(definition: Definition) -> Signature | None:
     if options is not None and options.get("init") is not False:
         return _dataclass(definition)
     if any((dotted(base) or "").endswith("NamedTuple") for base in definition.node.bases):
-        return Signature(tuple(parameter for item in definition.node.body
-                               if (parameter := _field(item, keyword_only=False)) is not None))
+        return Signature(_present(_fields(definition.node.body, keyword_only=False)))
     return None
 
 
@@ -48,12 +47,10 @@ def _bases(definition: Definition) -> list[Definition | None]:
     """The base classes that may take arguments; None for one without source."""
     assert isinstance(definition.node, ast.ClassDef)
     bases: list[Definition | None] = []
-    for base in definition.node.bases:
-        name = dotted(base)
+    for name in map(dotted, definition.node.bases):
         if name is None or name.rpartition(".")[2] not in WITHOUT_ARGUMENTS:
-            target = resolve(definition.module, name) if name else None
-            is_class = target is not None and isinstance(target.node, ast.ClassDef)
-            bases.append(target if is_class else None)
+            base = resolve(definition.module, name) if name else None
+            bases.append(base if base and isinstance(base.node, ast.ClassDef) else None)
     return bases
 
 
@@ -72,18 +69,13 @@ def _linearized(definition: Definition) -> list[Definition | None]:
 
 def _function(node: ast.FunctionDef, skip_self: bool = False) -> Signature:
     positional = [*node.args.posonlyargs, *node.args.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(node.args.defaults))
-    defaults += node.args.defaults
-    parameters = [_parameter(argument, default) for argument, default in zip(positional, defaults)]
-    parameters = parameters[1:] if skip_self else parameters
-    parameters += [_parameter(argument, default, keyword_only=True)
-                   for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults)]
+    required = len(positional) - len(node.args.defaults)
+    rows = [*zip(positional, [*[None] * required, *node.args.defaults])][int(skip_self):]
+    rows += zip(node.args.kwonlyargs, node.args.kw_defaults)
+    parameters = [Parameter(argument.arg, _text(argument.annotation), _text(default),
+                            keyword_only=argument in node.args.kwonlyargs)
+                  for argument, default in rows]
     return Signature(tuple(parameters), open_ended=node.args.kwarg is not None)
-
-
-def _parameter(argument: ast.arg, default: ast.expr | None,
-               keyword_only: bool = False) -> Parameter:
-    return Parameter(argument.arg, _text(argument.annotation), _text(default), keyword_only)
 
 
 def _text(node: ast.expr | None) -> str | None:
@@ -93,10 +85,14 @@ def _text(node: ast.expr | None) -> str | None:
 def _dataclass_options(node: ast.ClassDef) -> dict[str, object] | None:
     """The literal arguments of ``@dataclass(...)``; None where the class has no such decorator."""
     for decorator in node.decorator_list:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        if (dotted(called) or "").rpartition(".")[2] == "dataclass":
+        function = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if _last_part(function) == "dataclass":
             return _options(decorator)
     return None
+
+
+def _last_part(node: ast.expr) -> str:
+    return (dotted(node) or "").rpartition(".")[2]
 
 
 def _options(call: ast.expr) -> dict[str, object]:
@@ -114,9 +110,12 @@ def _dataclass(definition: Definition) -> Signature:
             options = _dataclass_options(ancestor.node)
             if options is not None:
                 fields.update(_fields(ancestor.node.body, bool(options.get("kw_only"))))
-    parameters = [parameter for parameter in fields.values() if parameter is not None]
-    parameters.sort(key=lambda parameter: parameter.keyword_only)
+    parameters = sorted(_present(fields), key=lambda parameter: parameter.keyword_only)
     return Signature(tuple(parameters), open_ended=None in ancestors)
+
+
+def _present(fields: dict[str, Parameter | None]) -> tuple[Parameter, ...]:
+    return tuple(parameter for parameter in fields.values() if parameter is not None)
 
 
 def _fields(body: Iterable[ast.stmt], keyword_only: bool) -> dict[str, Parameter | None]:
@@ -125,20 +124,18 @@ def _fields(body: Iterable[ast.stmt], keyword_only: bool) -> dict[str, Parameter
     for item in body:
         if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
             continue
-        kind = (dotted(item.annotation) or "").rpartition(".")[2]
+        kind = _last_part(item.annotation)
         if kind == "KW_ONLY":
             keyword_only = True
         elif kind != "ClassVar":
-            fields[item.target.id] = _field(item, keyword_only)
+            fields[item.target.id] = _field(item.target.id, item, keyword_only)
     return fields
 
 
-def _field(item: ast.stmt, keyword_only: bool) -> Parameter | None:
+def _field(name: str, item: ast.AnnAssign, keyword_only: bool) -> Parameter | None:
     """The parameter of a line ``name: type = default`` or ``name: type = field(...)``."""
-    if not isinstance(item, ast.AnnAssign) or not isinstance(item.target, ast.Name):
-        return None
-    name, annotation, value = item.target.id, ast.unparse(item.annotation), item.value
-    if not isinstance(value, ast.Call) or (dotted(value.func) or "").rpartition(".")[2] != "field":
+    annotation, value = ast.unparse(item.annotation), item.value
+    if not isinstance(value, ast.Call) or _last_part(value.func) != "field":
         return Parameter(name, annotation, _text(value), keyword_only)
     options = _options(value)
     if options.get("init") is False:

@@ -15,10 +15,6 @@ RESERVED = ("kind", "recipe")  # words of the command line that are no kinds
 def read_declarations(path: Path, module: str) -> Iterator[Kind | Entry]:
     """The kinds and entries of a file, in its order.
 
-    Args:
-        path: of the file.
-        module: its dotted name.
-
     Raises:
         CorekitError: the file does not parse, or a line cannot be understood without running it.
     """
@@ -43,9 +39,10 @@ def _spellings(body: list[ast.stmt], function: str) -> set[str]:
     for statement in top_level(body):
         if isinstance(statement, ast.ImportFrom):
             for alias in statement.names:
-                if (statement.module, alias.name) == ("corekit.registry", function):
+                source = f"{statement.module}.{alias.name}"
+                if source == f"corekit.registry.{function}":
                     spellings.add(alias.asname or function)
-                if (statement.module, alias.name) == ("corekit", "registry"):
+                if source == "corekit.registry":
                     spellings.add(f"{alias.asname or 'registry'}.{function}")
         elif isinstance(statement, ast.Import):
             spellings |= {f"{alias.asname or alias.name}.{function}" for alias in statement.names
@@ -54,29 +51,27 @@ def _spellings(body: list[ast.stmt], function: str) -> set[str]:
 
 
 def _entry(path: Path, module: str, node: ast.FunctionDef | ast.ClassDef, call: ast.Call) -> Entry:
-    words = _words(path, call)
-    names = [keyword.arg for keyword in call.keywords]
-    if len(words) not in (2, 3) or None in names:
+    kind, name, summary = (*_words(path, call), None, None, None)[:3]
+    arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+    if kind is None or name is None or len(call.args) > 3 or None in arguments:
         raise CorekitError(f"{path}:{call.lineno}: register takes a kind and a name, and for a "
                            "variant what it is and its arguments by name")
-    values = [_literal(path, call, keyword.value) for keyword in call.keywords]
-    variant = dict(zip(map(str, names), values)) if names or len(words) == 3 else None
-    return Entry(words[0], words[1], module, node.name, path, call.lineno,
-                 ast.get_docstring(node) or "", words[2] if len(words) == 3 else None, variant)
+    values = {str(key): _literal(path, call, value) for key, value in arguments.items()}
+    return Entry(kind, name, module, node.name, path, call.lineno, ast.get_docstring(node) or "",
+                 summary, values if values or summary is not None else None)
 
 
 def _kind(path: Path, call: ast.Call) -> Kind:
-    words = _words(path, call)
+    where, words = f"{path}:{call.lineno}", _words(path, call)
     if len(words) != 2 or call.keywords:
-        raise CorekitError(f"{path}:{call.lineno}: declare_kind takes a name and what such "
-                           "entries are")
+        raise CorekitError(f"{where}: declare_kind takes a name and what such entries are")
     name, summary = words
     if not (name.isascii() and name.isidentifier() and name.isalnum() and name.islower()):
-        raise CorekitError(f"{path}:{call.lineno}: '{name}' cannot be a kind: take one word of "
-                           "lower-case letters and digits")
+        raise CorekitError(f"{where}: '{name}' cannot be a kind: take one word of lower-case "
+                           "letters and digits")
     if name in RESERVED:
-        raise CorekitError(f"{path}:{call.lineno}: '{name}' cannot be a kind: it means something "
-                           "else on the command line")
+        raise CorekitError(f"{where}: '{name}' cannot be a kind: it means something else on the "
+                           "command line")
     return Kind(name, summary, path, call.lineno)
 
 

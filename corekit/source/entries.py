@@ -34,13 +34,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered name, as its source describes it.
-
-    Args:
-        own_summary: what a variant says of itself.
-        variant: the arguments that a variant gives to its constructor; None where the entry is no
-            variant.
-    """
+    """One registered name, as its source describes it."""
 
     kind: str
     name: str
@@ -49,7 +43,8 @@ class Entry:
     path: Path
     line: int
     constructor_doc: str = field(repr=False)
-    own_summary: str | None = field(default=None, repr=False)
+    own_summary: str | None = field(default=None, repr=False)  # what a variant says of itself
+    # the arguments that a variant gives to its constructor; None: no variant
     variant: dict[str, object] | None = field(default=None, repr=False, hash=False)
 
     @property
@@ -86,8 +81,8 @@ class Entry:
         constructor = self.constructor
         if self.variant is None:
             return constructor
-        own = [each.name for each in constructor.parameters if each.keyword_only]
-        for name, problem in constructor.problems(self.variant, set(constructor.names) - set(own)):
+        free = [each.name for each in constructor.parameters if not each.keyword_only]
+        for name, problem in constructor.problems(self.variant, free):
             raise CorekitError(f"{self.where}: {self.kind} '{self.name}' is a variant of "
                                f"{self.attribute}, and its '{name}' {problem}")
         return constructor.variant(self.variant)
@@ -97,14 +92,13 @@ class Entry:
         """The arguments of a variant's constructor that no recipe can change, as in the source."""
         if self.variant is None:
             return {}
-        own = [each for each in self.constructor.parameters if each.keyword_only]
         variant = {name: repr(value) for name, value in self.variant.items()}
-        return {each.name: variant.get(each.name, str(each.default)) for each in own}
+        return {each.name: variant.get(each.name, str(each.default))
+                for each in self.constructor.parameters if each.keyword_only}
 
     def load(self) -> Constructor:
         """Import the defining module and return what is registered."""
-        module = importlib.import_module(self.module)
-        constructor: Constructor = getattr(module, self.attribute)
+        constructor: Constructor = getattr(importlib.import_module(self.module), self.attribute)
         return constructor if self.variant is None else with_arguments(constructor, self.variant)
 
 
@@ -120,9 +114,9 @@ def with_arguments(constructor: Constructor, arguments: Mapping[str, object]) ->
     signature = inspect.Signature(parameters)
 
     @functools.wraps(constructor)
-    def build(**chosen: object) -> object:
-        signature.bind(**chosen)
-        return constructor(**{**arguments, **chosen})
+    def build(**others: object) -> object:
+        signature.bind(**others)
+        return constructor(**{**arguments, **others})
 
     build.__signature__ = signature  # type: ignore[attr-defined]
     return build

@@ -145,8 +145,8 @@ def _imported(statement: ast.ImportFrom, module: Module, name: str,
     except ImportError:
         return None
     origin = find_module(source)
-    return None if origin is None else _member(origin, name if original == "*" else original,
-                                               visited)
+    original = name if original == "*" else original
+    return None if origin is None else _member(origin, original, visited)
 
 
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:

@@ -35,22 +35,21 @@ def read_registry() -> Registry:
 def _read_registry(working_directory: str, variable: str) -> Registry:
     kinds: dict[str, Kind] = {}
     entries: dict[tuple[str, str], Entry] = {}
-    for declared in _all_declarations():
-        other: Kind | Entry
-        if isinstance(declared, Kind):
-            title = f"kinds are called '{declared.name}'"
-            other = kinds.setdefault(declared.name, declared)
+    for item in _all_declarations():
+        first: Kind | Entry
+        if isinstance(item, Kind):
+            group, first = "kinds", kinds.setdefault(item.name, item)
         else:
-            title = f"{plural(declared.kind)} are called '{declared.name}'"
-            other = entries.setdefault((declared.kind, declared.name), declared)
-        if other is not declared:
-            raise CorekitError(f"two {title}: {other.where} and {declared.where}; rename one")
+            group, first = plural(item.kind), entries.setdefault((item.kind, item.name), item)
+        if first is not item:
+            raise CorekitError(f"two {group} are called '{item.name}': {first.where} and "
+                               f"{item.where}; rename one")
     for entry in entries.values():
         if entry.kind not in kinds:
-            raise CorekitError(
-                f"{entry.where}: '{entry.name}' is registered as a '{entry.kind}', a kind that "
-                f"nobody declares{nearest(entry.kind, kinds)}; a new kind needs a line "
-                f'declare_kind("{entry.kind}", "what it is")')
+            guess = nearest(entry.kind, kinds)
+            raise CorekitError(f"{entry.where}: '{entry.name}' is registered as a '{entry.kind}', "
+                               f"a kind that nobody declares{guess}; a new kind needs a line "
+                               f'declare_kind("{entry.kind}", "what it is")')
     return Registry(dict(sorted(kinds.items())), dict(sorted(entries.items())))
 
 
