@@ -56,8 +56,9 @@ def load(path: str) -> "tuple[nn.Module, Preprocess, Tokenizer | None]":
 
 
 def reparameterize(model: "nn.Module") -> "nn.Module":
-    """A copy of a trained model with its parallel branches and batch norms folded: the same
-    outputs, sooner.
+    """A copy of a trained model with its parallel branches and batch norms folded.
+
+    The copy gives the same outputs, sooner.
 
     Args:
         model: a ``torch.nn.Module`` in evaluation mode. Blocks with a method ``folded()`` are

@@ -1,6 +1,4 @@
-"""Seeds for every random draw, as a pure function of what the draw is for: no random state is kept
-anywhere.
-"""
+"""Seeds for every random draw, each a pure function of what the draw is for."""
 
 import hashlib
 

@@ -3,10 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corekit.constants import SHARDS
 from corekit.errors import CorekitError
 
 if TYPE_CHECKING:  # --help needs no numpy
@@ -16,22 +16,21 @@ if TYPE_CHECKING:  # --help needs no numpy
 
 def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to ``corekit data``."""
-    index = data.add_parser("index",
-                            help="index a folder of tar shards, so that runs start at once")
+    index = data.add_parser(
+        "index", help="index a folder of tar shards, so that runs start at once")
     index.set_defaults(run=_index)
-    check = data.add_parser("check",
-                            help="what is in a folder of shards, and what is wrong with it",
-                            description="Read and decode every sample; say what there is and which "
-                                        "samples are bad, by kind. Exit status: 0 where all is "
-                                        "well, 1 where samples are bad, 2 where nothing could be "
-                                        "checked.")
-    check.add_argument("--picture", type=Path, help="a PNG file to draw a few samples in, with "
-                                                    "their captions")
+    check = data.add_parser(
+        "check", help="what is in a folder of shards, and what is wrong with it",
+        description="Read and decode every sample; say what there is and which samples are bad, by "
+                    "kind. Exit status: 0 where all is well, 1 where samples are bad, 2 where "
+                    "nothing could be checked.")
+    check.add_argument("--picture", type=Path,
+                       help="a PNG file to draw a few samples in, with their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
     check.set_defaults(run=_check)
     for command in (index, check):
         command.add_argument("root", help="the folder or URL, as data.root names it")
-        command.add_argument("--shards", default="**/*.tar",
+        command.add_argument("--shards", default=SHARDS,
                              help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
 
@@ -45,39 +44,37 @@ def add_jobs(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
         # argparse formats both
         summary, doc = (text.replace("%", "%%") for text in (entry.summary, entry.doc))
         job = data.add_parser(
-            entry.name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            entry.name, help=summary, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             usage=f"corekit data {entry.name} SOURCE OUT [KEY=VALUE ...] [options]",
             description=f"{doc}\n\nEach shard becomes one shard. The same command goes on where it "
-            "was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
+                        "was stopped.", epilog=f"KEY=VALUE, as in recipes:\n{described}")
         job.add_argument("source", help="the folder or URL of the shards")
         job.add_argument("out", help="the folder to write; of several machines, one that all see")
-        job.add_argument("--shards", default="**/*.tar",
+        job.add_argument("--shards", default=SHARDS,
                          help="pattern of the shards' names under SOURCE")
         job.add_argument("--workers", type=int, default=1, help="processes")
-        job.add_argument("--task", metavar="I/N", help="do the I-th of N shares, counted from 0; "
-                                                       "default: what SLURM says of "
-                                                       "a job array, else all")
+        job.add_argument("--task", metavar="I/N",
+                         help="do the I-th of N shares, counted from 0; default: what SLURM says "
+                              "of a job array, else all")
         job.add_argument("--ray", action="store_true",
                          help="spread over a Ray cluster instead of processes here")
         job.set_defaults(run=_job, job=entry.name)
 
 
-def _job(chosen: argparse.Namespace) -> None:
+def _job(options: argparse.Namespace) -> None:
     from corekit.data.jobs.driver import run_job
     from corekit.data.jobs.ray_cluster import in_ray
     from corekit.data.loading.workers import in_processes
 
-    arguments = _arguments(chosen.words)
-    task = _task(chosen.task, os.environ)
-    progress = run_job(chosen.job, arguments, chosen.source, chosen.out, chosen.shards,
-                       chosen.workers, task, in_ray if chosen.ray else in_processes,
+    progress = run_job(options.job, _arguments(options.words), options.source, options.out,
+                       options.shards, options.workers, _task(options.task, os.environ),
+                       in_ray if options.ray else in_processes,
                        _show_progress if sys.stderr.isatty() else lambda *_: None)
     print(f"{progress.written + progress.existing:,} shards, {progress.written:,} of them made "
-          f"now; {progress.samples:,} samples under {chosen.out}")
-    print("bad         " + (", ".join(f"{kind} {count:,}"
-                                      for kind, count in sorted(progress.bad.items())) +
-                            ": left out" if progress.bad else "none"))
+          f"now; {progress.samples:,} samples under {options.out}")
+    bad = ", ".join(f"{kind} {count:,}" for kind, count in sorted(progress.bad.items()))
+    print(f"{'bad':<12}" + (f"{bad}: left out" if bad else "none"))
     if not progress.complete:
         print(f"of {progress.shards:,} shards in all some are still to come, from other tasks")
 
@@ -94,8 +91,8 @@ def _arguments(words: list[str]) -> dict[str, object]:
     try:
         arguments = OmegaConf.to_container(OmegaConf.from_dotlist(words), resolve=True)
     except (OmegaConfBaseException, YAMLError) as error:
-        raise CorekitError(
-            f"{' '.join(words)} cannot be read: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        raise CorekitError(f"{' '.join(words)} cannot be read: {reason}") from None
     assert isinstance(arguments, dict)
     return {str(key): value for key, value in arguments.items()}
 
@@ -106,11 +103,10 @@ def _task(option: str | None, environment: "os._Environ[str] | dict[str, str]") 
         if not (slash and number.isdigit() and tasks.isdigit()):
             raise CorekitError(f"--task {option} is not I/N, such as 0/8")
         return int(number), int(tasks)
-    number, tasks = environment.get("SLURM_ARRAY_TASK_ID",
-                                    "0"), environment.get("SLURM_ARRAY_TASK_COUNT", "1")
-    first, step = environment.get("SLURM_ARRAY_TASK_MIN",
-                                  "0"), environment.get("SLURM_ARRAY_TASK_STEP", "1")
-    return (int(number) - int(first)) // int(step), int(tasks)
+    first, step, number, count = (
+        int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
+        for name, default in (("MIN", 0), ("STEP", 1), ("ID", 0), ("COUNT", 1)))
+    return (number - first) // step, count
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -118,59 +114,45 @@ def _show_progress(done: int, total: int) -> None:
           flush=True)
 
 
-def _load(chosen: argparse.Namespace, beside: bool = False) -> "Index":
+def _index(options: argparse.Namespace, beside: bool = True) -> "Index":
     from corekit.data.shards.indexing import build_index
 
-    return build_index(chosen.root, chosen.shards, chosen.workers, beside)
+    index = build_index(options.root, options.shards, options.workers, beside)
+    print(f"{len(index):,} shards, {index.samples.sum():,} samples, "
+          f"{index.sizes.sum() / 2**30:.2f} GiB under {options.root}")
+    return index
 
 
-def _index(chosen: argparse.Namespace) -> None:
-    print(_size(_load(chosen, beside=True), chosen.root))
-
-
-def _size(index: "Index", root: str) -> str:
-    return (f"{len(index):,} shards, {index.samples.sum():,} samples, "
-            f"{index.sizes.sum() / 2**30:.2f} GiB under {root}")
-
-
-def _check(chosen: argparse.Namespace) -> None:
-    from corekit.data.shards.check import Findings, check_index, picture_of
-
-    if chosen.samples < 1 or (chosen.picture is not None
-                              and not chosen.picture.absolute().parent.is_dir()):
-        raise CorekitError(f"--picture {chosen.picture} with {chosen.samples} samples cannot be "
-                           "drawn: it needs a folder that is there, and at least one sample")
-    index = _load(chosen)
-    print(_size(index, chosen.root))
-    findings = Findings()
-    for part in _with_progress(check_index(index, chosen.workers), len(index)):
-        findings.add(part)
-    _print_findings(findings)
-    if chosen.picture is not None:
-        from PIL import Image
-
-        Image.fromarray(picture_of(index, chosen.samples)).save(chosen.picture, "PNG")
-        print(f"{'picture':<12}{chosen.picture}")
-    if findings.problems():
-        sys.exit(1)
-
-
-def _with_progress(parts: "Iterable[Findings]", total: int) -> "Iterator[Findings]":
-    if not sys.stderr.isatty():
-        yield from parts
-        return
+def _check(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(parts, "reading shards", total=total, console=Console(stderr=True),
-                     transient=True)
+    from corekit.data.shards.check import Findings, check_index, picture_of
+
+    if options.samples < 1 or (options.picture is not None
+                              and not options.picture.absolute().parent.is_dir()):
+        raise CorekitError(f"--picture {options.picture} with {options.samples} samples cannot be "
+                           "drawn: it needs a folder that is there, and at least one sample")
+    index, findings = _index(options, beside=False), Findings()
+    for part in track(check_index(index, options.workers), "reading shards", total=len(index),
+                      console=Console(stderr=True), transient=True,
+                      disable=not sys.stderr.isatty()):
+        findings.add(part)
+    _print_findings(findings)
+    if options.picture is not None:
+        from PIL import Image
+
+        Image.fromarray(picture_of(index, options.samples)).save(options.picture, "PNG")
+        print(f"{'picture':<12}{options.picture}")
+    if findings.problems():
+        sys.exit(1)
 
 
 def _print_findings(findings: "Findings") -> None:
     from corekit.data.shards.check import spread
 
-    print(f"{'fields':<12}" + ", ".join(f"{name} {count:,}"
-                                        for name, count in findings.extensions.most_common()))
+    counts = [f"{name} {count:,}" for name, count in findings.extensions.most_common()]
+    print(f"{'fields':<12}{', '.join(counts)}")
     if findings.widths:
         print(f"{'images':<12}{findings.widths.total():,}; width {spread(findings.widths)}, height "
               f"{spread(findings.heights)} pixels (least / median / most)")

@@ -15,12 +15,10 @@ from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import evaluation_schema
 from corekit.recipes.saved import schema_of_saved
-from corekit.recipes.schema import EvaluationConfig
 from corekit.records import append_record
 
 if TYPE_CHECKING:
     from corekit.evaluation.base import Result
-
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,9 @@ def main() -> None:
                               make_schema=_schema_of_checkpoint)
     with sentences(FOREIGN, explain):
         for config in configs:
-            _evaluate(config)
+            from corekit.evaluation.run import evaluate_checkpoint  # imports torch
+
+            evaluate_checkpoint(config, _report)
 
 
 def _schema_of_checkpoint() -> DictConfig:
@@ -40,14 +40,14 @@ def _schema_of_checkpoint() -> DictConfig:
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
                            "change its keys by typing them, as in data.root=FOLDER")
-    named = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
-    if not named:
+    checkpoints = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
+    if not checkpoints:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
             return evaluation_schema()
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
                            "--help tells more")
     others = any(word.startswith("+evaluation=") for word in words)
-    return schema_of_saved(recipe_path(named[-1]), named[-1], own_evaluators=not others)
+    return schema_of_saved(recipe_path(checkpoints[-1]), checkpoints[-1], own_evaluators=not others)
 
 
 def recipe_path(checkpoint: str) -> Path:
@@ -61,12 +61,6 @@ def recipe_path(checkpoint: str) -> Path:
         raise CorekitError(f"checkpoint={checkpoint} does not exist")
     raise CorekitError(f"checkpoint={checkpoint} holds no trained model: a run has "
                        "model/model.safetensors once its first checkpoint is complete")
-
-
-def _evaluate(config: EvaluationConfig) -> None:
-    from corekit.evaluation.run import evaluate_checkpoint
-
-    evaluate_checkpoint(config, _report)
 
 
 def _report(folder: Path, label: str, result: "Result") -> None:

@@ -12,25 +12,24 @@ from corekit.signatures import nearest
 from corekit.source.entries import Entry
 
 
-def list_names(chosen: argparse.Namespace) -> None:
+def list_names(options: argparse.Namespace) -> None:
     """The names of a kind that match a pattern, or all kinds."""
-    if chosen.kind is None:
+    if options.kind is None:
         kinds = {registry.plural(name): kind.summary for name, kind in registry.kinds().items()}
         _print_table(dict(sorted({**kinds, "recipes": "what a run trains, as YAML"}.items())))
         return
-    kind = registry.find_kind(chosen.kind, "recipe")
+    kind = registry.find_kind(options.kind, "recipe")
     if kind == "recipe":
         from corekit.recipes.find import recipe_file, recipe_names
 
-        summaries = {
-            name: _first_sentence(recipe_file(f"recipe/{name}")) for name in recipe_names()
-        }
+        summaries = {name: _first_sentence(recipe_file(f"recipe/{name}"))
+                     for name in recipe_names()}
     else:
         summaries = {name: entry.summary for name, entry in registry.entries(kind).items()}
-    names = fnmatch.filter(summaries, chosen.pattern)
+    names = fnmatch.filter(summaries, options.pattern)
     if not names:
-        raise CorekitError(f"no {kind} matches '{chosen.pattern}'"
-                           f"{nearest(chosen.pattern.strip('*'), summaries)}")
+        raise CorekitError(f"no {kind} matches '{options.pattern}'"
+                           f"{nearest(options.pattern.strip('*'), summaries)}")
     _print_table({name: summaries[name] for name in names})
 
 
@@ -49,20 +48,20 @@ def _first_sentence(path: Path | None) -> str:
     return text.partition(". ")[0].rstrip(".")
 
 
-def show(chosen: argparse.Namespace) -> None:
+def show(options: argparse.Namespace) -> None:
     """A recipe as it is, or what an entry says of itself and which arguments it takes."""
-    kind = registry.find_kind(chosen.kind, "recipe")
+    kind = registry.find_kind(options.kind, "recipe")
     if kind == "recipe":
-        _show_recipe(chosen.name)
+        _show_recipe(options.name)
     else:
-        _show_entry(registry.find(kind, chosen.name))
+        _show_entry(registry.find(kind, options.name))
 
 
 def _show_recipe(name: str) -> None:
     from corekit.recipes.find import recipe_file, recipe_names
 
     path = recipe_file(f"recipe/{name}")
-    if path is None or not path.is_file():
+    if path is None:
         raise CorekitError(f"there is no recipe '{name}'{nearest(name, recipe_names())}; "
                            "`corekit list recipes` lists them all")
     print(f"# {path}\n{path.read_text(encoding='utf-8')}", end="")

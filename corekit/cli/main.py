@@ -45,22 +45,22 @@ def main() -> None:
             add_registered(data)
         # What argparse leaves over are words for a job: it takes positional ones in one stretch,
         # people type them anywhere.
-        chosen, words = parser.parse_known_args()
-        if words and not hasattr(chosen, "job"):
+        options, words = parser.parse_known_args()
+        if words and not hasattr(options, "job"):
             parser.error(f"unrecognized arguments: {' '.join(words)}")
-        chosen.words = words
-        chosen.run(chosen)
+        options.words = words
+        options.run(options)
 
 
-def _new(chosen: argparse.Namespace) -> None:
+def _new(options: argparse.Namespace) -> None:
     from corekit.cli.new import new_project
 
-    folder = new_project(chosen.name)
+    folder = new_project(options.name)
     print(f"""{folder} is a project of your own:
   model.py            a model and a loss
   data.py             a dataset and a sampler
   recipes/first.yaml  a recipe that picks them by name
   README.md           for what it finds
 Next:
-  corekit-train +recipe={chosen.name}/first
-  corekit show model {chosen.name}_towers""")
+  corekit-train +recipe={options.name}/first
+  corekit show model {options.name}_towers""")

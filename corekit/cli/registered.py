@@ -1,6 +1,4 @@
-"""``corekit data NAME`` for every entry of kind ``command``, which a project may bring, and the
-core's own: ``corekit data openmoji``.
-"""
+"""``corekit data NAME`` for every entry of kind ``command``, such as ``corekit data openmoji``."""
 
 import argparse
 import re
@@ -57,9 +55,9 @@ def _described(entry: Entry, name: str) -> str:
     return " ".join(match[1].split()).replace("%", "%%") if match else ""
 
 
-def _run(chosen: argparse.Namespace) -> None:
-    entry: Entry = chosen.entry
-    arguments = {name.removeprefix(PREFIX): value for name, value in vars(chosen).items()
+def _run(options: argparse.Namespace) -> None:
+    entry: Entry = options.entry
+    arguments = {name.removeprefix(PREFIX): value for name, value in vars(options).items()
                  if name.startswith(PREFIX)}
     registry.build(entry.kind, entry.name, arguments)
 

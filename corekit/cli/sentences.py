@@ -1,6 +1,4 @@
-"""What a command tells a user: corekit's log, and what a user can put right, said in one sentence
-with exit status 2.
-"""
+"""What a command tells a user: corekit's log, and one sentence about what they can put right."""
 
 import contextlib
 import logging
@@ -56,10 +54,10 @@ class _Console(logging.Handler):
 
 
 def configure_logging() -> None:
-    """Show the log on the console, once in a process; of several ranks only the first one does,
-    others write to files.
+    """Show the log on the console, once in a process.
 
-    Other libraries' logs are shown from errors on.
+    Of several ranks only the first one does, others write to files. Other libraries' logs are shown
+    from errors on.
     """
     logging.getLogger().setLevel(logging.ERROR)
     logger = logging.getLogger("corekit")

@@ -33,8 +33,7 @@ def _train(config: RunConfig) -> None:
         from corekit.train.run import run
 
         if not run(config, source):
-            # so that whoever waits for the end does not take this for it
-            sys.exit(128 + signal.SIGTERM)
+            sys.exit(128 + signal.SIGTERM)  # the run was stopped before its end
 
 
 def open_source(config: RunConfig) -> Source:
@@ -61,8 +60,8 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
             where, root = f"{key}.root", dataset.arguments["root"]
         if root is None:
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
-                               f"type {where}=FOLDER; "
-                               "`corekit data openmoji FOLDER` writes shards to try with")
+                               f"type {where}=FOLDER; `corekit data openmoji FOLDER` writes shards "
+                               "to try with")
         if not Storage(str(root)).is_folder():
             raise CorekitError(f"{where}={root} is not a folder")
     _check_roots_inside(key, dataset, data_root)

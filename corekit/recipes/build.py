@@ -72,10 +72,9 @@ def _entry(cls: type[Entry], node: Node, where: str, **place: str) -> Entry:
     """One entry: its name, the engine's own keys, and the rest, which are its arguments."""
     if not isinstance(node, Mapping) or "name" not in node:
         raise CorekitError(f"{where} needs a `name`")
-    own = {name: node[name] for name in cls.wiring_keys() if name in node}
-    arguments = {name: value for name, value in node.items()
-                 if name != "name" and name not in cls.wiring_keys()}
-    return cls(name=str(node["name"]), arguments=copy.deepcopy(arguments), **own, **place)
+    wiring = {name: node[name] for name in cls.wiring_keys() if name in node}
+    arguments = {name: node[name] for name in node if name != "name" and name not in wiring}
+    return cls(name=str(node["name"]), arguments=copy.deepcopy(arguments), **wiring, **place)
 
 
 def _losses(node: Node, key: str) -> tuple[LossConfig, ...]:

@@ -50,10 +50,10 @@ def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
 
 def check_closed(recipe: Node) -> None:
     """Refuse keys that a + added to a closed section: Hydra lets them through."""
-    known = set(known_keys(current_schema()))
+    keys_of_schema = set(known_keys(current_schema()))
     for key in _flat_keys(recipe):
-        inside = any(key == section or key.startswith(section + ".") for section in FREE_SECTIONS)
-        if key not in known and not inside:
+        is_free = any(key == section or key.startswith(section + ".") for section in FREE_SECTIONS)
+        if key not in keys_of_schema and not is_free:
             raise CorekitError(f"'{key}'{origin(key)} is not a key of a recipe{nearest_key(key)}")
 
 
@@ -70,8 +70,7 @@ def check_names(recipe: Node) -> None:
     """Check every name a recipe picks, and every argument against the signature of what it names.
 
     Raises:
-        CorekitError: naming the file or the command line, the key, what is accepted, and the
-            nearest match.
+        CorekitError: naming the file, the key, what is accepted, and the nearest match.
     """
     check_closed(recipe)
     if not recipe["model"]:

@@ -17,8 +17,7 @@ from corekit.recipes.schema import EvaluationConfig, Plain, RunConfig
 
 
 def compose(*words: str) -> RunConfig:
-    """The checked recipe that ``corekit-train`` would train for these words, without a command of
-    its own.
+    """The checked recipe that ``corekit-train`` would train for these words.
 
     Raises:
         CorekitError: as the command says it.
@@ -71,9 +70,7 @@ def recipe_name() -> str | None:
 
 
 def _run_directory(run_dir: str | None) -> Path:
-    """The run's directory: ``run_dir``, by default ``runs/<recipe>``; under ``-m`` a numbered one
-    inside it.
-    """
+    """``run_dir``, by default ``runs/<recipe>``; under ``-m`` a numbered folder inside it."""
     base = Path(run_dir or Path("runs") / (recipe_name() or "unnamed"))
     settings = HydraConfig.get()
     return base / str(settings.job.num) if settings.mode == RunMode.MULTIRUN else base

@@ -42,18 +42,17 @@ def explain(error: Exception) -> str:
 
 
 def _explain_missing(error: MissingConfigException) -> str:
-    text = str(error)
-    match = re.search(r"Could not find '([^']+)'", text)
-    wanted = match.group(1) if match else str(error.missing_cfg_file)
-    if wanted.startswith("recipe/"):
-        name = wanted.removeprefix("recipe/")
+    match = re.search(r"Could not find '([^']+)'", str(error))
+    path = match.group(1) if match else str(error.missing_cfg_file)
+    if path.startswith("recipe/"):
+        name = path.removeprefix("recipe/")
         return (f"there is no recipe '{name}'{nearest(name, recipe_names())}; "
                 "`corekit list recipes` lists them all")
-    group, _, option = wanted.rpartition("/")
+    group, _, option = path.rpartition("/")
     options = list(error.options or [])
     offered = f"; options are {', '.join(options)}" if options else "; it names no group of options"
     if not group:
-        return f"there is no option or group '{wanted}'{offered}"
+        return f"there is no option or group '{path}'{offered}"
     return f"there is no '{option}' in group '{group}'{nearest(option, options)}{offered}"
 
 
@@ -68,9 +67,7 @@ def _explain_unknown_key(key: str, text: str) -> str:
 
 
 def _explain_value(text: str) -> str:
-    """The first lines of an OmegaConf message, with the key they are about and the nearest right
-    one.
-    """
+    """What an OmegaConf message says, with the key it is about and the nearest right one."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
     key = keys[0] if keys else ""

@@ -29,14 +29,14 @@ class RecipeSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = recipe_file(config_path)
-        if path is None or not path.is_file():
+        if path is None:
             raise ConfigLoadError(f"no recipe file for {config_path}")
         text = path.read_text(encoding="utf-8")
         try:
             config = OmegaConf.create(text)
         except yaml.YAMLError as error:
-            raise CorekitError(
-                f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+            reason = " ".join(str(error).split())
+            raise CorekitError(f"{path} is not valid YAML: {reason}") from None
         return ConfigResult(provider=self.provider, path=f"file://{path}", config=config,
                             header=self._get_header_dict(text))
 
@@ -44,21 +44,18 @@ class RecipeSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        parts = config_path.strip("/").split("/")
-        return config_path == "recipe" or (len(parts) == 2 and parts[0] == "recipe"
-                                           and parts[1] in projects.find_projects())
+        group, _, project = config_path.strip("/").partition("/")
+        return group == "recipe" and project in ("", *projects.find_projects())
 
     def is_config(self, config_path: str) -> bool:
-        path = recipe_file(config_path)
-        return path is not None and path.is_file()
+        return recipe_file(config_path) is not None
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        if not config_path:
-            return [] if results_filter == ObjectType.CONFIG else ["recipe"]
-        if config_path == "recipe":
-            return [] if results_filter == ObjectType.CONFIG else sorted(projects.find_projects())
-        names = [name.split("/")[1] for name in recipe_names()
-                 if name.split("/")[0] == config_path.split("/")[1]]
+        if config_path in ("", "recipe"):
+            groups = sorted(projects.find_projects()) if config_path else ["recipe"]
+            return [] if results_filter == ObjectType.CONFIG else groups
+        project = config_path.split("/")[1] + "/"
+        names = [name.removeprefix(project) for name in recipe_names() if name.startswith(project)]
         return [] if results_filter == ObjectType.GROUP else names
 
 
@@ -83,23 +80,23 @@ def install(schema: DictConfig) -> None:
 
 def current_schema() -> DictConfig:
     """The schema that this process's command line is checked against."""
-    stored = ConfigStore.instance().repo.get("schema.yaml")
-    return recipe_schema() if stored is None else stored.node
+    schema = ConfigStore.instance().repo.get("schema.yaml")
+    return recipe_schema() if schema is None else schema.node
 
 
 def nearest_key(key: str) -> str:
     """Suggest the nearest key of the schema, by the whole key or by its last part."""
-    keys = known_keys(current_schema())
-    by_last_part = {name.rsplit(".", 1)[-1]: name for name in keys}
-    last_part = closest(key.rsplit(".", 1)[-1], by_last_part)
-    match = closest(key, keys) or (by_last_part[last_part] if last_part else None)
     if key in RENAMED:
         return f" (it is called '{RENAMED[key]}' now)"
+    keys = known_keys(current_schema())
+    by_last_part = {name.rpartition(".")[2]: name for name in keys}
+    last_part = closest(key.rpartition(".")[2], by_last_part)
+    match = closest(key, keys) or by_last_part.get(last_part or "")
     return f" (did you mean '{match}'?)" if match else ""
 
 
 def known_keys(schema: DictConfig, prefix: str = "") -> list[str]:
-    """The keys of a schema, dotted: those of free sections are not among them."""
+    """The keys of a schema, dotted, but for those of free sections."""
     keys: list[str] = []
     for name in map(str, schema):
         key = f"{prefix}{name}"

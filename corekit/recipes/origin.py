@@ -27,36 +27,24 @@ def origin(key: str) -> str:
 
 
 def _composed_files(overrides: list[str]) -> list[tuple[str, DictConfig]]:
-    """Every file of this composition with its content at its place in the recipe, in the order of
-    merging.
-    """
+    """The files of this composition in the order of merging: path, content at its place."""
     instance = GlobalHydra.instance().hydra
     if instance is None:
         return []
-    loader = instance.config_loader
-    defaults = loader.compute_defaults_list(HydraConfig.get().job.config_name, overrides,
-                                            RunMode.RUN)
+    name = HydraConfig.get().job.config_name
+    defaults = instance.config_loader.compute_defaults_list(name, overrides, RunMode.RUN)
     files = []
     for default in defaults.defaults:
-        loaded = None if default.config_path is None else _load(default.config_path)
-        if loaded is not None:
-            config: DictConfig = OmegaConf.create({})
-            package = default.package or ""
-            if package in ("", "_global_"):
-                config = loaded[1]
-            else:
-                OmegaConf.update(config, package, loaded[1], force_add=True)
-            files.append((loaded[0], config))
+        path = file_of(default.config_path or "")
+        if Path(path).is_file():
+            config = OmegaConf.load(path)
+            if default.package not in (None, "", "_global_"):
+                section = config
+                config = OmegaConf.create({})
+                OmegaConf.update(config, default.package, section, force_add=True)
+            assert isinstance(config, DictConfig)
+            files.append((path, config))
     return files
-
-
-def _load(config_path: str) -> tuple[str, DictConfig] | None:
-    path = Path(file_of(config_path))
-    if not path.is_file():
-        return None
-    config = OmegaConf.load(path)
-    assert isinstance(config, DictConfig)
-    return str(path), config
 
 
 def file_of(config_path: str) -> str:

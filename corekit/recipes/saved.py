@@ -12,9 +12,7 @@ RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its nam
 
 
 def load_saved_recipe(path: Path) -> DictConfig:
-    """A ``recipe.yaml`` that lies beside weights or in a run directory; keys of an earlier corekit
-    get today's names.
-    """
+    """A ``recipe.yaml`` of weights or a run; keys of an earlier corekit get today's names."""
     recipe = OmegaConf.load(path)
     assert isinstance(recipe, DictConfig)
     for old, new in RENAMED.items():

@@ -54,9 +54,9 @@ class EntryConfig:
 
     def to_plain(self) -> Plain:
         """The entry as a recipe writes it."""
-        written = {key: getattr(self, key) for key in self.wiring_keys()}
-        return {"name": self.name, **self.arguments,
-                **{key: value for key, value in written.items() if value is not None}}
+        wiring = {key: value for key in self.wiring_keys()
+                  if (value := getattr(self, key)) is not None}
+        return {"name": self.name, **self.arguments, **wiring}
 
 
 @dataclass(frozen=True)
