@@ -20,7 +20,6 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 if TYPE_CHECKING:  # jobs that read captions alone do without torch
-
     from corekit.data.transforms.preprocess import Preprocess
 
 Geometry = Literal["image", "mask", "boxes", "points"]
@@ -55,15 +54,17 @@ class Field:
             BadSampleError: the bytes are bad.
         """
         raise CorekitError(f"field '{self.name}' cannot be read from a member of a shard: it has "
-                           f"no decode")
+                           "no decode")
 
     def encode(self, value: object, extension: str) -> bytes | None:
         """Its member of a shard, of one of ``extensions``; None: it is not written."""
         return None
 
     def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
-        """The entries of a batch: tensors stacked, listed where shapes differ; numbers as a tensor;
-        anything else as a list.
+        """The entries of a batch.
+
+        Tensors are stacked, or listed where shapes differ; numbers become a tensor, and anything
+        else a list.
         """
         from corekit.data.loading.collate import stack
 
@@ -73,10 +74,8 @@ class Field:
         """Its entries of several batches, one after the other."""
         from corekit.data.loading.collate import concatenate
 
-        return {
-            entry: concatenate([part[entry] for part in parts])
-            for entry in self.entries if entry in parts[0]
-        }
+        return {entry: concatenate([part[entry] for part in parts])
+                for entry in self.entries if entry in parts[0]}
 
     def cut(self, batch: Batch, first: int, last: int) -> Batch:
         """Its entries of the samples from ``first`` up to ``last``."""
@@ -104,8 +103,7 @@ class Image(Field):
 
     def encode(self, value: object, extension: str) -> bytes:
         assert isinstance(value, PilImage.Image)
-        content = io.BytesIO()
-        picture = value.convert("RGB")
+        content, picture = io.BytesIO(), value.convert("RGB")
         if extension == "png":
             picture.save(content, "PNG")
         elif extension == "webp":
@@ -142,8 +140,8 @@ class Text(Field):
     @property
     def caption(self) -> str:
         """What a batch calls the strings."""
-        return self.name.replace("text",
-                                 "caption") if "text" in self.name else f"{self.name}_caption"
+        renamed = self.name.replace("text", "caption")
+        return renamed if renamed != self.name else f"{self.name}_caption"
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -180,11 +178,11 @@ class SyntheticText(Text):
     extensions = ()  # a dataset has to say which member it is
 
 
-@register("field", "label")
-class Label(Field):
-    """The number of a class, int64 [B]."""
+class WholeNumber(Field):
+    """A whole number where it is read from a shard, else whatever the dataset gives.
 
-    extensions: tuple[str, ...] = ("cls", )
+    It stands for every field that no entry is called after.
+    """
 
     def decode(self, content: bytes, where: str) -> int:
         text = _utf8(content, self.name, where)
@@ -196,6 +194,13 @@ class Label(Field):
             raise BadSampleError(self.name, f"{where}: {self.name} is no number of 64 bits")
         return number
 
+
+@register("field", "label")
+class Label(WholeNumber):
+    """The number of a class, int64 [B]."""
+
+    extensions: tuple[str, ...] = ("cls", )
+
     def encode(self, value: object, extension: str) -> bytes:
         return str(value).encode()
 
@@ -206,25 +211,8 @@ class Label(Field):
         return {self.name: torch.zeros(samples, dtype=torch.int64, device=device)}
 
 
-class Unregistered(Label):
-    """A field that no entry is called after: a whole number where it is read from a shard, else
-    whatever the dataset gives.
-    """
-
-    extensions = ()
-
-    def encode(self, value: object, extension: str) -> None:  # type: ignore[override]
-        return None
-
-    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
-                device: str) -> Batch:
-        return {self.name: []}
-
-
 class Ragged(Field):
-    """A field of which each sample has as many rows as it likes; see
-    ``corekit.data.loading.ragged``.
-    """
+    """A field with any number of rows a sample, as ``corekit.data.loading.ragged`` has them."""
 
     dtype = "int32"  # of the rows, as torch and numpy call it
     row: tuple[int, ...] = ()  # shape of one row
@@ -274,8 +262,7 @@ def _utf8(content: bytes, name: str, where: str) -> str:
 
 
 def find_field(name: str, entry: str | Field | None = None) -> Field:
-    """The field of a name: the entry of kind ``field`` that is called so, or that the dataset
-    declares.
+    """The field of a name: the dataset's own, or the entry of kind ``field`` of that name.
 
     Raises:
         CorekitError: the dataset declares one that is not there.
@@ -285,7 +272,7 @@ def find_field(name: str, entry: str | Field | None = None) -> Field:
     elif entry not in (None, name) or name in registry.entries("field"):
         field = registry.build("field", entry or name)
     else:
-        field = Unregistered()
+        field = WholeNumber()
     field.name = name
     return field
 

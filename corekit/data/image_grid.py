@@ -19,9 +19,7 @@ CELL, LINE = 160, 13  # pixels: width of an image in the grid, height of a line 
 
 def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: int = 4,
                    lines: int = 5) -> Picture:
-    """uint8 [H, W, 3]: uint8 images [H, W, 3] in rows, captions wrapped below them (a newline
-    starts a new line).
-    """
+    """Images in rows, with captions wrapped below them; a newline starts a new line."""
     rows = -(-len(images) // columns)
     height = CELL + lines * LINE + 8
     sheet = Image.new("RGB", (columns * (CELL + 8), rows * height), "white")
@@ -30,16 +28,14 @@ def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: 
         left, top = index % columns * (CELL + 8) + 4, index // columns * height + 4
         sheet.paste(Image.fromarray(image).resize((CELL, CELL)), (left, top))
         wrapped = [piece for line in caption.split("\n")
-                   for piece in (textwrap.wrap(line, 28) or [""])][:lines]
-        for number, line in enumerate(wrapped):
+                   for piece in textwrap.wrap(line, 28) or [""]]
+        for number, line in enumerate(wrapped[:lines]):
             draw.text((left, top + CELL + 2 + number * LINE), line, fill="black", font=font)
     return np.asarray(sheet)
 
 
 def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Picture | None:
-    """The first images of a batch as training sees them, with their captions and boxes; None where
-    it has no images.
-    """
+    """The first images of a batch as training sees them; None where it has none."""
     from corekit.data.loading.collate import cut
 
     if "image" not in batch:
@@ -53,18 +49,14 @@ def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Pictur
         boxes = [box for name, field in fields.items() if field.geometry == "boxes"
                  for box in sample[name]]
         images.append(outlined(pixels.permute(1, 2, 0).numpy(), boxes))
-        caption = sample["caption"] if "caption" in sample else sample["key"]
-        captions.append(str(caption[0]))
+        captions.append(str(sample.get("caption", sample["key"])[0]))
     return captioned_grid(images, captions)
 
 
 def outlined(image: Picture, boxes: Sequence[Sequence[float]]) -> Picture:
     """The image with a line around each box, x1 y1 x2 y2 in pixels."""
-    if not len(boxes):
-        return image
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    for left, top, right, bottom in boxes:
-        draw.rectangle((float(left), float(top), float(right) - 1, float(bottom) - 1),
-                       outline="red")
+    for left, top, right, bottom in np.asarray(boxes, dtype=float).tolist():
+        draw.rectangle((left, top, right - 1, bottom - 1), outline="red")
     return np.asarray(picture)

@@ -1,6 +1,4 @@
-"""Fields of the objects in a picture: boxes, their labels and masks, ragged with the same
-offsets.
-"""
+"""Fields of the objects in a picture: boxes, their labels and masks, with the same offsets."""
 
 import json
 from collections.abc import Sequence
@@ -64,8 +62,9 @@ class BoxLabels(OfObjects):
 
 @register("field", "masks")
 class Masks(OfObjects):
-    """The pixels of each box's object, uint8 [n, H, W]; a list of one for each sample where
-    pictures differ in size. Not written to shards.
+    """The pixels of each box's object, uint8 [n, H, W]; not written to shards.
+
+    Where pictures differ in size, a batch has a list of them, one for each sample.
     """
 
     extensions = ()
@@ -84,8 +83,8 @@ class Masks(OfObjects):
         return dict(zip(self.entries, pack(values, self.dtype, shapes[0])))
 
     def join(self, parts: Sequence[Batch]) -> Batch:
-        listed = any(isinstance(part[self.name], list) for part in parts)
-        if not listed and len({part[self.name].shape[1:] for part in parts}) == 1:
+        is_list = any(isinstance(part[self.name], list) for part in parts)
+        if not is_list and len({part[self.name].shape[1:] for part in parts}) == 1:
             return super().join(parts)
         return {self.name: [mask for part in parts for mask in self._of_samples(part)]}
 

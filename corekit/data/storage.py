@@ -75,10 +75,10 @@ class Storage:
             if not self.is_folder():
                 raise CorekitError(f"data.root={self.root} is not a folder")
             return _local_files(path, pattern)
-        listed: dict[str, dict[str, object]] = retry(
+        infos: dict[str, dict[str, object]] = retry(
             lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, self.failures)
         files = []
-        for name, info in listed.items():
+        for name, info in infos.items():
             relative = name[len(path):].lstrip("/")
             if info["type"] == "file" and not f"/{relative}".count("/."):
                 files.append(StoredFile(relative, cast(int, info["size"] or 0), None))
@@ -117,9 +117,7 @@ class Storage:
         return retry(read_once, self.where(name), self.failures)
 
     def modified(self, name: str) -> float | None:
-        """When a local file was written, in seconds; None for a remote one, or where there is
-        none.
-        """
+        """When a local file was written, in seconds; None for a remote or missing one."""
         if not self.is_local:
             return None
         try:
@@ -190,9 +188,7 @@ def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
 
 
 def read_lines(root: str, name: str) -> list[str]:
-    """The lines of a small text file in a folder, or above it where it is a part such as
-    CLIP_benchmark's ``test``.
-    """
+    """The lines of a small text file in a folder or right above it; none where there is none."""
     above = os.path.dirname(root.rstrip("/") if "://" in root else os.path.abspath(root))
     for folder in (root, above):
         content = Storage(folder).read_if_there(name)

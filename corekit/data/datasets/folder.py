@@ -1,6 +1,7 @@
 """The ``folder`` dataset: pictures as files, captions beside them, classes as folders."""
 
 import hashlib
+import itertools
 import os
 
 import numpy as np
@@ -60,14 +61,14 @@ class Folder:
 
     def _list_files(self, root: str) -> None:
         first = next(iter(self.extensions.values()), [])
-        wanted = {extension for extensions in self.extensions.values() for extension in extensions}
+        extensions = set(itertools.chain(*self.extensions.values()))
         digest = hashlib.sha256()
         files: list[tuple[str, int, str]] = []
         for name, size, _ in self.storage.files("**/*"):
             key, extension = _split(name)
             if extension in first:
                 files.append((key, first.index(extension), name))
-            if extension in wanted:  # other files below the folder are no part of the data
+            if extension in extensions:  # other files below the folder are no part of the data
                 digest.update(f"{name} {size}\n".encode("utf-8", "surrogateescape"))
         files.sort()
         names = [name for index, (key, _, name) in enumerate(files)
@@ -98,13 +99,12 @@ class Folder:
         return [(self._read_files(name), name) for name in self.names[begin:begin + count]]
 
     def _read_files(self, name: str) -> RawSample:
-        key, own = _split(name)
+        key, own_extension = _split(name)
         if name.encode("utf-8", "replace").decode() != name:
-            # it must be possible to print it
-            shown = name.encode("utf-8", "backslashreplace").decode()
-            return RawSample(self.storage.root, shown, {},
+            printable = name.encode("utf-8", "backslashreplace").decode()
+            return RawSample(self.storage.root, printable, {},
                              ("encoding", "the name of a file is not UTF-8"))
-        members = {own: self.storage.read(name)}
+        members = {own_extension: self.storage.read(name)}
         for extensions in list(self.extensions.values())[1:]:
             for extension in extensions:
                 content = members.get(extension, self.storage.read_if_there(f"{key}.{extension}"))

@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from corekit import registry
+from corekit.constants import SHARDS
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.jobs.base import Job, JobWithEnd, Progress, Refuse
-from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
-from corekit.data.jobs.records import read_record, record_path, write_record
+from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, record_path, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index
 from corekit.data.shards.indexing import build_index
@@ -34,7 +34,7 @@ Spread = Callable[[Callable[..., tuple[WrittenShard, bool]], Sequence[tuple[obje
 
 
 def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | Path,
-            pattern: str = "**/*.tar", workers: int = 0, task: tuple[int, int] = (0, 1),
+            pattern: str = SHARDS, workers: int = 0, task: tuple[int, int] = (0, 1),
             spread: Spread = in_processes,
             on_progress: Callable[[int, int], None] = lambda done, total: None) -> Progress:
     """Do a job on every shard of a folder that has not been done yet.
@@ -66,9 +66,8 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
         raise CorekitError(f"{out} cannot be written: give a local folder outside {source}")
     out = Path(out)
     index = build_index(source, pattern, workers)
-    identity = job.identity()
     made_by = json.loads(json.dumps({"job": name, "driver": DRIVER, "arguments": dict(arguments),
-                                     "source": index.fingerprint, **identity}))
+                                     "source": index.fingerprint, **job.identity()}))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     manifest = _claim(out, fingerprint, made_by)
     work = [(name, json.dumps(dict(arguments)), fingerprint, index.alone(shard), out)
@@ -82,27 +81,18 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
 
 
 def _claim(out: Path, fingerprint: str, made_by: dict[str, object]) -> Manifest:
-    """The folder's manifest, made before the first shard, which marks the folder as this job's."""
-    path = out / MANIFEST
-    if path.is_file():
-        manifest = Manifest.load(path)
-        if manifest.fingerprint != fingerprint:
-            before, now = _flat(manifest.made_by), _flat(made_by)
-            differences = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                           for key in sorted(before.keys() | now.keys())
-                           if before.get(key, ...) != now.get(key, ...)]
-            raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
-                               "another folder, or remove this one")
-        return manifest
-    if any(out.glob("**/*.tar")):
-        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           "folder")
-    manifest = Manifest(fingerprint, 0, [], made_by)
+    """The folder's manifest, which marks the folder as this job's."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        manifest.save(path)
+        manifest = Manifest(fingerprint, 0, [], made_by).begin(out, SHARDS)
     except OSError as error:
         raise CorekitError(f"{out} cannot be written to: {error.strerror or error}") from None
+    if manifest.fingerprint != fingerprint:
+        before, now = _flat(manifest.made_by), _flat(made_by)
+        differences = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                       for key in sorted(before.keys() | now.keys())
+                       if before.get(key, ...) != now.get(key, ...)]
+        raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
+                           "another folder, or remove this one")
     return manifest
 
 
@@ -124,7 +114,7 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
               out: Path) -> tuple[WrittenShard, bool]:
     """(the shard, whether it was made now)."""
     shard = index.names[0]
-    record = read_record(out, shard, fingerprint)
+    record = WrittenShard.load_record(out, shard, fingerprint)
     if record is not None and record.is_whole(out):
         return record, False
     record_path(out, shard).unlink(missing_ok=True)
@@ -135,8 +125,8 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
         bad[error.kind] += 1
 
     def samples() -> Iterator[dict[str, bytes | str]]:
-        for key, members in _job(name, arguments,
-                                 fingerprint).process(_good_samples(index, refuse), refuse):
+        job = _job(name, arguments, fingerprint)
+        for key, members in job.process(_good_samples(index, refuse), refuse):
             if key in keys:
                 refuse(BadSampleError("duplicate", f"{shard}: {key}"))
             else:
@@ -144,9 +134,9 @@ def _do_shard(name: str, arguments: str, fingerprint: str, index: Index,
                 yield {"__key__": key, **members}
 
     (out / shard).parent.mkdir(parents=True, exist_ok=True)
-    written = replace(write_tar(out, shard, samples()), bad=dict(sorted(bad.items())))
-    write_record(out, fingerprint, written)
-    return written, True
+    record = replace(write_tar(out, shard, samples()), bad=dict(sorted(bad.items())))
+    record.save_record(out, fingerprint)
+    return record, True
 
 
 def _good_samples(index: Index, refuse: Refuse) -> Iterator[RawSample]:
@@ -162,7 +152,7 @@ def _merge(out: Path, names: Sequence[str], manifest: Manifest, job: Job) -> boo
     """Write the manifest of all shards; False where some are still to come."""
     shards: list[WrittenShard] = []
     for name in names:
-        record = read_record(out, name, manifest.fingerprint)
+        record = WrittenShard.load_record(out, name, manifest.fingerprint)
         if record is None or not record.is_there(out):
             return False
         shards.append(record)

@@ -38,6 +38,25 @@ class WrittenShard:
         """Whether the file is there with these very bytes."""
         return self.is_there(folder) and sha256(folder / self.name) == self.sha256
 
+    def save_record(self, folder: Path, fingerprint: str) -> None:
+        """Write what is known of it beside it, once it is complete."""
+        content = json.dumps({"fingerprint": fingerprint, **asdict(self)})
+        write_text(record_path(folder, self.name), content + "\n", durable=True)
+
+    @classmethod
+    def load_record(cls, folder: Path, name: str, fingerprint: str) -> "WrittenShard | None":
+        """What is known of a shard; None where it has not been made, or by another job."""
+        try:
+            content = json.loads(record_path(folder, name).read_text(encoding="utf-8"))
+            return cls(**content) if content.pop("fingerprint") == fingerprint else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def record_path(folder: Path, shard: str) -> Path:
+    """Where the record of a shard lies, which is written after the shard."""
+    return folder / f"{shard}.json"
+
 
 @dataclass
 class Manifest:
@@ -53,11 +72,7 @@ class Manifest:
 
     @classmethod
     def load(cls, path: Path) -> "Manifest":
-        """Read a manifest.
-
-        Raises:
-            CorekitError: the file is not a manifest.
-        """
+        """Read a manifest; a CorekitError where the file is none."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             shards = [WrittenShard(**entry) for entry in content["shards"]]
@@ -66,6 +81,23 @@ class Manifest:
         except (ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{path} is no manifest that corekit wrote ({error}); choose "
                                "another folder") from None
+
+    def begin(self, folder: Path, shards: str) -> "Manifest":
+        """The folder's own manifest, or this one where it has none.
+
+        This one is written before the first shard, so that no shard is without its manifest.
+
+        Raises:
+            CorekitError: there is no manifest, but shards that match the pattern.
+        """
+        if (folder / MANIFEST).is_file():
+            return Manifest.load(folder / MANIFEST)
+        if any(folder.glob(shards)):
+            raise CorekitError(f"{folder} holds tar files that corekit did not write; choose "
+                               "another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save(folder / MANIFEST)
+        return self
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""

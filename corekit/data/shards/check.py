@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import numpy as np
 from PIL import Image
@@ -28,19 +29,20 @@ class Findings:
     """
 
     samples: int = 0
-    extensions: Counter[str] = field(default_factory=Counter)
-    widths: Counter[int] = field(default_factory=Counter)
-    heights: Counter[int] = field(default_factory=Counter)
-    lengths: Counter[int] = field(default_factory=Counter)
-    bad: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
-    missing: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    extensions: Counter[str] = dataclass_field(default_factory=Counter)
+    widths: Counter[int] = dataclass_field(default_factory=Counter)
+    heights: Counter[int] = dataclass_field(default_factory=Counter)
+    lengths: Counter[int] = dataclass_field(default_factory=Counter)
+    bad: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
+    missing: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
         """Take in what was found elsewhere."""
         self.samples += other.samples
-        for own, counts_to_add in ((self.extensions, other.extensions), (self.widths, other.widths),
-                                   (self.heights, other.heights), (self.lengths, other.lengths)):
-            own.update(counts_to_add)  # type: ignore[arg-type]
+        self.extensions.update(other.extensions)
+        self.widths.update(other.widths)
+        self.heights.update(other.heights)
+        self.lengths.update(other.lengths)
         for examples, new_examples in ((self.bad, other.bad), (self.missing, other.missing)):
             for kind, (count, names) in new_examples.items():
                 before, first = examples.get(kind, (0, []))
@@ -51,18 +53,18 @@ class Findings:
         problems = dict(self.bad)
         lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
         if lacking:
-            problems["missing_field"] = (sum(count for count, _ in lacking.values()),
-                                         [name for _, names in lacking.values()
-                                          for name in names][:NAMED])
+            samples = [name for _, names in lacking.values() for name in names]
+            count = sum(count for count, _ in lacking.values())
+            problems["missing_field"] = count, samples[:NAMED]
         return problems
 
 
 def known_fields() -> dict[str, Field]:
     """The fields that members are known to hold by their extensions, which no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
-    claims = Counter(extension for known in fields.values() for extension in known.extensions)
-    return {name: known for name, known in fields.items()
-            if known.extensions and all(claims[extension] == 1 for extension in known.extensions)}
+    claims = Counter(extension for each in fields.values() for extension in each.extensions)
+    return {name: each for name, each in fields.items()
+            if each.extensions and all(claims[extension] == 1 for extension in each.extensions)}
 
 
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
@@ -90,12 +92,12 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) ->
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     findings.extensions.update(list(raw.members))
     absent = []
-    for name, known in fields.items():
-        content = _member(raw, known)
+    for name, field in fields.items():
+        content = raw.member(field.extensions)
         if content is None:
             absent.append(name)
             continue
-        value = known.decode(content, where)
+        value = field.decode(content, where)
         if isinstance(value, Image.Image):
             value.load()
             findings.widths[value.width] += 1
@@ -106,11 +108,6 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) ->
     for name in absent:
         extensions = " or ".join(fields[name].extensions)
         findings.add(Findings(missing={name: (1, [f"{where}: no {extensions} for {name}"])}))
-
-
-def _member(raw: RawSample, known: Field) -> bytes | None:
-    return next((raw.members[extension] for extension in known.extensions
-                 if extension in raw.members), None)
 
 
 def picture_of(index: Index, count: int) -> np.ndarray:
@@ -124,10 +121,10 @@ def picture_of(index: Index, count: int) -> np.ndarray:
     for number in range(count):
         for position in range(number * total // count, (number + 1) * total // count):
             shard = int(np.searchsorted(starts, position, side="right")) - 1
-            shown = _show(index.read_samples(shard, position - int(starts[shard]), 1)[0], fields)
-            if shown is not None:
-                images.append(shown[0])
-                captions.append(shown[1])
+            cell = _show(index.read_samples(shard, position - int(starts[shard]), 1)[0], fields)
+            if cell is not None:
+                images.append(cell[0])
+                captions.append(cell[1])
                 break
     return captioned_grid(images, captions, columns=min(5, max(1, len(images))), lines=8)
 
@@ -136,19 +133,19 @@ def _show(raw: RawSample, fields: Mapping[str, Field]) -> tuple[np.ndarray, str]
     """Its first picture, and what it is captioned with: key, size and everything else in words."""
     image: Image.Image | None = None
     words = []
-    for known in fields.values():
-        content = None if raw.bad is not None else _member(raw, known)
+    for field in fields.values():
+        content = None if raw.bad is not None else raw.member(field.extensions)
         if content is None:
             continue
         try:
-            value = known.decode(content, raw.key)
+            value = field.decode(content, raw.key)
             if isinstance(value, Image.Image):
                 value.load()
                 image = image or value
             else:
                 words.append(str(value))
         except BadSampleError:
-            if known.geometry == "image":
+            if field.geometry == "image":
                 return None
     if image is None:
         return None

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import IO, Literal
 
@@ -28,14 +28,14 @@ Numbers = NDArray[np.int64]
 Uid = Literal["key", "json"]
 Members = Mapping[str, bytes]
 Merge = Callable[[Members, Members], dict[str, bytes]]
+BLOCK = tarfile.BLOCKSIZE
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # types of headers that a file's bytes follow
 GAP = 8  # samples between two wanted ones that are read along rather than by another read
-_BLOCK = tarfile.BLOCKSIZE
-_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
-def own_first(own: Members, other: Members) -> dict[str, bytes]:
+def first_set_wins(image: Members, other: Members) -> dict[str, bytes]:
     """The members of both partners; of one name that of the first set."""
-    return {**other, **own}
+    return {**other, **image}
 
 
 class Join:
@@ -59,44 +59,38 @@ class Join:
     """
 
     def __init__(self, images: Index, others: Index, uid: Uid = "key", same_shards: bool = False,
-                 merge: Merge = own_first) -> None:
-        self.images, self.others, self.uid, self.same_shards = images, others, uid, same_shards
-        self.merge = merge
+                 merge: Merge = first_set_wins) -> None:
+        self.images, self.others, self.merge = images, others, merge
+        self.uid, self.same_shards = uid, same_shards
         decides = [images.fingerprint, others.fingerprint, uid,
                    *(["same_shards", "whole keys"] if same_shards else [])]
         digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         self._name = f"joined-{digest[:24]}.int64"
         self._kept: Numbers | None = None  # where no table could be written
-        self._storage, counts = self._find_table() or self._make_table()
-        self.counts = counts
-        self._starts = len(counts) + 2 * np.concatenate([[0], np.cumsum(counts)])
+        self._storage, self.counts = self._find_table() or self._make_table()
+        self._starts = len(images) + 2 * np.concatenate([[0], np.cumsum(self.counts)])
         self._first_other = np.concatenate([[0], np.cumsum(others.samples)])
         self._log_counts()
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The members of both partners of neighbouring samples in one shard of the first set."""
         pairs = self._rows(int(self._starts[shard]) + 2 * first, count)
-        images = _read(self.images, ((shard, int(position)) for position in pairs[:, 0]))
-        places = [(int(shard_number), int(number - self._first_other[shard_number]))
-                  for number, shard_number in zip(pairs[:, 1],
-                                                  np.searchsorted(self._first_other, pairs[:, 1],
-                                                                  side="right") - 1)]
-        others = _read(self.others, places)
+        images = _read(self.images, [(shard, position) for position in pairs[:, 0].tolist()])
+        shards = np.searchsorted(self._first_other, pairs[:, 1], side="right") - 1
+        positions = pairs[:, 1] - self._first_other[shards]
+        others = _read(self.others, [*zip(shards.tolist(), positions.tolist())])
         return [self._together(image, other) for image, other in zip(images, others)]
 
     def _together(self, image: RawSample, other: RawSample) -> RawSample:
         if image.bad is not None or other.bad is not None:
             return image if image.bad is not None else other
-        uid = self._named(image.key) if self.uid == "key" else _uid_in(
-            image.members.get("json", b""))
-        # two uids with one hash, or a shard that changed behind its index
-        if uid != self._named(other.key):
+        key, other_key = ((each.key if self.same_shards else _base(each.key))
+                          for each in (image, other))
+        uid = key if self.uid == "key" else _uid_in(image.members.get("json", b""))
+        if uid != other_key:  # two uids with one hash, or a shard that changed behind its index
             return RawSample(image.where, image.key, {},
                              ("uid", f"its partner in {other.where} is {other.key}"))
         return RawSample(image.where, image.key, self.merge(image.members, other.members))
-
-    def _named(self, key: str) -> str:
-        return key if self.same_shards else _base(key)
 
     def _rows(self, begin: int, count: int) -> Numbers:
         if self._storage is None:
@@ -123,8 +117,8 @@ class Join:
     def _make_table(self) -> tuple[Storage | None, Numbers]:
         log.warning("joining the shards under %s with those under %s", self.images.storage.root,
                     self.others.storage.root)
-        other_hashes, known = _hashes(self.others, "key", self.same_shards)
-        numbers = np.flatnonzero(known)
+        other_hashes, other_readable = _hashes(self.others, "key", self.same_shards)
+        numbers = np.flatnonzero(other_readable)
         # of one uid, the first comes first
         numbers = numbers[np.argsort(other_hashes[numbers], kind="stable")]
         ordered = other_hashes[numbers]
@@ -153,9 +147,8 @@ class Join:
         return None, counts
 
     def _log_counts(self) -> None:
-        joined, images, others = (int(numbers.sum())
-                                  for numbers in (self.counts, self.images.samples,
-                                                  self.others.samples))
+        joined, images = int(self.counts.sum()), int(self.images.samples.sum())
+        others = int(self.others.samples.sum())
         if joined < max(images, others):
             log.warning(f"{joined:,} samples under {self.images.storage.root} have a partner under "
                         f"{self.others.storage.root}, and are used; {images - joined:,} have none, "
@@ -166,16 +159,15 @@ def _cache() -> Storage:
     return Storage(str(cache_folder() / "joins"))
 
 
-def _read(index: Index, places: Iterable[tuple[int, int]]) -> list[RawSample]:
+def _read(index: Index, places: Sequence[tuple[int, int]]) -> list[RawSample]:
     """The samples at these (shard, position)s, in their order; neighbours by one ranged read."""
-    wanted = list(places)
-    samples = dict.fromkeys(wanted, RawSample("", "", {}))
+    samples = dict.fromkeys(places, RawSample("", "", {}))
     for shard, first, last in _runs(sorted(samples)):
         where = index.storage.where(index.names[shard])
         for position, (content, length) in enumerate(index.read(shard, first, last - first), first):
             if (shard, position) in samples:
                 samples[shard, position] = parse_sample(where, position, content, length)
-    return [samples[place] for place in wanted]
+    return [samples[place] for place in places]
 
 
 def _runs(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
@@ -198,8 +190,8 @@ def _hashes(index: Index, uid: Uid,
         prefix = f"{index.names[shard]}/" if with_shard else ""
         for name in _uids(index, shard, uid, with_shard):
             if name is not None:
-                digest = hashlib.blake2b((prefix + name).encode("utf-8", "surrogateescape"),
-                                         digest_size=8).digest()
+                full_name = (prefix + name).encode("utf-8", "surrogateescape")
+                digest = hashlib.blake2b(full_name, digest_size=8).digest()
                 hashes[sample], readable[sample] = int.from_bytes(digest, "little"), True
             sample += 1
     return hashes, readable
@@ -215,16 +207,13 @@ def _uids(index: Index, shard: int, uid: Uid, with_folders: bool) -> list[str | 
 
 
 def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool) -> str | None:
-    """The uid of a sample, or None, read from the headers and json of its stretch of a tar file.
-
-    A key is one with its folders if ``whole``.
-    """
+    """The uid of a sample, or None, read from the headers and json of its stretch of a tar file."""
     offset = begin
     try:
         while offset < end:
             file.seek(offset)
-            header = tarfile.TarInfo.frombuf(file.read(_BLOCK), "utf-8", "surrogateescape")
-            if header.type not in _PLAIN:  # long names and the like: the whole stretch
+            header = tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
+            if header.type not in PLAIN:  # long names and the like: the whole stretch
                 file.seek(begin)
                 members = [(name, io.BytesIO(data), len(data))
                            for name, data in tar_members(file.read(end - begin))]
@@ -236,11 +225,11 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool)
                     return key if with_folders else _base(key)
                 if extension == "json":
                     return _uid_in(content.read(size))
-            if header.type not in _PLAIN or header.size < 0:
+            if header.type not in PLAIN or header.size < 0:
                 return None
-            offset += _BLOCK + header.size + -header.size % _BLOCK
+            offset += BLOCK + header.size + -header.size % BLOCK
     except (tarfile.TarError, EOFError, ValueError):
-        pass
+        return None
     return None
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import Field, find_field
 
-_BLOCK = 512
-_PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
+BLOCK = tarfile.BLOCKSIZE
+PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # types of headers that a file's bytes follow
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class RawSample:
     key: str
     members: Mapping[str, bytes]
     bad: tuple[str, str] | None = None
+
+    def member(self, extensions: Sequence[str]) -> bytes | None:
+        """The member of the first of these extensions that there is."""
+        return next((self.members[each] for each in extensions if each in self.members), None)
 
 
 def member_key(name: str) -> tuple[str, str]:
@@ -43,23 +47,25 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
     try:
-        named = tar_members(content)
+        files = tar_members(content)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         return RawSample(shard, unnamed, {}, ("truncated", f"its members cannot be read ({error})"))
-    if not named:
+    if not files:
         return RawSample(shard, unnamed, {}, ("truncated", "no member is left of it"))
-    key = member_key(named[0][0])[0]
-    shown = key.encode("utf-8", "backslashreplace").decode()  # it must be possible to print it
+    key = member_key(files[0][0])[0]
     members: dict[str, bytes] = {}
-    for name, data in named:
+    for name, data in files:
         extension = member_key(name)[1]
+        problem = None
         if name.startswith("/") or ".." in name.split("/"):
-            return RawSample(shard, shown, {}, ("path", "the name of a member leaves its folder: "
-                                                        f"{name!r}"))
-        if not _is_utf8(name):
-            return RawSample(shard, shown, {}, ("encoding", "the name of a member is not UTF-8"))
-        if extension in members:
-            return RawSample(shard, shown, {}, ("duplicate", f"two members are called {extension}"))
+            problem = "path", f"the name of a member leaves its folder: {name!r}"
+        elif name.encode("utf-8", "replace").decode() != name:  # surrogates: it was not UTF-8
+            problem = "encoding", "the name of a member is not UTF-8"
+        elif extension in members:
+            problem = "duplicate", f"two members are called {extension}"
+        if problem is not None:
+            printable = key.encode("utf-8", "backslashreplace").decode()
+            return RawSample(shard, printable, {}, problem)
         members[extension] = data
     return RawSample(shard, key, members)
 
@@ -76,17 +82,17 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
     members = []
     offset = 0
     while offset < len(content):
-        header = tarfile.TarInfo.frombuf(content[offset:offset + _BLOCK], "utf-8",
-                                         "surrogateescape")
-        first, last = offset + _BLOCK, offset + _BLOCK + header.size
+        first = offset + BLOCK
+        header = tarfile.TarInfo.frombuf(content[offset:first], "utf-8", "surrogateescape")
+        last = first + header.size
         if header.size < 0 or last > len(content):
             raise EOFError("the file ends before its members do")
-        if header.type in _PLAIN:
+        if header.type in PLAIN:
             members.append((header.name, content[first:last]))
         elif header.type != tarfile.XHDTYPE or any(word in content[first:last]
                                                    for word in (b"path=", b"size=", b"GNU.")):
             return _tarfile_members(content)
-        offset = last + -last % _BLOCK
+        offset = last + -last % BLOCK
     return members
 
 
@@ -105,14 +111,6 @@ def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
                     raise EOFError("the file ends before its members do")
                 members.append((member.name, data))
     return members
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:  # what could not be decoded was kept as surrogates
-        return False
-    return True
 
 
 def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
@@ -137,9 +135,9 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     sample: Sample = {"key": raw.key}
     for name, field in fields.items():
-        names = extensions[name]
-        content = next((raw.members[each] for each in names if each in raw.members), None)
+        content = raw.member(extensions[name])
         if content is None:
-            raise BadSampleError("missing_field", f"{where}: no {' or '.join(names)} for {name}")
+            raise BadSampleError("missing_field",
+                                 f"{where}: no {' or '.join(extensions[name])} for {name}")
         sample[name] = field.decode(content, where)
     return sample

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-from corekit.data.datasets.base import Sample, Source, dataset_info
+from corekit.data.datasets.base import DatasetInfo, Sample, Source, dataset_info
 from corekit.data.fields import Field, find_fields
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
@@ -48,51 +48,31 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
                            f"'{image_format}'")
     total = int(source.shard_sizes.sum())
     decides = json.dumps([WRITER, source.fingerprint, samples_per_shard, image_format])
-    manifest = _open_manifest(out, hashlib.sha256(decides.encode()).hexdigest(), total)
-    _write_notes(source, out, attribution or dataset_info(source).attribution)
+    fingerprint = hashlib.sha256(decides.encode()).hexdigest()
+    manifest = Manifest(fingerprint, total).begin(out, "*.tar")
+    if manifest.fingerprint != fingerprint:
+        raise CorekitError(f"{out} holds shards of other samples or with other arguments; choose "
+                           "another folder, or remove this one")
+    _write_notes(dataset_info(source), out, attribution)
     manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
     done = {shard.name for shard in manifest.shards}
-    jobs = [(out, name, first, min(samples_per_shard, total - first))
+    jobs = [(source, out, name, first, min(samples_per_shard, total - first), image_format)
             for first in range(0, total, samples_per_shard)
             if (name := f"{first // samples_per_shard:06d}.tar") not in done]
-    for shard in _write_all(source, jobs, image_format, workers):
-        manifest.shards = sorted([*manifest.shards, shard], key=lambda written: written.name)
+    for shard in in_processes(_write_shard, jobs, workers):  # in no set order
+        manifest.shards = sorted([*manifest.shards, shard], key=lambda shard: shard.name)
         manifest.save(out / MANIFEST)
     return manifest
 
 
-def _open_manifest(out: Path, fingerprint: str, samples: int) -> Manifest:
-    path = out / MANIFEST
-    if path.is_file():
-        manifest = Manifest.load(path)
-        if manifest.fingerprint != fingerprint:
-            raise CorekitError(f"{out} holds shards of other samples or with other arguments; "
-                               "choose another folder, or remove this one")
-        return manifest
-    if any(out.glob("*.tar")):
-        raise CorekitError(f"{out} holds tar files that corekit did not write; choose another "
-                           "folder")
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = Manifest(fingerprint, samples)
-    manifest.save(path)  # before the first shard, so that a shard without its manifest cannot be
-    return manifest
-
-
-def _write_notes(source: Source, out: Path, attribution: str | None) -> None:
-    info = dataset_info(source)
+def _write_notes(info: DatasetInfo, out: Path, attribution: str | None) -> None:
     if info.class_names:
         write_text(out / "classnames.txt", "".join(f"{name}\n" for name in info.class_names))
     if info.templates:
         write_text(out / "zeroshot_classification_templates.txt",
                    "".join(template.replace("{}", "{c}") + "\n" for template in info.templates))
-    if attribution:
-        write_text(out / "ATTRIBUTION.md", attribution)
-
-
-def _write_all(source: Source, jobs: list[tuple[Path, str, int, int]], image_format: str,
-               workers: int) -> Iterator[WrittenShard]:
-    """Write the shards, each as soon as it is whole and in no set order."""
-    return in_processes(_write_shard, [(source, *job, image_format) for job in jobs], workers)
+    if attribution or info.attribution:
+        write_text(out / "ATTRIBUTION.md", attribution or str(info.attribution))
 
 
 def _write_shard(source: Source, out: Path, name: str, first: int, count: int,
