@@ -13,17 +13,11 @@ class LinearOutput(NamedTuple):
     Losses evaluate it in blocks of classes, in the dtype of ``hidden``; ``dense`` makes a tensor of
     it. It is a tuple of tensors, so that data parallelism, sharding and compilation find them in a
     model's outputs.
-
-    Args:
-        hidden: [..., D], the input of the layer, in autocast's dtype where the layer was to run in
-            it.
-        weight: [K, D], in the dtype the parameter is kept in.
-        bias: [K].
     """
 
-    hidden: Tensor
-    weight: Tensor
-    bias: Tensor | None
+    hidden: Tensor  # [..., D], the layer's input, in autocast's dtype if the layer runs in it
+    weight: Tensor  # [K, D], in the dtype of the parameter
+    bias: Tensor | None  # [K]
 
     @classmethod
     def of(cls, hidden: Tensor, head: nn.Linear) -> "LinearOutput":

@@ -2,6 +2,8 @@
 
 import hashlib
 
+import numpy as np
+
 
 def derive_seed(*purpose: int | str) -> int:
     """A 63-bit seed for one purpose.
@@ -13,3 +15,8 @@ def derive_seed(*purpose: int | str) -> int:
     """
     digest = hashlib.blake2b(repr(purpose).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def numpy_generator(*purpose: int | str) -> np.random.Generator:
+    """numpy's generator for one purpose."""
+    return np.random.Generator(np.random.Philox(key=derive_seed(*purpose)))

@@ -18,19 +18,12 @@ Outputs = dict[str, Tensor | LinearOutput]
 
 @dataclass(frozen=True)
 class Wiring(Generic[T]):
-    """A callable with the names it reads.
+    """A callable with the names it reads."""
 
-    Args:
-        label: what messages call it.
-        function: called with keyword arguments.
-        reads: parameter -> name of the entry it gets.
-        required: the parameters without a default.
-    """
-
-    label: str
+    label: str  # what messages call it
     function: Callable[..., T]
-    reads: Mapping[str, str]
-    required: frozenset[str]
+    reads: Mapping[str, str]  # parameter -> name of the entry it gets
+    required: frozenset[str]  # the parameters without a default
 
     @classmethod
     def of(cls, label: str, function: Callable[..., T],
@@ -40,7 +33,7 @@ class Wiring(Generic[T]):
 
         Args:
             label: what messages call it.
-            function: the callable.
+            function: called with keyword arguments.
             signature_of: where its signature stands, if not on itself (a module's ``forward``).
             rename: parameter -> entry, where they are called differently.
             ignore: parameters that are no entries.

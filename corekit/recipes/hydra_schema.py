@@ -5,8 +5,6 @@ enumeration, and an entry, whose keys are the arguments of its constructor, a fr
 """
 
 import dataclasses
-import types
-import typing
 from enum import Enum
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from corekit.recipes.build import is_free
 from corekit.recipes.schema import EvaluationConfig, RunConfig
 
-FREE = typing.Dict[str, Any]  # noqa: UP006 (OmegaConf reads these at run time)
+FREE = dict[str, Any]
 
 
 def free_sections(cls: type = RunConfig, prefix: str = "") -> list[str]:
@@ -75,17 +73,10 @@ def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
 
 def _known(hint: object, name: str) -> object:
     """A type of a field as OmegaConf knows it."""
-    arguments = get_args(hint)
     if is_free(hint):
         return FREE
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _structured(hint)
     if get_origin(hint) is Literal:
-        return Enum(name, {choice: choice for choice in arguments})
-    if get_origin(hint) is list:
-        return typing.List[arguments[0]]  # type: ignore[valid-type]  # noqa: UP006
-    if get_origin(hint) is dict:
-        return typing.Dict[arguments[0], arguments[1]]  # type: ignore[valid-type]  # noqa: UP006
-    if isinstance(hint, types.UnionType):
-        return typing.Optional[arguments[0]]  # noqa: UP045
+        return Enum(name, {choice: choice for choice in get_args(hint)})
     return hint

@@ -1,5 +1,6 @@
 """The contract of a dataset: numbered samples in shards, read by position, decoded singly."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,15 +23,13 @@ LEFT_OUT = "left_out"
 class BadSampleError(Exception):
     """A sample whose bytes cannot be turned into what its fields promise.
 
-    Args:
-        kind: a short name that bad samples are counted by, such as ``image`` or ``missing_field``.
-        message: what is wrong, with the shard and the key.
+    Bad samples are counted by ``kind``, such as ``image`` or ``missing_field``; ``message`` says
+    what is wrong, with the shard and the key.
     """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(kind, message)
-        self.kind = kind
-        self.message = message
+        self.kind, self.message = kind, message
 
 
 @runtime_checkable
@@ -73,32 +72,25 @@ class Source(Protocol):
 class DatasetInfo:
     """What a dataset may say of itself, as attributes of these names; each has a default.
 
-    Args:
-        name: what records call it; its class in lower case.
-        class_names: of the classes that labels are numbers of.
-        num_classes: how many classes there are; None: not known.
-        templates: sentences with ``{}`` for a class name.
-        attribution: the text of ``ATTRIBUTION.md`` beside shards of its samples.
-        belongs_to: fields that are of no use without another one, as features of a picture are
-            without the crop that they were made of.
-        order: which sample a stream's k-th draw is, of (streams, window, seed), as a mixture has
-            it.
+    ``belongs_to`` has fields that are of no use without another one, as features of a picture are
+    without the crop that they were made of. ``order`` says which sample a stream's k-th draw is, of
+    (streams, window, seed), as a mixture does.
     """
 
-    name: str
-    class_names: Sequence[str] = ()
-    num_classes: int | None = None
-    templates: Sequence[str] = ()
-    attribution: str | None = None
+    name: str  # what records call it; its class in lower case
+    class_names: Sequence[str] = ()  # of the classes that labels are numbers of
+    num_classes: int | None = None  # None: not known
+    templates: Sequence[str] = ()  # sentences with {} for a class name
+    attribution: str | None = None  # the text of ATTRIBUTION.md beside shards of its samples
     belongs_to: Mapping[str, str] = field(default_factory=dict)
     order: "Callable[[int, int, int], ShuffledOrder | MixedOrder] | None" = None
 
 
 def dataset_info(source: object) -> DatasetInfo:
     """What a dataset says of itself, and the defaults of what it does not say."""
-    optional = ("name", *(name for name in DatasetInfo.__dataclass_fields__ if name != "name"))
-    own = {name: getattr(source, name) for name in optional if hasattr(source, name)}
-    return DatasetInfo(**{"name": type(source).__name__.lower(), **own})
+    attributes = {each.name: getattr(source, each.name) for each in dataclasses.fields(DatasetInfo)
+                  if hasattr(source, each.name)}
+    return DatasetInfo(**{"name": type(source).__name__.lower(), **attributes})
 
 
 def last_part(root: str) -> str:

@@ -53,33 +53,32 @@ class CocoLabels:
                                f"with COCO's annotations/ and {self.split}/")
         try:
             parsed = json.loads(content)
-            categories = sorted((int(each["id"]), str(each["name"]))
-                                for each in parsed["categories"])
+            categories = sorted((int(item["id"]), str(item["name"]))
+                                for item in parsed["categories"])
             row = {number: index for index, (number, _) in enumerate(categories)}
             rows: dict[int, set[int]] = defaultdict(set)
-            for each in parsed["annotations"]:
-                rows[each["image_id"]].add(row[each["category_id"]])
-            self._pictures = [(str(each["file_name"]), sorted(rows[each["id"]]))
-                              for each in parsed["images"]]
+            for item in parsed["annotations"]:
+                rows[item["image_id"]].add(row[item["category_id"]])
+            self._pictures = [(str(item["file_name"]), sorted(rows[item["id"]]))
+                              for item in parsed["images"]]
         except (ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{self.storage.where(name)} is not as COCO's: "
                                f"{type(error).__name__}: {error}") from None
         if not self._pictures:
             raise CorekitError(f"{self.storage.where(name)} has no pictures")
-        self.class_names = [called for _, called in categories]
+        self.class_names = [category for _, category in categories]
         self.num_classes = len(categories)
         self.fingerprint = hashlib.sha256(content).hexdigest()
 
     def read(self, shard: int, first: int, count: int) -> list[tuple[RawSample, list[int]]]:
         """(the file of a picture, its rows) of neighbouring samples."""
         begin = shard * SHARD + first
-        return [(self._read_picture(name), rows)
+        return [(self._read_picture(f"{self.split}/{name}"), rows)
                 for name, rows in self._pictures[begin:begin + count]]
 
     def _read_picture(self, name: str) -> RawSample:
-        content = self.storage.read_if_there(f"{self.split}/{name}")
-        return RawSample(self.storage.root, f"{self.split}/{name}",
-                         {} if content is None else {"jpg": content})
+        content = self.storage.read_if_there(name)
+        return RawSample(self.storage.root, name, {} if content is None else {"jpg": content})
 
     def decode(self, handle: tuple[RawSample, list[int]]) -> Sample:
         """One picture with its rows."""

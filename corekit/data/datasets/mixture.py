@@ -84,9 +84,9 @@ class Mixture:
         """
         orders = []
         for label, source in zip(self.labels, self.sources):
+            inner_seed = derive_seed(seed, "source", label)
             try:
-                orders.append(ShuffledOrder(source.shard_sizes, streams, window,
-                                            derive_seed(seed, "source", label)))
+                orders.append(ShuffledOrder(source.shard_sizes, streams, window, inner_seed))
             except CorekitError as error:
                 raise CorekitError(f"mixture: source '{label}': {error}") from None
         return MixedOrder(orders, self.counts, seed)
@@ -94,9 +94,9 @@ class Mixture:
     def read(self, shard: int, first: int, count: int) -> list[tuple[int, object]]:
         """(source, its handle) of neighbouring samples; shards are numbered through all sources."""
         number = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
+        inner_shard = shard - int(self.first_shard[number])
         return [(number, handle)
-                for handle in self.sources[number].read(shard - int(self.first_shard[number]),
-                                                        first, count)]
+                for handle in self.sources[number].read(inner_shard, first, count)]
 
     def decode(self, handle: tuple[int, object]) -> Sample:
         """One sample of one source, its caption called ``text``."""
@@ -142,8 +142,8 @@ def _check_entry(label: str, entry: object) -> None:
         raise CorekitError(f"mixture: source '{label}' must be {{weight: 1.0, dataset: {{name: "
                            f"...}}, caption: text}}, not {entry!r}")
     weight = entry.get("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight,
-                                                  (int, float)) or not 0 < weight < math.inf:
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not is_number or not 0 < weight < math.inf:
         raise CorekitError(f"mixture: the weight of source '{label}' must be a number above 0, not "
                            f"{weight!r}")
     if not isinstance(entry["dataset"], Source):

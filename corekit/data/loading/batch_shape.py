@@ -8,7 +8,7 @@ import numpy as np
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
-from corekit.seeds import derive_seed
+from corekit.seeds import numpy_generator
 
 
 @register("sampler", "fixed_size")
@@ -25,10 +25,10 @@ class FixedSize:
 
     def __init__(self, batch_size: int, streams: int) -> None:
         if streams < 1 or batch_size % streams:
-            raise CorekitError(f"data.streams={streams} must divide "
-                               f"engine.batch_size={batch_size}: every stream gives "
-                               "as many samples to each batch. "
-                               f"data.streams={math.gcd(max(streams, 1), batch_size)} does")
+            divisor = math.gcd(max(streams, 1), batch_size)
+            raise CorekitError(f"data.streams={streams} must divide engine.batch_size="
+                               f"{batch_size}: every stream gives as many samples to each batch. "
+                               f"data.streams={divisor} does")
         self.per_stream = batch_size // streams
 
     def draws(self, step: int) -> range:
@@ -59,8 +59,8 @@ class Rounds:
     def draws(self, step: int) -> range:
         """The draws that every stream makes for the batch of a step."""
         turn, place = divmod(step, len(self.table))
-        samples = [self.table[index][1]
-                   for index in _shuffled(self.seed, turn, len(self.table))[:place + 1]]
+        order = _shuffled(self.seed, turn, len(self.table))[:place + 1]
+        samples = [self.table[index][1] for index in order]
         first = turn * self.total + sum(samples[:-1])
         return range(first, first + samples[-1])
 
@@ -115,6 +115,5 @@ class VariableSize(Rounds):
 
 @lru_cache(maxsize=16)
 def _shuffled(seed: int, turn: int, count: int) -> list[int]:
-    generator = np.random.Generator(np.random.Philox(key=derive_seed(seed, "size", turn)))
-    order: list[int] = generator.permutation(count).tolist()
+    order: list[int] = numpy_generator(seed, "size", turn).permutation(count).tolist()
     return order

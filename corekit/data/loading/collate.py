@@ -16,8 +16,10 @@ Fields = Mapping[str, Field]
 
 
 def stack(values: Sequence[object]) -> object:
-    """Tensors as one, or a list of views of one piece of memory where shapes differ, which a worker
-    hands over whole; numbers as a tensor; anything else as a list.
+    """Tensors as one, numbers as a tensor, anything else as a list.
+
+    Tensors of different shapes become a list of views of one piece of memory, which a worker hands
+    over whole.
     """
     if not all(isinstance(value, Tensor) for value in values):
         numbers = isinstance(values[0], (int, float))
@@ -50,8 +52,7 @@ def collate(samples: Sequence[Sample], fields: Fields, tokenizer: Tokenizer | No
     for name, field in fields.items():
         entries = field.collate([sample[name] for sample in samples], tokenizer)
         shared = str(field.offsets)
-        both = shared in entries and shared in batch
-        if both and not torch.equal(entries[shared], batch[shared]):
+        if shared in entries.keys() & batch and not torch.equal(entries[shared], batch[shared]):
             raise CorekitError(f"field '{name}' has not as many rows in each sample as the fields "
                                f"before it that share {field.offsets}")
         batch.update(entries)
@@ -95,18 +96,16 @@ def example_batch(fields: Fields, preprocess: Preprocess, tokenizer: Tokenizer |
 def to_device(batch: Batch, fields: Fields, preprocess: Preprocess, device: torch.device,
               channels_last: bool = False) -> Batch:
     """The batch on a device, with what the model gets of every field."""
-    moved = {name: _moved(value, device) for name, value in batch.items()}
-    for name, field in fields.items():
-        if name not in moved:
-            continue
-        value = field.normalize(moved[name], preprocess)
-        if channels_last and field.geometry == "image" and isinstance(batch[name], Tensor):
+    on_device = {name: _to_device(value, device) for name, value in batch.items()}
+    for name in fields.keys() & on_device.keys():
+        value = fields[name].normalize(on_device[name], preprocess)
+        if channels_last and fields[name].geometry == "image" and isinstance(batch[name], Tensor):
             value = cast(Tensor, value).to(memory_format=torch.channels_last)
-        moved[name] = value
-    return moved
+        on_device[name] = value
+    return on_device
 
 
-def _moved(value: object, device: torch.device) -> object:
+def _to_device(value: object, device: torch.device) -> object:
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, list) and value and isinstance(value[0], Tensor):

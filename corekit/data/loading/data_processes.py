@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from corekit.data.loading.workers import end_when
+from corekit.data.loading.workers import end_with_parent
 from corekit.errors import CorekitError
 
 T = TypeVar("T")
@@ -38,11 +38,10 @@ class DataProcesses(Generic[T]):
         self._ended = RawValue(c_byte, 0)
         # when nobody has it any more, or else before multiprocessing waits for its processes
         self.close = Finalize(self, _end, [self._ended], exitpriority=1)
-        loader: DataLoader[T] = DataLoader(dataset, batch_size=None, num_workers=workers,
-                                           prefetch_factor=prefetch if workers else None,
-                                           worker_init_fn=_Stay(self._ended),
-                                           # its own, or it would draw from everybody's
-                                           generator=torch.Generator())
+        loader: DataLoader[T] = DataLoader(
+            dataset, batch_size=None, num_workers=workers,
+            prefetch_factor=prefetch if workers else None, worker_init_fn=_Stay(self._ended),
+            generator=torch.Generator())  # its own, or it would draw from everybody's
         before = signal.getsignal(signal.SIGCHLD)
         self._items = iter(loader)
         if workers and threading.current_thread() is threading.main_thread():
@@ -84,4 +83,4 @@ class _Stay:
     def __call__(self, worker: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        end_when(lambda: bool(self.ended.value))
+        end_with_parent(lambda: bool(self.ended.value))

@@ -45,30 +45,29 @@ class _Chunks(IterableDataset[Chunk]):
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
             count = min(last, int(self.starts[shard + 1])) - first
-            for position, handle in enumerate(
-                    self.source.read(shard, first - int(self.starts[shard]), count), first):
+            handles = self.source.read(shard, first - int(self.starts[shard]), count)
+            for position, handle in enumerate(handles, first):
                 try:
                     sample = self.crop(self.source.decode(handle), self.fields)
+                    samples.append({**sample, "position": position})
                 except BadSampleError:
                     bad += 1
-                    continue
-                samples.append({**sample, "position": position})
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples]
                         for name in ("key", "position", *self.fields)}
         side = self.preprocess.size
-        chunk["image"] = torch.stack(chunk["image"]) if samples else torch.empty(
-            0, 3, side, side, dtype=torch.uint8)
-        return {**chunk, "bad": bad}
+        empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
+        return {**chunk, "image": torch.stack(chunk["image"]) if samples else empty, "bad": bad}
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
            workers: int = 0) -> Iterator[Chunk]:
-    """This rank's chunks: ``image`` uint8 [n, 3, H, W], other fields as lists, ``position`` where
-    each sample stands in the source, ``bad`` how many undecodable ones were left out.
+    """This rank's chunks of all samples, each once.
 
-    What a chunk holds depends on ``size`` alone, so figures are the same for any number of ranks
-    and workers. All ranks get the same number of chunks, some of which may hold no sample.
+    A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
+    stands in the source, and ``bad``, how many undecodable samples were left out. What it holds
+    depends on ``size`` alone, so figures are the same for any number of ranks and workers. All
+    ranks get the same number of chunks, some of which may hold no sample.
 
     Raises:
         CorekitError: the data cannot be read.

@@ -58,24 +58,14 @@ class WorkerBatch:
 
 @dataclass(frozen=True)
 class Streams:
-    """Everything that decides the batches of one rank; picklable, so that workers can have it.
-
-    Args:
-        source: the samples.
-        order: which sample a stream's k-th draw is.
-        sampler: which draws a step makes.
-        streams: this rank's streams.
-        seed: of the augmentations.
-        transform: of the samples, drawing from torch's generator: an entry of kind ``transform``.
-        tokenizer: list of strings -> int64 [n, L].
-    """
+    """Everything that decides the batches of one rank; picklable, so that workers can have it."""
 
     source: Source
-    order: ShuffledOrder | MixedOrder
-    sampler: Sampler
-    streams: range
-    seed: int
-    transform: TransformFunction | None
+    order: ShuffledOrder | MixedOrder  # which sample a stream's k-th draw is
+    sampler: Sampler  # which draws a step makes
+    streams: range  # this rank's
+    seed: int  # of the augmentations
+    transform: TransformFunction | None  # of the samples, drawing from torch's generator
     tokenizer: Tokenizer | None
     fields: Mapping[str, Field] = field(init=False)  # of the source
     _transform: Transform | None = field(init=False)
@@ -111,8 +101,7 @@ class Streams:
         replacement = derive_seed(self.seed, "replacement", step, stream, slot)
         for attempt, handle in enumerate(self._candidates(windows, stream, where, replacement)):
             try:
-                # torchvision draws from the default generator; reseeding the CPU's alone takes
-                # microseconds.
+                # torchvision draws from the default generator
                 torch.default_generator.manual_seed(
                     derive_seed(self.seed, "augmentation", step, stream, slot))
                 sample = self.source.decode(handle)
@@ -148,11 +137,10 @@ class Streams:
             yield handles[position % len(handles)]
 
     def _window(self, windows: Windows, stream: int, where: Position) -> list[object]:
-        name = (where.pass_number, where.window)
-        cached = windows.get((stream, where.source))
-        if cached is None or cached[0] != name:
-            windows[stream, where.source] = cached = (name, self._read(stream, where))
-        return cached[1]
+        place, window = (stream, where.source), (where.pass_number, where.window)
+        if place not in windows or windows[place][0] != window:
+            windows[place] = window, self._read(stream, where)
+        return windows[place][1]
 
     def _read(self, stream: int, where: Position) -> list[object]:
         segments = self.order.segments(stream, where.pass_number, where.window, where.source)
@@ -167,8 +155,8 @@ class _WorkerBatches(IterableDataset[WorkerBatch]):
     def __iter__(self) -> Iterator[WorkerBatch]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        mine = self.streams.streams[share(len(self.streams.streams), number, workers)]
-        return self.streams.parts(self.first_step, self.last_step, mine)
+        own_streams = self.streams.streams[share(len(self.streams.streams), number, workers)]
+        return self.streams.parts(self.first_step, self.last_step, own_streams)
 
 
 def share(items: int, number: int, parts: int) -> slice:
@@ -184,8 +172,7 @@ def step_batches(streams: Streams, first_step: int, last_step: int,
         CorekitError: a worker could not read its data.
     """
     workers = min(workers, len(streams.streams))
-    dataset = _WorkerBatches(streams, first_step, last_step)
-    with DataProcesses(dataset, workers) as parts:
+    with DataProcesses(_WorkerBatches(streams, first_step, last_step), workers) as parts:
         for _ in range(first_step, last_step):
             yield _join([next(parts) for _ in range(max(1, workers))], streams.fields)
 

@@ -15,22 +15,21 @@ Ragged = tuple[Tensor, Tensor]
 
 def pack(values: Sequence[object], dtype: str = "int32", row: tuple[int, ...] = ()) -> Ragged:
     """The rows of several samples, as ([sum of n, *row], offsets int64 [B + 1])."""
-    kind: torch.dtype = getattr(torch, dtype)
-    rows = [torch.as_tensor(value, dtype=kind).reshape(-1, *row) for value in values]
-    offsets = _offsets(torch.tensor([len(each) for each in rows]))
-    return torch.cat([torch.empty(0, *row, dtype=kind), *rows]), offsets
+    empty = torch.empty(0, *row, dtype=getattr(torch, dtype))
+    rows = [torch.as_tensor(value, dtype=empty.dtype).reshape(-1, *row) for value in values]
+    return torch.cat([empty, *rows]), _offsets(torch.tensor([len(each) for each in rows]))
 
 
 def join(parts: Sequence[Ragged]) -> Ragged:
     """The samples of several batches one after the other."""
-    return torch.cat([rows for rows, _ in parts
-                      ]), _offsets(torch.cat([offsets.diff() for _, offsets in parts]))
+    offsets = _offsets(torch.cat([offsets.diff() for _, offsets in parts]))
+    return torch.cat([rows for rows, _ in parts]), offsets
 
 
 def cut(rows: Tensor, offsets: Tensor, first: int, last: int) -> Ragged:
     """The samples from ``first`` up to ``last``."""
-    chosen = offsets[first:last + 1]
-    return rows[int(chosen[0]):int(chosen[-1])], chosen - chosen[0]
+    offsets = offsets[first:last + 1]
+    return rows[int(offsets[0]):int(offsets[-1])], offsets - offsets[0]
 
 
 def _offsets(counts: Tensor) -> Tensor:

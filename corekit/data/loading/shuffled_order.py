@@ -2,8 +2,8 @@
 
 The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one
 line; every stream owns an equal stretch of it, reads it in windows, and shuffles inside a window by
-(seed, pass, stream, window). Fewer samples
-than there are streams are left out of a pass, others in each.
+(seed, pass, stream, window). Fewer samples than there are streams are left out of a pass, others in
+each.
 
 A mixture has streams of each of its sources. Every stream deals its draws to the sources period by
 period: the counts of a period are the weights' by largest remainder, their order is permuted by
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.errors import CorekitError
-from corekit.seeds import derive_seed
+from corekit.seeds import numpy_generator
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,15 @@ class ShuffledOrder:
         self._line = lru_cache(maxsize=2)(self._lay_out)
         self._permutation = lru_cache(maxsize=4 * streams)(self._shuffle)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"shard_sizes": self.shard_sizes, "streams": self.streams, "window": self.window,
-                "seed": self.seed}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:  # without the caches
+        return type(self), (self.shard_sizes, self.streams, self.window, self.seed)
 
     def locate(self, stream: int, draw: int) -> Position:
         """Where the ``draw``-th draw (from 0, over all passes) of a stream lies."""
         pass_number, offset = divmod(draw, self.stretch)
         window, place = divmod(offset, self.window)
-        return Position(pass_number, window,
-                        int(self._permutation(pass_number, stream, window)[place]))
+        position = int(self._permutation(pass_number, stream, window)[place])
+        return Position(pass_number, window, position)
 
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass; the last may be smaller."""
@@ -106,17 +102,15 @@ class ShuffledOrder:
         return min(self.window, self.stretch - window * self.window)
 
     def _lay_out(self, pass_number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        generator = np.random.Generator(
-            np.random.Philox(key=derive_seed(self.seed, "shards", pass_number)))
+        generator = numpy_generator(self.seed, "shards", pass_number)
         shards = generator.permutation(len(self.shard_sizes))
         starts = np.zeros(len(shards) + 1, dtype=np.int64)
         np.cumsum(self.shard_sizes[shards], out=starts[1:])
         return shards, starts
 
     def _shuffle(self, pass_number: int, stream: int, window: int) -> NDArray[np.int64]:
-        seed = derive_seed(self.seed, "window", pass_number, stream, window)
-        return np.random.Generator(np.random.Philox(key=seed)).permutation(
-            self._window_size(window))
+        generator = numpy_generator(self.seed, "window", pass_number, stream, window)
+        return generator.permutation(self._window_size(window))
 
 
 class MixedOrder:
@@ -134,20 +128,16 @@ class MixedOrder:
         self.first_shard = np.cumsum([0, *(len(order.shard_sizes) for order in orders)]).tolist()
         self._dealt = lru_cache(maxsize=self.streams)(self._deal)
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"orders": self.orders, "counts": self.counts, "seed": self.seed}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:  # without the caches
+        return type(self), (self.orders, self.counts, self.seed)
 
     def locate(self, stream: int, draw: int) -> Position:
         """Where the ``draw``-th draw (from 0, over all periods) of a stream lies."""
         period, place = divmod(draw, self.period)
         sources, earlier = self._dealt(stream, period)
         source = int(sources[place])
-        inner = self.orders[source].locate(stream,
-                                           period * self.counts[source] + int(earlier[place]))
-        return replace(inner, source=source)
+        draw = period * self.counts[source] + int(earlier[place])
+        return replace(self.orders[source].locate(stream, draw), source=source)
 
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass of that source."""
@@ -161,10 +151,9 @@ class MixedOrder:
 
     def _deal(self, stream: int, period: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
         """The source of every draw of a period, and how many earlier draws are of that source."""
-        generator = np.random.Generator(
-            np.random.Philox(key=derive_seed(self.seed, "mixture", stream, period)))
-        sources = generator.permutation(np.repeat(np.arange(len(self.counts), dtype=np.uint16),
-                                                  self.counts))
+        generator = numpy_generator(self.seed, "mixture", stream, period)
+        in_order = np.repeat(np.arange(len(self.counts), dtype=np.uint16), self.counts)
+        sources = generator.permutation(in_order)
         earlier = np.zeros(self.period, dtype=np.int32)
         for source, count in enumerate(self.counts):
             earlier[sources == source] = np.arange(count)
@@ -173,7 +162,7 @@ class MixedOrder:
 
 def order_of(source: Source, streams: int, window: int, seed: int) -> ShuffledOrder | MixedOrder:
     """The order of a source's samples: its own method ``order``, or a shuffled one."""
-    own = dataset_info(source).order
-    if own is not None:
-        return own(streams, window, seed)
+    make_order = dataset_info(source).order
+    if make_order is not None:
+        return make_order(streams, window, seed)
     return ShuffledOrder(source.shard_sizes, streams, window, seed)

@@ -13,7 +13,7 @@ LOOK = 0.25  # seconds after which a data process looks again whether it is stil
 T = TypeVar("T")
 
 
-def end_when(unwanted: Callable[[], bool]) -> None:
+def end_with_parent(unwanted: Callable[[], bool] = lambda: False) -> None:
     """End this process with the one that started it, or when it is not wanted any more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -24,11 +24,6 @@ def end_when(unwanted: Callable[[], bool]) -> None:
         os._exit(0)
 
     threading.Thread(target=look, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """In a process of a pool, which would wait for work for ever."""
-    end_when(lambda: False)
 
 
 def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
@@ -44,9 +39,8 @@ def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
         yield from (function(*job) for job in jobs)
         return
     # Not forked: the parent may have threads (torch, a progress bar) that a fork would freeze.
-    with ProcessPoolExecutor(min(workers,
-                                 len(jobs)), mp_context=multiprocessing.get_context("spawn"),
-                             initializer=_end_with_parent) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, end_with_parent) as pool:
         futures = [pool.submit(function, *job) for job in jobs]
         try:
             for future in as_completed(futures):

@@ -79,16 +79,13 @@ def build_index(root: str | Path, pattern: str = SHARDS, workers: int = 0,
     """
     storage = Storage(str(root))
     tables = [table_beside(storage), table_in_cache(storage)]
-    files = _matching(storage, pattern)
-    if beside:
-        return _complete(storage, files, tables[:1], tables, workers)
-    return _complete(storage, files, tables, tables[1:], workers)
+    known, targets = (tables[:1], tables) if beside else (tables, tables[1:])
+    return _complete(storage, _matching(storage, pattern), known, targets, workers)
 
 
 def _matching(storage: Storage, pattern: str) -> list[StoredFile]:
-    for each in pattern.split(";"):
-        files = storage.files(each)
-        if files:
+    for part in pattern.split(";"):
+        if files := storage.files(part):
             return files
     raise CorekitError(f"data.root={storage.root} holds no shard that matches '{pattern}'; "
                        "`corekit data openmoji OUT` writes some to try with")
@@ -121,13 +118,9 @@ def _complete(storage: Storage, files: list[StoredFile], known: list[ShardTable]
 
 
 class _Indexing:
-    """Scans shards and writes what was found to the first target that takes files.
+    """Scans shards into the rows of an index, and into the first target table that takes files.
 
-    Args:
-        index: whose rows are filled.
-        files: the shards, in the index's order.
-        known: the tables whose entries no longer hold for what is scanned.
-        targets: the tables to write to.
+    ``files`` are the shards in the index's order; entries of the ``known`` tables no longer hold.
     """
 
     def __init__(self, index: Index, files: list[StoredFile], known: list[ShardTable],
@@ -163,7 +156,7 @@ class _Indexing:
     def _add(self, shard: int, scan: Scan) -> None:
         index, file = self.index, self.files[shard]
         size, offsets = file.size, scan.offsets
-        original = None if scan.complete else self._before_cut(file, scan.offsets)
+        original = None if scan.complete else self._before_cut(file, offsets)
         if original is not None:
             index.cut[shard] = file.size
             size, offsets = self.before[file.name].size, original
@@ -189,9 +182,7 @@ class _Indexing:
         count = len(offsets) - 1
         for place in self.index.places:
             stored = stored_offsets(place, file.name, entry.hash)
-            if stored is None or count >= len(stored):
-                continue
-            if (offsets[:-1] == stored[:count]).all():
+            if stored is not None and np.array_equal(offsets[:-1], stored[:-1][:count]):
                 return stored
         return None
 

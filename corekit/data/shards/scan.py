@@ -21,17 +21,11 @@ Offsets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scan:
-    """What one look at a tar file gives.
+    """What one look at a tar file gives."""
 
-    Args:
-        offsets: where its samples begin and the last one ends.
-        complete: it ends as a tar file should.
-        problem: why it is no tar file at all; its bytes then count as one sample, a bad one.
-    """
-
-    offsets: Offsets
-    complete: bool
-    problem: str | None = None
+    offsets: Offsets  # where its samples begin and the last one ends
+    complete: bool  # it ends as a tar file should
+    problem: str | None = None  # why it is no tar file; its bytes then count as one bad sample
 
 
 def scan_shard(file: IO[bytes]) -> Scan:

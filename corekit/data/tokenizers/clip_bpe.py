@@ -21,8 +21,7 @@ _MERGES = Path(__file__).with_name("clip_bpe_merges.txt.gz")
 _SIZE, _BYTES = 49_408, 512  # ids altogether; of single bytes, each inside a word and at its end
 _SPECIAL = ("<start_of_text>", "<end_of_text>")  # the last two ids
 _WORD_END = "</w>"
-# CLIP's rule, in the `regex` module as open_clip has it: Unicode grows, and engines disagree on
-# what is a letter.
+# CLIP's rule, in open_clip's own `regex` module: engines disagree on what is a letter
 _PIECES = regex.compile(
     r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
     regex.IGNORECASE)
@@ -31,11 +30,10 @@ _MOST_PIECES = 200_000  # remembered ones, some 40 MB
 
 @register("tokenizer", "clip_bpe")
 class ClipTokenizer:
-    """CLIP's byte-pair encoding (Radford et al. 2021), with the ids of open_clip's
-    `SimpleTokenizer` on any text.
+    """CLIP's byte-pair encoding (Radford et al. 2021).
 
-    A part of the vocabulary, of the most frequent tokens, is for small models of short captions:
-    rare words become several tokens.
+    The ids are those of open_clip's `SimpleTokenizer` on any text. A part of the vocabulary, of the
+    most frequent tokens, is for small models of short captions: rare words become several tokens.
 
     Args:
         context_length: tokens a caption is cut or zero-padded to, the start and end tokens among
@@ -69,8 +67,7 @@ class ClipTokenizer:
 
         captions = [texts] if isinstance(texts, str) else texts
         ids = torch.zeros(len(captions), self.context_length, dtype=torch.int64)
-        rows = ids.numpy()
-        for row, caption in zip(rows, captions):
+        for row, caption in zip(ids.numpy(), captions):
             tokens = [self.start_token, *self.encode(caption)[:self.context_length - 2],
                       self.end_token]
             row[:len(tokens)] = tokens
@@ -85,8 +82,9 @@ class ClipTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of one row of ids, up to the end token: in lower case, the words and signs one
-        space apart.
+        """The text of one row of ids, up to the end token.
+
+        It is in lower case, its words and signs one space apart.
         """
         vocabulary = _vocabulary(self.vocab_size)
         content = bytearray()
@@ -106,11 +104,9 @@ class _Vocabulary:
         self._byte = {sign: byte for byte, sign in enumerate(self._sign)}
         # Ids are places in this list, so its order is CLIP's: printable bytes first.
         signs = sorted(self._sign, key=lambda sign: (ord(sign) >= 256, ord(sign)))
-        tokens = [*signs, *(sign + _WORD_END for sign in signs),
-                  *("".join(merge) for merge in merges)]
-        self._tokens = tokens
-        self._model = BPE(vocab={token: place for place, token in enumerate(tokens)}, merges=merges,
-                          end_of_word_suffix=_WORD_END)
+        self._tokens = [*signs, *(sign + _WORD_END for sign in signs), *map("".join, merges)]
+        vocabulary = {token: place for place, token in enumerate(self._tokens)}
+        self._model = BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=_WORD_END)
         self.known: dict[str, list[int]] = {}
         self._forget()
 
@@ -119,9 +115,8 @@ class _Vocabulary:
         if len(self.known) >= _MOST_PIECES:
             self._forget()
         signs = "".join([self._sign[byte] for byte in piece.encode()])
-        ids = [token.id for token in self._model.tokenize(signs)]
-        self.known[piece] = ids
-        return ids
+        self.known[piece] = [token.id for token in self._model.tokenize(signs)]
+        return self.known[piece]
 
     def bytes_of(self, token: int) -> bytes:
         """What a token stands for, with a space after the last one of a piece."""
@@ -136,18 +131,14 @@ class _Vocabulary:
 
 
 def clean_caption(text: str) -> str:
-    """A caption with broken Unicode mended, HTML entities read, and single spaces, as CLIP's code
-    has it.
-    """
+    """A caption with broken Unicode mended, HTML entities read, and single spaces, as CLIP's."""
     if text.isascii() and text.isprintable() and "&" not in text:
         return " ".join(text.split())  # the rest would change nothing
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
 def _byte_signs() -> list[str]:
-    """A visible character for every byte: itself where it is printable Latin-1, else one from
-    U+0100 on.
-    """
+    """A visible character for every byte: itself if printable Latin-1, else one from U+0100 on."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1),
                  *range(ord("®"), ord("ÿ") + 1)}
     others = iter(range(256, 512))

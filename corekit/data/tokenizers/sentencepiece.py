@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 @register("tokenizer", "sentencepiece")
 class SentencePiece:
-    """A vocabulary of SentencePiece (Kudo and Richardson 2018), such as SigLIP's 32,000 unigram
-    pieces made on C4.
+    """A vocabulary of SentencePiece (Kudo and Richardson 2018), such as SigLIP's 32,000 pieces.
 
     The file decides how text is normalised, what ends a caption and what pads it. Where it has no
     padding, or its padding is its end, captions are padded with the end; loss ``next_token`` counts
@@ -69,8 +68,7 @@ class SentencePiece:
         end, padding = vocabulary.eos_id(), vocabulary.pad_id()
         ids = torch.full((len(captions), self.context_length), end if padding < 0 else padding,
                          dtype=torch.int64)
-        rows = ids.numpy()
-        for row, caption in zip(rows, captions):
+        for row, caption in zip(ids.numpy(), captions):
             tokens = [*self.encode(caption)[:self.context_length - 1], end]
             row[:len(tokens)] = tokens
         return ids

@@ -58,23 +58,17 @@ class SampleTransform:
 class Transform:
     """Any entry of kind ``transform`` as corekit calls it.
 
-    Args:
-        function: a ``SampleTransform`` or another callable whose first parameter is called
-            ``sample``; one of torchvision's ``transforms.v2``; or a callable of the image and of
-            fields it has parameters for.
-        moves: the geometries that are right after it.
-        reads: the fields it reads beside the image.
-        required: those of them it cannot do without.
-        sized: whether it takes the ``size`` of the step.
-        of_sample: whether it takes and gives a sample.
+    ``function`` is a ``SampleTransform`` or another callable whose first parameter is called
+    ``sample``; one of torchvision's ``transforms.v2``; or a callable of the image and of fields it
+    has parameters for.
     """
 
     function: TransformFunction
-    moves: frozenset[str]
-    reads: tuple[str, ...]
-    required: tuple[str, ...]
-    sized: bool
-    of_sample: bool
+    moves: frozenset[str]  # the geometries that are right after it
+    reads: tuple[str, ...]  # the fields it reads beside the image
+    required: tuple[str, ...]  # those of them it cannot do without
+    sized: bool  # whether it takes the size of the step
+    of_sample: bool  # whether it takes and gives a sample
 
     @classmethod
     def of(cls, function: TransformFunction) -> "Transform":
@@ -86,38 +80,35 @@ class Transform:
         if isinstance(function, v2.Transform):
             return cls(function, ALL, (), (), False, True)
         call = function if inspect.isroutine(function) else type(function).__call__
-        first, *others = [parameter for parameter in inspect.signature(call).parameters.values()
-                          if parameter.name != "self"]
+        defaults = {name: parameter.default for name, parameter
+                    in inspect.signature(call).parameters.items() if name != "self"}
+        first, *others = defaults
         moves = frozenset(getattr(function, "moves", NONE))
-        sized = any(parameter.name == "size" for parameter in others)
-        if first.name == "sample":
+        if first == "sample":
             reads = tuple(getattr(function, "reads", ()))
-            sized = bool(getattr(function, "sized", sized))
+            sized = bool(getattr(function, "sized", "size" in others))
             return cls(function, moves, reads, reads, sized, True)
-        fields = [parameter for parameter in others if parameter.name != "size"]
-        required = [each.name for each in fields if each.default is each.empty]
-        return cls(function, moves, tuple(each.name for each in fields), tuple(required), sized,
-                   False)
+        reads = tuple(name for name in others if name != "size")
+        required = tuple(name for name in reads if defaults[name] is inspect.Parameter.empty)
+        return cls(function, moves, reads, required, "size" in others, False)
 
     def __call__(self, sample: Sample, fields: Mapping[str, Field],
                  size: int | None = None) -> Sample:
         """The sample with all that has a place in its picture where it then is.
 
-        Args:
-            sample: with ``image``, a PIL image.
-            fields: of the sample.
-            size: pixels of a side, where the step has its own.
+        ``image`` of the sample is a PIL image; ``size`` is pixels of a side, if the step has its
+        own.
         """
         more = {"size": size} if self.sized and size is not None else {}
         image: Image.Image = sample["image"]
         if not self.of_sample:
-            own = {name: sample[name] for name in self.reads if name in sample}
-            return {**sample, "image": self.function(image, **own, **more)}
-        placed = {name: place(sample[name], fields[name], image) for name in moved_fields(fields)
-                  if name in sample}
-        moved: Sample = self.function({**sample, **placed}, **more)
-        moved = drop_emptied(moved, fields) if placed else moved
-        return {name: _plain(value) for name, value in moved.items()}
+            values = {name: sample[name] for name in self.reads if name in sample}
+            return {**sample, "image": self.function(image, **values, **more)}
+        movable = {name: place(sample[name], fields[name], image)
+                   for name in moved_fields(fields) if name in sample}
+        output: Sample = self.function({**sample, **movable}, **more)
+        output = drop_emptied(output, fields) if movable else output
+        return {name: _plain(value) for name, value in output.items()}
 
     def check(self, label: str, fields: Mapping[str, Field]) -> None:
         """Raise a CorekitError where it would leave a field where the picture was before it."""

