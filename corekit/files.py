@@ -87,7 +87,7 @@ def lock(path: Path, patience: float) -> IO[bytes]:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(file, path):
+            if _has_name(file, path):
                 return file
             file.close()  # the process that had the lock renamed or removed the file
             continue
@@ -105,14 +105,12 @@ def cache_folder() -> Path:
 
     The first of them that the environment names is taken.
     """
-    own = os.environ.get("COREKIT_CACHE")
-    if own:
-        return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "corekit"
+    folder = os.environ.get("COREKIT_CACHE") or f"{base}/corekit"
+    return Path(folder).expanduser().absolute()
 
 
-def _is_at(file: IO[bytes], path: Path) -> bool:
+def _has_name(file: IO[bytes], path: Path) -> bool:
     """Whether the open file is still the one of this name."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))

@@ -46,8 +46,7 @@ def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | No
         keep_best: EVALUATOR/METRIC.
     """
     label, _, metric = (keep_best or "").rpartition("/")
-    figures = [
-        (record["metrics"][metric], record["step"]) for record in read_records(path)
-        if record["evaluator"] == label and math.isfinite(record["metrics"].get(metric, math.nan))
-    ]
+    records = [record for record in read_records(path) if record["evaluator"] == label]
+    figures = [(record["metrics"][metric], record["step"]) for record in records
+               if math.isfinite(record["metrics"].get(metric, math.nan))]
     return max(figures, key=lambda figure: figure[0], default=None)

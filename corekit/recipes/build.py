@@ -100,11 +100,10 @@ def _written(value: object, is_entry: bool) -> object:
     if isinstance(value, EntryConfig):
         return value.to_plain()
     if is_entry and isinstance(value, tuple):
-        if len(value) == 1 and isinstance(value[0], LossConfig) and "." not in value[0].key:
+        if [each.key for each in value if isinstance(each, LossConfig)] == ["loss"]:
             return value[0].to_plain()
         return {each.label: each.to_plain() for each in value}
-    if is_entry and isinstance(value, Mapping):
-        return {label: each.to_plain() for label, each in value.items()}
     if is_entry:
-        return {}
+        entries = value if isinstance(value, Mapping) else {}
+        return {label: entry.to_plain() for label, entry in entries.items()}
     return to_plain(value) if dataclasses.is_dataclass(value) else copy.deepcopy(value)

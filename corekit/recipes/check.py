@@ -1,6 +1,6 @@
 """The check of a plain recipe: its closed sections, the names it picks, and their arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from corekit import registry
 from corekit.errors import CorekitError
@@ -26,15 +26,13 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
-CLASSES: dict[str, type[EntryConfig]] = {"model": ModelConfig, "loss": LossConfig,
-                                         "evaluator": EvaluatorConfig}
+CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
 
 
 def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
     """(key in the recipe, kind, node) of every entry that a recipe names, in building order."""
-    data = recipe["data"]
+    data, loss = recipe["data"], recipe["loss"]
     entries = [("model", "model", recipe["model"])]
-    loss = recipe["loss"]
     entries += [("loss", "loss", loss)] if "name" in loss else [
         (f"loss.{label}", "loss", node) for label, node in loss.items()]
     entries += [(f"data.{kind}", kind, data[kind]) for kind in ("dataset", "transform", "tokenizer")
@@ -48,22 +46,14 @@ def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
     return entries
 
 
-def check_closed(recipe: Node) -> None:
+def check_closed(section: Node, keys: Container[str], prefix: str = "") -> None:
     """Refuse keys that a + added to a closed section: Hydra lets them through."""
-    keys_of_schema = set(known_keys(current_schema()))
-    for key in _flat_keys(recipe):
-        is_free = any(key == section or key.startswith(section + ".") for section in FREE_SECTIONS)
-        if key not in keys_of_schema and not is_free:
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        if key not in keys:
             raise CorekitError(f"'{key}'{origin(key)} is not a key of a recipe{nearest_key(key)}")
-
-
-def _flat_keys(node: Node, prefix: str = "") -> list[str]:
-    keys = []
-    for name, value in node.items():
-        keys.append(f"{prefix}{name}")
-        if isinstance(value, dict) and f"{prefix}{name}" not in FREE_SECTIONS:
-            keys += _flat_keys(value, f"{prefix}{name}.")
-    return keys
+        if isinstance(value, dict) and key not in FREE_SECTIONS:
+            check_closed(value, keys, f"{key}.")
 
 
 def check_names(recipe: Node) -> None:
@@ -72,7 +62,7 @@ def check_names(recipe: Node) -> None:
     Raises:
         CorekitError: naming the file, the key, what is accepted, and the nearest match.
     """
-    check_closed(recipe)
+    check_closed(recipe, known_keys(current_schema()))
     if not recipe["model"]:
         raise CorekitError("there is no model: name a recipe, as in corekit-train "
                            "+recipe=mobileclip/quickstart (`corekit list recipes` lists them)")
@@ -91,13 +81,13 @@ def check_names(recipe: Node) -> None:
 
 def _check_head(init: Node) -> None:
     """Check the head's name; its arguments have a key of their own, which ``random`` ignores."""
-    name = init["head"]
+    name, names = init["head"], registry.names("head")
     if name is None or name == "random":
         return
-    if name not in registry.names("head"):
-        raise CorekitError(f"init.head{origin('init.head')}: no head is called "
-                           f"'{name}'{nearest(name, ['random', *registry.names('head')])}; there "
-                           "are random and what `corekit list heads` lists")
+    if name not in names:
+        guess = nearest(name, ["random", *names])
+        raise CorekitError(f"init.head{origin('init.head')}: no head is called '{name}'{guess}; "
+                           "there are random and what `corekit list heads` lists")
     check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
 
 
@@ -121,8 +111,8 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:
         raise CorekitError(f"{key}.name{origin(key + '.name')}: {error}") from None
-    own = ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
-    arguments = {name: value for name, value in node.items() if name not in own}
+    engine_keys = ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
+    arguments = {name: value for name, value in node.items() if name not in engine_keys}
     supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
     for name, value in arguments.items():
         _check_nested(f"{key}.{name}", name, value, supplied)

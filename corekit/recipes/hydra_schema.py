@@ -30,17 +30,8 @@ def free_sections(cls: type = RunConfig, prefix: str = "") -> list[str]:
 FREE_SECTIONS = free_sections()
 
 
-def recipe_schema() -> DictConfig:
+def recipe_schema(cls: type = RunConfig) -> DictConfig:
     """The schema of a recipe: closed, but for the free sections."""
-    return _opened(RunConfig)
-
-
-def evaluation_schema() -> DictConfig:
-    """The schema of an evaluation: closed, but for the free sections."""
-    return _opened(EvaluationConfig)
-
-
-def _opened(cls: type) -> DictConfig:
     schema = OmegaConf.structured(_structured(cls))
     assert isinstance(schema, DictConfig)
     for section in free_sections(cls):
@@ -48,13 +39,16 @@ def _opened(cls: type) -> DictConfig:
     return schema
 
 
+def evaluation_schema() -> DictConfig:
+    """The schema of an evaluation, as that of a recipe."""
+    return recipe_schema(EvaluationConfig)
+
+
 def _structured(cls: type) -> type:
     """The dataclass with types that OmegaConf knows."""
     hints = get_type_hints(cls)
-    columns = []
-    for item in dataclasses.fields(cls):
-        hint = _known(hints[item.name], item.name)
-        columns.append((item.name, hint, _with_default(item, hint)))
+    items = [(item, _known(hints[item.name], item.name)) for item in dataclasses.fields(cls)]
+    columns = [(item.name, hint, _with_default(item, hint)) for item, hint in items]
     return dataclasses.make_dataclass(cls.__name__, columns)
 
 

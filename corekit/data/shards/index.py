@@ -53,11 +53,11 @@ class Index:
 
     def alone(self, shard: int) -> "Index":
         """The index of one of the shards, as number 0, to be sent to another process."""
-        own = slice(shard, shard + 1)
+        row = slice(shard, shard + 1)
         cut = {0: self.cut[shard]} if shard in self.cut else {}
         offsets = {0: self._kept[shard]} if shard in self._kept else {}
-        return Index(self.storage, self.places, self.names[own], self.sizes[own],
-                     self.samples[own], self.hashes[own], cut, offsets)
+        return Index(self.storage, self.places, self.names[row], self.sizes[row],
+                     self.samples[row], self.hashes[row], cut, offsets)
 
     def offsets(self, shard: int) -> Offsets:
         """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.

@@ -145,8 +145,8 @@ class _Indexing:
         for shard, scan in in_processes(_scan, jobs, workers if len(jobs) >= MANY else 0):
             self._add(shard, scan)
             if scan.problem and shard not in self.index.cut:
-                problems.append(f"{self.index.storage.where(self.files[shard].name)} "
-                                f"{scan.problem}")
+                where = self.index.storage.where(self.files[shard].name)
+                problems.append(f"{where} {scan.problem}")
         if len(problems) == len(self.files):
             raise CorekitError(problems[0])
         for problem in problems:
@@ -166,7 +166,10 @@ class _Indexing:
         index.hashes[shard] = hash_offsets(offsets)
         entry = ShardEntry(size, len(offsets) - 1, index.hashes[shard], file.modified)
         while self.targets and not self.targets[0].save_offsets(file.name, offsets):
-            self._drop_target()
+            refused = self.targets.pop(0).storage.root
+            if self.targets:
+                log.warning("%s takes no files: the index goes to %s", refused,
+                            self.targets[0].storage.root)
         if self.targets:
             self.targets[0].entries[file.name] = entry
         else:
@@ -181,16 +184,10 @@ class _Indexing:
             return None
         count = len(offsets) - 1
         for place in self.index.places:
-            stored = stored_offsets(place, file.name, entry.hash)
-            if stored is not None and np.array_equal(offsets[:-1], stored[:-1][:count]):
-                return stored
+            whole = stored_offsets(place, file.name, entry.hash)
+            if whole is not None and np.array_equal(offsets[:-1], whole[:-1][:count]):
+                return whole
         return None
-
-    def _drop_target(self) -> None:
-        refused = self.targets.pop(0)
-        if self.targets:
-            log.warning("%s takes no files: the index goes to %s", refused.storage.root,
-                        self.targets[0].storage.root)
 
     def _save(self) -> None:
         if self.targets:

@@ -59,8 +59,8 @@ class RandomResizedCrop(SampleTransform):
         cropped = resized[0].contiguous()
         flip = bool(self.flip) and torch.rand(()).item() < self.flip
         left, top, right, bottom = (factor * edge for edge in edges)
-        moved = cut_out(sample, top, left, bottom - top, right - left, (size, size), flip)
-        return {**moved, "image": cropped.flip(-1) if flip else cropped}
+        output = cut_out(sample, top, left, bottom - top, right - left, (size, size), flip)
+        return {**output, "image": cropped.flip(-1) if flip else cropped}
 
 
 @register("transform", "center_crop")
