@@ -3,10 +3,9 @@
 import signal
 import threading
 from ctypes import c_byte
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.sharedctypes import RawValue
 from multiprocessing.util import Finalize
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import torch
@@ -22,7 +21,7 @@ class DataProcesses(Generic[T]):
     """The items of a dataset, made in order by data processes that end when this does.
 
     A data process ends within a second of the process that started it, however that ends, and of
-    this context. Signals do not end it: a scheduler sends them to every process of a job, and
+    ``close``. Signals do not end it: a scheduler sends them to every process of a job, and
     training needs data until its step is done.
 
     Args:
@@ -35,25 +34,18 @@ class DataProcesses(Generic[T]):
     """
 
     def __init__(self, dataset: IterableDataset[T], workers: int, prefetch: int = 2) -> None:
-        self._ended = RawValue(c_byte, 0)
+        ended = RawValue(c_byte, 0)
         # when nobody has it any more, or else before multiprocessing waits for its processes
-        self.close = Finalize(self, _end, [self._ended], exitpriority=1)
+        self.close = Finalize(self, setattr, [ended, "value", 1], exitpriority=1)
         loader: DataLoader[T] = DataLoader(
             dataset, batch_size=None, num_workers=workers,
-            prefetch_factor=prefetch if workers else None, worker_init_fn=_Stay(self._ended),
+            prefetch_factor=prefetch if workers else None, worker_init_fn=partial(_stay, ended),
             generator=torch.Generator())  # its own, or it would draw from everybody's
         before = signal.getsignal(signal.SIGCHLD)
         self._items = iter(loader)
         if workers and threading.current_thread() is threading.main_thread():
             # torch's handler would raise in the middle of a step; `next` notices as well
             signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
-
-    def __enter__(self) -> "DataProcesses[T]":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.close()
 
     def __iter__(self) -> "DataProcesses[T]":
         return self
@@ -70,17 +62,8 @@ class DataProcesses(Generic[T]):
                                "data.workers or data.window, and start again") from None
 
 
-def _end(ended: c_byte) -> None:
-    ended.value = 1
-
-
-@dataclass(frozen=True)
-class _Stay:
+def _stay(ended: c_byte, worker: int) -> None:
     """What a data process does first: it stays until its work is ended, whatever signals come."""
-
-    ended: c_byte
-
-    def __call__(self, worker: int) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
-        end_with_parent(lambda: bool(self.ended.value))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent(lambda: bool(ended.value))

@@ -1,6 +1,7 @@
 """Every sample of a source once, in chunks: what evaluations read."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -72,7 +73,8 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     Raises:
         CorekitError: the data cannot be read.
     """
-    with DataProcesses(_Chunks(source, preprocess, size, rank, world), workers) as parts:
+    dataset = _Chunks(source, preprocess, size, rank, world)
+    with closing(DataProcesses(dataset, workers)) as parts:
         for chunk in parts:
             if "error" in chunk:
                 raise CorekitError(chunk["error"])

@@ -5,6 +5,7 @@ batch of a step is its streams laid side by side whoever reads them.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
@@ -172,7 +173,8 @@ def step_batches(streams: Streams, first_step: int, last_step: int,
         CorekitError: a worker could not read its data.
     """
     workers = min(workers, len(streams.streams))
-    with DataProcesses(_WorkerBatches(streams, first_step, last_step), workers) as parts:
+    dataset = _WorkerBatches(streams, first_step, last_step)
+    with closing(DataProcesses(dataset, workers)) as parts:
         for _ in range(first_step, last_step):
             yield _join([next(parts) for _ in range(max(1, workers))], streams.fields)
 

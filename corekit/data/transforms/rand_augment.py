@@ -73,8 +73,8 @@ class RandAugment(RandomResizedCrop):
         return {**sample, "image": image if self.jitter is None else self.jitter(image)}
 
 
-def _degrees(tangent: float) -> float:
-    return math.degrees(math.atan(tangent))
+def _degrees(level: float) -> float:
+    return math.degrees(math.atan(0.3 * level))
 
 
 # of a level from -1 to 1 and a picture's height and width: turned about the centre, moved by a
@@ -82,17 +82,13 @@ def _degrees(tangent: float) -> float:
 MOVEMENTS: dict[str, Callable[[float, int, int], Movement]] = {
     "Rotate": lambda level, height, width: Movement(angle=30 * level),
     "ShearX": lambda level, height, width: Movement(
-        shear=(_degrees(0.3 * level), 0.0), center=_corner(level)),
+        shear=(_degrees(level), 0.0), center=(0, 0) if level else None),
     "ShearY": lambda level, height, width: Movement(
-        shear=(0.0, _degrees(0.3 * level)), center=_corner(level)),
+        shear=(0.0, _degrees(level)), center=(0, 0) if level else None),
     "TranslateX": lambda level, height, width: Movement(translate=(round(0.45 * level * width), 0)),
     "TranslateY": lambda level, height, width: Movement(
         translate=(0, round(0.45 * level * height))),
 }
-
-
-def _corner(level: float) -> tuple[int, int] | None:
-    return (0, 0) if level else None
 
 
 def _moved(name: str) -> Operation:
