@@ -1,8 +1,8 @@
-"""The one exception for what a user can put right."""
+"""The one exception for errors that a user can mend."""
 
 
 class CorekitError(Exception):
-    """What is wrong, where, and what to do, in one or two sentences.
+    """An error that a user can mend: what is wrong, where, and what to do.
 
     The commands print the message alone and exit with status 2; any other exception is a
     programming error and keeps its traceback.

@@ -1,4 +1,4 @@
-"""The output of a linear head that is too wide to be held: its two factors."""
+"""The output of a linear head as its two factors, where it is too wide to be held."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Where projects are: packages, ``COREKIT_PROJECTS``, and ``projects/`` in the working directory.
+"""Projects in reach: packages, ``COREKIT_PROJECTS``, ``projects/`` in the working directory.
 
 A project is a folder with a ``recipes/`` folder in it; its Python files may register entries.
 Nothing of a project is imported to find it.

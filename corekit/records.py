@@ -32,7 +32,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to a step: later ones are of work that was lost and is done again."""
+    """Keep the records up to a step: later ones are of work that is done again."""
     if path.is_file():
         records = [record for record in read_records(path) if record["step"] <= step]
         write_text(path, "".join(json.dumps(record) + "\n" for record in records))

@@ -176,7 +176,7 @@ def nested_kind(key: str, value: object) -> str | None:
 
 
 def item_key(key: str) -> str:
-    """What one item of a list is called whose argument is named after several of a kind."""
+    """The singular of an argument that is named after several of a kind."""
     *before, word = key.split("_")
     singular = {plural(kind): kind for kind in (*kinds(), *_kinds_in_session)}
     return "_".join([*before, singular.get(word, word)])

@@ -1,4 +1,4 @@
-"""What a constructor accepts: its parameters, and whether a recipe's values fit them."""
+"""The parameters of a constructor, and whether a recipe's values fit them."""
 
 import ast
 import difflib
@@ -43,7 +43,7 @@ class Signature:
 
     def problems(self, arguments: Mapping[str, object],
                  supplied: Iterable[str] = ()) -> list[tuple[str, str]]:
-        """What is wrong with these arguments: (argument, sentence) pairs.
+        """The errors in these arguments: (argument, sentence) pairs.
 
         Args:
             arguments: what the recipe gives.
@@ -63,7 +63,7 @@ class Signature:
         return problems + [(each.name, f"is missing: it takes {each}") for each in missing]
 
     def variant(self, arguments: Mapping[str, object]) -> "Signature":
-        """What is left for a recipe where a variant gives these arguments.
+        """The parameters that a variant with these arguments leaves to a recipe.
 
         Keyword-only parameters are the variant's own and go; the others have its values as
         defaults.

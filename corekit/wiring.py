@@ -1,4 +1,4 @@
-"""Wiring by argument name: who reads which entry, and one sentence where an entry is missing."""
+"""Wiring by argument name: each callable reads the entries that its parameters name."""
 
 import inspect
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -29,7 +29,7 @@ class Wiring(Generic[T]):
     def of(cls, label: str, function: Callable[..., T],
            signature_of: Callable[..., object] | None = None,
            rename: Mapping[str, str] | None = None, ignore: Container[str] = ()) -> "Wiring[T]":
-        """Read a callable's parameter names.
+        """The wiring of a callable, from its parameter names.
 
         Args:
             label: what messages call it.

@@ -64,7 +64,7 @@ def recipe_path(checkpoint: str) -> Path:
 
 
 def _report(folder: Path, label: str, result: "Result") -> None:
-    """A line a result, and a record of it."""
+    """Log a result and append it to the records."""
     from corekit.train.logger import figures
 
     record = result.record(*_progress(folder), label)
@@ -74,7 +74,7 @@ def _report(folder: Path, label: str, result: "Result") -> None:
 
 
 def _progress(folder: Path) -> tuple[int | None, int | None]:
-    """Steps and samples behind these weights, where a checkpoint says so."""
+    """The steps and samples of these weights' checkpoint; None where there is none."""
     counters = folder.resolve().parent / "counters.json"
     if not counters.is_file():
         return None, None

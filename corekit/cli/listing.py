@@ -13,7 +13,7 @@ from corekit.source.entries import Entry
 
 
 def list_names(options: argparse.Namespace) -> None:
-    """The names of a kind that match a pattern, or all kinds."""
+    """Print the names of a kind that match a pattern, or all kinds."""
     if options.kind is None:
         kinds = {registry.plural(name): kind.summary for name, kind in registry.kinds().items()}
         _print_table(dict(sorted({**kinds, "recipes": "what a run trains, as YAML"}.items())))
@@ -34,14 +34,14 @@ def list_names(options: argparse.Namespace) -> None:
 
 
 def _print_table(summaries: dict[str, str]) -> None:
-    """A line for each name: on a terminal with what it is."""
+    """Print a line for each name, on a terminal with its summary."""
     width = max(map(len, summaries))
     for name, summary in summaries.items():
         print(f"{name:<{width}}  {summary}" if sys.stdout.isatty() else name)
 
 
 def _first_sentence(path: Path | None) -> str:
-    """What a recipe is: the first sentence of its comment after the package line."""
+    """The first sentence of a recipe's comment after the package line."""
     lines = path.read_text(encoding="utf-8").splitlines() if path else []
     comment = takewhile(lambda line: line.startswith("#"), lines)
     text = " ".join(line.lstrip("# ") for line in comment if "@package" not in line)
@@ -49,7 +49,7 @@ def _first_sentence(path: Path | None) -> str:
 
 
 def show(options: argparse.Namespace) -> None:
-    """A recipe as it is, or what an entry says of itself and which arguments it takes."""
+    """Print a recipe's file, or an entry's description and arguments."""
     kind = registry.find_kind(options.kind, "recipe")
     if kind == "recipe":
         _show_recipe(options.name)

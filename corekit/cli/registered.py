@@ -33,7 +33,7 @@ def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _add_argument(command: argparse.ArgumentParser, parameter: Parameter, described: str) -> None:
-    """A word where it is required, a switch where it is a bool, else an option with a default."""
+    """Add a word for a required parameter, a switch for a bool, else an option with a default."""
     option, destination = "--" + parameter.name.replace("_", "-"), PREFIX + parameter.name
     annotation = parameter.annotation or ""
     pair = re.match(r"tuple\[(\w+(?:, \w+)*)\]", annotation)  # tuple[int, int]: two words
@@ -50,7 +50,7 @@ def _add_argument(command: argparse.ArgumentParser, parameter: Parameter, descri
 
 
 def _described(entry: Entry, name: str) -> str:
-    """What the docstring says of an argument."""
+    """The docstring's description of an argument."""
     match = re.search(rf"^ *{name}: (.*(?:\n {{8,}}.*)*)", entry.doc, re.MULTILINE)
     return " ".join(match[1].split()).replace("%", "%%") if match else ""
 

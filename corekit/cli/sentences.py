@@ -1,4 +1,4 @@
-"""What a command tells a user: corekit's log, and one sentence about what they can put right."""
+"""Messages of a command: corekit's log, and one sentence about an error that a user can mend."""
 
 import contextlib
 import logging

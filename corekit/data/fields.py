@@ -1,4 +1,4 @@
-"""Fields: what a sample holds under a name, and all that corekit has to know of it.
+"""Fields: the values that a sample holds under a name, and all that corekit knows of them.
 
 A field is an entry of kind ``field``: how its member of a shard is decoded and encoded, how a batch
 is made of it, cut and joined again, what an example of it looks like, and where it lies in the
@@ -44,7 +44,7 @@ class Field:
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The entries of a batch that come of it, a value or row for each sample."""
+        """The entries of a batch that the field fills, with a value or row for each sample."""
         return (self.name, )
 
     def decode(self, content: bytes, where: str) -> object:
@@ -57,7 +57,7 @@ class Field:
                            "no decode")
 
     def encode(self, value: object, extension: str) -> bytes | None:
-        """Its member of a shard, of one of ``extensions``; None: it is not written."""
+        """Its member of a shard, for one of ``extensions``; None: it is not written."""
         return None
 
     def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
@@ -83,11 +83,11 @@ class Field:
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
-        """Its entries with shape and dtype alone; an empty list where they are not known."""
+        """Its entries with shapes and dtypes alone; an empty list where these are not known."""
         return {self.name: []}
 
     def normalize(self, value: object, preprocess: "Preprocess") -> object:
-        """What the model gets of an entry that is on the device already."""
+        """The model's input, from an entry that is on the device already."""
         return value
 
 
@@ -139,7 +139,7 @@ class Text(Field):
 
     @property
     def caption(self) -> str:
-        """What a batch calls the strings."""
+        """The name of the entry with the strings."""
         renamed = self.name.replace("text", "caption")
         return renamed if renamed != self.name else f"{self.name}_caption"
 

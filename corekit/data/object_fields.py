@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class OfObjects(Ragged):
-    """Something that each object in a picture has, in the sample's ``json`` member."""
+    """A value for each object in a picture, kept in the sample's ``json`` member."""
 
     extensions: tuple[str, ...] = ("json", )
     offsets = "box_offsets"
 
     @property
     def note(self) -> str:
-        """What the json member calls it."""
+        """Its key in the json member."""
         return self.name
 
     def decode(self, content: bytes, where: str) -> NDArray[np.generic]:

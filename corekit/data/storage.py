@@ -1,4 +1,4 @@
-"""Where data lies: a folder of this machine or a remote one, read through fsspec and with patience.
+"""The folder of some data, local or remote, read through fsspec and with patience.
 
 Input and output fail for reasons that are no property of the data: a server that restarts, a file
 system under load. So reads are tried ``TRIES`` times, waiting longer each time, before they are an
@@ -163,7 +163,7 @@ def _local_files(path: str, pattern: str) -> list[StoredFile]:
 
 
 def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
-    """What the action returns, tried again where it fails.
+    """The result of an action that is tried again where it fails.
 
     Args:
         action: called up to ``TRIES`` times.

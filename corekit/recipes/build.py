@@ -31,7 +31,7 @@ def run_config(plain: Node) -> RunConfig:
 
 
 def evaluation_config(plain: Node) -> EvaluationConfig:
-    """The typed form of what ``corekit-eval`` takes; as ``run_config``."""
+    """The typed form of an evaluation, as ``run_config``."""
     return _section(EvaluationConfig, plain)
 
 

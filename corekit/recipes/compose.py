@@ -33,7 +33,7 @@ def compose(*words: str) -> RunConfig:
 
 
 def plain(config: DictConfig) -> Plain:
-    """The configuration as plain values: no config object goes further than this."""
+    """The configuration as plain values; no config object goes further."""
     resolved = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
@@ -48,7 +48,7 @@ def checked(config: DictConfig) -> RunConfig:
 
 
 def checked_evaluation(config: DictConfig) -> EvaluationConfig:
-    """The typed form of what ``corekit-eval`` composed.
+    """The typed form of an evaluation that Hydra composed.
 
     Raises:
         CorekitError: it has no evaluators, or one of them does not exist or fit.

@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf raise, as a sentence that a user can act on."""
+"""Errors of Hydra and OmegaConf as sentences that a user can act on."""
 
 import re
 
@@ -67,7 +67,7 @@ def _explain_unknown_key(key: str, text: str) -> str:
 
 
 def _explain_value(text: str) -> str:
-    """What an OmegaConf message says, with the key it is about and the nearest right one."""
+    """An OmegaConf message in one sentence, with its key and the nearest right one."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     keys = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
     key = keys[0] if keys else ""

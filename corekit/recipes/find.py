@@ -1,4 +1,4 @@
-"""Which recipes there are: ``<project>/recipes/<name>.yaml`` in every project in reach."""
+"""The recipes of every project in reach: ``<project>/recipes/<name>.yaml``."""
 
 from pathlib import Path
 

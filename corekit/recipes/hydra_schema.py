@@ -1,4 +1,4 @@
-"""What Hydra checks a command line against, derived from the typed recipe.
+"""The schema that Hydra checks a command line against, derived from the typed recipe.
 
 OmegaConf 2.3 knows neither ``Literal`` nor sections that take any key, so a literal type becomes an
 enumeration, and an entry, whose keys are the arguments of its constructor, a free mapping.

@@ -12,7 +12,7 @@ from corekit.recipes.find import recipe_file
 
 
 def origin(key: str) -> str:
-    """Where a key was set: ' (on the command line)' or ' (in FILE)'; '' where nothing tells."""
+    """Where a key was set: ' (on the command line)' or ' (in FILE)'; '' where that is not known."""
     if not HydraConfig.initialized():
         return ""
     overrides = list(HydraConfig.get().overrides.task)

@@ -163,7 +163,7 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything one training run is made from."""
+    """The whole recipe of a training run."""
 
     model: ModelConfig
     loss: tuple[LossConfig, ...] = ()
@@ -190,7 +190,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What ``corekit-eval`` takes: a run or model folder, and its recipe, to change parts of."""
+    """An evaluation: a run or model folder, and sections of its recipe."""
 
     checkpoint: str | None = None  # a run directory, a checkpoint or a model folder
     model: ModelConfig = field(kw_only=True)

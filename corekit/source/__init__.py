@@ -1,1 +1,1 @@
-"""What is read from Python source without importing it: modules, constructors, entries."""
+"""Modules, constructors and registered entries, read from Python source without importing it."""

@@ -11,7 +11,7 @@ WITHOUT_ARGUMENTS = {"object", "ABC", "Protocol", "Generic"}
 
 
 def read_signature(definition: Definition) -> Signature:
-    """What calling it takes; open-ended where a base class has no source."""
+    """The arguments of a call; open-ended where a base class has no source."""
     if isinstance(definition.node, ast.FunctionDef):
         return _function(definition.node)
     signature = _own_signature(definition)
@@ -30,7 +30,7 @@ def read_signature(definition: Definition) -> Signature:
 
 
 def _own_signature(definition: Definition) -> Signature | None:
-    """The constructor that a class has itself; None where it inherits one."""
+    """The signature of a class's own constructor; None where it inherits one."""
     assert isinstance(definition.node, ast.ClassDef)
     for item in definition.node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
@@ -55,7 +55,7 @@ def _bases(definition: Definition) -> list[Definition | None]:
 
 
 def _linearized(definition: Definition) -> list[Definition | None]:
-    """The class and all it inherits from, in the order in which Python looks (C3)."""
+    """The class and its ancestors in Python's method resolution order (C3)."""
     bases = _bases(definition)
     rows = [*(_linearized(base) if base is not None else [None] for base in bases), bases]
     order: list[Definition | None] = [definition]

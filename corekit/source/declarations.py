@@ -34,7 +34,7 @@ def read_declarations(path: Path, module: str) -> Iterator[Kind | Entry]:
 
 
 def _spellings(body: list[ast.stmt], function: str) -> set[str]:
-    """What a function of ``corekit.registry`` is called in a module, as its imports say."""
+    """The names that a module's imports give to a function of ``corekit.registry``."""
     spellings = set()
     for statement in top_level(body):
         if isinstance(statement, ast.ImportFrom):

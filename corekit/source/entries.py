@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def doc(self) -> str:
-        """The constructor's docstring; a variant's begins with what the variant says of itself."""
+        """The constructor's docstring, which begins with a variant's own summary."""
         if self.own_summary is None:
             return self.constructor_doc
         return "\n\n".join([self.own_summary, *self.constructor_doc.split("\n\n")[1:]])
@@ -66,14 +66,14 @@ class Entry:
 
     @property
     def constructor(self) -> Signature:
-        """What the registered class or function takes, inherited constructors included."""
+        """The arguments of the registered class or function, which may inherit its constructor."""
         definition = resolve(read_module(self.module, self.path), self.attribute)
         assert definition is not None
         return read_signature(definition)
 
     @property
     def signature(self) -> Signature:
-        """What a recipe may give.
+        """The arguments that a recipe may give.
 
         Raises:
             CorekitError: a variant does not fit its constructor.
@@ -103,7 +103,7 @@ class Entry:
 
 
 def with_arguments(constructor: Constructor, arguments: Mapping[str, object]) -> Constructor:
-    """A variant of a constructor: its keyword-only parameters are given, the others by default."""
+    """A variant of a constructor, with keyword-only parameters fixed and other defaults set."""
     parameters = []
     for each in inspect.signature(constructor).parameters.values():
         if each.kind is each.POSITIONAL_OR_KEYWORD:

@@ -23,7 +23,7 @@ class Registry:
 
 
 def read_registry() -> Registry:
-    """What is registered in corekit and in the projects in reach now.
+    """All kinds and entries of corekit and of the projects that are in reach now.
 
     Raises:
         CorekitError: a file cannot be read, a kind is not declared, or one name is in two places.
@@ -72,7 +72,7 @@ def _python_files(folder: Path) -> list[Path]:
 
 
 def plural(kind: str) -> str:
-    """models, losses, categories, ..."""
+    """The plural of a kind: models, losses, categories, ..."""
     if kind.endswith("y") and kind[-2:-1] not in "aeiou":
         return kind[:-1] + "ies"
     return kind + ("es" if kind.endswith(("s", "x", "ch", "sh")) else "s")

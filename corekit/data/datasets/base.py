@@ -70,7 +70,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a dataset may say of itself, as attributes of these names; each has a default.
+    """Optional attributes of a dataset, by their names; each has a default.
 
     ``belongs_to`` has fields that are of no use without another one, as features of a picture are
     without the crop that they were made of. ``order`` says which sample a stream's k-th draw is, of
@@ -87,7 +87,7 @@ class DatasetInfo:
 
 
 def dataset_info(source: object) -> DatasetInfo:
-    """What a dataset says of itself, and the defaults of what it does not say."""
+    """The optional attributes of a dataset, with the defaults of those it lacks."""
     attributes = {each.name: getattr(source, each.name) for each in dataclasses.fields(DatasetInfo)
                   if hasattr(source, each.name)}
     return DatasetInfo(**{"name": type(source).__name__.lower(), **attributes})
@@ -99,11 +99,11 @@ def last_part(root: str) -> str:
 
 
 def declared(fields: Fields) -> "dict[str, str | Field]":
-    """field -> the entry it is, of either way to declare fields."""
+    """field -> its entry, for either way to declare fields."""
     return dict(fields) if isinstance(fields, Mapping) else {name: name for name in fields}
 
 
 def without(fields: Fields, names: Iterable[str]) -> "dict[str, str | Field]":
-    """The declared fields but for some."""
+    """The declared fields without those of some names."""
     dropped = set(names)
     return {name: entry for name, entry in declared(fields).items() if name not in dropped}

@@ -77,7 +77,7 @@ class Mixture:
         return fields_of_sources[0]
 
     def order(self, streams: int, window: int, seed: int) -> MixedOrder:
-        """Which sample a stream's k-th draw is.
+        """The order in which the samples of a stream are drawn.
 
         Raises:
             CorekitError: a source has fewer samples than there are streams.

@@ -29,7 +29,7 @@ class Subset:
                 for handle in self.source.read(shard, int(run[0]), len(run))]
 
     def decode(self, handle: object) -> Sample:
-        """As the source does."""
+        """The source's own decoding of the sample."""
         return self.source.decode(handle)
 
 

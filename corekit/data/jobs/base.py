@@ -1,4 +1,4 @@
-"""What a job is to its drivers: it makes one shard of one shard."""
+"""The contract of a job, which makes one shard of one shard."""
 
 import tarfile
 from collections import Counter
@@ -18,7 +18,7 @@ class Job(Protocol):
     """The contract of entries of kind ``job``; their constructors read nothing and load nothing."""
 
     def identity(self) -> dict[str, object]:
-        """What decides the samples beside the arguments, as JSON: versions, and hashes of weights.
+        """All that decides the samples beside the arguments, as JSON: versions, hashes of weights.
 
         Raises:
             CorekitError: the job cannot be done like this; nothing has been written.
@@ -59,7 +59,7 @@ class Progress:
     complete: bool = False
 
     def add(self, shard: WrittenShard, is_new: bool) -> None:
-        """Count one that is there."""
+        """Count a shard that is there."""
         self.existing, self.written = self.existing + (not is_new), self.written + is_new
         self.samples += shard.samples
         self.bad.update(shard.bad)

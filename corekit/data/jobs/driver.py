@@ -105,7 +105,7 @@ def _flat(node: object, prefix: str = "") -> dict[str, object]:
 
 @lru_cache(maxsize=1)
 def _job(name: str, arguments: str, fingerprint: str) -> Job:
-    """One object a process: what it loads, it loads once."""
+    """The job, built once in each process."""
     job: Job = registry.build("job", name, json.loads(arguments))
     return job
 

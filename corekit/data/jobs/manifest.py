@@ -39,13 +39,13 @@ class WrittenShard:
         return self.is_there(folder) and sha256(folder / self.name) == self.sha256
 
     def save_record(self, folder: Path, fingerprint: str) -> None:
-        """Write what is known of it beside it, once it is complete."""
+        """Write its record beside it, once it is complete."""
         content = json.dumps({"fingerprint": fingerprint, **asdict(self)})
         write_text(record_path(folder, self.name), content + "\n", durable=True)
 
     @classmethod
     def load_record(cls, folder: Path, name: str, fingerprint: str) -> "WrittenShard | None":
-        """What is known of a shard; None where it has not been made, or by another job."""
+        """The record of a shard; None where it has not been made, or by another job."""
         try:
             content = json.loads(record_path(folder, name).read_text(encoding="utf-8"))
             return cls(**content) if content.pop("fingerprint") == fingerprint else None
@@ -54,7 +54,7 @@ class WrittenShard:
 
 
 def record_path(folder: Path, shard: str) -> Path:
-    """Where the record of a shard lies, which is written after the shard."""
+    """The path of a shard's record, which is written after the shard."""
     return folder / f"{shard}.json"
 
 

@@ -1,4 +1,4 @@
-"""Samplers: what the batch of a step holds. They keep no state."""
+"""Samplers, which decide the batch of a step and keep no state."""
 
 import math
 from functools import lru_cache
@@ -37,7 +37,7 @@ class FixedSize:
 
 
 class Rounds:
-    """Sizes in rounds: each entry of a table once a round, in an order drawn for that round.
+    """Sizes in rounds: a round has each entry of a table once, in an order of its own.
 
     Which size a step has is a function of the seed and the step, the same for all streams; what was
     drawn before a step is arithmetic.

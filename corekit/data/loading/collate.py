@@ -1,4 +1,4 @@
-"""Batches of samples, field by field: made, joined, cut, and put where the model is."""
+"""Batches of samples, field by field: collated, joined, cut, and moved to the device."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -95,7 +95,7 @@ def example_batch(fields: Fields, preprocess: Preprocess, tokenizer: Tokenizer |
 
 def to_device(batch: Batch, fields: Fields, preprocess: Preprocess, device: torch.device,
               channels_last: bool = False) -> Batch:
-    """The batch on a device, with what the model gets of every field."""
+    """The batch on a device, with every field normalised for the model."""
     on_device = {name: _to_device(value, device) for name, value in batch.items()}
     for name in fields.keys() & on_device.keys():
         value = fields[name].normalize(on_device[name], preprocess)

@@ -63,7 +63,7 @@ class DataProcesses(Generic[T]):
 
 
 def _stay(ended: c_byte, worker: int) -> None:
-    """What a data process does first: it stays until its work is ended, whatever signals come."""
+    """Keep a data process alive until its work is ended, whatever signals come."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(lambda: bool(ended.value))

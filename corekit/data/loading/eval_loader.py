@@ -1,4 +1,4 @@
-"""Every sample of a source once, in chunks: what evaluations read."""
+"""The loader of evaluations: every sample of a source once, in chunks."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -119,7 +119,7 @@ class Streams:
 
     def _candidates(self, windows: Windows, stream: int, where: Position,
                     replacement: int) -> Iterator[object]:
-        """The handle drawn, then what may replace it, as (seed, step) decides.
+        """The handle drawn, then those that may replace it, as (seed, step) decides.
 
         That is the rest of its window, and where that is all bad, as behind the cut of a truncated
         shard, windows anywhere in this pass of its source.

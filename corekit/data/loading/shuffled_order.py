@@ -1,4 +1,4 @@
-"""Which sample is drawn when: a pure function of (seed, stream, draw), computed at any step.
+"""The order of samples: a pure function of (seed, stream, draw), computed at any step.
 
 The data is read in *streams*. A pass lays the shards, permuted by (seed, pass), end to end as one
 line; every stream owns an equal stretch of it, reads it in windows, and shuffles inside a window by
@@ -33,7 +33,7 @@ class ShardRange:
 
 @dataclass(frozen=True)
 class Position:
-    """Where one draw lies: the window in the pass of its source, and the position in the window."""
+    """The place of a draw: the window in the pass of its source, and the position in the window."""
 
     pass_number: int
     window: int
@@ -83,7 +83,7 @@ class ShuffledOrder:
 
     def segments(self, stream: int, pass_number: int, window: int,
                  source: int = 0) -> list[ShardRange]:
-        """What to read for one window, in the order of its positions."""
+        """The ranges to read for one window, in the order of its positions."""
         shards, starts = self._line(pass_number)
         first = stream * self.stretch + window * self.window
         last = first + self._window_size(window)
@@ -145,7 +145,7 @@ class MixedOrder:
 
     def segments(self, stream: int, pass_number: int, window: int,
                  source: int = 0) -> list[ShardRange]:
-        """What to read for one window of a source; shards are numbered through all sources."""
+        """The ranges to read for a window of a source; shards are numbered through all sources."""
         return [replace(segment, shard=segment.shard + self.first_shard[source])
                 for segment in self.orders[source].segments(stream, pass_number, window)]
 

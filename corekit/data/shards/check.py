@@ -1,4 +1,4 @@
-"""What is in a folder of shards, and what is wrong with it: every sample read and decoded once."""
+"""The check of a folder of shards, which reads and decodes every sample once."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ READ = 256  # samples at a time
 
 @dataclass
 class Findings:
-    """What was found: counts, and for each kind of bad sample how many and the first few.
+    """Counts of samples and values, and for each kind of bad sample how many and the first few.
 
     ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has,
     for each known field, the samples without it: whether that is bad shows only when all are seen.
@@ -37,7 +37,7 @@ class Findings:
     missing: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
 
     def add(self, other: "Findings") -> None:
-        """Take in what was found elsewhere."""
+        """Add the findings of other samples."""
         self.samples += other.samples
         self.extensions.update(other.extensions)
         self.widths.update(other.widths)
@@ -68,7 +68,7 @@ def known_fields() -> dict[str, Field]:
 
 
 def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
-    """What is found in each shard, as soon as it is."""
+    """The findings of each shard, as soon as it is checked."""
     return in_processes(check_shard, [(index, shard) for shard in range(len(index))], workers)
 
 
@@ -130,7 +130,7 @@ def picture_of(index: Index, count: int) -> np.ndarray:
 
 
 def _show(raw: RawSample, fields: Mapping[str, Field]) -> tuple[np.ndarray, str] | None:
-    """Its first picture, and what it is captioned with: key, size and everything else in words."""
+    """A sample's first picture and its caption: key, size and all other fields in words."""
     image: Image.Image | None = None
     words = []
     for field in fields.values():

@@ -75,7 +75,7 @@ class Index:
         return self._recent[shard]
 
     def keep(self, shard: int, offsets: Offsets) -> None:
-        """Remember the offsets of a shard: nothing takes them as a file."""
+        """Remember the offsets of a shard where no folder takes them as a file."""
         self._kept[shard] = offsets
 
     def _load(self, shard: int) -> Offsets:

@@ -1,4 +1,4 @@
-"""Indexing a folder of shards: what is known already is taken from its tables, the rest scanned.
+"""Indexing a folder of shards: tables give what they have, and the rest is scanned.
 
 Training and evaluation (``load_index``) write nothing into a folder of data: what they have to
 index lies in the user's cache folder. ``corekit data index`` (``build_index``) writes beside the
@@ -178,7 +178,7 @@ class _Indexing:
             self._save()
 
     def _before_cut(self, file: StoredFile, offsets: Offsets) -> Offsets | None:
-        """The offsets of the whole shard, where what is left is its beginning."""
+        """The offsets of the whole shard, where the file is its beginning."""
         entry = self.before.get(file.name)
         if entry is None or entry.size <= file.size:
             return None

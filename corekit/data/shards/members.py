@@ -119,7 +119,7 @@ def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def default_fields(*names: str) -> dict[str, str]:
-    """field -> the extensions that may hold it where nobody says otherwise."""
+    """field -> the extensions that hold it by default."""
     return {name: ";".join(find_field(name).extensions) for name in names}
 
 

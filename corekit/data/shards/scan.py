@@ -1,4 +1,4 @@
-"""One look through a tar file: where its samples begin.
+"""The places where the samples of a tar file begin.
 
 A sample is a run of neighbouring members that share a key, as WebDataset has it. A shard that was
 cut short is read as far as it goes; the sample that the cut went through counts as a bad one.
@@ -21,7 +21,7 @@ Offsets = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scan:
-    """What one look at a tar file gives."""
+    """The samples of a tar file, as its headers show them."""
 
     offsets: Offsets  # where its samples begin and the last one ends
     complete: bool  # it ends as a tar file should

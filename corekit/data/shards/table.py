@@ -25,7 +25,7 @@ NAMES = ("index.json", "corekit_index.json")
 
 
 class ShardEntry(NamedTuple):
-    """What a table knows of a shard; ``modified`` only in the cache."""
+    """A table's row for a shard; ``modified`` is there in the cache alone."""
 
     size: int
     samples: int

@@ -20,7 +20,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """What a tokenizer tells of itself; None: it does not."""
+    """Optional attributes of a tokenizer; None where it has none."""
 
     context_length: int | None = None  # L
     vocab_size: int | None = None  # ids are below it
@@ -28,6 +28,6 @@ class TokenizerInfo:
 
 
 def tokenizer_info(tokenizer: Tokenizer | None) -> TokenizerInfo:
-    """What a tokenizer tells of itself; nothing where a recipe has none."""
+    """The optional attributes of a tokenizer, which a recipe may lack."""
     return TokenizerInfo(*(getattr(tokenizer, name, None)
                            for name in ("context_length", "vocab_size", "end_token")))

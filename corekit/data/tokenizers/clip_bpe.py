@@ -111,7 +111,7 @@ class _Vocabulary:
         self._forget()
 
     def encode_piece(self, piece: str) -> list[int]:
-        """The ids of a piece that is not known yet; then it is."""
+        """The ids of a new piece, which is remembered."""
         if len(self.known) >= _MOST_PIECES:
             self._forget()
         signs = "".join([self._sign[byte] for byte in piece.encode()])
@@ -119,7 +119,7 @@ class _Vocabulary:
         return self.known[piece]
 
     def bytes_of(self, token: int) -> bytes:
-        """What a token stands for, with a space after the last one of a piece."""
+        """The bytes of a token, with a space after the last one of a piece."""
         text = self._tokens[token]
         stem = text.removesuffix(_WORD_END)
         return bytes(self._byte[sign] for sign in stem) + (b" " if stem != text else b"")

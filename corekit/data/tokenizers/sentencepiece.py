@@ -47,7 +47,7 @@ class SentencePiece:
 
     @property
     def end_token(self) -> int | None:
-        """What ends a caption; None without a file."""
+        """The id that ends a caption; None without a file."""
         return None if self.path is None else int(_vocabulary(self.path).eos_id())
 
     def __call__(self, texts: str | list[str]) -> "torch.Tensor":

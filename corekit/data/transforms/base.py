@@ -1,4 +1,4 @@
-"""What a transform is to the rest of corekit: Sample -> Sample, whatever it was written as."""
+"""The contract of a transform, Sample -> Sample, and adapters for other callables."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -72,7 +72,7 @@ class Transform:
 
     @classmethod
     def of(cls, function: TransformFunction) -> "Transform":
-        """What a transform says of itself, and the defaults of what it does not say.
+        """The transform with its own attributes, or defaults of those it lacks.
 
         One of torchvision's moves everything; another callable of the image is taken to move
         nothing else unless its attribute ``moves`` says what is right after it.
@@ -94,7 +94,7 @@ class Transform:
 
     def __call__(self, sample: Sample, fields: Mapping[str, Field],
                  size: int | None = None) -> Sample:
-        """The sample with all that has a place in its picture where it then is.
+        """The transformed sample, in which every field moved with the picture.
 
         ``image`` of the sample is a PIL image; ``size`` is pixels of a side, if the step has its
         own.
@@ -111,7 +111,7 @@ class Transform:
         return {name: _plain(value) for name, value in output.items()}
 
     def check(self, label: str, fields: Mapping[str, Field]) -> None:
-        """Raise a CorekitError where it would leave a field where the picture was before it."""
+        """Raise a CorekitError where it would not move a field with the picture."""
         for name in moved_fields(fields):
             geometry = fields[name].geometry
             if geometry not in self.moves:

@@ -45,7 +45,7 @@ def place(value: object, field: Field, image: Image.Image) -> TVTensor:
 
 
 def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
-    """The sample with one movement done to all that has a place in its picture.
+    """Apply one movement to every field of a sample that has a place in its picture.
 
     A box of which nothing is left becomes a point, so that no later turn makes it a box again.
     """
@@ -83,19 +83,19 @@ class Movement(NamedTuple):
 
 
 def turn(sample: Sample, to: Movement) -> Sample:
-    """A picture's movement done to all else in it; the frame stays, and boxes end at its edges."""
+    """Apply a picture's movement to all else in it; boxes end at the picture's edges."""
     center = None if to.center is None else list(to.center)
     return move(sample, lambda value: F.affine(value, to.angle, list(to.translate), 1.0,
                                                list(to.shear), center=center))
 
 
 def crop(value: TVTensor, left: int, top: int, right: int, bottom: int) -> TVTensor:
-    """What is inside a rectangle; boxes end at its edges."""
+    """The inside of a rectangle; boxes end at its edges."""
     return F.crop(value, top, left, bottom - top, right - left)
 
 
 def resize(value: TVTensor, size: tuple[int, int]) -> TVTensor:
-    """At ``size`` (height, width)."""
+    """The value resized to ``size`` (height, width)."""
     if not isinstance(value, Mask):
         return F.resize(value, list(size), antialias=True)
     # at the pixels' middles, which torchvision's nearest neighbour is not

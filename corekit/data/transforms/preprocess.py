@@ -1,4 +1,4 @@
-"""What turns a picture into a model's input where nothing is random, kept beside the weights."""
+"""The preprocessing of a picture without randomness, kept beside the weights."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -55,7 +55,7 @@ class Preprocess:
 
     def geometry(self, width: int, height: int
                  ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
-        """What ``crop`` does to a picture of this size.
+        """The rectangles and sizes of ``crop`` for a picture of this size.
 
         Returns:
             the part of it that is resized (left, top, right, bottom), the (width, height) that
