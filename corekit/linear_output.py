@@ -25,7 +25,8 @@ class LinearOutput(NamedTuple):
         kind = hidden.device.type
         if kind != "meta" and torch.is_autocast_enabled(kind):
             hidden = hidden.to(torch.get_autocast_dtype(kind))
-        return cls(hidden, _alias(head.weight), None if head.bias is None else _alias(head.bias))
+        bias = None if head.bias is None else _Alias.apply(head.bias)
+        return cls(hidden, _Alias.apply(head.weight), bias)
 
     @property
     def classes(self) -> int:
@@ -34,8 +35,8 @@ class LinearOutput(NamedTuple):
 
     def block(self, first: int, last: int) -> "LinearOutput":
         """The output for the classes from ``first`` up to ``last``."""
-        return LinearOutput(self.hidden, self.weight[first:last],
-                            None if self.bias is None else self.bias[first:last])
+        bias = None if self.bias is None else self.bias[first:last]
+        return LinearOutput(self.hidden, self.weight[first:last], bias)
 
     def __add__(self, other: Tensor) -> Tensor:  # type: ignore[override]
         """The output plus a tensor, as adapters add theirs to what a layer gives."""
@@ -78,8 +79,3 @@ class _Alias(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, *outer: Tensor) -> Tensor:
         return outer[0]
-
-
-def _alias(value: Tensor) -> Tensor:
-    alias: Tensor = _Alias.apply(value)
-    return alias

@@ -77,11 +77,7 @@ def kinds() -> dict[str, Kind]:
 
 
 def find_kind(word: str, *others: str) -> str:
-    """The kind of a word in the singular or plural; ``others`` are as good as kinds here.
-
-    Raises:
-        CorekitError: no such kind.
-    """
+    """The kind of a word in the singular or plural, or one of ``others``; else a CorekitError."""
     singular = {plural(kind): kind for kind in (*kinds(), *others)}
     kind = singular.get(word, word)
     if kind not in singular.values():
@@ -92,11 +88,7 @@ def find_kind(word: str, *others: str) -> str:
 
 
 def entries(kind: str) -> dict[str, Entry]:
-    """All entries of a kind, by name, sorted.
-
-    Raises:
-        CorekitError: no such kind, or one name in two places.
-    """
+    """All entries of a kind, by name, sorted; a CorekitError where there is no such kind."""
     kind = find_kind(kind)
     return {name: entry for (of, name), entry in read_registry().entries.items() if of == kind}
 

@@ -14,11 +14,7 @@ PREFIX = "argument "  # of what is an argument of the entry among all that was p
 
 
 def add_registered(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands to ``corekit data``, read from source.
-
-    Raises:
-        CorekitError: a command has the name of another one.
-    """
+    """Add the commands to ``corekit data``; a CorekitError where two have one name."""
     for entry in registry.entries("command").values():
         if entry.name in data.choices:
             raise CorekitError(f"{entry.where}: there is a `corekit data {entry.name}` already: "

@@ -25,8 +25,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
         _fail(str(error))
     except foreign as error:
         _fail(explain(error))
-    # whoever read the output has seen enough, as in `corekit list recipes | head -3`
-    except BrokenPipeError:
+    except BrokenPipeError:  # as in `corekit list recipes | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)

@@ -48,11 +48,7 @@ class Field:
         return (self.name, )
 
     def decode(self, content: bytes, where: str) -> object:
-        """Its value from its member of a shard; ``where`` is shard and key, for messages.
-
-        Raises:
-            BadSampleError: the bytes are bad.
-        """
+        """Its value from its member of a shard ``where`` (shard and key); or a BadSampleError."""
         raise CorekitError(f"field '{self.name}' cannot be read from a member of a shard: it has "
                            "no decode")
 

@@ -94,11 +94,7 @@ class Storage:
         return cast(IO[bytes], system.open(f"{path}/{name}", "rb"))
 
     def read(self, name: str, begin: int = 0, end: int | None = None) -> bytes:
-        """The bytes [begin, end) of a file, fewer where it ends before.
-
-        Raises:
-            CorekitError: it cannot be read, however often that is tried.
-        """
+        """The bytes [begin, end) of a file; fewer where it ends before."""
         def read_once() -> bytes:
             system, path = self._connect()
             return bytes(system.cat_file(f"{path}/{name}", start=begin, end=end))

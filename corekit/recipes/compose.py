@@ -17,11 +17,7 @@ from corekit.recipes.schema import EvaluationConfig, Plain, RunConfig
 
 
 def compose(*words: str) -> RunConfig:
-    """The checked recipe that ``corekit-train`` would train for these words.
-
-    Raises:
-        CorekitError: as the command says it.
-    """
+    """The checked recipe, or the CorekitError, of ``corekit-train`` with these words."""
     hydra_sources.install(recipe_schema())
     try:
         with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):

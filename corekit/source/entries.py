@@ -43,7 +43,7 @@ class Entry:
     path: Path
     line: int
     constructor_doc: str = field(repr=False)
-    own_summary: str | None = field(default=None, repr=False)  # what a variant says of itself
+    own_summary: str | None = field(default=None, repr=False)  # of a variant
     # the arguments that a variant gives to its constructor; None: no variant
     variant: dict[str, object] | None = field(default=None, repr=False, hash=False)
 
@@ -73,11 +73,7 @@ class Entry:
 
     @property
     def signature(self) -> Signature:
-        """The arguments that a recipe may give.
-
-        Raises:
-            CorekitError: a variant does not fit its constructor.
-        """
+        """The arguments that a recipe may give; a CorekitError where a variant does not fit."""
         constructor = self.constructor
         if self.variant is None:
             return constructor

@@ -35,11 +35,7 @@ class Definition:
 
 
 def parse(path: Path) -> ast.Module:
-    """The syntax tree of a Python file.
-
-    Raises:
-        CorekitError: the file is not Python.
-    """
+    """The syntax tree of a Python file; a CorekitError where it is not Python."""
     try:
         return ast.parse(path.read_text(encoding="utf-8", errors="replace"))
     except (SyntaxError, ValueError) as error:  # ValueError: null bytes, before Python 3.12

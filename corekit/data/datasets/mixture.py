@@ -109,11 +109,7 @@ class Mixture:
 
 
 def share_out(weights: Mapping[str, float], period: int | None = None) -> list[int]:
-    """How many draws of a period each source gets, by largest remainder.
-
-    Raises:
-        CorekitError: a weight is so small that its source gets none.
-    """
+    """The draws of each source in a period, by largest remainder, and at least one of each."""
     exact = [Fraction(str(weight)) for weight in weights.values()]
     shares = [weight / sum(exact) for weight in exact]
     period = period or min(LONGEST_PERIOD, math.lcm(*(share.denominator for share in shares)))

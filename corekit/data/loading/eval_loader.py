@@ -30,14 +30,12 @@ class _Chunks(IterableDataset[Chunk]):
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         total = int(self.starts[-1])
-        # every rank has as many chunks, the last of some is empty
-        rounds = -(-total // (self.size * self.world))
+        rounds = -(-total // (self.size * self.world))  # of all ranks: some may have no last chunk
         for turn in range(rounds)[number::workers]:
             first = (turn * self.world + self.rank) * self.size
             try:
                 yield self._chunk(min(total, first), min(total, first + self.size))
-            # raised again by the process that evaluates, in one sentence
-            except (CorekitError, OSError) as error:
+            except (CorekitError, OSError) as error:  # the process that evaluates raises it
                 yield {"error": str(error)}
 
     def _chunk(self, first: int, last: int) -> Chunk:

@@ -91,8 +91,7 @@ class Streams:
                            for stream in streams
                            for slot, draw in enumerate(self.sampler.draws(step))]
                 part.batch = collate(samples, self.fields, self.tokenizer)
-            # told by the training process, in one sentence
-            except (CorekitError, OSError) as error:
+            except (CorekitError, OSError) as error:  # the training process raises it
                 part.error = str(error)
             yield part
 

@@ -132,11 +132,7 @@ class _Indexing:
         self.saved = time.monotonic()
 
     def run(self, shards: list[int], workers: int) -> None:
-        """Scan these shards.
-
-        Raises:
-            CorekitError: none of all is a tar file, or one cannot be read.
-        """
+        """Scan these shards; a CorekitError where not one is a tar file."""
         jobs = [(self.index.storage, self.files[shard].name, shard) for shard in shards]
         for table in self.targets:  # a table that is saved half-way must not vouch for them
             for _, name, _ in jobs:

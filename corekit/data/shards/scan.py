@@ -63,11 +63,7 @@ def _offsets(starts: list[int], end: int) -> Offsets:
 
 
 def scan_stored(storage: Storage, name: str) -> Scan:
-    """Find the samples of a stored tar file.
-
-    Raises:
-        CorekitError: it cannot be read, however often that is tried.
-    """
+    """Find the samples of a stored tar file; a CorekitError where it cannot be read."""
     def scan_once() -> Scan:
         with storage.open(name) as file:
             return scan_shard(file)

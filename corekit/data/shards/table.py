@@ -79,8 +79,7 @@ class ShardTable:
 def table_beside(storage: Storage) -> ShardTable:
     """The table in the folder of the shards; empty where there is none."""
     for name in NAMES:
-        content = storage.read_if_there(name)
-        entries = {} if content is None else _parse(content)
+        entries = _parse(storage.read_if_there(name))
         if entries is not None:
             break
     return ShardTable(storage, name, entries or {}, storage.modified(name))
@@ -90,8 +89,7 @@ def table_in_cache(storage: Storage) -> ShardTable:
     """The table of this folder's shards in the user's cache; empty where there is none."""
     key = hashlib.sha256(storage.url.encode("utf-8", "surrogateescape")).hexdigest()[:24]
     folder = Storage(str(cache_folder() / "indexes" / key))
-    content = folder.read_if_there(NAMES[0])
-    entries = None if content is None else _parse(content)
+    entries = _parse(folder.read_if_there(NAMES[0]))
     return ShardTable(folder, NAMES[0], entries or {}, is_cache=True)
 
 
@@ -107,8 +105,10 @@ def stored_offsets(storage: Storage, name: str, expected: str) -> Offsets | None
     return offsets if hash_offsets(offsets) == expected else None
 
 
-def _parse(content: bytes) -> dict[str, ShardEntry] | None:
+def _parse(content: bytes | None) -> dict[str, ShardEntry] | None:
     """The entries of a table that corekit wrote; None where another program did."""
+    if content is None:
+        return {}
     try:
         table = json.loads(content)
         columns = [table[name] for name in ("names", "bytes", "samples", "hashes")]

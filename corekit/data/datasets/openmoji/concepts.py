@@ -39,11 +39,7 @@ def concept_emoji() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def concept_names() -> tuple[str, ...]:
-    """English names of all concepts ("red apple"), in the order of `concept_emoji`.
-
-    Raises:
-        CorekitError: the `demo` extra is not installed.
-    """
+    """English names of all concepts ("red apple"), in the order of `concept_emoji`."""
     try:
         from emoji import EMOJI_DATA
     except ImportError:
