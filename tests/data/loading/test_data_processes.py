@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import multiprocessing, os, sys, time
+import multiprocessing, os, signal, sys, time
 from torch.utils.data import IterableDataset, get_worker_info
 from corekit.data.loading.data_processes import DataProcesses
 
@@ -23,6 +23,8 @@ class Slow(IterableDataset):
         time.sleep(600)  # as where a disk does not answer
 
 def main():
+    # a shell's job in the background, as these tests may be, ignores interrupts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     items = DataProcesses(Slow(), 2)
     next(items), next(items)
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
