@@ -93,7 +93,7 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path, ending: str
 
 
 def test_signals_to_the_group_leave_them_to_a_process_that_goes_on(tmp_path: Path) -> None:
-    process, pids = start(tmp_path, "import signal; signal.signal(signal.SIGTERM, lambda *_: "
+    process, pids = start(tmp_path, "signal.signal(signal.SIGTERM, lambda *_: "
                                     "None); "
                                     "print('ready', flush=True); time.sleep(1); time.sleep(1)")
     assert process.stdout is not None
