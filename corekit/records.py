@@ -39,12 +39,7 @@ def cut_back(path: Path, step: int) -> None:
 
 
 def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
-    """(value, step) of the highest figure, the first of equals; None where there is none.
-
-    Args:
-        path: the run's ``evaluations.jsonl``.
-        keep_best: EVALUATOR/METRIC.
-    """
+    """(value, step) of the highest figure of EVALUATOR/METRIC, the first of equals, or None."""
     label, _, metric = (keep_best or "").rpartition("/")
     records = [record for record in read_records(path) if record["evaluator"] == label]
     figures = [(record["metrics"][metric], record["step"]) for record in records

@@ -36,11 +36,7 @@ def declare_kind(name: str, summary: str) -> None:
     """Make a kind of entries: a literal line at the top level of a module.
 
     Its entries are listed, shown and built as all others are, also inside the arguments of other
-    entries.
-
-    Args:
-        name: one word in lower case, literal, such as ``adapter``.
-        summary: what such entries are, literal.
+    entries. The name is one word in lower case, such as ``adapter``.
     """
     _kinds_in_session.add(name)
 

@@ -43,12 +43,7 @@ class Signature:
 
     def problems(self, arguments: Mapping[str, object],
                  supplied: Iterable[str] = ()) -> list[tuple[str, str]]:
-        """The errors in these arguments: (argument, sentence) pairs.
-
-        Args:
-            arguments: what the recipe gives.
-            supplied: names that the engine gives itself where the recipe does not.
-        """
+        """(argument, sentence) for every error; the engine may give the ``supplied`` arguments."""
         problems = []
         annotations = {parameter.name: parameter.annotation for parameter in self.parameters}
         for name, value in arguments.items():

@@ -22,8 +22,7 @@ def compose_command(check: Callable[[DictConfig], T], config_name: str,
                     make_schema: Callable[[], DictConfig] = recipe_schema) -> list[T]:
     """Compose what the command line names: a configuration for each job, under ``-m`` several.
 
-    What a user can put right ends in one sentence and exit status 2; a programming error keeps its
-    traceback.
+    A user's error ends in one sentence and exit status 2; a programming error keeps its traceback.
 
     Args:
         check: makes a typed recipe of a composed configuration.

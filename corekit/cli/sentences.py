@@ -14,9 +14,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
               explain: Callable[[Exception], str] = str) -> Iterator[None]:
     """Print a user's error and exit with status 2; COREKIT_TRACEBACK=1 adds the traceback.
 
-    Args:
-        foreign: other libraries' errors that a user can cause.
-        explain: says one of those in a sentence.
+    A user can also cause ``foreign`` errors of other libraries, each a sentence by ``explain``.
     """
     configure_logging()
     try:

@@ -41,9 +41,6 @@ class StoredFile(NamedTuple):
 class Storage:
     """A folder, named by a path or by a URL such as ``s3://bucket/shards``.
 
-    Args:
-        root: the path or URL.
-
     Raises:
         CorekitError: fsspec has no driver for this kind of URL, or it is not installed.
     """

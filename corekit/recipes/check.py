@@ -94,12 +94,7 @@ def _check_head(init: Node) -> None:
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:
     """Check the name and the arguments of one node of a recipe that names an entry.
 
-    Args:
-        key: where it stands in the recipe.
-        kind: of entry.
-        node: a mapping with a ``name`` and arguments.
-        supplied: what the engine gives, where that is not what it gives to this kind: nested
-            entries get what the outer does.
+    The engine itself gives the ``supplied`` arguments, by default those of the kind.
 
     Raises:
         CorekitError: naming where it was set, the key, what is accepted, and the nearest match.

@@ -44,10 +44,7 @@ def fused(recipe: Plain) -> Plain:
 def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool) -> DictConfig:
     """The schema of an evaluation with a saved recipe as its values.
 
-    Args:
-        path: of the recipe.
-        checkpoint: what the user typed for it.
-        own_evaluators: False: without those of the recipe.
+    The recipe's evaluators count only with ``own_evaluators``.
     """
     schema, saved = evaluation_schema(), load_saved_recipe(path)
     sections = {str(key): value for key, value in saved.items()

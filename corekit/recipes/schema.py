@@ -36,12 +36,7 @@ class EntryConfig:
         return tuple(item.name for item in fields(cls) if item.name not in cls.PLACE)
 
     def build(self, kind: str, **supplied: object) -> Any:
-        """The entry itself.
-
-        Args:
-            kind: of entry.
-            **supplied: what the constructor gets where it asks for it by name.
-        """
+        """The entry itself; its constructor gets what it asks for of ``supplied``."""
         return registry.build(kind, self.name, self.arguments, supplied)
 
     def inner(self, argument: str) -> "EntryConfig | None":

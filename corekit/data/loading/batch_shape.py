@@ -39,12 +39,8 @@ class FixedSize:
 class Rounds:
     """Sizes in rounds: a round has each entry of a table once, in an order of its own.
 
-    Which size a step has is a function of the seed and the step, the same for all streams; what was
-    drawn before a step is arithmetic.
-
-    Args:
-        table: (size, samples of a stream) of every entry, smallest first.
-        seed: of the orders.
+    The size of a step is a function of the seed and the step, the same for all streams; what was
+    drawn before a step is arithmetic. ``table`` has (size, samples of a stream), smallest first.
     """
 
     def __init__(self, table: list[tuple[int, int]], seed: int) -> None:

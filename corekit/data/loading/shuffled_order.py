@@ -116,10 +116,7 @@ class ShuffledOrder:
 class MixedOrder:
     """The order in which the samples of a mixture are drawn.
 
-    Args:
-        orders: of each source, with the same streams.
-        counts: draws of each source in a period of a stream.
-        seed: of the permutations.
+    Every source has an order of the same streams; ``counts`` are its draws in a stream's period.
     """
 
     def __init__(self, orders: Sequence[ShuffledOrder], counts: Sequence[int], seed: int) -> None:

@@ -30,10 +30,8 @@ def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
                  workers: int) -> Iterator[T]:
     """``function(*job)`` of every job, in the order they finish; an error ends all.
 
-    Args:
-        function: top-level, so that another process can import it.
-        jobs: the arguments.
-        workers: processes; 0 and 1: this one.
+    The function is a top-level one, so that other processes can import it. With 0 or 1 workers this
+    process does the work.
     """
     if workers <= 1 or len(jobs) <= 1:
         yield from (function(*job) for job in jobs)
