@@ -103,10 +103,10 @@ def _task(option: str | None, environment: "os._Environ[str] | dict[str, str]") 
         if not (slash and number.isdigit() and tasks.isdigit()):
             raise CorekitError(f"--task {option} is not I/N, such as 0/8")
         return int(number), int(tasks)
-    first, step, number, count = (
+    first, step, index, count = (
         int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
         for name, default in (("MIN", 0), ("STEP", 1), ("ID", 0), ("COUNT", 1)))
-    return (number - first) // step, count
+    return (index - first) // step, count
 
 
 def _show_progress(done: int, total: int) -> None:

@@ -49,7 +49,7 @@ def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Pictur
         boxes = [box for name, field in fields.items() if field.geometry == "boxes"
                  for box in sample[name]]
         images.append(outlined(pixels.permute(1, 2, 0).numpy(), boxes))
-        captions.append(str(sample.get("caption", sample["key"])[0]))
+        captions.append(str(sample["caption" if "caption" in sample else "key"][0]))
     return captioned_grid(images, captions)
 
 

@@ -26,7 +26,8 @@ SUPPLIED = {  # what the engine itself gives to an entry that asks for it by nam
     "evaluator": ("preprocess",),
     "frozen": ("preprocess",),  # not a kind: models that are asked while another trains
 }
-CLASSES = {"model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
+CLASSES: dict[str, type[EntryConfig]] = {
+    "model": ModelConfig, "loss": LossConfig, "evaluator": EvaluatorConfig}
 
 
 def named_entries(recipe: Node) -> list[tuple[str, str, Plain]]:
