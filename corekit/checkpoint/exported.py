@@ -17,9 +17,9 @@ def is_exported(folder: Path) -> bool:
 
 
 def load_exported(folder: Path) -> nn.Module:
-    """The model of an exported ONNX folder: a ``CLIP``, an ``ImageEncoder``, or its forward pass
-    from images to a dict.
+    """The model of an exported ONNX folder.
 
+    It is a ``CLIP``, an ``ImageEncoder``, or a module from images to a dict.
     Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on
     the example inputs in the file, so that one from outside can run any code (tried with torch
     2.15: it does).
@@ -48,14 +48,10 @@ def load_exported(folder: Path) -> nn.Module:
 
 
 class OnnxProgram(nn.Module):
-    """An ONNX file run by onnxruntime on the CPU in fp32: a batch of its one input to its outputs
-    by name.
+    """An ONNX file run by onnxruntime on the CPU: a batch of its one input to outputs by name.
 
-    A file for batches of N samples is given N at a time, the last ones filled up; outputs are on
-    the input's device.
-
-    Args:
-        path: the file.
+    A file for batches of N samples gets N at a time, the last ones filled up; outputs are on the
+    input's device.
 
     Raises:
         CorekitError: onnxruntime is not installed, or the file is missing or damaged.

@@ -47,8 +47,7 @@ class Contrastive:
 def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
                             hard: float = 1.0, soft: float = 0.0,
                             soft_targets: SoftTargets | None = None) -> Tensor:
-    """Some rows' share of the symmetric cross-entropy between samples, of which one block of logits
-    exists at a time.
+    """Some rows' share of the symmetric cross-entropy, one block of logits at a time.
 
     1/2 [mean_i C(s f_i G^T, i) + mean_i C(s g_i F^T, i)], where C is ``hard`` times the
     cross-entropy with the true pair plus ``soft`` times the cross-entropy with other targets.
@@ -80,9 +79,7 @@ class _Context(Protocol):
 
 
 class _BlockwiseCrossEntropy(torch.autograd.Function):
-    """Value and gradients block by block in the forward pass, so that no block outlives its
-    turn.
-    """
+    """Value and gradients, block by block in the forward pass: no block outlives its turn."""
 
     @staticmethod
     def forward(ctx: _Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
@@ -112,9 +109,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
 
 def _block(queries: Tensor, keys: Tensor, scale: Tensor, part: slice, gradients: Grads,
            hard: float, soft: float, soft_targets: Tensor | None) -> Tensor:
-    """Half the summed cross-entropy of some rows over B; adds d/d(queries, keys, scale) to
-    ``gradients``.
-    """
+    """Half the summed cross-entropy of some rows over B; adds to the gradients of its inputs."""
     weight = 0.5 / len(queries)
     similarity = queries[part] @ keys.T  # [b, B]
     # of differences to the largest: exact where that is the true pair

@@ -1,6 +1,4 @@
-"""Cross-entropy over classes, with a head of any width: one block of rows of logits exists at a
-time.
-"""
+"""Cross-entropy over classes, with a head of any width."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +12,7 @@ from corekit.registry import register
 
 @register("loss", "cross_entropy")
 class CrossEntropy:
-    """Classification: -log softmax(logits) at the label, or at a mixture of it and all classes
-    alike.
+    """Classification: -log softmax(logits) at the label, with or without label smoothing.
 
     Args:
         label_smoothing: epsilon of Szegedy et al. (2016, section 7): the target is 1 - epsilon at

@@ -55,12 +55,7 @@ class CLIP(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """The image half of a CLIP alone: ``forward`` gives ``image_features`` [B, D], of unit length
-    and float32.
-
-    Args:
-        image_tower: float [B, 3, H, W] to features [B, D].
-    """
+    """The image half of a CLIP: ``forward`` gives ``image_features`` [B, D] of unit length."""
 
     def __init__(self, image_tower: nn.Module) -> None:
         super().__init__()

@@ -68,10 +68,9 @@ class ViT(nn.Module):
         return features
 
     def trunk(self, image: Tensor, class_only: bool = False) -> Tensor:
-        """What comes before the last norm, [B, 1 + patches, D], the class token first; or that
-        token alone, [B, 1, D].
+        """What comes before the last norm: [B, 1 + patches, D], the class token first.
 
-        Where nothing but the class token is wanted, the last block computes no other.
+        With ``class_only`` the last block computes that token alone, [B, 1, D].
         """
         patches = self.patch_embed(image)
         class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
@@ -86,9 +85,7 @@ class ViT(nn.Module):
         return last(x, index=0) if class_only else last(x)  # type: ignore[no-any-return]
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
-        """The class token's position [1, 1, D], if it has one, and the patches' [1, h · w,
-        D].
-        """
+        """Positions of the class token, [1, 1, D] or None, and of the patches, [1, h · w, D]."""
         first = self.pos_embed[:, :1] if self.class_position else None
         patches = self.pos_embed[:, int(self.class_position):]
         return first, self.resample_positions(patches, (height, width))
@@ -112,11 +109,10 @@ class ViT(nn.Module):
 def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
                  vocab_size: int = 49408, drop_path_rate: float = 0.0, width_divisor: int = 1,
                  depth_divisor: int = 1) -> CLIP:
-    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with
-    GELU.
+    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20), with GELU.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is
-    synthetic_text.
+    86.2 M + 63.4 M parameters. Gives image_features, text_features, logit_scale;
+    synthetic_text_features where there is synthetic_text.
 
     Args:
         embed_dim: width of the features.

@@ -1,5 +1,4 @@
-"""The parts of a run, built once from the recipe: what a dry run checks and counts, and training
-uses.
+"""The parts of a run, built once from the recipe, for a dry run as for training.
 
 Models are built on the meta device; ``materialise`` puts models with weights in their place.
 """
@@ -63,9 +62,7 @@ class Parts:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """(pixels of a side, samples of a stream) of the steps, smallest first; empty where all
-        steps have the preprocessing's.
-        """
+        """(pixels of a side, samples of a stream), smallest first; empty for one size."""
         return self.sampler.table if isinstance(self.sampler, SizedSampler) else []
 
 
@@ -135,9 +132,7 @@ def build_sampler(config: RunConfig, preprocess: Preprocess) -> Sampler:
 
 
 def build_head(init: InitConfig, source: Source) -> NewHead | None:
-    """What makes the head's rows of those in ``init.path``; None where the recipe asks for nothing
-    of that kind.
-    """
+    """What makes the head's rows of those in ``init.path``; None without ``init.head``."""
     if init.head is None:
         return None
     matcher = None

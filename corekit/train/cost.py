@@ -1,6 +1,4 @@
-"""What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without
-allocating anything.
-"""
+"""What a step costs in arithmetic and memory, counted on meta tensors: nothing is allocated."""
 
 import math
 from collections.abc import Mapping
@@ -18,11 +16,9 @@ from corekit.train.verify import example_offers
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its
-    batch.
+    """Parameters, FLOPs of a sample's forward pass, and the bytes of a step beside its batch.
 
-    Where the size of images changes from step to step: FLOPs on average over the samples, bytes at
-    the most.
+    Where the size of images changes, FLOPs are the mean over samples and bytes the most.
     """
 
     parameters: int
@@ -53,9 +49,7 @@ def cost(parts: Parts) -> Cost:
 
 
 def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
-    """FLOPs of a sample's forward pass at an image size, and the bytes that a batch of samples
-    keeps for the backward pass.
-    """
+    """FLOPs of a sample's forward pass, and the bytes that a batch keeps for the backward pass."""
     # by storage, held so that no two storages get the same number
     stored_tensors: dict[int, tuple[Tensor, int]] = {}
     parameters = {value.untyped_storage()._cdata for value in parts.model.parameters()}
@@ -77,8 +71,6 @@ def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
 
 
 def _at(size: int, known: Mapping[int, float]) -> float:
-    """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and
-    lines in it, as the rest.
-    """
+    """FLOPs at a size, by the parabola in the number of pixels through up to three known ones."""
     return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known
                                  if other != own) for own, flops in known.items())

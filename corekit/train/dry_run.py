@@ -1,6 +1,4 @@
-"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing
-written.
-"""
+"""``dry_run=true``: everything is checked and counted, nothing trained or written."""
 
 import logging
 from dataclasses import replace

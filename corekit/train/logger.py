@@ -134,9 +134,7 @@ class RunLogger:
         self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(left)))
 
     def _mfu(self, rate: float) -> float | None:
-        """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak
-        is known.
-        """
+        """The share of the GPUs' dense bf16 peak in use; None where no peak is known."""
         if self.flops is None or self.ranks.device.type != "cuda":
             return None
         name = torch.cuda.get_device_name(self.ranks.device)

@@ -36,9 +36,7 @@ from corekit.train.step.prepare import Prepare
 
 @dataclass(frozen=True)
 class ScheduledEvaluator:
-    """An evaluator of the recipe: its label, the object, and how often it runs (None: at the
-    end).
-    """
+    """An evaluator of the recipe, and how often it runs; None: at the end."""
 
     label: str
     evaluator: Evaluator
@@ -83,9 +81,7 @@ class Run:
 
     @contextlib.contextmanager
     def eval_model(self) -> Iterator[EvalModel]:
-        """The model as it is evaluated: with the averaged weights where there are any, whole on
-        every rank.
-        """
+        """The model as it is evaluated: with averaged weights if any, whole on every rank."""
         self.average_statistics()
         with self.ema.swapped() if self.ema else contextlib.nullcontext(), whole(self.plain_model):
             self.plain_model.eval()

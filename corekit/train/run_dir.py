@@ -33,9 +33,7 @@ PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
 def resolve_micro_batch(engine: EngineConfig, folder: Path, ranks: ProcessGroup) -> int:
-    """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch
-    a rank.
-    """
+    """The recipe's micro-batch, else the one this run began with, else a rank's equal share."""
     if engine.micro_batch is not None:
         return engine.micro_batch
     saved = folder / "recipe.yaml"
@@ -91,9 +89,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a
-    checkout.
-    """
+    """The commit of corekit's checkout, -dirty where files differ; None outside a checkout."""
     folder = Path(corekit.__file__).parents[1]
     try:
         completed = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40",

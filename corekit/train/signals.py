@@ -1,6 +1,4 @@
-"""Requests from outside a run: a checkpoint every so many minutes, and one before the end on
-SIGTERM or SIGUSR1.
-"""
+"""Requests from outside a run: a checkpoint by the clock, and the end by SIGTERM or SIGUSR1."""
 
 import signal
 import time

@@ -105,9 +105,7 @@ def evaluate(run: Run, evaluator: Evaluator) -> Result:
 
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
                   without: Collection[str] = ()) -> bool:
-    """Run what is due at this step; whether the figure that the best checkpoint is kept by was
-    never as high.
-    """
+    """Run the evaluators that are due; whether the figure of ``keep_best`` was never as high."""
     better = False
     for evaluated in run.evaluators:
         if evaluated.label not in without and evaluated.is_due(
@@ -135,9 +133,7 @@ def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
 
 
 def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> None:
-    """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has
-    no time for them.
-    """
+    """Run what the checkpoint's step lacks: a run that was asked to end had no time for it."""
     if 0 < counters.step < run.config.engine.steps:
         done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
                 if record["step"] == counters.step}

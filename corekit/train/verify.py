@@ -23,7 +23,7 @@ from corekit.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:
-    """What the engine adds to a batch: the step, the steps of the run, a number for each sample."""
+    """What the trainer adds to a batch: the step, the run's steps, a number for each sample."""
     return {"step": 0, "steps": steps, "uniform": torch.zeros(size, device="meta")}
 
 
@@ -47,7 +47,7 @@ def verify(parts: Parts) -> list[str]:
     givers = {_dataset(config): list(batch)}
     if "image" in parts.fields:
         _check_transform(parts, Transform.of(parts.transform), givers)
-    givers["the engine"] = list(offered)
+    givers["the trainer"] = list(offered)
     check(wiring, givers)
     for frozen in parts.frozen:
         _ask_frozen(parts, frozen, values, givers)

@@ -1,6 +1,4 @@
-"""Linear layers in other forms: 1x1 convolutions, layers for inference, and heads whose output is
-not computed.
-"""
+"""Linear layers in other forms: 1x1 convolutions, layers for inference, and very wide heads."""
 
 import torch
 import torch.nn.functional as F

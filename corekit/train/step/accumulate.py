@@ -108,9 +108,7 @@ class Step:
 
     def backward(self, micro_batch: MicroBatch, batch: Batch, outputs: Outputs, divisors: Divisors,
                  figures: StepFigures, grads: Grads) -> None:
-        """Back-propagate a micro-batch's share of the sample losses, and gradients at its
-        outputs.
-        """
+        """Back-propagate a micro-batch's sample losses, and gradients at its outputs."""
         scale = self.forward.precision.loss_scale
         roots: list[Tensor] = []
         gradients: list[Tensor | None] = []

@@ -82,9 +82,7 @@ class Forward:
 
     @torch.no_grad()
     def without_gradient(self, batch: Batch, step: int, number: int) -> Outputs:
-        """The same numbers without a graph; the wrapper, which expects a backward pass, is left
-        out.
-        """
+        """The same numbers without a graph, and without the wrapper, which awaits a backward."""
         return self._run(self.plain_model, batch, step, number)
 
     def _run(self, model: nn.Module, batch: Batch, step: int, number: int) -> Outputs:

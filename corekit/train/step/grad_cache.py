@@ -109,8 +109,6 @@ class GradCacheStep(Step):
 
 def make_step(forward: Forward, losses: Sequence[WeightedLoss], prepare: Prepare,
               steps: int = 1) -> Step:
-    """The algorithm that the losses need: the plain loop, or GradCache where one compares
-    samples.
-    """
+    """The plain loop, or GradCache where a loss compares samples."""
     compares = any(loss.entry.compares_samples for loss in losses)
     return (GradCacheStep if compares else Step)(forward, losses, prepare, steps)
