@@ -43,8 +43,8 @@ def cost(parts: Parts) -> Cost:
     weights = 4 * total + 12 * trained + (4 * total if engine.ema_decay is not None else 0)
     if engine.precision == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    mean = sum(of_stream * _at(size, flops)
-               for size, of_stream in table) / sum(of_stream for _, of_stream in table)
+    of_all = sum(of_stream * _interpolated(size, flops) for size, of_stream in table)
+    mean = of_all / sum(of_stream for _, of_stream in table)
     return Cost(total, trained, mean, weights, activations)
 
 
@@ -60,17 +60,17 @@ def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
             stored_tensors[storage._cdata] = (tensor, storage.nbytes())
         return tensor
 
-    batch = example_batch(parts.fields, replace(parts.preprocess, size=size), parts.tokenizer,
-                          samples)
+    preprocess = replace(parts.preprocess, size=size)
+    batch = example_batch(parts.fields, preprocess, parts.tokenizer, samples)
     values = {**batch, **example_offers(parts.config.engine.steps, samples)}
     counter = FlopCounterMode(display=False)
-    with (ShapesOnly(), counter,
-          torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with ShapesOnly(), counter, hooks:
         parts.model(**parts.wiring.pick(values))
     return counter.get_total_flops() / samples, sum(stored for _, stored in stored_tensors.values())
 
 
-def _at(size: int, known: Mapping[int, float]) -> float:
+def _interpolated(size: int, known: Mapping[int, float]) -> float:
     """FLOPs at a size, by the parabola in the number of pixels through up to three known ones."""
     return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known
                                  if other != own) for own, flops in known.items())

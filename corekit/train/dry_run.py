@@ -30,7 +30,7 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
     samples_drawn = config.data.streams * parts.sampler.draws(engine.steps).start
     samples = int(parts.source.shard_sizes.sum())
     passes = f", {samples_drawn / samples:.2f} passes over {samples:,} samples" if samples else ""
-    at_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
+    of_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
                 f"{max(sizes)}, with about as many pixels a step" if sizes else "")
     return {
         "model": f"{config.model.name}, {counted.parameters:,} parameters ({counted.trained:,} "
@@ -41,7 +41,7 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
                   f"{gigabytes(counted.activations)} of activations for a micro-batch of "
                   f"{engine.micro_batch} ({engine.precision}, estimated)",
         "step": f"{engine.batch_size} samples in {parts.micro_batches} micro-batches of "
-                f"{engine.micro_batch}{at_sizes}",
+                f"{engine.micro_batch}{of_sizes}",
         "run": f"{engine.steps:,} steps, {samples_drawn:,} samples seen{passes}",
         "directory": f"{config.run_dir} (nothing is written by a dry run)",
     }

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -114,13 +115,13 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     optimizer = build_optimizer(config.optimizer.name, config.optimizer.arguments, plain_model)
     ema = Ema(plain_model, engine.ema_decay) if engine.ema_decay is not None else None
     precision = Precision(engine.precision)
-    forward = Forward(model, plain_model, replace(parts.wiring, function=plain_model),
-                      config.model.outputs, precision,
-                      StepRandom(config.seed, ranks, parts.micro_batches))
-    prepare = Prepare(lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
-                                              engine.channels_last),
-                      build_frozen(config.frozen, preprocess, ranks.device),
-                      lambda: precision.autocast(ranks.device))
+    random = StepRandom(config.seed, ranks, parts.micro_batches)
+    wiring = replace(parts.wiring, function=plain_model)
+    forward = Forward(model, plain_model, wiring, config.model.outputs, precision, random)
+    place = partial(to_device, fields=parts.fields, preprocess=preprocess, device=ranks.device,
+                    channels_last=engine.channels_last)
+    frozen = build_frozen(config.frozen, preprocess, ranks.device)
+    prepare = Prepare(place, frozen, partial(precision.autocast, ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
     return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
                precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,
@@ -131,8 +132,7 @@ def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[Schedule
     """The recipe's evaluators; a CorekitError where ``keep_best`` names none of them."""
     evaluators = [ScheduledEvaluator(each.label, build_evaluator(each, preprocess),
                                      each.every_steps) for each in config.evaluators]
-    keep_best = config.checkpoint.keep_best
-    labels = [each.label for each in evaluators]
+    keep_best, labels = config.checkpoint.keep_best, [each.label for each in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:
         raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this "
                            f"recipe: its evaluators are {', '.join(labels) or 'none'}")

@@ -22,9 +22,7 @@ class StopSignals:
     """
 
     def __init__(self, every_minutes: float | None, group: ProcessGroup) -> None:
-        self.seconds: float | None = None
-        if every_minutes is not None and group.is_first:
-            self.seconds = 60 * every_minutes
+        self.seconds = None if every_minutes is None or not group.is_first else 60 * every_minutes
         self.last_save = time.monotonic()
         self.stop = False
         self.handlers_before: dict[signal.Signals, Handler] = {}

@@ -12,7 +12,7 @@ from corekit.data.image_grid import batch_grid
 from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import step_batches
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Evaluator, Result
+from corekit.evaluation.base import Result
 from corekit.models.freeze import training_mode
 from corekit.records import best_evaluation, read_records
 from corekit.train.logger import RunLogger
@@ -22,8 +22,7 @@ from corekit.train.step.prefetch import step_by_step
 from corekit.train.step.update import update
 
 SHOWN_IMAGES = 16
-# the allowed share of bad samples is taken of so many, until there are more
-FEW = 10_000
+FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
 
 
 def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
@@ -97,22 +96,16 @@ def save(run: Run, counters: Counters) -> None:
                          run.config.to_plain(), run.preprocess, run.environment)
 
 
-def evaluate(run: Run, evaluator: Evaluator) -> Result:
-    """Run an evaluator on the weights that would be saved now."""
-    with run.eval_model() as eval_model:
-        return evaluator(eval_model)
-
-
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
                   without: Collection[str] = ()) -> bool:
     """Run the evaluators that are due; whether the figure of ``keep_best`` was never as high."""
-    better = False
-    for evaluated in run.evaluators:
-        if evaluated.label not in without and evaluated.is_due(
-                counters.step, run.config.engine.steps):
-            result = evaluate(run, evaluated.evaluator)
-            better |= _is_best(run, logger, evaluated.label, result)
-            logger.evaluation(counters.step, counters.samples, evaluated.label, result)
+    better, steps = False, run.config.engine.steps
+    for scheduled in run.evaluators:
+        if scheduled.label not in without and scheduled.is_due(counters.step, steps):
+            with run.eval_model() as eval_model:  # the weights that would be saved now
+                result = scheduled.evaluator(eval_model)
+            better |= _is_best(run, logger, scheduled.label, result)
+            logger.evaluation(counters.step, counters.samples, scheduled.label, result)
     if better:
         run.checkpoints.best = counters.step
     return better
@@ -120,8 +113,8 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
 
 def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
     keep_best = run.config.checkpoint.keep_best
-    wanted, _, metric = (keep_best or "").rpartition("/")
-    if label != wanted:
+    label_to_keep, _, metric = (keep_best or "").rpartition("/")
+    if label != label_to_keep:
         return False
     if metric not in result.metrics:
         raise CorekitError(f"checkpoint.keep_best={keep_best}: '{label}' measures "
@@ -150,11 +143,10 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
         for kind, count in counts.items():
             counters.bad[kind] = counters.bad.get(kind, 0) + count
     damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
-    bad = sum(damaged.values())
+    bad, counted = sum(damaged.values()), max(counters.samples, FEW)
     allowed = run.config.data.max_bad_fraction
-    if bad > allowed * max(counters.samples, FEW):
+    if bad > allowed * counted:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
-        counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
                            f"data.max_bad_fraction={allowed} of {counted:,}; the log "
                            "files name every one")

@@ -14,13 +14,7 @@ from corekit.data.datasets.base import Batch
 from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.distributed.fsdp import synchronised
 from corekit.train.step.forward import Forward
-from corekit.train.step.loss_terms import (
-    Divisors,
-    StepFigures,
-    WeightedLoss,
-    step_divisors,
-    totals,
-)
+from corekit.train.step.loss_terms import Divisors, StepFigures, WeightedLoss, step_divisors, totals
 from corekit.train.step.prepare import MicroBatch, Prepare
 from corekit.wiring import Outputs
 
