@@ -26,9 +26,11 @@ def model_folder(path: str | Path) -> Path:
     for folder in (path, path / "model"):
         if (folder / "model.safetensors").is_file():
             return folder
-    what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
-        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
-        if path.exists() else "does not exist")
+    what = "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
+    if (path / "recipe.yaml").is_file():
+        what = "holds no complete checkpoint yet"
+    elif not path.exists():
+        what = "does not exist"
     raise CorekitError(f"{path} {what}")
 
 
@@ -56,8 +58,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CorekitError(
-            f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(f"{path} cannot be loaded: {brief(error)}") from None
     fill(model, weights, str(path))
 
 
@@ -66,5 +67,9 @@ def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CorekitError(
-            f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(f"{where} cannot be loaded: {brief(error)}") from None
+
+
+def brief(error: Exception, length: int = 300) -> str:
+    """The beginning of an error's text, on one line."""
+    return " ".join(str(error).split())[:length]

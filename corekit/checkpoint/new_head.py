@@ -66,13 +66,13 @@ class NewHead:
         """The file's tensors, with the head of the model's size.
 
         Args:
-            found: the file's.
+            loaded: the file's.
             own: the model's.
             trained_as: the recipe beside the file; None where there is none.
             file: for messages.
 
         Raises:
-            CorekitError: a side has no head, or the matcher found too many or too few classes.
+            CorekitError: a side has no head, or the matcher gives too many or too few classes.
         """
         for state, whose in ((loaded, f"{file} has"), (own, "the model has")):
             if WEIGHT not in state:
@@ -102,24 +102,25 @@ class NewHead:
 
     def report(self) -> str:
         """A line for each class, separated by tabs, under a line of titles."""
-        lines = [COLUMNS, *((str(number), match.name, match.how,
-                             "" if match.similarity is None else f"{match.similarity:.3f}",
-                             ",".join(map(str, match.rows)),
-                             match.source) for number, match in enumerate(self.matches))]
+        lines: list[Sequence[str]] = [COLUMNS]
+        for number, match in enumerate(self.matches):
+            similarity = "" if match.similarity is None else f"{match.similarity:.3f}"
+            rows = ",".join(map(str, match.rows))
+            lines.append((str(number), match.name, match.how, similarity, rows, match.source))
         return "".join("\t".join(line) + "\n" for line in lines)
 
     def summary(self) -> str:
         """What is in the report, in a line."""
+        counts = Counter(match.how for match in self.matches).most_common()
         counted = ", ".join(f"{count:,} by {how}" if how != RANDOM else f"{count:,} random"
-                            for how, count in Counter(match.how
-                                                      for match in self.matches).most_common())
+                            for how, count in counts)
         exact = sum(match.similarity == 1 for match in self.matches)
         return (f"rows of the head for {len(self.matches):,} classes: {counted} ({exact:,} exact); "
                 f"{REPORT} has each")
 
 
 def _means(new: Tensor, old: Tensor, classes: Sequence[int], matches: Sequence[Match]) -> Tensor:
-    """``new`` with the mean of a class's rows of ``old`` for those at ``at``."""
+    """``new`` with the mean of the matched rows of ``old`` for each of these classes."""
     mean = new.detach().cpu().clone()
     for number in classes:
         mean[number] = old[list(matches[number].rows)].mean(0)

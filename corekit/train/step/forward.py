@@ -38,13 +38,9 @@ class StepRandom:
         torch.manual_seed(derive_seed(self.seed, "model", step, place))
 
     def uniform(self, step: int, samples: int) -> Tensor:
-        """A number in [0, 1) for every sample of this rank: float32 [own, samples].
+        """A number in [0, 1) for every sample of this rank: float32 [own, samples of each].
 
         Models and losses that have to draw alike ask for it by the name ``uniform``.
-
-        Args:
-            step: which one.
-            samples: of a micro-batch.
         """
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
         # drawn for all ranks as one row, so the sizes change nothing

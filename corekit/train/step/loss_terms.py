@@ -1,5 +1,6 @@
 """The losses of a recipe: their weights, what their sums are divided by, and a step's figures."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,12 +42,11 @@ class WeightedLoss:
     @classmethod
     def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,
            name: str | None = None, inputs: Mapping[str, str] | None = None) -> "WeightedLoss":
-        """Wire a loss.
+        """Wire a loss of the registry.
 
         Args:
-            loss: the entry of the registry.
-            label: what the recipe calls it.
-            weight: as above.
+            loss: the entry.
+            label, weight: as above.
             name: what messages call it; None: as its label.
             inputs: parameter -> entry, where they are called differently.
 
@@ -57,29 +57,22 @@ class WeightedLoss:
         wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))
         weights = None
         if entry.weights is not None:
-            renamed = _renamed(entry.weights, wiring)
+            own = inspect.signature(entry.weights).parameters
+            renamed = {parameter: wiring.reads[parameter] for parameter in own
+                       if parameter in wiring.reads}
             weights = Wiring.of(f"{title} (weights)", entry.weights, rename=renamed)
         dtypes = {wiring.reads[parameter]: dtype for parameter, dtype in entry.gathered_as.items()}
         on_cpu = frozenset(wiring.reads[parameter] for parameter in entry.on_cpu)
         return cls(label, weight, entry, wiring, weights, dtypes, on_cpu)
 
     def arguments(self, entries: Values, read: Batch | None = None) -> dict[str, Any]:
-        """The keyword arguments that the loss is called with.
-
-        Args:
-            entries: batch entries and model outputs.
-            read: the batch entries on the CPU, for those that it gets there.
-        """
+        """The keyword arguments of the loss; those of ``on_cpu`` as they were ``read``."""
         on_cpu = {name: read[name] for name in self.on_cpu if name in read} if read else {}
         return self.wiring.pick({**entries, **on_cpu})
 
-    def parts(self, value: Parts) -> Iterator[tuple[str, Tensor]]:
-        """(name, figure) of every part of what the loss returned."""
-        return _named(self.label, value)
-
     def means(self, sums: Parts, divisors: Divisors) -> Iterator[tuple[str, Tensor]]:
         """(name, share in the step's mean) of every part of a micro-batch's sums."""
-        for part, total in self.parts(sums):
+        for part, total in named_parts(self.label, sums):
             # a loss may have one weight for all of its parts
             divisor = divisors[part] if part in divisors else divisors[self.label]
             yield part, total / divisor.clamp(min=1e-12).to(total)
@@ -103,7 +96,7 @@ def step_divisors(losses: Iterable[WeightedLoss], batches: Sequence[Batch],
     for loss in losses:
         for batch in batches:
             weights = len(batch["key"]) if loss.weights is None else loss.weights(batch)
-            for part, weight in _named(loss.label, weights):
+            for part, weight in named_parts(loss.label, weights):
                 total = divisors.get(part, torch.zeros((), dtype=torch.float64))
                 divisors[part] = total + torch.as_tensor(weight, dtype=torch.float64, device="cpu")
     if divisors and group.world > 1:
@@ -129,16 +122,8 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
     return {"loss": loss, **(parts if len(parts) > 1 else {})}, summed[len(parts):]
 
 
-def _named(label: str, value: T | Mapping[str, T]) -> Iterator[tuple[str, T]]:
+def named_parts(label: str, value: T | Mapping[str, T]) -> list[tuple[str, T]]:
     """(name, value) of every part of what a loss returned: the label itself, or label/part."""
     if isinstance(value, Mapping):
-        for part, item in value.items():
-            yield f"{label}/{part}", item
-    else:
-        yield label, value
-
-
-def _renamed(weights: Callable[..., Weights], wiring: Wiring[Parts]) -> dict[str, str]:
-    """The recipe's renamings, of those parameters that ``weights`` has too."""
-    own = Wiring.of(wiring.label, weights).reads
-    return {parameter: entry for parameter, entry in wiring.reads.items() if parameter in own}
+        return [(f"{label}/{part}", item) for part, item in value.items()]
+    return [(label, value)]
