@@ -17,12 +17,8 @@ Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of thi
 class TokenNorm:
     """Batch norm without parameters over the channels of tokens [B, N, D] of all ranks.
 
-    Args:
-        width: D.
-        device: where the tokens are.
-        add: adds a tensor up over the ranks.
-        momentum: share of a step's mean and variance in the running ones, which evaluation uses.
-        epsilon: added to the variance.
+    ``add`` adds a tensor up over the ranks; ``momentum`` is the share of a step's mean and variance
+    in the running ones, which evaluation uses.
     """
 
     def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor],
@@ -74,10 +70,9 @@ class Heads:
         return scores(self.grid.points, hits, losses, int(samples))
 
     @torch.no_grad()
-    def hits(self, chosen: int, test: Iterable[Labelled]) -> Tensor:
+    def hits(self, point: int, test: Iterable[Labelled]) -> Tensor:
         """``count_hits`` of one head's guesses at the samples of all ranks."""
-        parameters = self.grid.one(chosen)
-        counts = []
+        parameters, counts = self.grid.one(point), []
         for tokens, label in test:
             logits = functional_call(self.grid.head, parameters, (self.norm(tokens),))
             counts.append(count_hits(best_classes(logits), label, logits.shape[1]))
