@@ -47,17 +47,13 @@ ABANDON = 900  # seconds for a checkpoint that is being written when a run ends 
 
 @dataclass
 class Counters:
-    """What a run has done so far.
-
-    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update;
-    ``loss_scale`` and ``good_steps`` are those of fp16.
-    """
+    """What a run has done so far."""
 
     step: int = 0
     samples: int = 0
-    bad: dict[str, int] = field(default_factory=dict)
-    skipped: int = 0
-    loss_scale: float | None = None
+    bad: dict[str, int] = field(default_factory=dict)  # undecodable samples by kind
+    skipped: int = 0  # steps without an update
+    loss_scale: float | None = None  # of fp16, as are the good steps
     good_steps: int = 0
 
 
@@ -109,9 +105,10 @@ class Checkpoints:
                 writing.mkdir(parents=True)
         self.ranks.barrier()
         state = to_files(_state(model, optimizer, ema), model)
-        with ema.swapped() if ema else contextlib.nullcontext():
-            weights = full_state(
-                model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
+        weights: dict[str, Tensor] = {}
+        if self.ranks.is_first or is_sharded(model):
+            with ema.swapped() if ema else contextlib.nullcontext():
+                weights = full_state(model, self.ranks.is_first)
         files = {"counters.json": json.dumps(asdict(counters)),
                  "environment.json": json.dumps(environment, indent=1)}
 
@@ -161,9 +158,8 @@ class Checkpoints:
             yield
         except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
             complete = complete_checkpoints(self.run)
-            stands = "there is none before it"
-            if complete:
-                stands = f"{complete[-1].name} is whole and stands"
+            stands = (f"{complete[-1].name} is whole and stands" if complete
+                      else "there is none before it")
             with contextlib.suppress(OSError):
                 shutil.rmtree(writing, ignore_errors=True)
             free = shutil.disk_usage(self.run).free / 2**30
@@ -185,11 +181,9 @@ class Checkpoints:
             self._link("best", best)
         for old in [*(path for path in complete if path not in to_keep),
                     *self.folder.glob(f"*{WRITING}")]:
-            # An old one is renamed first: killed half-way through, what is left must not look
-            # complete.
+            # renamed first: killed half-way through, what is left must not look complete
             doomed = old if old.suffix else old.with_name(old.name + WRITING)
-            if doomed != old:
-                os.replace(old, doomed)
+            os.replace(old, doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
     def _link(self, name: str, checkpoint: Path) -> None:
@@ -226,12 +220,8 @@ class Checkpoints:
                 optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
-        return read_counters(complete[-1])
-
-
-def read_counters(checkpoint: Path) -> Counters:
-    """How far a complete checkpoint is."""
-    return Counters(**json.loads((checkpoint / "counters.json").read_text(encoding="utf-8")))
+        counters = (complete[-1] / "counters.json").read_text(encoding="utf-8")
+        return Counters(**json.loads(counters))
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> State:
@@ -250,8 +240,10 @@ def _renamed(state: Any, names: Mapping[str, str]) -> Any:
 
 def _copied(state: State) -> State:
     """The nested mapping with its tensors copied to the CPU."""
-    return {
-        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else
-              _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
-        for name, value in state.items()
-    }
+    copies: State = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            copies[name] = value.detach().to("cpu", copy=True)
+        else:
+            copies[name] = _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
+    return copies

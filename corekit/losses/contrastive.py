@@ -89,14 +89,13 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             images, texts, factor = image.to(wide), text.to(wide), scale.to(wide)
             image_grad, text_grad = torch.zeros_like(images), torch.zeros_like(texts)
             scale_grad, total = torch.zeros_like(factor), factor.new_zeros(())
+            sides = ((True, images, texts, (image_grad, text_grad, scale_grad)),
+                     (False, texts, images, (text_grad, image_grad, scale_grad)))
             for first in range(rows.start, rows.stop, block):
                 part = slice(first, min(first + block, rows.stop))
-                targets = soft_targets(part, True) if soft_targets is not None else None
-                total += _block(images, texts, factor, part, (image_grad, text_grad, scale_grad),
-                                hard, soft, targets)
-                targets = soft_targets(part, False) if soft_targets is not None else None
-                total += _block(texts, images, factor, part, (text_grad, image_grad, scale_grad),
-                                hard, soft, targets)
+                for of_images, queries, keys, grads in sides:
+                    targets = None if soft_targets is None else soft_targets(part, of_images)
+                    total += _block(queries, keys, factor, part, grads, hard, soft, targets)
         ctx.save_for_backward(image_grad.to(image.dtype), text_grad.to(text.dtype),
                               scale_grad.to(scale.dtype))
         return total.to(image.dtype)

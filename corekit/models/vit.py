@@ -53,9 +53,9 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, grid_size**2 + class_position, width))
         norm_layer, hidden = partial(nn.LayerNorm, eps=norm_eps), int(width * mlp_ratio)
         self.norm_pre = norm_layer(width) if norm_pre else None
-        self.blocks = nn.ModuleList(Block(width, Attention(width, heads), MLP(width, hidden),
-                                          norm_layer,
-                                          rate) for rate in drop_path_rates(drop_path_rate, layers))
+        self.blocks = nn.ModuleList(
+            Block(width, Attention(width, heads), MLP(width, hidden), norm_layer, rate)
+            for rate in drop_path_rates(drop_path_rate, layers))
         self.norm = norm_layer(width)
         self.head = head_layer(width, embed_dim, bias=head_bias)
         self.apply(init_weights)
@@ -73,7 +73,7 @@ class ViT(nn.Module):
         With ``class_only`` the last block computes that token alone, [B, 1, D].
         """
         patches = self.patch_embed(image)
-        class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
+        class_position, patch_positions = self.positions(*patches.shape[2:])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
         first = self.cls_token if class_position is None else self.cls_token + class_position
         x = torch.cat([first.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)

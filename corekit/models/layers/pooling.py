@@ -14,11 +14,6 @@ class AttentionPool(nn.Module):
 
     Keys and values have no bias, the query is not projected (El-Nouby et al., 2024, 4.2).
 
-    Args:
-        width: D.
-        outputs: of the linear layer.
-        heads: of the attention; divides the width.
-
     Raises:
         CorekitError: the heads do not divide the width.
     """
