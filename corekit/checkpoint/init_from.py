@@ -82,9 +82,13 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
 
 def _read_weights(path: str) -> tuple[Path, State]:
     """The file of weights that a path stands for, and what is in it."""
-    file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
     try:
+        is_file = path.endswith(".safetensors")
+        file = Path(path) if is_file else model_folder(path) / "model.safetensors"
         return file, load_file(file)
+    except CorekitError as error:
+        raise CorekitError(f"init.path: {error}; set init.path to a run, a checkpoint, a model "
+                           "folder or a .safetensors file") from None
     except (OSError, SafetensorError) as error:
         raise CorekitError(f"init.path={path} cannot be read: {error}") from None
 
