@@ -37,23 +37,14 @@ PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of a file: weights under corekit's names, and parts of a recipe.
+    """What a converter makes of a file: weights under corekit's names, and parts of a recipe."""
 
-    Args:
-        weights: name -> tensor, as the model's ``state_dict`` has them.
-        arguments: of the model's constructor, where they are not its defaults.
-        preprocess: what the weights want pictures to be like.
-        tokenizer: the recipe's node; empty for a model without text.
-        notes: sentences for the user: what was filled in or taken to be.
-        assumed: what ``preprocess`` was taken to be, told where no file beside the weights says it.
-    """
-
-    weights: State
-    arguments: Plain
-    preprocess: Preprocess
-    tokenizer: Plain
-    notes: list[str] = field(default_factory=list)
-    assumed: str | None = None
+    weights: State  # as the model's ``state_dict`` has them
+    arguments: Plain  # of the model's constructor, where they are not its defaults
+    preprocess: Preprocess  # what the weights want pictures to be like
+    tokenizer: Plain  # the recipe's node; empty for a model without text
+    notes: list[str] = field(default_factory=list)  # sentences: what was filled in or assumed
+    assumed: str | None = None  # a note on ``preprocess``, for a file without one beside it
 
 
 class Converter(Protocol):
@@ -81,7 +72,7 @@ def convert_in(source: Path, target: Path, name: str | None = None,
             unpickled) or ``.safetensors``; with ``fused`` also a run, a checkpoint or a model
             folder.
         target: the model folder to write; nothing may be there.
-        name: the model; None: found from the keys.
+        name: the model; None: told by the keys.
         fused: whether to fold the model, as ``corekit.reparameterize`` does.
 
     Returns:
@@ -121,14 +112,8 @@ def convert_in(source: Path, target: Path, name: str | None = None,
 def convert_out(source: Path, target: Path, layout: str) -> str:
     """Write the weights of a run, a checkpoint or a model folder to a file, in another layout.
 
-    Args:
-        source: the folder.
-        target: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own; nothing may be
-            there.
-        layout: as the model's converter calls it.
-
-    Returns:
-        the model's name.
+    The target is ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own, and the layout
+    one of those that the model's converter writes. Returns the model's name.
 
     Raises:
         CorekitError: no model is there, or no converter writes it in that layout.

@@ -20,21 +20,13 @@ State = Mapping[str, Tensor]
 
 
 class Match(NamedTuple):
-    """Where a class of the new head comes from.
+    """Where a class of the new head comes from."""
 
-    Args:
-        name: of the class.
-        rows: of the old head, whose mean it starts from; none: it stays random.
-        how: the rows were found, in a word.
-        similarity: of class and rows, at the least; None where there is none.
-        source: what the rows stand for.
-    """
-
-    name: str
-    rows: tuple[int, ...] = ()
-    how: str = RANDOM
-    similarity: float | None = None
-    source: str = ""
+    name: str  # of the class
+    rows: tuple[int, ...] = ()  # of the old head, whose mean it starts from; none: it stays random
+    how: str = RANDOM  # the rows were matched, in a word
+    similarity: float | None = None  # of class and rows, at the least
+    source: str = ""  # what the rows stand for
 
 
 # (what the data set calls its classes, rows of the old head, the recipe of the old weights or None)

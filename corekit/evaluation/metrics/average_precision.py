@@ -12,14 +12,8 @@ def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
     """Average precision of each column: precision times the gained recall, over thresholds.
 
     Every score is a threshold, and equal scores are one, so that the order among them does not
-    matter (as scikit-learn's ``average_precision_score``).
-
-    Args:
-        scores: [N, C].
-        hits: bool [N, C], the positives.
-
-    Returns:
-        float64 [C]; nan for a column without hits.
+    matter (as scikit-learn's ``average_precision_score``). Scores [N, C] and bool hits [N, C] give
+    float64 [C]; nan for a column without hits.
     """
     ordered, order = scores.sort(0, descending=True)
     hit = hits.gather(0, order)

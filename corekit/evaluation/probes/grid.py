@@ -28,12 +28,9 @@ class Grid:
 
     Args:
         head: inputs [B, ...] to logits [B, K]; all copies start with its parameters.
-        points: learning rate and weight decay of each copy; the decay, as AdamW has it, of all
-            parameters.
-        steps: of the whole training: the learning rates rise linearly and then fall along half a
-            cosine.
-        warmup_steps: of the rise.
-        final_learning_rate: of all copies, at the end.
+        points: learning rate and weight decay, of all parameters, of each copy.
+        steps: of the whole training; the learning rates rise for ``warmup_steps``, then fall along
+            half a cosine to ``final_learning_rate``.
         grad_clip: largest L2 norm of the gradient of one copy; None: any.
     """
 

@@ -15,17 +15,11 @@ from corekit.wiring import Outputs, Wiring, rename_outputs
 
 @dataclass(frozen=True)
 class StepRandom:
-    """Random numbers keyed by (seed, step, place in the batch), whichever rank asks for them.
+    """Random numbers keyed by (seed, step, place in the batch), whichever rank asks for them."""
 
-    Args:
-        seed: of the run.
-        group: the ranks.
-        micro_batches: of a step, on all ranks together.
-    """
-
-    seed: int
+    seed: int  # of the run
     group: ProcessGroup
-    micro_batches: int = 1
+    micro_batches: int = 1  # of a step, on all ranks together
 
     @property
     def own(self) -> int:
@@ -50,23 +44,14 @@ class StepRandom:
 
 @dataclass(frozen=True)
 class Forward:
-    """Runs the model on micro-batches.
+    """Runs the model on micro-batches."""
 
-    Args:
-        model: the module, wrapped for several ranks or not.
-        plain_model: the module itself.
-        wiring: how batch entries reach its ``forward``.
-        outputs: the recipe's ``model.outputs``.
-        precision: of the forward pass; its loss scale is in the gradients.
-        random: of dropout and the like.
-    """
-
-    model: nn.Module
-    plain_model: nn.Module
-    wiring: Wiring[object]
-    outputs: Mapping[str, str] | str | None
-    precision: Precision
-    random: StepRandom
+    model: nn.Module  # wrapped for several ranks or not
+    plain_model: nn.Module  # the module itself
+    wiring: Wiring[object]  # how batch entries reach its ``forward``
+    outputs: Mapping[str, str] | str | None  # the recipe's ``model.outputs``
+    precision: Precision  # its loss scale is in the gradients
+    random: StepRandom  # of dropout and the like
 
     @property
     def group(self) -> ProcessGroup:

@@ -19,25 +19,15 @@ Divisors = dict[str, Tensor]  # part -> what its sum over the step is divided by
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """One loss of the recipe, wired to the entries that it reads.
+    """One loss of the recipe, wired to the entries that it reads."""
 
-    Args:
-        label: what the recipe calls it; its parts are called ``label/part``.
-        weight: its share in the loss of the step.
-        entry: what the trainer knows of the loss itself.
-        wiring: calls it.
-        weights: calls its ``weights``; None: a sum is divided by the number of samples.
-        gathered_as: entry -> dtype that it travels between ranks in.
-        on_cpu: entries that it gets on the CPU.
-    """
-
-    label: str
-    weight: float
-    entry: LossEntry
-    wiring: Wiring[Parts]
-    weights: Wiring[Weights] | None
-    gathered_as: Mapping[str, torch.dtype]
-    on_cpu: frozenset[str]
+    label: str  # what the recipe calls it; its parts are called ``label/part``
+    weight: float  # its share in the loss of the step
+    entry: LossEntry  # what the trainer knows of the loss itself
+    wiring: Wiring[Parts]  # calls it
+    weights: Wiring[Weights] | None  # None: a sum is divided by the number of samples
+    gathered_as: Mapping[str, torch.dtype]  # entry -> dtype that it travels between ranks in
+    on_cpu: frozenset[str]  # entries that it gets on the CPU
 
     @classmethod
     def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,

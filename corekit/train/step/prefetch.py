@@ -16,17 +16,11 @@ Read = tuple[Sequence[Batch], dict[str, list[str]]]  # micro-batches, and bad sa
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What this rank computes in a step.
+    """What this rank computes in a step."""
 
-    Args:
-        read: its micro-batches on the CPU.
-        moved: the same on the device, pictures still as bytes; on a CPU the very same.
-        bad: the bad samples met on the way, kind -> messages.
-    """
-
-    read: Sequence[Batch]
-    moved: Sequence[Batch]
-    bad: dict[str, list[str]] = field(default_factory=dict)
+    read: Sequence[Batch]  # its micro-batches on the CPU
+    moved: Sequence[Batch]  # on the device, pictures still as bytes; on a CPU the very same
+    bad: dict[str, list[str]] = field(default_factory=dict)  # messages on bad samples, by kind
 
     @property
     def keys(self) -> list[str]:
