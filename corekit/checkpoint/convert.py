@@ -72,15 +72,11 @@ def convert_in(source: Path, target: Path, name: str | None = None,
             unpickled) or ``.safetensors``; with ``fused`` also a run, a checkpoint or a model
             folder.
         target: the model folder to write; nothing may be there.
-        name: the model; None: told by the keys.
+        name: the model; None: the one whose keys it has.
         fused: whether to fold the model, as ``corekit.reparameterize`` does.
 
     Returns:
         the model's name, and sentences about what was filled in.
-
-    Raises:
-        CorekitError: the file cannot be read, no converter knows it, its keys fit several models or
-            not the one named.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")

@@ -19,14 +19,9 @@ def is_exported(folder: Path) -> bool:
 def load_exported(folder: Path) -> nn.Module:
     """The model of an exported ONNX folder.
 
-    It is a ``CLIP``, an ``ImageEncoder``, or a module from images to a dict.
-    Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on
-    the example inputs in the file, so that one from outside can run any code (tried with torch
-    2.15: it does).
-
-    Raises:
-        CorekitError: they are of another format, a file is missing or damaged, or onnxruntime is
-            not installed.
+    It is a ``CLIP``, an ``ImageEncoder``, or a module from images to a dict. Files of torch.export
+    are refused: ``torch.export.load`` falls back to unpickling, for one on the example inputs in
+    the file, so that one from outside can run any code (tried with torch 2.15: it does).
     """
     try:
         content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
@@ -52,9 +47,6 @@ class OnnxProgram(nn.Module):
 
     A file for batches of N samples gets N at a time, the last ones filled up; outputs are on the
     input's device.
-
-    Raises:
-        CorekitError: onnxruntime is not installed, or the file is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:

@@ -66,8 +66,9 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
                 for name in matching(pattern, [*own, *weights], "init.exclude")}
     both = [name for name in own if name in weights and name not in excluded]
     shapes = {name: weights[name].shape for name in both}
-    weights.update({name: _refitted(model, name, weights[name], own[name]) for name in both
-                    if shapes[name] != own[name].shape})
+    for name in both:
+        if shapes[name] != own[name].shape:
+            weights[name] = _refitted(model, name, weights[name], own[name])
     problems = _problems(own, weights, excluded)
     if problems:
         raise CorekitError(f"init.path={path} does not fit: {problems}. Name what is to stay "

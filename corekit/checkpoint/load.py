@@ -40,12 +40,7 @@ def trained_folder(path: str | Path) -> Path:
 
 
 def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.device) -> nn.Module:
-    """A model with the weights of a folder, or the exported model, in evaluation mode.
-
-    Raises:
-        CorekitError: the weights do not fit, or the recipe asks for another model than the one that
-            was exported.
-    """
+    """A model with the weights of a folder, or the exported one, if it is the recipe's."""
     if is_exported(folder):
         if config != load_config(folder / "recipe.yaml").model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "

@@ -17,11 +17,7 @@ EXPORT = "export.json"  # what an exported folder has instead of weights
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder that a run directory, a checkpoint or a model folder stands for.
-
-    Raises:
-        CorekitError: none is there.
-    """
+    """The model folder of a run directory, a checkpoint or itself; a CorekitError without one."""
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "model.safetensors").is_file():
@@ -49,11 +45,7 @@ def save_recipe(path: Path, recipe: Node) -> None:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Fill a model with a model folder's weights, strictly.
-
-    Raises:
-        CorekitError: no such file, no safetensors, or other names or shapes than the model's.
-    """
+    """Fill a model with a model folder's weights; a CorekitError where they do not fit."""
     path = folder / "model.safetensors"
     try:
         weights = load_file(path)

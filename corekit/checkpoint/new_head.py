@@ -39,29 +39,18 @@ class NewHead:
 
     Rows without a counterpart stay as the model has them. Their bias becomes the mean of those that
     are copied: after multi-label training all of these lie far below 0, and a class at 0 would win
-    every time.
-
-    Args:
-        matcher: an entry of kind ``head``; None: no class has a counterpart.
-        class_names: what the data set calls its classes.
-
-    Attributes:
-        matches: one for each class, once it was called.
+    every time. The matcher is an entry of kind ``head``; None: no class has a counterpart.
     """
 
     def __init__(self, matcher: Matcher | None, class_names: Sequence[str]) -> None:
         self.matcher, self.class_names = matcher, class_names
-        self.matches: list[Match] = []
+        self.matches: list[Match] = []  # one for each class, once it was called
 
     def __call__(self, loaded: State, own: State, trained_as: RunConfig | None,
                  file: Path) -> dict[str, Tensor]:
-        """The file's tensors, with the head of the model's size.
+        """The file's tensors, loaded, with the head of the model's size, whose own tensors stay.
 
-        Args:
-            loaded: the file's.
-            own: the model's.
-            trained_as: the recipe beside the file; None where there is none.
-            file: for messages.
+        ``trained_as`` is the recipe beside the file, if there is one.
 
         Raises:
             CorekitError: a side has no head, or the matcher gives too many or too few classes.

@@ -14,10 +14,8 @@ RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
     """The preprocessing of a ``preprocessor_config.json``.
 
-    Args:
-        path: the file.
-        otherwise: what counts for steps that the file says nothing of or leaves out, such as the
-            size where it resizes and crops nothing.
+    ``otherwise`` counts for steps that the file says nothing of or leaves out, such as the size
+    where it resizes and crops nothing.
 
     Raises:
         CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than

@@ -64,13 +64,9 @@ def complete_checkpoints(run: Path) -> list[Path]:
 
 
 class Checkpoints:
-    """Writes and reads one run's checkpoints.
+    """Writes and reads one run's checkpoints; all ranks take part in a save.
 
-    Args:
-        run: the run directory.
-        keep_last: how many complete ones to keep.
-        ranks: all of them take part in a save.
-        background: write while training goes on; what is written is copied to the CPU first.
+    In the background they are written while training goes on, from a copy on the CPU.
     """
 
     def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup,
@@ -88,11 +84,8 @@ class Checkpoints:
              environment: Environment) -> None:
         """Write the state of the run, then make it count by one rename.
 
-        In the background this returns once the state is copied; :meth:`wait` tells how the writing
-        went.
-
-        Raises:
-            CorekitError: this one, or the one before in the background, could not be written.
+        In the background this returns once the state is copied, and ``wait`` or the next save
+        raises the CorekitError of a checkpoint that could not be written.
         """
         self.wait()
         final = self.folder / f"step_{counters.step:08d}"

@@ -146,12 +146,8 @@ def _change(state: State, other: State, names: set[str],
             change: Callable[[Tensor, object], Tensor], inside: bool = False) -> NewState:
     """The same nested mapping with some tensors changed.
 
-    Args:
-        state: the mapping.
-        other: a mapping of the same form, whose values ``change`` gets too.
-        names: of the tensors to change, or of the mappings whose tensors are all changed.
-        change: (tensor, the other value) -> tensor.
-        inside: whether this is such a mapping.
+    ``names`` are those of the tensors, or of mappings whose tensors are all changed; ``change``
+    gets a tensor and the value at its place in ``other``, a mapping of the same form.
     """
     changed: NewState = {}
     for key, value in state.items():

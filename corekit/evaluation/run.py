@@ -35,9 +35,7 @@ def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluato
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     """Run the recipe's evaluators on the weights of ``checkpoint``; the first rank reports.
 
-    Raises:
-        CorekitError: the weights do not fit the model, or the preprocessing asked for is not the
-            one saved with them.
+    The preprocessing is the one saved with the weights: another one in the recipe is refused.
     """
     assert config.checkpoint is not None
     folder = trained_folder(config.checkpoint)

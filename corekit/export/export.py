@@ -89,14 +89,12 @@ def export_model(source: Path, target: Path, form: str,
     gives.
 
     Args:
-        source: the folder.
-        target: the folder to write; nothing may be there.
+        source, target: the folder, and the one to write, where nothing may be.
         form: onnx (``.onnx``), or torch for torch.export (``.pt2``).
         batch: how many samples the files take at a time; None: any number.
 
     Returns:
-        file -> largest difference of its outputs from those of the model as it was trained, on
-        random inputs.
+        file -> largest difference of its outputs from the trained model's, on random inputs.
 
     Raises:
         CorekitError: no model is there or none that can be exported, a package is missing, or the

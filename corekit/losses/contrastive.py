@@ -30,15 +30,10 @@ class Contrastive:
 
     def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor,
                  rows: slice | None = None) -> Tensor:
-        """This rank's share of the loss: the shares of all ranks add up to the loss.
+        """This rank's share of the loss, [] in the features' dtype: all shares add up to it.
 
-        Args:
-            image_features, text_features: [B, D] of the global batch, unit norm.
-            logit_scale: [] positive.
-            rows: the samples whose cross-entropies this rank computes; None: all.
-
-        Returns:
-            [] in the features' dtype.
+        Features are [B, D] of the global batch, of unit norm; ``rows`` are the samples whose
+        cross-entropies this rank computes, None: all.
         """
         rows = rows if rows is not None else slice(0, len(image_features))
         return blockwise_cross_entropy(image_features, text_features, logit_scale, rows, self.block)

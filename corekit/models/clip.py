@@ -31,12 +31,7 @@ class CLIP(ImageEncoder):
     ``forward`` gives ``image_features`` [B, D], ``text_features`` [B, D], with ``synthetic_text``
     also ``synthetic_text_features`` [B, D], and ``logit_scale`` []. Features have unit length and
     are float32 under autocast too: similarities are multiplied by up to 100, which bfloat16's 8
-    bits would not stand.
-
-    Args:
-        image_tower: float [B, 3, H, W] to features [B, D].
-        text_tower: int64 [B, L] to features [B, D].
-        init_logit_scale: the scale to begin with; the parameter is its logarithm.
+    bits would not stand. The parameter of the scale is its logarithm.
     """
 
     def __init__(self, image_tower: nn.Module, text_tower: nn.Module,

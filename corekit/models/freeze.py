@@ -9,11 +9,7 @@ from corekit.signatures import nearest
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Parameters whose names fit a pattern are not trained.
-
-    Raises:
-        CorekitError: a pattern that fits no parameter, or patterns that leave nothing to train.
-    """
+    """Train no parameter whose name fits a pattern; a CorekitError where none fits or is left."""
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         for name in matching(pattern, list(parameters), "model.frozen"):

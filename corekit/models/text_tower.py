@@ -72,14 +72,10 @@ class TextTransformer(nn.Module):
     Padding is not masked: towers with ``causal=False`` see it, as published weights were trained.
 
     Args:
-        width: D, the width of the residual stream.
-        heads: attention heads; divides the width.
-        layers: transformer blocks.
-        embed_dim: width of the features.
+        width, heads, layers: D, attention heads, which divide D, and transformer blocks.
         causal: each token sees itself and those before it.
         mlp_ratio: hidden width of the feed-forward parts over D.
         context_length: length of the position table; other lengths get it interpolated linearly.
-        vocab_size: number of token ids.
         norm_eps: epsilon of every layer norm.
     """
 

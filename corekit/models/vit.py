@@ -27,17 +27,13 @@ class ViT(nn.Module):
         patch_embed: [B, 3, H, W] to [B, D, h, w].
         grid_size: h = w for which the position table is made; at others it is interpolated
             bilinearly.
-        width: D.
-        layers: transformer blocks.
-        heads: attention heads; divides the width.
-        embed_dim: width of the features.
+        width, layers, heads: D, transformer blocks, and attention heads, which divide D.
         mlp_ratio: hidden width of the feed-forward parts over D.
         norm_pre: a layer norm before the first block, as CLIP has it.
         class_position: whether the class token has a row in the position table.
         norm_eps: epsilon of every layer norm.
-        head_bias: whether the projection to features has a bias.
+        head_bias, head_layer: of the projection to features.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
-        head_layer: class of the projection to features.
     """
 
     def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12,

@@ -12,11 +12,7 @@ from corekit.distributed.fsdp import local
 class Ema:
     """The average after each step: ``average = decay * average + (1 - decay) * model``.
 
-    Floating-point parameters and buffers are averaged; whole-number buffers are copied.
-
-    Args:
-        model: whose weights are followed; the average starts at them.
-        decay: between 0 and 1.
+    It starts at the model. Floating-point parameters and buffers are averaged, others copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -37,16 +37,11 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
                  "trained)",
         "arithmetic": f"{counted.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
                       f"{3 * counted.forward_flops / 1e9:.3f} forward and backward",
-        "memory": f"{gigabytes(counted.weights)} for weights, gradients and optimizer; "
-                  f"{gigabytes(counted.activations)} of activations for a micro-batch of "
+        "memory": f"{counted.weights / 2**30:.2f} GiB for weights, gradients and optimizer; "
+                  f"{counted.activations / 2**30:.2f} GiB of activations for a micro-batch of "
                   f"{engine.micro_batch} ({engine.precision}, estimated)",
         "step": f"{engine.batch_size} samples in {parts.micro_batches} micro-batches of "
                 f"{engine.micro_batch}{of_sizes}",
         "run": f"{engine.steps:,} steps, {samples_drawn:,} samples seen{passes}",
         "directory": f"{config.run_dir} (nothing is written by a dry run)",
     }
-
-
-def gigabytes(count: float) -> str:
-    """Bytes as people read them."""
-    return f"{count / 2**30:.2f} GiB"

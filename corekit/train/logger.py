@@ -144,9 +144,9 @@ class RunLogger:
                 self.picture(f"{label}/{title}", picture, step)
         self.say(f"step {step}  {label} on {result.samples} samples: {figures(result.metrics)}")
 
-    def picture(self, title: str, image: NDArray[np.uint8], step: int) -> None:
-        """A picture for TensorBoard: uint8 [H, W, 3]."""
-        if (board := self.board) is not None:
+    def picture(self, title: str, image: NDArray[np.uint8] | None, step: int) -> None:
+        """A picture for TensorBoard, uint8 [H, W, 3], if there is one."""
+        if image is not None and (board := self.board) is not None:
             board.add_image(title, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
             board.flush()  # type: ignore[no-untyped-call]
 

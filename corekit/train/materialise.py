@@ -98,9 +98,6 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     """Give the parts weights and everything else a run needs.
 
     Models are constructed once more, on the device: their initial values are drawn there.
-
-    Raises:
-        CorekitError: something the recipe asks for does not fit.
     """
     config, engine, preprocess = parts.config, parts.config.engine, parts.preprocess
     assert config.optimizer is not None

@@ -34,8 +34,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 def run(config: RunConfig, source: Source) -> bool:
     """Train what a checked recipe describes, from its newest checkpoint on if it has one.
 
-    Returns:
-        whether the last step was reached: a run that was asked to end says False.
+    Returns False for a run that was asked to end before its last step.
 
     Raises:
         CorekitError: the directory holds another run, or something does not fit, or a disk is full.

@@ -13,12 +13,8 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 class StopSignals:
     """Notes the requests to this rank; they travel to all ranks with the next step's losses.
 
-    Use it as a context: it catches the signals while it lasts.
-
-    Args:
-        every_minutes: between two checkpoints; None: not by the clock. Only the first rank's clock
-            counts.
-        group: the ranks.
+    Use it as a context: it catches the signals while it lasts. Of the clocks that ask for a
+    checkpoint every so many minutes, the first rank's counts.
     """
 
     def __init__(self, every_minutes: float | None, group: ProcessGroup) -> None:

@@ -1,13 +1,12 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 import torch.distributed as dist
 
 from corekit.checkpoint.training_state import Counters
-from corekit.data.datasets.base import LEFT_OUT, Batch
-from corekit.data.fields import Field
+from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import batch_grid
 from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import step_batches
@@ -21,15 +20,13 @@ from corekit.train.signals import StopSignals
 from corekit.train.step.prefetch import step_by_step
 from corekit.train.step.update import update
 
-SHOWN_IMAGES = 16
+EVALUATIONS = "evaluations.jsonl"
+SHOWN_IMAGES = 16  # of the first batch, in TensorBoard
 FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
 
 
 def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
-    """Train from where the counters stand to the last step, or to where the run is asked to end.
-
-    Returns:
-        whether the last step was reached.
+    """Train from where the counters stand; whether the last step was reached.
 
     Raises:
         CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot
@@ -37,7 +34,11 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
     """
     config, steps = run.config, run.config.engine.steps
     training_mode(run.plain_model)
-    _run_missed_evaluations(run, counters, logger)
+    if 0 < counters.step < steps:
+        # what the checkpoint's step lacks: a run that was asked to end had no time for it
+        evaluated = {record["evaluator"] for record in read_records(logger.run / EVALUATIONS)
+                     if record["step"] == counters.step}
+        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(evaluated))
     pending: dict[str, int] = {}
     parts = step_batches(run.streams, counters.step, steps, config.data.workers)
     own, fields = run.step.own_micro_batches, run.streams.fields
@@ -47,7 +48,8 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         with logger.waiting():
             batch = next(batches)
         if step == 0:
-            _show_batch(logger, batch.read, fields)
+            grid = batch_grid(join(batch.read, fields), fields, SHOWN_IMAGES)
+            logger.picture("data/first_batch", grid, 0)
         run.optimizer.zero_grad()
         losses, requests = run.step(batch.read, step, signals.requests(), batch.moved)
         save_requested, stop_requested = map(bool, requests)
@@ -71,8 +73,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         run.checkpoints.check()
         with logger.pause():
             every = config.checkpoint.every_steps
-            due = every is not None and done % every == 0
-            saves = last or save_requested or due
+            saves = last or save_requested or (every is not None and done % every == 0)
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
             # before evaluations, which may take long; the end comes after them, with its best one
@@ -119,18 +120,10 @@ def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
     if metric not in result.metrics:
         raise CorekitError(f"checkpoint.keep_best={keep_best}: '{label}' measures "
                            f"{', '.join(result.metrics)}")
-    before = best_evaluation(logger.run / "evaluations.jsonl", keep_best)
+    before = best_evaluation(logger.run / EVALUATIONS, keep_best)
     value = result.metrics[metric]
     # as the first rank sees it
     return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))
-
-
-def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> None:
-    """Run what the checkpoint's step lacks: a run that was asked to end had no time for it."""
-    if 0 < counters.step < run.config.engine.steps:
-        done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
-                if record["step"] == counters.step}
-        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:
@@ -151,11 +144,3 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
                            f"data.max_bad_fraction={allowed} of {counted:,}; the log "
                            "files name every one")
     return {}
-
-
-def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch],
-                fields: Mapping[str, Field]) -> None:
-    """The first samples as training sees them, for TensorBoard."""
-    picture = batch_grid(join(micro_batches, fields), fields, SHOWN_IMAGES)
-    if picture is not None:
-        logger.picture("data/first_batch", picture, 0)

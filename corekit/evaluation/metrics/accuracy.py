@@ -19,11 +19,7 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
 
 
 def figures(hits: Tensor) -> dict[str, float]:
-    """``top1``, ``top5`` and ``mean_per_class_recall`` of counts [3, K].
-
-    Raises:
-        CorekitError: not one sample was counted.
-    """
+    """``top1``, ``top5`` and ``mean_per_class_recall`` of the counts of samples, [3, K]."""
     count, top1, top5 = hits.cpu()
     present = count > 0
     total = int(count.sum())

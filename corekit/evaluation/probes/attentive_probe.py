@@ -44,24 +44,16 @@ class AttentiveProbe(Probe):
     rank's device, 4 N D bytes for each image of N tokens: for small sets. With one, every step
     draws and augments its images and computes their tokens.
 
+    The arguments that are not named here are as of ``linear_probe``.
+
     Args:
-        dataset: what is reported on, with a ``label`` field.
-        train_dataset: what the heads are trained on.
-        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not
-            trained on.
-        validation_fraction: how large that part is.
         transform: augmentation of the training images; None: their centres.
         num_classes: None: as many as ``train_dataset`` has names for.
         features: name of the model's output with the tokens, [B, N, D].
-        learning_rates: the highest ones of the heads.
-        weight_decays: each with every learning rate.
         final_learning_rate: of all heads, at the end of half a cosine.
         grad_clip: largest L2 norm of a head's gradient; None: any.
-        epochs: passes over the training samples.
         batch_size: samples of a step of the heads, over all ranks.
-        warmup_fraction: share of the steps in which the learning rates rise.
         head_width: tokens are attended to by as many heads as this goes into their width.
-        forward_batch_size: images of one forward pass of the model.
         window: training samples that are read and shuffled together where they are augmented.
         seed: of the heads, the order of samples, the augmentation and the validation part.
 

@@ -24,12 +24,7 @@ Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
 class Step:
     """Forward and backward of one step for losses that are sums over samples.
 
-    Args:
-        forward: runs the model.
-        losses: of the recipe.
-        prepare: makes of a micro-batch that was read what the model gets.
-        steps: of the whole run. Models and losses may ask for it, and for ``step`` and ``uniform``,
-            by name.
+    Models and losses may ask by name for ``steps``, of the whole run, ``step`` and ``uniform``.
     """
 
     def __init__(self, forward: Forward, losses: Sequence[WeightedLoss], prepare: Prepare,

@@ -32,16 +32,9 @@ class WeightedLoss:
     @classmethod
     def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,
            name: str | None = None, inputs: Mapping[str, str] | None = None) -> "WeightedLoss":
-        """Wire a loss of the registry.
+        """Wire a loss of the registry, which messages call by its name, or else by its label.
 
-        Args:
-            loss: the entry.
-            label, weight: as above.
-            name: what messages call it; None: as its label.
-            inputs: parameter -> entry, where they are called differently.
-
-        Raises:
-            CorekitError: ``inputs`` names a parameter that the loss does not have.
+        ``inputs`` says, parameter -> entry, where they are called differently.
         """
         entry, title = LossEntry.of(loss), f"loss `{name or label}`"
         wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))
@@ -100,9 +93,7 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
            requests: Sequence[float]) -> tuple[dict[str, float], list[float]]:
     """The figures of the whole step, and the sums over ranks of what each rank requests.
 
-    Returns:
-        ``loss`` and, where there are several, every part; then the summed requests. All ranks get
-        the same, by one exchange.
+    The figures are ``loss`` and, where there are several, every part. One exchange does it.
     """
     weights = {loss.label: loss.weight for loss in losses}
     values = torch.stack(list(figures.values()))
