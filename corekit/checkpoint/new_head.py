@@ -75,9 +75,9 @@ class NewHead:
             tensors[WEIGHT] = _means(new, old, matched, self.matches)
             if BIAS in own and BIAS in loaded:
                 bias = _means(own[BIAS], loaded[BIAS], matched, self.matches)
-                rest = torch.ones(len(bias), dtype=torch.bool)
-                rest[matched] = False
-                bias[rest] = bias[~rest].mean()
+                unmatched = torch.ones(len(bias), dtype=torch.bool)
+                unmatched[matched] = False
+                bias[unmatched] = bias[~unmatched].mean()
                 tensors[BIAS] = bias
         return tensors
 

@@ -151,15 +151,15 @@ class Checkpoints:
             yield
         except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
             complete = complete_checkpoints(self.run)
-            stands = (f"{complete[-1].name} is whole and stands" if complete
-                      else "there is none before it")
+            previous = (f"{complete[-1].name} is whole and stands" if complete
+                        else "there is none before it")
             with contextlib.suppress(OSError):
                 shutil.rmtree(writing, ignore_errors=True)
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
             raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} "
                                f"could not be written ({free:.1f} GiB are free there; {reason}); "
-                               f"{stands}: put that right, then type the same command "
+                               f"{previous}: put that right, then type the same command "
                                "again") from None
 
     def tidy(self) -> None:
@@ -175,9 +175,9 @@ class Checkpoints:
         for old in [*(path for path in complete if path not in to_keep),
                     *self.folder.glob(f"*{WRITING}")]:
             # renamed first: killed half-way through, what is left must not look complete
-            doomed = old if old.suffix else old.with_name(old.name + WRITING)
-            os.replace(old, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            temporary = old if old.suffix else old.with_name(old.name + WRITING)
+            os.replace(old, temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def _link(self, name: str, checkpoint: Path) -> None:
         link = self.run / (name + WRITING)

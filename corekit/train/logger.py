@@ -118,8 +118,8 @@ class RunLogger:
             append_record(self.run / "metrics.jsonl", record)
             self._scalars("train", {name: value for name, value in record.items()
                                     if name not in ("step", "samples") and value is not None}, step)
-        left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
-        self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(left)))
+        seconds_left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
+        self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(seconds_left)))
 
     def _scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Figures for TensorBoard; on the first rank only."""
@@ -162,7 +162,7 @@ class RunLogger:
         self.file.close()
 
 
-def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: str) -> str:
+def _metrics_line(step: str, losses: Mapping[str, float], record: Record, time_left: str) -> str:
     """The figures of a logged step as people read them."""
     parts = [step, "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
              f"lr {record['learning_rate']:.2e}", f"{record['samples_per_second']:.0f} samples/s",
@@ -170,7 +170,7 @@ def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: 
              f"memory {record['peak_memory'] / 2**30:.1f} GB"]
     if "mfu" in record:
         parts.append(f"mfu {record['mfu']:.1%}")
-    return "  ".join([*parts, f"ETA {left}"])
+    return "  ".join([*parts, f"ETA {time_left}"])
 
 
 def figures(metrics: dict[str, float]) -> str:

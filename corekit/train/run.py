@@ -149,12 +149,12 @@ def _opening(run: Run, first: int, folder: Path) -> str:
 
 def closing(name: str, counters: Counters, folder: Path, first: int, seconds: float) -> str:
     """What was trained, how well, where it lies and what to type next."""
-    seen = f"{counters.step} steps, {counters.samples:,} samples"
+    amount = f"{counters.step} steps, {counters.samples:,} samples"
     if counters.step > first:
-        lines = ["", f"Trained {name}: {seen}, {clock(seconds)} for the last "
+        lines = ["", f"Trained {name}: {amount}, {clock(seconds)} for the last "
                      f"{counters.step - first} steps."]
     else:
-        lines = ["", f"{name} was trained already: {seen}. To train on, type a larger "
+        lines = ["", f"{name} was trained already: {amount}. To train on, type a larger "
                      f"engine.steps; for a fresh run, another run_dir than {folder}."]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "

@@ -76,8 +76,8 @@ def _micro(scores: Callable[[int, int], Tensor], classes: int, block: int,
     counts = torch.zeros(len(thresholds) + 1, dtype=torch.int64, device=own.device)
     for first in range(0, classes, block):
         of_block = scores(first, min(first + block, classes)).contiguous()
-        passed = torch.searchsorted(thresholds, of_block, right=True)
-        counts += passed.flatten().bincount(minlength=len(counts))
+        reached = torch.searchsorted(thresholds, of_block, right=True)
+        counts += reached.flatten().bincount(minlength=len(counts))
     # as high as each threshold
     positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))
     return float((own * positives.double() / everything).sum() / len(of_positives))

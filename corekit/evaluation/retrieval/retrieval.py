@@ -72,10 +72,10 @@ class Retrieval:
                  counts: Tensor) -> Result:
         """The figures of this rank's images [n, D] and captions [m, D], ``counts`` of them each."""
         total, device = int(self.dataset.shard_sizes.sum()), eval_model.device
-        mine = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
-        own = (images[mine] * texts).sum(1)
-        best = own.new_full((len(images),), -1.0).scatter_reduce(0, mine, own, "amax")
-        equal = torch.zeros_like(counts).index_add_(0, mine, (own >= best[mine] - TIE).long())
+        owner = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
+        own = (images[owner] * texts).sum(1)
+        best = own.new_full((len(images),), -1.0).scatter_reduce(0, owner, own, "amax")
+        equal = torch.zeros_like(counts).index_add_(0, owner, (own >= best[owner] - TIE).long())
         # from here on for all images of the data set that can be read
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
@@ -88,12 +88,12 @@ class Retrieval:
                                "read")
         # of this rank's images among the readable ones
         places = (readable.cumsum(0) - 1)[positions]
-        rivals = self._rivals(all_images, all_best, texts, own, places[mine])
+        rivals = self._rivals(all_images, all_best, texts, own, places[owner])
         above_image, tied_image = eval_model.sum(torch.stack(rivals[:2]))
         captions = int(all_counts.sum())
         first = (all_counts.cumsum(0) - all_counts)[places]  # caption of each of this rank's images
-        within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[mine]
-        above_text, tied_text = everywhere(eval_model, captions, first[mine] + within,
+        within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[owner]
+        above_text, tied_text = everywhere(eval_model, captions, first[owner] + within,
                                            torch.stack(rivals[2:], 1)).T
         of_image = above_image, tied_image, all_equal
         of_text = above_text, tied_text, torch.ones_like(above_text)
