@@ -20,12 +20,9 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as torch_state_dict
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict import (
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
@@ -207,7 +204,7 @@ class Checkpoints:
         files = _renamed(files, {old: name for name, old in older.items()})
         loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
-        set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
+        torch_state_dict.set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():
             if older.get(name, name) in fresh:
                 optimizer.state.pop(value, None)
@@ -218,7 +215,8 @@ class Checkpoints:
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> State:
-    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    of_optimizer = torch_state_dict.get_optimizer_state_dict(model, optimizer)
+    state = {"model": model.state_dict(), "optimizer": of_optimizer}
     return state if ema is None else {**state, "ema": ema.values}
 
 

@@ -74,9 +74,9 @@ def assemble(config: RunConfig, source: Source, world: int = 1) -> Parts:
     transform = (data.transform or CENTER_CROP).build("transform", preprocess=preprocess)
     sampler, wiring = build_sampler(config, preprocess), model_wiring(config.model, model)
     frozen = build_frozen(config.frozen, preprocess, META)
-    losses = [WeightedLoss.of(loss.build("loss"), loss.label,
-                              1.0 if loss.weight is None else float(loss.weight), loss.name,
-                              loss.inputs) for loss in config.loss]
+    weights = [1.0 if loss.weight is None else float(loss.weight) for loss in config.loss]
+    losses = [WeightedLoss.of(loss.build("loss"), loss.label, weight, loss.name, loss.inputs)
+              for loss, weight in zip(config.loss, weights, strict=True)]
     schedule = config.schedule.build("schedule", steps=engine.steps) if config.schedule else None
     new_head = None
     if init.head is not None:
