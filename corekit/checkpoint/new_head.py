@@ -69,7 +69,7 @@ class NewHead:
                                "the model's head has "
                                f"{len(new):,} rows: set its num_classes to the number of classes")
         if old.shape[1:] != new.shape[1:]:
-            return dict(loaded)  # another model: said with all else that does not fit
+            return dict(loaded)  # another model: reported with all else that does not fit
         matched = [number for number, match in enumerate(self.matches) if match.rows]
         if matched:
             tensors[WEIGHT] = _means(new, old, matched, self.matches)

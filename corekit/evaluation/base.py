@@ -54,7 +54,7 @@ class Result:
     def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, object]:
         """The line of ``evaluations.jsonl``, under the evaluator's label in the recipe.
 
-        ``step`` and ``samples`` are those of the training behind the weights; None: nobody knows.
+        ``step`` and ``samples`` are those of the training behind the weights; None: unknown.
         """
         return {"step": step, "samples": samples, "evaluator": evaluator, "dataset": self.dataset,
                 "evaluated": self.samples, "metrics": self.metrics, **self.details}

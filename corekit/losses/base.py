@@ -67,7 +67,7 @@ class LossEntry:
 
     @classmethod
     def of(cls, loss: Callable[..., Parts]) -> "LossEntry":
-        """Read a loss: an object of ours or of anybody, a module or a plain function."""
+        """Read a loss: an object, a module or a plain function."""
         signature_of = loss.forward if isinstance(loss, nn.Module) else loss
         weights = getattr(loss, "weights", None)
         if isinstance(weights, (int, float)):

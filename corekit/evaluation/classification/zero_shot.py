@@ -30,7 +30,7 @@ class ZeroShot:
         batch_size: images of one forward pass.
 
     Raises:
-        CorekitError: the dataset has no labels, or nobody gives class names.
+        CorekitError: the dataset has no labels, or there are no class names.
     """
 
     def __init__(self, dataset: Source, class_names: list[str] | None = None,

@@ -34,7 +34,7 @@ class WeightedLoss:
            name: str | None = None, inputs: Mapping[str, str] | None = None) -> "WeightedLoss":
         """Wire a loss of the registry, which messages call by its name, or else by its label.
 
-        ``inputs`` says, parameter -> entry, where they are called differently.
+        ``inputs``, parameter -> entry, names the entries that are called differently.
         """
         entry, title = LossEntry.of(loss), f"loss `{name or label}`"
         wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))

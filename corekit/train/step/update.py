@@ -23,7 +23,7 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
         the L2 norm of the gradient before clipping, and a message ('' where all is well).
 
     Raises:
-        CorekitError: something is not finite, and the recipe says to stop, or too often.
+        CorekitError: something is not finite, too often or where the recipe says to stop.
     """
     precision = run.precision
     norm = gradient_norm(run) / precision.loss_scale
