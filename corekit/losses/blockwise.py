@@ -19,8 +19,11 @@ class Context(Protocol):
     """What torch hands to a function, with what ours keep in it."""
 
     needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
     dtype: torch.dtype
     grads: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
 
 
 class GradInForward(torch.autograd.Function):

@@ -1,11 +1,11 @@
 """The contrastive loss over the global batch, one block of logits at a time."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from corekit.losses.blockwise import Context
 from corekit.registry import register
 
 Grads = tuple[Tensor, Tensor, Tensor]
@@ -65,19 +65,11 @@ def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: sl
     return share
 
 
-class _Context(Protocol):
-    """What torch hands to a function."""
-
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
-
-
 class _BlockwiseCrossEntropy(torch.autograd.Function):
     """Value and gradients, block by block in the forward pass: no block outlives its turn."""
 
     @staticmethod
-    def forward(ctx: _Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
+    def forward(ctx: Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
                 hard: float, soft: float, soft_targets: SoftTargets | None) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             wide = torch.promote_types(image.dtype, torch.float32)
@@ -96,7 +88,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         return total.to(image.dtype)
 
     @staticmethod
-    def backward(ctx: _Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
         image_grad, text_grad, scale_grad = ctx.saved_tensors
         return image_grad * outer[0], text_grad * outer[0], scale_grad * outer[0], *[None] * 5
 

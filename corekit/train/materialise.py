@@ -55,7 +55,6 @@ class Run:
     environment: Environment
     ranks: ProcessGroup
     plain_model: nn.Module
-    model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema | None
@@ -120,9 +119,9 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     frozen = build_frozen(config.frozen, preprocess, ranks.device)
     prepare = Prepare(place, frozen, partial(precision.autocast, ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
-    return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
-               precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,
-               parts.new_head, refitted, float(config.optimizer.arguments["learning_rate"]))
+    return Run(config, environment, ranks, plain_model, optimizer, parts.schedule, ema, precision,
+               step, _streams(parts, ranks), preprocess, checkpoints, evaluators, parts.new_head,
+               refitted, float(config.optimizer.arguments["learning_rate"]))
 
 
 def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[ScheduledEvaluator]:
