@@ -92,7 +92,7 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
+def full_state(model: nn.Module, keep: bool) -> dict[str, Tensor]:
     """The model's state dict with whole tensors on the CPU; all ranks must ask for it together."""
     copies: dict[str, Tensor] = {}
     for name, value in to_files(model.state_dict(), model).items():
