@@ -20,7 +20,6 @@ from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.files import replacing
-from corekit.linear_output import dense
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import load_config
@@ -75,7 +74,7 @@ class Forward(PartOfModel):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         outputs = model_wiring(self.config, self.model)({"image": image})
         # a head too wide for its output gives the parts that it is made of
-        return {name: dense(value)
+        return {name: value if isinstance(value, Tensor) else value.dense()
                 for name, value in rename_outputs(outputs, self.config.outputs).items()}
 
 

@@ -12,7 +12,7 @@ from corekit.data.loading.loader import SizedSampler
 from corekit.data.tokenizers.base import TokenizerInfo, tokenizer_info
 from corekit.data.transforms.base import Transform
 from corekit.errors import CorekitError
-from corekit.linear_output import LinearOutput, num_classes
+from corekit.linear_output import LinearOutput
 from corekit.models.shapes import ShapesOnly
 from corekit.optim.base import check_optimizer
 from corekit.recipes.schema import EntryConfig, RunConfig
@@ -185,7 +185,7 @@ def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOut
     classes = dataset_info(source).num_classes
     if classes is None or logits is None:
         return
-    width = num_classes(logits)
+    width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
     if width != classes:
         key: str = "model"
         model: EntryConfig = config.model

@@ -23,6 +23,7 @@ from corekit.linear_output import dense
 from corekit.models.layers.pooling import AttentionPool
 from corekit.registry import register
 
+LEARNING_RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
 # stretches that augmented training data is read in; fewer where they do not divide the batch
 STREAMS = 64
 
@@ -65,7 +66,7 @@ class AttentiveProbe(Probe):
     COUNTS = ("epochs", "batch_size", "head_width", "forward_batch_size", "window")
 
     features: str = "tokens"
-    learning_rates: Sequence[float] = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
+    learning_rates: Sequence[float] = LEARNING_RATES
     weight_decays: Sequence[float] = (0.05, 0.1)
     transform: Callable[..., Tensor] | None = None
     num_classes: int | None = None

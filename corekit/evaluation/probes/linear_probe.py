@@ -1,6 +1,7 @@
 """Linear probes: how well a linear layer on frozen features classifies."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,9 @@ from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
 from corekit.evaluation.probes.probe import Probe, Score, best, best_classes, scores, shuffled
 from corekit.registry import register
+
+
+LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 @register("evaluator", "linear_probe")
@@ -51,6 +55,8 @@ class LinearProbe(Probe):
     """
 
     NAME = "linear_probe"
+
+    learning_rates: Sequence[float] = LEARNING_RATES
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Compute features, train the heads, choose one, and report it."""

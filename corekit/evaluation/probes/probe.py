@@ -34,7 +34,7 @@ class Probe:
     validation_dataset: Source | None = None
     validation_fraction: float = 0.1
     features: str | None = None
-    learning_rates: Sequence[float] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+    learning_rates: Sequence[float] = ()  # each probe has its own
     weight_decays: Sequence[float] = (0.0, 0.1)
     epochs: int = 100
     batch_size: int = 1024

@@ -31,4 +31,5 @@ class Block(nn.Module):
         """All tokens, or [B, 1, D], the token at an index of each sample: no other is computed."""
         residual = x if index is None else select_token(x, index)
         x = residual + self.drop_path(self.attn(self.norm1(x), attention, index))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x

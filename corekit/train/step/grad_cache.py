@@ -8,7 +8,7 @@ from torch import Tensor
 from corekit.distributed.fsdp import synchronised
 from corekit.train.step.accumulate import Step
 from corekit.train.step.forward import Forward
-from corekit.train.step.loss_terms import StepFigures, WeightedLoss, named_parts
+from corekit.train.step.loss_terms import StepFigures, WeightedLoss
 from corekit.train.step.prepare import MicroBatch, Prepare
 from corekit.wiring import Outputs
 
@@ -53,7 +53,7 @@ class GradCacheStep(Step):
             # a loss that cannot compute a share computes the whole on every rank
             more, ranks = ({"rows": rows}, 1) if loss.entry.takes_rows else ({}, group.world)
             result = loss.wiring.function(**loss.arguments(entries), **more)
-            for part, value in named_parts(loss.label, result):
+            for part, value in loss.parts(result):
                 share = value if ranks == 1 else value / ranks
                 figures.add(part, share)
                 objective = objective + loss.weight * share

@@ -53,9 +53,13 @@ class WeightedLoss:
         on_cpu = {name: read[name] for name in self.on_cpu if name in read} if read else {}
         return self.wiring.pick({**entries, **on_cpu})
 
+    def parts(self, value: Parts) -> list[tuple[str, Tensor]]:
+        """(name, figure) of every part of what the loss returned."""
+        return _named(self.label, value)
+
     def means(self, sums: Parts, divisors: Divisors) -> Iterator[tuple[str, Tensor]]:
         """(name, share in the step's mean) of every part of a micro-batch's sums."""
-        for part, total in named_parts(self.label, sums):
+        for part, total in self.parts(sums):
             # a loss may have one weight for all of its parts
             divisor = divisors[part] if part in divisors else divisors[self.label]
             yield part, total / divisor.clamp(min=1e-12).to(total)
@@ -79,7 +83,7 @@ def step_divisors(losses: Iterable[WeightedLoss], batches: Sequence[Batch],
     for loss in losses:
         for batch in batches:
             weights = len(batch["key"]) if loss.weights is None else loss.weights(batch)
-            for part, weight in named_parts(loss.label, weights):
+            for part, weight in _named(loss.label, weights):
                 total = divisors.get(part, torch.zeros((), dtype=torch.float64))
                 divisors[part] = total + torch.as_tensor(weight, dtype=torch.float64, device="cpu")
     if divisors and group.world > 1:
@@ -103,7 +107,7 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
     return {"loss": loss, **(parts if len(parts) > 1 else {})}, summed[len(parts):]
 
 
-def named_parts(label: str, value: T | Mapping[str, T]) -> list[tuple[str, T]]:
+def _named(label: str, value: T | Mapping[str, T]) -> list[tuple[str, T]]:
     """(name, value) of every part of what a loss returned: the label itself, or label/part."""
     if isinstance(value, Mapping):
         return [(f"{label}/{part}", item) for part, item in value.items()]
