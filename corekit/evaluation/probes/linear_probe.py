@@ -17,7 +17,6 @@ from corekit.evaluation.probes.grid import Grid, cross_entropies
 from corekit.evaluation.probes.probe import Probe, Score, best, best_classes, scores, shuffled
 from corekit.registry import register
 
-
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
