@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from corekit import registry
-from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder
+from corekit.checkpoint.model_folder import brief, fill, model_folder, save_model_folder
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
@@ -37,23 +37,14 @@ PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converter makes of a file: weights under corekit's names, and parts of a recipe.
+    """What a converter makes of a file: weights under corekit's names, and parts of a recipe."""
 
-    Args:
-        weights: name -> tensor, as the model's ``state_dict`` has them.
-        arguments: of the model's constructor, where they are not its defaults.
-        preprocess: what the weights want pictures to be like.
-        tokenizer: the recipe's node; empty for a model without text.
-        notes: sentences for the user: what was filled in or taken to be.
-        assumed: what ``preprocess`` was taken to be, told where no file beside the weights says it.
-    """
-
-    weights: State
-    arguments: Plain
-    preprocess: Preprocess
-    tokenizer: Plain
-    notes: list[str] = field(default_factory=list)
-    assumed: str | None = None
+    weights: State  # as the model's ``state_dict`` has them
+    arguments: Plain  # of the model's constructor, where they are not its defaults
+    preprocess: Preprocess  # what the weights want pictures to be like
+    tokenizer: Plain  # the recipe's node; empty for a model without text
+    notes: list[str] = field(default_factory=list)  # sentences: what was filled in or assumed
+    assumed: str | None = None  # a note on ``preprocess``, for a file without one beside it
 
 
 class Converter(Protocol):
@@ -81,15 +72,11 @@ def convert_in(source: Path, target: Path, name: str | None = None,
             unpickled) or ``.safetensors``; with ``fused`` also a run, a checkpoint or a model
             folder.
         target: the model folder to write; nothing may be there.
-        name: the model; None: found from the keys.
+        name: the model; None: the one whose keys it has.
         fused: whether to fold the model, as ``corekit.reparameterize`` does.
 
     Returns:
         the model's name, and sentences about what was filled in.
-
-    Raises:
-        CorekitError: the file cannot be read, no converter knows it, its keys fit several models or
-            not the one named.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
@@ -107,8 +94,10 @@ def convert_in(source: Path, target: Path, name: str | None = None,
         name, converted = _read_foreign(source, name)
         converted = _with_preprocessing(converted, source.parent / PREPROCESSOR)
         model = ModelConfig(name, converted.arguments)
-        recipe = _recipe(model, converted)
         preprocess, weights, notes = converted.preprocess, converted.weights, converted.notes
+        values = {**vars(preprocess), "mean": [*preprocess.mean], "std": [*preprocess.std]}
+        recipe = {"model": model.to_plain(), "seed": 0,
+                  "data": {"preprocess": values, "tokenizer": converted.tokenizer}}
     if fused:
         weights, recipe = _fused(weights, model), fused_recipe(recipe)
     with replacing(target) as folder:
@@ -116,25 +105,11 @@ def convert_in(source: Path, target: Path, name: str | None = None,
     return model.name, notes
 
 
-def _recipe(model: ModelConfig, converted: Converted) -> Plain:
-    """What is known of a published model's recipe."""
-    preprocess = vars(converted.preprocess)
-    return {"model": model.to_plain(), "seed": 0,
-            "data": {"preprocess": {**preprocess, "mean": [*preprocess["mean"]],
-                                    "std": [*preprocess["std"]]}, "tokenizer": converted.tokenizer}}
-
-
 def convert_out(source: Path, target: Path, layout: str) -> str:
     """Write the weights of a run, a checkpoint or a model folder to a file, in another layout.
 
-    Args:
-        source: the folder.
-        target: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own; nothing may be
-            there.
-        layout: as the model's converter calls it.
-
-    Returns:
-        the model's name.
+    The target is ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own, and the layout
+    one of those that the model's converter writes. Returns the model's name.
 
     Raises:
         CorekitError: no model is there, or no converter writes it in that layout.
@@ -152,11 +127,10 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     weights = load_file(folder / "model.safetensors")
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
-        raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': "
-                           + (f"there are {', '.join(sorted(known))}" if known
-                              else "no converter knows it"))
-    state = {key: value.contiguous()
-             for key, value in known[layout].save(weights, name, layout).items()}
+        layouts = f"there are {', '.join(sorted(known))}" if known else "no converter knows it"
+        raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': {layouts}")
+    saved = known[layout].save(weights, name, layout)
+    state = {key: value.contiguous() for key, value in saved.items()}
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
@@ -175,21 +149,18 @@ def read_state(path: Path) -> State:
         content: object = (load_file(path) if path.suffix == ".safetensors"
                            else torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CorekitError(
-            f"{path} cannot be read as weights: {' '.join(str(error).split())[:200]}") from None
+        raise CorekitError(f"{path} cannot be read as weights: {brief(error, 200)}") from None
     except pickle.UnpicklingError:
         raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
                            "weights, and corekit unpickles "
                            "nothing else: save its state_dict alone, or as .safetensors") from None
-    while isinstance(content,
-                     Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)),
-                     None)
-        if inner is None:
+    while isinstance(content, Mapping) and not any(map(_is_tensor, content.values())):
+        wrapped = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not wrapped:
             break
-        content = inner
-    if not isinstance(content, Mapping) or not content or not all(
-            isinstance(value, Tensor) for value in content.values()):
+        content = wrapped[0]
+    if (not isinstance(content, Mapping) or not content
+            or not all(map(_is_tensor, content.values()))):
         raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or "
                            f"under {' or '.join(WRAPPERS)}")
     state = {str(key): value for key, value in content.items()}
@@ -199,12 +170,14 @@ def read_state(path: Path) -> State:
     return state
 
 
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
+
+
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
     """Sentences on the missing, left-over and differently shaped tensors of a state, if any.
 
-    Args:
-        state, expected: name -> tensor.
-        optional: the end of names that may be missing.
+    Names that end in ``optional`` may be missing.
     """
     missing = [key for key in expected
                if key not in state and not (optional and key.endswith(optional))]
@@ -243,11 +216,12 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
 
 def _with_preprocessing(converted: Converted, beside: Path) -> Converted:
     """The weights with the preprocessing of the file beside them, or a note of what is assumed."""
-    if not beside.is_file():
-        return replace(converted, notes=[*converted.notes,
-                                         *([converted.assumed] if converted.assumed else [])])
-    return replace(converted, preprocess=read_preprocessor(beside, converted.preprocess), notes=[
-        *converted.notes, f"preprocess.json has what {beside.name} beside the weights says"])
+    preprocess, note = converted.preprocess, converted.assumed
+    if beside.is_file():
+        preprocess = read_preprocessor(beside, preprocess)
+        note = f"preprocess.json has what {beside.name} beside the weights says"
+    notes = [*converted.notes, *([note] if note else [])]
+    return replace(converted, preprocess=preprocess, notes=notes)
 
 
 def _fused(weights: State, config: ModelConfig) -> State:

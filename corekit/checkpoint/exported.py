@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from corekit.checkpoint.model_folder import EXPORT
+from corekit.checkpoint.model_folder import EXPORT, brief
 from corekit.errors import CorekitError
 from corekit.models.clip import CLIP, ImageEncoder
 
@@ -17,16 +17,11 @@ def is_exported(folder: Path) -> bool:
 
 
 def load_exported(folder: Path) -> nn.Module:
-    """The model of an exported ONNX folder: a ``CLIP``, an ``ImageEncoder``, or its forward pass
-    from images to a dict.
+    """The model of an exported ONNX folder.
 
-    Files of torch.export are not read: ``torch.export.load`` falls back to unpickling, for one on
-    the example inputs in the file, so that one from outside can run any code (tried with torch
-    2.15: it does).
-
-    Raises:
-        CorekitError: they are of another format, a file is missing or damaged, or onnxruntime is
-            not installed.
+    It is a ``CLIP``, an ``ImageEncoder``, or a module from images to a dict. Files of torch.export
+    are refused: ``torch.export.load`` falls back to unpickling, for one on the example inputs in
+    the file, so that one from outside can run any code (tried with torch 2.15: it does).
     """
     try:
         content = json.loads((folder / EXPORT).read_text(encoding="utf-8"))
@@ -48,17 +43,10 @@ def load_exported(folder: Path) -> nn.Module:
 
 
 class OnnxProgram(nn.Module):
-    """An ONNX file run by onnxruntime on the CPU in fp32: a batch of its one input to its outputs
-    by name.
+    """An ONNX file run by onnxruntime on the CPU: a batch of its one input to outputs by name.
 
-    A file for batches of N samples is given N at a time, the last ones filled up; outputs are on
-    the input's device.
-
-    Args:
-        path: the file.
-
-    Raises:
-        CorekitError: onnxruntime is not installed, or the file is missing or damaged.
+    A file for batches of N samples gets N at a time, the last ones filled up; outputs are on the
+    input's device.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,29 +56,26 @@ class OnnxProgram(nn.Module):
         except ImportError:
             raise CorekitError(
                 "running ONNX files needs onnxruntime: pip install 'corekit[export]'") from None
-        options = onnxruntime.SessionOptions()
+        options, providers = onnxruntime.SessionOptions(), ["CPUExecutionProvider"]
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options,
-                                                        providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime's have no ancestor of their own
-            raise CorekitError(
-                f"{path} cannot be run: {' '.join(str(error).split())[:300]}") from None
+            raise CorekitError(f"{path} cannot be run: {brief(error)}") from None
         self.input = self.session.get_inputs()[0].name
         self.outputs = [output.name for output in self.session.get_outputs()]
-        size = self.session.get_inputs()[0].shape[0]
-        # a name where it is dynamic
+        size = self.session.get_inputs()[0].shape[0]  # a name where it is dynamic
         self.batch: int | None = size if isinstance(size, int) else None
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
-        pieces = [samples] if self.batch is None else [
-            torch.cat([piece, piece[-1:].expand(self.batch - len(piece), *piece.shape[1:])])
-            for piece in torch.split(samples, self.batch)]
-        ran = [self.session.run(None, {self.input: piece.detach().cpu().numpy()})
-               for piece in pieces]
-        return {name: torch.cat([torch.from_numpy(value)
-                                 for value in values])[:len(samples)].to(samples.device)
-                for name, values in zip(self.outputs, zip(*ran, strict=True), strict=True)}
+        pieces: list[list[Tensor]] = []  # of every output
+        for piece in torch.split(samples, self.batch or len(samples)):
+            padding = piece[-1:].expand((self.batch or len(piece)) - len(piece), *piece.shape[1:])
+            array = torch.cat([piece, padding]).detach().cpu().numpy()
+            pieces.append(list(map(torch.from_numpy, self.session.run(None, {self.input: array}))))
+        outputs = [torch.cat(values)[:len(samples)] for values in zip(*pieces, strict=True)]
+        return {name: value.to(samples.device)
+                for name, value in zip(self.outputs, outputs, strict=True)}
 
 
 class OnnxTower(OnnxProgram):

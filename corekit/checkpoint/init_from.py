@@ -25,16 +25,15 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
     """Fill a model with weights from elsewhere; every tensor of either side matches or is excluded.
 
     A tensor of another shape is an error, unless the module that it belongs to has a method
-    ``refit(name, value)``, given the tensor's own name and what the file has, which makes one of
-    the right shape of it: a position table for another size of image. It gives None where it
-    cannot.
+    ``refit(name, value)``. It makes one of the right shape of the file's, such as a position table
+    for another size of image, or gives None.
 
     Args:
         model: filled in place; nothing is changed where something does not fit.
         path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random
             weights stay.
-        exclude: patterns of names, of tensors of the model that stay as they are and of tensors of
-            the file that are left out.
+        exclude: patterns of tensors of the model that stay as they are, and of the file's that are
+            left out.
         rename: how names begin in the file -> how they begin in the model; the longest beginning
             counts. Where all fits, beginnings may be left over: those of another kind of file.
         new_head: makes the head's rows of the file's; None: they are taken as they are.
@@ -57,8 +56,9 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
     names = {name: _renamed(name, rename) for name in loaded}
     weights = {older.get(names[name], names[name]): value for name, value in loaded.items()}
     if len(weights) < len(loaded):
-        raise CorekitError(f"init.rename gives {' and '.join(_doubled(loaded, rename)[:2])} of "
-                           f"{file} the same name")
+        counts = Counter(names.values())
+        doubled = [name for name in loaded if counts[names[name]] > 1]
+        raise CorekitError(f"init.rename gives {' and '.join(doubled[:2])} of {file} the same name")
     if new_head is not None:
         beside = file.with_name("recipe.yaml")
         weights = new_head(weights, own, load_config(beside) if beside.is_file() else None, file)
@@ -66,8 +66,9 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
                 for name in matching(pattern, [*own, *weights], "init.exclude")}
     both = [name for name in own if name in weights and name not in excluded]
     shapes = {name: weights[name].shape for name in both}
-    weights.update({name: _refitted(model, name, weights[name], own[name]) for name in both
-                    if shapes[name] != own[name].shape})
+    for name in both:
+        if shapes[name] != own[name].shape:
+            weights[name] = _refitted(model, name, weights[name], own[name])
     problems = _problems(own, weights, excluded)
     if problems:
         raise CorekitError(f"init.path={path} does not fit: {problems}. Name what is to stay "
@@ -82,17 +83,15 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
 
 def _read_weights(path: str) -> tuple[Path, State]:
     """The file of weights that a path stands for, and what is in it."""
-    file = Path(path) if path.endswith(".safetensors") else model_folder(path) / "model.safetensors"
     try:
+        is_file = path.endswith(".safetensors")
+        file = Path(path) if is_file else model_folder(path) / "model.safetensors"
         return file, load_file(file)
+    except CorekitError as error:
+        raise CorekitError(f"init.path: {error}; set init.path to a run, a checkpoint, a model "
+                           "folder or a .safetensors file") from None
     except (OSError, SafetensorError) as error:
         raise CorekitError(f"init.path={path} cannot be read: {error}") from None
-
-
-def _doubled(loaded: State, rename: Mapping[str, str]) -> list[str]:
-    """The names that another one of the file is renamed to as well."""
-    counts = Counter(_renamed(name, rename) for name in loaded)
-    return [name for name in loaded if counts[_renamed(name, rename)] > 1]
 
 
 def _problems(own: State, weights: State, excluded: Collection[str]) -> str:

@@ -22,8 +22,7 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
         path: a run directory, a checkpoint, a model folder, or a folder exported to ONNX.
 
     Returns:
-        the model on the CPU; PIL image -> float32 [3, H, W]; string or list of strings -> int64 [n,
-        L].
+        the model on the CPU; PIL image -> float32 [3, H, W]; string or strings -> int64 [n, L].
 
     Raises:
         CorekitError: nothing is there, or it does not fit together.
@@ -31,9 +30,8 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
     folder = trained_folder(path)
     config = load_config(folder / "recipe.yaml")
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
-    tokenizer = config.data.tokenizer
-    return (model, Preprocess.load(folder / "preprocess.json"),
-            None if tokenizer is None else tokenizer.build("tokenizer"))
+    tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
+    return model, Preprocess.load(folder / "preprocess.json"), tokenizer
 
 
 def trained_folder(path: str | Path) -> Path:
@@ -42,12 +40,7 @@ def trained_folder(path: str | Path) -> Path:
 
 
 def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.device) -> nn.Module:
-    """A model with the weights of a folder, or the exported model, in evaluation mode.
-
-    Raises:
-        CorekitError: the weights do not fit, or the recipe asks for another model than the one that
-            was exported.
-    """
+    """A model with the weights of a folder, or the exported one, if it is the recipe's."""
     if is_exported(folder):
         if config != load_config(folder / "recipe.yaml").model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "

@@ -17,18 +17,16 @@ EXPORT = "export.json"  # what an exported folder has instead of weights
 
 
 def model_folder(path: str | Path) -> Path:
-    """The model folder that a run directory, a checkpoint or a model folder stands for.
-
-    Raises:
-        CorekitError: none is there.
-    """
+    """The model folder of a run directory, a checkpoint or itself; a CorekitError without one."""
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "model.safetensors").is_file():
             return folder
-    what = "holds no complete checkpoint yet" if (path / "recipe.yaml").is_file() else (
-        "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
-        if path.exists() else "does not exist")
+    what = "is no run and no model folder (model.safetensors, recipe.yaml, preprocess.json)"
+    if (path / "recipe.yaml").is_file():
+        what = "holds no complete checkpoint yet"
+    elif not path.exists():
+        what = "does not exist"
     raise CorekitError(f"{path} {what}")
 
 
@@ -47,17 +45,12 @@ def save_recipe(path: Path, recipe: Node) -> None:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Fill a model with a model folder's weights, strictly.
-
-    Raises:
-        CorekitError: no such file, no safetensors, or other names or shapes than the model's.
-    """
+    """Fill a model with a model folder's weights; a CorekitError where they do not fit."""
     path = folder / "model.safetensors"
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CorekitError(
-            f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(f"{path} cannot be loaded: {brief(error)}") from None
     fill(model, weights, str(path))
 
 
@@ -66,5 +59,9 @@ def fill(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CorekitError(
-            f"{where} cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CorekitError(f"{where} cannot be loaded: {brief(error)}") from None
+
+
+def brief(error: Exception, length: int = 300) -> str:
+    """The beginning of an error's text, on one line."""
+    return " ".join(str(error).split())[:length]

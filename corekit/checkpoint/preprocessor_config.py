@@ -14,24 +14,22 @@ RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
     """The preprocessing of a ``preprocessor_config.json``.
 
-    Args:
-        path: the file.
-        otherwise: what counts for steps that the file says nothing of or leaves out, such as the
-            size where it resizes and crops nothing.
+    ``otherwise`` counts for steps that the file says nothing of or leaves out, such as the size
+    where it resizes and crops nothing.
 
     Raises:
         CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than
             the picture, a picture that is not square, values that are not scaled to [0, 1].
     """
     try:
-        read = _read(json.loads(path.read_text(encoding="utf-8")), otherwise)
+        result = _read(json.loads(path.read_text(encoding="utf-8")), otherwise)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorekitError(
             f"{path} cannot be read as the settings of an image processor: {error}") from None
-    if isinstance(read, str):
-        raise CorekitError(f"{path} {read}, which corekit's preprocessing does not do: move the "
+    if isinstance(result, str):
+        raise CorekitError(f"{path} {result}, which corekit's preprocessing does not do: move the "
                            "file away to convert without it, and put right preprocess.json")
-    return read
+    return result
 
 
 def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
@@ -40,25 +38,25 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
     sides = []
-    for key, done in (("size", "do_resize"), ("crop_size", "do_center_crop")):
-        if settings.get(done, True) and settings.get(key) is not None:
+    for key, switch in (("size", "do_resize"), ("crop_size", "do_center_crop")):
+        if settings.get(switch, True) and settings.get(key) is not None:
             side = _side(settings[key])
             if side is None:
                 return "makes pictures that are not square"
             sides.append(side)
     if sides and sides[-1] > sides[0]:
         return f"resizes to {sides[0]} pixels and crops {sides[-1]}"
-    read = otherwise
+    preprocess = otherwise
     if sides:
-        read = replace(read, size=sides[-1], crop_fraction=sides[-1] / sides[0])
+        preprocess = replace(preprocess, size=sides[-1], crop_fraction=sides[-1] / sides[0])
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"
-        read = replace(read, interpolation=RESAMPLE[settings["resample"]])
+        preprocess = replace(preprocess, interpolation=RESAMPLE[settings["resample"]])
     if not settings.get("do_normalize", True):
-        return replace(read, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return replace(read, mean=tuple(settings.get("image_mean", read.mean)),
-                   std=tuple(settings.get("image_std", read.std)))
+        return replace(preprocess, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return replace(preprocess, mean=tuple(settings.get("image_mean", preprocess.mean)),
+                   std=tuple(settings.get("image_std", preprocess.std)))
 
 
 def _side(size: int | dict[str, int]) -> int | None:

@@ -20,12 +20,9 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as torch_state_dict
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.state_dict import (
-    get_optimizer_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
@@ -47,17 +44,13 @@ ABANDON = 900  # seconds for a checkpoint that is being written when a run ends 
 
 @dataclass
 class Counters:
-    """What a run has done so far.
-
-    ``bad`` counts undecodable samples by kind, ``skipped`` the steps without an update;
-    ``loss_scale`` and ``good_steps`` are those of fp16.
-    """
+    """What a run has done so far."""
 
     step: int = 0
     samples: int = 0
-    bad: dict[str, int] = field(default_factory=dict)
-    skipped: int = 0
-    loss_scale: float | None = None
+    bad: dict[str, int] = field(default_factory=dict)  # undecodable samples by kind
+    skipped: int = 0  # steps without an update
+    loss_scale: float | None = None  # of fp16, as are the good steps
     good_steps: int = 0
 
 
@@ -68,13 +61,9 @@ def complete_checkpoints(run: Path) -> list[Path]:
 
 
 class Checkpoints:
-    """Writes and reads one run's checkpoints.
+    """Writes and reads one run's checkpoints; all ranks take part in a save.
 
-    Args:
-        run: the run directory.
-        keep_last: how many complete ones to keep.
-        ranks: all of them take part in a save.
-        background: write while training goes on; what is written is copied to the CPU first.
+    In the background they are written while training goes on, from a copy on the CPU.
     """
 
     def __init__(self, run: Path, keep_last: int, ranks: ProcessGroup,
@@ -92,11 +81,8 @@ class Checkpoints:
              environment: Environment) -> None:
         """Write the state of the run, then make it count by one rename.
 
-        In the background this returns once the state is copied; :meth:`wait` tells how the writing
-        went.
-
-        Raises:
-            CorekitError: this one, or the one before in the background, could not be written.
+        In the background this returns once the state is copied, and ``wait`` or the next save
+        raises the CorekitError of a checkpoint that could not be written.
         """
         self.wait()
         final = self.folder / f"step_{counters.step:08d}"
@@ -109,9 +95,10 @@ class Checkpoints:
                 writing.mkdir(parents=True)
         self.ranks.barrier()
         state = to_files(_state(model, optimizer, ema), model)
-        with ema.swapped() if ema else contextlib.nullcontext():
-            weights = full_state(
-                model, self.ranks.is_first) if self.ranks.is_first or is_sharded(model) else {}
+        weights: dict[str, Tensor] = {}
+        if self.ranks.is_first or is_sharded(model):
+            with ema.swapped() if ema else contextlib.nullcontext():
+                weights = full_state(model, self.ranks.is_first)
         files = {"counters.json": json.dumps(asdict(counters)),
                  "environment.json": json.dumps(environment, indent=1)}
 
@@ -161,16 +148,15 @@ class Checkpoints:
             yield
         except (OSError, RuntimeError, CheckpointException, SafetensorError) as error:
             complete = complete_checkpoints(self.run)
-            stands = "there is none before it"
-            if complete:
-                stands = f"{complete[-1].name} is whole and stands"
+            previous = (f"{complete[-1].name} is whole and stands" if complete
+                        else "there is none before it")
             with contextlib.suppress(OSError):
                 shutil.rmtree(writing, ignore_errors=True)
             free = shutil.disk_usage(self.run).free / 2**30
             reason = " ".join(str(error).split())[-200:]
             raise CorekitError(f"checkpoint {writing.name.removesuffix(WRITING)} of {self.run} "
                                f"could not be written ({free:.1f} GiB are free there; {reason}); "
-                               f"{stands}: put that right, then type the same command "
+                               f"{previous}: put that right, then type the same command "
                                "again") from None
 
     def tidy(self) -> None:
@@ -185,12 +171,10 @@ class Checkpoints:
             self._link("best", best)
         for old in [*(path for path in complete if path not in to_keep),
                     *self.folder.glob(f"*{WRITING}")]:
-            # An old one is renamed first: killed half-way through, what is left must not look
-            # complete.
-            doomed = old if old.suffix else old.with_name(old.name + WRITING)
-            if doomed != old:
-                os.replace(old, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            # renamed first: killed half-way through, what is left must not look complete
+            temporary = old if old.suffix else old.with_name(old.name + WRITING)
+            os.replace(old, temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def _link(self, name: str, checkpoint: Path) -> None:
         link = self.run / (name + WRITING)
@@ -220,22 +204,19 @@ class Checkpoints:
         files = _renamed(files, {old: name for name, old in older.items()})
         loaded: State = from_files(files, state, model)
         model.load_state_dict(loaded["model"])
-        set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
+        torch_state_dict.set_optimizer_state_dict(model, optimizer, loaded["optimizer"])
         for name, value in model.named_parameters():
             if older.get(name, name) in fresh:
                 optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
-        return read_counters(complete[-1])
-
-
-def read_counters(checkpoint: Path) -> Counters:
-    """How far a complete checkpoint is."""
-    return Counters(**json.loads((checkpoint / "counters.json").read_text(encoding="utf-8")))
+        counters = (complete[-1] / "counters.json").read_text(encoding="utf-8")
+        return Counters(**json.loads(counters))
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> State:
-    state = {"model": model.state_dict(), "optimizer": get_optimizer_state_dict(model, optimizer)}
+    of_optimizer = torch_state_dict.get_optimizer_state_dict(model, optimizer)
+    state = {"model": model.state_dict(), "optimizer": of_optimizer}
     return state if ema is None else {**state, "ema": ema.values}
 
 
@@ -250,8 +231,10 @@ def _renamed(state: Any, names: Mapping[str, str]) -> Any:
 
 def _copied(state: State) -> State:
     """The nested mapping with its tensors copied to the CPU."""
-    return {
-        name: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else
-              _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
-        for name, value in state.items()
-    }
+    copies: State = {}
+    for name, value in state.items():
+        if isinstance(value, Tensor):
+            copies[name] = value.detach().to("cpu", copy=True)
+        else:
+            copies[name] = _copied(value) if isinstance(value, dict) else copy.deepcopy(value)
+    return copies

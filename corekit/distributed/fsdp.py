@@ -92,14 +92,13 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def full_state(model: nn.Module, keep: bool = True) -> dict[str, Tensor]:
+def full_state(model: nn.Module, keep: bool) -> dict[str, Tensor]:
     """The model's state dict with whole tensors on the CPU; all ranks must ask for it together."""
     copies: dict[str, Tensor] = {}
     for name, value in to_files(model.state_dict(), model).items():
-        assert isinstance(value, Tensor), name
-        whole_value = full(value)
+        gathered = full(value)
         if keep:
-            copies[name] = whole_value.detach().to("cpu", copy=True).contiguous()
+            copies[name] = gathered.detach().to("cpu", copy=True).contiguous()
     return copies
 
 
@@ -118,17 +117,14 @@ def _sharded(model: nn.Module) -> list[FSDPModule]:
 
 
 def _widen_scalars(module: nn.Module) -> None:
-    names = [name for name, value in module.named_parameters(recurse=False) if value.dim() == 0]
-    for name in names:
-        value = module._parameters[name]
-        assert value is not None
-        module._parameters[name] = nn.Parameter(value.detach().reshape(1),
-                                                requires_grad=value.requires_grad)
-    if names:
-        properties = {name: _scalar(name) for name in names}
+    scalars = {name: value for name, value in module.named_parameters(recurse=False)
+               if value.dim() == 0}
+    for name, value in scalars.items():
+        module._parameters[name] = nn.Parameter(value.detach().reshape(1), value.requires_grad)
+    if scalars:
+        members = {**{name: _scalar(name) for name in scalars}, "widened_scalars": tuple(scalars)}
         cls = type(module)
-        module.__class__ = type(cls.__name__, (cls,),
-                                {**properties, "widened_scalars": tuple(names)})
+        module.__class__ = type(cls.__name__, (cls,), members)
 
 
 def _scalar(name: str) -> property:
@@ -150,22 +146,15 @@ def _change(state: State, other: State, names: set[str],
             change: Callable[[Tensor, object], Tensor], inside: bool = False) -> NewState:
     """The same nested mapping with some tensors changed.
 
-    Args:
-        state: the mapping.
-        other: a mapping of the same form, whose values ``change`` gets too.
-        names: of the tensors to change, or of the mappings whose tensors are all changed.
-        change: (tensor, the other value) -> tensor.
-        inside: whether this is such a mapping.
+    ``names`` are those of the tensors, or of mappings whose tensors are all changed; ``change``
+    gets a tensor and the value at its place in ``other``, a mapping of the same form.
     """
     changed: NewState = {}
     for key, value in state.items():
-        chosen = inside or key in names
+        is_named = inside or key in names
         if isinstance(value, Mapping):
-            inner = other[key]
-            assert isinstance(inner, Mapping), key
-            changed[key] = _change(value, inner, names, change, chosen)
-        elif isinstance(value, Tensor) and chosen:
-            changed[key] = change(value, other[key])
+            changed[key] = _change(value, other[key], names, change, is_named)
         else:
-            changed[key] = value
+            is_changed = isinstance(value, Tensor) and is_named
+            changed[key] = change(value, other[key]) if is_changed else value
     return changed

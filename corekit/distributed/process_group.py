@@ -65,41 +65,34 @@ class ProcessGroup:
 
 def environment_ranks() -> tuple[int, int, int]:
     """(rank, processes, local rank) from torchrun's or srun's environment, or (0, 1, 0)."""
-    environment = os.environ
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        return (int(environment["RANK"]), int(environment["WORLD_SIZE"]),
-                int(environment.get("LOCAL_RANK", 0)))
-    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
-        return (int(environment["SLURM_PROCID"]), int(environment["SLURM_STEP_NUM_TASKS"]),
-                int(environment.get("SLURM_LOCALID", 0)))
+    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+                               ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
+        if rank in os.environ and world in os.environ:
+            return (int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, 0)))
     return 0, 1, 0
 
 
 def connect(parallel: str, device: str) -> ProcessGroup:
-    """Join the run's processes and choose the device.
-
-    Args:
-        parallel: none, or how several processes share a step.
-        device: auto, cpu, cuda or mps.
+    """Join the run's processes and choose the device, as ``engine`` in the recipe says.
 
     Raises:
         CorekitError: the device is not there, or several processes were started for ``parallel:
             none``.
     """
-    rank, world, local = environment_ranks()
+    rank, world, local_rank = environment_ranks()
     if world > 1 and parallel == "none":
         raise CorekitError(f"{world} processes were started with engine.parallel=none: type "
                            "engine.parallel=ddp")
-    chosen = _device(device, local)
+    own = _device(device, local_rank)
     if world > 1 and not dist.is_initialized():
         if "MASTER_ADDR" not in os.environ:  # srun does not set where rank 0 is
             nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
             job = int(os.environ.get("SLURM_JOB_ID", "0"))
             os.environ["MASTER_ADDR"] = _first_node(nodes)
             os.environ["MASTER_PORT"] = str(20000 + job % 20000)
-        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        backend = "nccl" if own.type == "cuda" else "gloo"
         dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
-    return ProcessGroup(rank, world, chosen)
+    return ProcessGroup(rank, world, own)
 
 
 def _first_node(nodes: str) -> str:
@@ -135,9 +128,8 @@ def wrap(model: nn.Module, group: ProcessGroup) -> nn.Module:
     # Running statistics are averaged by us, not broadcast; torch 2.15 calls the option by another
     # name.
     parameters = inspect.signature(DistributedDataParallel.__init__).parameters
-    broadcast = "forward_sync_buffers"
-    if broadcast not in parameters:
-        broadcast = "broadcast_buffers"
+    names = ("forward_sync_buffers", "broadcast_buffers")
+    broadcast = next(name for name in names if name in parameters)
     devices = [group.device.index] if group.device.type == "cuda" else None
     wrapped = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True,
                                       **{broadcast: False})  # type: ignore[arg-type]

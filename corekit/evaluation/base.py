@@ -16,35 +16,19 @@ from corekit.data.transforms.preprocess import Preprocess
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
 
-def _alone(tensor: Tensor) -> Tensor:
-    """The sum over one rank."""
-    return tensor
-
-
 @dataclass(frozen=True)
 class EvalModel:
-    """A model under evaluation, with all that is needed to run it.
-
-    Args:
-        model: in eval mode.
-        preprocess: what its images go through.
-        tokenize: strings -> int64 [n, L]; None: the recipe has no tokenizer.
-        device: where the model is.
-        autocast: the context of a forward pass.
-        rank, world: this process among those that share the work.
-        sum: adds a tensor up over them.
-        workers: data processes of a rank.
-    """
+    """A model in eval mode, with all that is needed to run it."""
 
     model: nn.Module
-    preprocess: Preprocess
-    tokenize: Callable[[Sequence[str]], Tensor] | None
+    preprocess: Preprocess  # what its images go through
+    tokenize: Callable[[Sequence[str]], Tensor] | None  # to int64 [n, L]; None: no tokenizer
     device: torch.device
-    autocast: Callable[[], AbstractContextManager[object]]
-    rank: int = 0
+    autocast: Callable[[], AbstractContextManager[object]]  # the context of a forward pass
+    rank: int = 0  # this process among those that share the work
     world: int = 1
-    sum: Callable[[Tensor], Tensor] = _alone
-    workers: int = 0
+    sum: Callable[[Tensor], Tensor] = lambda tensor: tensor  # over them
+    workers: int = 0  # data processes of a rank
 
     def method(self, name: str) -> Callable[[Tensor], Tensor] | None:
         """A method that models may have: ``encode_image``, ``encode_text``, ``encode_tokens``."""
@@ -53,21 +37,13 @@ class EvalModel:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of an evaluation.
+    """The result of an evaluation."""
 
-    Args:
-        metrics: fractions of 1.
-        dataset: its name.
-        samples: how many were evaluated.
-        pictures: to look at, by title.
-        details: what else the record holds, as JSON has it.
-    """
-
-    metrics: dict[str, float]
-    dataset: str
-    samples: int
-    pictures: dict[str, Picture] = field(default_factory=dict)
-    details: dict[str, object] = field(default_factory=dict)
+    metrics: dict[str, float]  # fractions of 1
+    dataset: str  # its name
+    samples: int  # how many were evaluated
+    pictures: dict[str, Picture] = field(default_factory=dict)  # to look at, by title
+    details: dict[str, object] = field(default_factory=dict)  # what else the record holds, as JSON
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
@@ -76,11 +52,9 @@ class Result:
         return cls(metrics, dataset_info(dataset).name, samples, pictures or {}, details)
 
     def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, object]:
-        """The line of ``evaluations.jsonl``.
+        """The line of ``evaluations.jsonl``, under the evaluator's label in the recipe.
 
-        Args:
-            step, samples: of the training behind the weights; None: nobody knows.
-            evaluator: the evaluator's label in the recipe.
+        ``step`` and ``samples`` are those of the training behind the weights; None: unknown.
         """
         return {"step": step, "samples": samples, "evaluator": evaluator, "dataset": self.dataset,
                 "evaluated": self.samples, "metrics": self.metrics, **self.details}

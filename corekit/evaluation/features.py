@@ -1,7 +1,7 @@
 """The features of a data set's images: a rank's share as it comes, or everything on every rank."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +21,12 @@ METHODS = {None: "encode_image", "tokens": "encode_tokens"}  # output -> method 
 def check_field(evaluator: str, argument: str, dataset: Source, field: str) -> None:
     """Raise a CorekitError where a data set lacks a field that an evaluator needs."""
     if field not in dataset.fields:
-        known = find_field(field).extensions
         stored = ", ".join(f"{name}: '{extensions}'" if ";" in extensions else
                            f"{name}: {extensions}"
                            for name, extensions in default_fields("image", field).items())
-        for_shards = f"; for shards, set {argument}.fields to {{{stored}}}" if known else ""
-        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` "
-                           f"field{for_shards}")
+        hint = f"; for shards, set {argument}.fields to {{{stored}}}"
+        raise CorekitError(f"evaluator '{evaluator}' needs a data set with a `{field}` field"
+                           f"{hint if find_field(field).extensions else ''}")
 
 
 @torch.no_grad()
@@ -39,8 +38,7 @@ def encode(eval_model: EvalModel, source: Source, batch_size: int,
     chunk has none.
 
     Args:
-        eval_model: the model and how to run it.
-        source: the data set.
+        eval_model, source: the model, and the data set.
         batch_size: samples of a chunk.
         output: which of the forward's outputs. ``tokens``: the output of ``encode_tokens`` where
             the model has it. None: the output of ``encode_image`` where the model has it, else
@@ -75,13 +73,11 @@ def encode_pixels(eval_model: EvalModel, images: Tensor,
     pixels = eval_model.preprocess.normalize(images.to(eval_model.device))
     method = eval_model.method(METHODS[output]) if output in METHODS else None
     with eval_model.autocast():
-        if method is not None:
-            return method(pixels)
-        _check_runs_on_images(eval_model.model, output)
-        return _choose(type(eval_model.model).__name__, eval_model.model(pixels), output)
+        return method(pixels) if method else _forward_output(eval_model.model, pixels, output)
 
 
-def _check_runs_on_images(model: nn.Module, output: str | None) -> None:
+def _forward_output(model: nn.Module, pixels: Tensor, output: str | None) -> Tensor | LinearOutput:
+    """One of the outputs of a model's forward pass of images."""
     needed = [parameter.name for parameter in inspect.signature(model.forward).parameters.values()
               if parameter.default is parameter.empty
               and parameter.kind == parameter.POSITIONAL_OR_KEYWORD]
@@ -91,19 +87,16 @@ def _check_runs_on_images(model: nn.Module, output: str | None) -> None:
             hint = f", and it has no {METHODS[output]}"
         raise CorekitError(f"{type(model).__name__} cannot be run on images alone: its forward "
                            f"needs {', '.join(needed)}{hint}")
-
-
-def _choose(model: str, returned: object, output: str | None) -> Tensor | LinearOutput:
-    """One of the outputs of a forward pass."""
-    if isinstance(returned, Tensor) and output is None:
-        return returned
-    named = returned if isinstance(returned, dict) else {}
+    outputs = model(pixels)
+    if isinstance(outputs, Tensor) and output is None:
+        return outputs
+    named: dict[str, Tensor | LinearOutput] = outputs if isinstance(outputs, dict) else {}
     name = output or "pooled"
     if name not in named:
-        raise CorekitError(f"{model} gives no `{name}`, but {', '.join(named) or 'one tensor'}: "
-                           "name one with `features` of the evaluator")
-    chosen: Tensor | LinearOutput = named[name]
-    return chosen
+        raise CorekitError(f"{type(model).__name__} gives no `{name}`, but "
+                           f"{', '.join(named) or 'one tensor'}: name one with `features` of the "
+                           "evaluator")
+    return named[name]
 
 
 @torch.no_grad()
@@ -125,30 +118,32 @@ def encode_text(eval_model: EvalModel, sentences: Sequence[str]) -> Tensor:
 def everywhere(eval_model: EvalModel, total: int, position: Tensor, values: Tensor) -> Tensor:
     """[total, ...] on every rank of rows that the ranks share; rows that no rank has are 0.
 
-    Args:
-        eval_model: has the sum over ranks.
-        total: rows of the whole.
-        position: int64 [n], where this rank's rows belong.
-        values: [n, ...], this rank's rows.
+    ``values`` [n, ...] are this rank's rows, ``position`` int64 [n] says where they belong.
     """
     gathered = values.new_zeros(total, *values.shape[1:])
     gathered[position] = values
     return eval_model.sum(gathered)
 
 
-def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[int],
-                    labels: Sequence[int], values: Tensor) -> tuple[Tensor, Tensor]:
-    """(values [N, ...], labels int64 [N]) of all readable samples in order, on every rank.
+def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
+                      output: str | None = None,
+                      change: Callable[[Tensor], Tensor] = lambda features: features
+                      ) -> tuple[Tensor, Tensor]:
+    """Features [N, ...] and labels int64 [N] of all readable samples in order, on every rank.
 
-    Args:
-        eval_model: has the sum over ranks.
-        source: the data set.
-        positions, labels: of this rank's samples.
-        values: [n, ...], of the same samples.
+    The model sees every image once, on one rank, and ``change`` makes of a chunk's features what is
+    held, on each rank's device: 1.3 million features of width 1,024 take 5 GB.
 
     Raises:
         CorekitError: no sample can be read, or a label is negative.
     """
+    parts: list[Tensor] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    for chunk, features in encode(eval_model, source, batch_size, output):
+        parts.append(change(features))
+        labels += chunk["label"]
+        positions += chunk["position"]
     total, device = int(source.shard_sizes.sum()), eval_model.device
     position = torch.tensor(positions, dtype=torch.int64, device=device)
     label = torch.tensor(labels, dtype=torch.int64, device=device)
@@ -158,24 +153,4 @@ def gather_labelled(eval_model: EvalModel, source: Source, positions: Sequence[i
         raise CorekitError("the data set of an evaluator holds no sample that can be read")
     if int(label.min()) < 0:
         raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
-    return everywhere(eval_model, total, position, values)[readable], label
-
-
-def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
-                      output: str | None = None) -> tuple[Tensor, Tensor]:
-    """Features float32 [N, ...] and labels int64 [N] of all readable samples, on every rank.
-
-    The model sees every image once, on one rank. All features are held on each rank's device: 1.3
-    million of width 1,024 take 5 GB.
-
-    Raises:
-        CorekitError: no sample can be read, or a label is negative.
-    """
-    parts: list[Tensor] = []
-    labels: list[int] = []
-    positions: list[int] = []
-    for chunk, features in encode(eval_model, source, batch_size, output):
-        parts.append(features)
-        labels += chunk["label"]
-        positions += chunk["position"]
-    return gather_labelled(eval_model, source, positions, labels, torch.cat(parts))
+    return everywhere(eval_model, total, position, torch.cat(parts))[readable], label

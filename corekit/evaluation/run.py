@@ -33,15 +33,9 @@ def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluato
 
 
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
-    """Run the recipe's evaluators on the weights of ``checkpoint``.
+    """Run the recipe's evaluators on the weights of ``checkpoint``; the first rank reports.
 
-    Args:
-        config: what to evaluate.
-        report: gets each result on the first rank, with the folder of the weights.
-
-    Raises:
-        CorekitError: the weights do not fit the model, or the preprocessing asked for is not the
-            one saved with them.
+    The preprocessing is the one saved with the weights: another one in the recipe is refused.
     """
     assert config.checkpoint is not None
     folder = trained_folder(config.checkpoint)
@@ -55,10 +49,8 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
                                "data.preprocess out")
         evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         model = load_model(config.model, config.seed, folder, ranks.device)
-        tokenizer = config.data.tokenizer
-        eval_model = make_eval_model(model, config, preprocess,
-                                     None if tokenizer is None else tokenizer.build("tokenizer"),
-                                     ranks)
+        tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
+        eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
         for label, evaluator in evaluators.items():
             result = evaluator(eval_model)
             if ranks.is_first:

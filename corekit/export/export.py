@@ -6,6 +6,7 @@ import shutil
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,44 +40,42 @@ class ExportedTower:
     sample: Callable[[int], Tensor]
 
 
-class ImageTower(nn.Module):
-    """``image`` float32 [B, 3, H, W] to ``image_features`` [B, D] of unit length."""
+class PartOfModel(nn.Module):
+    """What one file computes of a model."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+
+
+class ImageTower(PartOfModel):
+    """``image`` float32 [B, 3, H, W] to ``image_features`` [B, D] of unit length."""
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         features = self.model.encode_image(image)  # type: ignore[operator]
         return {"image_features": F.normalize(features.float(), dim=-1)}
 
 
-class TextTower(nn.Module):
+class TextTower(PartOfModel):
     """``text`` int64 [B, L] to ``text_features`` [B, D] of unit length."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, text: Tensor) -> dict[str, Tensor]:
         features = self.model.encode_text(text)  # type: ignore[operator]
         return {"text_features": F.normalize(features.float(), dim=-1)}
 
 
-class Forward(nn.Module):
+class Forward(PartOfModel):
     """A model's forward pass of ``image`` [B, 3, H, W], with outputs under the recipe's names."""
 
     def __init__(self, model: nn.Module, config: ModelConfig) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.config = config
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        inputs = model_wiring(self.config, self.model)({"image": image})
-        outputs = rename_outputs(inputs, self.config.outputs)
+        outputs = model_wiring(self.config, self.model)({"image": image})
         # a head too wide for its output gives the parts that it is made of
         return {name: value if isinstance(value, Tensor) else value.dense()
-                for name, value in outputs.items()}
+                for name, value in rename_outputs(outputs, self.config.outputs).items()}
 
 
 def export_model(source: Path, target: Path, form: str,
@@ -89,14 +88,12 @@ def export_model(source: Path, target: Path, form: str,
     gives.
 
     Args:
-        source: the folder.
-        target: the folder to write; nothing may be there.
+        source, target: the folder, and the one to write, where nothing may be.
         form: onnx (``.onnx``), or torch for torch.export (``.pt2``).
         batch: how many samples the files take at a time; None: any number.
 
     Returns:
-        file -> largest difference of its outputs from those of the model as it was trained, on
-        random inputs.
+        file -> largest difference of its outputs from the trained model's, on random inputs.
 
     Raises:
         CorekitError: no model is there or none that can be exported, a package is missing, or the
@@ -116,6 +113,10 @@ def export_model(source: Path, target: Path, form: str,
     parts = _parts(model, load_config(folder / "recipe.yaml").model, preprocess.size, tokenize)
     folded = reparameterize(model)
     write, suffix = (write_onnx, ".onnx") if form == "onnx" else (write_torch, ".pt2")
+    # what similarities are multiplied by, where the model learns it (CLIP: as a logarithm)
+    scale: nn.Parameter | None = getattr(model, "logit_scale", None)
+    content = {"format": form, "batch": batch, "logit_scale": (
+        None if scale is None else min(float(scale.exp()), MAX_LOGIT_SCALE))}
     files, differences = {}, {}
     with torch.no_grad(), replacing(target) as writing:
         writing.mkdir()
@@ -130,17 +131,15 @@ def export_model(source: Path, target: Path, form: str,
                                     for size in ([batch] if batch else [1, SEVERAL]))
         for name in ("recipe.yaml", "preprocess.json"):
             shutil.copyfile(folder / name, writing / name)
-        content = {"format": form, "batch": batch, "logit_scale": _logit_scale(model),
-                   "files": files}
-        (writing / EXPORT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({**content, "files": files}, indent=2)
+        (writing / EXPORT).write_text(text + "\n", encoding="utf-8")
     return differences
 
 
 def _parts(model: nn.Module, config: ModelConfig, size: int,
            tokenize: Tokenizer | None) -> dict[str, ExportedTower]:
     """The files of a model, by name: its towers, or its forward."""
-    draw = random.Random(0)
-    generator = torch.Generator().manual_seed(0)
+    draw, generator = random.Random(0), torch.Generator().manual_seed(0)
 
     def images(count: int) -> Tensor:
         return torch.randn(count, 3, size, size, generator=generator)
@@ -158,8 +157,7 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
             raise CorekitError(f"model '{config.name}' has no encode_image, and its forward needs "
                                f"{', '.join(missing)}: models with encode_image are exported, or "
                                "that need no more than image")
-        return {"model": ExportedTower(lambda tower_model: Forward(tower_model, config), "image",
-                                       images)}
+        return {"model": ExportedTower(partial(Forward, config=config), "image", images)}
     parts = {"image": ExportedTower(ImageTower, "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
@@ -174,16 +172,12 @@ def _interface(tensors: dict[str, Tensor], batch: int | None) -> dict[str, str]:
     meaning = {"image": ", prepared as preprocess.json says",
                "text": ", ids of the recipe's tokenizer", "image_features": ", of unit length",
                "text_features": ", of unit length"}
-    return {
-        name: f"{str(value.dtype).removeprefix('torch.')} {[batch or BATCH, *value.shape[1:]]}".
-              replace("'", "") + meaning.get(name, "") for name, value in tensors.items()
-    }
-
-
-def _logit_scale(model: nn.Module) -> float | None:
-    """What similarities are multiplied by, where the model learns it (CLIP: as a logarithm)."""
-    scale = getattr(model, "logit_scale", None)
-    return None if scale is None else min(float(scale.exp()), MAX_LOGIT_SCALE)
+    interface = {}
+    for name, value in tensors.items():
+        shape = str([batch or BATCH, *value.shape[1:]]).replace("'", "")
+        dtype = str(value.dtype).removeprefix("torch.")
+        interface[name] = f"{dtype} {shape}{meaning.get(name, '')}"
+    return interface
 
 
 def _difference(program: Program, expected: nn.Module, samples: Tensor, name: str) -> float:

@@ -30,12 +30,7 @@ def trace(module: nn.Module, example: Tensor, dynamic: bool) -> ExportedProgram:
     program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
-    _prune(program)
-    return program
-
-
-def _prune(program: ExportedProgram) -> None:
-    """Drop the weights that no operation reads, such as the other tower's."""
+    # drop the weights that no operation reads, such as the other tower's
     unused = {node.name: node for node in program.graph.find_nodes(op="placeholder")
               if not node.users}
     for spec in [each for each in program.graph_signature.input_specs if each.target is not None]:
@@ -45,6 +40,7 @@ def _prune(program: ExportedProgram) -> None:
             program.state_dict.pop(spec.target, None)
             program.constants.pop(spec.target, None)
     program.graph_module.recompile()
+    return program
 
 
 def write_torch(program: ExportedProgram, path: Path, entry: str, outputs: list[str],
@@ -60,12 +56,7 @@ def write_onnx(program: ExportedProgram, path: Path, entry: str, outputs: list[s
                doc: str) -> Program:
     """Write ONNX, with weights above 1.5 GB in ``PATH.data``, and load it in onnxruntime.
 
-    Args:
-        program: of one input.
-        path: the file.
-        entry: name of the input.
-        outputs: names of the outputs.
-        doc: what the file says of itself.
+    ``entry`` and ``outputs`` name what it takes and gives; ``doc`` is what the file says of itself.
     """
     shapes = ({0: BATCH} if program.range_constraints else None,)
     onnx_program = torch.onnx.export(program, dynamo=True, input_names=[entry],

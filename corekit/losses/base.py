@@ -67,21 +67,16 @@ class LossEntry:
 
     @classmethod
     def of(cls, loss: Callable[..., Parts]) -> "LossEntry":
-        """Read a loss: an object of ours or of anybody, a module or a plain function."""
+        """Read a loss: an object, a module or a plain function."""
         signature_of = loss.forward if isinstance(loss, nn.Module) else loss
         weights = getattr(loss, "weights", None)
         if isinstance(weights, (int, float)):
-            weights = _Constant(weights)
+            weights = _constant(weights)
         return cls(loss, signature_of, weights, bool(getattr(loss, "compares_samples", False)),
                    dict(getattr(loss, "gathered_as", {})), frozenset(getattr(loss, "on_cpu", ())),
                    getattr(loss, "end_token", None))
 
 
-@dataclass(frozen=True)
-class _Constant:
+def _constant(weight: float) -> Callable[[], float]:
     """The same weight for every micro-batch."""
-
-    value: float
-
-    def __call__(self) -> float:
-        return self.value
+    return lambda: weight

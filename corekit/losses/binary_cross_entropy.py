@@ -1,6 +1,4 @@
-"""Binary cross-entropy of multi-label classification, from the rows that are set and with a head of
-any width.
-"""
+"""Binary cross-entropy of multi-label classification, with a head of any width."""
 
 from collections.abc import Sequence
 
@@ -18,8 +16,7 @@ NAME = "loss 'binary_cross_entropy'"
 
 @register("loss", "binary_cross_entropy")
 class BinaryCrossEntropy:
-    """Multi-label classification: every class is a yes or no of its own; a sample's loss is the sum
-    over classes.
+    """Multi-label classification: a sample's loss is the sum over classes, each a yes or no.
 
     sum_k [softplus(x_k) - y_k x_k] for logits x and targets y in {0, 1}, which is what
     ``binary_cross_entropy_with_logits`` sums; its mean over the samples of the step is the loss

@@ -19,27 +19,26 @@ class Context(Protocol):
     """What torch hands to a function, with what ours keep in it."""
 
     needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
     dtype: torch.dtype
     grads: tuple[Tensor | None, Tensor | None, Tensor | None]
 
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
 
 class GradInForward(torch.autograd.Function):
-    """A function of (hidden, weight, bias, ...) whose forward pass leaves their gradients in
-    ``ctx.grads``, None where none is wanted.
+    """A function of (hidden, weight, bias, ...) whose forward pass computes their gradients.
 
-    So no block of logits outlives its turn. ``start`` makes room for the gradients.
+    They are left in ``ctx.grads``, None where none is wanted, so that no block of logits outlives
+    its turn. ``start`` makes room for them.
     """
 
     @staticmethod
     def start(ctx: Context, hidden: Tensor, weight: Tensor, bias: Tensor | None,
               learning: bool) -> tuple[torch.dtype, Tensor | None, Tensor | None, Tensor | None]:
-        """The dtype that gradients are multiplied in, and zeros for the gradients of hidden, weight
-        and bias that are wanted.
+        """The dtype that gradients are multiplied in, and zeros for those that are wanted.
 
-        Args:
-            ctx: torch's context.
-            hidden, weight, bias: the inputs.
-            learning: whether gradients are enabled outside; inside a function they never are.
+        ``learning`` says whether gradients are enabled outside; inside a function they never are.
         """
         wide = torch.promote_types(hidden.dtype, torch.float32)
         of_hidden, of_weight, of_bias = (learning and needed for needed in ctx.needs_input_grad[:3])

@@ -1,11 +1,11 @@
 """The contrastive loss over the global batch, one block of logits at a time."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from corekit.losses.blockwise import Context
 from corekit.registry import register
 
 Grads = tuple[Tensor, Tensor, Tensor]
@@ -30,15 +30,10 @@ class Contrastive:
 
     def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor,
                  rows: slice | None = None) -> Tensor:
-        """This rank's share of the loss: the shares of all ranks add up to the loss.
+        """This rank's share of the loss, [] in the features' dtype: all shares add up to it.
 
-        Args:
-            image_features, text_features: [B, D] of the global batch, unit norm.
-            logit_scale: [] positive.
-            rows: the samples whose cross-entropies this rank computes; None: all.
-
-        Returns:
-            [] in the features' dtype.
+        Features are [B, D] of the global batch, of unit norm; ``rows`` are the samples whose
+        cross-entropies this rank computes, None: all.
         """
         rows = rows if rows is not None else slice(0, len(image_features))
         return blockwise_cross_entropy(image_features, text_features, logit_scale, rows, self.block)
@@ -47,8 +42,7 @@ class Contrastive:
 def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
                             hard: float = 1.0, soft: float = 0.0,
                             soft_targets: SoftTargets | None = None) -> Tensor:
-    """Some rows' share of the symmetric cross-entropy between samples, of which one block of logits
-    exists at a time.
+    """Some rows' share of the symmetric cross-entropy, one block of logits at a time.
 
     1/2 [mean_i C(s f_i G^T, i) + mean_i C(s g_i F^T, i)], where C is ``hard`` times the
     cross-entropy with the true pair plus ``soft`` times the cross-entropy with other targets.
@@ -71,50 +65,37 @@ def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: sl
     return share
 
 
-class _Context(Protocol):
-    """What torch hands to a function."""
-
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
-
-
 class _BlockwiseCrossEntropy(torch.autograd.Function):
-    """Value and gradients block by block in the forward pass, so that no block outlives its
-    turn.
-    """
+    """Value and gradients, block by block in the forward pass: no block outlives its turn."""
 
     @staticmethod
-    def forward(ctx: _Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
+    def forward(ctx: Context, image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,
                 hard: float, soft: float, soft_targets: SoftTargets | None) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             wide = torch.promote_types(image.dtype, torch.float32)
             images, texts, factor = image.to(wide), text.to(wide), scale.to(wide)
             image_grad, text_grad = torch.zeros_like(images), torch.zeros_like(texts)
             scale_grad, total = torch.zeros_like(factor), factor.new_zeros(())
+            sides = ((True, images, texts, (image_grad, text_grad, scale_grad)),
+                     (False, texts, images, (text_grad, image_grad, scale_grad)))
             for first in range(rows.start, rows.stop, block):
                 part = slice(first, min(first + block, rows.stop))
-                targets = soft_targets(part, True) if soft_targets is not None else None
-                total += _block(images, texts, factor, part, (image_grad, text_grad, scale_grad),
-                                hard, soft, targets)
-                targets = soft_targets(part, False) if soft_targets is not None else None
-                total += _block(texts, images, factor, part, (text_grad, image_grad, scale_grad),
-                                hard, soft, targets)
+                for of_images, queries, keys, grads in sides:
+                    targets = None if soft_targets is None else soft_targets(part, of_images)
+                    total += _block(queries, keys, factor, part, grads, hard, soft, targets)
         ctx.save_for_backward(image_grad.to(image.dtype), text_grad.to(text.dtype),
                               scale_grad.to(scale.dtype))
         return total.to(image.dtype)
 
     @staticmethod
-    def backward(ctx: _Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
         image_grad, text_grad, scale_grad = ctx.saved_tensors
         return image_grad * outer[0], text_grad * outer[0], scale_grad * outer[0], *[None] * 5
 
 
 def _block(queries: Tensor, keys: Tensor, scale: Tensor, part: slice, gradients: Grads,
            hard: float, soft: float, soft_targets: Tensor | None) -> Tensor:
-    """Half the summed cross-entropy of some rows over B; adds d/d(queries, keys, scale) to
-    ``gradients``.
-    """
+    """Half the summed cross-entropy of some rows over B; adds to the gradients of its inputs."""
     weight = 0.5 / len(queries)
     similarity = queries[part] @ keys.T  # [b, B]
     # of differences to the largest: exact where that is the true pair

@@ -1,6 +1,4 @@
-"""Cross-entropy over classes, with a head of any width: one block of rows of logits exists at a
-time.
-"""
+"""Cross-entropy over classes, with a head of any width."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +12,7 @@ from corekit.registry import register
 
 @register("loss", "cross_entropy")
 class CrossEntropy:
-    """Classification: -log softmax(logits) at the label, or at a mixture of it and all classes
-    alike.
+    """Classification: -log softmax(logits) at the label, with or without label smoothing.
 
     Args:
         label_smoothing: epsilon of Szegedy et al. (2016, section 7): the target is 1 - epsilon at
@@ -36,18 +33,7 @@ class CrossEntropy:
         self.label_smoothing, self.block = label_smoothing, block
 
     def __call__(self, logits: Tensor | LinearOutput, label: Tensor) -> Tensor:
-        """The sum over these samples.
-
-        Args:
-            logits: [B, K].
-            label: int64 [B].
-
-        Returns:
-            [] in at least float32.
-
-        Raises:
-            CorekitError: a label that is no class.
-        """
+        """The sum over samples, [] in at least float32, of logits [B, K] and labels int64 [B]."""
         classes = num_classes(logits)
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
@@ -58,14 +44,10 @@ class CrossEntropy:
 
 def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float,
                          block: int) -> Tensor:
-    """The sum of the cross-entropies of all rows, [] in at least float32.
+    """The sum of the cross-entropies of all rows of logits [N, K], [] in at least float32.
 
-    Args:
-        logits: [N, K]; of a ``LinearOutput``, ``block`` rows exist at a time, and so do their
-            gradients.
-        label: int64 [N], each of them a class, on any device.
-        smoothing: as of ``CrossEntropy``.
-        block: rows.
+    Of a ``LinearOutput``, ``block`` rows exist at a time, and so do their gradients. Labels int64
+    [N] are classes, on any device.
     """
     if isinstance(logits, LinearOutput):
         label = label.to(logits.hidden.device, non_blocking=True)

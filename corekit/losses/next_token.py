@@ -34,18 +34,9 @@ class NextToken:
         return self._counted(text).sum()
 
     def __call__(self, text_logits: Tensor | LinearOutput, text: Tensor) -> Tensor:
-        """The sum over the tokens of these captions.
+        """The sum over tokens, [] in at least float32, of logits [B, L, K] and text int64 [B, L].
 
-        Args:
-            text_logits: [B, L, K]; those at l are of token l, and do not depend on it and those
-                after it.
-            text: int64 [B, L].
-
-        Returns:
-            [] in at least float32.
-
-        Raises:
-            CorekitError: a token that is not among the K.
+        The logits at l are of token l, and depend neither on it nor on those after it.
         """
         counted = self._counted(text)
         label, classes = text[counted], num_classes(text_logits)

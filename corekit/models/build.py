@@ -11,11 +11,7 @@ from corekit.seeds import derive_seed
 
 
 def build_model(config: ModelConfig, seed: int, device: torch.device) -> nn.Module:
-    """The model with random weights drawn by the recipe's seed, on a device.
-
-    Raises:
-        CorekitError: an argument does not fit, or a pattern of ``frozen`` fits no parameter.
-    """
+    """The model with random weights drawn by the recipe's seed, on a device."""
     torch.manual_seed(derive_seed(seed, "weights"))
     with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
         model: nn.Module = config.build("model")

@@ -9,38 +9,43 @@ from torch import Tensor, nn
 MAX_LOGIT_SCALE = 100.0
 
 
-class CLIP(nn.Module):
+class ImageEncoder(nn.Module):
+    """The image half of a CLIP: ``forward`` gives ``image_features`` [B, D] of unit length."""
+
+    def __init__(self, image_tower: nn.Module) -> None:
+        super().__init__()
+        self.image_tower = image_tower
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """Features [B, D] of images [B, 3, H, W]; of unit length and float32 if ``normalize``."""
+        features: Tensor = self.image_tower(image)
+        return F.normalize(features.float(), dim=-1) if normalize else features
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {"image_features": self.encode_image(image, normalize=True)}
+
+
+class CLIP(ImageEncoder):
     """Two towers into one space, and the scale of their similarities.
 
     ``forward`` gives ``image_features`` [B, D], ``text_features`` [B, D], with ``synthetic_text``
     also ``synthetic_text_features`` [B, D], and ``logit_scale`` []. Features have unit length and
     are float32 under autocast too: similarities are multiplied by up to 100, which bfloat16's 8
-    bits would not stand.
-
-    Args:
-        image_tower: float [B, 3, H, W] to features [B, D].
-        text_tower: int64 [B, L] to features [B, D].
-        init_logit_scale: the scale to begin with; the parameter is its logarithm.
+    bits would not stand. The parameter of the scale is its logarithm.
     """
 
     def __init__(self, image_tower: nn.Module, text_tower: nn.Module,
                  init_logit_scale: float = 1 / 0.07) -> None:
-        super().__init__()
-        self.image_tower = image_tower
+        super().__init__(image_tower)
         self.text_tower = text_tower
         self.logit_scale = nn.Parameter(torch.tensor(math.log(init_logit_scale)))
-
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W]; of unit length and float32 if ``normalize``."""
-        features: Tensor = self.image_tower(image)
-        return _unit_length(features) if normalize else features
 
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Features [B, D] of token ids [B, L]; of unit length and float32 if ``normalize``."""
         features: Tensor = self.text_tower(text)
-        return _unit_length(features) if normalize else features
+        return F.normalize(features.float(), dim=-1) if normalize else features
 
-    def forward(self, image: Tensor, text: Tensor,
+    def forward(self, image: Tensor, text: Tensor,  # type: ignore[override]
                 synthetic_text: Tensor | None = None) -> dict[str, Tensor]:
         outputs = {"image_features": self.encode_image(image, normalize=True)}
         if synthetic_text is None:
@@ -52,28 +57,3 @@ class CLIP(nn.Module):
             outputs["synthetic_text_features"] = both[text.shape[0]:]
         outputs["logit_scale"] = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
         return outputs
-
-
-class ImageEncoder(nn.Module):
-    """The image half of a CLIP alone: ``forward`` gives ``image_features`` [B, D], of unit length
-    and float32.
-
-    Args:
-        image_tower: float [B, 3, H, W] to features [B, D].
-    """
-
-    def __init__(self, image_tower: nn.Module) -> None:
-        super().__init__()
-        self.image_tower = image_tower
-
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W]; of unit length and float32 if ``normalize``."""
-        features: Tensor = self.image_tower(image)
-        return _unit_length(features) if normalize else features
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"image_features": self.encode_image(image, normalize=True)}
-
-
-def _unit_length(features: Tensor) -> Tensor:
-    return F.normalize(features.float(), dim=-1)

@@ -9,11 +9,7 @@ from corekit.signatures import nearest
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Parameters whose names fit a pattern are not trained.
-
-    Raises:
-        CorekitError: a pattern that fits no parameter, or patterns that leave nothing to train.
-    """
+    """Train no parameter whose name fits a pattern; a CorekitError where none fits or is left."""
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         for name in matching(pattern, list(parameters), "model.frozen"):
@@ -23,8 +19,9 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
 
 
 def training_mode(model: nn.Module) -> None:
-    """Training mode, but for modules whose parameters are all frozen: their statistics and dropout
-    stand still.
+    """Training mode, but for modules whose parameters are all frozen.
+
+    Their statistics and dropout stand still.
     """
     model.train()
     for module in model.modules():
@@ -34,9 +31,7 @@ def training_mode(model: nn.Module) -> None:
 
 
 def matching(pattern: str, names: list[str], key: str) -> set[str]:
-    """The names that fit a shell-style pattern, or lie below the module it names; a CorekitError
-    where none does.
-    """
+    """The names that fit a shell-style pattern or lie below the module it names: one at least."""
     matches = set(fnmatch.filter(names, pattern)) | {name for name in names
                                                      if name.startswith(pattern + ".")}
     if not matches:

@@ -38,7 +38,7 @@ def fold(model: nn.Module) -> nn.Module:
     if hasattr(model, "folded"):
         folded: nn.Module = model.folded()  # type: ignore[operator]
         return folded.train(model.training)
-    if type(model) is nn.Linear:  # not what somebody made of it
+    if type(model) is nn.Linear:  # no subclass of it
         return FusedLinear(model)
     for name, child in model.named_children():
         setattr(model, name, fold(child))

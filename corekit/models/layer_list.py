@@ -1,6 +1,4 @@
-"""The layers of a model from its input to its output: units of sharding, recomputation and learning
-rates.
-"""
+"""The layers of a model in order: units of sharding, recomputation and learning rates."""
 
 from torch import nn
 
@@ -8,8 +6,7 @@ Lists = (nn.Sequential, nn.ModuleList)
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
-    """The longest stack of layers inside a module, in order; empty where there is none of two and
-    more.
+    """The longest stack of two and more layers inside a module, in order; empty without one.
 
     A stack is an ``nn.Sequential`` or ``nn.ModuleList`` of modules that have modules of their own.
     An item that is or has such a list as a child is a stage: the layers of its lists stand in its
@@ -21,9 +18,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 
 def towers(model: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
-    """(path, module) of the parts that have a stack each: the image and the text tower of a CLIP,
-    or the model itself.
-    """
+    """(path, module) of the parts with a stack each: a CLIP's two towers, or the model itself."""
     children = [(f"{path}{name}.", child) for name, child in model.named_children()
                 if layers(child)]
     if len(children) > 1 and not any(isinstance(child, Lists) for _, child in children):

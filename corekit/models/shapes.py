@@ -1,6 +1,4 @@
-"""Shapes without arithmetic: what a model gives on meta tensors, and what it keeps for its backward
-pass.
-"""
+"""Shapes without arithmetic: a model's outputs, and what it keeps for its backward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -23,6 +23,8 @@ OPEN_CLIP = {  # parts of a block -> their names in open_clip
     "norm1.": "ln_1.", "attn.qkv.": "attn.in_proj_", "attn.proj.": "attn.out_proj.",
     "norm2.": "ln_2.", "mlp.fc1.": "mlp.c_fc.", "mlp.fc2.": "mlp.c_proj.",
 }
+PART_OF_BLOCK = re.compile(
+    rf"((?:.*\b)?resblocks\.\d+\.)({'|'.join(map(re.escape, OPEN_CLIP))})(.*)")
 
 
 class Transformer(nn.Module):
@@ -72,14 +74,10 @@ class TextTransformer(nn.Module):
     Padding is not masked: towers with ``causal=False`` see it, as published weights were trained.
 
     Args:
-        width: D, the width of the residual stream.
-        heads: attention heads; divides the width.
-        layers: transformer blocks.
-        embed_dim: width of the features.
+        width, heads, layers: D, attention heads, which divide D, and transformer blocks.
         causal: each token sees itself and those before it.
         mlp_ratio: hidden width of the feed-forward parts over D.
         context_length: length of the position table; other lengths get it interpolated linearly.
-        vocab_size: number of token ids.
         norm_eps: epsilon of every layer norm.
     """
 
@@ -117,18 +115,10 @@ def open_clip_names(names: Iterable[str]) -> dict[str, str]:
 
     Files that corekit wrote before it had one family of blocks have open_clip's names.
     """
-    names = list(names)
-    prefixes = {name.removesuffix("attn.qkv.weight") for name in names
-                if re.search(r"\bresblocks\.\d+\.attn\.qkv\.weight$", name)}
-    renamed = {}
-    for name in names:
-        block = re.match(r"(.*\b)?resblocks\.\d+\.", name)
-        if block is None or block[0] not in prefixes:
-            continue
-        for part, open_clip_part in OPEN_CLIP.items():
-            if name.startswith(part, block.end()):
-                renamed[name] = block[0] + open_clip_part + name[block.end() + len(part):]
-    return renamed
+    matches = [match for name in names if (match := PART_OF_BLOCK.fullmatch(name))]
+    blocks = {match[1] for match in matches if match[2] + match[3] == "attn.qkv.weight"}
+    return {match[0]: match[1] + OPEN_CLIP[match[2]] + match[3] for match in matches
+            if match[1] in blocks}
 
 
 def _block(width: int, heads: int, hidden: int, norm_eps: float) -> Block:

@@ -27,17 +27,13 @@ class ViT(nn.Module):
         patch_embed: [B, 3, H, W] to [B, D, h, w].
         grid_size: h = w for which the position table is made; at others it is interpolated
             bilinearly.
-        width: D.
-        layers: transformer blocks.
-        heads: attention heads; divides the width.
-        embed_dim: width of the features.
+        width, layers, heads: D, transformer blocks, and attention heads, which divide D.
         mlp_ratio: hidden width of the feed-forward parts over D.
         norm_pre: a layer norm before the first block, as CLIP has it.
         class_position: whether the class token has a row in the position table.
         norm_eps: epsilon of every layer norm.
-        head_bias: whether the projection to features has a bias.
+        head_bias, head_layer: of the projection to features.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
-        head_layer: class of the projection to features.
     """
 
     def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12,
@@ -53,9 +49,9 @@ class ViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.empty(1, grid_size**2 + class_position, width))
         norm_layer, hidden = partial(nn.LayerNorm, eps=norm_eps), int(width * mlp_ratio)
         self.norm_pre = norm_layer(width) if norm_pre else None
-        self.blocks = nn.ModuleList(Block(width, Attention(width, heads), MLP(width, hidden),
-                                          norm_layer,
-                                          rate) for rate in drop_path_rates(drop_path_rate, layers))
+        self.blocks = nn.ModuleList(
+            Block(width, Attention(width, heads), MLP(width, hidden), norm_layer, rate)
+            for rate in drop_path_rates(drop_path_rate, layers))
         self.norm = norm_layer(width)
         self.head = head_layer(width, embed_dim, bias=head_bias)
         self.apply(init_weights)
@@ -68,13 +64,12 @@ class ViT(nn.Module):
         return features
 
     def trunk(self, image: Tensor, class_only: bool = False) -> Tensor:
-        """What comes before the last norm, [B, 1 + patches, D], the class token first; or that
-        token alone, [B, 1, D].
+        """What comes before the last norm: [B, 1 + patches, D], the class token first.
 
-        Where nothing but the class token is wanted, the last block computes no other.
+        With ``class_only`` the last block computes that token alone, [B, 1, D].
         """
         patches = self.patch_embed(image)
-        class_position, patch_positions = self.positions(patches.shape[2], patches.shape[3])
+        class_position, patch_positions = self.positions(*patches.shape[2:])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
         first = self.cls_token if class_position is None else self.cls_token + class_position
         x = torch.cat([first.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
@@ -86,9 +81,7 @@ class ViT(nn.Module):
         return last(x, index=0) if class_only else last(x)  # type: ignore[no-any-return]
 
     def positions(self, height: int, width: int) -> tuple[Tensor | None, Tensor]:
-        """The class token's position [1, 1, D], if it has one, and the patches' [1, h · w,
-        D].
-        """
+        """Positions of the class token, [1, 1, D] or None, and of the patches, [1, h · w, D]."""
         first = self.pos_embed[:, :1] if self.class_position else None
         patches = self.pos_embed[:, int(self.class_position):]
         return first, self.resample_positions(patches, (height, width))
@@ -112,11 +105,10 @@ class ViT(nn.Module):
 def clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
                  vocab_size: int = 49408, drop_path_rate: float = 0.0, width_divisor: int = 1,
                  depth_divisor: int = 1) -> CLIP:
-    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20): 86.2 M + 63.4 M parameters, with
-    GELU.
+    """OpenAI's CLIP ViT-B/16 (Radford et al., 2021, table 20), with GELU.
 
-    Gives image_features, text_features, logit_scale; synthetic_text_features where there is
-    synthetic_text.
+    86.2 M + 63.4 M parameters. Gives image_features, text_features, logit_scale;
+    synthetic_text_features where there is synthetic_text.
 
     Args:
         embed_dim: width of the features.

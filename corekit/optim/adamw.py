@@ -41,20 +41,14 @@ def adamw_decoupled(model: nn.Module, learning_rate: float,
                     layer_decay: float = 1.0) -> torch.optim.Optimizer:
     """AdamW with a weight decay that the schedule scales, and the learning rate does not.
 
-    Loshchilov and Hutter, 2019, algorithm 2.
-
     A step first takes ``weight_decay`` · (learning rate of the step / ``learning_rate``) of each
-    weight away. torch's AdamW multiplies by the learning rate instead. With weight_decay /
-    learning_rate there it does the same.
+    weight away (Loshchilov and Hutter, 2019, algorithm 2). torch's AdamW multiplies by the learning
+    rate instead. With weight_decay / learning_rate there it does the same.
 
     Args:
-        model: whose trainable parameters are optimised.
-        learning_rate: the largest one; the schedule scales it.
-        betas: of the two moments.
-        eps: added to the root of the second moment.
+        model, learning_rate, betas, eps, no_decay: as of adamw.
         weight_decay: what a step at the largest rate takes away, of every parameter not named by
             ``no_decay``.
-        no_decay: groups (norms, biases, positions, vectors) or patterns of parameter names.
         layer_decay: as of adamw; layers that learn at a lower rate decay as fast as the others.
 
     Raises:

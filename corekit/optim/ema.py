@@ -12,21 +12,15 @@ from corekit.distributed.fsdp import local
 class Ema:
     """The average after each step: ``average = decay * average + (1 - decay) * model``.
 
-    Floating-point parameters and buffers are averaged; whole-number buffers are copied.
-
-    Args:
-        model: whose weights are followed; the average starts at them.
-        decay: between 0 and 1.
+    It starts at the model. Floating-point parameters and buffers are averaged, others copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay = model, decay
-        state_names = model.state_dict().keys()
-        self.live = {name: value.detach()
-                     for name, value in [*model.named_parameters(), *model.named_buffers()]
-                     if name in state_names}
-        self.values = {name: value.clone() for name, value in self.live.items()}
-        pairs = [(local(value), local(self.live[name])) for name, value in self.values.items()]
+        named, in_state = [*model.named_parameters(), *model.named_buffers()], model.state_dict()
+        live = {name: value.detach() for name, value in named if name in in_state}
+        self.values = {name: value.clone() for name, value in live.items()}
+        pairs = [(local(value), local(live[name])) for name, value in self.values.items()]
         self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 

@@ -15,9 +15,6 @@ class Precision:
     fp16 gradients underflow, so the loss is scaled up before the backward pass (Micikevicius et
     al., 2018, section 3.2): the scale is halved where gradients overflow, and doubled after 2,000
     steps in which they did not.
-
-    Args:
-        name: fp32, bf16 or fp16.
     """
 
     def __init__(self, name: str) -> None:

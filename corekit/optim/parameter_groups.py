@@ -12,14 +12,9 @@ GROUPS = ("norms", "biases", "positions", "vectors")
 def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
     """The names of the parameters that weight decay leaves alone.
 
-    Args:
-        model: the module.
-        no_decay: ``norms`` (parameters of normalisation layers), ``biases``, ``positions``
-            (position tables), ``vectors`` (fewer than two dimensions longer than 1, such as layer
-            scales), or patterns of names.
-
-    Raises:
-        CorekitError: a pattern that matches no parameter.
+    ``no_decay`` lists ``norms`` (parameters of normalisation layers), ``biases``, ``positions``
+    (position tables), ``vectors`` (fewer than two dimensions longer than 1, such as layer scales),
+    or patterns of names, each of which matches a parameter.
     """
     exempt: set[str] = set()
     for pattern in no_decay:

@@ -6,20 +6,28 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 
-class _Warmup:
-    def __init__(self, steps: int, warmup_steps: int) -> None:
+@register("schedule", "constant")
+class Constant:
+    """Linear warm-up, then the full learning rate.
+
+    Args:
+        steps: of the whole run.
+        warmup_steps: of the linear rise.
+    """
+
+    def __init__(self, steps: int, warmup_steps: int = 0) -> None:
         if not 0 <= warmup_steps <= steps:
             raise CorekitError(f"schedule.warmup_steps={warmup_steps} must lie between 0 and "
                                f"engine.steps={steps}; set another schedule.warmup_steps")
         self.steps, self.warmup_steps = steps, warmup_steps
 
-    def warmup(self, step: int) -> float:
-        """Rises linearly; 1 from step ``warmup_steps`` - 1 on."""
+    def __call__(self, step: int) -> float:
+        """The factor of a step, counted from 0; 1 from step ``warmup_steps`` - 1 on."""
         return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
 
 
 @register("schedule", "cosine")
-class Cosine(_Warmup):
+class Cosine(Constant):
     """Linear warm-up, then half a cosine down to ``final_fraction`` at the last step.
 
     Args:
@@ -35,24 +43,7 @@ class Cosine(_Warmup):
     def __call__(self, step: int) -> float:
         """The factor of a step, counted from 0."""
         if step < self.warmup_steps:
-            return self.warmup(step)
+            return super().__call__(step)
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         return self.final_fraction + (1 - self.final_fraction) * 0.5 * (
             1 + math.cos(math.pi * min(1.0, progress)))
-
-
-@register("schedule", "constant")
-class Constant(_Warmup):
-    """Linear warm-up, then the full learning rate.
-
-    Args:
-        steps: of the whole run.
-        warmup_steps: of the linear rise.
-    """
-
-    def __init__(self, steps: int, warmup_steps: int = 0) -> None:
-        super().__init__(steps, warmup_steps)
-
-    def __call__(self, step: int) -> float:
-        """The factor of a step, counted from 0."""
-        return self.warmup(step)

@@ -7,6 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from corekit.recipes.find import recipe_names
+from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import nearest_key
 from corekit.recipes.origin import file_of
 from corekit.signatures import nearest
@@ -74,6 +75,10 @@ def _explain_value(text: str) -> str:
     problems = [line for line in lines
                 if not line.startswith(_DETAILS) and "raised while" not in line]
     problem = problems[0] if problems else "the recipe does not compose"
+    if "is not Optional" in text:
+        command = f"'{key}=null' on the command line: " if "override" in problem else ""
+        instead = f"remove what is in it with '~{key}.NAME'" if key in FREE_SECTIONS else "set it"
+        return f"{command}{key} cannot be null; {instead}, or leave it out"
     problem = re.sub(r"^Error merging override (\S+)$", r"'\1' on the command line", problem)
     if problem.endswith("on the command line"):
         reasons = [line for line in lines if line.startswith(_REASONS)]

@@ -1,5 +1,4 @@
-"""The parts of a run, built once from the recipe: what a dry run checks and counts, and training
-uses.
+"""The parts of a run, built once from the recipe, for a dry run as for training.
 
 Models are built on the meta device; ``materialise`` puts models with weights in their place.
 """
@@ -23,14 +22,7 @@ from corekit.errors import CorekitError
 from corekit.models.build import build_model
 from corekit.models.layer_list import all_layers
 from corekit.optim.base import Schedule
-from corekit.recipes.schema import (
-    EngineConfig,
-    EntryConfig,
-    InitConfig,
-    LossConfig,
-    ModelConfig,
-    RunConfig,
-)
+from corekit.recipes.schema import EngineConfig, EntryConfig, ModelConfig, RunConfig
 from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Frozen
 from corekit.wiring import Wiring, model_wiring
@@ -63,39 +55,36 @@ class Parts:
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """(pixels of a side, samples of a stream) of the steps, smallest first; empty where all
-        steps have the preprocessing's.
-        """
+        """(pixels of a side, samples of a stream), smallest first; empty for one size."""
         return self.sampler.table if isinstance(self.sampler, SizedSampler) else []
 
 
 def assemble(config: RunConfig, source: Source, world: int = 1) -> Parts:
-    """Build every part of a run.
-
-    Args:
-        config: the recipe, with its ``engine.micro_batch``.
-        source: the data set.
-        world: how many ranks there are.
+    """Build every part of a run whose recipe has its ``engine.micro_batch``.
 
     Raises:
         CorekitError: a part does not take its arguments, or sizes do not divide.
     """
-    data, engine = config.data, config.engine
+    data, engine, init = config.data, config.engine, config.init
     preprocess = Preprocess(**vars(data.preprocess))
     model = build_model(config.model, config.seed, META)
     recompute(model, engine)
-    return Parts(config=config, source=source, fields=find_fields(source.fields),
-                 micro_batches=micro_batches(engine, data.streams, world), preprocess=preprocess,
-                 tokenizer=None if data.tokenizer is None else data.tokenizer.build("tokenizer"),
-                 transform=(data.transform
-                            or CENTER_CROP).build("transform", preprocess=preprocess),
-                 sampler=build_sampler(config, preprocess), model=model,
-                 wiring=model_wiring(config.model, model),
-                 frozen=build_frozen(config.frozen, preprocess, META),
-                 losses=[build_loss(loss) for loss in config.loss],
-                 schedule=(None if config.schedule is None
-                           else config.schedule.build("schedule", steps=engine.steps)),
-                 new_head=build_head(config.init, source))
+    fields, count = find_fields(source.fields), micro_batches(engine, data.streams, world)
+    tokenizer = data.tokenizer.build("tokenizer") if data.tokenizer else None
+    transform = (data.transform or CENTER_CROP).build("transform", preprocess=preprocess)
+    sampler, wiring = build_sampler(config, preprocess), model_wiring(config.model, model)
+    frozen = build_frozen(config.frozen, preprocess, META)
+    weights = [1.0 if loss.weight is None else float(loss.weight) for loss in config.loss]
+    losses = [WeightedLoss.of(loss.build("loss"), loss.label, weight, loss.name, loss.inputs)
+              for loss, weight in zip(config.loss, weights, strict=True)]
+    schedule = config.schedule.build("schedule", steps=engine.steps) if config.schedule else None
+    new_head = None
+    if init.head is not None:
+        matcher = (None if init.head == RANDOM
+                   else registry.build("head", init.head, init.head_arguments))
+        new_head = NewHead(matcher, dataset_info(source).class_names)
+    return Parts(config, source, fields, count, preprocess, tokenizer, transform, sampler, model,
+                 wiring, frozen, losses, schedule, new_head)
 
 
 def micro_batches(engine: EngineConfig, streams: int, world: int) -> int:
@@ -134,33 +123,15 @@ def build_sampler(config: RunConfig, preprocess: Preprocess) -> Sampler:
     return sampler
 
 
-def build_head(init: InitConfig, source: Source) -> NewHead | None:
-    """What makes the head's rows of those in ``init.path``; None where the recipe asks for nothing
-    of that kind.
-    """
-    if init.head is None:
-        return None
-    matcher = None
-    if init.head != RANDOM:
-        matcher = registry.build("head", init.head, init.head_arguments)
-    return NewHead(matcher, dataset_info(source).class_names)
-
-
-def build_loss(config: LossConfig) -> WeightedLoss:
-    """One loss of the recipe, wired."""
-    weight = 1.0 if config.weight is None else float(config.weight)
-    return WeightedLoss.of(config.build("loss"), config.label, weight, config.name, config.inputs)
-
-
 def build_frozen(models: Mapping[str, ModelConfig], preprocess: Preprocess,
                  device: torch.device) -> list[Frozen]:
     """The recipe's frozen modules."""
-    built = []
+    frozen = []
     for label, config in models.items():
         with torch.device("meta") if device.type == "meta" else contextlib.nullcontext():
             module: nn.Module = config.build("model", preprocess=preprocess)
         module = module if device.type == "meta" else module.to(device)
         module.requires_grad_(False).eval()
         wiring = Wiring.of(f"frozen model `{label}`", module, module.forward, config.inputs)
-        built.append(Frozen(label, wiring, config.outputs))
-    return built
+        frozen.append(Frozen(label, wiring, config.outputs))
+    return frozen

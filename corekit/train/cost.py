@@ -1,6 +1,4 @@
-"""What a step costs, found on meta tensors: arithmetic and memory, without a GPU and without
-allocating anything.
-"""
+"""What a step costs in arithmetic and memory, counted on meta tensors: nothing is allocated."""
 
 import math
 from collections.abc import Mapping
@@ -18,11 +16,9 @@ from corekit.train.verify import example_offers
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters, FLOPs of one sample's forward pass, and the bytes that a step needs beside its
-    batch.
+    """Parameters, FLOPs of a sample's forward pass, and the bytes of a step beside its batch.
 
-    Where the size of images changes from step to step: FLOPs on average over the samples, bytes at
-    the most.
+    Where the size of images changes, FLOPs are the mean over samples and bytes the most.
     """
 
     parameters: int
@@ -47,15 +43,13 @@ def cost(parts: Parts) -> Cost:
     weights = 4 * total + 12 * trained + (4 * total if engine.ema_decay is not None else 0)
     if engine.precision == "bf16":
         activations //= 2  # an estimate: meta tensors are fp32, most of what autocast keeps is not
-    mean = sum(of_stream * _at(size, flops)
-               for size, of_stream in table) / sum(of_stream for _, of_stream in table)
+    of_all = sum(of_stream * _interpolated(size, flops) for size, of_stream in table)
+    mean = of_all / sum(of_stream for _, of_stream in table)
     return Cost(total, trained, mean, weights, activations)
 
 
 def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
-    """FLOPs of a sample's forward pass at an image size, and the bytes that a batch of samples
-    keeps for the backward pass.
-    """
+    """FLOPs of a sample's forward pass, and the bytes that a batch keeps for the backward pass."""
     # by storage, held so that no two storages get the same number
     stored_tensors: dict[int, tuple[Tensor, int]] = {}
     parameters = {value.untyped_storage()._cdata for value in parts.model.parameters()}
@@ -66,19 +60,17 @@ def _forward(parts: Parts, size: int, samples: int) -> tuple[float, int]:
             stored_tensors[storage._cdata] = (tensor, storage.nbytes())
         return tensor
 
-    batch = example_batch(parts.fields, replace(parts.preprocess, size=size), parts.tokenizer,
-                          samples)
+    preprocess = replace(parts.preprocess, size=size)
+    batch = example_batch(parts.fields, preprocess, parts.tokenizer, samples)
     values = {**batch, **example_offers(parts.config.engine.steps, samples)}
     counter = FlopCounterMode(display=False)
-    with (ShapesOnly(), counter,
-          torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)):
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with ShapesOnly(), counter, hooks:
         parts.model(**parts.wiring.pick(values))
     return counter.get_total_flops() / samples, sum(stored for _, stored in stored_tensors.values())
 
 
-def _at(size: int, known: Mapping[int, float]) -> float:
-    """FLOPs at a size from those at up to three: a parabola in the pixels, as attention is, and
-    lines in it, as the rest.
-    """
+def _interpolated(size: int, known: Mapping[int, float]) -> float:
+    """FLOPs at a size, by the parabola in the number of pixels through up to three known ones."""
     return sum(flops * math.prod((size**2 - other**2) / (own**2 - other**2) for other in known
                                  if other != own) for own, flops in known.items())

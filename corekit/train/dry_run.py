@@ -1,6 +1,4 @@
-"""``dry_run=true``: everything checked and counted on the meta device, nothing trained, nothing
-written.
-"""
+"""``dry_run=true``: everything is checked and counted, nothing trained or written."""
 
 import logging
 from dataclasses import replace
@@ -32,23 +30,18 @@ def _rows(parts: Parts, counted: Cost) -> dict[str, str]:
     samples_drawn = config.data.streams * parts.sampler.draws(engine.steps).start
     samples = int(parts.source.shard_sizes.sum())
     passes = f", {samples_drawn / samples:.2f} passes over {samples:,} samples" if samples else ""
-    at_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
+    of_sizes = (f" at {parts.preprocess.size} pixels; {len(set(sizes))} sizes from {min(sizes)} to "
                 f"{max(sizes)}, with about as many pixels a step" if sizes else "")
     return {
         "model": f"{config.model.name}, {counted.parameters:,} parameters ({counted.trained:,} "
                  "trained)",
         "arithmetic": f"{counted.forward_flops / 1e9:.3f} GFLOPs a sample forward, "
                       f"{3 * counted.forward_flops / 1e9:.3f} forward and backward",
-        "memory": f"{gigabytes(counted.weights)} for weights, gradients and optimizer; "
-                  f"{gigabytes(counted.activations)} of activations for a micro-batch of "
+        "memory": f"{counted.weights / 2**30:.2f} GiB for weights, gradients and optimizer; "
+                  f"{counted.activations / 2**30:.2f} GiB of activations for a micro-batch of "
                   f"{engine.micro_batch} ({engine.precision}, estimated)",
         "step": f"{engine.batch_size} samples in {parts.micro_batches} micro-batches of "
-                f"{engine.micro_batch}{at_sizes}",
+                f"{engine.micro_batch}{of_sizes}",
         "run": f"{engine.steps:,} steps, {samples_drawn:,} samples seen{passes}",
         "directory": f"{config.run_dir} (nothing is written by a dry run)",
     }
-
-
-def gigabytes(count: float) -> str:
-    """Bytes as people read them."""
-    return f"{count / 2**30:.2f} GiB"

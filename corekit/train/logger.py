@@ -13,14 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 from torch.utils.tensorboard import SummaryWriter
 
 from corekit.distributed.process_group import ProcessGroup
@@ -48,8 +41,7 @@ class RunLogger:
         run: the run directory.
         ranks: who this process is.
         steps: of the whole run, for the progress bar.
-        done, samples: already seen: records of later steps, left by a run that was killed, are cut
-            away.
+        done, samples: already seen; records of later steps, from a killed run, are cut away.
         flops: of the forward and backward pass of one sample; None: unknown.
     """
 
@@ -67,21 +59,20 @@ class RunLogger:
         self.began = self.last = time.perf_counter()
         self.samples_at_last = samples
         self.board: SummaryWriter | None = None
-        self.progress: Progress | None = None
+        self.progress: progress.Progress | None = None
         if ranks.is_first:
             for name in ("metrics.jsonl", "evaluations.jsonl"):
                 cut_back(run / name, done)
             self.board = SummaryWriter(str(run / "tensorboard"),
                                        purge_step=done + 1 if done else None)
             if sys.stdout.isatty():
-                self._show_progress(done)
-
-    def _show_progress(self, done: int) -> None:
-        self.progress = Progress(TextColumn("{task.description}"), BarColumn(),
-                                 MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(),
-                                 TextColumn("ETA"), TimeRemainingColumn())
-        self.progress.start()
-        self.task = self.progress.add_task("training", total=self.steps, completed=done)
+                self.progress = progress.Progress(
+                    progress.TextColumn("{task.description}"), progress.BarColumn(),
+                    progress.MofNCompleteColumn(), progress.TextColumn("steps"),
+                    progress.TimeElapsedColumn(), progress.TextColumn("ETA"),
+                    progress.TimeRemainingColumn())
+                self.progress.start()
+                self.task = self.progress.add_task("training", total=steps, completed=done)
 
     def say(self, text: str) -> None:
         """Log a line for people."""
@@ -125,18 +116,19 @@ class RunLogger:
         self.last, self.waited, self.samples_at_last = now, 0.0, samples
         if self.ranks.is_first:
             append_record(self.run / "metrics.jsonl", record)
-            assert self.board is not None
-            for name, value in record.items():
-                if name not in ("step", "samples") and value is not None:
-                    self.board.add_scalar(f"train/{name}", value,
-                                          step)  # type: ignore[no-untyped-call]
-        left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
-        self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(left)))
+            self._scalars("train", {name: value for name, value in record.items()
+                                    if name not in ("step", "samples") and value is not None}, step)
+        seconds_left = (self.steps - step) * (now - self.began) / max(1, step - self.done)
+        self.say(_metrics_line(f"step {step}/{self.steps}", losses, record, clock(seconds_left)))
+
+    def _scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        """Figures for TensorBoard; on the first rank only."""
+        assert self.board is not None
+        for name, value in values.items():
+            self.board.add_scalar(f"{group}/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def _mfu(self, rate: float) -> float | None:
-        """Share of the GPUs' dense bf16 peak that the model's arithmetic uses; None where no peak
-        is known.
-        """
+        """The share of the GPUs' dense bf16 peak in use; None where no peak is known."""
         if self.flops is None or self.ranks.device.type != "cuda":
             return None
         name = torch.cuda.get_device_name(self.ranks.device)
@@ -147,20 +139,16 @@ class RunLogger:
         """The line of an evaluation."""
         if self.ranks.is_first:
             append_record(self.run / "evaluations.jsonl", result.record(step, samples, label))
-            assert self.board is not None
-            for name, value in result.metrics.items():
-                self.board.add_scalar(f"{label}/{name}", value,
-                                      step)  # type: ignore[no-untyped-call]
+            self._scalars(label, result.metrics, step)
             for title, picture in result.pictures.items():
                 self.picture(f"{label}/{title}", picture, step)
         self.say(f"step {step}  {label} on {result.samples} samples: {figures(result.metrics)}")
 
-    def picture(self, title: str, image: NDArray[np.uint8], step: int) -> None:
-        """A picture for TensorBoard: uint8 [H, W, 3]."""
-        if self.board is not None:
-            self.board.add_image(title, image, step,
-                                 dataformats="HWC")  # type: ignore[no-untyped-call]
-            self.board.flush()  # type: ignore[no-untyped-call]
+    def picture(self, title: str, image: NDArray[np.uint8] | None, step: int) -> None:
+        """A picture for TensorBoard, uint8 [H, W, 3], if there is one."""
+        if image is not None and (board := self.board) is not None:
+            board.add_image(title, image, step, dataformats="HWC")  # type: ignore[no-untyped-call]
+            board.flush()  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
         """Flush and close everything."""
@@ -174,7 +162,7 @@ class RunLogger:
         self.file.close()
 
 
-def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: str) -> str:
+def _metrics_line(step: str, losses: Mapping[str, float], record: Record, time_left: str) -> str:
     """The figures of a logged step as people read them."""
     parts = [step, "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
              f"lr {record['learning_rate']:.2e}", f"{record['samples_per_second']:.0f} samples/s",
@@ -182,7 +170,7 @@ def _metrics_line(step: str, losses: Mapping[str, float], record: Record, left: 
              f"memory {record['peak_memory'] / 2**30:.1f} GB"]
     if "mfu" in record:
         parts.append(f"mfu {record['mfu']:.1%}")
-    return "  ".join([*parts, f"ETA {left}"])
+    return "  ".join([*parts, f"ETA {time_left}"])
 
 
 def figures(metrics: dict[str, float]) -> str:
@@ -203,5 +191,5 @@ def peak_memory(device: torch.device) -> int:
     status = Path("/proc/self/status")
     if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
         return int(match.group(1)) * 1024
-    return resource.getrusage(
-        resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

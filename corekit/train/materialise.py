@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -36,9 +37,7 @@ from corekit.train.step.prepare import Prepare
 
 @dataclass(frozen=True)
 class ScheduledEvaluator:
-    """An evaluator of the recipe: its label, the object, and how often it runs (None: at the
-    end).
-    """
+    """An evaluator of the recipe, and how often it runs; None: at the end."""
 
     label: str
     evaluator: Evaluator
@@ -56,7 +55,6 @@ class Run:
     environment: Environment
     ranks: ProcessGroup
     plain_model: nn.Module
-    model: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     ema: Ema | None
@@ -83,9 +81,7 @@ class Run:
 
     @contextlib.contextmanager
     def eval_model(self) -> Iterator[EvalModel]:
-        """The model as it is evaluated: with the averaged weights where there are any, whole on
-        every rank.
-        """
+        """The model as it is evaluated: with averaged weights if any, whole on every rank."""
         self.average_statistics()
         with self.ema.swapped() if self.ema else contextlib.nullcontext(), whole(self.plain_model):
             self.plain_model.eval()
@@ -101,9 +97,6 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     """Give the parts weights and everything else a run needs.
 
     Models are constructed once more, on the device: their initial values are drawn there.
-
-    Raises:
-        CorekitError: something the recipe asks for does not fit.
     """
     config, engine, preprocess = parts.config, parts.config.engine, parts.preprocess
     assert config.optimizer is not None
@@ -118,25 +111,24 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     optimizer = build_optimizer(config.optimizer.name, config.optimizer.arguments, plain_model)
     ema = Ema(plain_model, engine.ema_decay) if engine.ema_decay is not None else None
     precision = Precision(engine.precision)
-    forward = Forward(model, plain_model, replace(parts.wiring, function=plain_model),
-                      config.model.outputs, precision,
-                      StepRandom(config.seed, ranks, parts.micro_batches))
-    prepare = Prepare(lambda batch: to_device(batch, parts.fields, preprocess, ranks.device,
-                                              engine.channels_last),
-                      build_frozen(config.frozen, preprocess, ranks.device),
-                      lambda: precision.autocast(ranks.device))
+    random = StepRandom(config.seed, ranks, parts.micro_batches)
+    wiring = replace(parts.wiring, function=plain_model)
+    forward = Forward(model, plain_model, wiring, config.model.outputs, precision, random)
+    place = partial(to_device, fields=parts.fields, preprocess=preprocess, device=ranks.device,
+                    channels_last=engine.channels_last)
+    frozen = build_frozen(config.frozen, preprocess, ranks.device)
+    prepare = Prepare(place, frozen, partial(precision.autocast, ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
-    return Run(config, environment, ranks, plain_model, model, optimizer, parts.schedule, ema,
-               precision, step, _streams(parts, ranks), preprocess, checkpoints, evaluators,
-               parts.new_head, refitted, float(config.optimizer.arguments["learning_rate"]))
+    return Run(config, environment, ranks, plain_model, optimizer, parts.schedule, ema, precision,
+               step, _streams(parts, ranks), preprocess, checkpoints, evaluators, parts.new_head,
+               refitted, float(config.optimizer.arguments["learning_rate"]))
 
 
 def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[ScheduledEvaluator]:
     """The recipe's evaluators; a CorekitError where ``keep_best`` names none of them."""
     evaluators = [ScheduledEvaluator(each.label, build_evaluator(each, preprocess),
                                      each.every_steps) for each in config.evaluators]
-    keep_best = config.checkpoint.keep_best
-    labels = [each.label for each in evaluators]
+    keep_best, labels = config.checkpoint.keep_best, [each.label for each in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:
         raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this "
                            f"recipe: its evaluators are {', '.join(labels) or 'none'}")

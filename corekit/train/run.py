@@ -34,8 +34,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 def run(config: RunConfig, source: Source) -> bool:
     """Train what a checked recipe describes, from its newest checkpoint on if it has one.
 
-    Returns:
-        whether the last step was reached: a run that was asked to end says False.
+    Returns False for a run that was asked to end before its last step.
 
     Raises:
         CorekitError: the directory holds another run, or something does not fit, or a disk is full.
@@ -53,8 +52,8 @@ def run(config: RunConfig, source: Source) -> bool:
         defaults = verify(parts)
         if parts.tokenizer is not None:
             parts.tokenizer("")  # its files are missing now or never
-        on_gpu = ranks.device.type == "cuda"
-        flops = 3 * cost(parts).forward_flops if on_gpu else None  # forward and backward
+        # forward and backward
+        flops = 3 * cost(parts).forward_flops if ranks.device.type == "cuda" else None
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
         checkpoints = Checkpoints(folder, config.checkpoint.keep_last, ranks,
                                   config.checkpoint.background)
@@ -84,10 +83,7 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
         _warm_up_wrapper(run, first)
     logger = RunLogger(folder, run.ranks, steps, first, counters.samples, flops)
     try:
-        for line in defaults:
-            logger.say(line)
-        logger.say(_opening(run, first, folder))
-        for line in run.refitted:
+        for line in [*defaults, _opening(run, first, folder), *run.refitted]:
             logger.say(line)
         if run.new_head is not None and run.new_head.matches:
             logger.say(run.new_head.summary())
@@ -111,11 +107,12 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
 
 
 def _set_determinism(engine: EngineConfig, ranks: ProcessGroup) -> None:
-    wanted = engine.deterministic
-    torch.use_deterministic_algorithms(ranks.device.type == "cpu" if wanted is None else wanted)
+    on_cpu = ranks.device.type == "cpu"
+    torch.use_deterministic_algorithms(on_cpu if engine.deterministic is None
+                                       else engine.deterministic)
     # filling costs time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if wanted:
+    if engine.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
 
@@ -141,10 +138,8 @@ def _opening(run: Run, first: int, folder: Path) -> str:
     parameters = sum(value.numel() for value in run.plain_model.parameters())
     ranks = f"{run.ranks.world} ranks" if run.ranks.world > 1 else "1 process"
     table = getattr(run.streams.sampler, "table", ())
-    sizes = ""
-    if table:
-        sizes = (f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to "
-                 f"{table[-1][0]})")
+    sizes = (f" at {run.preprocess.size} pixels (sizes change from {table[0][0]} to "
+             f"{table[-1][0]})" if table else "")
     begin = f"continuing at step {first}" if first else "training"
     engine = run.config.engine
     return (f"{begin}: {run.config.model.name}, {parameters / 1e6:.2f} M parameters, "
@@ -154,20 +149,19 @@ def _opening(run: Run, first: int, folder: Path) -> str:
 
 def closing(name: str, counters: Counters, folder: Path, first: int, seconds: float) -> str:
     """What was trained, how well, where it lies and what to type next."""
-    done = f"Trained {name}" if counters.step > first else f"{name} was trained already"
-    lines = [
-        "", f"{done}: {counters.step} steps, {counters.samples:,} samples" +
-        (f", {clock(seconds)} for the last {counters.step - first} steps." if counters.step > first
-         else ". To train on, type a larger engine.steps; for a fresh run, another run_dir than "
-         f"{folder}.")
-    ]
+    amount = f"{counters.step} steps, {counters.samples:,} samples"
+    if counters.step > first:
+        lines = ["", f"Trained {name}: {amount}, {clock(seconds)} for the last "
+                     f"{counters.step - first} steps."]
+    else:
+        lines = ["", f"{name} was trained already: {amount}. To train on, type a larger "
+                     f"engine.steps; for a fresh run, another run_dir than {folder}."]
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "
               f"{record['step']})" for label, record in newest.items()]
-    bad = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
+    bad = [f"{kind} {count}" for kind, count in sorted(counters.bad.items()) if kind != LEFT_OUT]
     if bad:
-        lines.append("  bad samples: " + ", ".join(f"{kind} {count}"
-                                                   for kind, count in sorted(bad.items())))
+        lines.append("  bad samples: " + ", ".join(bad))
     if LEFT_OUT in counters.bad:
         lines.append("  samples that the data set leaves out, replaced by others: "
                      f"{counters.bad[LEFT_OUT]}")

@@ -33,34 +33,28 @@ PATIENCE = 3.0  # seconds: what a killed run's last process may take to go
 
 
 def resolve_micro_batch(engine: EngineConfig, folder: Path, ranks: ProcessGroup) -> int:
-    """The micro-batch in the recipe, or the one this run began with, or an equal share of the batch
-    a rank.
-    """
+    """The recipe's micro-batch, else the one this run began with, else a rank's equal share."""
     if engine.micro_batch is not None:
         return engine.micro_batch
-    saved = folder / "recipe.yaml"
-    remembered = load_config(saved).engine.micro_batch if saved.is_file() else None
-    if remembered is None and engine.batch_size % ranks.world:
+    recipe = folder / "recipe.yaml"
+    micro_batch = load_config(recipe).engine.micro_batch if recipe.is_file() else None
+    if micro_batch is None and engine.batch_size % ranks.world:
         raise CorekitError(f"engine.batch_size={engine.batch_size} cannot be shared equally "
                            f"by {ranks.world} ranks")
-    return remembered or engine.batch_size // ranks.world
+    return micro_batch or engine.batch_size // ranks.world
 
 
 def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
     """Raise a CorekitError where the directory holds a run of another recipe or of other data."""
-    saved = folder / "recipe.yaml"
-    if not saved.is_file():
+    recipe = folder / "recipe.yaml"
+    if not recipe.is_file():
         return
     now = _flat(config.to_plain())
     # A newer corekit may have keys that the run was begun without: they have their defaults. What
     # only an older one knew is in the file alone.
-    before = {**_flat(load_plain(saved)), **_flat(load_config(saved).to_plain())}
-    different = [
-        key for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not any(key == part or key.startswith(part + ".")
-                                                       for part in CHANGEABLE)
-        and not (key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")))
-    ]
+    before = {**_flat(load_plain(recipe)), **_flat(load_config(recipe).to_plain())}
+    different = [key for key in sorted(before.keys() | now.keys())
+                 if before.get(key) != now.get(key) and not _may_change(key)]
     if different:
         shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
                           for key in different[:4])
@@ -72,6 +66,12 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
             raise CorekitError(f"{folder} was trained on other data: the index of "
                                f"{config.data.root or 'the data set'} differs from the one in its "
                                "checkpoint; give it the same data or another run_dir")
+
+
+def _may_change(key: str) -> bool:
+    if key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")):
+        return True
+    return any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
 
 
 def describe(ranks: ProcessGroup, threads: int) -> Environment:
@@ -91,17 +91,14 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of corekit's checkout, with -dirty where files differ from it; None outside a
-    checkout.
-    """
-    folder = Path(corekit.__file__).parents[1]
+    """The commit of corekit's checkout, -dirty where files differ; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        completed = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40",
-                                    "--exclude=*"], cwd=folder, capture_output=True, text=True,
-                                   timeout=5, check=True)
+        described = subprocess.run(command, cwd=Path(corekit.__file__).parents[1], timeout=5,
+                                   capture_output=True, text=True, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return completed.stdout.strip() or None
+    return described.stdout.strip() or None
 
 
 def prepare(folder: Path, config: RunConfig, environment: Environment,
@@ -114,22 +111,22 @@ def prepare(folder: Path, config: RunConfig, environment: Environment,
     Raises:
         CorekitError: it cannot be written to, or another process trains into it.
     """
-    held = None
+    lock_file = None
     if ranks.is_first:
         try:
             checkpoints.folder.mkdir(parents=True, exist_ok=True)
-            held = _lock(folder)
+            lock_file = _lock(folder)
             best = best_evaluation(folder / "evaluations.jsonl", config.checkpoint.keep_best)
             checkpoints.best = best[1] if best else None
             save_recipe(folder / "recipe.yaml", config.to_plain())
-            (folder / "environment.json").write_text(json.dumps(environment, indent=1),
-                                                     encoding="utf-8")
+            content = json.dumps(environment, indent=1)
+            (folder / "environment.json").write_text(content, encoding="utf-8")
             checkpoints.tidy()
         except OSError as error:
             raise CorekitError(
                 f"run_dir={folder} cannot be written to: {error.strerror or error}") from None
     ranks.barrier()
-    return held
+    return lock_file
 
 
 def _lock(folder: Path) -> IO[bytes]:

@@ -1,6 +1,4 @@
-"""Requests from outside a run: a checkpoint every so many minutes, and one before the end on
-SIGTERM or SIGUSR1.
-"""
+"""Requests from outside a run: a checkpoint by the clock, and the end by SIGTERM or SIGUSR1."""
 
 import signal
 import time
@@ -15,18 +13,12 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 class StopSignals:
     """Notes the requests to this rank; they travel to all ranks with the next step's losses.
 
-    Use it as a context: it catches the signals while it lasts.
-
-    Args:
-        every_minutes: between two checkpoints; None: not by the clock. Only the first rank's clock
-            counts.
-        group: the ranks.
+    Use it as a context: it catches the signals while it lasts. Of the clocks that ask for a
+    checkpoint every so many minutes, the first rank's counts.
     """
 
     def __init__(self, every_minutes: float | None, group: ProcessGroup) -> None:
-        self.seconds: float | None = None
-        if every_minutes is not None and group.is_first:
-            self.seconds = 60 * every_minutes
+        self.seconds = None if every_minutes is None or not group.is_first else 60 * every_minutes
         self.last_save = time.monotonic()
         self.stop = False
         self.handlers_before: dict[signal.Signals, Handler] = {}

@@ -1,18 +1,17 @@
 """The training loop: one story for one process or many."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 import torch.distributed as dist
 
 from corekit.checkpoint.training_state import Counters
-from corekit.data.datasets.base import LEFT_OUT, Batch
-from corekit.data.fields import Field
+from corekit.data.datasets.base import LEFT_OUT
 from corekit.data.image_grid import batch_grid
 from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import step_batches
 from corekit.errors import CorekitError
-from corekit.evaluation.base import Evaluator, Result
+from corekit.evaluation.base import Result
 from corekit.models.freeze import training_mode
 from corekit.records import best_evaluation, read_records
 from corekit.train.logger import RunLogger
@@ -21,16 +20,13 @@ from corekit.train.signals import StopSignals
 from corekit.train.step.prefetch import step_by_step
 from corekit.train.step.update import update
 
-SHOWN_IMAGES = 16
-# the allowed share of bad samples is taken of so many, until there are more
-FEW = 10_000
+EVALUATIONS = "evaluations.jsonl"
+SHOWN_IMAGES = 16  # of the first batch, in TensorBoard
+FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
 
 
 def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
-    """Train from where the counters stand to the last step, or to where the run is asked to end.
-
-    Returns:
-        whether the last step was reached.
+    """Train from where the counters stand; whether the last step was reached.
 
     Raises:
         CorekitError: a loss that is not finite, too many bad samples, or a checkpoint that cannot
@@ -38,7 +34,11 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
     """
     config, steps = run.config, run.config.engine.steps
     training_mode(run.plain_model)
-    _run_missed_evaluations(run, counters, logger)
+    if 0 < counters.step < steps:
+        # what the checkpoint's step lacks: a run that was asked to end had no time for it
+        evaluated = {record["evaluator"] for record in read_records(logger.run / EVALUATIONS)
+                     if record["step"] == counters.step}
+        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(evaluated))
     pending: dict[str, int] = {}
     parts = step_batches(run.streams, counters.step, steps, config.data.workers)
     own, fields = run.step.own_micro_batches, run.streams.fields
@@ -48,7 +48,8 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         with logger.waiting():
             batch = next(batches)
         if step == 0:
-            _show_batch(logger, batch.read, fields)
+            grid = batch_grid(join(batch.read, fields), fields, SHOWN_IMAGES)
+            logger.picture("data/first_batch", grid, 0)
         run.optimizer.zero_grad()
         losses, requests = run.step(batch.read, step, signals.requests(), batch.moved)
         save_requested, stop_requested = map(bool, requests)
@@ -72,8 +73,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
         run.checkpoints.check()
         with logger.pause():
             every = config.checkpoint.every_steps
-            due = every is not None and done % every == 0
-            saves = last or save_requested or due
+            saves = last or save_requested or (every is not None and done % every == 0)
             if logs or saves:
                 pending = _count_bad(pending, counters, run)
             # before evaluations, which may take long; the end comes after them, with its best one
@@ -97,24 +97,16 @@ def save(run: Run, counters: Counters) -> None:
                          run.config.to_plain(), run.preprocess, run.environment)
 
 
-def evaluate(run: Run, evaluator: Evaluator) -> Result:
-    """Run an evaluator on the weights that would be saved now."""
-    with run.eval_model() as eval_model:
-        return evaluator(eval_model)
-
-
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
                   without: Collection[str] = ()) -> bool:
-    """Run what is due at this step; whether the figure that the best checkpoint is kept by was
-    never as high.
-    """
-    better = False
-    for evaluated in run.evaluators:
-        if evaluated.label not in without and evaluated.is_due(
-                counters.step, run.config.engine.steps):
-            result = evaluate(run, evaluated.evaluator)
-            better |= _is_best(run, logger, evaluated.label, result)
-            logger.evaluation(counters.step, counters.samples, evaluated.label, result)
+    """Run the evaluators that are due; whether the figure of ``keep_best`` was never as high."""
+    better, steps = False, run.config.engine.steps
+    for scheduled in run.evaluators:
+        if scheduled.label not in without and scheduled.is_due(counters.step, steps):
+            with run.eval_model() as eval_model:  # the weights that would be saved now
+                result = scheduled.evaluator(eval_model)
+            better |= _is_best(run, logger, scheduled.label, result)
+            logger.evaluation(counters.step, counters.samples, scheduled.label, result)
     if better:
         run.checkpoints.best = counters.step
     return better
@@ -122,26 +114,16 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
 
 def _is_best(run: Run, logger: RunLogger, label: str, result: Result) -> bool:
     keep_best = run.config.checkpoint.keep_best
-    wanted, _, metric = (keep_best or "").rpartition("/")
-    if label != wanted:
+    label_to_keep, _, metric = (keep_best or "").rpartition("/")
+    if label != label_to_keep:
         return False
     if metric not in result.metrics:
         raise CorekitError(f"checkpoint.keep_best={keep_best}: '{label}' measures "
                            f"{', '.join(result.metrics)}")
-    before = best_evaluation(logger.run / "evaluations.jsonl", keep_best)
+    before = best_evaluation(logger.run / EVALUATIONS, keep_best)
     value = result.metrics[metric]
     # as the first rank sees it
     return run.ranks.broadcast(value > before[0] if before else math.isfinite(value))
-
-
-def _run_missed_evaluations(run: Run, counters: Counters, logger: RunLogger) -> None:
-    """Evaluations that the checkpoint's step still lacks: a run that is asked to end saves, and has
-    no time for them.
-    """
-    if 0 < counters.step < run.config.engine.steps:
-        done = {record["evaluator"] for record in read_records(logger.run / "evaluations.jsonl")
-                if record["step"] == counters.step}
-        _evaluate_due(run, counters, logger, without=run.ranks.broadcast(done))
 
 
 def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[str, int]:
@@ -154,20 +136,11 @@ def _count_bad(pending: dict[str, int], counters: Counters, run: Run) -> dict[st
         for kind, count in counts.items():
             counters.bad[kind] = counters.bad.get(kind, 0) + count
     damaged = {kind: count for kind, count in counters.bad.items() if kind != LEFT_OUT}
-    bad = sum(damaged.values())
+    bad, counted = sum(damaged.values()), max(counters.samples, FEW)
     allowed = run.config.data.max_bad_fraction
-    if bad > allowed * max(counters.samples, FEW):
+    if bad > allowed * counted:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(damaged.items()))
-        counted = max(counters.samples, FEW)
         raise CorekitError(f"{bad} of {counters.samples} samples were bad ({kinds}), more than "
                            f"data.max_bad_fraction={allowed} of {counted:,}; the log "
                            "files name every one")
     return {}
-
-
-def _show_batch(logger: RunLogger, micro_batches: Sequence[Batch],
-                fields: Mapping[str, Field]) -> None:
-    """The first samples as training sees them, for TensorBoard."""
-    picture = batch_grid(join(micro_batches, fields), fields, SHOWN_IMAGES)
-    if picture is not None:
-        logger.picture("data/first_batch", picture, 0)

@@ -9,7 +9,7 @@ from corekit.data.datasets.base import Batch, Source, dataset_info
 from corekit.data.fields import Text
 from corekit.data.loading.collate import example_batch
 from corekit.data.loading.loader import SizedSampler
-from corekit.data.tokenizers.base import Tokenizer, tokenizer_info
+from corekit.data.tokenizers.base import TokenizerInfo, tokenizer_info
 from corekit.data.transforms.base import Transform
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
@@ -23,7 +23,7 @@ from corekit.wiring import Wiring, check, rename_outputs
 
 
 def example_offers(steps: int, size: int) -> Batch:
-    """What the engine adds to a batch: the step, the steps of the run, a number for each sample."""
+    """What the trainer adds to a batch: the step, the run's steps, a number for each sample."""
     return {"step": 0, "steps": steps, "uniform": torch.zeros(size, device="meta")}
 
 
@@ -39,19 +39,19 @@ def verify(parts: Parts) -> list[str]:
     config, source, wiring = parts.config, parts.source, parts.wiring
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
-    _check_context_length(parts.model, parts.tokenizer, "model")
-    _check_vocabulary(parts.model, parts.tokenizer)
+    tokenizer = tokenizer_info(parts.tokenizer)
+    _check_context_length(parts.model, tokenizer, "model")
+    _check_vocabulary(parts.model, tokenizer)
     batch = example_batch(parts.fields, parts.preprocess, parts.tokenizer, 2)
-    offered = example_offers(config.engine.steps, 2)
-    values = {**batch, **offered}
+    offers = example_offers(config.engine.steps, 2)
+    values = {**batch, **offers}
     givers = {_dataset(config): list(batch)}
     if "image" in parts.fields:
         _check_transform(parts, Transform.of(parts.transform), givers)
-    givers["the engine"] = list(offered)
+    givers["the trainer"] = list(offers)
     check(wiring, givers)
     for frozen in parts.frozen:
-        _ask_frozen(parts, frozen, values, givers)
-    check(wiring, givers)
+        _run_frozen(parts, frozen, values, givers)
     with ShapesOnly():
         outputs = rename_outputs(parts.model(**wiring.pick(values)), config.model.outputs)
     givers[wiring.label] = list(outputs)
@@ -65,19 +65,19 @@ def verify(parts: Parts) -> list[str]:
             check(term.weights, {giver: names for giver, names in givers.items()
                                  if giver != wiring.label})
         defaults += _defaulted(term.wiring, [name for names in givers.values() for name in names])
-        _check_end(loss.key, term, parts.tokenizer)
+        _check_end(loss.key, term, tokenizer)
     _check_belonging(parts, {name for name in batch if values[name] is batch[name]})
     return defaults
 
 
-def _ask_frozen(parts: Parts, frozen: Frozen, values: Batch, givers: dict[str, list[str]]) -> None:
+def _run_frozen(parts: Parts, frozen: Frozen, values: Batch, givers: dict[str, list[str]]) -> None:
     """Check a frozen model, and add its outputs to the values."""
     check(frozen.wiring, givers)
-    # others bring their own tokenizer
     captions = {name for name, field in parts.fields.items() if isinstance(field, Text)}
-    if not captions.isdisjoint(frozen.wiring.reads.values()):
-        assert isinstance(frozen.wiring.function, nn.Module)
-        _check_context_length(frozen.wiring.function, parts.tokenizer, f"frozen.{frozen.label}")
+    if not captions.isdisjoint(frozen.wiring.reads.values()):  # others bring their own tokenizer
+        module, tokenizer = frozen.wiring.function, tokenizer_info(parts.tokenizer)
+        assert isinstance(module, nn.Module)
+        _check_context_length(module, tokenizer, f"frozen.{frozen.label}")
     with ShapesOnly():
         outputs = frozen(values)
     values.update(outputs)
@@ -90,52 +90,49 @@ def _defaulted(wiring: Wiring[object], names: Iterable[str]) -> list[str]:
 
 def _check_belonging(parts: Parts, entries: Collection[str]) -> None:
     """Refuse entries of the data set that are read without the one that they belong to."""
-    read = set(Transform.of(parts.transform).reads)
-    read |= {*parts.wiring.reads.values()}
-    for frozen in parts.frozen:
-        read |= {*frozen.wiring.reads.values()}
-    for loss in parts.losses:
-        read |= {*loss.wiring.reads.values()}
+    wirings = [parts.wiring, *(frozen.wiring for frozen in parts.frozen),
+               *(loss.wiring for loss in parts.losses)]
+    read = {name for wiring in wirings for name in wiring.reads.values()}
+    read |= set(Transform.of(parts.transform).reads)
     for entry, other in dataset_info(parts.source).belongs_to.items():
         if entry in read and entry in entries and other not in read:
-            transform = _name(parts.config.data.transform or CENTER_CROP)
             raise CorekitError(f"`{entry}` of {_dataset(parts.config)} belongs to its `{other}`, "
-                               f"which transform `{transform}` does not read: it would be of "
+                               f"which {_transform(parts.config)} does not read: it would be of "
                                "another picture than the model sees. Set data.transform.name to "
                                f"one that reads `{other}`")
 
 
 def _dataset(config: RunConfig) -> str:
-    return f"dataset `{_name(config.data.dataset)}`"
+    return f"dataset `{config.data.dataset.name if config.data.dataset else ''}`"
 
 
-def _name(entry: EntryConfig | None) -> str:
-    return "" if entry is None else entry.name
+def _transform(config: RunConfig) -> str:
+    return f"transform `{(config.data.transform or CENTER_CROP).name}`"
 
 
-def _check_transform(parts: Parts, transform: Transform, provided: Mapping[str, list[str]]) -> None:
+def _check_transform(parts: Parts, transform: Transform, givers: Mapping[str, list[str]]) -> None:
     """Refuse a transform whose inputs, size or moved fields do not fit the recipe."""
-    sampler = f"sampler `{_name(parts.config.sampler)}`"
-    label = f"transform `{_name(parts.config.data.transform or CENTER_CROP)}`"
-    sized = isinstance(parts.sampler, SizedSampler)
-    if sized and not transform.sized:
-        raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} takes "
-                           "none: choose another one, "
-                           "such as random_resized_crop, or sampler.name=fixed_size")
+    label = _transform(parts.config)
+    if isinstance(parts.sampler, SizedSampler):
+        assert parts.config.sampler is not None
+        sampler = f"sampler `{parts.config.sampler.name}`"
+        if not transform.sized:
+            raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} "
+                               "takes none: choose another one, such as random_resized_crop, or "
+                               "sampler.name=fixed_size")
+        givers = {**givers, sampler: ["size"]}
     required = frozenset(transform.required)
-    needed = Wiring(label, transform.function, {name: name for name in required}, required)
-    check(needed, {**provided, sampler: ["size"]} if sized else provided)
+    check(Wiring(label, transform.function, {name: name for name in required}, required), givers)
     transform.check(label, parts.fields)
 
 
 def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
-    sizes = [size for size, _ in table]
-    for size in {min(sizes), max(sizes)} if sizes else ():
+    for size in {size for size, _ in (*table[:1], *table[-1:])}:
+        image = values["image"].new_zeros(len(values["key"]), 3, size, size)
         try:
             with ShapesOnly():
-                wiring(dict(values,
-                            image=values["image"].new_zeros(len(values["key"]), 3, size, size)))
+                wiring({**values, "image": image})
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise CorekitError(f"{wiring.label} cannot take images of {size} x {size} pixels, "
@@ -143,25 +140,23 @@ def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: B
                                "choose other sizes, or another model") from None
 
 
-def _check_context_length(model: nn.Module, tokenizer: Tokenizer | None, key: str) -> None:
+def _check_context_length(model: nn.Module, tokenizer: TokenizerInfo, key: str) -> None:
     """Refuse captions of another length than the text tower has positions for."""
-    tokenizer_length = tokenizer_info(tokenizer).context_length
-    if tokenizer_length is None:
+    if tokenizer.context_length is None:
         return
     for module in model.modules():
         model_length = getattr(module, "context_length", None)
-        if model_length is not None and tokenizer_length != model_length:
+        if model_length not in (None, tokenizer.context_length):
             whose = "the model's" if key == "model" else "the frozen model's"
-            raise CorekitError(f"data.tokenizer gives captions of {tokenizer_length} tokens, but "
-                               f"{whose} text tower is made for {model_length}: set "
+            raise CorekitError(f"data.tokenizer gives captions of {tokenizer.context_length} "
+                               f"tokens, but {whose} text tower is made for {model_length}: set "
                                f"{key}.context_length and data.tokenizer.context_length to the "
                                "same number")
 
 
-def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
+def _check_vocabulary(model: nn.Module, tokenizer: TokenizerInfo) -> None:
     """Refuse a tokenizer with more ids than the model has rows, or with another end token."""
-    info = tokenizer_info(tokenizer)
-    vocab_size, end_token = info.vocab_size, info.end_token
+    vocab_size, end_token = tokenizer.vocab_size, tokenizer.end_token
     for name, module in model.named_modules():
         model_end = getattr(module, "end_token", None)
         if end_token is not None and model_end is not None and end_token != model_end:
@@ -176,10 +171,9 @@ def _check_vocabulary(model: nn.Module, tokenizer: Tokenizer | None) -> None:
                                f"model.vocab_size={vocab_size}")
 
 
-def _check_end(key: str, term: WeightedLoss, tokenizer: Tokenizer | None) -> None:
+def _check_end(key: str, term: WeightedLoss, tokenizer: TokenizerInfo) -> None:
     """Refuse a loss that takes another token for the end of a caption than the tokenizer does."""
-    end_token = tokenizer_info(tokenizer).end_token
-    loss_end = term.entry.end_token
+    end_token, loss_end = tokenizer.end_token, term.entry.end_token
     if end_token is not None and loss_end is not None and end_token != loss_end:
         raise CorekitError(f"data.tokenizer ends captions with token {end_token}, but "
                            f"{term.wiring.label} takes {loss_end} for their "

@@ -131,3 +131,9 @@ def test_frozen_parts_stand_still() -> None:
         freeze(model(), ["trunc"])
     with pytest.raises(CorekitError, match="leaves no parameter to train"):
         freeze(model(), ["*"])
+
+
+def test_a_path_with_nothing_there_is_named_with_its_key() -> None:
+    with pytest.raises(CorekitError, match=r"init.path: /not/there does not exist; set init.path "
+                                           r"to a run, a checkpoint, a model folder or a "):
+        start_from(model(4), "/not/there", [], {})

@@ -38,6 +38,9 @@ WRONG = {
     "renamed key": ([QUICKSTART, "data.lanes=8"], ["called 'data.streams' now"]),
     "added renamed key": ([QUICKSTART, "+data.lanes=8"], ["called 'data.streams' now"]),
     "removed section": ([QUICKSTART, "~data.dataset"], ["'~data.dataset'", "cannot be removed"]),
+    "null section": ([QUICKSTART, "evaluators=null"],
+                     ["'evaluators=null' on the command line", "'~evaluators.NAME'"]),
+    "null": ([QUICKSTART, "engine.steps=null"], ["engine.steps cannot be null; set it"]),
     "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
     "data folder": (["+recipe=mobileclip/pairs",
                      "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
@@ -87,6 +90,7 @@ def test_wrong_commands(case: str, tmp_path: Path) -> None:
       "'mobileclip_nano'"]),
     ("model:\n  name: mobileclip_nano\n  embed_dimm: 3\n",
      ["mine/recipes/one.yaml", "model.embed_dimm", "embed_dim"]),
+    ("evaluators: null\n", ["mine/recipes/one.yaml", "evaluators cannot be null"]),
     ("engine: [\n", ["mine/recipes/one.yaml", "YAML"]),
     ("model:\n  name: mobileclip_nano\n", ["no loss"]),
 ])

@@ -1,4 +1,4 @@
-"""What the engine writes of a run."""
+"""What the trainer writes of a run."""
 
 import subprocess
 import sys

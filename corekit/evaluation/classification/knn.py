@@ -7,7 +7,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import check_field, encode, gather_labelled, labelled_features
+from corekit.evaluation.features import check_field, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.registry import register
 
@@ -59,19 +59,17 @@ class NearestNeighbours:
                                f"{len(train)} training samples")
         train = F.normalize(train, dim=-1)
         classes = int(train_label.max()) + 1
-        labels: list[int] = []
-        positions: list[int] = []
-        guesses: list[Tensor] = []
-        for chunk, features in encode(eval_model, self.dataset, self.batch_size, self.features):
-            labels += chunk["label"]
-            positions += chunk["position"]
+
+        def guesses(features: Tensor) -> Tensor:
+            """[n, D] to int64 [n, ks, 5]."""
             cosine, near = nearest(F.normalize(features, dim=-1), train, max(self.ks), self.block)
             # the nearest one's is 1, whatever the temperature
             ballots = ((cosine - cosine[:, :1]) / self.temperature).exp()
             elected = [_elect(train_label[near[:, :k]], ballots[:, :k], classes) for k in self.ks]
-            guesses.append(torch.stack(elected, 1))
-        best, label = gather_labelled(eval_model, self.dataset, positions, labels,
-                                      torch.cat(guesses))  # best: [N, ks, 5]
+            return torch.stack(elected, 1)
+
+        best, label = labelled_features(eval_model, self.dataset, self.batch_size, self.features,
+                                        guesses)
         metrics: dict[str, float] = {}
         for number, k in enumerate(self.ks):
             suffix = f"_k{k}" if len(self.ks) > 1 else ""
@@ -81,12 +79,9 @@ class NearestNeighbours:
 
 
 def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
-    """int64 [n, 5]: the classes with the most votes, filled up with -1.
+    """The classes with the most votes, int64 [n, 5], filled up with -1.
 
-    Args:
-        candidates: int64 [n, k], the neighbours' classes.
-        ballots: [n, k], above 0.
-        classes: how many there are.
+    ``candidates`` int64 [n, k] are the neighbours' classes, ``ballots`` [n, k] are above 0.
     """
     votes = ballots.new_zeros(len(ballots), classes).scatter_add_(1, candidates, ballots)
     most, best = votes.topk(min(5, classes))
@@ -94,21 +89,17 @@ def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """The k highest products of each query with the keys, and their numbers: [n, k] each.
+    """The k highest products of queries [n, D] with keys [N, D], and their numbers: [n, k] each.
 
-    Args:
-        queries: [n, D].
-        keys: [N, D].
-        k: at most N.
-        block: keys that are compared at once; [n, N] is never held.
+    ``block`` keys are compared at once, so that [n, N] is never held.
     """
     products = queries.new_empty(len(queries), 0)
-    which = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    numbers = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for first in range(0, len(keys), block):
         of_block = queries @ keys[first:first + block].T
         highest, places = of_block.topk(min(k, of_block.shape[1]))
         products = torch.cat([products, highest], 1)
-        which = torch.cat([which, places + first], 1)
-        products, neighbors = products.topk(min(k, products.shape[1]))
-        which = which.gather(1, neighbors)
-    return products, which
+        numbers = torch.cat([numbers, places + first], 1)
+        products, order = products.topk(min(k, products.shape[1]))
+        numbers = numbers.gather(1, order)
+    return products, numbers

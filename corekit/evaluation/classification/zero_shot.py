@@ -30,7 +30,7 @@ class ZeroShot:
         batch_size: images of one forward pass.
 
     Raises:
-        CorekitError: the dataset has no labels, or nobody gives class names.
+        CorekitError: the dataset has no labels, or there are no class names.
     """
 
     def __init__(self, dataset: Source, class_names: list[str] | None = None,
@@ -80,11 +80,10 @@ class ZeroShot:
         return F.normalize(by_class.mean(1), dim=-1)
 
     def _picture(self, examples: list[Example]) -> Picture:
-        images = [image.permute(1, 2, 0).cpu().numpy() for image, _, _ in examples]
-        captions = []
-        for _, label, best in examples:
-            lines = [f"{self.class_names[label]}:"[:28]]
-            for guess in best.tolist():
-                lines.append(("* " if guess == label else "  ") + self.class_names[guess])
-            captions.append("\n".join(lines))
+        images, captions = [], []
+        for image, label, best in examples:
+            images.append(image.permute(1, 2, 0).cpu().numpy())
+            guesses = [("* " if guess == label else "  ") + self.class_names[guess]
+                       for guess in best.tolist()]
+            captions.append("\n".join([f"{self.class_names[label]}:"[:28], *guesses]))
         return captioned_grid(images, captions, lines=6)

@@ -9,10 +9,8 @@ from corekit.errors import CorekitError
 def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
     """Samples, top-1 hits and top-5 hits of every class: int64 [3, K], additive over batches.
 
-    Args:
-        best: int64 [n, 5 or fewer], the classes with the highest scores, best first.
-        label: int64 [n], each below K.
-        classes: K.
+    ``best`` int64 [n, 5 or fewer] are the classes with the highest scores, best first, and
+    ``label`` int64 [n] the right ones.
     """
     hits = torch.stack([torch.ones_like(label), best[:, 0] == label,
                         (best == label[:, None]).any(1)])
@@ -21,11 +19,7 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
 
 
 def figures(hits: Tensor) -> dict[str, float]:
-    """``top1``, ``top5`` and ``mean_per_class_recall`` of counts [3, K].
-
-    Raises:
-        CorekitError: not one sample was counted.
-    """
+    """``top1``, ``top5`` and ``mean_per_class_recall`` of the counts of samples, [3, K]."""
     count, top1, top5 = hits.cpu()
     present = count > 0
     total = int(count.sum())

@@ -12,14 +12,8 @@ def average_precision(scores: Tensor, hits: Tensor) -> Tensor:
     """Average precision of each column: precision times the gained recall, over thresholds.
 
     Every score is a threshold, and equal scores are one, so that the order among them does not
-    matter (as scikit-learn's ``average_precision_score``).
-
-    Args:
-        scores: [N, C].
-        hits: bool [N, C], the positives.
-
-    Returns:
-        float64 [C]; nan for a column without hits.
+    matter (as scikit-learn's ``average_precision_score``). Scores [N, C] and bool hits [N, C] give
+    float64 [C]; nan for a column without hits.
     """
     ordered, order = scores.sort(0, descending=True)
     hit = hits.gather(0, order)
@@ -82,8 +76,8 @@ def _micro(scores: Callable[[int, int], Tensor], classes: int, block: int,
     counts = torch.zeros(len(thresholds) + 1, dtype=torch.int64, device=own.device)
     for first in range(0, classes, block):
         of_block = scores(first, min(first + block, classes)).contiguous()
-        passed = torch.searchsorted(thresholds, of_block, right=True)
-        counts += passed.flatten().bincount(minlength=len(counts))
+        reached = torch.searchsorted(thresholds, of_block, right=True)
+        counts += reached.flatten().bincount(minlength=len(counts))
     # as high as each threshold
     positives, everything = (each.flip(0).cumsum(0).flip(0) for each in (own, counts[1:]))
     return float((own * positives.double() / everything).sum() / len(of_positives))

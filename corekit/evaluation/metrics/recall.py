@@ -8,13 +8,9 @@ def recall_at(k: int, above: Tensor, tied: Tensor, right: Tensor) -> float:
     """The share of queries with a right answer among the first k, averaged over orders of ties.
 
     A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
-    ``right`` right ones in any order. With s places left for these, none of the right ones is among
-    them with probability C(tied, s) / C(tied + right, s) = product over i = 1 ... right of (tied -
-    s + i) / (tied + i), or 0.
-
-    Args:
-        k: places.
-        above, tied, right: whole numbers [queries].
+    ``right`` right ones in any order: whole numbers [queries]. With s places left for these, none
+    of the right ones is among them with probability C(tied, s) / C(tied + right, s) = product over
+    i = 1 ... right of (tied - s + i) / (tied + i), or 0.
     """
     above, tied, right = above.cpu().double(), tied.cpu().double(), right.cpu()
     places = (k - above).clamp(min=0)

@@ -12,28 +12,22 @@ from corekit.evaluation.probes.grid import Grid, cross_entropies
 from corekit.evaluation.probes.probe import Score, best_classes, scores
 
 Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of this rank
+MOMENTUM, EPSILON = 0.1, 1e-6  # of the norm: a step's share in running ones; added to variances
 
 
 class TokenNorm:
     """Batch norm without parameters over the channels of tokens [B, N, D] of all ranks.
 
-    Args:
-        width: D.
-        device: where the tokens are.
-        add: adds a tensor up over the ranks.
-        momentum: share of a step's mean and variance in the running ones, which evaluation uses.
-        epsilon: added to the variance.
+    Evaluation uses running ones. ``add`` adds a tensor up over the ranks.
     """
 
-    def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor],
-                 momentum: float = 0.1, epsilon: float = 1e-6) -> None:
+    def __init__(self, width: int, device: torch.device, add: Callable[[Tensor], Tensor]) -> None:
         self.mean = torch.zeros(width, device=device)
-        self.variance = torch.ones(width, device=device)
-        self.add, self.momentum, self.epsilon = add, momentum, epsilon
+        self.variance, self.add = torch.ones(width, device=device), add
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Tokens by the running mean and variance."""
-        return (tokens - self.mean) * (self.variance + self.epsilon).rsqrt()
+        return (tokens - self.mean) * (self.variance + EPSILON).rsqrt()
 
     def of_step(self, tokens: Tensor) -> Tensor:
         """Tokens of a training step by their own mean and variance, which update running ones."""
@@ -41,9 +35,9 @@ class TokenNorm:
         mean = self.add(tokens.sum((0, 1))) / count
         centred = tokens - mean
         variance = self.add(centred.square().sum((0, 1))) / count
-        self.mean.lerp_(mean, self.momentum)
-        self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        return centred.mul_((variance + self.epsilon).rsqrt())
+        self.mean.lerp_(mean, MOMENTUM)
+        self.variance.lerp_(variance * count / (count - 1).clamp(min=1), MOMENTUM)
+        return centred.mul_((variance + EPSILON).rsqrt())
 
 
 class Heads:
@@ -74,10 +68,9 @@ class Heads:
         return scores(self.grid.points, hits, losses, int(samples))
 
     @torch.no_grad()
-    def hits(self, chosen: int, test: Iterable[Labelled]) -> Tensor:
+    def hits(self, point: int, test: Iterable[Labelled]) -> Tensor:
         """``count_hits`` of one head's guesses at the samples of all ranks."""
-        parameters = self.grid.one(chosen)
-        counts = []
+        parameters, counts = self.grid.one(point), []
         for tokens, label in test:
             logits = functional_call(self.grid.head, parameters, (self.norm(tokens),))
             counts.append(count_hits(best_classes(logits), label, logits.shape[1]))

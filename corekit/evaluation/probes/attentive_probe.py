@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,10 @@ from corekit.evaluation.features import encode, encode_pixels, labelled_features
 from corekit.evaluation.metrics.accuracy import figures
 from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.grid import Grid
-from corekit.evaluation.probes.probe import best, check_probe, digest, shuffled
+from corekit.evaluation.probes.probe import Probe, best, digest, shuffled
 from corekit.linear_output import dense
 from corekit.models.layers.pooling import AttentionPool
 from corekit.registry import register
-from corekit.seeds import derive_seed
 
 LEARNING_RATES = (5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3)
 # stretches that augmented training data is read in; fewer where they do not divide the batch
@@ -29,7 +29,8 @@ STREAMS = 64
 
 
 @register("evaluator", "attentive_probe")
-class AttentiveProbe:
+@dataclass
+class AttentiveProbe(Probe):
     """Attention pooling and a linear layer over a frozen model's tokens: top-1, top-5, recall.
 
     The protocol of AIMv2 (Fini et al., 2024, table A2; defaults are ImageNet-1k's) with the head of
@@ -44,24 +45,16 @@ class AttentiveProbe:
     rank's device, 4 N D bytes for each image of N tokens: for small sets. With one, every step
     draws and augments its images and computes their tokens.
 
+    The arguments that are not named here are as of ``linear_probe``.
+
     Args:
-        dataset: what is reported on, with a ``label`` field.
-        train_dataset: what the heads are trained on.
-        validation_dataset: what the best head is chosen on; None: a part of ``train_dataset``, not
-            trained on.
-        validation_fraction: how large that part is.
         transform: augmentation of the training images; None: their centres.
         num_classes: None: as many as ``train_dataset`` has names for.
         features: name of the model's output with the tokens, [B, N, D].
-        learning_rates: the highest ones of the heads.
-        weight_decays: each with every learning rate.
         final_learning_rate: of all heads, at the end of half a cosine.
         grad_clip: largest L2 norm of a head's gradient; None: any.
-        epochs: passes over the training samples.
         batch_size: samples of a step of the heads, over all ranks.
-        warmup_fraction: share of the steps in which the learning rates rise.
         head_width: tokens are attended to by as many heads as this goes into their width.
-        forward_batch_size: images of one forward pass of the model.
         window: training samples that are read and shuffled together where they are augmented.
         seed: of the heads, the order of samples, the augmentation and the validation part.
 
@@ -69,31 +62,25 @@ class AttentiveProbe:
         CorekitError: a data set without labels, or an argument out of range.
     """
 
-    def __init__(self, dataset: Source, train_dataset: Source,
-                 validation_dataset: Source | None = None, validation_fraction: float = 0.1,
-                 transform: Callable[..., Tensor] | None = None, num_classes: int | None = None,
-                 features: str = "tokens", learning_rates: Sequence[float] = LEARNING_RATES,
-                 weight_decays: Sequence[float] = (0.05, 0.1), final_learning_rate: float = 1e-5,
-                 grad_clip: float | None = 3.0, epochs: int = 100, batch_size: int = 1024,
-                 warmup_fraction: float = 0.05, head_width: int = 128,
-                 forward_batch_size: int = 256, window: int = 32, seed: int = 0) -> None:
-        datasets = {"dataset": dataset, "train_dataset": train_dataset,
-                    "validation_dataset": validation_dataset}
-        self.points = check_probe("attentive_probe", datasets, learning_rates, weight_decays,
-                                  validation_fraction, warmup_fraction, epochs=epochs,
-                                  batch_size=batch_size, head_width=head_width,
-                                  forward_batch_size=forward_batch_size, window=window)
-        no_classes = num_classes is not None and num_classes < 1
-        if no_classes or (grad_clip is not None and not grad_clip > 0):
+    NAME = "attentive_probe"
+    COUNTS = ("epochs", "batch_size", "head_width", "forward_batch_size", "window")
+
+    features: str = "tokens"
+    learning_rates: Sequence[float] = LEARNING_RATES
+    weight_decays: Sequence[float] = (0.05, 0.1)
+    transform: Callable[..., Tensor] | None = None
+    num_classes: int | None = None
+    final_learning_rate: float = 1e-5
+    grad_clip: float | None = 3.0
+    head_width: int = 128
+    window: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        no_classes = self.num_classes is not None and self.num_classes < 1
+        if no_classes or (self.grad_clip is not None and not self.grad_clip > 0):
             raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
                                "grad_clip above 0, where they are given")
-        self.dataset, self.train_dataset = dataset, train_dataset
-        self.validation_dataset, self.validation_fraction = validation_dataset, validation_fraction
-        self.transform, self.num_classes, self.features = transform, num_classes, features
-        self.final_learning_rate, self.grad_clip = final_learning_rate, grad_clip
-        self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
-        self.head_width, self.forward_batch_size = head_width, forward_batch_size
-        self.window, self.seed = window, seed
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Train the heads on tokens, choose one, and report it."""
@@ -109,17 +96,18 @@ class AttentiveProbe:
         trunk = digest(eval_model.model)
         train, validation = self.train_dataset, self.validation_dataset
         if validation is None:
-            train, validation = hold_out(train, self.validation_fraction, self._seed("validation"))
+            seed = self.seed_for("validation")
+            train, validation = hold_out(train, self.validation_fraction, seed)
         heads = self._train(eval_model, train, classes)
         of_points = heads.scores(self._tokens(eval_model, validation, classes))
-        chosen = best(of_points)
+        point = best(of_points)
         # only now anything of the test samples
-        hits = heads.hits(chosen, self._tokens(eval_model, self.dataset, classes))
+        hits = heads.hits(point, self._tokens(eval_model, self.dataset, classes))
         if digest(eval_model.model) != trunk:
             raise CorekitError("evaluator 'attentive_probe': the model is not the same after its "
                                "tokens were computed; it must not change its buffers in a "
                                "forward pass")
-        return Result.on(self.dataset, int(hits[0].sum()), figures(hits), chosen=of_points[chosen],
+        return Result.on(self.dataset, int(hits[0].sum()), figures(hits), chosen=of_points[point],
                          grid=of_points, trunk_sha256=trunk)
 
     def _train(self, eval_model: EvalModel, train: Source, classes: int) -> Heads:
@@ -135,7 +123,7 @@ class AttentiveProbe:
 
     def _start(self, eval_model: EvalModel, width: int, classes: int, steps: int) -> Heads:
         head = AttentionPool(width, classes, max(1, width // self.head_width))
-        generator = torch.Generator().manual_seed(self._seed("weights"))
+        generator = torch.Generator().manual_seed(self.seed_for("weights"))
         nn.init.normal_(head.cls_token, std=0.02, generator=generator)
         for layer in (head.k, head.v, head.linear):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -150,7 +138,7 @@ class AttentiveProbe:
         tokens, label = labelled_features(eval_model, train, self.forward_batch_size, self.features)
         _check_tokens(tokens)
         for epoch in range(self.epochs):
-            order = shuffled(len(label), self._seed("order", epoch)).to(label.device)
+            order = shuffled(len(label), self.seed_for("order", epoch)).to(label.device)
             for rows in order.tensor_split(batches):
                 own = rows[share(len(rows), eval_model.rank, eval_model.world)]
                 yield tokens[own], label[own], len(rows)
@@ -164,10 +152,10 @@ class AttentiveProbe:
             raise CorekitError(f"evaluator 'attentive_probe': {eval_model.world} ranks cannot "
                                f"share steps of {samples} samples: make batch_size a multiple of "
                                f"{STREAMS}, no larger than the training set")
-        order = order_of(train, streams, self.window, self._seed("order"))
-        own = share(streams, eval_model.rank, eval_model.world)
-        reader = Streams(train, order, FixedSize(samples, streams),
-                         range(streams)[own], self._seed("augmentation"), self.transform, None)
+        order = order_of(train, streams, self.window, self.seed_for("order"))
+        own = range(streams)[share(streams, eval_model.rank, eval_model.world)]
+        reader = Streams(train, order, FixedSize(samples, streams), own,
+                         self.seed_for("augmentation"), self.transform, None)
         for part in step_batches(reader, 0, self.epochs * batches, eval_model.workers):
             pieces = torch.split(part.batch["image"], self.forward_batch_size)
             tokens = torch.cat([dense(encode_pixels(eval_model, piece, self.features)).float()
@@ -181,9 +169,6 @@ class AttentiveProbe:
         for chunk, tokens in encode(eval_model, source, self.forward_batch_size, self.features):
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             yield tokens, _checked(label, classes)
-
-    def _seed(self, *purpose: int | str) -> int:
-        return derive_seed(self.seed, "attentive_probe", *purpose)
 
 
 def _check_tokens(tokens: Tensor) -> None:

@@ -28,12 +28,9 @@ class Grid:
 
     Args:
         head: inputs [B, ...] to logits [B, K]; all copies start with its parameters.
-        points: learning rate and weight decay of each copy; the decay, as AdamW has it, of all
-            parameters.
-        steps: of the whole training: the learning rates rise linearly and then fall along half a
-            cosine.
-        warmup_steps: of the rise.
-        final_learning_rate: of all copies, at the end.
+        points: learning rate and weight decay, of all parameters, of each copy.
+        steps: of the whole training; the learning rates rise for ``warmup_steps``, then fall along
+            half a cosine to ``final_learning_rate``.
         grad_clip: largest L2 norm of the gradient of one copy; None: any.
     """
 
@@ -43,16 +40,16 @@ class Grid:
         self.head, self.points = head, list(points)
         self.steps, self.warmup_steps = steps, warmup_steps
         self.final_learning_rate, self.grad_clip, self.done = final_learning_rate, grad_clip, 0
-        self.parameters = {name: value.detach().expand(len(self.points),
-                                                       *value.shape).clone().requires_grad_()
-                           for name, value in head.named_parameters()}
+        copies = len(self.points)
+        self.parameters = {name: value.detach().expand(copies, *value.shape).clone()
+                           .requires_grad_() for name, value in head.named_parameters()}
         # a group of the optimizer holds a copy's slices of the stacked parameters: views, so what
         # it writes is theirs
         self.slices = [[nn.Parameter(value.detach()[copy]) for value in self.parameters.values()]
-                       for copy in range(len(self.points))]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": slices, "lr": rate, "weight_decay": decay}
-             for slices, (rate, decay) in zip(self.slices, self.points)], fused=True)
+                       for copy in range(copies)]
+        groups = [{"params": slices, "lr": rate, "weight_decay": decay}
+                  for slices, (rate, decay) in zip(self.slices, self.points)]
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
         self._forward: Callable[[dict[str, Tensor], Tensor], Tensor] = (
             head.copies if isinstance(head, HeadWithCopies)
             else vmap(self._alone, in_dims=(0, None)))
@@ -67,13 +64,10 @@ class Grid:
 
     def step(self, inputs: Tensor, label: Tensor, samples: int | None = None,
              add: Callable[[Tensor], Tensor] = lambda gradient: gradient) -> None:
-        """One step of every copy on inputs [B, ...] with labels int64 [B].
+        """One step of every copy on this rank's inputs [B, ...] with labels int64 [B].
 
-        Args:
-            inputs, label: of this rank; ranks that have other samples of the same step end with the
-                same heads.
-            samples: of all ranks together; None: these are all.
-            add: adds a tensor up over the ranks.
+        ``samples`` counts those of all ranks, None: these are all; ``add`` adds a tensor up over
+        the ranks, which so end with the same heads.
         """
         with torch.enable_grad():
             losses = cross_entropies(self(inputs), label).sum(1)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,15 @@ from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import Score, best, best_classes, check_probe, scores, shuffled
+from corekit.evaluation.probes.probe import Probe, Score, best, best_classes, scores, shuffled
 from corekit.registry import register
-from corekit.seeds import derive_seed
 
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 
 @register("evaluator", "linear_probe")
-class LinearProbe:
+@dataclass
+class LinearProbe(Probe):
     """Top-1, top-5 and mean per-class recall of a linear classifier on a frozen model's features.
 
     Every image passes through the model once. A head for each learning rate and weight decay is
@@ -52,22 +53,9 @@ class LinearProbe:
         CorekitError: a data set without labels, or an argument out of range.
     """
 
-    def __init__(self, dataset: Source, train_dataset: Source,
-                 validation_dataset: Source | None = None, validation_fraction: float = 0.1,
-                 features: str | None = None, learning_rates: Sequence[float] = LEARNING_RATES,
-                 weight_decays: Sequence[float] = (0.0, 0.1), epochs: int = 100,
-                 batch_size: int = 1024, warmup_fraction: float = 0.05,
-                 forward_batch_size: int = 256, seed: int = 0) -> None:
-        datasets = {"dataset": dataset, "train_dataset": train_dataset,
-                    "validation_dataset": validation_dataset}
-        self.points = check_probe("linear_probe", datasets, learning_rates, weight_decays,
-                                  validation_fraction, warmup_fraction, epochs=epochs,
-                                  batch_size=batch_size, forward_batch_size=forward_batch_size)
-        self.dataset, self.train_dataset = dataset, train_dataset
-        self.validation_dataset = validation_dataset
-        self.validation_fraction, self.features, self.seed = validation_fraction, features, seed
-        self.epochs, self.batch_size, self.warmup_fraction = epochs, batch_size, warmup_fraction
-        self.forward_batch_size = forward_batch_size
+    NAME = "linear_probe"
+
+    learning_rates: Sequence[float] = LEARNING_RATES
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Compute features, train the heads, choose one, and report it."""
@@ -85,14 +73,14 @@ class LinearProbe:
                       len(dataset_info(self.train_dataset).class_names))
         grid = self._train(train, train_label, classes)
         of_points = self._scores(grid, validation, validation_label)
-        chosen = best(of_points)
+        point = best(of_points)
         # only now is there anything of the test samples
         test, label = self._features(eval_model, self.dataset)
         test.sub_(mean).div_(deviation)
-        guesses = torch.cat([best_classes(functional_call(grid.head, grid.one(chosen), (part,)))
+        guesses = torch.cat([best_classes(functional_call(grid.head, grid.one(point), (part,)))
                              for part in torch.split(test, self.batch_size)])
         return Result.on(self.dataset, len(label), accuracy(guesses, label),
-                         chosen=of_points[chosen], grid=of_points)
+                         chosen=of_points[point], grid=of_points)
 
     def _features(self, eval_model: EvalModel, dataset: Source) -> tuple[Tensor, Tensor]:
         features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
@@ -103,13 +91,13 @@ class LinearProbe:
         return features, label
 
     def _hold_out(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        order = self._shuffle(len(label), "validation").to(label.device)
-        held = max(1, round(len(label) * self.validation_fraction))
-        if held >= len(label):
+        order = shuffled(len(label), self.seed_for("validation")).to(label.device)
+        count = max(1, round(len(label) * self.validation_fraction))
+        if count >= len(label):
             raise CorekitError(f"evaluator 'linear_probe' cannot train on {len(label)} samples and "
                                "hold some out")
-        training, chosen = order[held:], order[:held]
-        return features[training], label[training], features[chosen], label[chosen]
+        training, validation = order[count:], order[:count]
+        return features[training], label[training], features[validation], label[validation]
 
     def _train(self, features: Tensor, label: Tensor, classes: int) -> Grid:
         head = nn.Linear(features.shape[1], classes, device="meta").to_empty(device=features.device)
@@ -119,13 +107,10 @@ class LinearProbe:
         steps = self.epochs * batches
         grid = Grid(head, self.points, steps, round(self.warmup_fraction * steps))
         for epoch in range(self.epochs):
-            order = self._shuffle(len(label), "order", epoch).to(label.device)
+            order = shuffled(len(label), self.seed_for("order", epoch)).to(label.device)
             for rows in order.tensor_split(batches):
                 grid.step(features[rows], label[rows])
         return grid
-
-    def _shuffle(self, count: int, *purpose: int | str) -> Tensor:
-        return shuffled(count, derive_seed(self.seed, "linear_probe", *purpose))
 
     @torch.no_grad()
     def _scores(self, grid: Grid, features: Tensor, label: Tensor) -> list[Score]:

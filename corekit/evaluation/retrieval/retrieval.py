@@ -1,5 +1,7 @@
 """Retrieval: images by their captions, and captions by their images."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,8 +14,7 @@ from corekit.evaluation.metrics.recall import recall_at
 from corekit.registry import register
 
 AT = (1, 5, 10)
-# cosines no further apart are equal: what rounding leaves of the difference of equal features
-TIE = 1e-6
+TIE = 1e-6  # cosines no further apart are equal: rounding leaves so much of equal features
 
 
 @register("evaluator", "retrieval")
@@ -63,59 +64,54 @@ class Retrieval:
             flat = [line for lines in captions for line in lines]
             # all ranks run the model equally often
             texts.append(encode_text(eval_model, flat or ["a"])[:len(flat)])
-        return self._compare(eval_model, torch.cat(images), torch.cat(texts),
-                             torch.tensor(positions, dtype=torch.int64),
-                             torch.tensor(counts, dtype=torch.int64))
+        as_tensor = partial(torch.tensor, dtype=torch.int64, device=eval_model.device)
+        return self._compare(eval_model, torch.cat(images), torch.cat(texts), as_tensor(positions),
+                             as_tensor(counts))
 
     def _compare(self, eval_model: EvalModel, images: Tensor, texts: Tensor, positions: Tensor,
                  counts: Tensor) -> Result:
         """The figures of this rank's images [n, D] and captions [m, D], ``counts`` of them each."""
         total, device = int(self.dataset.shard_sizes.sum()), eval_model.device
-        positions, counts = positions.to(device), counts.to(device)
-        mine = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
-        own = (images[mine] * texts).sum(1)
-        best = own.new_full((len(images),), -1.0).scatter_reduce(0, mine, own, "amax")
-        equal = torch.zeros_like(counts).index_add_(0, mine, (own >= best[mine] - TIE).long())
+        owner = torch.repeat_interleave(counts)  # the image of each caption, among this rank's
+        own = (images[owner] * texts).sum(1)
+        best = own.new_full((len(images),), -1.0).scatter_reduce(0, owner, own, "amax")
+        equal = torch.zeros_like(counts).index_add_(0, owner, (own >= best[owner] - TIE).long())
         # from here on for all images of the data set that can be read
         all_counts = everywhere(eval_model, total, positions, counts)
         readable = all_counts > 0
         all_counts = all_counts[readable]
-        all_images, all_best, all_equal = (everywhere(eval_model, total, positions,
-                                                      values)[readable]
-                                           for values in (images, best, equal))
+        all_images, all_best, all_equal = (
+            everywhere(eval_model, total, positions, values)[readable]
+            for values in (images, best, equal))
         if not len(all_images):
             raise CorekitError("the data set of evaluator 'retrieval' holds no sample that can be "
                                "read")
         # of this rank's images among the readable ones
         places = (readable.cumsum(0) - 1)[positions]
-        rivals = self._rivals(all_images, all_best, texts, own, places[mine])
+        rivals = self._rivals(all_images, all_best, texts, own, places[owner])
         above_image, tied_image = eval_model.sum(torch.stack(rivals[:2]))
         captions = int(all_counts.sum())
         first = (all_counts.cumsum(0) - all_counts)[places]  # caption of each of this rank's images
-        within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[mine]
-        above_text, tied_text = everywhere(eval_model, captions, first[mine] + within,
+        within = torch.arange(len(texts), device=device) - (counts.cumsum(0) - counts)[owner]
+        above_text, tied_text = everywhere(eval_model, captions, first[owner] + within,
                                            torch.stack(rivals[2:], 1)).T
-        metrics = {f"image_to_text_r{k}": recall_at(k, above_image, tied_image, all_equal)
-                   for k in AT}
-        one_right = torch.ones_like(above_text)
-        metrics |= {f"text_to_image_r{k}": recall_at(k, above_text, tied_text, one_right)
-                    for k in AT}
+        of_image = above_image, tied_image, all_equal
+        of_text = above_text, tied_text, torch.ones_like(above_text)
+        metrics = {f"image_to_text_r{k}": recall_at(k, *of_image) for k in AT}
+        metrics |= {f"text_to_image_r{k}": recall_at(k, *of_text) for k in AT}
         return Result.on(self.dataset, len(all_images), metrics, captions=captions)
 
     def _rivals(self, images: Tensor, best: Tensor, texts: Tensor, own: Tensor,
                 owner: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """How many others score above the right answer, and how many equal to it: int64.
+        """How many others score above the right answer, and how many equal to it.
 
         Args:
-            images: [N, D].
+            images, texts: [N, D] and [m, D].
             best: [N], each image's score with the nearest of its captions.
-            texts: [m, D].
-            own: [m], each caption's score with its image.
-            owner: int64 [m], that image.
+            own: [m], each caption's score with its image, ``owner``.
 
         Returns:
-            captions above and equal for each image [N], among these m; images above and equal for
-            each caption [m].
+            captions above and equal for each image, int64 [N], and images for each caption [m].
         """
         above_image = torch.zeros_like(best, dtype=torch.int64)
         tied_image = torch.zeros_like(above_image)

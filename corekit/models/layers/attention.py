@@ -37,14 +37,7 @@ def select_token(tokens: Tensor, index: TokenIndex) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: [B, L, D] to [B, L, D].
-
-    Args:
-        width: D.
-        heads: number of heads; divides the width.
-        qkv_bias: whether queries, keys and values have a bias.
-        proj_bias: whether the projection of the heads' output has one.
-    """
+    """Multi-head self-attention, [B, L, D] to [B, L, D]; the number of heads divides D."""
 
     def __init__(self, width: int, heads: int, *, qkv_bias: bool = True,
                  proj_bias: bool = True) -> None:

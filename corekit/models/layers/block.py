@@ -15,15 +15,7 @@ from corekit.models.layers.norm import NormLayer
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)), for tokens x of [B, L, D].
-
-    Args:
-        width: D.
-        attn: the attention.
-        mlp: the feed-forward part.
-        norm_layer: makes a norm of D channels.
-        drop_path_rate: stochastic depth of both branches.
-    """
+    """x + attention(norm(x)), then x + mlp(norm(x)), for tokens x of [B, L, D]."""
 
     def __init__(self, width: int, attn: Attention, mlp: MLP | SwiGLU,
                  norm_layer: NormLayer = nn.LayerNorm, drop_path_rate: float = 0.0) -> None:

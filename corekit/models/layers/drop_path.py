@@ -4,15 +4,11 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Leaves out a residual branch for some samples in training, and scales the others up.
-
-    Args:
-        rate: probability that a sample goes without, in [0, 1).
-    """
+    """Leaves out a residual branch for some samples in training, and scales the others up."""
 
     def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
-        self.rate = rate
+        self.rate = rate  # the probability that a sample goes without, in [0, 1)
 
     def forward(self, update: Tensor) -> Tensor:
         """[B, ...], what the branch adds, as it is added."""

@@ -1,6 +1,4 @@
-"""Linear layers in other forms: 1x1 convolutions, layers for inference, and heads whose output is
-not computed.
-"""
+"""Linear layers in other forms: 1x1 convolutions, layers for inference, and very wide heads."""
 
 import torch
 import torch.nn.functional as F
@@ -39,13 +37,9 @@ class FusedPointwiseConv2d(PointwiseConv2d):
 
 
 class FusedLinear(nn.Linear):
-    """A linear layer for inference, with or without the GELU that follows it.
+    """A linear layer for inference, with or without the exact GELU that follows it.
 
     On a CPU oneDNN multiplies few rows; of many rows the GELU is written over the product.
-
-    Args:
-        layer: whose weights these are.
-        gelu: whether an exact GELU follows.
     """
 
     def __init__(self, layer: nn.Linear, gelu: bool = False) -> None:

@@ -11,13 +11,7 @@ from corekit.models.layers.linear import FusedLinear
 
 
 class MLP(nn.Module):
-    """Two linear layers with a GELU between them: [..., D] to [..., D].
-
-    Args:
-        width: D.
-        hidden: width between the layers.
-        bias: whether the layers have one.
-    """
+    """Two linear layers, D to ``hidden`` to D, with a GELU between them: [..., D] to [..., D]."""
 
     def __init__(self, width: int, hidden: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -35,13 +29,7 @@ class MLP(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """The gated form (Shazeer, 2020): W2 (silu(Wg x) * Wx x), [..., D] to [..., D].
-
-    Args:
-        width: D.
-        hidden: width of the gate.
-        bias: whether the layers have one.
-    """
+    """The gated form (Shazeer, 2020): W2 (silu(Wg x) * Wx x), [..., D] to [..., D]."""
 
     def __init__(self, width: int, hidden: int, *, bias: bool = True) -> None:
         super().__init__()

@@ -13,14 +13,6 @@ class AttentionPool(nn.Module):
     """A learned query looks at all tokens, and a linear layer follows: [B, N, D] to [B, outputs].
 
     Keys and values have no bias, the query is not projected (El-Nouby et al., 2024, 4.2).
-
-    Args:
-        width: D.
-        outputs: of the linear layer.
-        heads: of the attention; divides the width.
-
-    Raises:
-        CorekitError: the heads do not divide the width.
     """
 
     def __init__(self, width: int, outputs: int, heads: int) -> None:

@@ -14,13 +14,7 @@ from corekit.data.datasets.base import Batch
 from corekit.distributed.batch_norm_stats import RunningStatistics
 from corekit.distributed.fsdp import synchronised
 from corekit.train.step.forward import Forward
-from corekit.train.step.loss_terms import (
-    Divisors,
-    StepFigures,
-    WeightedLoss,
-    step_divisors,
-    totals,
-)
+from corekit.train.step.loss_terms import Divisors, StepFigures, WeightedLoss, step_divisors, totals
 from corekit.train.step.prepare import MicroBatch, Prepare
 from corekit.wiring import Outputs
 
@@ -30,12 +24,7 @@ Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
 class Step:
     """Forward and backward of one step for losses that are sums over samples.
 
-    Args:
-        forward: runs the model.
-        losses: of the recipe.
-        prepare: makes of a micro-batch that was read what the model gets.
-        steps: of the whole run. Models and losses may ask for it, and for ``step`` and ``uniform``,
-            by name.
+    Models and losses may ask by name for ``steps``, of the whole run, ``step`` and ``uniform``.
     """
 
     def __init__(self, forward: Forward, losses: Sequence[WeightedLoss], prepare: Prepare,
@@ -67,10 +56,8 @@ class Step:
             on all ranks.
         """
         uniform = self.forward.random.uniform(step, len(read[0]["key"]))
-        micro_batches = [
-            self._micro_batch(batch, on_device, step, numbers)
-            for batch, on_device, numbers in zip(read, moved or read, uniform, strict=True)
-        ]
+        micro_batches = [self._micro_batch(*each, step=step)
+                         for each in zip(read, moved or read, uniform, strict=True)]
         self.statistics.begin(len(micro_batches))
         figures = self.add_gradients(micro_batches, step)
         return totals(self.losses, figures, self.forward.group, requests)
@@ -83,13 +70,9 @@ class Step:
 
     def accumulate(self, micro_batches: Sequence[MicroBatch], step: int, figures: StepFigures,
                    grads: Sequence[Grads] = ()) -> None:
-        """Forward and backward of every micro-batch.
+        """Forward and backward of every micro-batch; the sample losses are added to ``figures``.
 
-        Args:
-            micro_batches: of this rank.
-            step: which one.
-            figures: what the sample losses are added to.
-            grads: of the batch losses at the outputs of each micro-batch.
+        ``grads`` are those of the batch losses at the outputs of each micro-batch.
         """
         divisors = self.divisors(micro_batches)
         for number, micro_batch in enumerate(micro_batches):
@@ -103,17 +86,14 @@ class Step:
 
     def divisors(self, micro_batches: Sequence[MicroBatch]) -> Divisors:
         """What the sums of the sample losses are divided by."""
-        read = [micro_batch.read for micro_batch in micro_batches]
-        return step_divisors(self.sample_losses, read, self.forward.group)
+        batches = [micro_batch.read for micro_batch in micro_batches]
+        return step_divisors(self.sample_losses, batches, self.forward.group)
 
     def backward(self, micro_batch: MicroBatch, batch: Batch, outputs: Outputs, divisors: Divisors,
                  figures: StepFigures, grads: Grads) -> None:
-        """Back-propagate a micro-batch's share of the sample losses, and gradients at its
-        outputs.
-        """
+        """Back-propagate a micro-batch's sample losses, and gradients at its outputs."""
         scale = self.forward.precision.loss_scale
         roots: list[Tensor] = []
-        gradients: list[Tensor | None] = []
         with torch.autocast(self.forward.group.device.type, enabled=False):
             for loss in self.sample_losses:
                 arguments = loss.arguments({**batch, **outputs}, micro_batch.read)
@@ -121,7 +101,7 @@ class Step:
                 for part, mean in loss.means(sums, divisors):
                     figures.add(part, mean)
                     roots.append(loss.weight * scale * mean)
-                    gradients.append(None)
+        gradients: list[Tensor | None] = [None] * len(roots)
         for name, grad in grads.items():
             output = outputs[name]
             assert isinstance(output, Tensor), f"{name} has a gradient"
@@ -133,13 +113,12 @@ class Step:
     def rehearse(self, batch: Batch) -> None:
         """One micro-batch's forward and backward pass that only sets up the model's wrapper."""
         self.statistics.begin()
-        zeros = torch.zeros(len(batch["key"]))
-        micro_batch = self._micro_batch(batch, batch, 0, zeros)
+        micro_batch = self._micro_batch(batch, batch, torch.zeros(len(batch["key"])), 0)
         values = tree_leaves(self.forward(micro_batch.prepared(), 0, 0))  # a LinearOutput's tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
         self.statistics.discard()
 
-    def _micro_batch(self, read: Batch, moved: Batch, step: int, uniform: Tensor) -> MicroBatch:
-        offered = {"step": step, "steps": self.steps, "uniform": uniform}
-        return MicroBatch({**read, **offered}, {**moved, **offered}, self.prepare)
+    def _micro_batch(self, read: Batch, moved: Batch, uniform: Tensor, step: int) -> MicroBatch:
+        offers = {"step": step, "steps": self.steps, "uniform": uniform}
+        return MicroBatch({**read, **offers}, {**moved, **offers}, self.prepare)

@@ -15,17 +15,11 @@ from corekit.wiring import Outputs, Wiring, rename_outputs
 
 @dataclass(frozen=True)
 class StepRandom:
-    """Random numbers keyed by (seed, step, place in the batch), whichever rank asks for them.
+    """Random numbers keyed by (seed, step, place in the batch), whichever rank asks for them."""
 
-    Args:
-        seed: of the run.
-        group: the ranks.
-        micro_batches: of a step, on all ranks together.
-    """
-
-    seed: int
+    seed: int  # of the run
     group: ProcessGroup
-    micro_batches: int = 1
+    micro_batches: int = 1  # of a step, on all ranks together
 
     @property
     def own(self) -> int:
@@ -38,13 +32,9 @@ class StepRandom:
         torch.manual_seed(derive_seed(self.seed, "model", step, place))
 
     def uniform(self, step: int, samples: int) -> Tensor:
-        """A number in [0, 1) for every sample of this rank: float32 [own, samples].
+        """A number in [0, 1) for every sample of this rank: float32 [own, samples of each].
 
         Models and losses that have to draw alike ask for it by the name ``uniform``.
-
-        Args:
-            step: which one.
-            samples: of a micro-batch.
         """
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "draw", step))
         # drawn for all ranks as one row, so the sizes change nothing
@@ -54,23 +44,14 @@ class StepRandom:
 
 @dataclass(frozen=True)
 class Forward:
-    """Runs the model on micro-batches.
+    """Runs the model on micro-batches."""
 
-    Args:
-        model: the module, wrapped for several ranks or not.
-        plain_model: the module itself.
-        wiring: how batch entries reach its ``forward``.
-        outputs: the recipe's ``model.outputs``.
-        precision: of the forward pass; its loss scale is in the gradients.
-        random: of dropout and the like.
-    """
-
-    model: nn.Module
-    plain_model: nn.Module
-    wiring: Wiring[object]
-    outputs: Mapping[str, str] | str | None
-    precision: Precision
-    random: StepRandom
+    model: nn.Module  # wrapped for several ranks or not
+    plain_model: nn.Module  # the module itself
+    wiring: Wiring[object]  # how batch entries reach its ``forward``
+    outputs: Mapping[str, str] | str | None  # the recipe's ``model.outputs``
+    precision: Precision  # its loss scale is in the gradients
+    random: StepRandom  # of dropout and the like
 
     @property
     def group(self) -> ProcessGroup:
@@ -82,9 +63,7 @@ class Forward:
 
     @torch.no_grad()
     def without_gradient(self, batch: Batch, step: int, number: int) -> Outputs:
-        """The same numbers without a graph; the wrapper, which expects a backward pass, is left
-        out.
-        """
+        """The same numbers without a graph, and without the wrapper, which awaits a backward."""
         return self._run(self.plain_model, batch, step, number)
 
     def _run(self, model: nn.Module, batch: Batch, step: int, number: int) -> Outputs:

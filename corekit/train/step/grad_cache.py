@@ -23,34 +23,26 @@ class GradCacheStep(Step):
 
     def add_gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> StepFigures:
         """Two passes over the micro-batches; what the losses sum up to on this rank."""
+        figures = StepFigures()
         if len(micro_batches) == 1:
-            return self._add_gradients_of_one(micro_batches[0], step)
+            divisors = self.divisors(micro_batches)
+            with synchronised(self.forward.model, last=True):
+                batch = micro_batches[0].prepared()
+                own = self.forward(batch, step, 0)
+                grads = self._compare(micro_batches, [own], figures)
+                self.backward(micro_batches[0], batch, own, divisors, figures, grads[0])
+            return figures
         outputs: list[Outputs] = []
         for number, micro_batch in enumerate(micro_batches):
-            batch = micro_batch.prepared()
-            outputs.append(self.forward.without_gradient(batch, step, number))
+            outputs.append(self.forward.without_gradient(micro_batch.prepared(), step, number))
             self.statistics.collect()
-        figures = StepFigures()
         grads = self._compare(micro_batches, outputs, figures)
         self.accumulate(micro_batches, step, figures, grads)
         return figures
 
-    def _add_gradients_of_one(self, micro_batch: MicroBatch, step: int) -> StepFigures:
-        figures, divisors = StepFigures(), self.divisors([micro_batch])
-        with synchronised(self.forward.model, last=True):
-            batch = micro_batch.prepared()
-            outputs = self.forward(batch, step, 0)
-            grads = self._compare([micro_batch], [outputs], figures)
-            self.backward(micro_batch, batch, outputs, divisors, figures, grads[0])
-        return figures
-
     def _compare(self, micro_batches: Sequence[MicroBatch], outputs: Sequence[Outputs],
                  figures: StepFigures) -> list[dict[str, Tensor]]:
-        """Run the batch losses on the values of all ranks.
-
-        Returns:
-            their gradients at this rank's outputs, for each micro-batch.
-        """
+        """The batch losses of all ranks' values: gradients at the outputs of each micro-batch."""
         group = self.forward.group
         losses = [loss for loss in self.losses if loss.entry.compares_samples]
         entries, leaves = self._gather(losses, micro_batches, outputs)
@@ -75,8 +67,8 @@ class GradCacheStep(Step):
         known = [{**each.moved, **(each.frozen_outputs or {}), **output}
                  for each, output in zip(micro_batches, outputs)]
         entries: dict[str, object] = {name: known[0][name] for name in ("step", "steps")}
-        wanted = {name for loss in losses for name in loss.wiring.reads.values()}
-        for name in sorted(wanted & known[0].keys() - entries.keys()):
+        read = {name for loss in losses for name in loss.wiring.reads.values()}
+        for name in sorted(read & known[0].keys() - entries.keys()):
             pieces = [values[name].to(group.device) for values in known]
             if name in outputs[0] and pieces[0].is_floating_point():
                 # without dimensions it is a global value, alike in every micro-batch: logit_scale
@@ -101,16 +93,13 @@ class GradCacheStep(Step):
                 # synchronises.
                 grads[-1][name] = grad
             else:
-                own = self.forward.group.sum_rows(grad).chunk(count)
-                for target, piece in zip(grads, own):
+                for target, piece in zip(grads, self.forward.group.sum_rows(grad).chunk(count)):
                     target[name] = piece
         return grads
 
 
 def make_step(forward: Forward, losses: Sequence[WeightedLoss], prepare: Prepare,
               steps: int = 1) -> Step:
-    """The algorithm that the losses need: the plain loop, or GradCache where one compares
-    samples.
-    """
+    """The plain loop, or GradCache where a loss compares samples."""
     compares = any(loss.entry.compares_samples for loss in losses)
     return (GradCacheStep if compares else Step)(forward, losses, prepare, steps)

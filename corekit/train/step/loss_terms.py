@@ -1,5 +1,6 @@
 """The losses of a recipe: their weights, what their sums are divided by, and a step's figures."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,62 +19,41 @@ Divisors = dict[str, Tensor]  # part -> what its sum over the step is divided by
 
 @dataclass(frozen=True)
 class WeightedLoss:
-    """One loss of the recipe, wired to the entries that it reads.
+    """One loss of the recipe, wired to the entries that it reads."""
 
-    Args:
-        label: what the recipe calls it; its parts are called ``label/part``.
-        weight: its share in the loss of the step.
-        entry: what the trainer knows of the loss itself.
-        wiring: calls it.
-        weights: calls its ``weights``; None: a sum is divided by the number of samples.
-        gathered_as: entry -> dtype that it travels between ranks in.
-        on_cpu: entries that it gets on the CPU.
-    """
-
-    label: str
-    weight: float
-    entry: LossEntry
-    wiring: Wiring[Parts]
-    weights: Wiring[Weights] | None
-    gathered_as: Mapping[str, torch.dtype]
-    on_cpu: frozenset[str]
+    label: str  # what the recipe calls it; its parts are called ``label/part``
+    weight: float  # its share in the loss of the step
+    entry: LossEntry  # what the trainer knows of the loss itself
+    wiring: Wiring[Parts]  # calls it
+    weights: Wiring[Weights] | None  # None: a sum is divided by the number of samples
+    gathered_as: Mapping[str, torch.dtype]  # entry -> dtype that it travels between ranks in
+    on_cpu: frozenset[str]  # entries that it gets on the CPU
 
     @classmethod
     def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,
            name: str | None = None, inputs: Mapping[str, str] | None = None) -> "WeightedLoss":
-        """Wire a loss.
+        """Wire a loss of the registry, which messages call by its name, or else by its label.
 
-        Args:
-            loss: the entry of the registry.
-            label: what the recipe calls it.
-            weight: as above.
-            name: what messages call it; None: as its label.
-            inputs: parameter -> entry, where they are called differently.
-
-        Raises:
-            CorekitError: ``inputs`` names a parameter that the loss does not have.
+        ``inputs``, parameter -> entry, names the entries that are called differently.
         """
         entry, title = LossEntry.of(loss), f"loss `{name or label}`"
         wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))
         weights = None
         if entry.weights is not None:
-            renamed = _renamed(entry.weights, wiring)
+            own = inspect.signature(entry.weights).parameters
+            renamed = {parameter: wiring.reads[parameter] for parameter in own
+                       if parameter in wiring.reads}
             weights = Wiring.of(f"{title} (weights)", entry.weights, rename=renamed)
         dtypes = {wiring.reads[parameter]: dtype for parameter, dtype in entry.gathered_as.items()}
         on_cpu = frozenset(wiring.reads[parameter] for parameter in entry.on_cpu)
         return cls(label, weight, entry, wiring, weights, dtypes, on_cpu)
 
     def arguments(self, entries: Values, read: Batch | None = None) -> dict[str, Any]:
-        """The keyword arguments that the loss is called with.
-
-        Args:
-            entries: batch entries and model outputs.
-            read: the batch entries on the CPU, for those that it gets there.
-        """
+        """The keyword arguments of the loss; those of ``on_cpu`` as they were ``read``."""
         on_cpu = {name: read[name] for name in self.on_cpu if name in read} if read else {}
         return self.wiring.pick({**entries, **on_cpu})
 
-    def parts(self, value: Parts) -> Iterator[tuple[str, Tensor]]:
+    def parts(self, value: Parts) -> list[tuple[str, Tensor]]:
         """(name, figure) of every part of what the loss returned."""
         return _named(self.label, value)
 
@@ -117,9 +97,7 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
            requests: Sequence[float]) -> tuple[dict[str, float], list[float]]:
     """The figures of the whole step, and the sums over ranks of what each rank requests.
 
-    Returns:
-        ``loss`` and, where there are several, every part; then the summed requests. All ranks get
-        the same, by one exchange.
+    The figures are ``loss`` and, where there are several, every part. One exchange does it.
     """
     weights = {loss.label: loss.weight for loss in losses}
     values = torch.stack(list(figures.values()))
@@ -129,16 +107,8 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
     return {"loss": loss, **(parts if len(parts) > 1 else {})}, summed[len(parts):]
 
 
-def _named(label: str, value: T | Mapping[str, T]) -> Iterator[tuple[str, T]]:
+def _named(label: str, value: T | Mapping[str, T]) -> list[tuple[str, T]]:
     """(name, value) of every part of what a loss returned: the label itself, or label/part."""
     if isinstance(value, Mapping):
-        for part, item in value.items():
-            yield f"{label}/{part}", item
-    else:
-        yield label, value
-
-
-def _renamed(weights: Callable[..., Weights], wiring: Wiring[Parts]) -> dict[str, str]:
-    """The recipe's renamings, of those parameters that ``weights`` has too."""
-    own = Wiring.of(wiring.label, weights).reads
-    return {parameter: entry for parameter, entry in wiring.reads.items() if parameter in own}
+        return [(f"{label}/{part}", item) for part, item in value.items()]
+    return [(label, value)]

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from corekit.data.datasets.base import Batch
 
@@ -14,17 +16,11 @@ Read = tuple[Sequence[Batch], dict[str, list[str]]]  # micro-batches, and bad sa
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What this rank computes in a step.
+    """What this rank computes in a step."""
 
-    Args:
-        read: its micro-batches on the CPU.
-        moved: the same on the device, pictures still as bytes; on a CPU the very same.
-        bad: the bad samples met on the way, kind -> messages.
-    """
-
-    read: Sequence[Batch]
-    moved: Sequence[Batch]
-    bad: dict[str, list[str]] = field(default_factory=dict)
+    read: Sequence[Batch]  # its micro-batches on the CPU
+    moved: Sequence[Batch]  # on the device, pictures still as bytes; on a CPU the very same
+    bad: dict[str, list[str]] = field(default_factory=dict)  # messages on bad samples, by kind
 
     @property
     def keys(self) -> list[str]:
@@ -36,12 +32,7 @@ Copy = tuple[StepBatch, torch.cuda.Event]  # a batch, and when it is there
 
 
 def step_by_step(steps: Iterable[Read], device: torch.device) -> Iterator[StepBatch]:
-    """The batches of a run's steps, on the device where that is a GPU.
-
-    Args:
-        steps: this rank's micro-batches of every step, as they were read.
-        device: where the model is.
-    """
+    """The batches of a run's steps as they were read, on the device where that is a GPU."""
     if device.type == "cuda":
         yield from one_ahead(steps, Copier(device))
     else:
@@ -72,9 +63,9 @@ class Copier:
         """Pin a step's batches and begin to copy them; in a thread, for pinning takes a while."""
         # a thread begins on the first GPU, whatever the rank's is; the stream brings it here
         with torch.cuda.stream(self.stream):
-            pinned = [{name: _pinned(value) for name, value in batch.items()} for batch in read]
-            moved = [{name: _moved(value, self.device) for name, value in batch.items()}
-                     for batch in pinned]
+            pinned = tree_map_only(Tensor, Tensor.pin_memory, read)
+            move = partial(Tensor.to, device=self.device, non_blocking=True)
+            moved = tree_map_only(Tensor, move, pinned)
             copied = self.stream.record_event()
         return StepBatch(pinned, moved, bad), copied
 
@@ -83,21 +74,7 @@ class Copier:
         batch, copied = copy
         current = torch.cuda.current_stream(self.device)
         current.wait_event(copied)
-        for moved in batch.moved:
-            for value in moved.values():
-                for tensor in value if isinstance(value, list) else [value]:
-                    if isinstance(tensor, Tensor):
-                        tensor.record_stream(current)
+        for value in tree_leaves(batch.moved):
+            if isinstance(value, Tensor):
+                value.record_stream(current)
         return batch
-
-
-def _pinned(value: object) -> object:
-    if isinstance(value, list):
-        return [_pinned(each) for each in value]
-    return value.pin_memory() if isinstance(value, Tensor) else value
-
-
-def _moved(value: object, device: torch.device) -> object:
-    if isinstance(value, list):
-        return [_moved(each, device) for each in value]
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value

@@ -28,10 +28,8 @@ class Frozen:
 class Prepare:
     """Makes a new batch of one that was read, which stays as it is.
 
-    Args:
-        place: puts a micro-batch on the device, images normalised.
-        frozen: modules that add their outputs.
-        autocast: the context that they run in.
+    ``place`` puts it on the device with images normalised; ``frozen`` modules add their outputs,
+    computed under ``autocast``.
     """
 
     place: Callable[[Batch], Batch]
@@ -52,12 +50,8 @@ class MicroBatch:
     """A micro-batch as it was read, and what the model gets of it.
 
     It comes to the device when it is needed, so that the images of one micro-batch are there at a
-    time.
-
-    Args:
-        read: its entries on the CPU.
-        moved: the same entries on the device, or wherever they are.
-        prepare: makes of them what the model gets.
+    time. ``read`` has its entries on the CPU, ``moved`` the same ones on the device, or wherever
+    they are.
     """
 
     def __init__(self, read: Batch, moved: Batch, prepare: Prepare) -> None:

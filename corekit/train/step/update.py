@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from corekit.checkpoint.training_state import Counters
@@ -22,8 +23,7 @@ def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[st
         the L2 norm of the gradient before clipping, and a message ('' where all is well).
 
     Raises:
-        CorekitError: the loss or the gradient is not finite, and the recipe says to stop, or too
-            often.
+        CorekitError: something is not finite, too often or where the recipe says to stop.
     """
     precision = run.precision
     norm = gradient_norm(run) / precision.loss_scale
@@ -48,9 +48,7 @@ def _apply(run: Run, norm: float, learning_rate: float) -> None:
     if run.config.engine.grad_clip is not None:
         factor *= min(1.0, run.config.engine.grad_clip / (norm + 1e-6))
     if factor != 1:
-        gradients = [local(value.grad) for value in run.plain_model.parameters()
-                     if value.grad is not None]
-        torch._foreach_mul_(gradients, factor)
+        torch._foreach_mul_([local(gradient) for gradient in _gradients(run)], factor)
     set_learning_rate(run.optimizer, learning_rate)
     run.optimizer.step()
     run.step.statistics.commit()
@@ -60,8 +58,11 @@ def _apply(run: Run, norm: float, learning_rate: float) -> None:
 
 def gradient_norm(run: Run) -> float:
     """The L2 norm of the whole gradient, the same on all ranks."""
-    gradients = [value.grad for value in run.plain_model.parameters() if value.grad is not None]
-    return float(full(get_total_norm(gradients)))
+    return float(full(get_total_norm(_gradients(run))))
+
+
+def _gradients(run: Run) -> list[Tensor]:
+    return [value.grad for value in run.plain_model.parameters() if value.grad is not None]
 
 
 def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float,

@@ -262,7 +262,7 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
 
 
 class Compares:
-    """A batch loss that reads what the engine offers."""
+    """A batch loss that reads what the trainer offers."""
 
     compares_samples = True
 
