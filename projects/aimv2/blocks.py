@@ -1,6 +1,4 @@
-"""What AIM's transformers are made of: no layer but the patches' has a bias, and heads are 128 wide
-in all published models.
-"""
+"""AIM's transformer blocks: heads 128 wide as published, and no bias but that of the patches."""
 
 import math
 from functools import partial
@@ -59,11 +57,10 @@ def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Bloc
 
 
 class Patches(PatchEmbed):
-    """Patches of 14x14 pixels to tokens, and a norm: [B, 3, H, W] to [B, N, D] and their grid (H //
-    14, W // 14).
+    """Patches of 14x14 pixels and a norm: [B, 3, H, W] to [B, N, D], and the grid of patches.
 
-    What does not fill a patch at the right and the lower edge is left out, as a convolution leaves
-    it out.
+    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out, as a
+    convolution leaves it out.
 
     Raises:
         CorekitError: an image without a whole patch.
@@ -101,12 +98,11 @@ def patch_counts(image: Images, device: torch.device) -> Tensor:
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
-    """Positions of a grid without parameters, [height · width, D], in at least float32, on the
-    device of ``like`` [..., D].
+    """Positions of a grid without parameters: [height · width, D], in at least float32.
 
-    The first half of the channels says the column and the second the row, half sines and half
-    cosines each: the order of masked autoencoders' code (He et al., 2022), which AIM's weights were
-    trained with.
+    The first half of the channels encodes the column and the second the row, each in half sines and
+    half cosines. Masked autoencoders' code (He et al., 2022) has this order, and AIM's weights were
+    trained with it. D and the device are those of ``like`` [..., D].
     """
     dtype, quarter = torch.promote_types(like.dtype, torch.float32), like.shape[-1] // 4
     frequency = TEMPERATURE ** -(torch.arange(quarter, dtype=dtype, device=like.device) / quarter)

@@ -1,8 +1,7 @@
-"""A smaller encoder that learns to say a larger one's tokens. That AIMv2's authors did so is known,
-how is not: this is ours.
+"""Distillation of a larger encoder's tokens into a smaller encoder.
 
-It follows feature distillation (Wei et al., 2022, arXiv 2205.14141): whitened tokens, a linear
-layer, a smooth L1 distance.
+AIMv2's authors distilled too, but did not publish how. This follows feature distillation (Wei et
+al., 2022, arXiv 2205.14141): whitened tokens, a linear layer, a smooth L1 distance.
 """
 
 import torch
@@ -21,8 +20,7 @@ from .pretrain import encoder_named
 
 
 class Student(nn.Module):
-    """An encoder, and a linear layer from its tokens to the teacher's: ``forward`` gives
-    ``predicted_tokens`` [B, N, D'].
+    """An encoder and a linear layer to the teacher's tokens: ``predicted_tokens`` [B, N, D'].
 
     Args:
         encoder: images to tokens.
@@ -48,8 +46,9 @@ class Student(nn.Module):
 @register("model", "aimv2_student")
 def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives
-    predicted_tokens.
+    """An encoder that learns the tokens of another one, for the loss ``token_distance``.
+
+    Gives predicted_tokens.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
@@ -102,11 +101,10 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
 
 @register("loss", "token_distance")
 class TokenDistance:
-    """Smooth L1 distance of predicted tokens to whitened ones, on average over channels, tokens and
-    samples: a sample loss.
+    """Smooth L1 distance of predicted tokens to whitened ones: a sample loss.
 
-    Each of the teacher's tokens is brought to mean 0 and variance 1 over its channels (Wei et al.,
-    2022, section 3).
+    It is averaged over channels, tokens and samples. Whitening brings each of the teacher's tokens
+    to mean 0 and variance 1 over its channels (Wei et al., 2022, section 3).
 
     Args:
         beta: the distance up to which it is squared.

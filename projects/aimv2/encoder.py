@@ -1,6 +1,4 @@
-"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a
-class token.
-"""
+"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): ViTs without a class token."""
 
 import math
 from collections.abc import Sequence
@@ -32,9 +30,7 @@ MOST_PATCHES = 4096  # of a picture at its own size: what the native model was t
 
 
 class Features(TypedDict):
-    """What an encoder gives: tokens [B, N, D], their mean ``pooled`` [B, D], and [B, N, D] of each
-    layer asked for.
-    """
+    """An encoder's output: tokens [B, N, D], their mean [B, D], and [B, N, D] of chosen layers."""
 
     tokens: Tensor
     pooled: Tensor
@@ -42,13 +38,12 @@ class Features(TypedDict):
 
 
 class Encoder(nn.Module):
-    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled``
-    [B, D], their mean.
+    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D] and their mean ``pooled`` [B, D].
 
-    ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a
-    position table takes other sizes than the table's by stretching it over the grid (bicubic,
-    antialiased, as timm does); nothing is cut. Pictures of different sizes come as a list: their
-    tokens are followed by zeros up to the longest, which no token sees.
+    ``forward`` gives both after the last norm, tokens line after line. Parameters are named as in
+    timm. A position table is stretched over the grid of other sizes (bicubic, antialiased, as in
+    timm); nothing is cut. Pictures of different sizes come as a list: their tokens are followed by
+    zeros up to the longest, which no token sees.
 
     Args:
         width: D.
@@ -80,9 +75,7 @@ class Encoder(nn.Module):
         return {"tokens": features["tokens"], "pooled": features["pooled"]}
 
     def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
-        ``normalize``.
-        """
+        """Features [B, D], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
@@ -141,9 +134,7 @@ class Encoder(nn.Module):
         return resample_positions(self.pos_embed, grid, "bicubic", antialias=True)
 
     def refit(self, name: str, value: Tensor) -> Tensor | None:
-        """A position table made for another size of image as this encoder's; None for any other
-        tensor.
-        """
+        """A position table for another image size as this encoder's; None for any other tensor."""
         if name != "pos_embed" or self.pos_embed is None or self.grid_size is None:
             return None
         if not is_position_table(value, self.pos_embed):

@@ -1,6 +1,4 @@
-"""Training at native resolution (Fini et al., 2024, section 2.4): a step has an area, and each
-picture its own shape in it.
-"""
+"""Native-resolution training (Fini et al., 2024, section 2.4): each step has its own area."""
 
 import math
 from itertools import product
@@ -29,17 +27,16 @@ _SQUARE = torch.empty(1, UNIT, UNIT, device="meta")
 
 @register("sampler", "native_area")
 class NativeArea(Rounds):
-    """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most,
-    the same for every step.
+    """Batches of area A, in patches of 14x14 pixels, with C / A samples: at most C patches a step.
 
     A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and
-    1 does from one end to the other. The paper draws it anew each time. Here areas come in rounds
-    (``corekit.data.loading.batch_shape.Rounds``), which have the middles of ``scales`` equally
-    likely parts of that distribution, once each; and A is rounded to the square of a whole number,
-    by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
+    1 does. The paper draws it anew each time. Here areas come in rounds
+    (``corekit.data.loading.batch_shape.Rounds``) that have the middles of ``scales`` equally likely
+    parts of that distribution, once each. A is rounded to the square of a whole number, by 9 % at
+    most from 128 patches on; its root is the side that transforms get, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives
-    C / (streams · A) samples, rounded down.
+    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams ·
+    A) samples, rounded down.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
@@ -76,13 +73,12 @@ class NativeArea(Rounds):
 
 @register("transform", "fit_area")
 class FitArea(SampleTransform):
-    """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as
-    an area holds, not more.
+    """A random part of the picture in its own shape, resized to at most an area's patches.
 
-    Sides are whole patches, each less than one from what the shape asks for. A part longer than the
-    area in patches is squeezed: 3 x 5,000 pixels become a row of patches. Share and shape of the
-    part are drawn as torchvision's ``RandomResizedCrop`` does for a square, which is then the
-    picture; torch's resizing is within two of 255 levels of Pillow.
+    Sides are whole patches of 14 pixels, each less than one from what the shape asks for. A part
+    longer than the area in patches is squeezed: 3 x 5,000 pixels become a row of patches. Share and
+    shape of the part are drawn as torchvision's ``RandomResizedCrop`` does for a square, which is
+    then the picture; torch's resizing is within two of 255 levels of Pillow.
 
     Args:
         preprocess: gives interpolation, and the side of the area where the step has none.
@@ -121,9 +117,7 @@ class FitArea(SampleTransform):
 
 
 def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:
-    """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the
-    most that there may be.
-    """
+    """The largest (rows, columns) of patches, within one of the picture's own shape."""
     rows, columns = math.sqrt(patches * height / width), math.sqrt(patches * width / height)
     around = [{min(max(1, number(side)), patches)
                for number in (math.floor, math.ceil)} for side in (rows, columns)]

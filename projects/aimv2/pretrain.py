@@ -1,6 +1,7 @@
-"""AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al.,
-2024, section 2), or a head over each patch the next one (AIMv1: El-Nouby et al., 2024, section
-4).
+"""AIM's pre-training: from patches and words to the next ones.
+
+AIMv2 has one causal decoder of both (Fini et al., 2024, section 2); AIMv1 has a head over each
+patch (El-Nouby et al., 2024, section 4).
 """
 
 import math
@@ -28,13 +29,12 @@ Objective = Literal["both", "image", "text"]
 
 
 class Decoder(nn.Module):
-    """Patches of an encoder and words before each place, to what stands at that place: one row
-    after the other.
+    """A causal decoder over patches and then words, which predicts the next of each.
 
-    The row is the N patches, a learned token for the beginning, and the L tokens of the caption;
-    each sees itself and those before it. What is said at patch i is patch i + 1; at the beginning,
-    the first token; at token l, token l + 1. Patches bring their positions from the encoder, text
-    has a table.
+    A row is the N patches, a learned token for the beginning, and the L tokens of the caption; each
+    sees itself and those before it. The output at patch i is patch i + 1; at the beginning, the
+    first token; at token l, token l + 1. Patches bring their positions from the encoder, text has a
+    table.
 
     Args:
         encoder_width: of the patches.
@@ -178,12 +178,10 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
                    attention: Literal["sdpa", "flex"] = "sdpa", decoder_width: int = 1024,
                    decoder_layers: int = 12, width_divisor: int = 1,
                    depth_divisor: int = 1) -> nn.Module:
-    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with
-    221.4 M of decoder.
+    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder.
 
-    Attention heads of the decoder are as wide as the encoder's.
-
-    Gives patch_predictions and text_logits.
+    L comes with 221.4 M of decoder, whose attention heads are as wide as the encoder's. Gives
+    patch_predictions and text_logits.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
@@ -206,10 +204,9 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
 @register("model", "aimv1_pretrain")
 def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex"] = "sdpa",
                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time
-    (El-Nouby et al., 2024, 4.2).
+    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, over one patch at a time.
 
-    Gives patch_predictions. Arguments as of aimv2_pretrain.
+    El-Nouby et al., 2024, section 4.2. Gives patch_predictions. Arguments as of aimv2_pretrain.
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
     decoder = PatchDecoder(trained.width, 2048 // width_divisor, max(1, 12 // depth_divisor))
@@ -217,9 +214,7 @@ def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex
 
 
 def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
-    """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see
-    what fills up the shorter.
-    """
+    """Causal attention over rows [B, L, D] that ignores what fills up shorter pictures."""
     longest = max(counts)
     if min(counts) == longest:
         return causal
@@ -230,9 +225,7 @@ def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
 
 
 def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> Encoder:
-    """The encoder that a registered name stands for; a CorekitError where it stands for another
-    model.
-    """
+    """The encoder of a registered name; a CorekitError where the model is no encoder."""
     encoder = registry.build("model", name,
                              {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
     if not isinstance(encoder, Encoder):
@@ -242,8 +235,9 @@ def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> 
 
 
 def _head(width: int, outputs: int, layers: int) -> LinearHead:
-    """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal
-    cut at two of them.
+    """A layer that starts small where the decoder is deep.
+
+    Weights are normal with std (D · (1 + layers))^-½, cut at two of them.
     """
     head = LinearHead(width, outputs, bias=False)
     std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away

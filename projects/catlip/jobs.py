@@ -1,6 +1,4 @@
-"""``corekit data vocabulary`` and ``corekit data label``: captions of all shards to a vocabulary,
-and to rows of it.
-"""
+"""Jobs over captions: ``corekit data vocabulary`` and ``corekit data label``."""
 
 import importlib.metadata
 import io
@@ -68,12 +66,11 @@ class _OfCaptions:
 
 @register("job", "vocabulary")
 class CountNouns(_OfCaptions):
-    """The synsets that captions name, counted and chosen: OUT/vocabulary.tsv, a row of the head a
-    line.
+    """The synsets that captions name, counted and chosen: a row of the head a line.
 
-    As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more captions than a
-    threshold; frequent ones come first, ties by key. The table has synset, lemma, gloss and count.
-    Beside it lie the counts of every shard.
+    OUT/vocabulary.tsv has synset, lemma, gloss and count. As in CatLIP (Mehta et al., 2024, section
+    3.1) those stay that occur in more captions than a threshold; frequent ones come first, ties by
+    key. Beside it lie the counts of every shard.
 
     Args:
         threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is
@@ -111,11 +108,10 @@ class CountNouns(_OfCaptions):
 
 @register("job", "label")
 class LabelCaptions(_OfCaptions):
-    """What captions name, as rows of a vocabulary: of each sample one member, rows.npy, int32,
-    ascending and without repeats.
+    """What captions name, as rows of a vocabulary: one member a sample, rows.npy.
 
-    They are those that the data set mined_labels finds while training. A caption that names nothing
-    has no rows, and is kept.
+    It is int32, ascending, without repeats. The data set mined_labels finds the same rows while
+    training. A caption that names nothing has no rows, and is kept.
 
     Args:
         vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, of which

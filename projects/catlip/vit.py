@@ -1,6 +1,4 @@
-"""CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as
-a vocabulary.
-"""
+"""CatLIP's image encoder: a ViT behind a convolutional stem, its head as wide as a vocabulary."""
 
 import math
 from typing import Literal
@@ -20,8 +18,7 @@ HEAD_STD = 0.001
 
 
 class CatLIP(ViT):
-    """A vision transformer of CoreNet's form (Mehta et al., 2024, section 3) for images of any size
-    in steps of 16 pixels.
+    """A ViT of CoreNet's form (Mehta et al., 2024, section 3), for sizes in steps of 16 pixels.
 
     The stem makes a patch of 16x16 pixels in three convolutions, the first with a pixel of padding
     and the first two with batch norm; the class token has no position. It wants pixels in [0, 1]
@@ -73,9 +70,7 @@ class CatLIP(ViT):
         return {"logits": self.head(pooled), "pooled": pooled, **outputs}
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
-        ``normalize``.
-        """
+        """Features [B, D], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 

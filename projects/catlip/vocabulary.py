@@ -21,9 +21,7 @@ _KEY = re.compile(r"n(\d{1,8})")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synsets as keys (``n02084071``) with how often each occurred; a key's place is its row of the
-    head.
-    """
+    """Synsets as keys (``n02084071``), in the order of the head's rows, with their counts."""
 
     counts: Mapping[str, int]
 
@@ -71,9 +69,7 @@ class Vocabulary:
 
 
 def normal_key(key: str) -> str | None:
-    """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where
-    it is no noun's key.
-    """
+    """A noun's key with all its digits, as ImageNet has them, not CoreNet; None for other words."""
     match = _KEY.fullmatch(key)
     return f"n{int(match[1]):08d}" if match else None
 
@@ -100,8 +96,7 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
-    """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as
-    CoreNet publishes it.
+    """The first ``size`` rows of a table of ``corekit data vocabulary``, or of CoreNet's pickle.
 
     ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without
     leading zeros to counts, in the order of rows. Nothing that a pickle names is called.

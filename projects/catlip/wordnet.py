@@ -1,5 +1,4 @@
-"""WordNet's nouns, through NLTK: found where NLTK or a distribution keeps them, or fetched once by
-who asks for it.
+"""WordNet's nouns, through NLTK, from where NLTK or a distribution keeps them.
 
 A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its
 classes by: ``n02084071``.
@@ -29,8 +28,7 @@ _FIELDS = 45  # lexicographers' files
 
 
 class WordNet(WordNetCorpusReader):  # type: ignore[misc]
-    """NLTK's reader without what nouns do not need: mappings between versions, which take seconds
-    and 200 MB to make.
+    """NLTK's reader without mappings between versions, which take seconds and 200 MB.
 
     ``synset``, ``synsets``, ``all_lemma_names``, path similarity and the like are NLTK's own.
     """
@@ -45,9 +43,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         """No mapping to other versions."""
 
     def open(self, file: str) -> IO[str]:
-        """A file of the data base. Distributions leave out the names of lexicographers' files,
-        which nothing here asks for.
-        """
+        """A file of the data base; lexicographers' names, which distributions lack, are made up."""
         try:
             stream: IO[str] = super().open(file)
             return stream
@@ -58,10 +54,9 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
 
     @cached_property
     def called(self) -> dict[str, str]:
-        """Of all noun synsets, by key: the first of its words in lower case, which NLTK makes its
-        name of.
+        """The first word of each noun synset in lower case, by key, which NLTK names it after.
 
-        Read at one go: NLTK parses a synset in a tenth of a millisecond.
+        All are read at once: NLTK parses a synset in a tenth of a millisecond.
         """
         with self.root.join("data.noun").open() as file:
             lines = file.read().decode(self._ENCODING).splitlines()
@@ -69,9 +64,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
                 if not line.startswith(" ")}
 
     def lemma_of(self, word: str) -> str:
-        """The shortest of the nouns that a word in lower case may be a form of, as NLTK's
-        lemmatizer has it; else the word.
-        """
+        """The shortest noun that a word in lower case may be a form of (NLTK); else the word."""
         forms: list[str] = self._morphy(word, "n")
         return min(forms, key=len) if forms else word
 
@@ -98,8 +91,7 @@ def key_of(synset: Synset) -> str:
 
 @lru_cache(maxsize=1)
 def open_wordnet() -> WordNet:
-    """WordNet 3.0 from NLTK's folders (``NLTK_DATA`` among them), ``WNSEARCHDIR``, or a
-    distribution's package.
+    """WordNet 3.0 from NLTK's folders, ``WNSEARCHDIR``, or a distribution's package.
 
     Raises:
         CorekitError: it is nowhere, not all there, or of another version.
@@ -153,8 +145,7 @@ def open_tagger() -> PerceptronTagger:
 
 
 def fetch() -> None:
-    """Download WordNet and the tagger from NLTK's server into NLTK's folder, where they are not on
-    this machine.
+    """Download WordNet and the tagger into NLTK's folder, where this machine lacks them.
 
     Raises:
         CorekitError: that did not work.

@@ -1,9 +1,8 @@
-"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a)
-and FastViT (2023b).
+"""Blocks of MobileCLIP's convolutional towers (Vasu et al., 2024a).
 
-Every block is in its training form: several branches, which ``folded`` makes one convolution of for
-a deployed model. Attributes are named as in timm's FastViT, in both forms, so that its weights load
-by prefix.
+They follow MobileOne (2023a) and FastViT (2023b). Every block is in its training form: several
+branches, which ``folded`` makes one convolution of for a deployed model. Attributes are named as in
+timm's FastViT, in both forms, so that its weights load by prefix.
 """
 
 from collections import OrderedDict
@@ -99,8 +98,9 @@ class MobileOneBlock(nn.Module):
 
 
 class RepMixer(nn.Module):
-    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) -
-    norm(x)).
+    """Token mixing by a depthwise convolution (FastViT, equation 3).
+
+    It is x + gamma · (mixer(x) - norm(x)).
 
     Args:
         channels: C of [B, C, H, W].
@@ -140,8 +140,7 @@ class RepMixer(nn.Module):
 
 
 class ConvFFN(nn.Module):
-    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a
-    GELU.
+    """A block's feed-forward part: depthwise convolution, 1x1 convolution, GELU, 1x1 convolution.
 
     Args:
         channels: C of [B, C, H, W].
@@ -183,8 +182,7 @@ class RepMixerBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each
-    with a residual.
+    """Self-attention over all H·W tokens, then ConvFFN, each with a residual.
 
     Args:
         channels: C of [B, C, H, W], a multiple of 32, the width of a head.
@@ -214,8 +212,7 @@ class AttentionBlock(nn.Module):
 
 
 class ReparamLargeKernelConv(nn.Module):
-    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite
-    and GELU.
+    """Parallel 7x7 and 3x3 convolutions, a group an input channel, then squeeze-excite and GELU.
 
     Args:
         in_channels: channels of the input, and the number of groups.

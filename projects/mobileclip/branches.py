@@ -1,6 +1,4 @@
-"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3
-(Vasu et al., 2023a).
-"""
+"""Convolutions with a norm, and their sum as one (MobileOne: Vasu et al., 2023a, figure 3)."""
 
 from collections.abc import Sequence
 
@@ -64,8 +62,7 @@ class SqueezeExcite(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """What a block of several branches is folded into: one convolution, then squeeze-excite and
-    activation if it had them.
+    """A folded block: one convolution, then its squeeze-excite and its activation, if any.
 
     The attribute of the convolution is named as in timm.
     """
@@ -86,9 +83,7 @@ class FusedConv(nn.Module):
 
 def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d],
           shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias
-    [C], float64.
-    """
+    """The sum of branches: one kernel [C, C_in / groups, kH, kW] and one bias [C], float64."""
     kernels, biases = [], []
     for branch in branches:
         scale, shift = norm_as_scale(branch if isinstance(branch, nn.BatchNorm2d) else branch.bn)

@@ -1,5 +1,4 @@
-"""The teachers' embeddings of one sample, from and to the bytes of an ``.npz`` or a ``.pth.gz``
-member.
+"""The teachers' embeddings of one sample as an ``.npz`` or a ``.pth.gz`` member.
 
 DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a
 number are an ``.npz`` too: int8 rows, and for ``rows`` an array ``rows_scale``, float32 [n], that
@@ -27,8 +26,9 @@ _GZIP = 31  # zlib's number for gzip's format
 
 
 def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Tensor]:
-    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32; ``.npz`` is
-    preferred where both are there.
+    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32.
+
+    ``.npz`` is preferred where both members are there.
 
     Raises:
         BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more
@@ -89,9 +89,7 @@ class _BombError(Exception):
 
 
 def _read_npz(content: bytes) -> dict[str, Tensor]:
-    """NumPy's own reader makes room for what a header promises before it looks whether that is
-    there.
-    """
+    """The arrays; NumPy's reader would allocate what a header promises, there or not."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
         return {name.removesuffix(".npy"): _read_array(bytearray(archive.read(name)))

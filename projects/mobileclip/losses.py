@@ -1,6 +1,4 @@
-"""Reinforced training's loss over the global batch, in blocks: no matrix of logits is ever held
-whole.
-"""
+"""Reinforced training's loss over the global batch, in blocks of the matrix of logits."""
 
 from functools import partial
 
@@ -122,8 +120,9 @@ class ReinforcedContrastive:
 
 
 def _similarities(queries: Tensor, targets: Tensor) -> Tensor:
-    """[b, B] in the queries' dtype, which products of narrower numbers are exact in; the targets
-    are widened by and by.
+    """[b, B] in the queries' dtype, in which products of narrower numbers are exact.
+
+    The targets are widened a few columns at a time.
     """
     similarities = queries.new_empty(len(queries), len(targets))
     for first in range(0, len(targets), COLUMNS):

@@ -45,12 +45,11 @@ class Head(nn.Module):
 
 
 class MCi(nn.Module):
-    """A stem of stride 4, stages that halve the resolution and widen, attention in the last: [B, 3,
-    H, W] to features.
+    """A stem of stride 4, and stages that halve the resolution: [B, 3, H, W] to features.
 
-    Any H and W do. Attributes are named as in timm's FastViT. Weights of convolutions and linear
-    layers start as a normal of std 0.02 cut at ±2 (batch norms set the scale), the head's with std
-    C^-½, biases at 0.
+    The last stages attend. Any H and W do. Attributes are named as in timm's FastViT. Weights of
+    convolutions and linear layers start as a normal of std 0.02 cut at ±2 (batch norms set the
+    scale), the head's with std C^-½, biases at 0.
 
     Args:
         depths: blocks of each stage.

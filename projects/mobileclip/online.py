@@ -13,8 +13,7 @@ from .teachers import FolderTeacher, Teacher
 
 @register("model", "online_teachers")
 class OnlineTeachers(nn.Module):
-    """Trained models that say what they make of each batch; for ``frozen``, beside the loss
-    ``reinforced_contrastive``.
+    """Trained models that embed each batch; for ``frozen``, with ``reinforced_contrastive``.
 
     Each teacher sees the student's augmented picture, resized to its own size and normalised its
     own way, and reads the captions with its own tokenizer. Gives teacher_image_features,
@@ -54,9 +53,7 @@ class OnlineTeachers(nn.Module):
         return {name: torch.cat(features, 1) for name, features in outputs.items()}
 
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:
-        """What it makes of the student's images, of which ``levels`` are the pixels from 0 to
-        255.
-        """
+        """The teacher's features of images whose pixels from 0 to 255 are ``levels``."""
         wanted = teacher.preprocess
         # a step may have a size of its own
         if wanted != self.student or levels.shape[-1] != wanted.size:

@@ -1,11 +1,9 @@
-"""What each variant's released weights want pictures to be like. Other values lower accuracy and
-say nothing.
+"""The preprocessing of each variant's released weights; another one silently lowers accuracy.
 
 First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and std, bilinear
 (Apple's code, open_clip's table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std,
--L/14 bicubic (open_clip). For the first
-generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their
-successors'.
+-L/14 bicubic (open_clip). For the first generation's S3, S4 and L/14, published with MobileCLIP2,
+nothing is stated: taken to be as their successors'.
 """
 
 from corekit.constants import CLIP_MEAN, CLIP_STD

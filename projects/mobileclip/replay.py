@@ -1,6 +1,4 @@
-"""Augmentations as DataCompDR stores them: parameters that were drawn once, replayed on the
-picture.
-"""
+"""DataCompDR's stored augmentations: parameters drawn once, replayed on the picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -83,12 +81,11 @@ def _number_of(value: object) -> int:
 
 @register("transform", "replay")
 class Replay(SampleTransform):
-    """The picture as the teachers saw it: a stored augmentation, applied once more (Vasu et al.,
-    2024, section 3.1).
+    """The picture as the teachers saw it, by its stored augmentation (Vasu et al., 2024, 3.1).
 
-    At the stored size, and with the interpolation that was used then, the pixels are those the
-    teachers saw. At another size the picture shows the same: crops are in pixels of the original
-    picture, and translations, which were drawn in pixels of the stored size, grow with the picture.
+    At the stored size and interpolation the pixels are those the teachers saw. At another size the
+    picture shows the same: crops are in pixels of the original picture, and translations, drawn in
+    pixels of the stored size, grow with the picture.
 
     Args:
         preprocess: gives size and interpolation.
@@ -141,9 +138,7 @@ class Replay(SampleTransform):
         return pixels
 
     def _movement(self, name: str, magnitude: float) -> Movement | None:
-        """The arguments of torchvision's affine for an operation of RandAugment (Cubuk et al.,
-        2019), as torchvision has it; None where nothing moves.
-        """
+        """torchvision's affine arguments of a RandAugment operation; None where nothing moves."""
         if name == "Rotate":
             return Movement(angle=-magnitude)
         if name.startswith("Translate"):

@@ -1,6 +1,4 @@
-"""Augmentations drawn once, to be stored: torchvision's own, from a generator of the sample
-alone.
-"""
+"""Augmentations drawn once, to be stored: torchvision's own, by a generator a sample."""
 
 from collections.abc import Sequence
 

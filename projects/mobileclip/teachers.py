@@ -1,6 +1,4 @@
-"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own
-way.
-"""
+"""Teachers: models whose features of pictures and captions are stored or distilled."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,9 +56,7 @@ class Teacher(nn.Module):
 
 
 class TeacherEntry(Protocol):
-    """The contract of entries of kind ``teacher``; their constructors read nothing and load
-    nothing.
-    """
+    """The contract of kind ``teacher``; constructors read nothing and load nothing."""
 
     def identity(self) -> dict[str, object]:
         """What decides the features, as JSON, such as hashes of weights."""

@@ -1,6 +1,4 @@
-"""The hybrid text tower of MobileCLIP-S0: convolutions around a short transformer (Vasu et al.,
-2024, section 3.2).
-"""
+"""MobileCLIP-S0's hybrid text tower: convolutions around a transformer (Vasu et al., 2024, 3.2)."""
 
 from torch import Tensor, nn
 
@@ -20,8 +18,9 @@ KERNEL = (1, 11)  # along the tokens
 
 
 class TextRepMixerBlock(nn.Module):
-    """Text-RepMixer (figure 4): a depthwise convolution over 11 tokens, then ConvFFN with a
-    residual, on [B, L, D].
+    """Text-RepMixer (figure 4) on [B, L, D].
+
+    It is a depthwise convolution over 11 tokens, then ConvFFN with a residual.
     """
 
     def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
@@ -45,8 +44,7 @@ class TextRepMixerBlock(nn.Module):
 
 
 class HybridTextTransformer(TextTransformer):
-    """CLIP's text tower, not causal, with a Text-RepMixer block before and one after its
-    transformer blocks.
+    """CLIP's text tower, not causal, between two Text-RepMixer blocks.
 
     Token ids int64 [B, L] to features [B, embed_dim].
 

@@ -1,6 +1,4 @@
-"""What the variants are put together from (Vasu et al., 2024, table 1 and appendix; Faghri et al.,
-2025).
-"""
+"""Towers of the variants (Vasu et al., 2024, table 1 and appendix; Faghri et al., 2025)."""
 
 from torch import nn
 
@@ -26,8 +24,10 @@ HEAD_WIDTH = 64  # of the transformers
 
 def mci(number: int, embed_dim: int, head_bias: bool, drop_path_rate: float,
         layer_scale_init: float, width_divisor: int, depth_divisor: int) -> MCi:
-    """MCi0 to MCi4: from 3 on five stages, layer norm, and neither squeeze-excite between stages
-    nor a stem scale branch.
+    """MCi0 to MCi4.
+
+    From 3 on there are five stages and layer norm, but no squeeze-excite between stages and no
+    scale branch in the stem.
     """
     depths, widths = MCI[number]
     five = len(depths) == 5
@@ -53,8 +53,9 @@ def vit_large(embed_dim: int, image_size: int, norm_eps: float, head_bias: bool,
 def text(kind: str | None, width: int, embed_dim: int, causal: bool, context_length: int,
          vocab_size: int, layer_scale_init: float, width_divisor: int,
          depth_divisor: int) -> TextTransformer | None:
-    """The plain text tower (12 transformer blocks), the hybrid one (4 and two Text-RepMixer
-    blocks), or none.
+    """The plain text tower, the hybrid one, or none.
+
+    Plain has 12 transformer blocks; hybrid has 4 and two Text-RepMixer blocks.
 
     Raises:
         CorekitError: a causal hybrid tower: its convolutions see what comes after a token.

@@ -1,18 +1,15 @@
-"""The image tower of MobileCLIP-B: a ViT-B/16 with a convolutional stem (Vasu et al., 2024, section
-3.1).
-"""
+"""MobileCLIP-B's image tower, a ViT-B/16 with a convolutional stem (Vasu et al., 2024, 3.1)."""
 
 from corekit.models.conv_stem import ConvStem
 from corekit.models.vit import ViT
 
 
 class MobileCLIPViT(ViT):
-    """ViT-B/16 behind a convolutional stem, the class token without a position; named as timm's
-    ``vit_base_mci_224``.
+    """ViT-B/16 behind a convolutional stem, named as timm's ``vit_base_mci_224``.
 
-    Two trained forms exist that differ in nothing the weights would show, so both arguments must be
-    given: Apple's MobileCLIP-B (padding 1, epsilon 1e-5) and timm's, in which MobileCLIP2-B was
-    trained (padding 0, epsilon 1e-6).
+    The class token has no position. Two trained forms exist that differ in nothing the weights
+    would show, so both arguments must be given: Apple's MobileCLIP-B (padding 1, epsilon 1e-5) and
+    timm's, in which MobileCLIP2-B was trained (padding 0, epsilon 1e-6).
 
     Args:
         embed_dim: width of the features.
