@@ -46,28 +46,28 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"],
                         help="used by the script itself")
-    chosen = parser.parse_args()
-    if chosen.memory_of:
-        print(json.dumps(peak(chosen)))
+    args = parser.parse_args()
+    if args.memory_of:
+        print(json.dumps(peak(args)))
         return
-    print(f"batch {chosen.batch_size} of {chosen.image_size} pixels, {chosen.device}, "
-          f"{chosen.precision}, {torch.get_num_threads()} threads")
-    sides = {"catlip": Side("catlip", chosen), "clip": Side("clip", chosen)}
+    print(f"batch {args.batch_size} of {args.image_size} pixels, {args.device}, "
+          f"{args.precision}, {torch.get_num_threads()} threads")
+    sides = {"catlip": Side("catlip", args), "clip": Side("clip", args)}
     for side in sides.values():
         side.step()
-    times = seconds_of({name: side.step for name, side in sides.items()}, chosen)
+    times = seconds_of({name: side.step for name, side in sides.items()}, args)
     for name, side in sides.items():
         seconds = times.median(name)
         parameters = sum(value.numel() for value in side.model.parameters())
-        print(f"  {name:<8}{seconds:9.4f} s a step {chosen.batch_size / seconds:9.1f} samples/s "
+        print(f"  {name:<8}{seconds:9.4f} s a step {args.batch_size / seconds:9.1f} samples/s "
               f"{parameters / 1e6:8.1f} M parameters {side.flops() / 1e9:8.1f} GFLOPs a sample "
               "forward")
     arithmetic = sides["clip"].flops() / sides["catlip"].flops()
     print(f"  samples/s, CatLIP over CLIP: {times.ratio('clip', 'catlip').median:.2f} (median of "
-          f"{chosen.pairs} pairs); arithmetic allows {arithmetic:.2f}")
+          f"{args.pairs} pairs); arithmetic allows {arithmetic:.2f}")
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
-        parts = seconds_of(side.parts(), chosen)
+        parts = seconds_of(side.parts(), args)
         total = sum(map(parts.median, parts))
         for label in parts:
             print(f"  {label:<40}{parts.median(label):9.4f} s  {parts.median(label) / total:6.1%}")
@@ -79,11 +79,11 @@ def main() -> None:
           f"{clip / catlip:.2f} times as much")
 
 
-def seconds_of(sides: Mapping[str, timing.Side], chosen: argparse.Namespace) -> timing.Times:
+def seconds_of(sides: Mapping[str, timing.Side], args: argparse.Namespace) -> timing.Times:
     """Of so many calls of each in a pair, taking turns."""
-    return timing.take_turns({name: partial(timing.seconds_of, side, chosen.device,
-                                            calls=chosen.steps) for name, side in sides.items()},
-                             chosen.pairs)
+    return timing.take_turns({name: partial(timing.seconds_of, side, args.device,
+                                            calls=args.steps) for name, side in sides.items()},
+                             args.pairs)
 
 
 class Side:
@@ -91,12 +91,12 @@ class Side:
 
     Args:
         name: catlip or clip.
-        chosen: the command's arguments.
+        args: the command's arguments.
     """
 
-    def __init__(self, name: str, chosen: argparse.Namespace) -> None:
-        self.name, self.device = name, torch.device(chosen.device)
-        self.autocast = partial(timing.autocast, chosen)
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        self.name, self.device = name, torch.device(args.device)
+        self.autocast = partial(timing.autocast, args)
         torch.manual_seed(0)
         self.model = build(name).to(self.device).train()
         self.loss = registry.build("loss",
@@ -105,7 +105,7 @@ class Side:
             "optimizer", "adamw",
             {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]},
             {"model": self.model})
-        size, count = chosen.image_size, chosen.batch_size
+        size, count = args.image_size, args.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
         self.labels = [each.to(self.device)
@@ -202,13 +202,13 @@ def build(name: str) -> nn.Module:
     return CLIP(tower, clip.text_tower)  # type: ignore[arg-type]
 
 
-def peak(chosen: argparse.Namespace) -> int:
+def peak(args: argparse.Namespace) -> int:
     """Bytes of the largest memory of this process, after two steps of one side."""
-    if chosen.memory_of != "nothing":
-        side = Side(chosen.memory_of, chosen)
+    if args.memory_of != "nothing":
+        side = Side(args.memory_of, args)
         for _ in range(2):  # the optimizer's moments are there from the first on
             side.step()
-    return fresh_process.peak(chosen.device)
+    return fresh_process.peak(args.device)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""How fast JPEG shards become batches: corekit's reading against open_clip's own pipeline, over the
-same shards.
+"""Images a second from JPEG shards: corekit's reading against open_clip's own pipeline.
 
     OMP_NUM_THREADS=1 python tools/benchmark_data.py
 
@@ -7,9 +6,9 @@ Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth 
 of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
 mean and standard deviation, and tokenized captions. open_clip's pipeline is built from its own
 pieces as open_clip_train/data.py puts them together (shuffles, decode("pilrgb"), its training
-transform and tokenizer), its pixels are normalised in the worker; corekit's are normalised where
+transform and tokenizer); its pixels are normalised in the worker. Corekit's are normalised where
 the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each
-over the same number of images; what is printed are medians over the rounds, and the median of the
+over the same number of images. The figures are medians over the rounds, and the median of the
 rounds' ratios with their range.
 """
 
@@ -41,14 +40,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
                         "temporary folder")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        root = chosen.root or temporary
-        if not chosen.root:
-            write_shards(Path(temporary), chosen.samples)
+        root = args.root or temporary
+        if not args.root:
+            write_shards(Path(temporary), args.samples)
         for scale in ((0.9, 1.0), (0.08, 1.0)):
-            compare(root, scale, chosen.batches, chosen.rounds, chosen.batch_size)
+            compare(root, scale, args.batches, args.rounds, args.batch_size)
 
 
 def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, size: int) -> None:
@@ -105,9 +104,7 @@ def corekit_in_full(root: str, scale: tuple[float, float], size: int) -> Iterato
 
 
 def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
-    """float32 [size, 3, 224, 224] from the pipeline of open_clip_train/data.py, whose order of
-    stages this follows.
-    """
+    """float32 [size, 3, 224, 224], in the order of stages of open_clip_train/data.py."""
     import webdataset as wds
     from open_clip import get_tokenizer
     from open_clip.transform import AugmentationCfg, image_transform
@@ -142,9 +139,7 @@ def write_shards(root: Path, samples: int, each: int = 500) -> None:
 
 
 def photo(seed: int, width: int = 640, height: int = 480) -> bytes:
-    """A JPEG with the spectrum of a photo: amplitudes fall with frequency, down to single pixels;
-    about 90 kB.
-    """
+    """A JPEG of about 90 kB with the spectrum of a photo: amplitudes fall with frequency."""
     generator = np.random.default_rng(seed)
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9), (640, 5)):

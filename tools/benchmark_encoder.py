@@ -30,25 +30,25 @@ def main() -> int:
     parser.add_argument("--depth-divisor", type=int, default=1,
                         help="divides the blocks of both, where time is short")
     parser.add_argument("--limit", type=float, default=1.0)
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     torch.manual_seed(0)
-    name = f"aimv2_{chosen.size}_{chosen.pixels}"
-    ours: nn.Module = corekit.create_model(name, depth_divisor=chosen.depth_divisor).eval()
-    timm_model: nn.Module = timm.create_model(f"aimv2_{chosen.size}_patch14_{chosen.pixels}",
+    name = f"aimv2_{args.size}_{args.pixels}"
+    ours: nn.Module = corekit.create_model(name, depth_divisor=args.depth_divisor).eval()
+    timm_model: nn.Module = timm.create_model(f"aimv2_{args.size}_patch14_{args.pixels}",
                                               num_classes=0,
-                                              depth=24 // chosen.depth_divisor).eval()
+                                              depth=24 // args.depth_divisor).eval()
     timm_model.load_state_dict(registry.build("converter",
                                               "aim").save(ours.state_dict(), name, "timm"))
-    ours, timm_model = ours.to(chosen.device), timm_model.to(chosen.device)
-    print(f"images/s of {name}, {24 // chosen.depth_divisor} blocks: ours, timm's; "
-          f"{timing.conditions(chosen)}")
+    ours, timm_model = ours.to(args.device), timm_model.to(args.device)
+    print(f"images/s of {name}, {24 // args.depth_divisor} blocks: ours, timm's; "
+          f"{timing.conditions(args)}")
     reached = True
-    for batch in chosen.batch_sizes:
-        image = torch.randn(batch, 3, chosen.pixels, chosen.pixels, device=chosen.device)
+    for batch in args.batch_sizes:
+        image = torch.randn(batch, 3, args.pixels, args.pixels, device=args.device)
 
         def run(tokens_of: Callable[..., Tensor], image: Tensor = image) -> Callable[[], Tensor]:
             def side() -> Tensor:
-                with torch.no_grad(), timing.autocast(chosen):
+                with torch.no_grad(), timing.autocast(args):
                     return tokens_of(image)
             return side
 
@@ -56,12 +56,12 @@ def main() -> int:
             "ours": run(lambda image: ours(image)["tokens"]),
             "theirs": run(lambda image: timm_model.forward_features(image))  # type: ignore[operator]
         }
-        times = timing.in_turns(sides, chosen)
+        times = timing.in_turns(sides, args)
         ratio = times.ratio("theirs", "ours")
         apart = float((sides["ours"]().float() - sides["theirs"]().float()).abs().max())
         print(f"  batch {batch:<3} {times.rates(batch)}: {ratio}; largest difference of the tokens "
               f"{apart:.1e}", flush=True)
-        reached = reached and ratio.median >= chosen.limit
+        reached = reached and ratio.median >= args.limit
     return 0 if reached else 1
 
 

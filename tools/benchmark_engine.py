@@ -1,11 +1,10 @@
-"""What the engine costs: its training loop against a bare one that does the same step, at the
-quickstart's size.
+"""The trainer's cost: its loop against a bare one of the same step, at the quickstart's size.
 
     python tools/benchmark_engine.py [--pairs 15] [--steps 25] [OVERRIDE ...]
 
 Both sides train the same model on the same batches, which lie in memory, and take turns in one
 process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
-loss, backward, clip, optimizer. The engine adds its wiring, its loss in blocks, checks, log lines,
+loss, backward, clip, optimizer. The trainer adds its wiring, its loss in blocks, checks, log lines,
 TensorBoard. Prints the time a step of both, and the ratio's median with the interval that holds the
 true median in 95 of 100 cases.
 """
@@ -46,7 +45,7 @@ def main() -> None:
     parser = timing.parser(__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--steps", type=int, default=25)
-    chosen, overrides = parser.parse_known_args()
+    args, overrides = parser.parse_known_args()
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
                      "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
@@ -56,14 +55,14 @@ def main() -> None:
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
-        times = timing.take_turns({"engine": lambda: engine_seconds(engine, parts, chosen.steps,
+        times = timing.take_turns({"engine": lambda: engine_seconds(engine, parts, args.steps,
                                                                     counters, logger),
-                                   "bare": lambda: bare_seconds(bare, parts, chosen.steps)},
-                                  chosen.pairs)
+                                   "bare": lambda: bare_seconds(bare, parts, args.steps)},
+                                  args.pairs)
         logger.close()
     ratio = times.ratio("engine", "bare")
     print(f"bare loop {times.median('bare') * 1e3:.1f} ms a step, engine "
-          f"{times.median('engine') * 1e3:.1f} ms (medians of {chosen.pairs} interleaved pairs)")
+          f"{times.median('engine') * 1e3:.1f} ms (medians of {args.pairs} interleaved pairs)")
     print(f"engine / bare loop: {ratio.exactly}")
 
 

@@ -41,22 +41,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--words", action="store_true",
                         help="captions made of WordNet's nouns instead of OpenMoji scenes")
-    chosen = parser.parse_args()
-    make = word_captions if chosen.words else scene_captions
-    captions = make(chosen.captions * chosen.rounds)
+    args = parser.parse_args()
+    make = word_captions if args.words else scene_captions
+    captions = make(args.captions * args.rounds)
     vocabulary = of_size(captions)
     keys = list(vocabulary.counts)
     open_tagger()
     corenet_rows(captions[-1], keys)  # what is loaded at first use
     labels = NounLabels()
-    few = chosen.corenet_captions
-    rounds = [captions[first:first + chosen.captions]
-              for first in range(0, len(captions), chosen.captions)]
+    few = args.corenet_captions
+    rounds = [captions[first:first + args.captions]
+              for first in range(0, len(captions), args.captions)]
     ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
     times = timing.take_turns({
         "theirs": lambda: fewer.next_round(lambda caption: corenet_rows(caption, keys)),
         "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
-    }, chosen.rounds)
+    }, args.rounds)
     if [rows[:few] for rows in ours.rows] != fewer.rows:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
@@ -67,7 +67,7 @@ def main() -> None:
           f"{1 / times['ours'][0]:,.0f})")
     print(f"  CoreNet's order            {1 / theirs_time:>10,.0f} captions/s")
     print(f"  ratio of the medians       {theirs_time / ours_time:>10.0f} x; rows the same in all "
-          f"{chosen.corenet_captions * chosen.rounds:,} compared")
+          f"{args.corenet_captions * args.rounds:,} compared")
 
 
 class Labelled:

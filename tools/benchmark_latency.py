@@ -27,7 +27,7 @@ def main() -> int:
     """The command."""
     parser = timing.options(__doc__)
     parser.add_argument("--limit", type=float, default=1.0)
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     torch.manual_seed(0)
     fused: dict[str, Any] = {"S0": corekit.create_model("mobileclip_s0"),
                              "S2": corekit.create_model("mobileclip_s2"),
@@ -38,16 +38,16 @@ def main() -> int:
     sides: dict[str, timing.Side] = {}
     for name, model in models.items():
         size = 256 if name in PHONE else 224
-        model.to(chosen.device)
-        tokens = torch.randint(1, 49000, (1, 77), device=chosen.device)
+        model.to(args.device)
+        tokens = torch.randint(1, 49000, (1, 77), device=args.device)
         sides[f"{name} image"] = call(model.encode_image,
-                                      torch.rand(1, 3, size, size, device=chosen.device), chosen)
-        sides[f"{name} text"] = call(model.encode_text, tokens, chosen)
-    times = timing.in_turns(sides, chosen)
+                                      torch.rand(1, 3, size, size, device=args.device), args)
+        sides[f"{name} text"] = call(model.encode_text, tokens, args)
+    times = timing.in_turns(sides, args)
     for name in models:
         of_both = zip(times[f"{name} image"], times[f"{name} text"], strict=True)
         times[name] = [image + text for image, text in of_both]
-    print(f"latency of a batch of 1, ms; {timing.conditions(chosen)}")
+    print(f"latency of a batch of 1, ms; {timing.conditions(args)}")
     for name in models:
         of_image, of_text, both = (1e3 * times.median(side)
                                    for side in (f"{name} image", f"{name} text", name))
@@ -61,14 +61,14 @@ def main() -> int:
                            for tower in ("image", "text"))
             print(f"  {ours} against {other}: {both_towers} in sum, image {image:.2f} x, "
                   f"text {text:.2f} x; the paper, on a phone: {phone} x")
-    return 0 if slowest["S0"] >= chosen.limit else 1
+    return 0 if slowest["S0"] >= args.limit else 1
 
 
 def call(encode: Callable[[Tensor], Tensor], inputs: Tensor,
-         chosen: argparse.Namespace) -> timing.Side:
+         args: argparse.Namespace) -> timing.Side:
     """A call that is timed."""
     def side() -> Tensor:
-        with torch.inference_mode(), timing.autocast(chosen):
+        with torch.inference_mode(), timing.autocast(args):
             return encode(inputs)
     return side
 

@@ -21,24 +21,22 @@ FOLDERS = 130
 
 
 def main() -> None:
-    """Write the folder, then measure in a process of its own, so that memory is that of one
-    rank.
-    """
+    """Write the folder, then measure in a process of its own: the memory of one rank."""
     parser = timing.parser(__doc__)
     parser.add_argument("--shards", type=int, default=130_000)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
     parser.add_argument("--streams", type=int, default=4096)
     parser.add_argument("--ranks", type=int, default=128)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.measure:
-        print(json.dumps(measure(chosen.measure, chosen.streams, chosen.ranks)))
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.streams, args.ranks)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_index(Path(folder), chosen.shards, chosen.samples)
+        write_index(Path(folder), args.shards, args.samples)
         figures = fresh_process.again("--measure", folder)
-    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, "
-          f"{chosen.streams} streams")
+    print(f"{args.shards:,} shards of {args.samples:,}, rank 0 of {args.ranks}, "
+          f"{args.streams} streams")
     for name, figure in figures.items():
         print(f"  {name:<32}{figure}")
 

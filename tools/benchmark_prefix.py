@@ -1,5 +1,4 @@
-"""Training steps of AIMv2's pre-training, prefix attention by a mask of all pairs and by
-FlexAttention: samples/s and MFU.
+"""AIMv2's pre-training by attention mask and by FlexAttention: samples/s and MFU of a step.
 
     python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
     python tools/benchmark_prefix.py --device cpu --width-divisor 4 --depth-divisor 6 --batch-size 4
@@ -37,17 +36,17 @@ def main() -> int:
     parser.add_argument("--depth-divisor", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--limit", type=float, default=0.55)
-    chosen = parser.parse_args()
-    batch = {"image": torch.randn(chosen.batch_size, 3, chosen.pixels, chosen.pixels,
-                                  device=chosen.device),
-             "text": torch.randint(2, 32_000, (chosen.batch_size, 77), device=chosen.device),
-             "uniform": torch.rand(chosen.batch_size, device=chosen.device)}
+    args = parser.parse_args()
+    batch = {"image": torch.randn(args.batch_size, 3, args.pixels, args.pixels,
+                                  device=args.device),
+             "text": torch.randint(2, 32_000, (args.batch_size, 77), device=args.device),
+             "uniform": torch.rand(args.batch_size, device=args.device)}
 
     def model(attention: str) -> nn.Module:
-        network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=chosen.encoder,
+        network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=args.encoder,
                                                   attention=attention,
-                                                  width_divisor=chosen.width_divisor,
-                                                  depth_divisor=chosen.depth_divisor)
+                                                  width_divisor=args.width_divisor,
+                                                  depth_divisor=args.depth_divisor)
         return network
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -56,36 +55,36 @@ def main() -> int:
         for output in outputs.values():
             output.dense()
     flops = 3 * counter.get_total_flops()
-    kinds = ("sdpa",) if chosen.device == "cpu" else ("sdpa", "flex")
-    times = timing.in_turns({kind: step(model(kind).to(chosen.device), batch, chosen)
-                             for kind in kinds}, chosen)
-    name = torch.cuda.get_device_name() if chosen.device == "cuda" else ""
+    kinds = ("sdpa",) if args.device == "cpu" else ("sdpa", "flex")
+    times = timing.in_turns({kind: step(model(kind).to(args.device), batch, args)
+                             for kind in kinds}, args)
+    name = torch.cuda.get_device_name() if args.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
-    print(f"{chosen.encoder}, width / {chosen.width_divisor}, depth / {chosen.depth_divisor}, "
-          f"batch {chosen.batch_size}{', compiled' if chosen.compile else ''}: "
-          f"{flops / chosen.batch_size / 1e12:.3f} TFLOP a sample; {timing.conditions(chosen)}")
+    print(f"{args.encoder}, width / {args.width_divisor}, depth / {args.depth_divisor}, "
+          f"batch {args.batch_size}{', compiled' if args.compile else ''}: "
+          f"{flops / args.batch_size / 1e12:.3f} TFLOP a sample; {timing.conditions(args)}")
     used = {kind: flops / times.median(kind) / peak for kind in times}
     for kind in times:
-        print(f"  {kind:<5}{chosen.batch_size / times.median(kind):9.2f} samples/s"
+        print(f"  {kind:<5}{args.batch_size / times.median(kind):9.2f} samples/s"
               + ("" if math.isnan(peak) else f", MFU {used[kind]:.1%}"))
     if len(times) > 1:
         print(f"  flex is {times.ratio('sdpa', 'flex')} as fast as the mask")
-    return 0 if math.isnan(peak) or max(used.values()) >= chosen.limit else 1
+    return 0 if math.isnan(peak) or max(used.values()) >= args.limit else 1
 
 
 def step(net: nn.Module, batch: dict[str, Tensor],
-         chosen: argparse.Namespace) -> Callable[[], None]:
+         args: argparse.Namespace) -> Callable[[], None]:
     """One side."""
     words = registry.build("loss", "next_token", {"end_token": 1})
     patches = registry.build("loss", "next_patch")
     image, text, uniform = batch.values()
     optimizer = adamw(net, 1e-4)
-    if chosen.compile:
+    if args.compile:
         net.compile()
 
     def one() -> None:
         optimizer.zero_grad()
-        with timing.autocast(chosen):
+        with timing.autocast(args):
             outputs = net(image, text, uniform)
         total = (words(outputs["text_logits"], text) / words.weights(text) +
                  0.4 * patches(outputs["patch_predictions"], image, uniform) /

@@ -1,5 +1,4 @@
-"""The time of a linear probe with 14 heads against one with a single head, on the same frozen
-ViT-B/16.
+"""Time of a linear probe with 14 heads against one with a single head, on one frozen ViT-B/16.
 
     python tools/benchmark_probe.py [--train 96] [--test 32] [--classes 1000] [--epochs 100]
     [--pairs 5]
@@ -59,17 +58,17 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    chosen = parser.parse_args()
-    device = torch.device(chosen.device)
+    args = parser.parse_args()
+    device = torch.device(args.device)
     torch.manual_seed(0)
     eval_model = EvalModel(clip_vit_b16().to(device).eval(),
                            Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
                            contextlib.nullcontext)
-    train, test = Noise(chosen.train, chosen.classes, 1), Noise(chosen.test, chosen.classes, 2)
+    train, test = Noise(args.train, args.classes, 1), Noise(args.test, args.classes, 2)
     sides = {14: LEARNING_RATES, 1: LEARNING_RATES[3:4]}
     probes = {heads: LinearProbe(test, train, learning_rates=rates,
-                                 weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=chosen.epochs,
-                                 batch_size=chosen.batch_size,
+                                 weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=args.epochs,
+                                 batch_size=args.batch_size,
                                  forward_batch_size=32) for heads, rates in sides.items()}
     # what is slow only the first time
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
@@ -81,15 +80,15 @@ def main() -> int:
 
     times = timing.take_turns(
         {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)
-         for heads in sides}, chosen.pairs)
-    print(f"{chosen.train} + {chosen.test} images, {chosen.classes} classes, {chosen.epochs} "
-          f"epochs on {device}, {torch.get_num_threads()} threads, {chosen.pairs} pairs:")
+         for heads in sides}, args.pairs)
+    print(f"{args.train} + {args.test} images, {args.classes} classes, {args.epochs} "
+          f"epochs on {device}, {torch.get_num_threads()} threads, {args.pairs} pairs:")
     for side in sorted(times):
         print(f"  {side}: {times.spread(side)}")
     ratio = times.ratio("14 heads", " 1 heads")
     print(f"  ratio: median {ratio.median:.3f} ({min(ratio.values):.3f} to "
-          f"{max(ratio.values):.3f}), at most {chosen.limit} wanted")
-    return 0 if ratio.median <= chosen.limit else 1
+          f"{max(ratio.values):.3f}), at most {args.limit} wanted")
+    return 0 if ratio.median <= args.limit else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""What reading reinforced shards costs: training from them against the same steps on batches that
-lie in memory.
+"""Cost of reading reinforced shards: training from them against batches that lie in memory.
 
     python tools/benchmark_reinforced.py [--pairs 7] [--steps 8] [--samples 256] [OVERRIDE ...]
 
@@ -44,10 +43,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--limit", type=float, default=1.05)
-    chosen, overrides = parser.parse_known_args()
+    args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        scenes = OpenMoji(chosen.samples, size=256)
+        scenes = OpenMoji(args.samples, size=256)
         write_shards(scenes, folder / "scenes", samples_per_shard=64)
         reinforce(folder / "scenes", folder / "reinforcements")
         recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1",
@@ -72,15 +71,15 @@ def main() -> int:
 
         for side in (from_memory, from_shards):
             side(2)
-        times = timing.take_turns({"shards": lambda: from_shards(chosen.steps),
-                                   "memory": lambda: from_memory(chosen.steps)}, chosen.pairs)
+        times = timing.take_turns({"shards": lambda: from_shards(args.steps),
+                                   "memory": lambda: from_memory(args.steps)}, args.pairs)
         logger.close()
     ratio = times.ratio("shards", "memory")
     print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
-          f"{times.median('shards') * 1e3:.0f} ms (medians of {chosen.pairs} interleaved pairs; "
+          f"{times.median('shards') * 1e3:.0f} ms (medians of {args.pairs} interleaved pairs; "
           f"{torch.get_num_threads()} threads, {run.config.data.workers} data processes)")
     print(f"shards / memory: {ratio.exactly}")
-    return 0 if ratio.median <= chosen.limit else 1
+    return 0 if ratio.median <= args.limit else 1
 
 
 def reinforce(scenes: Path, out: Path) -> None:

@@ -1,5 +1,4 @@
-"""A training step of MobileCLIP-S1 and B: corekit's model and loss against open_clip's, in samples
-a second and peak memory.
+"""Samples/s and memory of MobileCLIP-S1's and B's training step, against open_clip's.
 
     python tools/benchmark_step.py [--models s1 b] [--batch-size 16] [--precision fp32]
 
@@ -40,53 +39,53 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=1.1)
     parser.add_argument("--limit-memory", type=float, default=0.9)
     parser.add_argument("--measure", choices=["nothing", *SIDES], help="used by the script itself")
-    chosen = parser.parse_args()
-    if chosen.measure:
-        print(peak_of(chosen.measure, chosen.models[0], chosen))
+    args = parser.parse_args()
+    if args.measure:
+        print(peak_of(args.measure, args.models[0], args))
         return 0
-    print(f"samples/s and peak memory of a step of {chosen.batch_size}: ours, theirs as "
-          f"documented, theirs at its best; {timing.conditions(chosen)}")
+    print(f"samples/s and peak memory of a step of {args.batch_size}: ours, theirs as "
+          f"documented, theirs at its best; {timing.conditions(args)}")
     reached = True
-    for name in chosen.models:
+    for name in args.models:
         nothing, *peaks = (fresh_process.again("--models", name, "--measure", side)
                            for side in ("nothing", *SIDES))
         memory = {side: peak - nothing for side, peak in zip(SIDES, peaks)}
-        times = timing.in_turns({side: step(side, name, chosen) for side in SIDES}, chosen)
+        times = timing.in_turns({side: step(side, name, args) for side in SIDES}, args)
         documented = times.ratio("theirs", "ours")
-        print(f"  {name:<3} {times.rates(chosen.batch_size)} samples/s: {documented} as "
+        print(f"  {name:<3} {times.rates(args.batch_size)} samples/s: {documented} as "
               f"documented, {times.ratio('best', 'ours')} at its best")
         shares = [memory["ours"] / memory[side] for side in SIDES[1:]]
         sizes = ", ".join(f"{size / 2**20:.0f}" for size in memory.values())
         print(f"      {sizes} MiB: {shares[0]:.2f} of theirs as documented, {shares[1]:.2f} at its "
               "best", flush=True)
-        reached = (reached and documented.median >= chosen.limit
-                   and shares[0] <= chosen.limit_memory)
+        reached = (reached and documented.median >= args.limit
+                   and shares[0] <= args.limit_memory)
     return 0 if reached else 1
 
 
-def peak_of(side: str, name: str, chosen: argparse.Namespace) -> int:
+def peak_of(side: str, name: str, args: argparse.Namespace) -> int:
     """Bytes of this process's peak memory after two steps of that side, or of none."""
     if side != "nothing":
-        run = step(side, name, chosen)
+        run = step(side, name, args)
         for _ in range(2):
             run()
-    return fresh_process.peak(chosen.device)
+    return fresh_process.peak(args.device)
 
 
-def step(side: str, name: str, chosen: argparse.Namespace) -> timing.Side:
+def step(side: str, name: str, args: argparse.Namespace) -> timing.Side:
     """One training step, ready to be taken."""
     torch.manual_seed(0)
-    image = torch.rand(chosen.batch_size, 3, SIZES[name], SIZES[name], device=chosen.device)
-    text = torch.randint(1, 49406, (chosen.batch_size, 77), device=chosen.device)
+    image = torch.rand(args.batch_size, 3, SIZES[name], SIZES[name], device=args.device)
+    text = torch.randint(1, 49406, (args.batch_size, 77), device=args.device)
     text[torch.arange(len(text)), torch.randint(5, 77, (len(text),))] = 49407
     losses = our_loss if side == "ours" else their_loss
     model: nn.Module = (corekit.create_model(f"mobileclip_{name}") if side == "ours"
                         else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
-    model.to(chosen.device).train()
+    model.to(args.device).train()
     # on a CPU, S1 in channels_last ends theirs in a crash: torch 2.15's strided 1x1 convolution
     # writes past its memory
     if {"ours": name == "s1", "theirs": False,
-        "best": chosen.device == "cuda" or name == "b"}[side]:
+        "best": args.device == "cuda" or name == "b"}[side]:
         model.to(memory_format=torch.channels_last)
         image = image.to(memory_format=torch.channels_last)
     optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours"
@@ -96,7 +95,7 @@ def step(side: str, name: str, chosen: argparse.Namespace) -> timing.Side:
 
     def run() -> None:
         optimizer.zero_grad()
-        with timing.autocast(chosen):
+        with timing.autocast(args):
             outputs = model(image, text)
         value = loss(outputs)
         value.backward()  # type: ignore[no-untyped-call]

@@ -41,26 +41,26 @@ def main() -> int:
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 64])
     parser.add_argument("--limit", type=float, default=1.2)
     parser.add_argument("--limit-best", type=float, default=1.0)
-    chosen = parser.parse_args()
-    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(chosen)}")
+    args = parser.parse_args()
+    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(args)}")
     reached = True
-    for name in chosen.models:
+    for name in args.models:
         torch.manual_seed(0)
-        ours, reference = our_encoder(name, chosen.device), their_encoder(name).to(chosen.device)
+        ours, reference = our_encoder(name, args.device), their_encoder(name).to(args.device)
         best = copy.deepcopy(reference).to(memory_format=torch.channels_last)
-        for batch in chosen.batch_sizes:
-            image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=chosen.device)
+        for batch in args.batch_sizes:
+            image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=args.device)
             last = image.to(memory_format=torch.channels_last)
             times = timing.in_turns({
-                "ours": without_gradient(torch.no_grad, ours, image, chosen),
-                "theirs": without_gradient(torch.no_grad, encode_of(reference), image, chosen),
-                "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
-            }, chosen)
+                "ours": without_gradient(torch.no_grad, ours, image, args),
+                "theirs": without_gradient(torch.no_grad, encode_of(reference), image, args),
+                "best": without_gradient(torch.inference_mode, encode_of(best), last, args)
+            }, args)
             documented, at_best = times.ratio("theirs", "ours"), times.ratio("best", "ours")
             print(f"  {name:<3} batch {batch:<3} {times.rates(batch, 1)}: {documented} as "
                   f"documented, {at_best} at its best", flush=True)
-            reached = (reached and documented.median >= chosen.limit
-                       and at_best.median >= chosen.limit_best)
+            reached = (reached and documented.median >= args.limit
+                       and at_best.median >= args.limit_best)
     return 0 if reached else 1
 
 
@@ -93,10 +93,10 @@ def encode_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode],
                      encode: Callable[[Tensor], Tensor], image: Tensor,
-                     chosen: argparse.Namespace) -> timing.Side:
+                     args: argparse.Namespace) -> timing.Side:
     """A call that is timed."""
     def side() -> Tensor:
-        with context(), timing.autocast(chosen):
+        with context(), timing.autocast(args):
             return encode(image)
     return side
 

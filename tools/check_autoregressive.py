@@ -46,8 +46,8 @@ def main() -> int:
     """The command."""
     parser = timing.parser(__doc__)
     parser.add_argument("--device", default="cpu")
-    chosen = parser.parse_args()
-    device = torch.device(chosen.device)
+    args = parser.parse_args()
+    device = torch.device(args.device)
     backends = ("sdpa",) if device.type == "cpu" else ("sdpa", "flex")
     sound = sum(leaks(backend, device) for backend in backends) == 0
     if "flex" in backends:

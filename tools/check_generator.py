@@ -1,5 +1,4 @@
-"""Kill `corekit data reinforce` at random moments, start the same command again, and compare with
-an undisturbed run.
+"""Kill `corekit data reinforce` at random, continue it, compare it with an undisturbed run.
 
     python tools/check_generator.py [--kills 10] [--workers 2] [--seed 0]
 
@@ -40,27 +39,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
-    draw = random.Random(chosen.seed)
+    args = parser.parse_args()
+    draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_scenes(folder, SAMPLES * (chosen.kills + 6), SAMPLES)
+        write_scenes(folder, SAMPLES * (args.kills + 6), SAMPLES)
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
         words = [f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
                  f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
                  "captions=2", "augmentations=6", "image_size=64", "batch_size=32"]
         began = time.monotonic()
-        if start(folder, "whole", words, chosen.workers).wait() != 0:
+        if start(folder, "whole", words, args.workers).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - began
-        moments = [kill_once(folder, words, chosen.workers, draw, number)
-                   for number in range(chosen.kills)]
-        if start(folder, "killed", words, chosen.workers).wait() != 0:
+        moments = [kill_once(folder, words, args.workers, draw, number)
+                   for number in range(args.kills)]
+        if start(folder, "killed", words, args.workers).wait() != 0:
             raise SystemExit("the last run failed")
         expected, actual = contents(folder / "whole"), contents(folder / "killed")
         before, after = uids(folder / "scenes"), uids(folder / "killed")
     same = sum(expected.get(name) == content for name, content in actual.items())
-    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: "
+    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {args.workers} workers: "
           f"{', '.join(moments)}")
     print(f"{same} of {len(expected)} files are the same bytes, "
           f"{len(actual.keys() ^ expected.keys())} missing or more; of "
@@ -103,9 +102,7 @@ def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess
 
 def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,
               number: int) -> str:
-    """Start the command, SIGKILL it at a random moment after it began to write, and say which
-    moment it was.
-    """
+    """Start the command, SIGKILL it at a random moment after its first write; say which."""
     out = folder / "killed"
     before = len(list(out.glob("*.tar")))
     process = start(folder, "killed", words, workers)

@@ -1,5 +1,4 @@
-"""Kill a small run at random moments, start the same command again, and compare with an undisturbed
-run.
+"""Kill a small run at random moments, continue it, and compare it with an undisturbed run.
 
     python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed
     0] [WORDS ...]
@@ -46,21 +45,21 @@ def main() -> int:
     parser.add_argument("--then-ranks", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*")
-    chosen = parser.parse_args()
-    if chosen.kills < 1:
+    args = parser.parse_args()
+    if args.kills < 1:
         parser.error("--kills must be at least 1")
-    draw = random.Random(chosen.seed)
-    steps = 2 * (3 + chosen.kills)
-    later = chosen.then_ranks or chosen.ranks
-    micro_batch = BATCH // (2 * max(chosen.ranks, later))
-    words = [*WORDS, f"engine.micro_batch={micro_batch}", *chosen.words, f"engine.steps={steps}",
-             f"engine.parallel={chosen.parallel}"]
+    draw = random.Random(args.seed)
+    steps = 2 * (3 + args.kills)
+    later = args.then_ranks or args.ranks
+    micro_batch = BATCH // (2 * max(args.ranks, later))
+    words = [*WORDS, f"engine.micro_batch={micro_batch}", *args.words, f"engine.steps={steps}",
+             f"engine.parallel={args.parallel}"]
     with tempfile.TemporaryDirectory() as folder:
         uninterrupted, killed = Path(folder) / "whole", Path(folder) / "killed"
-        wait(start(words, uninterrupted, chosen.ranks))
+        wait(start(words, uninterrupted, args.ranks))
         moments, resumed_from = [], []
-        for number in range(chosen.kills):
-            ranks = chosen.ranks if number < chosen.kills / 2 else later
+        for number in range(args.kills):
+            ranks = args.ranks if number < args.kills / 2 else later
             moments.append(kill_once(words, killed, ranks, draw, steps, number % 3 == 2))
             resumed_from.append(last_kept(killed))
         wait(start(words, killed, later))
@@ -68,8 +67,8 @@ def main() -> int:
         evaluated = read(uninterrupted / "evaluations.jsonl")
         again = read(killed / "evaluations.jsonl")
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
-    then = f", then {later}" if chosen.then_ranks else ""
-    print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a "
+    then = f", then {later}" if args.then_ranks else ""
+    print(f"{args.ranks} ranks{then}, {args.parallel}, {len(moments)} kills ({inside} inside a "
           f"checkpoint's writing): {', '.join(moments)}; went on from steps {resumed_from}")
     numbers = [record["step"] for record in actual]
     pairs = [(one["loss"], other["loss"]) for one, other in zip(expected, actual)]
@@ -80,8 +79,8 @@ def main() -> int:
           "equal to the bit, first differences "
           f"{', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest "
           f"{max(differences):.0e}; evaluations {'equal' if evaluated == again else 'differ'}")
-    before = resumed_from[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
-    whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
+    before = resumed_from[(args.kills - 1) // 2]  # the step from which on it had other ranks
+    whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if args.then_ranks
                    else same == steps and evaluated == again)
     went_on = min(resumed_from) > 0 and max(resumed_from) < steps
     return 0 if went_on and numbers == list(range(
@@ -89,9 +88,7 @@ def main() -> int:
 
 
 def start(words: list[str], run: Path, ranks: int) -> list[Any]:
-    """Start the run's command on every rank, as torchrun would, but with every process ours to
-    kill.
-    """
+    """Start the run on every rank, as torchrun would, with every process ours to kill."""
     return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent,
                        output=run.with_suffix(".txt"), ranks=ranks)
 

@@ -1,5 +1,4 @@
-"""CatLIP and CLIP, pre-trained on the same drawn scenes for the same time: linear probes of the two
-image towers.
+"""CatLIP against CLIP after equal time on the same drawn scenes: linear probes of both.
 
     python tools/compare_catlip_clip.py [--folder runs/compare_catlip_clip] [--minutes 2] [--seeds
     3]
@@ -30,18 +29,18 @@ def main() -> int:
     parser.add_argument("--trial-steps", type=int, default=30,
                         help="of the runs that tell the speed")
     parser.add_argument("--trials", type=int, default=3)
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
+    args = parser.parse_args()
+    folder: Path = args.folder
     speeds: dict[str, list[float]] = {side: [] for side in RECIPES}
-    for trial in range(chosen.trials):
+    for trial in range(args.trials):
         for side in RECIPES:
-            speeds[side].append(speed(folder, side, chosen.trial_steps, trial))
+            speeds[side].append(speed(folder, side, args.trial_steps, trial))
     rates = {side: statistics.median(trials) for side, trials in speeds.items()}
     print(f"{'':<10}{'samples/s':>12}{'steps':>8}{'seconds':>10}   linear probe, top-1, mean of "
-          f"{chosen.seeds} seeds (lowest to highest)")
+          f"{args.seeds} seeds (lowest to highest)")
     for side, rate in rates.items():
-        steps = max(2, round(chosen.minutes * 60 * rate / BATCH))
-        runs = [trained(folder, side, steps, seed) for seed in range(chosen.seeds)]
+        steps = max(2, round(args.minutes * 60 * rate / BATCH))
+        runs = [trained(folder, side, steps, seed) for seed in range(args.seeds)]
         top1, seconds = zip(*runs)
         print(f"{side:<10}{rate:>12.0f}{steps:>8}{statistics.mean(seconds):>10.0f}   "
               f"{summary(top1)}", flush=True)

@@ -1,5 +1,4 @@
-"""What AIMv2 learns from patches, from words and from both: one encoder on the same scenes (Fini et
-al., 2024, table 9).
+"""AIMv2 trained on patches, on words and on both (Fini et al., 2024, table 9): its probes.
 
     python tools/compare_objectives.py [--folder runs/compare_objectives] [--seeds 3] [--steps 1200]
 
@@ -33,13 +32,13 @@ def main() -> int:
     """The command."""
     parser = options(__doc__, "runs/compare_objectives", jobs=cores())
     parser.add_argument("--steps", type=int, default=1200)
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    order = [(objective, seed) for seed in range(chosen.seeds)
+    args = parser.parse_args()
+    folder: Path = args.folder
+    order = [(objective, seed) for seed in range(args.seeds)
              for objective in (UNTRAINED, *OBJECTIVES)]
-    figures = run_all(order, partial(trained, folder, chosen.steps), chosen.jobs)
+    figures = run_all(order, partial(trained, folder, args.steps), args.jobs)
     keep(folder / "objectives.json", figures)
-    print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds "
+    print(f"attentive probe, top-1 after {args.steps} steps, mean of {args.seeds} seeds "
           "(lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
         print(f"{objective:<14}{summary(of(figures, objective)):>28}")

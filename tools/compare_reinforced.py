@@ -1,5 +1,4 @@
-"""Reinforced training against plain CLIP: the same student on the same drawn scenes, and what each
-part of it brings.
+"""Reinforced training, and each part of it, against plain CLIP on the same drawn scenes.
 
     python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90
     180 360 720]
@@ -54,28 +53,28 @@ def main() -> int:
     parser.add_argument("--parts-steps", type=int, default=360,
                         help="steps of the runs that add one part after the other")
     parser.add_argument("--samples", type=int, default=1000, help="scenes that are reinforced")
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        prepare(folder, chosen.samples, pool)
-    wanted = {(method, chosen.parts_steps, seed) for seed in range(chosen.seeds)
+    args = parser.parse_args()
+    folder: Path = args.folder
+    with ThreadPoolExecutor(args.jobs) as pool:
+        prepare(folder, args.samples, pool)
+    wanted = {(method, args.parts_steps, seed) for seed in range(args.seeds)
               for method in METHODS}
-    wanted |= {(method, steps, seed) for seed in range(chosen.seeds) for method in (FIRST, LAST)
-               for steps in chosen.steps}
+    wanted |= {(method, steps, seed) for seed in range(args.seeds) for method in (FIRST, LAST)
+               for steps in args.steps}
     order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
-    figures = run_all(order, partial(student, folder), chosen.jobs)
+    figures = run_all(order, partial(student, folder), args.jobs)
     keep(folder / "curve.json", figures)
-    budgets = sorted(chosen.steps)
+    budgets = sorted(args.steps)
     curves = {method: [mean(figures, method, steps) for steps in budgets]
               for method in (FIRST, LAST)}
-    print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
+    print(f"zero-shot top-1, mean of {args.seeds} seeds (lowest to highest)\n")
     print(f"{'samples seen':<26}" + "".join(f"{steps * BATCH:>24,}" for steps in budgets))
     for method in curves:
         print(f"{method:<26}" + "".join(f"{summary(of(figures, method, steps)):>24}"
                                         for steps in budgets))
-    print(f"\nthe parts, at {chosen.parts_steps * BATCH:,} samples\n")
+    print(f"\nthe parts, at {args.parts_steps * BATCH:,} samples\n")
     for method in METHODS:
-        print(f"{method:<26}{summary(of(figures, method, chosen.parts_steps)):>24}")
+        print(f"{method:<26}{summary(of(figures, method, args.parts_steps)):>24}")
     needed = samples_to_reach(curves[FIRST][-1], budgets, curves[LAST])
     fewer = budgets[-1] * BATCH / needed
     print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, "
@@ -126,8 +125,9 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
 
 
 def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable[float]) -> float:
-    """Where the curve crosses the target, on a line through its neighbours in log samples; infinite
-    where it never does.
+    """Samples at which the curve crosses the target; infinite where it never does.
+
+    Between budgets the curve is a line in log samples.
     """
     before: tuple[int, float] | None = None
     for steps, accuracy in zip(budgets, accuracies):

@@ -1,5 +1,4 @@
-"""Rows of the pre-trained head copied to a new task's classes, against a random head: CatLIP's
-transfer with few images.
+"""CatLIP's transfer with few images: rows of the pre-trained head against a random head.
 
     python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20]
     [--steps 200]
@@ -33,32 +32,30 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
     parser.add_argument("--steps", type=int, default=200, help="of tuning")
     parser.add_argument("--pretraining-steps", type=int, help="default: the recipe's")
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    words = [f"engine.steps={chosen.pretraining_steps}"] if chosen.pretraining_steps else []
+    args = parser.parse_args()
+    folder: Path = args.folder
+    words = [f"engine.steps={args.pretraining_steps}"] if args.pretraining_steps else []
     command(folder, "pretrained", "corekit-train", "+recipe=catlip/quickstart",
             f"run_dir={folder}/pretrained", *words)
-    for seed in range(chosen.seeds):
-        draw(folder, chosen.images, seed)
-    order = [(head, images, seed) for seed in range(chosen.seeds) for images in chosen.images
+    for seed in range(args.seeds):
+        draw(folder, args.images, seed)
+    order = [(head, images, seed) for seed in range(args.seeds) for images in args.images
              for head in HEADS]
-    figures = run_all(order, partial(tuned, folder, chosen.steps), chosen.jobs)
-    print(f"top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
+    figures = run_all(order, partial(tuned, folder, args.steps), args.jobs)
+    print(f"top-1 after {args.steps} steps, mean of {args.seeds} seeds (lowest to highest)\n")
     print(f"{'images a class':<16}" + "".join(f"{head:>26}" for head in HEADS))
-    for images in chosen.images:
+    for images in args.images:
         print(f"{images:<16}" + "".join(f"{summary(of(figures, head, images)):>26}"
                                         for head in HEADS))
-    print("\n" + matched(folder / f"synsets_{chosen.images[0]}_0.txt"))
+    print("\n" + matched(folder / f"synsets_{args.images[0]}_0.txt"))
     keep(folder / "transfer.json", figures)
     copied, random = HEADS
     return 0 if all(mean(figures, copied, images) > mean(figures, random, images)
-                    for images in chosen.images if images in AHEAD) else 1
+                    for images in args.images if images in AHEAD) else 1
 
 
 def draw(folder: Path, images: list[int], seed: int) -> None:
-    """Folders with exactly so many images of each class; those with fewer hold the first ones of
-    those with more.
-    """
+    """Folders with so many images of each class; smaller ones hold the first of larger ones."""
     wanted = [folder / f"images_{many}_{seed}" for many in images]
     if all((place / "classnames.txt").is_file() for place in wanted):
         return

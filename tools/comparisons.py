@@ -33,9 +33,7 @@ def cores() -> int:
 
 
 def command(folder: Path, name: str, *words: str) -> None:
-    """Run one of corekit's commands, with one thread; what it prints goes to ``name``.txt in the
-    folder.
-    """
+    """Run one of corekit's commands, with one thread; its output goes to FOLDER/``name``.txt."""
     folder.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).with_name(words[0]))
     with open(folder / f"{name}.txt", "w") as output:

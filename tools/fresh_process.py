@@ -20,9 +20,7 @@ Prepare = Callable[[int, int], tuple[Callable[[], Tensor], int]]
 
 
 def again(*words: str) -> Any:
-    """What this script prints on its last line, as JSON, when it is run once more with these words
-    after its own.
-    """
+    """The last line of output, as JSON, of this script run once more with words added."""
     printed = subprocess.run([sys.executable, *sys.argv, *words], check=True, text=True,
                              stdout=subprocess.PIPE).stdout
     return json.loads(printed.splitlines()[-1])
@@ -46,24 +44,24 @@ def loss_options(description: str | None, batch_size: int, width: int,
     return taken
 
 
-def print_loss(chosen: argparse.Namespace, prepare: Prepare, classes: int, small: int) -> None:
+def print_loss(args: argparse.Namespace, prepare: Prepare, classes: int, small: int) -> None:
     """Peak memory, seconds and value of one form's loss and gradients, as JSON.
 
     Args:
         small: samples of a first loss of 64 classes, by which libraries have their working memory.
     """
-    seconds_and_loss(chosen, *prepare(small, 64))
-    if chosen.device == "cuda":
+    seconds_and_loss(args, *prepare(small, 64))
+    if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds, loss = seconds_and_loss(chosen, *prepare(chosen.batch_size, classes))
-    print(json.dumps({"peak": peak(chosen.device), "seconds": seconds, "loss": loss}))
+    seconds, loss = seconds_and_loss(args, *prepare(args.batch_size, classes))
+    print(json.dumps({"peak": peak(args.device), "seconds": seconds, "loss": loss}))
 
 
-def seconds_and_loss(chosen: argparse.Namespace, loss_of: Callable[[], Tensor],
+def seconds_and_loss(args: argparse.Namespace, loss_of: Callable[[], Tensor],
                      count: int) -> tuple[float, float]:
     """Of the mean loss with its gradients."""
     start = time.perf_counter()
-    with autocast(chosen):
+    with autocast(args):
         loss = loss_of()
     if loss.requires_grad:
         torch.autograd.backward(loss / count)
@@ -71,7 +69,7 @@ def seconds_and_loss(chosen: argparse.Namespace, loss_of: Callable[[], Tensor],
     return time.perf_counter() - start, value
 
 
-def compare_forms(chosen: argparse.Namespace, sizes: str,
+def compare_forms(args: argparse.Namespace, sizes: str,
                   digits: int) -> tuple[int, int, dict[str, dict[str, float]]]:
     """Run every form in a process of its own, and print both sides.
 
@@ -80,8 +78,8 @@ def compare_forms(chosen: argparse.Namespace, sizes: str,
     """
     figures = {form: again("--form", form) for form in FORMS}
     nothing = figures["nothing"]["peak"]
-    print(f"{sizes}, width {chosen.width}, blocks of {chosen.block}, {chosen.device}, "
-          f"{chosen.precision}; features and head alone {nothing / 2**20:.0f} MiB")
+    print(f"{sizes}, width {args.width}, blocks of {args.block}, {args.device}, "
+          f"{args.precision}; features and head alone {nothing / 2**20:.0f} MiB")
     for form in FORMS[1:]:
         print(f"  {form:<8}{(figures[form]['peak'] - nothing) / 2**20:8.0f} MiB   "
               f"{figures[form]['seconds']:7.3f} s   loss {figures[form]['loss']:.{digits}f}")

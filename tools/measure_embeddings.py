@@ -1,5 +1,4 @@
-"""What storing teachers' embeddings in fewer bits does to the reinforced loss, and the bytes it
-saves.
+"""The reinforced loss with teachers' embeddings in fewer bits, and the bytes that saves.
 
     python tools/measure_embeddings.py [--teachers RUN RUN] [--samples 512] [--train-steps 0]
 
@@ -41,19 +40,19 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
     parser.add_argument("--augmentations", type=int, default=4)
     parser.add_argument("--train-steps", type=int, default=0, help="of models that are not given")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_scenes(folder, chosen.samples, 128)
-        teachers = chosen.teachers or [model(folder / f"teacher{seed}", seed, chosen.train_steps)
+        write_scenes(folder, args.samples, 128)
+        teachers = args.teachers or [model(folder / f"teacher{seed}", seed, args.train_steps)
                                        for seed in (1, 2)]
-        student = chosen.student or model(folder / "student", 3, chosen.train_steps)
+        student = args.student or model(folder / "student", 3, args.train_steps)
         captioner = {"name": "nearest_captions", "path": teachers[0],
                      "candidates": str(folder / "captions.txt")}
         measured = {}
         for precision in PRECISIONS:
             run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2,
-                                  "image_size": 64, "augmentations": chosen.augmentations,
+                                  "image_size": 64, "augmentations": args.augmentations,
                                   "precision": precision}, str(folder / "scenes"),
                     folder / precision)
             widths = [
@@ -63,8 +62,8 @@ def main() -> None:
             ]
             dataset = Reinforced(str(folder / "scenes"), str(folder / precision))
             stored = sum(path.stat().st_size for path in (folder / precision).glob("*.tar"))
-            measured[precision] = (*loss_of(dataset, student, widths), stored / chosen.samples)
-    print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
+            measured[precision] = (*loss_of(dataset, student, widths), stored / args.samples)
+    print(f"{args.samples} scenes, {args.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
     exact, gradient, _ = measured["fp32"]
     for precision, (loss, other, size) in measured.items():
@@ -91,9 +90,7 @@ def model(folder: Path, seed: int, steps: int) -> str:
 
 
 def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, Tensor]:
-    """The loss of all samples as one batch, and its gradient with respect to the student's
-    features.
-    """
+    """The loss of all samples as one batch, and its gradient for the student's features."""
     loaded, preprocess, tokenize = corekit.load(student)
     assert isinstance(loaded, CLIP)
     assert tokenize is not None

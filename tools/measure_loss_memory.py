@@ -1,5 +1,4 @@
-"""Peak memory and value of the reinforced loss, in blocks and dense, at the sizes of a large global
-batch.
+"""Peak memory and value of the reinforced loss, in blocks and dense, for a large global batch.
 
     python tools/measure_loss_memory.py --batch-size 8192
 
@@ -33,17 +32,17 @@ def main() -> None:
     parser.add_argument("--form", choices=["features", "dense", "blocks"],
                         help="used by the script itself")
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")
-    chosen = parser.parse_args()
-    if chosen.form:
-        print(json.dumps(measure(chosen.form, chosen.batch_size, chosen.block,
-                                 getattr(torch, chosen.teachers))))
+    args = parser.parse_args()
+    if args.form:
+        print(json.dumps(measure(args.form, args.batch_size, args.block,
+                                 getattr(torch, args.teachers))))
         return
     measured = {(form, teachers): fresh_process.again("--form", form, "--teachers", teachers)
              for form, teachers in (("features", "float32"), ("dense", "float32"),
                                     ("blocks", "bfloat16"), ("blocks", "float32"))}
     base = measured["features", "float32"]["peak"]
     dense, blocks = measured["dense", "float32"], measured["blocks", "bfloat16"]
-    print(f"global batch {chosen.batch_size}, teachers {TEACHERS}, real and synthetic captions; "
+    print(f"global batch {args.batch_size}, teachers {TEACHERS}, real and synthetic captions; "
           f"features alone {base / 2**20:.0f} MiB")
     for name, one in (("dense", dense), ("blocks", blocks)):
         print(f"  {name:<8}{(one['peak'] - base) / 2**20:8.0f} MiB   {one['seconds']:6.1f} s   "
@@ -55,9 +54,7 @@ def main() -> None:
 
 
 def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, float]:
-    """Bytes of the largest resident memory so far, seconds of the loss and its gradients, and the
-    loss.
-    """
+    """Bytes of the largest resident memory, seconds of loss and gradients, and the loss."""
     torch.manual_seed(0)
     image = unit(torch.randn(batch, WIDTH))
     texts = [near(image).requires_grad_() for _ in range(2)]
@@ -92,9 +89,7 @@ def unit(features: Tensor) -> Tensor:
 
 
 def near(features: Tensor) -> Tensor:
-    """Of the same samples: a cosine similarity of about 0.16, so that some samples are taken for
-    others.
-    """
+    """Features at a cosine similarity of about 0.16, so that some samples are mistaken."""
     return unit(features + 6 * features.shape[1] ** -0.5 * torch.randn_like(features))
 
 

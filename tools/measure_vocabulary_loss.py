@@ -1,5 +1,4 @@
-"""Peak memory of the next-word loss over a vocabulary of 32,000, in blocks of rows and with logits
-held.
+"""Peak memory of the next-word loss over 32,000 words, in blocks of rows and with logits held.
 
     python tools/measure_vocabulary_loss.py [--device cuda] [--precision bf16] [--counted 0.3]
 
@@ -31,31 +30,31 @@ def main() -> int:
     parser.add_argument("--counted", type=float, default=1.0,
                         help="length of the captions over that of the context")
     parser.add_argument("--limit", type=float, default=0.25)
-    chosen = parser.parse_args()
-    if chosen.form:
-        print_loss(chosen, lambda samples, vocabulary: prepare(chosen, samples, vocabulary),
-                   chosen.vocabulary, small=2)
+    args = parser.parse_args()
+    if args.form:
+        print_loss(args, lambda samples, vocabulary: prepare(args, samples, vocabulary),
+                   args.vocabulary, small=2)
         return 0
     held, blocks, figures = compare_forms(
-        chosen, f"{chosen.batch_size} x {chosen.length} x {chosen.vocabulary}", digits=6)
-    tolerance = 1e-5 if chosen.precision == "fp32" else 1e-3
+        args, f"{args.batch_size} x {args.length} x {args.vocabulary}", digits=6)
+    tolerance = 1e-5 if args.precision == "fp32" else 1e-3
     loss = figures["held"]["loss"]
     same = abs(loss - figures["blocks"]["loss"]) <= tolerance * loss
-    return 0 if blocks <= chosen.limit * held and same else 1
+    return 0 if blocks <= args.limit * held and same else 1
 
 
-def prepare(chosen: argparse.Namespace, samples: int,
+def prepare(args: argparse.Namespace, samples: int,
             vocabulary: int) -> tuple[Callable[[], Tensor], int]:
     """Features, head and captions; one form's loss of them, and of how many tokens it is."""
     from corekit import registry
     from corekit.linear_output import LinearOutput
 
     torch.manual_seed(0)
-    hidden = torch.randn(samples, chosen.length, chosen.width, device=chosen.device,
+    hidden = torch.randn(samples, args.length, args.width, device=args.device,
                          requires_grad=True)
-    head = nn.Linear(chosen.width, vocabulary, bias=False, device=chosen.device)
-    text = torch.randint(END + 1, vocabulary, (samples, chosen.length), device=chosen.device)
-    last = max(1, round(chosen.counted * chosen.length))
+    head = nn.Linear(args.width, vocabulary, bias=False, device=args.device)
+    text = torch.randint(END + 1, vocabulary, (samples, args.length), device=args.device)
+    last = max(1, round(args.counted * args.length))
     text[:, last - 1:] = END
 
     def held() -> Tensor:
@@ -64,13 +63,13 @@ def prepare(chosen: argparse.Namespace, samples: int,
         return F.cross_entropy(head(hidden).float().flatten(0, 1), label.flatten(), reduction="sum")
 
     def in_blocks() -> Tensor:
-        words = registry.build("loss", "next_token", {"end_token": END, "block": chosen.block})
+        words = registry.build("loss", "next_token", {"end_token": END, "block": args.block})
         loss: Tensor = words(LinearOutput.of(hidden, head), text)
         return loss
 
-    forms = {"nothing": lambda: torch.zeros((), device=chosen.device), "held": held,
+    forms = {"nothing": lambda: torch.zeros((), device=args.device), "held": held,
              "blocks": in_blocks}
-    return forms[chosen.form], samples * last
+    return forms[args.form], samples * last
 
 
 if __name__ == "__main__":

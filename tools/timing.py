@@ -36,17 +36,17 @@ def options(description: str | None, pairs: int = 7) -> argparse.ArgumentParser:
     return taken
 
 
-def conditions(chosen: argparse.Namespace) -> str:
+def conditions(args: argparse.Namespace) -> str:
     """What the figures depend on beside the code."""
-    on_gpu = chosen.device == "cuda"
+    on_gpu = args.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    return (f"{device}, torch {torch.__version__}, {chosen.precision}, "
-            f"{chosen.pairs} interleaved turns")
+    return (f"{device}, torch {torch.__version__}, {args.precision}, "
+            f"{args.pairs} interleaved turns")
 
 
-def autocast(chosen: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+def autocast(args: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
     """The context of a forward pass in the precision asked for."""
-    return torch.autocast(chosen.device, dtype=torch.bfloat16, enabled=chosen.precision == "bf16")
+    return torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.precision == "bf16")
 
 
 def synchronize(device: str | torch.device) -> None:
@@ -130,9 +130,9 @@ def take_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> Times:
     return times
 
 
-def in_turns(sides: Mapping[str, Side], chosen: argparse.Namespace) -> Times:
+def in_turns(sides: Mapping[str, Side], args: argparse.Namespace) -> Times:
     """Seconds of a call of each side, after one call of each that is not timed."""
     for side in sides.values():
         side()
-    return take_turns({name: partial(seconds_of, side, chosen.device, chosen.seconds)
-                       for name, side in sides.items()}, chosen.pairs)
+    return take_turns({name: partial(seconds_of, side, args.device, args.seconds)
+                       for name, side in sides.items()}, args.pairs)
