@@ -37,10 +37,7 @@ CLASSES, LABELS, TOKENS, VOCABULARY = 24320, 5, 77, 49408
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser = timing.parser(__doc__, batch_size=8, image_size=224, pairs=3)
     parser.add_argument("--steps", type=int, default=1, help="of each side in a pair")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")

@@ -33,11 +33,8 @@ SIZE, STREAMS = 224, 32
 
 def main() -> None:
     """Write shards, then time both."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--samples", type=int, default=3000)
+    parser = timing.parser(__doc__, samples=3000, rounds=7, batch_size=64)
     parser.add_argument("--batches", type=int, default=16, help="timed in each round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
                         "temporary folder")
     args = parser.parse_args()

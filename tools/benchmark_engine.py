@@ -42,10 +42,7 @@ class EnoughError(Exception):
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=25)
-    args, overrides = parser.parse_known_args()
+    args, overrides = timing.parser(__doc__, pairs=15, steps=25).parse_known_args()
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
                      "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:

@@ -34,11 +34,10 @@ SIZE = 24_320
 
 def main() -> None:
     """Time both, in turns."""
-    parser = timing.parser(__doc__)
+    parser = timing.parser(__doc__, rounds=7)
     parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
     parser.add_argument("--corenet-captions", type=int, default=100,
                         help="of these, a round of CoreNet's")
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--words", action="store_true",
                         help="captions made of WordNet's nouns instead of OpenMoji scenes")
     args = parser.parse_args()

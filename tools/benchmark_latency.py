@@ -8,15 +8,12 @@ all in turns; images are 256x256 for ours and 224x224 for ViT-B/16, captions 77 
 where S0 is at least ``--limit`` times as fast in sum as the faster ViT-B/16.
 """
 
-import argparse
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import open_clip
 import timing
 import torch
-from torch import Tensor
 
 import corekit
 
@@ -25,9 +22,7 @@ PHONE = {"S0": "5", "S2": "2.3"}
 
 def main() -> int:
     """The command."""
-    parser = timing.options(__doc__)
-    parser.add_argument("--limit", type=float, default=1.0)
-    args = parser.parse_args()
+    args = timing.options(__doc__, limit=1.0).parse_args()
     torch.manual_seed(0)
     fused: dict[str, Any] = {"S0": corekit.create_model("mobileclip_s0"),
                              "S2": corekit.create_model("mobileclip_s2"),
@@ -40,9 +35,9 @@ def main() -> int:
         size = 256 if name in PHONE else 224
         model.to(args.device)
         tokens = torch.randint(1, 49000, (1, 77), device=args.device)
-        sides[f"{name} image"] = call(model.encode_image,
-                                      torch.rand(1, 3, size, size, device=args.device), args)
-        sides[f"{name} text"] = call(model.encode_text, tokens, args)
+        image = torch.rand(1, 3, size, size, device=args.device)
+        sides[f"{name} image"] = timing.call(model.encode_image, image, args)
+        sides[f"{name} text"] = timing.call(model.encode_text, tokens, args)
     times = timing.in_turns(sides, args)
     for name in models:
         of_both = zip(times[f"{name} image"], times[f"{name} text"], strict=True)
@@ -62,15 +57,6 @@ def main() -> int:
             print(f"  {ours} against {other}: {both_towers} in sum, image {image:.2f} x, "
                   f"text {text:.2f} x; the paper, on a phone: {phone} x")
     return 0 if slowest["S0"] >= args.limit else 1
-
-
-def call(encode: Callable[[Tensor], Tensor], inputs: Tensor,
-         args: argparse.Namespace) -> timing.Side:
-    """A call that is timed."""
-    def side() -> Tensor:
-        with torch.inference_mode(), timing.autocast(args):
-            return encode(inputs)
-    return side
 
 
 if __name__ == "__main__":

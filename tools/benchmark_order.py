@@ -22,11 +22,8 @@ FOLDERS = 130
 
 def main() -> None:
     """Write the folder, then measure in a process of its own: the memory of one rank."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--shards", type=int, default=130_000)
+    parser = timing.parser(__doc__, shards=130_000, streams=4096, ranks=128)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
-    parser.add_argument("--streams", type=int, default=4096)
-    parser.add_argument("--ranks", type=int, default=128)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:

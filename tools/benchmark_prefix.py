@@ -28,14 +28,10 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # bf16, dense
 
 def main() -> int:
     """The command."""
-    parser = timing.options(__doc__)
+    parser = timing.options(__doc__, pixels=224, batch_size=64, width_divisor=1, depth_divisor=1,
+                            limit=0.55)
     parser.add_argument("--encoder", default="aimv2_large_224")
-    parser.add_argument("--pixels", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--width-divisor", type=int, default=1)
-    parser.add_argument("--depth-divisor", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--limit", type=float, default=0.55)
     args = parser.parse_args()
     batch = {"image": torch.randn(args.batch_size, 3, args.pixels, args.pixels,
                                   device=args.device),

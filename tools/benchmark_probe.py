@@ -48,15 +48,12 @@ class Noise:
 
 def main() -> int:
     """The command."""
-    parser = timing.parser(__doc__)
+    parser = timing.parser(__doc__, classes=1000, epochs=100, limit=1.5)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=1024,
                         help="samples of a step of the heads")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
-    parser.add_argument("--limit", type=float, default=1.5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     device = torch.device(args.device)

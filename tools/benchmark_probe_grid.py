@@ -27,14 +27,11 @@ from corekit.evaluation.probes.attentive_probe import LEARNING_RATES, AttentiveP
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__, pairs=5)
+    parser = options(__doc__, pairs=5, classes=1000, epochs=2, limit=1.5)
     parser.add_argument("--width-divisor", type=int, help="default: 1 on a GPU, 4 on a CPU")
     parser.add_argument("--train", type=int, default=64, help="images to train on")
     parser.add_argument("--test", type=int, default=16, help="images to report on")
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=32, help="samples of a step of the heads")
-    parser.add_argument("--limit", type=float, default=1.5)
     args = parser.parse_args()
     divisor = args.width_divisor or (1 if args.device == "cuda" else 4)
     torch.manual_seed(0)

@@ -38,11 +38,7 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 def main() -> int:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=256)
-    parser.add_argument("--limit", type=float, default=1.05)
+    parser = timing.parser(__doc__, pairs=7, steps=8, samples=256, limit=1.05)
     args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

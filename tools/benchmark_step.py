@@ -33,11 +33,8 @@ SIDES = ("ours", "theirs", "best")
 
 def main() -> int:
     """The command."""
-    parser = timing.options(__doc__)
+    parser = timing.options(__doc__, batch_size=16, limit=1.1, limit_memory=0.9)
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--limit", type=float, default=1.1)
-    parser.add_argument("--limit-memory", type=float, default=0.9)
     parser.add_argument("--measure", choices=["nothing", *SIDES], help="used by the script itself")
     args = parser.parse_args()
     if args.measure:

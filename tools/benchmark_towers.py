@@ -12,7 +12,6 @@ Exits with 0 where ours is at least ``--limit`` times as fast as the documented 
 ``--limit-best`` times as fast as the best one, at every model and batch size.
 """
 
-import argparse
 import copy
 import sys
 import tempfile
@@ -36,11 +35,9 @@ SIZES = {"s0": 256, "s1": 256, "s2": 256, "b": 224}
 
 def main() -> int:
     """The command."""
-    parser = timing.options(__doc__)
+    parser = timing.options(__doc__, limit=1.2, limit_best=1.0)
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 64])
-    parser.add_argument("--limit", type=float, default=1.2)
-    parser.add_argument("--limit-best", type=float, default=1.0)
     args = parser.parse_args()
     print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(args)}")
     reached = True
@@ -51,11 +48,10 @@ def main() -> int:
         for batch in args.batch_sizes:
             image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=args.device)
             last = image.to(memory_format=torch.channels_last)
-            times = timing.in_turns({
-                "ours": without_gradient(torch.no_grad, ours, image, args),
-                "theirs": without_gradient(torch.no_grad, encode_of(reference), image, args),
-                "best": without_gradient(torch.inference_mode, encode_of(best), last, args)
-            }, args)
+            sides = {"ours": timing.call(ours, image, args, torch.no_grad),
+                     "theirs": timing.call(encode_of(reference), image, args, torch.no_grad),
+                     "best": timing.call(encode_of(best), last, args)}
+            times = timing.in_turns(sides, args)
             documented, at_best = times.ratio("theirs", "ours"), times.ratio("best", "ours")
             print(f"  {name:<3} batch {batch:<3} {times.rates(batch, 1)}: {documented} as "
                   f"documented, {at_best} at its best", flush=True)
@@ -89,16 +85,6 @@ def encode_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """open_clip's ``encode_image``, or timm's call."""
     encode: Callable[[Tensor], Tensor] = getattr(model, "encode_image", model)
     return encode
-
-
-def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode],
-                     encode: Callable[[Tensor], Tensor], image: Tensor,
-                     args: argparse.Namespace) -> timing.Side:
-    """A call that is timed."""
-    def side() -> Tensor:
-        with context(), timing.autocast(args):
-            return encode(image)
-    return side
 
 
 if __name__ == "__main__":

@@ -35,11 +35,7 @@ SAMPLES = 24  # of a shard
 
 def main() -> int:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = timing.parser(__doc__, kills=10, workers=2, seed=0).parse_args()
     draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

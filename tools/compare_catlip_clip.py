@@ -24,11 +24,10 @@ BATCH = 64
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__, "runs/compare_catlip_clip")
+    parser = options(__doc__, "runs/compare_catlip_clip", trials=3)
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, for each run")
     parser.add_argument("--trial-steps", type=int, default=30,
                         help="of the runs that tell the speed")
-    parser.add_argument("--trials", type=int, default=3)
     args = parser.parse_args()
     folder: Path = args.folder
     speeds: dict[str, list[float]] = {side: [] for side in RECIPES}

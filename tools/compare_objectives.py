@@ -30,9 +30,7 @@ UNTRAINED = "untrained"
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__, "runs/compare_objectives", jobs=cores())
-    parser.add_argument("--steps", type=int, default=1200)
-    args = parser.parse_args()
+    args = options(__doc__, "runs/compare_objectives", jobs=cores(), steps=1200).parse_args()
     folder: Path = args.folder
     order = [(objective, seed) for seed in range(args.seeds)
              for objective in (UNTRAINED, *OBJECTIVES)]

@@ -16,19 +16,18 @@ from timing import parser
 Figures = Mapping[tuple[Any, ...], float]  # (side, ..., seed) -> what it reached
 
 
-def options(description: str | None, folder: str,
-            jobs: int | None = None) -> argparse.ArgumentParser:
-    """A parser with what every such script takes; without ``jobs``, runs come one by one."""
-    taken = parser(description)
-    taken.add_argument("--folder", type=Path, default=Path(folder))
-    taken.add_argument("--seeds", type=int, default=3)
+def options(description: str | None, folder: str, jobs: int | None = None,
+            **numbers: float) -> argparse.ArgumentParser:
+    """A parser with the options of every such script; without ``jobs``, runs come one by one."""
+    options = parser(description, seeds=3, **numbers)
+    options.add_argument("--folder", type=Path, default=Path(folder))
     if jobs is not None:
-        taken.add_argument("--jobs", type=int, default=jobs, help="commands at one time")
-    return taken
+        options.add_argument("--jobs", type=int, default=jobs, help="commands at one time")
+    return options
 
 
 def cores() -> int:
-    """Of this machine."""
+    """The number of cores of this machine."""
     return os.cpu_count() or 1
 
 
@@ -68,7 +67,7 @@ def of(figures: Figures, *side: Any) -> list[float]:
 
 
 def mean(figures: Figures, *side: Any) -> float:
-    """Their mean."""
+    """The mean over the seeds of a side."""
     return statistics.mean(of(figures, *side))
 
 
@@ -80,5 +79,5 @@ def summary(values: Iterable[float]) -> str:
 
 def keep(path: Path, figures: Figures) -> None:
     """Write them for programs."""
-    path.write_text(json.dumps([[*run, figure] for run, figure in figures.items()], indent=1)
-                    + "\n")
+    rows = [[*run, figure] for run, figure in figures.items()]
+    path.write_text(json.dumps(rows, indent=1) + "\n")

@@ -31,17 +31,13 @@ def peak(device: str) -> int:
     return peak_memory(torch.device(device))
 
 
-def loss_options(description: str | None, batch_size: int, width: int,
-                 block: int) -> argparse.ArgumentParser:
-    """What the scripts take that compare a loss in blocks with one that holds all logits."""
-    taken = parser(description)
-    taken.add_argument("--batch-size", type=int, default=batch_size)
-    taken.add_argument("--width", type=int, default=width)
-    taken.add_argument("--block", type=int, default=block)
-    taken.add_argument("--device", default="cpu")
-    taken.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    taken.add_argument("--form", choices=FORMS, help="used by the script itself")
-    return taken
+def loss_options(description: str | None, **numbers: float) -> argparse.ArgumentParser:
+    """A parser of the scripts that compare a loss in blocks with one that holds all logits."""
+    options = parser(description, **numbers)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    options.add_argument("--form", choices=FORMS, help="used by the script itself")
+    return options
 
 
 def print_loss(args: argparse.Namespace, prepare: Prepare, classes: int, small: int) -> None:

@@ -33,12 +33,11 @@ SCALE = 100.0
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
+    parser = timing.parser(__doc__, augmentations=4)
     parser.add_argument("--teachers", nargs="+",
                         help="runs or model folders for pictures of 64 pixels")
     parser.add_argument("--student", help="a run or model folder")
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
-    parser.add_argument("--augmentations", type=int, default=4)
     parser.add_argument("--train-steps", type=int, default=0, help="of models that are not given")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -23,8 +23,7 @@ LABELS = 5
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = loss_options(__doc__, batch_size=1024, width=768, block=2048)
-    parser.add_argument("--classes", type=int, default=24320)
+    parser = loss_options(__doc__, batch_size=1024, width=768, block=2048, classes=24320)
     args = parser.parse_args()
     if args.form:
         print_loss(args, lambda samples, classes: prepare(args, samples, classes),

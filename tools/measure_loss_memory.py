@@ -26,9 +26,7 @@ HARD, SOFT = 0.25, 0.75
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--batch-size", type=int, default=8192)
-    parser.add_argument("--block", type=int, default=256)
+    parser = timing.parser(__doc__, batch_size=8192, block=256)
     parser.add_argument("--form", choices=["features", "dense", "blocks"],
                         help="used by the script itself")
     parser.add_argument("--teachers", choices=["float32", "bfloat16"], default="bfloat16")

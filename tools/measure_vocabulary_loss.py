@@ -24,19 +24,17 @@ END = 1
 
 def main() -> int:
     """Run every form in a process of its own, and print both sides."""
-    parser = loss_options(__doc__, batch_size=128, width=1024, block=1024)
-    parser.add_argument("--length", type=int, default=77)
-    parser.add_argument("--vocabulary", type=int, default=32_000)
+    parser = loss_options(__doc__, batch_size=128, width=1024, block=1024, length=77,
+                          vocabulary=32_000, limit=0.25)
     parser.add_argument("--counted", type=float, default=1.0,
                         help="length of the captions over that of the context")
-    parser.add_argument("--limit", type=float, default=0.25)
     args = parser.parse_args()
     if args.form:
         print_loss(args, lambda samples, vocabulary: prepare(args, samples, vocabulary),
                    args.vocabulary, small=2)
         return 0
-    held, blocks, figures = compare_forms(
-        args, f"{args.batch_size} x {args.length} x {args.vocabulary}", digits=6)
+    sizes = f"{args.batch_size} x {args.length} x {args.vocabulary}"
+    held, blocks, figures = compare_forms(args, sizes, digits=6)
     tolerance = 1e-5 if args.precision == "fp32" else 1e-3
     loss = figures["held"]["loss"]
     same = abs(loss - figures["blocks"]["loss"]) <= tolerance * loss
