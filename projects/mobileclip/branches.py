@@ -42,12 +42,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the image's mean (Hu et al., 2018).
-
-    Args:
-        channels: C of [B, C, H, W].
-        ratio: hidden width over C.
-    """
+    """Channel gates from the image's mean (Hu et al., 2018); ``ratio`` is hidden width over C."""
 
     def __init__(self, channels: int, ratio: float) -> None:
         super().__init__()
@@ -70,9 +65,7 @@ class FusedConv(nn.Module):
     def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None,
                  act: nn.Module | None = None) -> None:
         super().__init__()
-        self.reparam_conv = reparam_conv
-        self.se = se
-        self.act = act
+        self.reparam_conv, self.se, self.act = reparam_conv, se, act
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reparam_conv(x)

@@ -90,23 +90,29 @@ class MobileCLIPConverter:
 
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
-        layout = _layout(state)
-        return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
-                if not differences(state, _expected(name, layout, _arguments(state, name, layout)),
-                                   COUNTER)]
+        layout, names = _layout(state), []
+        for name in IN_APPLES if layout == "apple" else PREPROCESS:
+            official = _official(name, tuple(_arguments(state, name, layout).items()))
+            if not differences(state, _laid_out(official, layout), COUNTER):
+                names.append(name)
+        return names
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
         layout = _layout(state)
-        chosen = _arguments(state, name, layout)
-        expected = _expected(name, layout, chosen)
-        problems = differences(state, expected, COUNTER)
-        if problems:
+        arguments = _arguments(state, name, layout)
+        official = _official(name, tuple(arguments.items()))
+        expected = _laid_out(official, layout)
+        if problems := differences(state, expected, COUNTER):
             raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
                                f"{'; '.join(problems)}")
-        missing = [key for key in expected if key not in state]
-        weights, official = {}, _official(name, chosen)
-        published = open_clip_names(official)
+        notes = []
+        if missing := sum(key not in state for key in expected):
+            notes.append(f"{missing} counters of batch norms are not in the file and start at 0")
+        if name in UNSTATED:
+            notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
+                         "has what its successor wants")
+        weights, published = {}, open_clip_names(official)
         for ours, value in official.items():
             published_name = _renamed(published.get(ours, ours), layout)
             # what may be missing is a counter
@@ -114,19 +120,14 @@ class MobileCLIPConverter:
             tensor = tensor.float() if tensor.is_floating_point() else tensor
             weights[ours] = (tensor.T if _transposed(published_name)
                              else tensor.reshape(value.shape)).contiguous()
-        notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"
-                 ] if missing else []
-        if name in UNSTATED:
-            notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
-                         "has what its successor wants")
-        tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
+        weights = _without_norms(weights) if arguments["fused"] else weights
         defaults = inspect.signature(registry.find("model", name).load()).parameters
+        changed = {key: value for key, value in arguments.items() if value != defaults[key].default}
         preprocess = PREPROCESS[name]
-        return Converted(_without_norms(weights) if chosen["fused"] else weights,
-                         {key: value for key, value in chosen.items()
-                          if value != defaults[key].default},
-                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
-                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+        preprocess = replace(preprocess, size=arguments.get("image_size", preprocess.size))
+        tokenizer = {"name": "clip_bpe", "context_length": arguments.get("context_length", 77)}
+        has_text = arguments.get("text_tower", "") is not None
+        return Converted(weights, changed, preprocess, tokenizer if has_text else {}, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
@@ -147,8 +148,8 @@ def _layout(state: State) -> str:
 def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     """What the weights say of the model's arguments."""
     biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
-    head_bias = layout != "apple" and (name not in IN_APPLES or any(
-        bool(state[key].any()) for key in biases if key in state))
+    has_bias = any(bool(state[key].any()) for key in biases if key in state)
+    head_bias = layout != "apple" and (name not in IN_APPLES or has_bias)
     arguments: dict[str, object] = {"fused": any("reparam" in key for key in state),
                                     "head_bias": head_bias}
     positions = state.get(_renamed("image_tower.pos_embed", layout))
@@ -168,19 +169,11 @@ def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     return {key: value for key, value in arguments.items() if key in takes}
 
 
-def _official(name: str, arguments: registry.Arguments) -> State:
-    """The model's state on the meta device, with the norms that published fused weights keep."""
-    return _built(name, tuple(arguments.items()))
-
-
 @lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
-def _built(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
+def _official(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
+    """The model's state on the meta device, with the norms that published fused weights keep."""
     with torch.device("meta"):
         return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
-
-
-def _expected(name: str, layout: str, arguments: registry.Arguments) -> State:
-    return _laid_out(_official(name, arguments), layout)
 
 
 def _laid_out(official: State, layout: str) -> State:
@@ -198,8 +191,8 @@ def _laid_out(official: State, layout: str) -> State:
             value = value.reshape(1, 1, *value.shape[-2:])
         converted[published_name] = value.T if _transposed(published_name) else value
         bias = ours.removesuffix("weight") + "bias"
-        if re.fullmatch(r"image_tower\.head\.(fc\.)?weight",
-                        ours) and layout != "apple" and bias not in official:
+        is_head = re.fullmatch(r"image_tower\.head\.(fc\.)?weight", ours)
+        if is_head and layout != "apple" and bias not in official:
             converted[_renamed(bias, layout)] = value.new_zeros(len(value))
     return converted
 

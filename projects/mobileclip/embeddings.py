@@ -38,6 +38,7 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     if extension is None:
         raise BadSampleError("missing_field",
                              f"{where}: no npz or pth.gz for the teachers' embeddings")
+    where = f"{where}: its {extension}"
     try:
         content = members[extension]
         arrays = _read_npz(content) if extension == "npz" else _read_torch(_gunzip(content))
@@ -46,12 +47,10 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     except MemoryError:
         raise
     except _BombError:
-        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} "
-                                     "bytes") from None
+        raise BadSampleError("bomb", f"{where} unpacks to more than {MOST_BYTES} bytes") from None
     except Exception as error:  # bad bytes raise anything in zipfile and torch
         reason = str(error).split("\n")[0][:200]
-        raise BadSampleError("embeddings",
-                             f"{where}: its {extension} cannot be read: {reason}") from None
+        raise BadSampleError("embeddings", f"{where} cannot be read: {reason}") from None
     return {name: values for name, values in rows.items()
             if values.ndim == 2 and values.is_floating_point()}
 
@@ -102,9 +101,8 @@ def _read_array(content: bytearray) -> Tensor:
     read_header = (np.lib.format.read_array_header_1_0 if version == (1, 0)
                    else np.lib.format.read_array_header_2_0)
     shape, by_columns, dtype = read_header(file)
-    values = np.frombuffer(content, dtype,
-                           offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
-    return torch.from_numpy(values)
+    values = np.frombuffer(content, dtype, offset=file.tell())
+    return torch.from_numpy(values.reshape(shape, order="F" if by_columns else "C"))
 
 
 def _gunzip(content: bytes) -> bytes:

@@ -32,14 +32,15 @@ def sum_of_norms(x: Tensor, terms: Sequence[Norm]) -> Tensor:
     first = terms[0].norm
     mean, variance = _statistics(x, first)
     count = x.numel() // x.shape[1]
-    biased = _Variance.apply(x, mean,
-                             variance * ((count - 1) / count))  # type: ignore[no-untyped-call]
+    biased = variance * ((count - 1) / count)
+    biased = _Variance.apply(x, mean, biased)  # type: ignore[no-untyped-call]
     weight, bias = torch.zeros_like(mean), torch.zeros_like(mean)
     for term in terms:
         norm, scale = term.norm, term.scale
-        if scale is None:
-            ratio = ((biased + first.eps) /
-                     (biased + norm.eps)).sqrt() if norm.eps != first.eps else torch.ones_like(mean)
+        if scale is None and norm.eps == first.eps:
+            ratio = torch.ones_like(mean)
+        elif scale is None:
+            ratio = ((biased + first.eps) / (biased + norm.eps)).sqrt()
         else:
             scale = scale.to(mean.dtype)
             ratio = scale * ((biased + first.eps) / (scale * scale * biased + norm.eps)).sqrt()
@@ -51,9 +52,9 @@ def sum_of_norms(x: Tensor, terms: Sequence[Norm]) -> Tensor:
 
 def in_training(terms: Sequence[Norm]) -> bool:
     """Whether all use their batch's statistics, and keep running ones as torch does by default."""
-    return all(
-        norm.training and norm.track_running_stats and norm.affine and norm.momentum is not None
-        for norm in (term.norm for term in terms))
+    norms = [term.norm for term in terms]
+    return all(norm.training and norm.track_running_stats and norm.affine
+               and norm.momentum is not None for norm in norms)
 
 
 @torch.no_grad()

@@ -49,13 +49,9 @@ class HybridTextTransformer(TextTransformer):
     Token ids int64 [B, L] to features [B, embed_dim].
 
     Args:
-        width: D, the width of the residual stream.
-        heads: attention heads; divides the width.
+        width: of the residual stream; a multiple of the heads.
         layers: transformer blocks, without the two Text-RepMixer blocks.
-        embed_dim: width of the features.
-        mlp_ratio: hidden width of the feed-forward parts over D.
         context_length: length of the position table; other lengths get it interpolated linearly.
-        vocab_size: number of token ids.
         layer_scale_init: where the residual scales of the Text-RepMixer blocks start.
     """
 

@@ -12,14 +12,9 @@ class MobileCLIPViT(ViT):
     timm's, in which MobileCLIP2-B was trained (padding 0, epsilon 1e-6).
 
     Args:
-        embed_dim: width of the features.
         image_size: height and width of the images the position table is made for, in pixels.
-        width: width of the residual stream.
-        heads: attention heads; divides the width.
-        layers: transformer blocks.
+        width: of the residual stream; a multiple of the heads.
         stem_padding: zeros around the image before the stem's first convolution, in pixels.
-        norm_eps: epsilon of every layer norm.
-        head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
     """
 
