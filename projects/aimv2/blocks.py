@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,6 @@ from corekit.models.layers.block import Block
 from corekit.models.layers.mlp import MLP, SwiGLU
 from corekit.models.layers.patch_embed import PatchEmbed
 
-Part = TypeVar("Part", bound=nn.Module)
 Images = Tensor | list[Tensor]  # [B, 3, H, W], or B pictures [3, H, W] each of its own size
 HEAD_WIDTH = 128
 PATCH_SIZE = 14
@@ -30,21 +28,20 @@ def mlp(width: int, generation: int) -> MLP | SwiGLU:
 
     The latter is 2/3 of 4 D wide, rounded up to a multiple of 256.
     """
-    if generation == 1:
-        return _xavier(MLP(width, 4 * width, bias=False))
-    return _xavier(SwiGLU(width, -(-(8 * width // 3) // 256) * 256, bias=False))
+    gated_width = -(-(8 * width // 3) // 256) * 256
+    part = (MLP(width, 4 * width, bias=False) if generation == 1
+            else SwiGLU(width, gated_width, bias=False))
+    for layer in part.children():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+    return part
 
 
 def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Block:
-    """A transformer block without biases.
-
-    Args:
-        width: D.
-        generation: 1 for AIMv1's norms and feed-forward part, 2 for AIMv2's.
-        head_width: of an attention head; there is one at least.
+    """A transformer block without biases, of generation 1 (AIMv1) or 2 (AIMv2).
 
     Raises:
-        CorekitError: heads of that width do not share D.
+        CorekitError: heads of that width do not share the block's.
     """
     heads = max(1, width // head_width)
     if width % heads:
@@ -77,8 +74,8 @@ class Patches(PatchEmbed):
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no "
                                f"patch of {PATCH_SIZE} x {PATCH_SIZE}: resize it first")
         patches = super().forward(image)
-        tokens = patches.flatten(2).transpose(1, 2).to(
-            self.proj.weight.dtype)  # torch's fused norm wants one dtype
+        # torch's fused norm wants one dtype
+        tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)
         return self.norm(tokens), (patches.shape[2], patches.shape[3])
 
 
@@ -111,10 +108,3 @@ def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
     of_column, of_row = (torch.cat([angle.sin(), angle.cos()], 1) for angle in (column, row))
     return torch.cat([of_column[None].expand(height, -1, -1),
                       of_row[:, None].expand(-1, width, -1)], 2).flatten(0, 1)
-
-
-def _xavier(part: Part) -> Part:
-    for layer in part.children():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-    return part

@@ -15,32 +15,19 @@ from corekit.errors import CorekitError
 from corekit.recipes.saved import load_config
 from corekit.registry import register
 
-from .encoder import Encoder
+from .encoder import AroundEncoder, Encoder
 from .pretrain import encoder_named
 
 
-class Student(nn.Module):
-    """An encoder and a linear layer to the teacher's tokens: ``predicted_tokens`` [B, N, D'].
-
-    Args:
-        encoder: images to tokens.
-        teacher_width: D'.
-    """
+class Student(AroundEncoder):
+    """An encoder and a linear layer to the teacher's tokens: ``predicted_tokens`` [B, N, D']."""
 
     def __init__(self, encoder: Encoder, teacher_width: int) -> None:
-        super().__init__()
-        self.encoder, self.projection = encoder, nn.Linear(encoder.width, teacher_width)
+        super().__init__(encoder)
+        self.projection = nn.Linear(encoder.width, teacher_width)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"predicted_tokens": self.projection(self.encoder(image)["tokens"])}
-
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """The encoder's ``encode_image``."""
-        return self.encoder.encode_image(image, normalize)
-
-    def encode_tokens(self, image: Tensor) -> Tensor:
-        """The encoder's tokens after its last norm, [B, N, D]."""
-        return self.encoder.features(image, norm=True)["tokens"]
 
 
 @register("model", "aimv2_student")
@@ -53,8 +40,7 @@ def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
     Args:
         encoder: the model that is trained, one of those that give tokens.
         teacher_width: of the other one's tokens.
-        width_divisor: divides the encoder's width: above 1, a narrow copy of the model, for trying
-            things.
+        width_divisor: divides the encoder's width: above 1, a narrow copy, to try things.
         depth_divisor: divides the number of blocks (one stays).
     """
     return Student(encoder_named(encoder, width_divisor, depth_divisor), teacher_width)
@@ -62,10 +48,10 @@ def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
 
 @register("model", "token_teacher")
 class TokenTeacher(nn.Module):
-    """A trained encoder that says its tokens; for ``frozen``. Gives teacher_tokens [B, N, D].
+    """A trained encoder, for ``frozen``, which gives teacher_tokens [B, N, D].
 
     Args:
-        preprocess: the student's, which the batch's images went through; the engine gives it.
+        preprocess: the student's, which the batch's images went through; the trainer gives it.
         path: of a run, a checkpoint or a model folder: an encoder, or the pre-training of one.
         encoder: what a dry run takes for it: it reads no weights.
 
@@ -128,8 +114,8 @@ class TokenDistance:
                                "teacher's width, and choose encoders for pictures of one size")
         wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
         whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
-        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none",
-                                    beta=self.beta)
+        predicted = predicted_tokens.to(wide)
+        distance = F.smooth_l1_loss(predicted, whitened, reduction="none", beta=self.beta)
         return distance.mean((1, 2)).sum()
 
 

@@ -46,13 +46,10 @@ class Encoder(nn.Module):
     zeros up to the longest, which no token sees.
 
     Args:
-        width: D.
-        layers: transformer blocks.
         grid_size: patches along a side that the position table is made for; None: sines and
             cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
-        head_width: of an attention head.
     """
 
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
@@ -64,9 +61,10 @@ class Encoder(nn.Module):
         if grid_size is None and width % 4:
             raise CorekitError("sines and cosines of two directions need a width that 4 divides, "
                                f"not {width}: choose another width_divisor")
-        self.pos_embed = None if grid_size is None else nn.Parameter(
-            nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width),
-                            std=0.02))
+        self.pos_embed: nn.Parameter | None = None
+        if grid_size is not None:
+            table = self.patch_embed.proj.weight.new_empty(1, grid_size**2, width)
+            self.pos_embed = nn.Parameter(nn.init.normal_(table, std=0.02))
         self.blocks = nn.ModuleList(block(width, generation, head_width) for _ in range(layers))
         self.norm = norm(width, generation)
 
@@ -95,23 +93,23 @@ class Encoder(nn.Module):
             CorekitError: no such layer, an image without a whole patch, or too many patches.
         """
         depth = len(self.blocks)
-        wanted = [number % depth if -depth <= number < depth else None for number in layers]
-        if None in wanted:
-            raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last "
-                               f"one as -1 to -{depth}; {layers[wanted.index(None)]} is none of "
-                               "them")
+        for number in layers:
+            if not -depth <= number < depth:
+                raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the "
+                                   f"last one as -1 to -{depth}; {number} is none of them")
+        numbers = [number % depth for number in layers]
         x, intermediate, real = self.embed(image), {}, _real(image)
         if real is not None and attention is bidirectional:
             attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
         for number, layer in enumerate(self.blocks):
             x = layer(x, attention)
-            if number in wanted:
+            if number in numbers:
                 intermediate[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
-        chosen = tuple(intermediate[number] for number in wanted if number is not None)
+        others = [intermediate[number] for number in numbers]
         if real is None:
-            return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
-        tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))
+            return {"tokens": tokens, "pooled": tokens.mean(1), "layers": tuple(others)}
+        tokens, *others = (each * real[:, :, None] for each in (tokens, *others))
         return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
                 "layers": tuple(others)}
 
@@ -122,9 +120,8 @@ class Encoder(nn.Module):
         patches, grid = self.patch_embed(image)
         if self.most_patches is not None and patches.shape[1] > self.most_patches:
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has "
-                               f"{patches.shape[1]} patches of {PATCH_SIZE} x {PATCH_SIZE}, and "
-                               f"the model was trained with {self.most_patches} at most: resize it "
-                               "first")
+                               f"{patches.shape[1]} patches of {PATCH_SIZE} x {PATCH_SIZE}, and the "
+                               f"model was trained with {self.most_patches} at most: resize it first")
         return patches + self.positions(grid, patches)  # type: ignore[no-any-return]
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:
@@ -143,10 +140,26 @@ class Encoder(nn.Module):
         return resample_positions(value, grid, "bicubic", antialias=True)
 
 
+class AroundEncoder(nn.Module):
+    """A model that trains an encoder, and encodes images with it: every patch sees all patches."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """The encoder's ``encode_image``."""
+        return self.encoder.encode_image(image, normalize)
+
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens after its last norm, [B, N, D]."""
+        return self.encoder.features(image, norm=True)["tokens"]
+
+
 def _real(image: Images) -> Tensor | None:
     """Which tokens are patches and which only fill up, bool [B, N]; None where all are patches."""
     if isinstance(image, Tensor):
         return None
+    counts = patch_counts(image, image[0].device)
     longest = max(math.prod(grid) for grid in grids_of(image))
-    return torch.arange(longest,
-                        device=image[0].device) < patch_counts(image, image[0].device)[:, None]
+    return torch.arange(longest, device=counts.device) < counts[:, None]

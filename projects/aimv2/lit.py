@@ -25,8 +25,8 @@ class ImageTower(nn.Module):
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.projection(
-            self.head(self.encoder.features(image, norm=True)["tokens"]))
+        tokens = self.encoder.features(image, norm=True)["tokens"]
+        features: Tensor = self.projection(self.head(tokens))
         return features
 
 
@@ -38,11 +38,7 @@ class TextTower(nn.Module):
     its last token.
 
     Args:
-        width: of the residual stream.
-        layers: transformer blocks.
-        embed_dim: width of the features.
         context_length: most tokens of a caption; shorter rows take the first positions.
-        vocab_size: number of token ids.
 
     Raises:
         CorekitError: in ``forward``, captions longer than the context.
@@ -63,8 +59,8 @@ class TextTower(nn.Module):
         tokens = self.tokens(text)
         ends = text == self.end_token
         end_positions = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
-        features: Tensor = self.projection(
-            tokens[torch.arange(tokens.shape[0], device=tokens.device), end_positions])
+        rows = torch.arange(tokens.shape[0], device=tokens.device)
+        features: Tensor = self.projection(tokens[rows, end_positions])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class NextPatch:
         Args:
             patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
             image: [B, 3, H, W] as the model sees it, or a list of [3, H, W].
-            uniform: [B], as the model was given it.
+            uniform: [B], the model's.
 
         Returns:
             [] in at least float32.

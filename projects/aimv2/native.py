@@ -95,8 +95,8 @@ class FitArea(SampleTransform):
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, H, W], of at most (size / 14)² patches."""
         image: Image.Image = sample["image"]
-        drawn = TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio)
-        top, left, height, width = (side / UNIT for side in drawn)
+        crop = TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio)
+        top, left, height, width = (side / UNIT for side in crop)
         edges = [left * image.width, top * image.height, (left + width) * image.width,
                  (top + height) * image.height]
         part = max(1.0, edges[2] - edges[0]), max(1.0, edges[3] - edges[1])

@@ -20,8 +20,8 @@ def prefix_lengths(uniform: Tensor, patches: int | Tensor) -> Tensor:
     """The prefix of each sample, int64 [B]: uniform from 1 to patches - 1.
 
     Args:
-        uniform: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step,
-            sample).
+        uniform: a number in [0, 1) of each sample, [B]; the trainer's is a function of (seed,
+            step, sample).
         patches: of a picture; or of each picture, int64 [B].
     """
     return 1 + (uniform * (patches - 1)).long()
@@ -58,10 +58,10 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
 
     def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.device.type == "cpu" and query.requires_grad:
-            raise CorekitError(
-                "FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
-        mixed: Tensor = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())(
-            query, key, value, block_mask=mask)
+            raise CorekitError("FlexAttention has no backward pass on a CPU: set "
+                               "model.attention=sdpa")
+        flex = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())
+        mixed: Tensor = flex(query, key, value, block_mask=mask)
         return mixed
 
     return attention

@@ -21,7 +21,7 @@ from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE, Images, block, grids_of, mlp, norm, patch_counts, sine_positions
-from .encoder import Encoder
+from .encoder import AroundEncoder, Encoder
 from .prefix import Backend, prefix_attention, prefix_lengths
 
 PIXELS = 3 * PATCH_SIZE**2  # values of a patch
@@ -38,13 +38,9 @@ class Decoder(nn.Module):
 
     Args:
         encoder_width: of the patches.
-        width: D.
-        layers: transformer blocks.
         context_length: L.
-        vocab_size: number of token ids.
         objective: what is predicted; without words there is no text, without patches they are only
             read.
-        head_width: of an attention head.
     """
 
     def __init__(self, encoder_width: int, width: int, layers: int, context_length: int,
@@ -62,8 +58,8 @@ class Decoder(nn.Module):
             self.context_length = context_length
             self.token_embedding = nn.Embedding(vocab_size, width)
             self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
-            self.positional_embedding = nn.Parameter(
-                nn.init.normal_(torch.empty(1 + context_length, width), std=0.01))
+            table = torch.empty(1 + context_length, width)
+            self.positional_embedding = nn.Parameter(nn.init.normal_(table, std=0.01))
             self.text_head = _head(width, vocab_size, layers)
             nn.init.normal_(self.token_embedding.weight, std=0.02)
 
@@ -74,8 +70,8 @@ class Decoder(nn.Module):
         x, count = self.projection(patches).to(self.norm.weight.dtype), patches.shape[1]
         if self.objective != "image":
             if text is None:
-                raise CorekitError(
-                    "the decoder says words and was given no text: set model.objective=image")
+                raise CorekitError("the decoder says words and was given no text: set "
+                                   "model.objective=image")
             if text.shape[1] > self.context_length:
                 raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made "
                                    f"for {self.context_length}: have the tokenizer cut them "
@@ -108,13 +104,7 @@ class PatchBlock(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """AIMv1's head: each patch alone, with its position once more, says the next one.
-
-    Args:
-        encoder_width: of the patches.
-        width: D.
-        layers: blocks.
-    """
+    """AIMv1's head: each patch alone, with its position once more, predicts the next one."""
 
     def __init__(self, encoder_width: int, width: int, layers: int) -> None:
         super().__init__()
@@ -125,32 +115,28 @@ class PatchDecoder(nn.Module):
 
     def forward(self, patches: Tensor, grids: list[tuple[int, int]],
                 text: Tensor | None) -> dict[str, LinearOutput]:
-        known = {grid: sine_positions(*grid, patches) for grid in grids}
-        positions = pad_sequence([known[grid] for grid in grids],
-                                 batch_first=True) if len(known) > 1 else known[grids[0]]
+        tables = {grid: sine_positions(*grid, patches) for grid in grids}
+        positions = tables[grids[0]]
+        if len(tables) > 1:
+            positions = pad_sequence([tables[grid] for grid in grids], batch_first=True)
         x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
         for layer in self.blocks:
             x = layer(x)
         return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
-class Pretrainer(nn.Module):
+class Pretrainer(AroundEncoder):
     """An encoder with prefix attention, and the decoder over its tokens after the last norm.
 
     ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of
     patch i + 1, and ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l.
     Without ``uniform`` prefixes come from torch's generator. Pictures of different sizes come as a
     list; what fills up their rows is seen by nothing that counts.
-
-    Args:
-        encoder: images to tokens.
-        decoder: tokens and text to predictions.
-        attention: how the prefix is attended to.
     """
 
     def __init__(self, encoder: Encoder, decoder: nn.Module, attention: Backend) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.attention = encoder, decoder, attention
+        super().__init__(encoder)
+        self.decoder, self.attention = decoder, attention
 
     def forward(self, image: Images, text: Tensor | None = None,
                 uniform: Tensor | None = None) -> dict[str, LinearOutput]:
@@ -163,21 +149,13 @@ class Pretrainer(nn.Module):
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """The encoder's ``encode_image``: every patch sees all patches."""
-        return self.encoder.encode_image(image, normalize)
-
-    def encode_tokens(self, image: Tensor) -> Tensor:
-        """The encoder's tokens after its last norm, [B, N, D]: every patch sees all patches."""
-        return self.encoder.features(image, norm=True)["tokens"]
-
 
 @register("model", "aimv2_pretrain")
 def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
                    vocab_size: int = 32000, objective: Literal["both", "image", "text"] = "both",
                    attention: Literal["sdpa", "flex"] = "sdpa", decoder_width: int = 1024,
-                   decoder_layers: int = 12, width_divisor: int = 1,
-                   depth_divisor: int = 1) -> nn.Module:
+                   decoder_layers: int = 12, width_divisor: int = 1, depth_divisor: int = 1
+                   ) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder.
 
     L comes with 221.4 M of decoder, whose attention heads are as wide as the encoder's. Gives
@@ -191,13 +169,13 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
         attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no
             backward pass on a CPU).
         decoder_width, decoder_layers: the paper's table 9 tries others.
-        width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides the widths: above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks (one stays).
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
-    decoder = Decoder(trained.width, decoder_width // width_divisor,
-                      max(1, decoder_layers // depth_divisor), context_length, vocab_size,
-                      objective, trained.head_width)
+    width, layers = decoder_width // width_divisor, max(1, decoder_layers // depth_divisor)
+    decoder = Decoder(trained.width, width, layers, context_length, vocab_size, objective,
+                      trained.head_width)
     return Pretrainer(trained, decoder, attention)
 
 
@@ -219,18 +197,18 @@ def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
     if min(counts) == longest:
         return causal
     place = torch.arange(row.shape[1], device=row.device)
-    there = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
-    return partial(F.scaled_dot_product_attention,
-                   attn_mask=there[:, None, None] & (place <= place[:, None]))
+    filled = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
+    mask = filled[:, None, None] & (place <= place[:, None])
+    return partial(F.scaled_dot_product_attention, attn_mask=mask)
 
 
 def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> Encoder:
     """The encoder of a registered name; a CorekitError where the model is no encoder."""
-    encoder = registry.build("model", name,
-                             {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
+    divisors = {"width_divisor": width_divisor, "depth_divisor": depth_divisor}
+    encoder = registry.build("model", name, divisors)
     if not isinstance(encoder, Encoder):
-        raise CorekitError(
-            f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
+        raise CorekitError(f"model.encoder={name} is no encoder of patches; name one such as "
+                           "aimv2_large_224")
     return encoder
 
 

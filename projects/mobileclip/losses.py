@@ -38,8 +38,7 @@ class ReinforcedContrastive:
     """
 
     compares_samples = True
-    # Constants of which the loss needs three digits: on the way between ranks they take half the
-    # bytes.
+    # constants, of which the loss needs three digits: gathering them takes half the bytes
     gathered_as = dict.fromkeys(("teacher_image_features", "teacher_text_features",
                                  "teacher_synthetic_text_features"), torch.bfloat16)
 
@@ -93,9 +92,9 @@ class ReinforcedContrastive:
         dtype = torch.promote_types(image_features.dtype, torch.float32)
         for part, (text, teacher_text) in captions.items():
             targets = partial(self._targets, teacher_images, self._teachers(teacher_text), dtype)
-            shares[part] = blockwise_cross_entropy(image_features, text, logit_scale, rows,
-                                                   self.block, self.hard, self.soft,
-                                                   targets if self.soft else None)
+            shares[part] = blockwise_cross_entropy(
+                image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
+                targets if self.soft else None)
         return shares
 
     def _teachers(self, features: Tensor) -> tuple[Tensor, ...]:

@@ -24,8 +24,8 @@ def mobileclip_nano(embed_dim: int = 128, context_length: int = 32, vocab_size: 
                     fused: bool = False) -> nn.Module:
     """MobileCLIP-S0 in small, for a CPU at 64x64 pixels: 1.3 M parameters beside the token table.
 
-    No paper has it. Gives image_features, text_features, logit_scale;
-    synthetic_text_features where there is synthetic_text.
+    No paper has it. Gives image_features, text_features, logit_scale; synthetic_text_features where
+    there is synthetic_text.
 
     Args:
         embed_dim: width of the features.
@@ -79,22 +79,20 @@ def mobileclip_mci(embed_dim: int = 512, context_length: int = 77, vocab_size: i
                    depth_divisor: int = 1, *, mci_number: int, text_width: int = 512) -> nn.Module:
     """An MCi image tower and a text tower.
 
-    Made for 256x256 pixels. Gives image_features, text_features, logit_scale;
+    Made for 256x256 pixels. Gives image_features, text_features, logit_scale; and
     synthetic_text_features where there is synthetic_text.
 
     Args:
         embed_dim: width of the features.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
-            None, for a model of images alone.
+        text_tower: plain, 12 blocks; hybrid, 4 between two Text-RepMixer blocks; None: no text.
         causal: each token sees itself and those before it (plain towers only).
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         layer_scale_init: where residual scales start.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
-            the model, for trying things.
+        width_divisor: divides widths and heads (one stays): above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
         mci_number: which of MCi0 to MCi4.
         text_width: of the text tower.
@@ -111,8 +109,8 @@ def mobileclip_mci(embed_dim: int = 512, context_length: int = 77, vocab_size: i
 @register("model", "mobileclip_b_lt", "MobileCLIP-B (LT): MobileCLIP-B trained for longer; the "
                                       "same model, 86.3 M + 63.4 M parameters.")
 @register("model", "mobileclip2_b", "MobileCLIP2-B: MobileCLIP-B as timm builds it, with another "
-                                    "stem and epsilon, 86.3 M + 63.4 M parameters.", stem_padding=0,
-          norm_eps=1e-6, head_bias=True)
+                                    "stem and epsilon, 86.3 M + 63.4 M parameters.",
+          stem_padding=0, norm_eps=1e-6, head_bias=True)
 def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
                    vocab_size: int = 49408, text_tower: Literal["plain", "hybrid"] | None = "plain",
                    causal: bool = True, stem_padding: int = 1, norm_eps: float = 1e-5,
@@ -125,20 +123,17 @@ def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: 
 
     Args:
         embed_dim: width of the features.
-        image_size: height and width of the images the position table is made for, in pixels.
+        image_size: height and width in pixels that the position table is made for.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
-            None, for a model of images alone.
+        text_tower: plain, 12 blocks; hybrid, 4 between two Text-RepMixer blocks; None: no text.
         causal: each token sees itself and those before it (plain towers only).
         stem_padding: 1 for Apple's weights, 0 for those trained in timm's ``vit_base_mci_224``.
-        norm_eps: epsilon of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for
-            timm's.
+        norm_eps: of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for timm's.
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
-            the model, for trying things.
+        width_divisor: divides widths and heads (one stays): above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
     image = MobileCLIPViT(embed_dim, image_size, 768 // width_divisor, max(1, 12 // width_divisor),
@@ -166,18 +161,16 @@ def mobileclip_vit_large(embed_dim: int = 768, image_size: int = 224, context_le
 
     Args:
         embed_dim: width of the features.
-        image_size: height and width of the images the position table is made for, in pixels.
+        image_size: height and width in pixels that the position table is made for.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        text_tower: plain, 12 transformer blocks; hybrid, 4 between two Text-RepMixer blocks; or
-            None, for a model of images alone.
+        text_tower: plain, 12 blocks; hybrid, 4 between two Text-RepMixer blocks; None: no text.
         causal: each token sees itself and those before it (plain towers only).
         norm_eps: epsilon of the image tower's layer norms.
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
-            the model, for trying things.
+        width_divisor: divides widths and heads (one stays): above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
     """
     image = vit_large(embed_dim, image_size, norm_eps, head_bias, drop_path_rate, width_divisor,

@@ -15,8 +15,8 @@ try:
     import open_clip
     from huggingface_hub import hf_hub_download
 except ModuleNotFoundError as error:
-    raise CorekitError(
-        f"open_clip's models need {error.name}: pip install 'corekit[open_clip]'") from None
+    raise CorekitError(f"open_clip's models need {error.name}: pip install "
+                       "'corekit[open_clip]'") from None
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # What open_clip raises for a name or a download.
@@ -106,22 +106,22 @@ def _config_has_preprocessing(model: str) -> bool:
         return False
 
 
-def _preprocess(model: str, pretrained: str | None, chosen: Node | None,
-                config: Node | None) -> Preprocess:
-    wanted = chosen if chosen is not None else config
-    if wanted is None:
+def _preprocess(model: str, pretrained: str | None, from_user: Node | None,
+                from_model: Node | None) -> Preprocess:
+    node = from_user if from_user is not None else from_model
+    if node is None:
         raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "
                            "wants pictures: give preprocess, {size: ..., interpolation: bicubic, "
                            "mean: [...], std: [...]}")
     try:
-        size = wanted["size"]
+        size = node["size"]
         if isinstance(size, (list, tuple)):
             if len(set(size)) != 1:
                 raise ValueError(f"pictures of {size} pixels are not square")
             size = size[0]
-        return Preprocess(int(size), wanted["interpolation"], wanted["mean"], wanted["std"])
+        return Preprocess(int(size), node["interpolation"], node["mean"], node["std"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {wanted} "
+        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {node} "
                            f"({error})") from None
 
 

@@ -19,11 +19,9 @@ from corekit.registry import register
 
 # in the order they are applied and stored
 STORED = ("random_resized_crop", "random_horizontal_flip", "rand_augment")
-OPERATIONS = (
+OPERATIONS = (  # in the order of their numbers in the stored entries
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
-    "Contrast",
-    # their numbers in the stored entries
-    "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
+    "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
@@ -69,8 +67,7 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
         return Augmentation(crop, bool(flip), operations)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise BadSampleError("augmentation", f"{where}: {str(entry)[:200]} holds no parameters of "
-                                             f"{', '.join(stored)} "
-                                             f"({error})") from None
+                                             f"{', '.join(stored)} ({error})") from None
 
 
 def _number_of(value: object) -> int:
@@ -115,12 +112,10 @@ class Replay(SampleTransform):
         top, left, height, width = augmentation.crop or (0, 0, picture.height, picture.width)
         if top + height > picture.height or left + width > picture.width:
             raise BadSampleError("augmentation", f"a crop of {height} x {width} pixels from row "
-                                                 f"{top}, column {left} does not "
-                                                 f"fit the picture of {picture.height} x "
-                                                 f"{picture.width}")
+                                 f"{top}, column {left} does not fit the picture of "
+                                 f"{picture.height} x {picture.width}")
         square = (self.size, self.size)
-        picture = F.resized_crop(picture, top, left, height, width, list(square),
-                                 self.interpolation)
+        picture = F.resized_crop(picture, top, left, height, width, [*square], self.interpolation)
         sample = cut_out(sample, top, left, height, width, square, augmentation.flip)
         if augmentation.flip:
             picture = F.hflip(picture)
@@ -128,8 +123,8 @@ class Replay(SampleTransform):
             movement = self._movement(name, magnitude)
             if movement is not None:
                 sample = turn(sample, movement)
-            picture = OTHERS[name](picture, magnitude) if name in OTHERS else _affine(
-                picture, movement or Movement())
+            picture = (OTHERS[name](picture, magnitude) if name in OTHERS
+                       else _affine(picture, movement or Movement()))
         return {**sample, "image": to_tensor(picture)}
 
     def replay(self, image: Image.Image, augmentation: Augmentation) -> Tensor:
@@ -154,10 +149,9 @@ class Replay(SampleTransform):
 def _affine(picture: Image.Image, movement: Movement) -> Image.Image:
     """Nearest neighbour, black outside."""
     center = None if movement.center is None else list(movement.center)
-    moved: Image.Image = F.affine(picture, movement.angle, list(movement.translate), 1.0,
-                                  list(movement.shear),
-                                  InterpolationMode.NEAREST,  # type: ignore[arg-type]
-                                  center=center)
+    moved: Image.Image = F.affine(
+        picture, movement.angle, list(movement.translate), 1.0, list(movement.shear),
+        InterpolationMode.NEAREST, center=center)  # type: ignore[arg-type]
     return moved
 
 

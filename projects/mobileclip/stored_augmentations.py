@@ -19,12 +19,11 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
                       magnitude: int) -> StoredEntry:
     """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
 
-    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's
-    ``[number, magnitude]`` of each operation at the given size, in torchvision's order of drawing.
+    It is RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, of which only
+    the size is asked, and RandAugment's ``[number, magnitude]`` of each operation, in torchvision's
+    order of drawing.
 
     Args:
-        image: of which only the size is asked.
-        seed, uid, number: what the draws are a function of.
         size: height and width of the stored picture; translations are in its pixels.
         scale, ratio: RandomResizedCrop's.
         operations, magnitude: RandAugment's, the magnitude out of ``BINS``.

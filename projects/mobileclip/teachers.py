@@ -25,7 +25,6 @@ class Teacher(nn.Module):
     Args:
         name: how errors call it.
         model: with ``encode_image`` and ``encode_text``.
-        preprocess: what its pictures are to be like.
         tokenizer: list of captions -> int64 [n, L].
 
     Raises:
@@ -51,8 +50,8 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(),
-                           dim=-1)
+        tokens = self.tokenizer(captions).to(device)
+        return F.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
 
 class TeacherEntry(Protocol):
@@ -60,11 +59,9 @@ class TeacherEntry(Protocol):
 
     def identity(self) -> dict[str, object]:
         """What decides the features, as JSON, such as hashes of weights."""
-        ...
 
     def load(self) -> Teacher:
         """The model in evaluation mode."""
-        ...
 
 
 @register("teacher", "model_folder")
@@ -86,9 +83,8 @@ class FolderTeacher:
         """
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {"name": self.path, "sha256": {name: sha256(folder / name)
-                                              for name in ("model.safetensors", "recipe.yaml",
-                                                           "preprocess.json")}}
+        files = ("model.safetensors", "recipe.yaml", "preprocess.json")
+        return {"name": self.path, "sha256": {name: sha256(folder / name) for name in files}}
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.
