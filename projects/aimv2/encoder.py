@@ -26,8 +26,6 @@ from .blocks import (
     sine_positions,
 )
 
-MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
-
 
 class Features(TypedDict):
     """An encoder's output: tokens [B, N, D], their mean [B, D], and [B, N, D] of chosen layers."""
@@ -120,8 +118,9 @@ class Encoder(nn.Module):
         patches, grid = self.patch_embed(image)
         if self.most_patches is not None and patches.shape[1] > self.most_patches:
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels has "
-                               f"{patches.shape[1]} patches of {PATCH_SIZE} x {PATCH_SIZE}, and the "
-                               f"model was trained with {self.most_patches} at most: resize it first")
+                               f"{patches.shape[1]} patches of {PATCH_SIZE} x {PATCH_SIZE}, and "
+                               f"the model was trained with {self.most_patches} at most: resize it "
+                               "first")
         return patches + self.positions(grid, patches)  # type: ignore[no-any-return]
 
     def positions(self, grid: tuple[int, int], like: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import importlib.metadata
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import find_fields
-from corekit.data.jobs.base import read_shard
+from corekit.data.jobs.base import Refuse, read_shard
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.files import write_text
 from corekit.registry import register
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 TABLE = "vocabulary.tsv"
 ROWS = "rows.npy"  # int32 [n], ascending
 
-Refuse = Callable[[BadSampleError], None]
-
 
 class _OfCaptions:
-    """What both jobs do with captions."""
+    """The mining of captions, which both jobs do."""
 
     def __init__(self, nouns: Literal["first_sense", "tagged"], compounds: bool, text: str) -> None:
         self.nouns, self.compounds, self.extensions = nouns, compounds, {"text": text.split(";")}
@@ -92,17 +90,17 @@ class CountNouns(_OfCaptions):
                 refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The counts of one shard, a line each."""
         counts = Counter(key for _, keys in self.mine(samples, refuse) for key in keys)
-        yield "counts", {"tsv": "".join(f"{key}\t{count}\n"
-                                        for key, count in sorted(counts.items())).encode()}
+        lines = [f"{key}\t{count}\n" for key, count in sorted(counts.items())]
+        yield "counts", {"tsv": "".join(lines).encode()}
 
     def finish(self, shards: list[Path], out: Path) -> None:
         """Sum, choose and write the table."""
         total: Counter[str] = Counter()
         for shard in shards:
             for _, content in read_shard(shard):
-                total.update({key: int(count)
-                              for key, count in (line.split("\t")
-                                                 for line in content.decode().splitlines())})
+                for line in content.decode().splitlines():
+                    key, count = line.split("\t")
+                    total[key] += int(count)
         write_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 

@@ -1,7 +1,4 @@
-"""The nouns of a caption as WordNet synsets: CatLIP's labels.
-
-Mehta et al., 2024, section 3.1, equation 1.
-"""
+"""CatLIP's labels: the nouns of a caption as WordNet synsets (Mehta et al., 2024, equation 1)."""
 
 import re
 import urllib.parse
@@ -72,29 +69,31 @@ class NounLabels:
             BadSampleError: of kind ``long_text``: more than ``LONGEST`` characters.
             CorekitError: the caption is no string.
         """
-        synsets: dict[str, None] = {}
+        words = clean(caption).split()
         if self.nouns == "tagged" or self.compounds:
-            for key in self._in_context(clean(caption).split()):
-                synsets[key] = None
-            return list(synsets)
-        remembered = self._remembered
-        for word in clean(caption).split():
-            keys = remembered.get(word)
+            return list(dict.fromkeys(self._in_context(words)))
+        synsets: dict[str, None] = {}
+        cache = self._synsets
+        for word in words:
+            keys = cache.get(word)
             if keys is None:
-                keys = self._remember(remembered, word, _keys_of)
+                keys = self._remember(cache, word, _keys_of)
             for key in keys:
                 synsets[key] = None
         return list(synsets)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
-        tokens = [token for word in words
-                  for token in self._tokens.get(word) or self._remember(self._tokens, word,
-                                                                        _tokens_of)]
-        is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
+        tokens_of_words = (self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
+                           for word in words)
+        tokens = [token for parts in tokens_of_words for token in parts]
+        is_noun = [True] * len(tokens)
+        if self.nouns == "tagged":
+            is_noun = [tag.startswith("NN") for _, tag in open_tagger().tag(tokens)]
         synsets, start = [], 0
         while start < len(tokens):
-            for end in range(min(len(tokens), start + (_longest_from(tokens[start])
-                                                       if self.compounds else 1)), start, -1):
+            # words of the longest noun in WordNet that begins with this one
+            longest = _compounds().get(tokens[start], 1) if self.compounds else 1
+            for end in range(min(len(tokens), start + longest), start, -1):
                 key = self._key("_".join(tokens[start:end])) if is_noun[end - 1] else None
                 if key:
                     synsets.append(key)
@@ -107,8 +106,8 @@ class NounLabels:
         key = self._nouns.get(words)
         if key is None:
             by_name = _key_by_spelling if "_" in words else _key_by_name
-            key = self._remember(self._nouns, words,
-                                 by_name if self.nouns == "first_sense" else _key)
+            find = by_name if self.nouns == "first_sense" else _key
+            key = self._remember(self._nouns, words, find)
         return key
 
     def _remember(self, cache: dict[str, T], word: str, find: Callable[[str], T]) -> T:
@@ -118,7 +117,7 @@ class NounLabels:
         return value
 
     def _forget(self) -> None:
-        self._remembered: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> keys
+        self._synsets: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> keys
         self._tokens: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> tokens
         self._nouns: dict[str, str] = {}  # words joined by _ -> key
 
@@ -180,17 +179,9 @@ def _key(word: str) -> str:
     return open_wordnet().first_sense(open_wordnet().lemma_of(word)) or ""
 
 
-def _are_nouns(tokens: Sequence[str]) -> list[bool]:
-    return [tag.startswith("NN") for _, tag in open_tagger().tag(list(tokens))]
-
-
-def _longest_from(word: str) -> int:
-    """The number of words of the longest noun in WordNet that begins with this one, or 1."""
-    return _compounds().get(word, 1)
-
-
 @lru_cache(maxsize=1)
 def _compounds() -> dict[str, int]:
+    """First word -> the number of words of WordNet's longest noun that begins with it."""
     longest: dict[str, int] = {}
     for lemma in open_wordnet().all_lemma_names(pos="n"):
         words = lemma.split("_")

@@ -19,8 +19,7 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 LEVELS = 255.0  # errors are counted in levels of 8-bit pixels
-# times the error's distance from its target, as a share of the largest error there can be
-ALPHA = 100.0
+ALPHA = 100.0  # times the error's distance from its target, as a share of the largest error
 
 
 class Range(nn.Module):
@@ -29,7 +28,6 @@ class Range(nn.Module):
     Args:
         low, high: what the parameters ``_low`` and ``_high`` (each []) start at; an end is
             sigmoid(parameter) * (upper bound - lower bound) + lower bound.
-        low_bounds, high_bounds: (lower, upper) bound of each end.
         neutral: the magnitude that changes nothing.
     """
 
@@ -49,12 +47,11 @@ class Range(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, else neutral."""
-        count = len(image)
+        count, low = len(image), self.low
         uniform = torch.rand(count, dtype=self._low.dtype, device=image.device)
-        chosen = torch.randperm(count, device=image.device) < max(1, count // 2)
-        low = self.low
-        return torch.where(chosen, low + uniform * (self.high - low),
-                           self.neutral).view(count, 1, 1, 1)
+        augmented = torch.randperm(count, device=image.device) < max(1, count // 2)
+        magnitude = low + uniform * (self.high - low)
+        return torch.where(augmented, magnitude, self.neutral).view(count, 1, 1, 1)
 
 
 class RangeAugment(nn.Module):

@@ -79,16 +79,16 @@ class SynsetRows:
         names = list(class_names) if self.classes is None else read_classes(self.classes)
         if not names:
             raise CorekitError("init.head=synsets: the data set has no names of classes "
-                               "(classnames.txt): give a file with one "
-                               "a line, init.head_arguments.classes=FILE")
+                               "(classnames.txt): give a file with one a line, "
+                               "init.head_arguments.classes=FILE")
         path, size = self.vocabulary, self.size
         if path is None and trained_as is not None and trained_as.data.dataset is not None:
             dataset = trained_as.data.dataset.arguments
             path, size = dataset.get("vocabulary"), size or dataset.get("size")
         if path is None:
             raise CorekitError("init.head=synsets: the recipe beside init.path names no "
-                               "vocabulary: say what the rows of its "
-                               "head stand for, init.head_arguments.vocabulary=TABLE")
+                               "vocabulary: say what the rows of its head stand for, "
+                               "init.head_arguments.vocabulary=TABLE")
         table = read_vocabulary(path, size)
         if len(table) != rows:
             raise CorekitError(f"vocabulary {path} has {len(table):,} synsets, but the head in "
@@ -124,9 +124,9 @@ class NearestRows:
             return self.vocabulary.row[key], 1.0
         if not self.reach:
             return None
+        ups = hypernyms(self.wordnet, key, self.reach)
         ways = [(up + self._below[above][0], self._below[above][1])
-                for above, up in hypernyms(self.wordnet, key, self.reach).items()
-                if above in self._below]
+                for above, up in ups.items() if above in self._below]
         steps, row = min(ways, default=(self.reach + 1, 0))
         return (row, 1 / (1 + steps)) if steps <= self.reach else None
 
@@ -156,15 +156,15 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 def match(name: str, nearest: NearestRows) -> Match:
     """Where the row of one class comes from."""
     best = None
+    synsets = list(nearest.vocabulary.counts)
     for how, keys in synsets_of(name, nearest.wordnet):
         similar_rows = [row for row in map(nearest, keys) if row is not None]
         if not similar_rows:
             continue
         rows = tuple(dict.fromkeys(row for row, _ in similar_rows))
-        synsets = list(nearest.vocabulary.counts)
         row_names = ", ".join(nearest.wordnet.noun(synsets[row]).name() for row in rows)
-        candidate = Match(name, rows, how, min(similarity for _, similarity in similar_rows),
-                          row_names)
+        similarity = min(similarity for _, similarity in similar_rows)
+        candidate = Match(name, rows, how, similarity, row_names)
         if candidate.similarity == 1:
             return candidate
         best = best or candidate
@@ -178,11 +178,11 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     if _WNID.fullmatch(name):
         return [("wnid", [name])]
     names = [_words(part) for part in name.split(",")]
-    senses = [(sense, ) for words in names
-             if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
+    senses = [sense for words in names
+              if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
     nouns = [tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
              for compounds in (True, False)]
-    return [*(("name", list(keys)) for keys in senses),
+    return [*(("name", [key]) for key in senses),
             *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)]
 
 
@@ -193,19 +193,16 @@ def read_classes(path: str) -> list[str]:
         CorekitError: it cannot be read.
     """
     own = CLASSES / f"{path}.txt"
+    file = own if own.is_file() else Path(path)
     try:
-        names = [line.strip()
-                 for line in (own if own.is_file()
-                              else Path(path)).read_text(encoding="utf-8").splitlines()]
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
         if any(len(name) > LONGEST_NAME for name in names):
             raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
         return names
     except (OSError, ValueError) as error:  # not UTF-8 among them
-        raise CorekitError(
-            f"init.head_arguments.classes={path} cannot be read ({error}): give a "
-            "file with a class a line, or "
-            "one of "
-            f"{', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
+        lists = ", ".join(sorted(file.stem for file in CLASSES.glob("*.txt")))
+        raise CorekitError(f"init.head_arguments.classes={path} cannot be read ({error}): give a "
+                           f"file with a class a line, or one of {lists}") from None
 
 
 def _words(name: str) -> list[str]:

@@ -32,10 +32,7 @@ class CatLIP(ViT):
 
     Args:
         num_classes: K.
-        image_size: height and width of the images the position table is made for, in pixels.
-        width: D.
-        layers: transformer blocks.
-        heads: attention heads; divides the width.
+        image_size: height and width in pixels that the position table is made for.
         pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly
             over the grid; or ``flat1d``, linearly along the row of all tokens, line after line, as
             CoreNet has it (published weights were trained so), which tells sizes with equally many
@@ -49,8 +46,7 @@ class CatLIP(ViT):
             common, for which a short training has no time.
     """
 
-    of_last_layer = ("norm",
-                     )  # learns at the last block's rate under layer-wise decay, as in CoreNet
+    of_last_layer = ("norm",)  # in layer-wise decay it has the last block's rate, as in CoreNet
 
     def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
                  pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0,

@@ -30,12 +30,12 @@ class Vocabulary:
 
     @cached_property
     def row(self) -> dict[str, int]:
-        """Of each key."""
+        """The row of each key."""
         return {key: row for row, key in enumerate(self.counts)}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the keys and their order."""
+        """A hash of the keys and their order."""
         return hashlib.sha256("\n".join(self.counts).encode()).hexdigest()
 
     def rows(self, keys: Iterable[str]) -> NDArray[np.int32]:
@@ -85,14 +85,13 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
         raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and "
                            f"{size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    chosen = {key: count for key, count in ordered[:size] if count > threshold}
-    if not chosen:
-        most = "there is none at all"
-        if ordered:
-            most = f"the most frequent one {ordered[0][1]:,} times"
+    frequent = {key: count for key, count in ordered[:size] if count > threshold}
+    if not frequent:
+        most = (f"the most frequent one {ordered[0][1]:,} times" if ordered
+                else "there is none at all")
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            "threshold=, and another folder")
-    return Vocabulary(chosen)
+    return Vocabulary(frequent)
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
@@ -111,8 +110,8 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
         raise CorekitError(f"vocabulary {path} cannot be read: {error.strerror or error}") from None
     is_table = content.startswith(b"\t".join(column.encode() for column in COLUMNS))
     counts: dict[str, int] = {}
-    for number, (word, count) in enumerate(
-            _lines(content, path) if is_table else read_pickled_counts(content, path), 1):
+    entries = _lines(content, path) if is_table else read_pickled_counts(content, path)
+    for number, (word, count) in enumerate(entries, 1):
         key = normal_key(word)
         if key is None:
             raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be "

@@ -35,7 +35,6 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
 
     def __init__(self, root: PathPointer) -> None:
         with warnings.catch_warnings():
-            # other languages' words
             warnings.filterwarnings("ignore", "The multilingual functions")
             super().__init__(root, None)
 
@@ -101,12 +100,12 @@ def open_wordnet() -> WordNet:
         wordnet = WordNet(root)
         version = wordnet.get_version()
     except (OSError, ValueError, AssertionError, WordNetError) as error:
-        raise CorekitError(
-            f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
+        raise CorekitError(f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} "
+                           "anew") from None
     if version != VERSION:
         raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other "
-                           f"numbers than those of {VERSION}: "
-                           f"{FETCH}, into NLTK's folder, which is looked in first")
+                           f"numbers than those of {VERSION}: {FETCH}, into NLTK's folder, which "
+                           "is looked in first")
     return wordnet
 
 
@@ -122,8 +121,8 @@ def _find() -> PathPointer:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
     raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; "
-                       "NLTK_DATA names another one that "
-                       "is there), or, on Debian and Ubuntu, apt install wordnet-base")
+                       "NLTK_DATA names another one that is there), or, on Debian and Ubuntu, apt "
+                       "install wordnet-base")
 
 
 @lru_cache(maxsize=1)
@@ -137,8 +136,8 @@ def open_tagger() -> PerceptronTagger:
         return PerceptronTagger()
     except LookupError:
         raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, "
-                           "into NLTK's folder; or "
-                           "choose nouns=first_sense, which needs none") from None
+                           "into NLTK's folder; or choose nouns=first_sense, which needs "
+                           "none") from None
     except (OSError, ValueError) as error:
         raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} "
                            "anew") from None
