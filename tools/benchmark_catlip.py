@@ -77,10 +77,10 @@ def main() -> None:
 
 
 def seconds_of(sides: Mapping[str, timing.Side], args: argparse.Namespace) -> timing.Times:
-    """Of so many calls of each in a pair, taking turns."""
-    return timing.take_turns({name: partial(timing.seconds_of, side, args.device,
-                                            calls=args.steps) for name, side in sides.items()},
-                             args.pairs)
+    """Seconds of so many calls of each in a pair, taking turns."""
+    timed = {name: partial(timing.seconds_of, side, args.device, calls=args.steps)
+             for name, side in sides.items()}
+    return timing.take_turns(timed, args.pairs)
 
 
 class Side:
@@ -98,25 +98,25 @@ class Side:
         self.model = build(name).to(self.device).train()
         self.loss = registry.build("loss",
                                    "binary_cross_entropy" if name == "catlip" else "contrastive")
-        self.optimizer: torch.optim.Optimizer = registry.build(
-            "optimizer", "adamw",
-            {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]},
-            {"model": self.model})
+        arguments = {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]}
+        self.optimizer: torch.optim.Optimizer = registry.build("optimizer", "adamw", arguments,
+                                                               {"model": self.model})
         size, count = args.image_size, args.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
-        self.labels = [each.to(self.device)
-                       for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])]
+        rows = [torch.randperm(CLASSES)[:LABELS] for _ in range(count)]
+        self.labels = [each.to(self.device) for each in pack(rows)]
 
     def step(self) -> None:
         """One whole step."""
+        self.optimizer.zero_grad()
         with self.autocast():
             outputs = self.model(self.image, *([] if self.name == "catlip" else [self.text]))
         self.backward(outputs)
         self.update()
 
     def backward(self, outputs: dict[str, Tensor | LinearOutput]) -> None:
-        """The loss of what the model gave, and its backward pass."""
+        """The loss of the model's outputs, and its backward pass."""
         if self.name == "catlip":
             loss = self.loss(outputs["logits"], *self.labels) / len(self.image)
         else:
@@ -128,20 +128,20 @@ class Side:
         """The end of a step."""
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.optimizer.zero_grad()
 
     def parts(self) -> dict[str, Callable[[], None]]:
-        """What a step is made of, each to be run alone."""
+        """The parts of a step, each to be run alone."""
         parts: dict[str, Callable[[], None]] = {}
+        count = len(self.image)
         if self.name == "catlip":
-            pooled = torch.randn(len(self.image),
-                                 self.head().in_features, device=self.device, requires_grad=True)
+            width = self.head().in_features
+            pooled = torch.randn(count, width, device=self.device, requires_grad=True)
             parts["image tower"] = lambda: self.run(
                 lambda: self.model.encode_image(self.image))  # type: ignore[operator]
             parts["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
-            pair = [F.normalize(torch.randn(len(self.image), 512,
-                                            device=self.device)).requires_grad_() for _ in range(2)]
+            pair = [F.normalize(torch.randn(count, 512, device=self.device)).requires_grad_()
+                    for _ in range(2)]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
             image_tower, text_tower = map(self.model.get_submodule, ("image_tower", "text_tower"))
             parts["image tower"] = lambda: self.run(lambda: image_tower(self.image))
@@ -150,7 +150,7 @@ class Side:
                 {"image_features": pair[0], "text_features": pair[1], "logit_scale": scale})
         for value in self.model.parameters():
             value.grad = torch.zeros_like(value)
-        parts["clipping and AdamW"] = self.keep_gradients
+        parts["clipping and AdamW"] = self.update
         return parts
 
     def run(self, forward: Callable[[], Tensor]) -> None:
@@ -170,17 +170,11 @@ class Side:
         assert isinstance(head, nn.Linear)
         return head
 
-    def keep_gradients(self) -> None:
-        """The end of a step that may be taken again."""
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-
     def flops(self) -> float:
         """Of one sample's forward pass, the head included."""
         with torch.device("meta"):
-            model = build(self.name)
-            image, text = torch.zeros(1, *self.image.shape[1:]), torch.zeros(
-                1, TOKENS, dtype=torch.int64)
+            model, image = build(self.name), torch.zeros(1, *self.image.shape[1:])
+            text = torch.zeros(1, TOKENS, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter:
             outputs = model(image, *([] if self.name == "catlip" else [text]))
             if self.name == "catlip":

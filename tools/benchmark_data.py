@@ -50,9 +50,9 @@ def main() -> None:
 def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, size: int) -> None:
     """Print what both reach at one crop scale."""
     contenders: dict[str, Callable[[str, tuple[float, float], int], Iterator[Tensor]]] = {
-        "corekit": corekit_images, "corekit, decoded in full": corekit_in_full,
-        "open_clip": open_clip_images
-    }
+        "corekit": corekit_images,
+        "corekit, decoded in full": partial(corekit_images, scaled_decoding=False),
+        "open_clip": open_clip_images}
 
     def seconds_of_batch(start: Callable[..., Iterator[Tensor]]) -> float:
         images = start(root, scale, size)
@@ -64,8 +64,8 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
         return timing.seconds_of(read, calls=batches)
 
-    times = timing.take_turns({name: partial(seconds_of_batch, start)
-                               for name, start in contenders.items()}, rounds)
+    sides = {name: partial(seconds_of_batch, start) for name, start in contenders.items()}
+    times = timing.take_turns(sides, rounds)
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
     for name in times:
         ratio = times.ratio("open_clip", name)
@@ -89,15 +89,10 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
     order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
-    streams = Streams(source, order, FixedSize(size, STREAMS), range(STREAMS), 0, transform,
-                      tokenizer)
+    shape = FixedSize(size, STREAMS)
+    streams = Streams(source, order, shape, range(STREAMS), 0, transform, tokenizer)
     for part in step_batches(streams, 0, 1_000_000, 1):
         yield preprocess.normalize(part.batch["image"])
-
-
-def corekit_in_full(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
-    """The same with every JPEG decoded at its full size."""
-    return corekit_images(root, scale, size, scaled_decoding=False)
 
 
 def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
@@ -110,11 +105,10 @@ def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterat
                                 aug_cfg=AugmentationCfg(scale=scale))
     tokenizer = get_tokenizer("ViT-B-32")
     shards = sorted(map(str, Path(root).glob("**/*.tar")))
+    shuffle = wds.shuffle(bufsize=100, initial=100)  # 5,000 and 1,000 there; small: none read ahead
     pipeline = wds.DataPipeline(
         wds.SimpleShardList(shards * 100), wds.detshuffle(2000, 500), wds.split_by_node,
-        wds.split_by_worker,
-        # 5,000 and 1,000 there; small: none is read ahead
-        wds.tarfile_to_samples(), wds.shuffle(bufsize=100, initial=100),
+        wds.split_by_worker, wds.tarfile_to_samples(), shuffle,
         wds.select(lambda sample: "txt" in sample and "jpg" in sample), wds.decode("pilrgb"),
         wds.rename(image="jpg;png;jpeg;webp", text="txt"),
         wds.map_dict(image=transform, text=lambda text: tokenizer(text)[0]),
@@ -141,10 +135,9 @@ def photo(seed: int, width: int = 640, height: int = 480) -> bytes:
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9), (640, 5)):
         noise = generator.normal(0, amplitude, (max(2, size * 3 // 4), size, 3)).astype(np.float32)
-        channels = [Image.fromarray(noise[..., channel]).resize((width, height),
-                                                                Image.Resampling.BICUBIC)
-                    for channel in range(3)]
-        total += np.stack([np.asarray(channel) for channel in channels], -1)
+        channels = [Image.fromarray(noise[..., channel]) for channel in range(3)]
+        total += np.stack([np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC))
+                           for channel in channels], -1)
     buffer = io.BytesIO()
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

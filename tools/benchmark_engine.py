@@ -37,7 +37,7 @@ KEPT = 4  # batches in memory
 
 
 class EnoughError(Exception):
-    """Ends the engine's loop after the steps that are timed."""
+    """Ends the trainer's loop after the steps that are timed."""
 
 
 def main() -> None:
@@ -52,10 +52,9 @@ def main() -> None:
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
-        times = timing.take_turns({"engine": lambda: engine_seconds(engine, parts, args.steps,
-                                                                    counters, logger),
-                                   "bare": lambda: bare_seconds(bare, parts, args.steps)},
-                                  args.pairs)
+        sides = {"engine": lambda: engine_seconds(engine, parts, args.steps, counters, logger),
+                 "bare": lambda: bare_seconds(bare, parts, args.steps)}
+        times = timing.take_turns(sides, args.pairs)
         logger.close()
     ratio = times.ratio("engine", "bare")
     print(f"bare loop {times.median('bare') * 1e3:.1f} ms a step, engine "
@@ -86,8 +85,9 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
         optimizer.zero_grad()
         with run.precision.autocast(device):
             outputs = model(image, batch["text"].to(device))
-        logits = outputs["logit_scale"] * outputs["image_features"].float(
-        ) @ outputs["text_features"].float().T
+        image_features, text_features = (outputs[f"{name}_features"].float()
+                                         for name in ("image", "text"))
+        logits = outputs["logit_scale"] * image_features @ text_features.T
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         torch.autograd.backward(loss)
@@ -101,7 +101,7 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
 
 def engine_seconds(run: Run, parts: Iterable[WorkerBatch], steps: int, counters: Counters,
                    logger: RunLogger) -> float:
-    """Seconds a step of the engine's own loop on these batches, again and again."""
+    """Seconds a step of the trainer's own loop on these batches, again and again."""
     def from_memory(*_: object) -> Iterator[WorkerBatch]:
         yield from itertools.islice(itertools.cycle(parts), steps)
         raise EnoughError

@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--words", action="store_true",
                         help="captions made of WordNet's nouns instead of OpenMoji scenes")
     args = parser.parse_args()
-    make = word_captions if args.words else scene_captions
-    captions = make(args.captions * args.rounds)
+    count = args.captions * args.rounds
+    captions = word_captions(count) if args.words else scene_captions(count)
     vocabulary = of_size(captions)
     keys = list(vocabulary.counts)
     open_tagger()
@@ -52,10 +52,9 @@ def main() -> None:
     rounds = [captions[first:first + args.captions]
               for first in range(0, len(captions), args.captions)]
     ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
-    times = timing.take_turns({
-        "theirs": lambda: fewer.next_round(lambda caption: corenet_rows(caption, keys)),
-        "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
-    }, args.rounds)
+    sides = {"theirs": lambda: fewer.next_round(lambda text: corenet_rows(text, keys)),
+             "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())}
+    times = timing.take_turns(sides, args.rounds)
     if [rows[:few] for rows in ours.rows] != fewer.rows:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
@@ -79,10 +78,11 @@ class Labelled:
     def next_round(self, label: Callable[[str], list[int]]) -> float:
         """Seconds of this process on its core for a caption of the next round."""
         captions = self.rounds[len(self.rows)]
-        seconds = timing.seconds_of(
-            lambda: self.rows.append([label(caption) for caption in captions]),
-            clock=time.process_time)
-        return seconds / len(captions)
+
+        def side() -> None:
+            self.rows.append([label(caption) for caption in captions])
+
+        return timing.seconds_of(side, clock=time.process_time) / len(captions)
 
 
 def corenet_rows(caption: str, keys: list[str]) -> list[int]:
@@ -106,8 +106,8 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
 def of_size(captions: Sequence[str]) -> Vocabulary:
     """The captions' own synsets, by count, then others."""
     labels = NounLabels()
-    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)),
-                         threshold=0, size=SIZE).counts)
+    named = Counter(key for caption in captions for key in labels(caption))
+    counts = dict(choose(named, threshold=0, size=SIZE).counts)
     for key in sorted(open_wordnet().called):
         if len(counts) == SIZE:
             break
@@ -134,9 +134,9 @@ def word_captions(count: int) -> list[str]:
     order = np.random.default_rng(0)
     order.shuffle(nouns)
     weights = 1 / np.arange(1, len(nouns) + 1)
-    drawn = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
+    numbers = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
     sentence = "a photo of the {} and a {} with two {} on some {}, near a {}."
-    return [sentence.format(*(nouns[number] for number in row)) for row in drawn]
+    return [sentence.format(*(nouns[number] for number in row)) for row in numbers]
 
 
 if __name__ == "__main__":

@@ -24,11 +24,9 @@ def main() -> int:
     """The command."""
     args = timing.options(__doc__, limit=1.0).parse_args()
     torch.manual_seed(0)
-    fused: dict[str, Any] = {"S0": corekit.create_model("mobileclip_s0"),
-                             "S2": corekit.create_model("mobileclip_s2"),
-                             "ViT-B/16": corekit.create_model("clip_vit_b16")}
-    models: dict[str, Any] = {name: corekit.reparameterize(model.eval())
-                              for name, model in fused.items()}
+    names = {"S0": "mobileclip_s0", "S2": "mobileclip_s2", "ViT-B/16": "clip_vit_b16"}
+    models: dict[str, Any] = {name: corekit.reparameterize(corekit.create_model(model).eval())
+                              for name, model in names.items()}
     models["open_clip ViT-B-16"] = open_clip.create_model("ViT-B-16").eval()
     sides: dict[str, timing.Side] = {}
     for name, model in models.items():

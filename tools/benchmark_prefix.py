@@ -12,7 +12,7 @@ with 0 where there is no GPU, or the better of the two reaches ``--limit`` of th
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from functools import partial
 
 import timing
 import torch
@@ -33,27 +33,19 @@ def main() -> int:
     parser.add_argument("--encoder", default="aimv2_large_224")
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
-    batch = {"image": torch.randn(args.batch_size, 3, args.pixels, args.pixels,
-                                  device=args.device),
-             "text": torch.randint(2, 32_000, (args.batch_size, 77), device=args.device),
-             "uniform": torch.rand(args.batch_size, device=args.device)}
-
-    def model(attention: str) -> nn.Module:
-        network: nn.Module = corekit.create_model("aimv2_pretrain", encoder=args.encoder,
-                                                  attention=attention,
-                                                  width_divisor=args.width_divisor,
-                                                  depth_divisor=args.depth_divisor)
-        return network
-
+    count, device = args.batch_size, args.device
+    batch = (torch.randn(count, 3, args.pixels, args.pixels, device=device),
+             torch.randint(2, 32_000, (count, 77), device=device), torch.rand(count, device=device))
+    model = partial(corekit.create_model, "aimv2_pretrain", encoder=args.encoder,
+                    width_divisor=args.width_divisor, depth_divisor=args.depth_divisor)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        outputs = model("sdpa")(*(torch.empty_like(value, device="meta")
-                                  for value in batch.values()))
+        outputs = model(attention="sdpa")(*(value.to("meta") for value in batch))
         for output in outputs.values():
             output.dense()
     flops = 3 * counter.get_total_flops()
-    kinds = ("sdpa",) if args.device == "cpu" else ("sdpa", "flex")
-    times = timing.in_turns({kind: step(model(kind).to(args.device), batch, args)
-                             for kind in kinds}, args)
+    kinds = ("sdpa",) if device == "cpu" else ("sdpa", "flex")
+    steps = {kind: step(model(attention=kind).to(device), batch, args) for kind in kinds}
+    times = timing.in_turns(steps, args)
     name = torch.cuda.get_device_name() if args.device == "cuda" else ""
     peak = next((value for part, value in PEAKS.items() if part in name), math.nan)
     print(f"{args.encoder}, width / {args.width_divisor}, depth / {args.depth_divisor}, "
@@ -68,12 +60,12 @@ def main() -> int:
     return 0 if math.isnan(peak) or max(used.values()) >= args.limit else 1
 
 
-def step(net: nn.Module, batch: dict[str, Tensor],
-         args: argparse.Namespace) -> Callable[[], None]:
-    """One side."""
+def step(net: nn.Module, batch: tuple[Tensor, Tensor, Tensor],
+         args: argparse.Namespace) -> timing.Side:
+    """A training step, ready to be taken."""
     words = registry.build("loss", "next_token", {"end_token": 1})
     patches = registry.build("loss", "next_patch")
-    image, text, uniform = batch.values()
+    image, text, uniform = batch
     optimizer = adamw(net, 1e-4)
     if args.compile:
         net.compile()
@@ -82,10 +74,9 @@ def step(net: nn.Module, batch: dict[str, Tensor],
         optimizer.zero_grad()
         with timing.autocast(args):
             outputs = net(image, text, uniform)
-        total = (words(outputs["text_logits"], text) / words.weights(text) +
-                 0.4 * patches(outputs["patch_predictions"], image, uniform) /
-                 patches.weights(image, uniform))
-        total.backward()
+        word_loss = words(outputs["text_logits"], text) / words.weights(text)
+        patch_loss = patches(outputs["patch_predictions"], image, uniform)
+        (word_loss + 0.4 * patch_loss / patches.weights(image, uniform)).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
 

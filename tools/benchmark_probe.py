@@ -34,8 +34,8 @@ class Noise:
 
     def __init__(self, samples: int, classes: int, seed: int) -> None:
         self.shard_sizes = np.array([samples])
-        pixels = np.random.default_rng(seed).integers(0, 256, (samples, 224, 224, 3),
-                                                      dtype=np.uint8)
+        generator = np.random.default_rng(seed)
+        pixels = generator.integers(0, 256, (samples, 224, 224, 3), dtype=np.uint8)
         self.images = [Image.fromarray(image) for image in pixels]
         self.labels = [number * classes // samples for number in range(samples - 1)] + [classes - 1]
 
@@ -51,8 +51,7 @@ def main() -> int:
     parser = timing.parser(__doc__, classes=1000, epochs=100, limit=1.5)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
-    parser.add_argument("--batch-size", type=int, default=1024,
-                        help="samples of a step of the heads")
+    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a heads' step")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -62,11 +61,10 @@ def main() -> int:
                            Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1)), None, device,
                            contextlib.nullcontext)
     train, test = Noise(args.train, args.classes, 1), Noise(args.test, args.classes, 2)
-    sides = {14: LEARNING_RATES, 1: LEARNING_RATES[3:4]}
-    probes = {heads: LinearProbe(test, train, learning_rates=rates,
-                                 weight_decays=(0.0, 0.1)[:min(2, heads)], epochs=args.epochs,
-                                 batch_size=args.batch_size,
-                                 forward_batch_size=32) for heads, rates in sides.items()}
+    probe = partial(LinearProbe, test, train, epochs=args.epochs, batch_size=args.batch_size,
+                    forward_batch_size=32)
+    probes = {14: probe(learning_rates=LEARNING_RATES, weight_decays=(0.0, 0.1)),
+              1: probe(learning_rates=LEARNING_RATES[3:4], weight_decays=(0.0,))}
     # what is slow only the first time
     LinearProbe(Noise(8, 4, 3), Noise(8, 4, 3), epochs=2)(eval_model)
 
@@ -75,9 +73,9 @@ def main() -> int:
         assert isinstance(grid, list)
         assert len(grid) == heads
 
-    times = timing.take_turns(
-        {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)
-         for heads in sides}, args.pairs)
+    sides = {f"{heads:2d} heads": partial(timing.seconds_of, partial(evaluate, heads), device)
+             for heads in probes}
+    times = timing.take_turns(sides, args.pairs)
     print(f"{args.train} + {args.test} images, {args.classes} classes, {args.epochs} "
           f"epochs on {device}, {torch.get_num_threads()} threads, {args.pairs} pairs:")
     for side in sorted(times):

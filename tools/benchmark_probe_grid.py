@@ -10,7 +10,6 @@ samples. They take turns; what is printed is the median time of each side and th
 turns' ratios with its range. Exits with 0 where that ratio is at most ``--limit``.
 """
 
-import contextlib
 import sys
 from functools import partial
 
@@ -37,18 +36,15 @@ def main() -> int:
     torch.manual_seed(0)
     trunk = corekit.create_model("aimv2_large_224", width_divisor=divisor).to(args.device).eval()
     preprocess = Preprocess(224, "bicubic", (0, 0, 0), (1, 1, 1))
-    eval_model = EvalModel(
-        trunk, preprocess, None, torch.device(args.device), lambda: contextlib.nullcontext()
-        if args.precision == "fp32" else autocast(args))
+    eval_model = EvalModel(trunk, preprocess, None, torch.device(args.device),
+                           partial(autocast, args))
     train, test = Noise(args.train, args.classes, 1), Noise(args.test, args.classes, 2)
-    grids = {"one head": (LEARNING_RATES[5:6], (0.05,)), "14 heads": (LEARNING_RATES, (0.05, 0.1))}
-    probes = {name: AttentiveProbe(test, train, transform=CenterCrop(preprocess),
-                                   num_classes=args.classes, learning_rates=rates,
-                                   weight_decays=decays, epochs=args.epochs,
-                                   batch_size=args.batch_size,
-                                   forward_batch_size=args.batch_size)
-              for name, (rates, decays) in grids.items()}
-    times = in_turns({name: partial(probe, eval_model) for name, probe in probes.items()}, args)
+    probe = partial(AttentiveProbe, test, train, transform=CenterCrop(preprocess),
+                    num_classes=args.classes, epochs=args.epochs, batch_size=args.batch_size,
+                    forward_batch_size=args.batch_size)
+    probes = {"one head": probe(learning_rates=LEARNING_RATES[5:6], weight_decays=(0.05,)),
+              "14 heads": probe(learning_rates=LEARNING_RATES, weight_decays=(0.05, 0.1))}
+    times = in_turns({name: partial(one, eval_model) for name, one in probes.items()}, args)
     width, blocks = trunk.width, len(list(trunk.get_submodule("blocks").children()))
     print(f"{args.train} + {args.test} images, {args.classes} classes, {args.epochs} "
           f"epochs in steps of {args.batch_size} over {blocks} blocks {width} wide; "

@@ -4,7 +4,7 @@
 
 Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
 captions, 1,536 numbers in bf16; the numbers are random, which changes no work), and trains
-MobileCLIP-S0 by the engine's own loop with the reinforced loss. Both sides take turns in one
+MobileCLIP-S0 by the trainer's own loop with the reinforced loss. Both sides take turns in one
 process. Prints the time a step of both, and the ratio's median with the interval that holds the
 true median in 95 of 100 cases. Exits with 0 where that median is at most ``--limit``.
 """
@@ -13,6 +13,7 @@ import itertools
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import timing
@@ -42,8 +43,7 @@ def main() -> int:
     args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        scenes = OpenMoji(args.samples, size=256)
-        write_shards(scenes, folder / "scenes", samples_per_shard=64)
+        write_shards(OpenMoji(args.samples, size=256), folder / "scenes", samples_per_shard=64)
         reinforce(folder / "scenes", folder / "reinforcements")
         recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1",
                          "data.streams=16", f"data.dataset.reinforcements={folder}/reinforcements",
@@ -56,8 +56,7 @@ def main() -> int:
         counters = Counters(step=1)
 
         def from_shards(steps: int) -> float:
-            # what was read ahead while nothing was timed
-            for _ in range(2 * run.config.data.workers + 1):
+            for _ in range(2 * run.config.data.workers + 1):  # read ahead while nothing was timed
                 next(stream)
             batches = itertools.chain([next(stream)], itertools.islice(stream, steps - 1))
             return engine_seconds(run, batches, steps, counters, logger)
@@ -67,8 +66,9 @@ def main() -> int:
 
         for side in (from_memory, from_shards):
             side(2)
-        times = timing.take_turns({"shards": lambda: from_shards(args.steps),
-                                   "memory": lambda: from_memory(args.steps)}, args.pairs)
+        sides = {"shards": partial(from_shards, args.steps),
+                 "memory": partial(from_memory, args.steps)}
+        times = timing.take_turns(sides, args.pairs)
         logger.close()
     ratio = times.ratio("shards", "memory")
     print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
@@ -83,9 +83,8 @@ def reinforce(scenes: Path, out: Path) -> None:
     out.mkdir()
     index = load_index(str(scenes), "**/*.tar")
     for shard, name in enumerate(index.names):
-        write_tar(out, name,
-                  [{"__key__": sample.key, **members(sample.key)}
-                   for sample in index.read_samples(shard, 0, int(index.samples[shard]))])
+        samples = index.read_samples(shard, 0, int(index.samples[shard]))
+        write_tar(out, name, [{"__key__": sample.key, **members(sample.key)} for sample in samples])
 
 
 def members(key: str) -> dict[str, bytes]:

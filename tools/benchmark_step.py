@@ -15,13 +15,12 @@ as documented, for every model.
 
 import argparse
 import sys
-from collections.abc import Callable
 
 import fresh_process
 import open_clip
 import timing
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import corekit
 from corekit import registry
@@ -75,7 +74,6 @@ def step(side: str, name: str, args: argparse.Namespace) -> timing.Side:
     image = torch.rand(args.batch_size, 3, SIZES[name], SIZES[name], device=args.device)
     text = torch.randint(1, 49406, (args.batch_size, 77), device=args.device)
     text[torch.arange(len(text)), torch.randint(5, 77, (len(text),))] = 49407
-    losses = our_loss if side == "ours" else their_loss
     model: nn.Module = (corekit.create_model(f"mobileclip_{name}") if side == "ours"
                         else open_clip.create_model(f"MobileCLIP-{name.upper()}"))
     model.to(args.device).train()
@@ -88,31 +86,19 @@ def step(side: str, name: str, args: argparse.Namespace) -> timing.Side:
     optimizer = (adamw(model, 1e-3, (0.9, 0.95), weight_decay=0.2) if side == "ours"
                  else torch.optim.AdamW(model.parameters(), 1e-3, (0.9, 0.95), weight_decay=0.2,
                                         fused=True if side == "best" else None))
-    loss = losses()
+    our_loss, their_loss = registry.build("loss", "contrastive"), open_clip.loss.ClipLoss()
 
     def run() -> None:
         optimizer.zero_grad()
         with timing.autocast(args):
             outputs = model(image, text)
-        value = loss(outputs)
-        value.backward()  # type: ignore[no-untyped-call]
+        value = our_loss(**outputs) if side == "ours" else their_loss(*outputs)
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         value.item()
 
     return run
-
-
-def our_loss() -> Callable[[dict[str, Tensor]], Tensor]:
-    """The registered loss of corekit's outputs."""
-    contrastive = registry.build("loss", "contrastive", {})
-    return lambda outputs: contrastive(**outputs)
-
-
-def their_loss() -> Callable[[tuple[Tensor, Tensor, Tensor]], Tensor]:
-    """open_clip's loss of its model's outputs: both features and the scale."""
-    contrastive = open_clip.loss.ClipLoss()
-    return lambda outputs: contrastive(*outputs)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from corekit.wiring import Wiring
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
 PATCHES = (SIDE // 14) ** 2
 LIMITS = {torch.float32: 1e-6, torch.float64: 1e-12}
-Found = dict[str, Tensor]
+Figures = dict[str, Tensor]  # the loss of a step, and the gradients by name
 
 
 def main() -> int:
@@ -116,7 +116,7 @@ def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     return network.to(dtype)
 
 
-def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Found:
+def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Figures:
     """The loss and the gradients of one step."""
     net, generator = model(dtype).to(ranks.device), torch.Generator().manual_seed(1)
     text = torch.randint(END + 1, WORDS, (SAMPLES, LENGTH), generator=generator)
@@ -143,11 +143,11 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
     return {"loss": torch.tensor(figures["loss"], dtype=torch.float64), **gradients}
 
 
-def on_two_ranks(dtype: torch.dtype) -> Found:
+def on_two_ranks(dtype: torch.dtype) -> Figures:
     """The same step on two CPU ranks, a micro-batch each."""
     with tempfile.TemporaryDirectory() as folder:
         spawn(_rank, (free_port(), dtype, folder), nprocs=2)  # type: ignore[no-untyped-call]
-        tensors: Found = torch.load(Path(folder) / "found.pt", weights_only=True)
+        tensors: Figures = torch.load(Path(folder) / "step.pt", weights_only=True)
     return tensors
 
 
@@ -157,7 +157,7 @@ def _rank(rank: int, port: int, dtype: torch.dtype, folder: str) -> None:
     ranks = connect("ddp", "cpu")
     tensors = one_step(ranks, dtype, 2)
     if ranks.is_first:
-        torch.save(tensors, Path(folder) / "found.pt")
+        torch.save(tensors, Path(folder) / "step.pt")
     disconnect()
 
 

@@ -78,12 +78,10 @@ def random_teacher(folder: Path, seed: int) -> str:
     """A small model that was never trained."""
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
-    config = run_config(recipe)
-    weights = {name: value.clone()
-               for name, value in build_model(config.model, seed,
-                                              torch.device("cpu")).state_dict().items()}
-    save_model_folder(folder, weights, recipe,
-                      Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    model = build_model(run_config(recipe).model, seed, torch.device("cpu"))
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    preprocess = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    save_model_folder(folder, weights, recipe, preprocess)
     return str(folder)
 
 

@@ -83,8 +83,8 @@ def main() -> int:
     whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if args.then_ranks
                    else same == steps and evaluated == again)
     went_on = min(resumed_from) > 0 and max(resumed_from) < steps
-    return 0 if went_on and numbers == list(range(
-        1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
+    complete = numbers == list(range(1, steps + 1)) and len(again) == len(evaluated)
+    return 0 if went_on and complete and whole_again else 1
 
 
 def start(words: list[str], run: Path, ranks: int) -> list[Any]:

@@ -21,10 +21,8 @@ from comparisons import command, cores, keep, mean, of, options, reached, run_al
 
 WORDS_ONLY = ("model.objective=text", "~loss.next_patch", "~evaluators.patch_pictures")
 OBJECTIVES: dict[str, tuple[str, ...]] = {  # what they change of the recipe
-    "image only": ("model.objective=image", "~loss.next_token"),
-    "words only": WORDS_ONLY,
-    "both": (),
-}
+    "image only": ("model.objective=image", "~loss.next_token"), "words only": WORDS_ONLY,
+    "both": ()}
 UNTRAINED = "untrained"
 
 

@@ -57,11 +57,10 @@ def main() -> int:
     folder: Path = args.folder
     with ThreadPoolExecutor(args.jobs) as pool:
         prepare(folder, args.samples, pool)
-    wanted = {(method, args.parts_steps, seed) for seed in range(args.seeds)
-              for method in METHODS}
-    wanted |= {(method, steps, seed) for seed in range(args.seeds) for method in (FIRST, LAST)
-               for steps in args.steps}
-    order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
+    runs = {(method, args.parts_steps, seed) for seed in range(args.seeds) for method in METHODS}
+    runs |= {(method, steps, seed) for seed in range(args.seeds) for method in (FIRST, LAST)
+             for steps in args.steps}
+    order = sorted(runs, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
     figures = run_all(order, partial(student, folder), args.jobs)
     keep(folder / "curve.json", figures)
     budgets = sorted(args.steps)
@@ -85,23 +84,21 @@ def main() -> int:
 
 def prepare(folder: Path, samples: int, pool: ThreadPoolExecutor) -> None:
     """Two teachers, the scenes, and the scenes reinforced in every way."""
-    first = [pool.submit(command, folder, f"teacher_{seed}", "corekit-train",
-                         "+recipe=mobileclip/quickstart", f"seed={seed}",
-                         f"data.dataset.seed={seed}",
-                         f"run_dir={folder}/teacher_{seed}") for seed in TEACHERS]
-    first.append(pool.submit(command, folder, "scenes", "corekit", "data", "openmoji",
-                             f"{folder}/scenes", "--objects", "1", "1", f"--samples={samples}",
-                             "--size=80", "--workers=1"))
-    for job in first:
+    start = partial(pool.submit, command, folder)
+    jobs = [start(f"teacher_{seed}", "corekit-train", "+recipe=mobileclip/quickstart",
+                  f"seed={seed}", f"data.dataset.seed={seed}", f"run_dir={folder}/teacher_{seed}")
+            for seed in TEACHERS]
+    jobs.append(start("scenes", "corekit", "data", "openmoji", f"{folder}/scenes", "--objects", "1",
+                      "1", f"--samples={samples}", "--size=80", "--workers=1"))
+    for job in jobs:
         job.result()
     teachers = [f"{folder}/teacher_{seed}" for seed in TEACHERS]
-    for job in [pool.submit(command, folder, name, "corekit", "data", "reinforce",
-                            f"{folder}/scenes", f"{folder}/{name}",
-                            f"teachers=[{','.join(teachers[:many])}]",
-                            "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
-                            f"captioner.candidates={folder}/scenes", "captions=5",
-                            "augmentations=10", "image_size=64", "interpolation=bilinear",
-                            *AUGMENTATIONS[how]) for name, (how, many) in SETS.items()]:
+    jobs = [start(name, "corekit", "data", "reinforce", f"{folder}/scenes", f"{folder}/{name}",
+                  f"teachers=[{','.join(teachers[:count])}]", "captioner.name=nearest_captions",
+                  f"captioner.path={teachers[0]}", f"captioner.candidates={folder}/scenes",
+                  "captions=5", "augmentations=10", "image_size=64", "interpolation=bilinear",
+                  *AUGMENTATIONS[strength]) for name, (strength, count) in SETS.items()]
+    for job in jobs:
         job.result()
 
 

@@ -56,21 +56,21 @@ def main() -> int:
 
 def draw(folder: Path, images: list[int], seed: int) -> None:
     """Folders with so many images of each class; smaller ones hold the first of larger ones."""
-    wanted = [folder / f"images_{many}_{seed}" for many in images]
-    if all((place / "classnames.txt").is_file() for place in wanted):
+    folders = [folder / f"images_{count}_{seed}" for count in images]
+    if all((place / "classnames.txt").is_file() for place in folders):
         return
     source = OpenMoji(1_000_000, seed=FIRST_SEED + seed, objects=(1, 1))
-    drawn: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     number = 0
-    while min(drawn[label] for label in range(len(source.class_names))) < max(images):
+    while min(counts[label] for label in range(len(source.class_names))) < max(images):
         sample = source.decode(number)
         label, number = sample["label"], number + 1
-        drawn[label] += 1
-        for many, place in zip(images, wanted):
-            if drawn[label] <= many:
+        counts[label] += 1
+        for count, place in zip(images, folders):
+            if counts[label] <= count:
                 (place / f"{label:03d}").mkdir(parents=True, exist_ok=True)
-                sample["image"].save(place / f"{label:03d}" / f"{drawn[label]}.png")
-    for place in wanted:
+                sample["image"].save(place / f"{label:03d}" / f"{counts[label]}.png")
+    for place in folders:
         (place / "classnames.txt").write_text("".join(f"{name}\n" for name in source.class_names))
 
 

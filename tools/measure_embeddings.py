@@ -48,17 +48,14 @@ def main() -> None:
         student = args.student or model(folder / "student", 3, args.train_steps)
         captioner = {"name": "nearest_captions", "path": teachers[0],
                      "candidates": str(folder / "captions.txt")}
-        measured = {}
+        caption, measured = torch.zeros(1, 32, dtype=torch.int64), {}
+        widths = [corekit.load(path)[0].encode_text(caption).shape[1]  # type: ignore[operator]
+                  for path in teachers]
         for precision in PRECISIONS:
-            run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2,
-                                  "image_size": 64, "augmentations": args.augmentations,
-                                  "precision": precision}, str(folder / "scenes"),
-                    folder / precision)
-            widths = [
-                corekit.load(path)[0].encode_text(torch.zeros(
-                    1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
-                for path in teachers
-            ]
+            arguments = {"teachers": teachers, "captioner": captioner, "captions": 2,
+                         "image_size": 64, "augmentations": args.augmentations,
+                         "precision": precision}
+            run_job("reinforce", arguments, str(folder / "scenes"), folder / precision)
             dataset = Reinforced(str(folder / "scenes"), str(folder / precision))
             stored = sum(path.stat().st_size for path in (folder / precision).glob("*.tar"))
             measured[precision] = (*loss_of(dataset, student, widths), stored / args.samples)
@@ -105,12 +102,12 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
                     *(loaded.encode_text(tokenize([sample[name] for sample in samples]),
                                          normalize=True) for name in ("text", "synthetic_text"))]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
-    teacher_features = [torch.stack([sample[f"teacher_{name}_features"]
-                                     for sample in samples]).double()
-                        for name in ("image", "text", "synthetic_text")]
+    teacher_image, teacher_text, teacher_synthetic = (
+        torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()
+        for name in ("image", "text", "synthetic_text"))
     loss = ReinforcedContrastive(widths, [SCALE] * len(widths))
-    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_features[0],
-                 teacher_features[1], synthetic, teacher_features[2])
+    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_image, teacher_text,
+                 synthetic, teacher_synthetic)
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]

@@ -67,7 +67,6 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
     if form == "dense":
         loss = sum((dense(image, text, scale, teacher_image, teacher)
                     for text, teacher in zip(texts, teacher_texts)), loss)
-        loss.backward()  # type: ignore[no-untyped-call]
     elif form == "blocks":
         from corekit import registry
 
@@ -77,7 +76,8 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
         parts = reinforced(image, texts[0], scale, teacher_image.to(dtype),
                            teacher_texts[0].to(dtype), texts[1], teacher_texts[1].to(dtype))
         loss = parts["real"] + parts["synthetic"]
-        loss.backward()  # type: ignore[no-untyped-call]
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
     seconds = time.perf_counter() - began
     return {"peak": fresh_process.peak("cpu"), "seconds": seconds, "loss": loss.item()}
 
@@ -101,13 +101,12 @@ def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor,
     for queries, targets, teacher_queries, teacher_targets in directions:
         logits = scale * queries @ targets.T
         with torch.no_grad():
-            aims = torch.stack([
-                (factor * one @ other.T).softmax(1)
-                for one, other, factor in zip(torch.split(teacher_queries, TEACHERS, 1),
-                                              torch.split(teacher_targets, TEACHERS, 1), SCALES)
-            ]).mean(0)
-        total = total + HARD * F.cross_entropy(logits, target) / 2 + SOFT * F.cross_entropy(
-            logits, aims) / 2
+            of_teachers = zip(torch.split(teacher_queries, TEACHERS, 1),
+                              torch.split(teacher_targets, TEACHERS, 1), SCALES)
+            aims = torch.stack([(factor * one @ other.T).softmax(1)
+                                for one, other, factor in of_teachers]).mean(0)
+        hard, soft = F.cross_entropy(logits, target), F.cross_entropy(logits, aims)
+        total = total + HARD * hard / 2 + SOFT * soft / 2
     return total
 
 

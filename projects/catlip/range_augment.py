@@ -91,22 +91,16 @@ class RangeAugment(nn.Module):
     def _augment(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = image
         for index in torch.randperm(3, device="cpu").tolist():
-            x = (self._brighten, self._stretch, self._disturb)[index](x)
+            strength = (self.brightness, self.contrast, self.noise)[index]
+            magnitude = strength(x)
+            if strength is self.brightness:
+                x = x * magnitude
+            elif strength is self.contrast:
+                x = x * magnitude + x.mean((2, 3), keepdim=True) * (1 - magnitude)
+            else:
+                x = x + torch.randn_like(x) * magnitude
         x = x.clamp(0, 1)
         return x, (x - image).square().mean((1, 2, 3))
-
-    def _brighten(self, x: Tensor) -> Tensor:
-        magnitude: Tensor = self.brightness(x)
-        return x * magnitude
-
-    def _stretch(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
-        magnitude: Tensor = self.contrast(x)
-        return x * magnitude + mean * (1 - magnitude)
-
-    def _disturb(self, x: Tensor) -> Tensor:
-        magnitude: Tensor = self.noise(x)
-        return x + torch.randn_like(x) * magnitude
 
 
 @register("model", "range_augment")
