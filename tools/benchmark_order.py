@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import fresh_process
@@ -64,28 +65,20 @@ def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
     source = WebDataset(root)
     opened = time.perf_counter()
     order = ShuffledOrder(source.shard_sizes, streams, 16, seed=0)
-    mine = range(streams)[share(streams, 0, ranks)]
-    enter(order, mine, 0)
+
+    def enter(draw: int) -> None:  # the first rank's streams locate what they read first at a draw
+        for stream in range(streams)[share(streams, 0, ranks)]:
+            where = order.locate(stream, draw)
+            assert order.segments(stream, where.pass_number, where.window)
+
+    enter(0)
     ready = time.perf_counter()
-    slowest = 0.0
-    for part in range(1, 26):
-        began_step = time.perf_counter()
-        enter(order, mine, part * order.stretch // 5 + part)
-        slowest = max(slowest, time.perf_counter() - began_step)
+    slowest = max(timing.seconds_of(partial(enter, part * order.stretch // 5 + part))
+                  for part in range(1, 26))
     return {"opening the index": f"{opened - began:.2f} s",
             "order and first step": f"{ready - opened:.2f} s",
             "slowest of 25 steps entered": f"{slowest:.3f} s",
             "memory": f"{(resident() - before) / 1e6:.0f} MB"}
-
-
-def enter(order: object, streams: range, draw: int) -> None:
-    """Find what the streams read first at a draw."""
-    from corekit.data.loading.shuffled_order import ShuffledOrder
-
-    assert isinstance(order, ShuffledOrder)
-    for stream in streams:
-        where = order.locate(stream, draw)
-        assert order.segments(stream, where.pass_number, where.window)
 
 
 def resident() -> int:

@@ -103,7 +103,7 @@ class AIMConverter:
                                f"{'; '.join(problems)}")
         weights = {}
         for ours, like in _official(name).items():
-            published_name = _renamed(ours, layout)
+            published_name = renamed(ours, RULES[layout])
             value = state.get(published_name)
             if value is None:
                 value = torch.cat([state[key] for key in _split(published_name)])
@@ -134,7 +134,7 @@ class AIMConverter:
                                    "layout apple or transformers")
         converted: State = {}
         for ours, value in weights.items():
-            published_name = _renamed(ours, layout)
+            published_name = renamed(ours, RULES[layout])
             if layout == "transformers" and ours.endswith(".qkv.weight"):
                 converted.update(zip(_split(published_name), value.chunk(3), strict=True))
             elif layout == "transformers" and ours.endswith("pos_embed"):
@@ -156,7 +156,7 @@ def _look(state: State) -> tuple[str, str]:
                 norm = key.replace("proj.weight", "norm.bias")
                 if layout == "apple" and norm in state:
                     return layout, f"aimv1_{WIDTHS_1.get(width)}"
-                positions = state.get(_renamed("pos_embed", layout))
+                positions = state.get(renamed("pos_embed", RULES[layout]))
                 if positions is None:
                     return layout, NATIVE
                 side = PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))
@@ -177,10 +177,6 @@ def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
 def _split(name: str) -> list[str]:
     """The names of queries, keys and values where they are kept apart."""
     return [name.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
-
-
-def _renamed(name: str, layout: str) -> str:
-    return renamed(name, RULES[layout])
 
 
 @lru_cache(maxsize=32)

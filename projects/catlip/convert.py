@@ -57,7 +57,7 @@ class CatLIPConverter:
                                f"{'; '.join(problems)}")
         converted = {}
         for ours in _official(name, weights):
-            value = weights[_renamed(ours)]
+            value = weights[renamed(ours, RULES)]
             value = value.float() if value.is_floating_point() else value
             converted[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
         defaults = inspect.signature(registry.find("model", name).load()).parameters
@@ -74,12 +74,8 @@ class CatLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {_renamed(ours): value[None] if ours == "pos_embed" else value
+        return {renamed(ours, RULES): value[None] if ours == "pos_embed" else value
                 for ours, value in weights.items() if ours not in AUGMENT}
-
-
-def _renamed(name: str) -> str:
-    return renamed(name, RULES)
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:

@@ -3,7 +3,7 @@
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, TypeVar
 
 import ftfy
@@ -105,9 +105,9 @@ class NounLabels:
         """Of one noun, its words joined by ``_``; empty where it is none."""
         key = self._nouns.get(words)
         if key is None:
-            by_name = _key_by_spelling if "_" in words else _key_by_name
-            find = by_name if self.nouns == "first_sense" else _key
-            key = self._remember(self._nouns, words, find)
+            by_name = _joined if "_" in words else str
+            form = by_name if self.nouns == "first_sense" else None
+            key = self._remember(self._nouns, words, partial(_key, form=form))
         return key
 
     def _remember(self, cache: dict[str, T], word: str, find: Callable[[str], T]) -> T:
@@ -151,32 +151,22 @@ def _tokens_of(word: str) -> tuple[str, ...]:
 
 
 def _keys_of(word: str) -> tuple[str, ...]:
-    return tuple(key for key in map(_key_by_name, _tokens_of(word)) if key)
+    return tuple(key for token in _tokens_of(word) if (key := _key(token, str)))
 
 
-def _key_by_name(word: str) -> str:
-    """The first sense, where it is called after the lemma."""
-    wordnet = open_wordnet()
-    lemma = wordnet.lemma_of(word)
-    key = wordnet.first_sense(lemma)
-    return key if key is not None and wordnet.called[key] == lemma else ""
-
-
-def _key_by_spelling(words: str) -> str:
-    """The first sense whose lemma is spelt in one word or several: hot dog's is called hotdog."""
+def _key(words: str, form: Callable[[str], str] | None) -> str:
+    """The first sense, where its name and the lemma have the same form; None: whatever its name."""
     wordnet = open_wordnet()
     lemma = wordnet.lemma_of(words)
     key = wordnet.first_sense(lemma)
-    return key if key is not None and _joined(wordnet.called[key]) == _joined(lemma) else ""
+    if key is None or (form is not None and form(wordnet.called[key]) != form(lemma)):
+        return ""
+    return key
 
 
 def _joined(name: str) -> str:
+    """A name in one word: WordNet calls the hot dog hotdog."""
     return name.replace("_", "").replace("-", "")
-
-
-def _key(word: str) -> str:
-    """The first sense, whatever it is called."""
-    return open_wordnet().first_sense(open_wordnet().lemma_of(word)) or ""
 
 
 @lru_cache(maxsize=1)

@@ -73,6 +73,7 @@ APPLE: Rules = (
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
 # no bias of the image head
 IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
+TRANSPOSED = (".head.proj", ".classifier.proj")  # ends of names
 NORM_EPS = 1e-5
 COUNTER = "num_batches_tracked"
 
@@ -114,11 +115,11 @@ class MobileCLIPConverter:
                          "has what its successor wants")
         weights, published = {}, open_clip_names(official)
         for ours, value in official.items():
-            published_name = _renamed(published.get(ours, ours), layout)
+            published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
             # what may be missing is a counter
             tensor = state.get(published_name, torch.zeros((), dtype=torch.int64))
             tensor = tensor.float() if tensor.is_floating_point() else tensor
-            weights[ours] = (tensor.T if _transposed(published_name)
+            weights[ours] = (tensor.T if published_name.endswith(TRANSPOSED)
                              else tensor.reshape(value.shape)).contiguous()
         weights = _without_norms(weights) if arguments["fused"] else weights
         defaults = inspect.signature(registry.find("model", name).load()).parameters
@@ -147,12 +148,12 @@ def _layout(state: State) -> str:
 
 def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     """What the weights say of the model's arguments."""
-    biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
+    biases = [renamed(f"image_tower.{head}.bias", LAYOUTS[layout]) for head in ("head", "head.fc")]
     has_bias = any(bool(state[key].any()) for key in biases if key in state)
     head_bias = layout != "apple" and (name not in IN_APPLES or has_bias)
     arguments: dict[str, object] = {"fused": any("reparam" in key for key in state),
                                     "head_bias": head_bias}
-    positions = state.get(_renamed("image_tower.pos_embed", layout))
+    positions = state.get(renamed("image_tower.pos_embed", LAYOUTS[layout]))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
         patches = max(0, positions[..., 0].numel() - class_position)
@@ -162,7 +163,7 @@ def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     sizes = (("text_projection", "embed_dim", -1), ("positional_embedding", "context_length", -2),
              ("token_embedding.weight", "vocab_size", 0))
     for key, argument, dimension in sizes:
-        table = state.get(_renamed(f"text_tower.{key}", layout))
+        table = state.get(renamed(f"text_tower.{key}", LAYOUTS[layout]))
         if table is not None and table.ndim >= 2:
             arguments[argument] = table.shape[dimension]
     takes = registry.find("model", name).signature.names
@@ -179,7 +180,7 @@ def _official(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
 def _laid_out(official: State, layout: str) -> State:
     converted, published = {}, open_clip_names(official)
     for ours, value in official.items():
-        published_name = _renamed(published.get(ours, ours), layout)
+        published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
         if layout == "timm" and not ours.startswith("image_tower."):
             continue
         if layout == "apple" and re.fullmatch(r"image_tower\.head\.(fc\.)?bias", ours):
@@ -189,20 +190,12 @@ def _laid_out(official: State, layout: str) -> State:
             continue
         if published_name.endswith("pos_embed.pos_embed"):
             value = value.reshape(1, 1, *value.shape[-2:])
-        converted[published_name] = value.T if _transposed(published_name) else value
+        converted[published_name] = value.T if published_name.endswith(TRANSPOSED) else value
         bias = ours.removesuffix("weight") + "bias"
         is_head = re.fullmatch(r"image_tower\.head\.(fc\.)?weight", ours)
         if is_head and layout != "apple" and bias not in official:
-            converted[_renamed(bias, layout)] = value.new_zeros(len(value))
+            converted[renamed(bias, LAYOUTS[layout])] = value.new_zeros(len(value))
     return converted
-
-
-def _renamed(name: str, layout: str) -> str:
-    return renamed(name, LAYOUTS[layout])
-
-
-def _transposed(name: str) -> bool:
-    return name.endswith((".head.proj", ".classifier.proj"))
 
 
 def _with_norms(weights: State) -> State:

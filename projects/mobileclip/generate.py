@@ -203,7 +203,10 @@ class Reinforce:
                                             self.operations, self.magnitude)
                           for number in range(self.augmentations)] for sample in samples]
         texts = [text for sample in samples for text in (sample.text, *sample.captions)]
-        of_images, of_texts = self._image_rows(samples, augmentations), self._text_rows(texts)
+        of_images = self._image_rows(samples, augmentations)
+        of_texts = [torch.cat([teacher.texts(batch, self.device).cpu()
+                               for batch in _chunks(texts, self.batch_size)])
+                    for teacher in self._loaded]
         for teacher, image_rows, text_rows in zip(self._loaded, of_images, of_texts):
             if image_rows.shape[1] != text_rows.shape[1]:
                 raise CorekitError(f"{teacher.name} gives pictures {image_rows.shape[1]} and "
@@ -240,11 +243,6 @@ class Reinforce:
                     if teacher.preprocess.size == size:
                         rows.append(teacher.images(teacher.preprocess.normalize(pixels)).cpu())
         return [torch.cat(rows) for rows in rows_of_teachers]
-
-    def _text_rows(self, captions: list[str]) -> list[Tensor]:
-        return [torch.cat([teacher.texts(batch, self.device).cpu()
-                           for batch in _chunks(captions, self.batch_size)])
-                for teacher in self._loaded]
 
     def _members(self, sample: _Sample, entries: list[StoredEntry], images: Tensor,
                  texts: Tensor) -> dict[str, bytes]:

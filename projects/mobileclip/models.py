@@ -181,21 +181,7 @@ def mobileclip_vit_large(embed_dim: int = 768, image_size: int = 224, context_le
     """CLIP's ViT-L/14 with GELU (timm's ``vit_large_patch14_clip_224``) and a wider text tower.
 
     Gives image_features, text_features, logit_scale; synthetic_text_features where there is
-    synthetic_text.
-
-    Args:
-        embed_dim: width of the features.
-        image_size: height and width in pixels that the position table is made for.
-        context_length: tokens of a caption.
-        vocab_size: number of token ids.
-        text_tower: plain, 12 blocks; hybrid, 4 between two Text-RepMixer blocks; None: no text.
-        causal: each token sees itself and those before it (plain towers only).
-        norm_eps: epsilon of the image tower's layer norms.
-        head_bias: whether the projection to image features has a bias.
-        drop_path_rate: stochastic depth of the image tower's last block.
-        fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
-        width_divisor: divides widths and heads (one stays): above 1, a narrow copy, to try things.
-        depth_divisor: divides the numbers of blocks, of each stage and tower (one stays).
+    synthetic_text. Arguments as of mobileclip_b.
     """
     width = 1024 // width_divisor
     image = ViT(PatchEmbed(width, patch_size=14, bias=False), image_size // 14, width,
