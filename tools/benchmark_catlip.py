@@ -1,16 +1,13 @@
 """A training step of CatLIP against one of CLIP, and where the time of each goes.
 
-Both have the same image tower, batch and precision.
-
-    python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16
-    --batch-size 256]
+    python tools/benchmark_catlip.py [--device cuda --precision bf16 --batch-size 256]
 
 CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is
-``clip_vit_b16``'s text tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP,
-with 512 features for a head. A step is forward, loss, backward, clipping and AdamW. Steps take
-turns, and the ratio is the median over pairs. Memory is the peak of a process that takes two steps
-of one side (resident, or allocated on the GPU). The parts are timed alone, each with its backward
-pass; the arithmetic, which a step's time cannot fall below, is counted on the meta device.
+the same image tower with 512 features for a head, ``clip_vit_b16``'s text tower (12 layers, 77
+tokens) and its loss. A step is forward, loss, backward, clipping and AdamW; the ratio is the median
+over pairs. Memory is the peak of a process that takes two steps of one side (resident, or allocated
+on the GPU). The parts are timed alone, each with its backward pass. The arithmetic, which a step's
+time cannot fall below, is counted on the meta device.
 """
 
 import argparse

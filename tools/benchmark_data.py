@@ -2,14 +2,13 @@
 
     OMP_NUM_THREADS=1 python tools/benchmark_data.py
 
-Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise
-of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
-mean and standard deviation, and tokenized captions. open_clip's pipeline is built from its own
-pieces as open_clip_train/data.py puts them together (shuffles, decode("pilrgb"), its training
-transform and tokenizer); its pixels are normalised in the worker. Corekit's are normalised where
-the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each
-over the same number of images. The figures are medians over the rounds, and the median of the
-rounds' ratios with their range.
+One worker process of each reads the same shards of 640 x 480 JPEGs (quality 90, made here: smooth
+shapes under noise of every size) into batches of 224 x 224 crops, bicubic, with CLIP's mean and
+standard deviation, and tokenized captions. open_clip's pipeline has the stages of
+open_clip_train/data.py (shuffles, decode("pilrgb"), its training transform and tokenizer), and its
+worker normalises pixels. Corekit's are normalised where the batch is used, here in the timed loop.
+Rounds of equally many images alternate; the figures are medians over the rounds, and the median of
+the rounds' ratios with their range.
 """
 
 import io

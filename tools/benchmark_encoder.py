@@ -1,12 +1,11 @@
 """Images a second of an AIMv2 encoder against timm's, with the same weights.
 
-    python tools/benchmark_encoder.py [--size large] [--pixels 224] [--batch-sizes 1 8] [--precision
-    fp32] [--depth-divisor 1]
+    python tools/benchmark_encoder.py [--size large] [--pixels 224] [--batch-sizes 1 8]
 
 Theirs is timm's ``aimv2_{size}_patch14_{pixels}``, ``forward_features``; ours the tokens of
-``aimv2_{size}_{pixels}``; both without gradient, in turns in one process. Weights are random and
-timm's are ours, converted, so that the largest difference of the tokens can be printed beside the
-speed. Exits with 0 where ours is at least ``--limit`` times as fast at every batch size.
+``aimv2_{size}_{pixels}``; both without gradient, in turns in one process. Weights are random;
+timm's are ours, converted, so the largest difference of the tokens is printed too. Exits with 0
+where ours is at least ``--limit`` times as fast at every batch size.
 """
 
 import sys

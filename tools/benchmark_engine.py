@@ -2,11 +2,10 @@
 
     python tools/benchmark_engine.py [--pairs 15] [--steps 25] [OVERRIDE ...]
 
-Both sides train the same model on the same batches, which lie in memory, and take turns in one
-process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
-loss, backward, clip, optimizer. The trainer adds its wiring, its loss in blocks, checks, log lines,
-TensorBoard. Prints the time a step of both, and the ratio's median with the interval that holds the
-true median in 95 of 100 cases.
+Both sides train the same model on the same batches in memory, in turns in one process. The bare
+loop is what one would write by hand: normalise, forward, the dense contrastive loss, backward,
+clip, optimizer. The trainer adds its wiring, its loss in blocks, checks, log lines, TensorBoard.
+Prints the time a step of both, and the median ratio with its 95 % interval.
 """
 
 import contextlib

@@ -8,10 +8,9 @@ look its key up in a Python list of 24,320 keys, first by `in`, then by `.index`
 synsets of the captions first, as a list sorted by count would, then others of WordNet. Captions are
 those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
 
-Rounds take turns, and the medians are printed. Both sides label the same captions, a round others
-than the one before, and must give the same rows. Time is this process's on its core, not the
-clock's. Ours remembers words, so its first round is printed too, which begins with nothing
-remembered; NLTK remembers synsets.
+Rounds take turns, and the medians are printed. Both sides label the same captions, new ones each
+round, and must agree on the rows. Time is this process's on its core, not the clock's. Ours
+remembers words, so its first round, which begins with none, is printed too; NLTK remembers synsets.
 """
 
 import itertools

@@ -2,10 +2,10 @@
 
     python tools/benchmark_latency.py [--device cpu] [--pairs 7]
 
-The paper (Vasu et al., 2024) says 5 and 2.3 times as fast on an iPhone 12 Pro Max. Here all run in
-torch, ViT-B/16 both as corekit's ``clip_vit_b16`` and as open_clip's, each tower timed by itself,
-all in turns; images are 256x256 for ours and 224x224 for ViT-B/16, captions 77 tokens. Exits with 0
-where S0 is at least ``--limit`` times as fast in sum as the faster ViT-B/16.
+The paper (Vasu et al., 2024) has ratios of 5 and 2.3 on an iPhone 12 Pro Max. Here all run in
+torch, ViT-B/16 as corekit's ``clip_vit_b16`` and as open_clip's, each tower timed by itself, in
+turns; images are 256x256 for ours and 224x224 for ViT-B/16, captions 77 tokens. Exits with 0 where
+S0 is at least ``--limit`` times as fast in sum as the faster ViT-B/16.
 """
 
 import sys

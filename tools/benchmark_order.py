@@ -1,11 +1,11 @@
-"""What the order of samples costs a rank: 130,000 shards of 10,000, entered at any step.
+"""The cost of the samples' order for a rank: 130,000 shards of 10,000, entered at any step.
 
     python tools/benchmark_order.py
 
-Prints, for one rank of 128: the memory and time of opening an index of that many shards and of
-making their order, and the longest time to enter a step somewhere in five passes (the first window
-of each of the rank's streams located). The shards are empty files with a true index beside them, so
-nothing but the samples' bytes is missing. Memory is what the process has grown by.
+Prints, for one rank of 128, the memory and time of opening an index of that many shards and of
+ordering them, and the longest time to enter a step somewhere in five passes (locating the first
+window of each of the rank's streams). The shards are empty files with a true index beside them.
+Memory is what the process has grown by.
 """
 
 import argparse

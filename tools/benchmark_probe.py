@@ -1,13 +1,11 @@
 """Time of a linear probe with 14 heads against one with a single head, on one frozen ViT-B/16.
 
     python tools/benchmark_probe.py [--train 96] [--test 32] [--classes 1000] [--epochs 100]
-    [--pairs 5]
 
-Both sides do everything an evaluation does: features of all images by the image tower of
-``clip_vit_b16``, training of the heads, the choice on held-out samples, the figures of the test
-samples. They take turns, the first one alternating; what is printed is the median time of each side
-and the median of the pairs' ratios with its range. Exits with 0 where that ratio is at most
-``--limit``.
+Both sides do a whole evaluation: features of all images by the image tower of ``clip_vit_b16``,
+training of the heads, the choice on held-out samples, the figures of the test samples. They take
+turns. Prints the median time of each side, and the median of the pairs' ratios with its range.
+Exits with 0 where that ratio is at most ``--limit``.
 """
 
 import contextlib

@@ -1,13 +1,12 @@
 """Time of an attentive probe with 14 heads against one with a single head, on one frozen trunk.
 
     python tools/benchmark_probe_grid.py [--width-divisor 4] [--train 64] [--classes 1000]
-    [--batch-size 32]
 
-The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy of it, which makes heads weigh
-more and not less. Both sides do everything an evaluation does: training images and their tokens
-computed in every step, the heads' steps, the choice on held-out samples, the figures of the test
-samples. They take turns; what is printed is the median time of each side and the median of the
-turns' ratios with its range. Exits with 0 where that ratio is at most ``--limit``.
+The trunk is ``aimv2_large_224``, 24 blocks; on a CPU a narrow copy, in which the heads weigh more.
+Both sides do a whole evaluation: training images and their tokens in every step, the heads' steps,
+the choice on held-out samples, the figures of the test samples. They take turns. Prints the median
+time of each side, and the median of the turns' ratios with its range. Exits with 0 where that ratio
+is at most ``--limit``.
 """
 
 import sys

@@ -3,10 +3,9 @@
     python tools/benchmark_reinforced.py [--pairs 7] [--steps 8] [--samples 256] [OVERRIDE ...]
 
 Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
-captions, 1,536 numbers in bf16; the numbers are random, which changes no work), and trains
-MobileCLIP-S0 by the trainer's own loop with the reinforced loss. Both sides take turns in one
-process. Prints the time a step of both, and the ratio's median with the interval that holds the
-true median in 95 of 100 cases. Exits with 0 where that median is at most ``--limit``.
+captions, 1,536 random numbers in bf16), and trains MobileCLIP-S0 from them by the trainer's own
+loop. Both sides take turns in one process. Prints the time a step of both, and the median ratio
+with its 95 % interval. Exits with 0 where that median is at most ``--limit``.
 """
 
 import itertools

@@ -6,11 +6,10 @@ A step is forward, loss, backward, clipping of the gradient to 1, AdamW, on the 
 captions in memory. open_clip is used as its documentation has it (``create_model``, ``ClipLoss``,
 ``torch.optim.AdamW``), and once more in its best setting: channels_last (S1: on a GPU) and torch's
 fused AdamW. Ours is what the recipes run: the model (S1 in channels_last), the loss
-``contrastive``, the optimizer ``adamw``. Speed: in turns in one process. Memory: each side in a
-process of its own that takes two steps; the largest resident memory, less that of a process that
-only imports both (on a GPU, torch's largest allocated memory). Exits with 0 where ours has at least
-``--limit`` times the samples a second and at most ``--limit-memory`` times the memory of open_clip
-as documented, for every model.
+``contrastive``, the optimizer ``adamw``. Speed is taken in turns in one process. Memory is the peak
+of a process that takes two steps of one side (on a GPU, torch's), less that of one that only
+imports both. Exits with 0 where ours has at least ``--limit`` times the samples a second and at
+most ``--limit-memory`` times the memory of open_clip as documented, for every model.
 """
 
 import argparse

@@ -5,11 +5,10 @@
 Ours is called as our README has it: ``corekit.load`` of a model folder, ``corekit.reparameterize``,
 ``encode_image`` without gradient, an image batch as ``torch.stack`` makes it. Theirs is called as
 open_clip's documentation has it (``create_model``, timm's ``reparameterize_model``,
-``encode_image`` without gradient), and once more in its best setting: weights and images in
-channels_last, ``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on
-their side. Weights are random and not the same on both sides: nothing here depends on their values.
-Exits with 0 where ours is at least ``--limit`` times as fast as the documented form and
-``--limit-best`` times as fast as the best one, at every model and batch size.
+``encode_image`` without gradient), and once more in its best setting: channels_last and
+``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on their side.
+Weights are random. Exits with 0 where ours is at least ``--limit`` times as fast as the documented
+form and ``--limit-best`` times as fast as the best one, at every model and batch size.
 """
 
 import copy

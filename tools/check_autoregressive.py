@@ -2,15 +2,15 @@
 
     python tools/check_autoregressive.py [--device cuda]
 
-Leakage: for every prefix length M of pictures of 16 patches, the gradient of every output i to
-every patch j. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
-that may be there. By SDPA's mask, and by FlexAttention where its backward pass runs, which on a CPU
-it does not; there all gradients of both are compared too.
+Leakage: the gradient of every output i to every patch j, for every prefix length M of pictures of
+16 patches. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
+that may be there. Attention is by SDPA's mask and, where its backward pass runs (not on a CPU), by
+FlexAttention; there all gradients of both are compared too.
 
 The loss: one step of 16 pictures on 1 rank, on 2 ranks, and in 4 micro-batches, of a small model.
-What is printed is the relative difference of the loss and of all gradients to those of the whole
-batch on one rank. Exits with 0 where nothing leaks, and the two ways' gradients differ by at most
-1e-5, losses by at most 1e-6 in float32 and 1e-12 in float64.
+Prints the relative difference of the loss and of all gradients to those of the whole batch on one
+rank. Exits with 0 where nothing leaks, and gradients of both attentions differ by at most 1e-5,
+losses by at most 1e-6 in float32 and 1e-12 in float64.
 """
 
 import os

@@ -2,10 +2,10 @@
 
     python tools/check_generator.py [--kills 10] [--workers 2] [--seed 0]
 
-Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits
-until a shard is being written; every second one hits the command's own process alone, and its
-workers are to follow. Exits with 0 where every file is the same to the last byte, and the uids are
-those of the source, each once; prints what it saw.
+The job has drawn scenes, two teachers with random weights, and captions drawn from a list. Every
+third kill waits until a shard is being written; every second one hits the command's own process
+alone, and its workers are to follow. Exits with 0 where every file is the same to the last byte,
+and the uids are those of the source, each once.
 """
 
 import contextlib

@@ -1,15 +1,14 @@
 """Kill a small run at random moments, continue it, and compare it with an undisturbed run.
 
-    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed
-    0] [WORDS ...]
+    python tools/check_resume.py [--kills 10] [--ranks 1] [--then-ranks N] [WORDS ...]
 
-Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every
-third time. With --then-ranks the second half of the starts is on that many ranks. WORDS change the
-run, as in "sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every
-start but the first went on from a checkpoint, there is one line a step and the losses of all steps
-are equal to the last bit; prints what it saw. On changing ranks those before it must be equal, and
-the first five that differ must do so by rounding alone (1e-4 of them). Training amplifies that: two
-undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
+Every third kill waits for the middle of a checkpoint's writing. With --then-ranks the second half
+of the starts is on that many ranks. WORDS change the run, as in "sampler={name: variable_size,
+smallest: 32, largest: 96}". Exits with 0 where every start but the first continued from a
+checkpoint, there is one line a step and the losses of all steps are equal to the last bit. Where
+ranks change, the losses before must be equal, and the first five that differ must do so by rounding
+alone (1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2
+ranks, end 1e-2 apart.
 """
 
 import argparse

@@ -1,14 +1,13 @@
 """CatLIP against CLIP after equal time on the same drawn scenes: linear probes of both.
 
-    python tools/compare_catlip_clip.py [--folder runs/compare_catlip_clip] [--minutes 2] [--seeds
-    3]
+    python tools/compare_catlip_clip.py [--minutes 2] [--seeds 3]
 
 Both have the image tower of ``catlip_vit_nano``; one learns the nouns of captions
-(``catlip/quickstart``), the other pairs (``catlip/clip_quickstart``). Some short runs, taking
-turns, say how many steps each does in the time asked for; each then trains that many, with a
-schedule of its own, alone on the machine. The linear probe tells 200 concepts drawn alone apart
-(chance is 0.5 %). What is done is kept, so that the same command goes on after an interruption.
-Prints both sides with the seconds that training really took.
+(``catlip/quickstart``), the other pairs (``catlip/clip_quickstart``). Short runs in turns measure
+how many steps each does in the time asked for; each then trains that many, with a schedule of its
+own, alone on the machine. The linear probe tells 200 concepts drawn alone apart (chance is 0.5 %).
+Finished runs are kept, so the same command goes on after an interruption. Prints both sides with
+the seconds that training really took.
 """
 
 import statistics

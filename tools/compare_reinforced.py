@@ -1,20 +1,18 @@
 """Reinforced training, and each part of it, against plain CLIP on the same drawn scenes.
 
-    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90
-    180 360 720]
+    python tools/compare_reinforced.py [--seeds 3] [--steps 90 180 360 720]
 
 Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the
-scenes once, and trains ``mobileclip_nano`` from them with every number of steps of 64 samples, each
-with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 200 concepts is
-compared: plain CLIP on the real captions, with crops drawn anew each time, and reinforced training
-with everything. Then, at ``--parts-steps``, the parts one after the other as Vasu et al. (2024,
-table 2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second
-teacher.
+scenes once, and trains ``mobileclip_nano`` from them for every number of steps of 64 samples, each
+with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 200 concepts compares
+plain CLIP on the real captions, with crops drawn anew each time, and reinforced training with
+everything. Then, at ``--parts-steps``, the parts are added one by one as Vasu et al. (2024, table
+2) do: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
 
-All is done by the commands that the README shows, two at a time; what is done is kept, so that the
-same command goes on after an interruption. Prints the tables, and writes ``curve.json`` and
-``curve.png`` in the folder. Exits with 0 where reinforced training reaches the last accuracy of
-CLIP with at most a third of its samples.
+The README's commands do it all; finished runs are kept, so the same command goes on after an
+interruption. Prints the tables, and writes ``curve.json`` and ``curve.png`` in the folder. Exits
+with 0 where reinforced training reaches the last accuracy of CLIP with at most a third of its
+samples.
 """
 
 import math

@@ -1,15 +1,14 @@
 """CatLIP's transfer with few images: rows of the pre-trained head against a random head.
 
-    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20]
-    [--steps 200]
+    python tools/compare_transfer.py [--seeds 3] [--images 1 5 20] [--steps 200]
 
 Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``),
 draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
 tunes the whole model on them (``catlip/transfer_quickstart``), once from the rows of the concepts'
 nouns and once from a random head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
 
-All is done by the commands that the README shows, two at a time; what is done is kept. Prints the
-table, and exits with 0 where copied rows are ahead with 1 and with 5 images a class.
+The README's commands do it all; finished runs are kept. Prints the table, and exits with 0 where
+copied rows are ahead with 1 and with 5 images a class.
 """
 
 import sys

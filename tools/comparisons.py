@@ -1,4 +1,4 @@
-"""Runs of corekit's commands that are compared over seeds: what the comparing scripts share."""
+"""Runs of corekit's commands that scripts compare over seeds."""
 
 import argparse
 import json

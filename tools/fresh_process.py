@@ -1,4 +1,4 @@
-"""Peak memory of work done in a process of its own: what the scripts that measure memory share."""
+"""Peak memory of work done in a process of its own."""
 
 import argparse
 import json

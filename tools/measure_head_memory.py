@@ -4,10 +4,9 @@
 
 Binary cross-entropy of 1,024 samples with 5 classes each, forward and backward, down to the
 gradients of features, weight and bias. Held is what one writes in torch: logits, dense float
-targets, ``binary_cross_entropy_with_logits``. Each form runs in processes of its own; what is
-printed is the largest memory (resident, or allocated on the GPU) of a process that computes the
-loss, less that of one that only has features and head. The last lines compare with logits, dense
-float targets and the logits' gradient lying side by side, and nothing else.
+targets, ``binary_cross_entropy_with_logits``. Each form has a process of its own. Prints its peak
+memory (resident, or allocated on the GPU), less that of a process with features and head alone. The
+last lines compare with logits, dense float targets and the logits' gradient side by side.
 """
 
 import argparse

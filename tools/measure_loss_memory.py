@@ -4,11 +4,10 @@
 
 Real and synthetic captions, a student of 512 and two teachers of 768 numbers a sample, all features
 in fp32; both forms compute the loss of one step and its gradients on one rank. The dense form is
-the equations as one writes them in torch, teachers without gradient. Each form runs in processes of
-its own: what is printed is the largest resident memory of a process that computes the loss, less
-that of one that only makes the features. The blockwise form rounds the teachers to bf16 as it
-gathers them, so that copy counts as its memory, and the line below says what the rounding does to
-the loss.
+the equations as one writes them in torch, teachers without gradient. Each form has a process of its
+own. Prints its peak resident memory, less that of a process that only makes the features. The
+blockwise form rounds the teachers to bf16 as it gathers them: that copy counts as its memory, and
+the last line shows the effect of the rounding on the loss.
 """
 
 import json

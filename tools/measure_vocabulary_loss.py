@@ -4,10 +4,10 @@
 
 Cross-entropy of 128 captions of 77 tokens, forward and backward, down to the gradients of features
 and weight. Held is what one writes in torch: the head, and ``cross_entropy`` of its logits in fp32.
-Every token counts unless ``--counted`` says how long captions are. Each form runs in a process of
-its own; what is printed is the largest memory (resident, or allocated on the GPU) of a process that
-computes the loss, less that of one that only has features and head. Exits with 0 where the blocks
-need at most ``--limit`` of what the held form needs, and both losses are the same.
+Every token counts unless ``--counted`` gives the length of captions. Each form has a process of its
+own. Prints its peak memory (resident, or allocated on the GPU), less that of a process with
+features and head alone. Exits with 0 where the blocks need at most ``--limit`` of what the held
+form needs, and both losses are the same.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Ways to do the same, timed in turns in one process: the timing of every script here.
+"""The timing of every script here: ways to do the same, in turns in one process.
 
-A turn measures each way once, and every other turn goes through them backwards. What is compared
-are the ratios of the same turn, so that what slows the machine down for a while slows both sides.
+A turn measures each way once, and every other turn goes through them backwards. Ratios are of the
+same turn, so that what slows the machine down for a while slows both sides.
 """
 
 import argparse
