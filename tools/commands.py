@@ -33,8 +33,7 @@ def start(command: str, *words: str, folder: Path, output: Path,
         environment: variables beside this process's own.
 
     Returns:
-        a process of ``multiprocessing``: ``pid``, ``join()``, ``exitcode``, ``kill()``. Its process
-        group has its number.
+        a process of ``multiprocessing``; its process group has its number.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch asks once, where it is imported
     context = multiprocessing.get_context("forkserver")

@@ -56,8 +56,7 @@ def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Bloc
 class Patches(PatchEmbed):
     """Patches of 14x14 pixels and a norm: [B, 3, H, W] to [B, N, D], and the grid of patches.
 
-    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out, as a
-    convolution leaves it out.
+    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out.
 
     Raises:
         CorekitError: an image without a whole patch.

@@ -56,8 +56,7 @@ class TokenTeacher(nn.Module):
         encoder: what a dry run takes for it: it reads no weights.
 
     Raises:
-        CorekitError: nothing is there, no encoder, or one that was trained with another
-            normalisation of pixels.
+        CorekitError: no encoder is there, or it had another normalisation of pixels.
     """
 
     def __init__(self, preprocess: Preprocess, path: str, encoder: str = "aimv2_3b_224") -> None:

@@ -44,8 +44,7 @@ class Encoder(nn.Module):
     zeros up to the longest, which no token sees.
 
     Args:
-        grid_size: patches along a side that the position table is made for; None: sines and
-            cosines, for any grid.
+        grid_size: side of the position table in patches; None: sines and cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
     """
@@ -81,10 +80,8 @@ class Encoder(nn.Module):
 
         Args:
             image: [B, 3, H, W], or a list of [3, H, W].
-            norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all
-                of it before.
-            layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is
-                the last.
+            norm: True: all after the encoder's last norm, as in ``forward``; False: all before.
+            layers: blocks whose tokens are wanted too, counted from 0, or from the last as -1.
             attention: which patches attend to which.
 
         Raises:

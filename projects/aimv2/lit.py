@@ -34,8 +34,7 @@ class TextTower(nn.Module):
     """Token ids int64 [B, L] to features [B, embed_dim]: those of the first ``end_token``.
 
     The end token is the last id, as in CLIP. Each token sees itself and those before it, so padding
-    after the end needs no mask. A caption without an end, which tokenizers do not make, is read at
-    its last token.
+    after the end needs no mask. A caption without an end is read at its last token.
 
     Args:
         context_length: most tokens of a caption; shorter rows take the first positions.

@@ -62,8 +62,7 @@ class NextPatch:
 def patchify(image: Images) -> Tensor:
     """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3].
 
-    A patch's pixels are ordered by row, column, channel. Pictures of different sizes, a list, have
-    zeros up to the longest.
+    A patch's pixels are ordered by row, column, channel. Shorter pictures of a list have zeros.
     """
     if isinstance(image, list):
         return pad_sequence([patchify(each[None])[0] for each in image], batch_first=True)

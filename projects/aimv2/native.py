@@ -35,8 +35,7 @@ class NativeArea(Rounds):
     parts of that distribution, once each. A is rounded to the square of a whole number, by 9 % at
     most from 128 patches on; its root is the side that transforms get, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams ·
-    A) samples, rounded down.
+    C is ``batch_size`` times the patches of the preprocessing's size, C / (streams · A) a stream.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
@@ -47,8 +46,7 @@ class NativeArea(Rounds):
         scales: areas of a round, some of them alike.
 
     Raises:
-        CorekitError: the streams do not divide the batch, or a stream has not patches enough for
-            one sample of the largest area.
+        CorekitError: the streams do not divide the batch, or have too few patches for a sample.
     """
 
     def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int,

@@ -20,8 +20,7 @@ def prefix_lengths(uniform: Tensor, patches: int | Tensor) -> Tensor:
     """The prefix of each sample, int64 [B]: uniform from 1 to patches - 1.
 
     Args:
-        uniform: a number in [0, 1) of each sample, [B]; the trainer's is a function of (seed,
-            step, sample).
+        uniform: a number in [0, 1) of each sample, [B]; the trainer's is of (seed, step, sample).
         patches: of a picture; or of each picture, int64 [B].
     """
     return 1 + (uniform * (patches - 1)).long()

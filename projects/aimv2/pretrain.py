@@ -33,14 +33,12 @@ class Decoder(nn.Module):
 
     A row is the N patches, a learned token for the beginning, and the L tokens of the caption; each
     sees itself and those before it. The output at patch i is patch i + 1; at the beginning, the
-    first token; at token l, token l + 1. Patches bring their positions from the encoder, text has a
-    table.
+    first token; at token l, token l + 1. Text has a position table; patches bring their positions.
 
     Args:
         encoder_width: of the patches.
         context_length: L.
-        objective: what is predicted; without words there is no text, without patches they are only
-            read.
+        objective: what is predicted; without words no text is read, without patches they are.
     """
 
     def __init__(self, encoder_width: int, width: int, layers: int, context_length: int,
@@ -158,16 +156,14 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
                    ) -> nn.Module:
     """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder.
 
-    L comes with 221.4 M of decoder, whose attention heads are as wide as the encoder's. Gives
-    patch_predictions and text_logits.
+    L comes with 221.4 M of decoder. Gives patch_predictions and text_logits.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
         objective: what the decoder says: the next patch and the next word, or one of them alone.
-        attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no
-            backward pass on a CPU).
+        attention: of prefixes: sdpa, by a mask of all pairs; flex, by blocks (not on a CPU).
         decoder_width, decoder_layers: the paper's table 9 tries others.
         width_divisor: divides the widths: above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks (one stays).

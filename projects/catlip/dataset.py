@@ -43,8 +43,7 @@ class MinedLabels:
             in its place, and counts it apart from bad ones.
 
     Raises:
-        CorekitError: the other data set has no captions; no WordNet; a vocabulary that is none, or
-            not of this WordNet.
+        CorekitError: no captions, no WordNet, or no vocabulary of this WordNet.
     """
 
     def __init__(self, dataset: Source, vocabulary: str | None = None, size: int | None = None,

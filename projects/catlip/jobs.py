@@ -71,8 +71,7 @@ class CountNouns(_OfCaptions):
     key. Beside it lie the counts of every shard.
 
     Args:
-        threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is
-            too much for thousands.
+        threshold: V_tau; the paper's 500 suits millions of captions and more, not thousands.
         size: rows at most; CoreNet's DataComp vocabulary is cut to 24320.
         nouns: tagged: the first sense of words tagged as nouns (the paper); first_sense: of words
             whose first noun sense is called after them, which is what CoreNet's code does.

@@ -39,12 +39,10 @@ class NounLabels:
 
     Args:
         nouns: which of the two.
-        compounds: also find nouns of several words (*hot dog*), the longest first; their words are
-            then no labels of their own.
+        compounds: also find nouns of several words (*hot dog*), in place of those of their words.
 
     Raises:
-        CorekitError: when first used: there is no WordNet, or for ``tagged`` no tagger, on this
-            machine.
+        CorekitError: when first used: no WordNet here, or for ``tagged`` no tagger.
     """
 
     def __init__(self, nouns: Literal["first_sense", "tagged"] = "first_sense",

@@ -77,8 +77,7 @@ def catlip_clip_nano(embed_dim: int = NANO_WIDTH, image_size: int = 64, context_
                      vocab_size: int = 49408) -> nn.Module:
     """The CLIP beside catlip_vit_nano: its image tower and a text tower of two blocks, 128 wide.
 
-    No paper has it. Gives image_features, text_features, logit_scale. Arguments as of
-    catlip_clip_vit_b16.
+    No paper has it. Gives what catlip_clip_vit_b16 gives, and has its arguments.
     """
     return CLIP(_image_tower(NANO_WIDTH, NANO_LAYERS, NANO_HEADS, image_size, embed_dim),
                 TextTransformer(width=128, heads=4, layers=2, embed_dim=embed_dim, causal=True,

@@ -34,22 +34,19 @@ class SynsetRows:
     first with a similar one. A synset's row is that of the vocabulary's most similar one by
     WordNet's path similarity, 1 / (1 + steps), if that is at least ``similarity``; of equally
     similar ones the most frequent. A class of several synsets gets the average of their rows
-    (*restaurant kitchen*), one without any stays random (*archaeological excavation*, where nobody
-    mentions excavations).
+    (*restaurant kitchen*), one without any stays random (*archaeological excavation*).
 
     Underscores and slashes part words, and a letter between slashes, as in Places365's
     ``/a/airfield``, is none. Commas part names for the same class, as in *tench, Tinca tinca*.
 
     Args:
         vocabulary: what the rows of the old head stand for: a table that ``corekit data
-            vocabulary`` wrote, or CoreNet's pickle, of which nothing is called. None: the one that
-            the weights' own recipe names.
+            vocabulary`` wrote, or CoreNet's pickle. None: the one of the weights' own recipe.
         size: take its first rows only.
         similarity: alpha, above 0 and up to 1: at 1 only the synset itself counts, at 0.5 its
             parents and children too. What the paper takes is not known here.
         classes: a file with a class a line, in the order of labels; or a list that comes with the
-            project, ``imagenet1k`` (wnids) or ``coco`` (80 names). None: the data set's class
-            names.
+            project, ``imagenet1k`` (wnids) or ``coco`` (80). None: the data set's class names.
 
     Raises:
         CorekitError: similarity out of range.
@@ -73,8 +70,7 @@ class SynsetRows:
             trained_as: the recipe of the old weights; None where there is none.
 
         Raises:
-            CorekitError: no vocabulary or one that does not fit the head, no names, or a synset
-                that WordNet does not have.
+            CorekitError: no names, no vocabulary of the head, or a synset not in WordNet.
         """
         names = list(class_names) if self.classes is None else read_classes(self.classes)
         if not names:

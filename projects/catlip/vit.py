@@ -35,8 +35,7 @@ class CatLIP(ViT):
         image_size: height and width in pixels that the position table is made for.
         pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly
             over the grid; or ``flat1d``, linearly along the row of all tokens, line after line, as
-            CoreNet has it (published weights were trained so), which tells sizes with equally many
-            tokens not apart.
+            CoreNet has it, so that sizes with equally many tokens are the same to it.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
         prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section
             4.1), so that a short training need not first learn that most classes are absent. None:

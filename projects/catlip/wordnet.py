@@ -1,7 +1,6 @@
 """WordNet's nouns, through NLTK, from where NLTK or a distribution keeps them.
 
-A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its
-classes by: ``n02084071``.
+A synset's key is ``n`` and its eight digits in WordNet 3.0, as ImageNet has it: ``n02084071``.
 """
 
 import contextlib
@@ -165,8 +164,7 @@ def wordnet(yes: bool = False) -> None:
     """Say where WordNet and NLTK's tagger of parts of speech are, or fetch them.
 
     Labels from captions need WordNet 3.0, some of them NLTK's tagger too. Both are looked for in
-    NLTK's folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and in Debian's and Ubuntu's
-    wordnet-base.
+    NLTK's folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and Debian's wordnet-base.
 
     Args:
         yes: download what is missing, 12 MB, to NLTK's folder.

@@ -42,14 +42,12 @@ class Captioner(Protocol):
 class CoCa:
     """A CoCa of open_clip (Yu et al., 2022) that writes captions; DataCompDR's are from one.
 
-    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at
-    its first full stop.
+    Tokens are drawn from the most probable with ``top_p`` together, up to the first full stop.
 
     Args:
         model: open_clip's name for it, such as ``coca_ViT-L-14``, or ``local-dir:FOLDER``.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
-            a file.
+        preprocess: size, interpolation, mean and std, where nothing else tells them, as for a file.
         top_p: probability that the tokens drawn from have together.
         length: most tokens of a caption, start and end among them.
     """
@@ -135,8 +133,7 @@ class NearestCaptions:
 
     Args:
         path: of a run or model folder with features of pictures and captions.
-        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``)
-            are taken.
+        candidates: a text file, a caption a line; or a folder of shards with captions (``.txt``).
         scale: what similarities are multiplied by; None: the model's own logit scale.
         top_p: probability that the captions drawn from have together.
     """

@@ -1,8 +1,7 @@
 """MobileCLIP's weights in the layouts of Apple, open_clip and timm, fused or not.
 
 corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the
-tables below, from corekit's name to the other; the way back is the same table over the names of the
-model that is asked for.
+tables below, from corekit's name to the other; the way back is the same over the model's names.
 """
 
 import inspect

@@ -1,8 +1,7 @@
 """The teachers' embeddings of one sample as an ``.npz`` or a ``.pth.gz`` member.
 
 DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a
-number are an ``.npz`` too: int8 rows, and for ``rows`` an array ``rows_scale``, float32 [n], that
-each row is to be multiplied by.
+number are an ``.npz`` too: int8 rows, and their factors, float32 [n], in ``NAME_scale``.
 """
 
 import gzip

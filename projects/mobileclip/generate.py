@@ -58,8 +58,7 @@ class Reinforce:
     makes of the augmented pictures and of all captions. Pictures are cropped and resized as
     RandomResizedCrop does, then changed as RandAugment does; each teacher sees them at its own
     size, normalised its own way, and reads captions with its own tokenizer. Draws depend on (seed,
-    uid, number) alone. Embeddings are of unit length for each teacher, side by side in the
-    teachers' order.
+    uid, number) alone. Embeddings are of unit length, side by side in the teachers' order.
 
     Writes ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` (fp32, int8) or ``.pth.gz`` (bf16), in
     version 1 of DataCompDR's layout, for the data set ``reinforced``. Samples without picture or
@@ -68,8 +67,7 @@ class Reinforce:
     Args:
         teachers: paths of runs or model folders, or mappings with the name of a teacher (`corekit
             list teachers`), such as {name: open_clip, model: ViT-L-14, pretrained: openai}.
-        captioner: {name: ...} of a captioner (`corekit list captioners`); None: the samples'
-            ``.syn.json`` has captions.
+        captioner: {name: ...} (`corekit list captioners`); None: ``.syn.json`` has captions.
         captions: synthetic captions of a sample.
         augmentations: augmented pictures of a sample.
         image_size: height and width, in pixels, that augmentations are stored for.
@@ -77,8 +75,7 @@ class Reinforce:
         scale, ratio: RandomResizedCrop's share of the picture, and width / height.
         operations, magnitude: RandAugment's, the magnitude from 0 to 30.
         precision: of stored embeddings.
-        keep: write the samples' own members along, so that one folder holds all; else they are
-            joined by uid.
+        keep: write the samples' own members along; else both folders are joined by uid.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where the source has uids: in the samples' keys, or in their json member.
         synthetic: name of the synthetic captions in ``.syn.json``.

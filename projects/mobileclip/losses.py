@@ -28,8 +28,7 @@ class ReinforcedContrastive:
 
     Args:
         teacher_widths: of each teacher's features, as they are concatenated.
-        teacher_logit_scales: of each teacher, what its similarities are multiplied by (1 /
-            temperature).
+        teacher_logit_scales: of each teacher, the factor of its similarities: 1 / temperature.
         contrastive_weight, distillation_weight: of the two terms.
         block: rows of a B x B matrix of logits that exist at one time.
 
@@ -63,8 +62,7 @@ class ReinforcedContrastive:
         """This rank's share of the loss: the shares of all ranks add up to the loss.
 
         Args:
-            image_features, text_features, synthetic_text_features: [B, D] of the global batch, unit
-                norm.
+            image_features, text_features, synthetic_text_features: global [B, D], unit norm.
             logit_scale: [] positive.
             teacher_image_features, teacher_text_features, teacher_synthetic_text_features: [B, sum
                 of the teachers' widths], each teacher's part of unit norm, in any floating dtype;
@@ -72,12 +70,10 @@ class ReinforcedContrastive:
             rows: the samples whose cross-entropies this rank computes; None: all.
 
         Returns:
-            ``real`` and, where there are synthetic captions, ``synthetic``: [] each, to be added
-            up.
+            ``real`` and, with synthetic captions, ``synthetic``: [] each, to be added up.
 
         Raises:
-            CorekitError: the teachers' features have another width, or only one side has synthetic
-                captions.
+            CorekitError: teachers of another width, or synthetic captions on one side alone.
         """
         if (synthetic_text_features is None) != (teacher_synthetic_text_features is None):
             raise CorekitError("loss 'reinforced_contrastive' needs synthetic_text_features of the "

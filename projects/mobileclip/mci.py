@@ -55,8 +55,7 @@ class MCi(nn.Module):
         widths: channels of each stage; each divides the next, and 32 those of attention stages.
         attention_stages: how many of the last stages attend, after conditional positions.
         squeeze_excite: for each stage, whether the downsampling before it has squeeze-excite.
-        downsample_strides: for each stage, the stride of the downsampling before it (the first has
-            none); None: 2.
+        downsample_strides: of the downsampling before each stage (the first has none); None: 2.
         mlp_ratio: hidden channels of the blocks' feed-forward parts over their channels.
         layer_norm: layer norm instead of batch norm before attention.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.

@@ -40,8 +40,7 @@ class Layout:
 class Reinforcement:
     """What is stored for one sample: captions with their embeddings, augmentations with theirs.
 
-    ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row
-    of its embeddings.
+    ``real`` is a row of its embeddings, ``synthetic`` has (caption, embeddings, row) of each.
     """
 
     layout: Layout
@@ -70,21 +69,18 @@ class Reinforced:
     Args:
         root: the folder or URL of the image shards; ``data.root`` where the recipe gives none.
             None: no samples, as a dry run needs it.
-        reinforcements: the folder or URL of the shards that hold no pictures; None: the image
-            shards hold everything.
+        reinforcements: the folder or URL of shards without pictures; None: those of ``root``.
         shards: pattern of the shards' names under both; of several, separated by ``;``, the first
             that any shard matches.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where image shards have the uids: the samples' keys, or ``uid`` in their json member.
         captions: both: real ones as ``text`` and synthetic ones as ``synthetic_text``; real,
             synthetic, or one of either kind at random: as ``text``.
-        synthetic: pattern (a regular expression) of the names in ``.syn.json`` whose captions are
-            taken.
+        synthetic: regular expression of the names in ``.syn.json`` whose captions are taken.
         augmentations: the transforms whose parameters are stored, in that order.
 
     Raises:
-        CorekitError: no folder, no shards, no samples, none with a partner, or none that can be
-            read.
+        CorekitError: no folder or shards, or no sample with a partner that can be read.
     """
 
     belongs_to = {"teacher_image_features": "augmentation"}

@@ -30,8 +30,7 @@ class Augmentation:
     """What was drawn for one augmentation of one picture.
 
     Args:
-        crop: top, left, height and width, in pixels of the original picture; None: the whole
-            picture.
+        crop: top, left, height, width in pixels of the original picture; None: all of it.
         flip: whether it is mirrored.
         operations: RandAugment's, by name, with their magnitudes for a picture of the stored size.
     """
@@ -103,8 +102,7 @@ class Replay(SampleTransform):
         """The sample with ``image`` uint8 [3, size, size], and what else is in the picture.
 
         Raises:
-            BadSampleError: ``augmentation``: the crop lies outside the picture, so it was drawn for
-                another one.
+            BadSampleError: ``augmentation``: the crop lies outside the picture.
         """
         image: Image.Image = sample["image"]
         augmentation: Augmentation = sample["augmentation"]

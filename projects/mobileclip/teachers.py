@@ -111,8 +111,7 @@ class OpenClipTeacher:
         model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or
             ``hf-hub:OWNER/REPOSITORY``, which hold weights and preprocessing.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
-            a file.
+        preprocess: size, interpolation, mean and std, where nothing else tells them, as for a file.
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
