@@ -54,11 +54,11 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def reached(run: Path, evaluator: str, metric: str = "top1") -> float:
-    """The last figure of an evaluator in a run's directory."""
-    of_evaluator = [record for record in records(run / "evaluations.jsonl")
-                    if record["evaluator"] == evaluator]
-    return float(of_evaluator[-1]["metrics"][metric])
+def reached(run: Path, evaluator: str) -> float:
+    """The last top-1 of an evaluator in a run's directory."""
+    metrics = [record["metrics"] for record in records(run / "evaluations.jsonl")
+               if record["evaluator"] == evaluator]
+    return float(metrics[-1]["top1"])
 
 
 def of(figures: Figures, *side: Any) -> list[float]:

@@ -15,11 +15,11 @@ from corekit.errors import CorekitError
 from corekit.recipes.saved import load_config
 from corekit.registry import register
 
-from .encoder import AroundEncoder, Encoder
+from .encoder import Encoder, EncoderWrapper
 from .pretrain import encoder_named
 
 
-class Student(AroundEncoder):
+class Student(EncoderWrapper):
     """An encoder and a linear layer to the teacher's tokens: ``predicted_tokens`` [B, N, D']."""
 
     def __init__(self, encoder: Encoder, teacher_width: int) -> None:

@@ -136,7 +136,7 @@ class Encoder(nn.Module):
         return resample_positions(value, grid, "bicubic", antialias=True)
 
 
-class AroundEncoder(nn.Module):
+class EncoderWrapper(nn.Module):
     """A model that trains an encoder, and encodes images with it: every patch sees all patches."""
 
     def __init__(self, encoder: Encoder) -> None:

@@ -21,7 +21,7 @@ from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE, Images, block, grids_of, mlp, norm, patch_counts, sine_positions
-from .encoder import AroundEncoder, Encoder
+from .encoder import Encoder, EncoderWrapper
 from .prefix import Backend, prefix_attention, prefix_lengths
 
 PIXELS = 3 * PATCH_SIZE**2  # values of a patch
@@ -123,7 +123,7 @@ class PatchDecoder(nn.Module):
         return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
-class Pretrainer(AroundEncoder):
+class Pretrainer(EncoderWrapper):
     """An encoder with prefix attention, and the decoder over its tokens after the last norm.
 
     ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of

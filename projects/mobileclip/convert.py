@@ -29,25 +29,17 @@ APPLE: Rules = (
     (r"^text_tower\.", "text_encoder."),
     # the convolutional towers
     (r"\.model\.stem\.", ".model.patch_embed."),
-    (r"\.stages\.0\.blocks\.", ".network.0."),
-    (r"\.stages\.1\.downsample\.", ".network.1."),
-    (r"\.stages\.1\.blocks\.", ".network.2."),
-    (r"\.stages\.2\.downsample\.", ".network.3."),
-    (r"\.stages\.2\.blocks\.", ".network.4."),
-    (r"\.stages\.3\.downsample\.", ".network.5."),
-    (r"\.stages\.3\.pos_emb\.", ".network.6."),
-    (r"\.stages\.3\.blocks\.", ".network.7."),
+    (r"\.stages\.0\.blocks\.", ".network.0."), (r"\.stages\.1\.downsample\.", ".network.1."),
+    (r"\.stages\.1\.blocks\.", ".network.2."), (r"\.stages\.2\.downsample\.", ".network.3."),
+    (r"\.stages\.2\.blocks\.", ".network.4."), (r"\.stages\.3\.downsample\.", ".network.5."),
+    (r"\.stages\.3\.pos_emb\.", ".network.6."), (r"\.stages\.3\.blocks\.", ".network.7."),
     (r"\.proj\.0\.reparam_conv\.", ".proj.0.lkb_reparam."),
     (r"\.final_conv\.se\.fc1\.", ".final_conv.se.reduce."),
     (r"\.final_conv\.se\.fc2\.", ".final_conv.se.expand."),
-    (r"\.final_conv\.", ".conv_exp."),
-    (r"\.head\.fc\.weight$", ".head.proj"),
-    (r"\.conv_kxk\.", ".rbr_conv."),
-    (r"\.conv_scale\.", ".rbr_scale."),
-    (r"\.identity\.", ".rbr_skip."),
-    (r"\.large_conv\.", ".lkb_origin."),
-    (r"\.pos_enc\.", ".pe."),
-    (r"\.gamma$", ""),
+    (r"\.final_conv\.", ".conv_exp."), (r"\.head\.fc\.weight$", ".head.proj"),
+    (r"\.conv_kxk\.", ".rbr_conv."), (r"\.conv_scale\.", ".rbr_scale."),
+    (r"\.identity\.", ".rbr_skip."), (r"\.large_conv\.", ".lkb_origin."),
+    (r"\.pos_enc\.", ".pe."), (r"\.gamma$", ""),
     (r"\.(network\.\d\.\d+|resblocks\.\d)\.mlp\.(conv|fc)", r".\1.convffn.\2"),
     # the vision transformer of B
     (r"\.patch_embed\.backbone\.(\d)\.conv\.", r".patch_emb.\1.block.conv."),
@@ -59,18 +51,15 @@ APPLE: Rules = (
     # transformers
     (r"\.token_embedding\.", ".embedding_layer."),
     (r"\.positional_embedding$", ".positional_embedding.pos_embed.pos_embed"),
-    (r"\.ln_final\.", ".final_layer_norm."),
-    (r"\.text_projection$", ".projection_layer"),
-    (r"\.resblocks\.", "."),
-    (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."),
+    (r"\.ln_final\.", ".final_layer_norm."), (r"\.text_projection$", ".projection_layer"),
+    (r"\.resblocks\.", "."), (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."),
     (r"\.attn\.(in_proj_|qkv\.)", ".pre_norm_mha.1.qkv_proj."),
     (r"\.attn\.(out_proj|proj)\.", ".pre_norm_mha.1.out_proj."),
-    (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."),
-    (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
+    (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."), (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
     (r"\.mlp\.(c_proj|fc2)\.", ".pre_norm_ffn.4."),
 )
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
-# no bias of the image head
+# the image head of these has no bias
 IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
 TRANSPOSED = (".head.proj", ".classifier.proj")  # ends of names
 NORM_EPS = 1e-5
