@@ -32,7 +32,7 @@ from corekit.train.logger import RunLogger
 from corekit.train.materialise import Run, materialise
 from corekit.train.signals import StopSignals
 
-KEPT = 4  # batches in memory
+BATCHES = 4  # batches in memory
 
 
 class EnoughError(Exception):
@@ -46,7 +46,7 @@ def main() -> None:
                      "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
         bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
-        parts = list(step_batches(engine.streams, 0, KEPT, 0))
+        parts = list(step_batches(engine.streams, 0, BATCHES, 0))
         logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.config.engine.steps, 0, 0)
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)

@@ -32,7 +32,7 @@ from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
 from corekit.train.logger import RunLogger
 
-KEPT = 4  # batches in memory
+BATCHES = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
@@ -50,7 +50,7 @@ def main() -> int:
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
-        stored_batches = [next(stream) for _ in range(KEPT)]
+        stored_batches = [next(stream) for _ in range(BATCHES)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
 

@@ -60,11 +60,11 @@ def main() -> int:
         for number in range(args.kills):
             ranks = args.ranks if number < args.kills / 2 else later
             moments.append(kill_once(words, killed, ranks, draw, steps, number % 3 == 2))
-            resumed_from.append(last_kept(killed))
+            resumed_from.append(last_checkpoint(killed))
         wait(start(words, killed, later))
         expected, actual = read(uninterrupted / "metrics.jsonl"), read(killed / "metrics.jsonl")
-        evaluated = read(uninterrupted / "evaluations.jsonl")
-        again = read(killed / "evaluations.jsonl")
+        evaluations = [read(run / "evaluations.jsonl") for run in (uninterrupted, killed)]
+    same_evaluations = evaluations[0] == evaluations[1]
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
     then = f", then {later}" if args.then_ranks else ""
     print(f"{args.ranks} ranks{then}, {args.parallel}, {len(moments)} kills ({inside} inside a "
@@ -77,13 +77,13 @@ def main() -> int:
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses "
           "equal to the bit, first differences "
           f"{', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest "
-          f"{max(differences):.0e}; evaluations {'equal' if evaluated == again else 'differ'}")
+          f"{max(differences):.0e}; evaluations {'equal' if same_evaluations else 'differ'}")
     before = resumed_from[(args.kills - 1) // 2]  # the step from which on it had other ranks
-    whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if args.then_ranks
-                   else same == steps and evaluated == again)
-    went_on = min(resumed_from) > 0 and max(resumed_from) < steps
-    complete = numbers == list(range(1, steps + 1)) and len(again) == len(evaluated)
-    return 0 if went_on and complete and whole_again else 1
+    equal = (not any(differences[:before]) and max(first) <= 1e-4 if args.then_ranks
+             else same == steps and same_evaluations)
+    continued = min(resumed_from) > 0 and max(resumed_from) < steps
+    complete = numbers == list(range(1, steps + 1)) and len(evaluations[0]) == len(evaluations[1])
+    return 0 if continued and complete and equal else 1
 
 
 def start(words: list[str], run: Path, ranks: int) -> list[Any]:
@@ -106,11 +106,11 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
     processes = start(words, run, ranks)
     metrics = run / "metrics.jsonl"
     before = metrics.stat().st_mtime_ns if metrics.is_file() else 0
-    target = min(steps - 1, last_kept(run) + draw.randint(1, 3))
+    target = min(steps - 1, last_checkpoint(run) + draw.randint(1, 3))
     # until it has done some steps more than the ones it has kept, and has kept some
     while processes[0].is_alive():
         fresh = metrics.is_file() and metrics.stat().st_mtime_ns != before
-        if fresh and len(read(metrics)) >= target and last_kept(run):
+        if fresh and len(read(metrics)) >= target and last_checkpoint(run):
             break
         time.sleep(0.005)
     time.sleep(draw.uniform(0, 0.3))
@@ -132,7 +132,7 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
     return f"after step {len(read(metrics))}"
 
 
-def last_kept(run: Path) -> int:
+def last_checkpoint(run: Path) -> int:
     """The step of the newest complete checkpoint; 0 where there is none."""
     return max((int(path.name.removeprefix("step_"))
                 for path in (run / "checkpoints").glob("step_*") if not path.suffix), default=0)

@@ -62,11 +62,11 @@ def main() -> None:
     print(f"{args.samples} scenes, {args.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
     exact, gradient, _ = measured["fp32"]
-    for precision, (loss, other, size) in measured.items():
-        away = float((other - gradient).norm() / gradient.norm())
+    for precision, (loss, other_gradient, size) in measured.items():
+        distance = float((other_gradient - gradient).norm() / gradient.norm())
         print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} "
               f"({abs(loss - exact) / exact:.1e} of it) from fp32's; "
-              f"gradient {away:.1e} of its length away; {size:,.0f} bytes a sample in shards")
+              f"gradient {distance:.1e} of its length away; {size:,.0f} bytes a sample in shards")
     rows = {"image_emb": unit(30), "text_emb": unit(6)}
     sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}"
                       for precision in PRECISIONS)  # type: ignore[arg-type]

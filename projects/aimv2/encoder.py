@@ -93,19 +93,19 @@ class Encoder(nn.Module):
                 raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the "
                                    f"last one as -1 to -{depth}; {number} is none of them")
         numbers = [number % depth for number in layers]
-        x, intermediate, real = self.embed(image), {}, _real(image)
-        if real is not None and attention is bidirectional:
-            attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
+        x, intermediate, is_patch = self.embed(image), {}, _patch_mask(image)
+        if is_patch is not None and attention is bidirectional:
+            attention = partial(F.scaled_dot_product_attention, attn_mask=is_patch[:, None, None])
         for number, layer in enumerate(self.blocks):
             x = layer(x, attention)
             if number in numbers:
                 intermediate[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
         others = [intermediate[number] for number in numbers]
-        if real is None:
+        if is_patch is None:
             return {"tokens": tokens, "pooled": tokens.mean(1), "layers": tuple(others)}
-        tokens, *others = (each * real[:, :, None] for each in (tokens, *others))
-        return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
+        tokens, *others = (each * is_patch[:, :, None] for each in (tokens, *others))
+        return {"tokens": tokens, "pooled": tokens.sum(1) / is_patch.sum(1, keepdim=True),
                 "layers": tuple(others)}
 
     def embed(self, image: Images) -> Tensor:
@@ -152,7 +152,7 @@ class EncoderWrapper(nn.Module):
         return self.encoder.features(image, norm=True)["tokens"]
 
 
-def _real(image: Images) -> Tensor | None:
+def _patch_mask(image: Images) -> Tensor | None:
     """Which tokens are patches and which only fill up, bool [B, N]; None where all are patches."""
     if isinstance(image, Tensor):
         return None

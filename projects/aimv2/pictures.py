@@ -32,7 +32,7 @@ class PatchPictures:
     patches, all of them with mean 0 and variance 1 if ``normalize``: 0 for plain grey patches.
 
     Args:
-        dataset: where the pictures come from; with ``text`` for a model that says words too.
+        dataset: where the pictures come from; with ``text`` for a model that predicts words too.
         samples: how many, from the first one on.
         prefix: share of a picture's patches that are the prefix.
         normalize: False for a model that predicts the pixels as they are.

@@ -87,7 +87,7 @@ def _without_scalars(state: State) -> tuple[State, list[str]]:
 
 
 def _arguments(state: State) -> dict[str, object]:
-    """What the weights say of the model's arguments."""
+    """The model's arguments, as far as the weights show them."""
     arguments: dict[str, object] = {"pos_embed_interp": "flat1d"}
     classifier, positions = state.get("classifier.bias"), state.get(POSITIONS)
     if classifier is not None and classifier.ndim == 1 and len(classifier):

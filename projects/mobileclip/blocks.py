@@ -85,9 +85,9 @@ class MobileOneBlock(nn.Module):
 
     def folded(self) -> FusedConv:
         """One convolution, then what followed."""
-        like = self.conv_kxk[0].conv
-        assert isinstance(like, nn.Conv2d)
-        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se,
+        conv = self.conv_kxk[0].conv
+        assert isinstance(conv, nn.Conv2d)
+        return FusedConv(convolution(conv, *merge(self.branches, conv.weight.shape)), self.se,
                          self.act)
 
 
@@ -116,14 +116,14 @@ class RepMixer(nn.Module):
 
     def folded(self) -> FusedConv:
         """One depthwise convolution, with the residual in the middle of its kernel."""
-        like = self.mixer.conv_kxk[0].conv
-        assert isinstance(like, nn.Conv2d)
-        shape = like.weight.shape
+        conv = self.mixer.conv_kxk[0].conv
+        assert isinstance(conv, nn.Conv2d)
+        shape = conv.weight.shape
         gamma = exact(self.layer_scale.gamma)
         mixer, mixer_bias = merge(self.mixer.branches, shape)
         norm, norm_bias = merge(self.norm.branches, shape)
         residual = diagonal_kernel(torch.ones_like(norm_bias), shape)
-        return FusedConv(convolution(like, residual + gamma[..., None] * (mixer - norm),
+        return FusedConv(convolution(conv, residual + gamma[..., None] * (mixer - norm),
                                      gamma.flatten() * (mixer_bias - norm_bias)))
 
 
@@ -207,9 +207,9 @@ class ReparamLargeKernelConv(nn.Module):
 
     def folded(self) -> FusedConv:
         """One 7x7 convolution, then what followed."""
-        like = self.large_conv.conv
-        kernel, bias = merge([self.large_conv, self.small_conv], like.weight.shape)
-        return FusedConv(convolution(like, kernel, bias), self.se, self.act)
+        conv = self.large_conv.conv
+        kernel, bias = merge([self.large_conv, self.small_conv], conv.weight.shape)
+        return FusedConv(convolution(conv, kernel, bias), self.se, self.act)
 
 
 class PatchEmbed(nn.Module):

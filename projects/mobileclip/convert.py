@@ -135,7 +135,7 @@ def _layout(state: State) -> str:
 
 
 def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
-    """What the weights say of the model's arguments."""
+    """The model's arguments, as far as the weights show them."""
     biases = [renamed(f"image_tower.{head}.bias", LAYOUTS[layout]) for head in ("head", "head.fc")]
     has_bias = any(bool(state[key].any()) for key in biases if key in state)
     head_bias = layout != "apple" and (name not in IN_APPLES or has_bias)

@@ -139,7 +139,7 @@ class Reinforced:
                 f"{where}: a reinforcement of {_described(reinforcement.layout)} in a set of "
                 f"{_described(self.layout)}")
         choices = (len(reinforcement.augmentations), len(reinforcement.synthetic), 2)
-        augmentation, caption, either = map(_draw, choices)
+        augmentation, caption, is_synthetic = map(_draw, choices)
         sample["augmentation"] = parse_augmentation(reinforcement.augmentations[augmentation],
                                                     self.stored, where)
         sample["teacher_image_features"] = _row(reinforcement.image, augmentation, where)
@@ -147,7 +147,7 @@ class Reinforced:
         if self.captions == "both":
             sample |= {"synthetic_text": text,
                        "teacher_synthetic_text_features": _row(rows, row, where)}
-        if self.captions == "synthetic" or (self.captions == "one" and either):
+        if self.captions == "synthetic" or (self.captions == "one" and is_synthetic):
             sample |= {"text": text, "teacher_text_features": _row(rows, row, where)}
         else:
             sample["teacher_text_features"] = _row(*reinforcement.real, where)
@@ -192,11 +192,11 @@ class Reinforced:
         if len(augmentations) != len(image) or not augmentations:
             raise BadSampleError("augmentation", f"{where}: {len(augmentations)} augmentations for "
                                                  f"{len(image)} rows of image_emb")
-        apart = [name for name in captions_by_name if f"{name}_emb" in embeddings]
+        separate = [name for name in captions_by_name if f"{name}_emb" in embeddings]
         captions: list[tuple[str, Tensor, int]] = []
         for name, texts in captions_by_name.items():
-            rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
-            mixed = len(captions_by_name) > 1 and name not in apart
+            rows, first = (embeddings[f"{name}_emb"], 0) if name in separate else (real, 1)
+            mixed = len(captions_by_name) > 1 and name not in separate
             if mixed or not isinstance(texts, list) or len(texts) != len(rows) - first:
                 raise BadSampleError("synthetic_text", f"{where}: no row of embeddings for each "
                                                        f"caption of {name}")
@@ -206,13 +206,13 @@ class Reinforced:
         if not captions:
             raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match "
                                                    f"{self.synthetic.pattern}")
-        if apart and len(real) != 1:
+        if separate and len(real) != 1:
             raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
                                                "caption")
         if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in captions))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
                                           "different widths")
-        layout = Layout(2 if apart else 1, image.shape[1])
+        layout = Layout(2 if separate else 1, image.shape[1])
         return Reinforcement(layout, augmentations, image, (real, 0), captions)
 
 
