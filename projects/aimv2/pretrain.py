@@ -162,7 +162,7 @@ def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
         encoder: the model that is trained, one of those that give tokens.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        objective: what the decoder predicts: the next patch and the next word, or one of them alone.
+        objective: what the decoder predicts: the next patch, the next word, or both.
         attention: of prefixes: sdpa, by a mask of all pairs; flex, by blocks (not on a CPU).
         decoder_width, decoder_layers: the paper's table 9 tries others.
         width_divisor: divides the widths: above 1, a narrow copy, to try things.
