@@ -51,7 +51,7 @@ def main() -> int:
     backends = ("sdpa",) if device.type == "cpu" else ("sdpa", "flex")
     sound = sum(leaks(backend, device) for backend in backends) == 0
     if "flex" in backends:
-        sound = apart(backends, device) <= 1e-5 and sound
+        sound = distance(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
         full_batch = one_step(ProcessGroup(0, 1, device), dtype, 1)
         cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
@@ -62,14 +62,14 @@ def main() -> int:
                         for key, value in full_batch.items())**0.5
             norm = sum(float(value.square().sum()) for value in full_batch.values())**0.5
             print(f"  {dtype}, {name}: loss {float(tensors['loss']):.15f} against "
-                  f"{float(full_batch['loss']):.15f}, relative "
-                  f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {grads / norm:.1e}")
+                  f"{float(full_batch['loss']):.15f}, relative difference {loss:.1e} (limit "
+                  f"{limit:.0e}); of the gradients {grads / norm:.1e}")
             sound = sound and loss <= limit
     return 0 if sound else 1
 
 
-def apart(backends: Sequence[str], device: torch.device) -> float:
-    """The relative distance of the second way's gradients of all parameters from the first's."""
+def distance(backends: Sequence[str], device: torch.device) -> float:
+    """The relative distance of the second backend's gradients from the first's."""
     gradients = []
     for backend in backends:
         net, generator = model(torch.float32, backend).to(device), torch.Generator().manual_seed(0)

@@ -27,9 +27,6 @@ def start(command: str, *words: str, folder: Path, output: Path,
 
     Args:
         command: a name of ``MODULES``, or any module with a ``main()``.
-        words: its arguments.
-        folder: where it is started.
-        output: a path.
         environment: variables beside this process's own.
 
     Returns:

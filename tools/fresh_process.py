@@ -15,7 +15,7 @@ from torch import Tensor
 from corekit.train.logger import peak_memory
 
 FORMS = ("nothing", "held", "blocks")
-# (samples, classes) -> what computes the summed loss in the form asked for, and how many it is of
+# (samples, classes) -> a function of the summed loss in the form asked for, and how many it sums
 Prepare = Callable[[int, int], tuple[Callable[[], Tensor], int]]
 
 
@@ -55,7 +55,7 @@ def print_loss(args: argparse.Namespace, prepare: Prepare, classes: int, small: 
 
 def seconds_and_loss(args: argparse.Namespace, loss_of: Callable[[], Tensor],
                      count: int) -> tuple[float, float]:
-    """Of the mean loss with its gradients."""
+    """Seconds of the mean loss with its gradients, and its value."""
     start = time.perf_counter()
     with autocast(args):
         loss = loss_of()

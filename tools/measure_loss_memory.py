@@ -53,9 +53,9 @@ def main() -> None:
 def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, float]:
     """Bytes of the largest resident memory, seconds of loss and gradients, and the loss."""
     torch.manual_seed(0)
-    image = unit(torch.randn(batch, WIDTH))
+    image = F.normalize(torch.randn(batch, WIDTH))
     texts = [near(image).requires_grad_() for _ in range(2)]
-    teachers = [unit(torch.randn(batch, width)) for width in TEACHERS]
+    teachers = [F.normalize(torch.randn(batch, width)) for width in TEACHERS]
     teacher_texts = [torch.cat([near(each) for each in teachers], 1) for _ in range(2)]
     teacher_image = torch.cat(teachers, 1)
     del teachers
@@ -81,18 +81,14 @@ def measure(form: str, batch: int, block: int, dtype: torch.dtype) -> dict[str, 
     return {"peak": fresh_process.peak("cpu"), "seconds": seconds, "loss": loss.item()}
 
 
-def unit(features: Tensor) -> Tensor:
-    return F.normalize(features, dim=1)
-
-
 def near(features: Tensor) -> Tensor:
     """Features at a cosine similarity of about 0.16, so that some samples are mistaken."""
-    return unit(features + 6 * features.shape[1] ** -0.5 * torch.randn_like(features))
+    return F.normalize(features + 6 * features.shape[1] ** -0.5 * torch.randn_like(features))
 
 
 def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor,
           teacher_text: Tensor) -> Tensor:
-    """One set of captions."""
+    """The loss of one set of captions."""
     target = torch.arange(len(image))
     total = torch.zeros(())
     directions = ((image, text, teacher_image, teacher_text),
