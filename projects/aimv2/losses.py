@@ -62,7 +62,7 @@ class NextPatch:
 def patchify(image: Images) -> Tensor:
     """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3].
 
-    A patch's pixels are ordered by row, column, channel. Shorter pictures of a list have zeros.
+    A patch's pixels are ordered by row, column, channel. Smaller pictures of a list end in zeros.
     """
     if isinstance(image, list):
         return pad_sequence([patchify(each[None])[0] for each in image], batch_first=True)

@@ -35,7 +35,8 @@ class NativeArea(Rounds):
     parts of that distribution, once each. A is rounded to the square of a whole number, by 9 % at
     most from 128 patches on; its root is the side that transforms get, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size, C / (streams · A) a stream.
+    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams ·
+    A) samples, rounded down.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.

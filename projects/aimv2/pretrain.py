@@ -38,7 +38,7 @@ class Decoder(nn.Module):
     Args:
         encoder_width: of the patches.
         context_length: L.
-        objective: what is predicted; without words no text is read, without patches they are.
+        objective: what is predicted; patches are always read, text only where it is predicted.
     """
 
     def __init__(self, encoder_width: int, width: int, layers: int, context_length: int,
