@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import multiprocessing, os, sys, time
+import multiprocessing, os, signal, sys, time
 from torch.utils.data import IterableDataset, get_worker_info
 from corekit.data.loading.data_processes import DataProcesses
 
@@ -23,6 +23,8 @@ class Slow(IterableDataset):
         time.sleep(600)  # as where a disk does not answer
 
 def main():
+    # a shell's job in the background, as these tests may be, ignores interrupts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     items = DataProcesses(Slow(), 2)
     next(items), next(items)
     print(*(process.pid for process in multiprocessing.active_children()), flush=True)
@@ -91,7 +93,7 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path, ending: str
 
 
 def test_signals_to_the_group_leave_them_to_a_process_that_goes_on(tmp_path: Path) -> None:
-    process, pids = start(tmp_path, "import signal; signal.signal(signal.SIGTERM, lambda *_: "
+    process, pids = start(tmp_path, "signal.signal(signal.SIGTERM, lambda *_: "
                                     "None); "
                                     "print('ready', flush=True); time.sleep(1); time.sleep(1)")
     assert process.stdout is not None
