@@ -81,12 +81,7 @@ def seconds_of(sides: Mapping[str, timing.Side], args: argparse.Namespace) -> ti
 
 
 class Side:
-    """A model with its batch, loss and optimizer.
-
-    Args:
-        name: catlip or clip.
-        args: the command's arguments.
-    """
+    """A model, catlip or clip, with its batch, loss and optimizer."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         self.name, self.device = name, torch.device(args.device)

@@ -49,7 +49,7 @@ def main() -> int:
     parser = timing.parser(__doc__, classes=1000, epochs=100, limit=1.5)
     parser.add_argument("--train", type=int, default=96, help="images to train on")
     parser.add_argument("--test", type=int, default=32, help="images to report on")
-    parser.add_argument("--batch-size", type=int, default=1024, help="samples of a heads' step")
+    parser.add_argument("--batch-size", type=int, default=1024, help="samples of one step of heads")
     parser.add_argument("--pairs", type=int, default=5, help="how often each side runs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()

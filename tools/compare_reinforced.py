@@ -120,10 +120,7 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
 
 
 def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable[float]) -> float:
-    """Samples at which the curve crosses the target; infinite where it never does.
-
-    Between budgets the curve is a line in log samples.
-    """
+    """Samples at which the curve, a line in log samples between budgets, crosses the target."""
     before: tuple[int, float] | None = None
     for steps, accuracy in zip(budgets, accuracies):
         if accuracy >= target:

@@ -24,9 +24,7 @@ Context = contextlib.AbstractContextManager[object]
 def parser(description: str | None, **numbers: float) -> argparse.ArgumentParser:
     """A parser that prints a script's docstring as it is written.
 
-    Args:
-        description: the docstring.
-        numbers: options with their defaults; ``batch_size=8`` is ``--batch-size``, an integer.
+    Numbers are options with their defaults: ``batch_size=8`` is ``--batch-size``, an integer.
     """
     options = argparse.ArgumentParser(description=description,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)

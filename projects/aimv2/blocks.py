@@ -24,11 +24,8 @@ def norm(width: int, generation: int) -> nn.Module:
 
 
 def mlp(width: int, generation: int) -> MLP | SwiGLU:
-    """AIMv1's feed-forward part, 4 D wide, or AIMv2's gated one.
-
-    The latter is 2/3 of 4 D wide, rounded up to a multiple of 256.
-    """
-    gated_width = -(-(8 * width // 3) // 256) * 256
+    """AIMv1's feed-forward part, 4 D wide, or AIMv2's gated one."""
+    gated_width = -(-(8 * width // 3) // 256) * 256  # 2/3 of 4 D, up to a multiple of 256
     part = (MLP(width, 4 * width, bias=False) if generation == 1
             else SwiGLU(width, gated_width, bias=False))
     for layer in part.children():
@@ -38,11 +35,7 @@ def mlp(width: int, generation: int) -> MLP | SwiGLU:
 
 
 def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Block:
-    """A transformer block without biases, of generation 1 (AIMv1) or 2 (AIMv2).
-
-    Raises:
-        CorekitError: heads of that width do not share the block's.
-    """
+    """A block of AIMv1 or AIMv2; a CorekitError where heads of that width do not fit its width."""
     heads = max(1, width // head_width)
     if width % heads:
         raise CorekitError(f"{heads} attention heads cannot share a width of {width}: choose "

@@ -99,14 +99,7 @@ class TokenDistance:
         self.beta = beta
 
     def __call__(self, predicted_tokens: Tensor, teacher_tokens: Tensor) -> Tensor:
-        """The sum over samples, [] in at least float32.
-
-        Args:
-            predicted_tokens, teacher_tokens: [B, N, D].
-
-        Raises:
-            CorekitError: their shapes differ.
-        """
+        """The sum over samples of [B, N, D] tokens, [] in at least float32."""
         if predicted_tokens.shape != teacher_tokens.shape:
             raise CorekitError(f"the student says {_described(predicted_tokens)}, the teacher "
                                f"{_described(teacher_tokens)}: set model.teacher_width to the "

@@ -209,10 +209,7 @@ def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> 
 
 
 def _head(width: int, outputs: int, layers: int) -> LinearHead:
-    """A layer that starts small where the decoder is deep.
-
-    Weights are normal with std (D · (1 + layers))^-½, cut at two of them.
-    """
+    """A head that starts small after a deep decoder: std (D · (1 + layers))^-½, cut at two."""
     head = LinearHead(width, outputs, bias=False)
     std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away
     nn.init.trunc_normal_(head.weight, std=std, a=-2 * std, b=2 * std)

@@ -121,11 +121,7 @@ class NounLabels:
 
 
 def clean(caption: str) -> str:
-    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order.
-
-    Raises:
-        BadSampleError, CorekitError: as ``NounLabels`` has them.
-    """
+    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order."""
     if not isinstance(caption, str):
         raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are "
                            "decoded by .decode('utf-8')")

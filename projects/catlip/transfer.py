@@ -110,11 +110,7 @@ class NearestRows:
         self.reach = math.floor(1 / similarity - 1 + 1e-9)  # steps
 
     def __call__(self, key: str) -> tuple[int, float] | None:
-        """(row, similarity) for a synset; None where none is similar enough.
-
-        Raises:
-            CorekitError: WordNet does not have it.
-        """
+        """(row, similarity) of a synset, or None; a CorekitError where WordNet lacks it."""
         self.wordnet.noun(key)
         if key in self.vocabulary.row:
             return self.vocabulary.row[key], 1.0
@@ -183,11 +179,7 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
 
 
 def read_classes(path: str) -> list[str]:
-    """The classes in a file, or in a list that comes with the project.
-
-    Raises:
-        CorekitError: it cannot be read.
-    """
+    """The classes in a file, or in a list of the project; a CorekitError where it is not read."""
     own = CLASSES / f"{path}.txt"
     file = own if own.is_file() else Path(path)
     try:

@@ -43,11 +43,7 @@ class Vocabulary:
         return np.array(sorted(self.row[key] for key in keys if key in self.row), dtype=np.int32)
 
     def check(self) -> None:
-        """Refuse synsets that WordNet does not have: no caption would ever name them.
-
-        Raises:
-            CorekitError: there are such, or there is no WordNet here.
-        """
+        """A CorekitError where WordNet lacks some synsets: no caption would ever name them."""
         from .wordnet import open_wordnet
 
         unknown = [key for key in self.counts if key not in open_wordnet().called]
@@ -75,8 +71,9 @@ def normal_key(key: str) -> str | None:
 
 
 def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
-    """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most:
-    frequent ones first, ties by key.
+    """The most frequent synsets: more than ``threshold`` times (V_tau), at most ``size``.
+
+    Ties are ordered by key.
 
     Raises:
         CorekitError: none does, or an argument out of range.

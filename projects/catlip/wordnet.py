@@ -72,11 +72,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         return f"n{offsets[0]:08d}" if offsets else None
 
     def noun(self, key: str) -> Synset:
-        """The synset of a key.
-
-        Raises:
-            CorekitError: this WordNet has none.
-        """
+        """The synset of a key; a CorekitError where this WordNet has none."""
         if key not in self.called:
             raise CorekitError(f"{key} is no noun of this WordNet ({self.root}, version {VERSION})")
         return self.synset_from_pos_and_offset("n", int(key[1:]))
@@ -126,11 +122,7 @@ def _find() -> PathPointer:
 
 @lru_cache(maxsize=1)
 def open_tagger() -> PerceptronTagger:
-    """NLTK's tagger of parts of speech for English, whose weights are JSON.
-
-    Raises:
-        CorekitError: it is nowhere, or cannot be read.
-    """
+    """NLTK's tagger of English, whose weights are JSON; a CorekitError where it is missing."""
     try:
         return PerceptronTagger()
     except LookupError:
@@ -143,11 +135,7 @@ def open_tagger() -> PerceptronTagger:
 
 
 def fetch() -> None:
-    """Download WordNet and the tagger into NLTK's folder, where this machine lacks them.
-
-    Raises:
-        CorekitError: that did not work.
-    """
+    """Download WordNet and the tagger into NLTK's folder, where this machine lacks them."""
     folder = nltk.downloader.Downloader().default_download_dir()
     for package, find in (("wordnet", open_wordnet), (TAGGER, open_tagger)):
         with contextlib.suppress(CorekitError):

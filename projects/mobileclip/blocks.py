@@ -92,10 +92,7 @@ class MobileOneBlock(nn.Module):
 
 
 class RepMixer(nn.Module):
-    """Token mixing by a depthwise convolution (FastViT, equation 3).
-
-    It is x + gamma · (mixer(x) - norm(x)); gamma starts at ``layer_scale_init``.
-    """
+    """Token mixing by a depthwise convolution: x + gamma · (mixer(x) - norm(x)) (FastViT, (3))."""
 
     def __init__(self, channels: int, kernel_size: tuple[int, int], scale_branch: bool,
                  layer_scale_init: float) -> None:

@@ -10,10 +10,9 @@ from corekit.models.fusion import convolution, diagonal_kernel, exact, norm_as_s
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A strided 1x1 convolution that picks its pixels before it multiplies them.
+    """A strided 1x1 convolution that picks its pixels, by pooling, before it multiplies them.
 
-    torch 2.15's own writes past its memory on a CPU where images are channels_last. Pooling picks
-    pixels faster than a slice does.
+    torch 2.15's own writes past its memory on a CPU where images are channels_last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,10 +56,7 @@ class SqueezeExcite(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """A folded block: one convolution, then its squeeze-excite and its activation, if any.
-
-    The attribute of the convolution is named as in timm.
-    """
+    """A folded block, named as in timm: one convolution, then squeeze-excite and activation."""
 
     def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None,
                  act: nn.Module | None = None) -> None:

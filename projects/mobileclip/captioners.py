@@ -27,11 +27,7 @@ class Captioner(Protocol):
     """The contract of kind ``captioner``; constructors read nothing and load nothing."""
 
     def identity(self, count: int) -> dict[str, object]:
-        """What decides the captions beside the arguments, as JSON, such as hashes of weights.
-
-        Raises:
-            CorekitError: it is not there, or cannot write that many for a picture.
-        """
+        """What decides the captions, as JSON; a CorekitError where it cannot write ``count``."""
 
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
                  batch_size: int, device: torch.device) -> list[list[str]]:

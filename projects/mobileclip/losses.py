@@ -115,10 +115,7 @@ class ReinforcedContrastive:
 
 
 def _similarities(queries: Tensor, targets: Tensor) -> Tensor:
-    """[b, B] in the queries' dtype, in which products of narrower numbers are exact.
-
-    The targets are widened a few columns at a time.
-    """
+    """[b, B] in the queries' dtype, exact for narrower targets, which are widened in parts."""
     similarities = queries.new_empty(len(queries), len(targets))
     for first in range(0, len(targets), COLUMNS):
         columns = slice(first, min(first + COLUMNS, len(targets)))

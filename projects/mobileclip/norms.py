@@ -26,8 +26,7 @@ class Norm:
 def sum_of_norms(x: Tensor, terms: Sequence[Norm]) -> Tensor:
     """The sum of all terms, [B, C, H, W]; each norm's running statistics are updated.
 
-    With mean m and variance v of a channel of x, norm(s x) = gamma s (x - m) / sqrt(s² v + eps) +
-    beta.
+    With mean m, variance v of x's channel: norm(s x) = gamma s (x - m) / sqrt(s² v + eps) + beta.
     """
     first = terms[0].norm
     mean, variance = _statistics(x, first)

@@ -25,11 +25,7 @@ _REFUSED = (RuntimeError, ValueError, OSError, KeyError, ImportError)
 
 def load_open_clip(model: str, pretrained: str | None,
                    preprocess: Node | None) -> tuple[nn.Module, Preprocess]:
-    """The model in evaluation mode, never unpickled, and what its pictures are to be like.
-
-    Raises:
-        CorekitError: there are no such weights, or nothing says how it wants pictures.
-    """
+    """The model for evaluation and its preprocessing; a CorekitError where one is missing."""
     tag = _tag(model, pretrained)
     # OpenAI's weights want another GELU than the architecture's name says; open_clip only warns.
     gelu = {"force_quick_gelu": True} if tag.get("quick_gelu") else {}
@@ -54,11 +50,7 @@ def open_clip_tokenizer(model: str) -> Tokenizer:
 
 def open_clip_identity(model: str, pretrained: str | None,
                        preprocess: Node | None) -> dict[str, object]:
-    """Name and hash of the weights; they are downloaded where need be, but not loaded.
-
-    Raises:
-        CorekitError: there are none, or nothing says how the model wants pictures.
-    """
+    """Name and hash of the weights, which are downloaded if need be, but not loaded."""
     tag = _tag(model, pretrained)
     if preprocess is not None or not (tag or _config_has_preprocessing(model)):
         _preprocess(model, pretrained, preprocess, None)  # raises where it is wrong or missing

@@ -41,10 +41,7 @@ def _draw_operation(size: int, magnitude: int) -> list[float]:
 
 
 def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool]:
-    """RandAugment's value for an operation on a square picture, and whether it has a drawn sign.
-
-    Values are those of torchvision's table.
-    """
+    """torchvision's RandAugment value on a square picture, and whether it has a drawn sign."""
     if operation in ("Identity", "AutoContrast", "Equalize"):
         return 0.0, False
     if operation == "Posterize":

@@ -76,11 +76,7 @@ class FolderTeacher:
         self.path = path
 
     def identity(self) -> dict[str, object]:
-        """Hashes of its weights, recipe and preprocessing.
-
-        Raises:
-            CorekitError: it is not there, or has no preprocessing.
-        """
+        """Hashes of weights, recipe and preprocessing; a CorekitError where one is missing."""
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
         files = ("model.safetensors", "recipe.yaml", "preprocess.json")
@@ -119,11 +115,7 @@ class OpenClipTeacher:
         self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
 
     def identity(self) -> dict[str, object]:
-        """The hash of its weights, which are downloaded where need be, and its preprocessing.
-
-        Raises:
-            CorekitError: there are no such weights, or nothing says how it wants pictures.
-        """
+        """Hashes of the weights, downloaded if need be; a CorekitError where there are none."""
         from .open_clip_models import open_clip_identity  # imports open_clip
 
         return open_clip_identity(self.model, self.pretrained, self.preprocess)

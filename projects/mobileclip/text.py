@@ -18,10 +18,7 @@ KERNEL = (1, 11)  # along the tokens
 
 
 class TextRepMixerBlock(nn.Module):
-    """Text-RepMixer (figure 4) on [B, L, D].
-
-    It is a depthwise convolution over 11 tokens, then ConvFFN with a residual.
-    """
+    """Text-RepMixer (figure 4), a depthwise convolution over 11 tokens, then ConvFFN: [B, L, D]."""
 
     def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
         super().__init__()
