@@ -36,15 +36,12 @@ class NextPatch:
 
     def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images,
                  uniform: Tensor) -> Tensor:
-        """The sum over the patches of these samples that count.
+        """The sum over the patches of these samples that count, [] in at least float32.
 
         Args:
             patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
             image: [B, 3, H, W] as the model sees it, or a list of [3, H, W].
             uniform: [B], the model's.
-
-        Returns:
-            [] in at least float32.
         """
         true, patches = patchify(image), patch_counts(image, uniform.device)
         number = torch.arange(1, true.shape[1], device=uniform.device)

@@ -36,9 +36,6 @@ class PatchPictures:
         samples: how many, from the first one on.
         prefix: share of a picture's patches that are the prefix.
         normalize: False for a model that predicts the pixels as they are.
-
-    Raises:
-        CorekitError: an argument out of range.
     """
 
     def __init__(self, dataset: Source, samples: int = 8, prefix: float = 0.25,

@@ -47,9 +47,6 @@ class SynsetRows:
             parents and children too. What the paper takes is not known here.
         classes: a file with a class a line, in the order of labels; or a list that comes with the
             project, ``imagenet1k`` (wnids) or ``coco`` (80). None: the data set's class names.
-
-    Raises:
-        CorekitError: similarity out of range.
     """
 
     def __init__(self, vocabulary: str | None = None, size: int | None = None,

@@ -206,9 +206,7 @@ def _pixels(images: list[Image.Image], preprocess: Preprocess, device: torch.dev
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
-    """Probabilities [n, K], 0 outside the most probable with ``top_p`` together, not rescaled.
-
-    Nucleus sampling: Holtzman et al., 2020.
+    """Probabilities [n, K], 0 outside the nucleus (Holtzman et al., 2020), not rescaled.
 
     Args:
         shares: rows that add up to 1.

@@ -83,9 +83,6 @@ class Reinforce:
         batch_size: pictures or captions that a teacher gets at one time.
         device: auto: a GPU where there is one.
         threads: of a process; another number may give other roundings.
-
-    Raises:
-        CorekitError: an argument out of range.
     """
 
     def __init__(self, teachers: list[str | TeacherEntry], captioner: Captioner | None = None,

@@ -25,8 +25,7 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
 
     Args:
         size: height and width of the stored picture; translations are in its pixels.
-        scale, ratio: RandomResizedCrop's.
-        operations, magnitude: RandAugment's, the magnitude out of ``BINS``.
+        magnitude: RandAugment's, out of ``BINS``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "augmentation", uid, number))

@@ -20,16 +20,7 @@ declare_kind("teacher", "a model whose features of pictures and captions are sto
 
 
 class Teacher(nn.Module):
-    """A model with its own size, normalisation and tokenizer.
-
-    Args:
-        name: how errors call it.
-        model: with ``encode_image`` and ``encode_text``.
-        tokenizer: list of captions -> int64 [n, L].
-
-    Raises:
-        CorekitError: the model has not both towers.
-    """
+    """A model of both towers, else a CorekitError, with its own preprocessing and tokenizer."""
 
     model: Any  # encode_image and encode_text are no part of nn.Module
 
