@@ -33,8 +33,8 @@ def main() -> int:
         size = 256 if name in PHONE else 224
         model.to(args.device)
         tokens = torch.randint(1, 49000, (1, 77), device=args.device)
-        image = torch.rand(1, 3, size, size, device=args.device)
-        sides[f"{name} image"] = timing.call(model.encode_image, image, args)
+        pixels = torch.rand(1, 3, size, size, device=args.device)
+        sides[f"{name} image"] = timing.call(model.encode_image, pixels, args)
         sides[f"{name} text"] = timing.call(model.encode_text, tokens, args)
     times = timing.in_turns(sides, args)
     for name in models:

@@ -18,7 +18,7 @@ samples.
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -82,7 +82,9 @@ def main() -> int:
 
 def prepare(folder: Path, samples: int, pool: ThreadPoolExecutor) -> None:
     """Two teachers, the scenes, and the scenes reinforced in every way."""
-    start = partial(pool.submit, command, folder)
+    def start(name: str, *words: str) -> Future[None]:
+        return pool.submit(command, folder, name, *words)
+
     jobs = [start(f"teacher_{seed}", "corekit-train", "+recipe=mobileclip/quickstart",
                   f"seed={seed}", f"data.dataset.seed={seed}", f"run_dir={folder}/teacher_{seed}")
             for seed in TEACHERS]
