@@ -1,6 +1,4 @@
-"""Projects, one folder a paper. Those found in folders of one's own are imported below this name
-too.
-"""
+"""Projects, one folder a paper; those in other folders are imported below this name too."""
 
 import sys
 

@@ -1,16 +1,13 @@
 """A training step of CatLIP against one of CLIP, and where the time of each goes.
 
-Both have the same image tower, batch and precision.
-
-    python tools/benchmark_catlip.py [--batch-size 8] [--pairs 3] [--device cuda --precision bf16
-    --batch-size 256]
+    python tools/benchmark_catlip.py [--device cuda --precision bf16 --batch-size 256]
 
 CatLIP is ``catlip_vit_b16`` with binary cross-entropy over 24,320 classes, 5 of them true. CLIP is
-``clip_vit_b16``'s text tower (12 layers, 77 tokens) and loss beside the very image tower of CatLIP,
-with 512 features for a head. A step is forward, loss, backward, clipping and AdamW. Steps take
-turns, and the ratio is the median over pairs. Memory is the peak of a process that takes two steps
-of one side (resident, or allocated on the GPU). The parts are timed alone, each with its backward
-pass; the arithmetic, which a step's time cannot fall below, is counted on the meta device.
+the same image tower with 512 features for a head, ``clip_vit_b16``'s text tower (12 layers, 77
+tokens) and its loss. A step is forward, loss, backward, clipping and AdamW; the ratio is the median
+over pairs. Memory is the peak of a process that takes two steps of one side (resident, or allocated
+on the GPU). The parts are timed alone, each with its backward pass. The arithmetic, which a step's
+time cannot fall below, is counted on the meta device.
 """
 
 import argparse
@@ -37,37 +34,34 @@ CLASSES, LABELS, TOKENS, VOCABULARY = 24320, 5, 77, 49408
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser = timing.parser(__doc__, batch_size=8, image_size=224, pairs=3)
     parser.add_argument("--steps", type=int, default=1, help="of each side in a pair")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--memory-of", choices=["nothing", "catlip", "clip"],
                         help="used by the script itself")
-    chosen = parser.parse_args()
-    if chosen.memory_of:
-        print(json.dumps(peak(chosen)))
+    args = parser.parse_args()
+    if args.memory_of:
+        print(json.dumps(peak(args)))
         return
-    print(f"batch {chosen.batch_size} of {chosen.image_size} pixels, {chosen.device}, "
-          f"{chosen.precision}, {torch.get_num_threads()} threads")
-    sides = {"catlip": Side("catlip", chosen), "clip": Side("clip", chosen)}
+    print(f"batch {args.batch_size} of {args.image_size} pixels, {args.device}, "
+          f"{args.precision}, {torch.get_num_threads()} threads")
+    sides = {"catlip": Side("catlip", args), "clip": Side("clip", args)}
     for side in sides.values():
         side.step()
-    times = seconds_of({name: side.step for name, side in sides.items()}, chosen)
+    times = seconds_of({name: side.step for name, side in sides.items()}, args)
     for name, side in sides.items():
         seconds = times.median(name)
         parameters = sum(value.numel() for value in side.model.parameters())
-        print(f"  {name:<8}{seconds:9.4f} s a step {chosen.batch_size / seconds:9.1f} samples/s "
+        print(f"  {name:<8}{seconds:9.4f} s a step {args.batch_size / seconds:9.1f} samples/s "
               f"{parameters / 1e6:8.1f} M parameters {side.flops() / 1e9:8.1f} GFLOPs a sample "
               "forward")
     arithmetic = sides["clip"].flops() / sides["catlip"].flops()
     print(f"  samples/s, CatLIP over CLIP: {times.ratio('clip', 'catlip').median:.2f} (median of "
-          f"{chosen.pairs} pairs); arithmetic allows {arithmetic:.2f}")
+          f"{args.pairs} pairs); arithmetic allows {arithmetic:.2f}")
     for name, side in sides.items():
         print(f"where a step of {name} goes:")
-        parts = seconds_of(side.parts(), chosen)
+        parts = seconds_of(side.parts(), args)
         total = sum(map(parts.median, parts))
         for label in parts:
             print(f"  {label:<40}{parts.median(label):9.4f} s  {parts.median(label) / total:6.1%}")
@@ -79,47 +73,42 @@ def main() -> None:
           f"{clip / catlip:.2f} times as much")
 
 
-def seconds_of(sides: Mapping[str, timing.Side], chosen: argparse.Namespace) -> timing.Times:
-    """Of so many calls of each in a pair, taking turns."""
-    return timing.take_turns({name: partial(timing.seconds_of, side, chosen.device,
-                                            calls=chosen.steps) for name, side in sides.items()},
-                             chosen.pairs)
+def seconds_of(sides: Mapping[str, timing.Side], args: argparse.Namespace) -> timing.Times:
+    """Seconds of so many calls of each in a pair, taking turns."""
+    timed = {name: partial(timing.seconds_of, side, args.device, calls=args.steps)
+             for name, side in sides.items()}
+    return timing.take_turns(timed, args.pairs)
 
 
 class Side:
-    """A model with its batch, loss and optimizer.
+    """A model, catlip or clip, with its batch, loss and optimizer."""
 
-    Args:
-        name: catlip or clip.
-        chosen: the command's arguments.
-    """
-
-    def __init__(self, name: str, chosen: argparse.Namespace) -> None:
-        self.name, self.device = name, torch.device(chosen.device)
-        self.autocast = partial(timing.autocast, chosen)
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        self.name, self.device = name, torch.device(args.device)
+        self.autocast = partial(timing.autocast, args)
         torch.manual_seed(0)
         self.model = build(name).to(self.device).train()
         self.loss = registry.build("loss",
                                    "binary_cross_entropy" if name == "catlip" else "contrastive")
-        self.optimizer: torch.optim.Optimizer = registry.build(
-            "optimizer", "adamw",
-            {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]},
-            {"model": self.model})
-        size, count = chosen.image_size, chosen.batch_size
+        arguments = {"learning_rate": 1e-4, "weight_decay": 0.2, "no_decay": ["norms", "biases"]}
+        self.optimizer: torch.optim.Optimizer = registry.build("optimizer", "adamw", arguments,
+                                                               {"model": self.model})
+        size, count = args.image_size, args.batch_size
         self.image = torch.rand(count, 3, size, size, device=self.device)
         self.text = torch.randint(1, VOCABULARY - 1, (count, TOKENS)).to(self.device)
-        self.labels = [each.to(self.device)
-                       for each in pack([torch.randperm(CLASSES)[:LABELS] for _ in range(count)])]
+        rows = [torch.randperm(CLASSES)[:LABELS] for _ in range(count)]
+        self.labels = [each.to(self.device) for each in pack(rows)]
 
     def step(self) -> None:
         """One whole step."""
+        self.optimizer.zero_grad()
         with self.autocast():
             outputs = self.model(self.image, *([] if self.name == "catlip" else [self.text]))
         self.backward(outputs)
         self.update()
 
     def backward(self, outputs: dict[str, Tensor | LinearOutput]) -> None:
-        """The loss of what the model gave, and its backward pass."""
+        """The loss of the model's outputs, and its backward pass."""
         if self.name == "catlip":
             loss = self.loss(outputs["logits"], *self.labels) / len(self.image)
         else:
@@ -131,20 +120,20 @@ class Side:
         """The end of a step."""
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.optimizer.zero_grad()
 
     def parts(self) -> dict[str, Callable[[], None]]:
-        """What a step is made of, each to be run alone."""
+        """The parts of a step, each to be run alone."""
         parts: dict[str, Callable[[], None]] = {}
+        count = len(self.image)
         if self.name == "catlip":
-            pooled = torch.randn(len(self.image),
-                                 self.head().in_features, device=self.device, requires_grad=True)
+            width = self.head().in_features
+            pooled = torch.randn(count, width, device=self.device, requires_grad=True)
             parts["image tower"] = lambda: self.run(
                 lambda: self.model.encode_image(self.image))  # type: ignore[operator]
             parts["head of 24,320 and loss"] = lambda: self.backward({"logits": self.wide(pooled)})
         else:
-            pair = [F.normalize(torch.randn(len(self.image), 512,
-                                            device=self.device)).requires_grad_() for _ in range(2)]
+            pair = [F.normalize(torch.randn(count, 512, device=self.device)).requires_grad_()
+                    for _ in range(2)]
             scale = torch.tensor(14.0, device=self.device, requires_grad=True)
             image_tower, text_tower = map(self.model.get_submodule, ("image_tower", "text_tower"))
             parts["image tower"] = lambda: self.run(lambda: image_tower(self.image))
@@ -153,7 +142,7 @@ class Side:
                 {"image_features": pair[0], "text_features": pair[1], "logit_scale": scale})
         for value in self.model.parameters():
             value.grad = torch.zeros_like(value)
-        parts["clipping and AdamW"] = self.keep_gradients
+        parts["clipping and AdamW"] = self.update
         return parts
 
     def run(self, forward: Callable[[], Tensor]) -> None:
@@ -173,17 +162,11 @@ class Side:
         assert isinstance(head, nn.Linear)
         return head
 
-    def keep_gradients(self) -> None:
-        """The end of a step that may be taken again."""
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-
     def flops(self) -> float:
         """Of one sample's forward pass, the head included."""
         with torch.device("meta"):
-            model = build(self.name)
-            image, text = torch.zeros(1, *self.image.shape[1:]), torch.zeros(
-                1, TOKENS, dtype=torch.int64)
+            model, image = build(self.name), torch.zeros(1, *self.image.shape[1:])
+            text = torch.zeros(1, TOKENS, dtype=torch.int64)
         with FlopCounterMode(display=False) as counter:
             outputs = model(image, *([] if self.name == "catlip" else [text]))
             if self.name == "catlip":
@@ -202,13 +185,13 @@ def build(name: str) -> nn.Module:
     return CLIP(tower, clip.text_tower)  # type: ignore[arg-type]
 
 
-def peak(chosen: argparse.Namespace) -> int:
+def peak(args: argparse.Namespace) -> int:
     """Bytes of the largest memory of this process, after two steps of one side."""
-    if chosen.memory_of != "nothing":
-        side = Side(chosen.memory_of, chosen)
+    if args.memory_of != "nothing":
+        side = Side(args.memory_of, args)
         for _ in range(2):  # the optimizer's moments are there from the first on
             side.step()
-    return fresh_process.peak(chosen.device)
+    return fresh_process.peak(args.device)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""How fast JPEG shards become batches: corekit's reading against open_clip's own pipeline, over the
-same shards.
+"""Images a second from JPEG shards: corekit's reading against open_clip's own pipeline.
 
     OMP_NUM_THREADS=1 python tools/benchmark_data.py
 
-Both read the same tar shards of 640 x 480 JPEGs (quality 90, made here: smooth shapes under noise
-of every size) with one worker process and give batches of 224 x 224 crops, bicubic, with CLIP's
-mean and standard deviation, and tokenized captions. open_clip's pipeline is built from its own
-pieces as open_clip_train/data.py puts them together (shuffles, decode("pilrgb"), its training
-transform and tokenizer), its pixels are normalised in the worker; corekit's are normalised where
-the batch is used, on a GPU as a rule, here in the timed loop on the CPU. Rounds alternate, each
-over the same number of images; what is printed are medians over the rounds, and the median of the
-rounds' ratios with their range.
+One worker process of each reads the same shards of 640 x 480 JPEGs (quality 90, made here: smooth
+shapes under noise of every size) into batches of 224 x 224 crops, bicubic, with CLIP's mean and
+standard deviation, and tokenized captions. open_clip's pipeline has the stages of
+open_clip_train/data.py (shuffles, decode("pilrgb"), its training transform and tokenizer), and its
+worker normalises pixels. Corekit's are normalised where the batch is used, here in the timed loop.
+Rounds of equally many images alternate; the figures are medians over the rounds, and the median of
+the rounds' ratios with their range.
 """
 
 import io
@@ -34,29 +32,26 @@ SIZE, STREAMS = 224, 32
 
 def main() -> None:
     """Write shards, then time both."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--samples", type=int, default=3000)
+    parser = timing.parser(__doc__, samples=3000, rounds=7, batch_size=64)
     parser.add_argument("--batches", type=int, default=16, help="timed in each round")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
                         "temporary folder")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        root = chosen.root or temporary
-        if not chosen.root:
-            write_shards(Path(temporary), chosen.samples)
+        root = args.root or temporary
+        if not args.root:
+            write_shards(Path(temporary), args.samples)
         for scale in ((0.9, 1.0), (0.08, 1.0)):
-            compare(root, scale, chosen.batches, chosen.rounds, chosen.batch_size)
+            compare(root, scale, args.batches, args.rounds, args.batch_size)
 
 
 def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, size: int) -> None:
     """Print what both reach at one crop scale."""
     contenders: dict[str, Callable[[str, tuple[float, float], int], Iterator[Tensor]]] = {
-        "corekit": corekit_images, "corekit, decoded in full": corekit_in_full,
-        "open_clip": open_clip_images
-    }
+        "corekit": corekit_images,
+        "corekit, decoded in full": partial(corekit_images, scaled_decoding=False),
+        "open_clip": open_clip_images}
 
     def seconds_of_batch(start: Callable[..., Iterator[Tensor]]) -> float:
         images = start(root, scale, size)
@@ -68,8 +63,8 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
 
         return timing.seconds_of(read, calls=batches)
 
-    times = timing.take_turns({name: partial(seconds_of_batch, start)
-                               for name, start in contenders.items()}, rounds)
+    sides = {name: partial(seconds_of_batch, start) for name, start in contenders.items()}
+    times = timing.take_turns(sides, rounds)
     print(f"crop scale {scale}, {rounds} rounds of {batches * size} images, one worker")
     for name in times:
         ratio = times.ratio("open_clip", name)
@@ -93,21 +88,14 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
     transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
     tokenizer: Any = ClipTokenizer()
     order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
-    streams = Streams(source, order, FixedSize(size, STREAMS), range(STREAMS), 0, transform,
-                      tokenizer)
+    shape = FixedSize(size, STREAMS)
+    streams = Streams(source, order, shape, range(STREAMS), 0, transform, tokenizer)
     for part in step_batches(streams, 0, 1_000_000, 1):
         yield preprocess.normalize(part.batch["image"])
 
 
-def corekit_in_full(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
-    """The same with every JPEG decoded at its full size."""
-    return corekit_images(root, scale, size, scaled_decoding=False)
-
-
 def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
-    """float32 [size, 3, 224, 224] from the pipeline of open_clip_train/data.py, whose order of
-    stages this follows.
-    """
+    """float32 [size, 3, 224, 224], in the order of stages of open_clip_train/data.py."""
     import webdataset as wds
     from open_clip import get_tokenizer
     from open_clip.transform import AugmentationCfg, image_transform
@@ -116,11 +104,10 @@ def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterat
                                 aug_cfg=AugmentationCfg(scale=scale))
     tokenizer = get_tokenizer("ViT-B-32")
     shards = sorted(map(str, Path(root).glob("**/*.tar")))
+    shuffle = wds.shuffle(bufsize=100, initial=100)  # 5,000 and 1,000 there; small: none read ahead
     pipeline = wds.DataPipeline(
         wds.SimpleShardList(shards * 100), wds.detshuffle(2000, 500), wds.split_by_node,
-        wds.split_by_worker,
-        # 5,000 and 1,000 there; small: none is read ahead
-        wds.tarfile_to_samples(), wds.shuffle(bufsize=100, initial=100),
+        wds.split_by_worker, wds.tarfile_to_samples(), shuffle,
         wds.select(lambda sample: "txt" in sample and "jpg" in sample), wds.decode("pilrgb"),
         wds.rename(image="jpg;png;jpeg;webp", text="txt"),
         wds.map_dict(image=transform, text=lambda text: tokenizer(text)[0]),
@@ -142,17 +129,14 @@ def write_shards(root: Path, samples: int, each: int = 500) -> None:
 
 
 def photo(seed: int, width: int = 640, height: int = 480) -> bytes:
-    """A JPEG with the spectrum of a photo: amplitudes fall with frequency, down to single pixels;
-    about 90 kB.
-    """
+    """A JPEG of about 90 kB with the spectrum of a photo: amplitudes fall with frequency."""
     generator = np.random.default_rng(seed)
     total = np.full((height, width, 3), 120, np.float32)
     for size, amplitude in ((4, 60), (16, 35), (64, 18), (256, 9), (640, 5)):
         noise = generator.normal(0, amplitude, (max(2, size * 3 // 4), size, 3)).astype(np.float32)
-        channels = [Image.fromarray(noise[..., channel]).resize((width, height),
-                                                                Image.Resampling.BICUBIC)
-                    for channel in range(3)]
-        total += np.stack([np.asarray(channel) for channel in channels], -1)
+        channels = [Image.fromarray(noise[..., channel]) for channel in range(3)]
+        total += np.stack([np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC))
+                           for channel in channels], -1)
     buffer = io.BytesIO()
     Image.fromarray(total.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

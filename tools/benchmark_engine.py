@@ -1,13 +1,11 @@
-"""What the engine costs: its training loop against a bare one that does the same step, at the
-quickstart's size.
+"""The trainer's cost: its loop against a bare one of the same step, at the quickstart's size.
 
     python tools/benchmark_engine.py [--pairs 15] [--steps 25] [OVERRIDE ...]
 
-Both sides train the same model on the same batches, which lie in memory, and take turns in one
-process. The bare loop is what one would write by hand: normalise, forward, the dense contrastive
-loss, backward, clip, optimizer. The engine adds its wiring, its loss in blocks, checks, log lines,
-TensorBoard. Prints the time a step of both, and the ratio's median with the interval that holds the
-true median in 95 of 100 cases.
+Both sides train the same model on the same batches in memory, in turns in one process. The bare
+loop is what one would write by hand: normalise, forward, the dense contrastive loss, backward,
+clip, optimizer. The trainer adds its wiring, its loss in blocks, checks, log lines, TensorBoard.
+Prints the time a step of both, and the median ratio with its 95 % interval.
 """
 
 import contextlib
@@ -34,36 +32,32 @@ from corekit.train.logger import RunLogger
 from corekit.train.materialise import Run, materialise
 from corekit.train.signals import StopSignals
 
-KEPT = 4  # batches in memory
+BATCHES = 4  # batches in memory
 
 
 class EnoughError(Exception):
-    """Ends the engine's loop after the steps that are timed."""
+    """Ends the trainer's loop after the steps that are timed."""
 
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=25)
-    chosen, overrides = parser.parse_known_args()
+    args, overrides = timing.parser(__doc__, pairs=15, steps=25).parse_known_args()
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
                      "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
         bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
-        parts = list(step_batches(engine.streams, 0, KEPT, 0))
+        parts = list(step_batches(engine.streams, 0, BATCHES, 0))
         logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.config.engine.steps, 0, 0)
         counters = Counters(step=1)
         bare_seconds(bare, parts, 3)
         engine_seconds(engine, parts, 3, counters, logger)
-        times = timing.take_turns({"engine": lambda: engine_seconds(engine, parts, chosen.steps,
-                                                                    counters, logger),
-                                   "bare": lambda: bare_seconds(bare, parts, chosen.steps)},
-                                  chosen.pairs)
+        sides = {"engine": lambda: engine_seconds(engine, parts, args.steps, counters, logger),
+                 "bare": lambda: bare_seconds(bare, parts, args.steps)}
+        times = timing.take_turns(sides, args.pairs)
         logger.close()
     ratio = times.ratio("engine", "bare")
     print(f"bare loop {times.median('bare') * 1e3:.1f} ms a step, engine "
-          f"{times.median('engine') * 1e3:.1f} ms (medians of {chosen.pairs} interleaved pairs)")
+          f"{times.median('engine') * 1e3:.1f} ms (medians of {args.pairs} interleaved pairs)")
     print(f"engine / bare loop: {ratio.exactly}")
 
 
@@ -90,8 +84,9 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
         optimizer.zero_grad()
         with run.precision.autocast(device):
             outputs = model(image, batch["text"].to(device))
-        logits = outputs["logit_scale"] * outputs["image_features"].float(
-        ) @ outputs["text_features"].float().T
+        image_features, text_features = (outputs[f"{name}_features"].float()
+                                         for name in ("image", "text"))
+        logits = outputs["logit_scale"] * image_features @ text_features.T
         target = torch.arange(len(logits), device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         torch.autograd.backward(loss)
@@ -105,7 +100,7 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
 
 def engine_seconds(run: Run, parts: Iterable[WorkerBatch], steps: int, counters: Counters,
                    logger: RunLogger) -> float:
-    """Seconds a step of the engine's own loop on these batches, again and again."""
+    """Seconds a step of the trainer's own loop on these batches, again and again."""
     def from_memory(*_: object) -> Iterator[WorkerBatch]:
         yield from itertools.islice(itertools.cycle(parts), steps)
         raise EnoughError

@@ -8,10 +8,9 @@ look its key up in a Python list of 24,320 keys, first by `in`, then by `.index`
 synsets of the captions first, as a list sorted by count would, then others of WordNet. Captions are
 those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
 
-Rounds take turns, and the medians are printed. Both sides label the same captions, a round others
-than the one before, and must give the same rows. Time is this process's on its core, not the
-clock's. Ours remembers words, so its first round is printed too, which begins with nothing
-remembered; NLTK remembers synsets.
+Rounds take turns, and the medians are printed. Both sides label the same captions, new ones each
+round, and must agree on the rows. Time is this process's on its core, not the clock's. Ours
+remembers words, so its first round, which begins with none, is printed too; NLTK remembers synsets.
 """
 
 import itertools
@@ -34,29 +33,27 @@ SIZE = 24_320
 
 def main() -> None:
     """Time both, in turns."""
-    parser = timing.parser(__doc__)
+    parser = timing.parser(__doc__, rounds=7)
     parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
     parser.add_argument("--corenet-captions", type=int, default=100,
                         help="of these, a round of CoreNet's")
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--words", action="store_true",
                         help="captions made of WordNet's nouns instead of OpenMoji scenes")
-    chosen = parser.parse_args()
-    make = word_captions if chosen.words else scene_captions
-    captions = make(chosen.captions * chosen.rounds)
+    args = parser.parse_args()
+    count = args.captions * args.rounds
+    captions = word_captions(count) if args.words else scene_captions(count)
     vocabulary = of_size(captions)
     keys = list(vocabulary.counts)
     open_tagger()
     corenet_rows(captions[-1], keys)  # what is loaded at first use
     labels = NounLabels()
-    few = chosen.corenet_captions
-    rounds = [captions[first:first + chosen.captions]
-              for first in range(0, len(captions), chosen.captions)]
+    few = args.corenet_captions
+    rounds = [captions[first:first + args.captions]
+              for first in range(0, len(captions), args.captions)]
     ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
-    times = timing.take_turns({
-        "theirs": lambda: fewer.next_round(lambda caption: corenet_rows(caption, keys)),
-        "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())
-    }, chosen.rounds)
+    sides = {"theirs": lambda: fewer.next_round(lambda text: corenet_rows(text, keys)),
+             "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())}
+    times = timing.take_turns(sides, args.rounds)
     if [rows[:few] for rows in ours.rows] != fewer.rows:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
@@ -67,7 +64,7 @@ def main() -> None:
           f"{1 / times['ours'][0]:,.0f})")
     print(f"  CoreNet's order            {1 / theirs_time:>10,.0f} captions/s")
     print(f"  ratio of the medians       {theirs_time / ours_time:>10.0f} x; rows the same in all "
-          f"{chosen.corenet_captions * chosen.rounds:,} compared")
+          f"{args.corenet_captions * args.rounds:,} compared")
 
 
 class Labelled:
@@ -80,10 +77,11 @@ class Labelled:
     def next_round(self, label: Callable[[str], list[int]]) -> float:
         """Seconds of this process on its core for a caption of the next round."""
         captions = self.rounds[len(self.rows)]
-        seconds = timing.seconds_of(
-            lambda: self.rows.append([label(caption) for caption in captions]),
-            clock=time.process_time)
-        return seconds / len(captions)
+
+        def side() -> None:
+            self.rows.append([label(caption) for caption in captions])
+
+        return timing.seconds_of(side, clock=time.process_time) / len(captions)
 
 
 def corenet_rows(caption: str, keys: list[str]) -> list[int]:
@@ -107,8 +105,8 @@ def corenet_rows(caption: str, keys: list[str]) -> list[int]:
 def of_size(captions: Sequence[str]) -> Vocabulary:
     """The captions' own synsets, by count, then others."""
     labels = NounLabels()
-    counts = dict(choose(Counter(key for caption in captions for key in labels(caption)),
-                         threshold=0, size=SIZE).counts)
+    named = Counter(key for caption in captions for key in labels(caption))
+    counts = dict(choose(named, threshold=0, size=SIZE).counts)
     for key in sorted(open_wordnet().called):
         if len(counts) == SIZE:
             break
@@ -135,9 +133,9 @@ def word_captions(count: int) -> list[str]:
     order = np.random.default_rng(0)
     order.shuffle(nouns)
     weights = 1 / np.arange(1, len(nouns) + 1)
-    drawn = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
+    numbers = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
     sentence = "a photo of the {} and a {} with two {} on some {}, near a {}."
-    return [sentence.format(*(nouns[number] for number in row)) for row in drawn]
+    return [sentence.format(*(nouns[number] for number in row)) for row in numbers]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""What the order of samples costs a rank: 130,000 shards of 10,000, entered at any step.
+"""The cost of the samples' order for a rank: 130,000 shards of 10,000, entered at any step.
 
     python tools/benchmark_order.py
 
-Prints, for one rank of 128: the memory and time of opening an index of that many shards and of
-making their order, and the longest time to enter a step somewhere in five passes (the first window
-of each of the rank's streams located). The shards are empty files with a true index beside them, so
-nothing but the samples' bytes is missing. Memory is what the process has grown by.
+Prints, for one rank of 128, the memory and time of opening an index of that many shards and of
+ordering them, and the longest time to enter a step somewhere in five passes (locating the first
+window of each of the rank's streams). The shards are empty files with a true index beside them.
+Memory is what the process has grown by.
 """
 
 import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import fresh_process
@@ -21,24 +22,19 @@ FOLDERS = 130
 
 
 def main() -> None:
-    """Write the folder, then measure in a process of its own, so that memory is that of one
-    rank.
-    """
-    parser = timing.parser(__doc__)
-    parser.add_argument("--shards", type=int, default=130_000)
+    """Write the folder, then measure in a process of its own: the memory of one rank."""
+    parser = timing.parser(__doc__, shards=130_000, streams=4096, ranks=128)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
-    parser.add_argument("--streams", type=int, default=4096)
-    parser.add_argument("--ranks", type=int, default=128)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.measure:
-        print(json.dumps(measure(chosen.measure, chosen.streams, chosen.ranks)))
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.streams, args.ranks)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_index(Path(folder), chosen.shards, chosen.samples)
+        write_index(Path(folder), args.shards, args.samples)
         figures = fresh_process.again("--measure", folder)
-    print(f"{chosen.shards:,} shards of {chosen.samples:,}, rank 0 of {chosen.ranks}, "
-          f"{chosen.streams} streams")
+    print(f"{args.shards:,} shards of {args.samples:,}, rank 0 of {args.ranks}, "
+          f"{args.streams} streams")
     for name, figure in figures.items():
         print(f"  {name:<32}{figure}")
 
@@ -69,28 +65,20 @@ def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
     source = WebDataset(root)
     opened = time.perf_counter()
     order = ShuffledOrder(source.shard_sizes, streams, 16, seed=0)
-    mine = range(streams)[share(streams, 0, ranks)]
-    enter(order, mine, 0)
+
+    def enter(draw: int) -> None:  # the first rank's streams locate what they read first at a draw
+        for stream in range(streams)[share(streams, 0, ranks)]:
+            where = order.locate(stream, draw)
+            assert order.segments(stream, where.pass_number, where.window)
+
+    enter(0)
     ready = time.perf_counter()
-    slowest = 0.0
-    for part in range(1, 26):
-        began_step = time.perf_counter()
-        enter(order, mine, part * order.stretch // 5 + part)
-        slowest = max(slowest, time.perf_counter() - began_step)
+    slowest = max(timing.seconds_of(partial(enter, part * order.stretch // 5 + part))
+                  for part in range(1, 26))
     return {"opening the index": f"{opened - began:.2f} s",
             "order and first step": f"{ready - opened:.2f} s",
             "slowest of 25 steps entered": f"{slowest:.3f} s",
             "memory": f"{(resident() - before) / 1e6:.0f} MB"}
-
-
-def enter(order: object, streams: range, draw: int) -> None:
-    """Find what the streams read first at a draw."""
-    from corekit.data.loading.shuffled_order import ShuffledOrder
-
-    assert isinstance(order, ShuffledOrder)
-    for stream in streams:
-        where = order.locate(stream, draw)
-        assert order.segments(stream, where.pass_number, where.window)
 
 
 def resident() -> int:

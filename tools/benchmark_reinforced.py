@@ -1,19 +1,18 @@
-"""What reading reinforced shards costs: training from them against the same steps on batches that
-lie in memory.
+"""Cost of reading reinforced shards: training from them against batches that lie in memory.
 
     python tools/benchmark_reinforced.py [--pairs 7] [--steps 8] [--samples 256] [OVERRIDE ...]
 
 Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
-captions, 1,536 numbers in bf16; the numbers are random, which changes no work), and trains
-MobileCLIP-S0 by the engine's own loop with the reinforced loss. Both sides take turns in one
-process. Prints the time a step of both, and the ratio's median with the interval that holds the
-true median in 95 of 100 cases. Exits with 0 where that median is at most ``--limit``.
+captions, 1,536 random numbers in bf16), and trains MobileCLIP-S0 from them by the trainer's own
+loop. Both sides take turns in one process. Prints the time a step of both, and the median ratio
+with its 95 % interval. Exits with 0 where that median is at most ``--limit``.
 """
 
 import itertools
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import timing
@@ -33,22 +32,17 @@ from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
 from corekit.train.logger import RunLogger
 
-KEPT = 4  # batches in memory
+BATCHES = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def main() -> int:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=256)
-    parser.add_argument("--limit", type=float, default=1.05)
-    chosen, overrides = parser.parse_known_args()
+    parser = timing.parser(__doc__, pairs=7, steps=8, samples=256, limit=1.05)
+    args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        scenes = OpenMoji(chosen.samples, size=256)
-        write_shards(scenes, folder / "scenes", samples_per_shard=64)
+        write_shards(OpenMoji(args.samples, size=256), folder / "scenes", samples_per_shard=64)
         reinforce(folder / "scenes", folder / "reinforcements")
         recipe = compose("+recipe=mobileclip/s0", f"data.root={folder}/scenes", "data.workers=1",
                          "data.streams=16", f"data.dataset.reinforcements={folder}/reinforcements",
@@ -56,13 +50,12 @@ def main() -> int:
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
         run = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
-        stored_batches = [next(stream) for _ in range(KEPT)]
+        stored_batches = [next(stream) for _ in range(BATCHES)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
 
         def from_shards(steps: int) -> float:
-            # what was read ahead while nothing was timed
-            for _ in range(2 * run.config.data.workers + 1):
+            for _ in range(2 * run.config.data.workers + 1):  # read ahead while nothing was timed
                 next(stream)
             batches = itertools.chain([next(stream)], itertools.islice(stream, steps - 1))
             return engine_seconds(run, batches, steps, counters, logger)
@@ -72,15 +65,16 @@ def main() -> int:
 
         for side in (from_memory, from_shards):
             side(2)
-        times = timing.take_turns({"shards": lambda: from_shards(chosen.steps),
-                                   "memory": lambda: from_memory(chosen.steps)}, chosen.pairs)
+        sides = {"shards": partial(from_shards, args.steps),
+                 "memory": partial(from_memory, args.steps)}
+        times = timing.take_turns(sides, args.pairs)
         logger.close()
     ratio = times.ratio("shards", "memory")
     print(f"from memory {times.median('memory') * 1e3:.0f} ms a step, from reinforced shards "
-          f"{times.median('shards') * 1e3:.0f} ms (medians of {chosen.pairs} interleaved pairs; "
+          f"{times.median('shards') * 1e3:.0f} ms (medians of {args.pairs} interleaved pairs; "
           f"{torch.get_num_threads()} threads, {run.config.data.workers} data processes)")
     print(f"shards / memory: {ratio.exactly}")
-    return 0 if ratio.median <= chosen.limit else 1
+    return 0 if ratio.median <= args.limit else 1
 
 
 def reinforce(scenes: Path, out: Path) -> None:
@@ -88,9 +82,8 @@ def reinforce(scenes: Path, out: Path) -> None:
     out.mkdir()
     index = load_index(str(scenes), "**/*.tar")
     for shard, name in enumerate(index.names):
-        write_tar(out, name,
-                  [{"__key__": sample.key, **members(sample.key)}
-                   for sample in index.read_samples(shard, 0, int(index.samples[shard]))])
+        samples = index.read_samples(shard, 0, int(index.samples[shard]))
+        write_tar(out, name, [{"__key__": sample.key, **members(sample.key)} for sample in samples])
 
 
 def members(key: str) -> dict[str, bytes]:

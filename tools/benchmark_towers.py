@@ -5,14 +5,12 @@
 Ours is called as our README has it: ``corekit.load`` of a model folder, ``corekit.reparameterize``,
 ``encode_image`` without gradient, an image batch as ``torch.stack`` makes it. Theirs is called as
 open_clip's documentation has it (``create_model``, timm's ``reparameterize_model``,
-``encode_image`` without gradient), and once more in its best setting: weights and images in
-channels_last, ``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on
-their side. Weights are random and not the same on both sides: nothing here depends on their values.
-Exits with 0 where ours is at least ``--limit`` times as fast as the documented form and
-``--limit-best`` times as fast as the best one, at every model and batch size.
+``encode_image`` without gradient), and once more in its best setting: channels_last and
+``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on their side.
+Weights are random. Exits with 0 where ours is at least ``--limit`` times as fast as the documented
+form and ``--limit-best`` times as fast as the best one, at every model and batch size.
 """
 
-import argparse
 import copy
 import sys
 import tempfile
@@ -36,31 +34,28 @@ SIZES = {"s0": 256, "s1": 256, "s2": 256, "b": 224}
 
 def main() -> int:
     """The command."""
-    parser = timing.options(__doc__)
+    parser = timing.options(__doc__, limit=1.2, limit_best=1.0)
     parser.add_argument("--models", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 64])
-    parser.add_argument("--limit", type=float, default=1.2)
-    parser.add_argument("--limit-best", type=float, default=1.0)
-    chosen = parser.parse_args()
-    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(chosen)}")
+    args = parser.parse_args()
+    print(f"images/s: ours, theirs as documented, theirs at its best; {timing.conditions(args)}")
     reached = True
-    for name in chosen.models:
+    for name in args.models:
         torch.manual_seed(0)
-        ours, reference = our_encoder(name, chosen.device), their_encoder(name).to(chosen.device)
+        ours, reference = our_encoder(name, args.device), their_encoder(name).to(args.device)
         best = copy.deepcopy(reference).to(memory_format=torch.channels_last)
-        for batch in chosen.batch_sizes:
-            image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=chosen.device)
+        for batch in args.batch_sizes:
+            image = torch.rand(batch, 3, SIZES[name], SIZES[name], device=args.device)
             last = image.to(memory_format=torch.channels_last)
-            times = timing.in_turns({
-                "ours": without_gradient(torch.no_grad, ours, image, chosen),
-                "theirs": without_gradient(torch.no_grad, encode_of(reference), image, chosen),
-                "best": without_gradient(torch.inference_mode, encode_of(best), last, chosen)
-            }, chosen)
+            sides = {"ours": timing.call(ours, image, args, torch.no_grad),
+                     "theirs": timing.call(encode_of(reference), image, args, torch.no_grad),
+                     "best": timing.call(encode_of(best), last, args)}
+            times = timing.in_turns(sides, args)
             documented, at_best = times.ratio("theirs", "ours"), times.ratio("best", "ours")
             print(f"  {name:<3} batch {batch:<3} {times.rates(batch, 1)}: {documented} as "
                   f"documented, {at_best} at its best", flush=True)
-            reached = (reached and documented.median >= chosen.limit
-                       and at_best.median >= chosen.limit_best)
+            reached = (reached and documented.median >= args.limit
+                       and at_best.median >= args.limit_best)
     return 0 if reached else 1
 
 
@@ -89,16 +84,6 @@ def encode_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """open_clip's ``encode_image``, or timm's call."""
     encode: Callable[[Tensor], Tensor] = getattr(model, "encode_image", model)
     return encode
-
-
-def without_gradient(context: Callable[[], torch.no_grad | torch.inference_mode],
-                     encode: Callable[[Tensor], Tensor], image: Tensor,
-                     chosen: argparse.Namespace) -> timing.Side:
-    """A call that is timed."""
-    def side() -> Tensor:
-        with context(), timing.autocast(chosen):
-            return encode(image)
-    return side
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
     python tools/check_autoregressive.py [--device cuda]
 
-Leakage: for every prefix length M of pictures of 16 patches, the gradient of every output i to
-every patch j. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
-that may be there. By SDPA's mask, and by FlexAttention where its backward pass runs, which on a CPU
-it does not; there all gradients of both are compared too.
+Leakage: the gradient of every output i to every patch j, for every prefix length M of pictures of
+16 patches. It has to be exactly 0 for j >= max(i + 1, M), and is printed beside the largest one
+that may be there. Attention is by SDPA's mask and, where its backward pass runs (not on a CPU), by
+FlexAttention; there all gradients of both are compared too.
 
 The loss: one step of 16 pictures on 1 rank, on 2 ranks, and in 4 micro-batches, of a small model.
-What is printed is the relative difference of the loss and of all gradients to those of the whole
-batch on one rank. Exits with 0 where nothing leaks, and the two ways' gradients differ by at most
-1e-5, losses by at most 1e-6 in float32 and 1e-12 in float64.
+Prints the relative difference of the loss and of all gradients to those of the whole batch on one
+rank. Exits with 0 where nothing leaks, and gradients of both attentions differ by at most 1e-5,
+losses by at most 1e-6 in float32 and 1e-12 in float64.
 """
 
 import os
@@ -40,19 +40,19 @@ from corekit.wiring import Wiring
 SIDE, LENGTH, WORDS, SAMPLES, END = 56, 12, 64, 16, 1
 PATCHES = (SIDE // 14) ** 2
 LIMITS = {torch.float32: 1e-6, torch.float64: 1e-12}
-Found = dict[str, Tensor]
+Figures = dict[str, Tensor]  # the loss of a step, and the gradients by name
 
 
 def main() -> int:
     """The command."""
     parser = timing.parser(__doc__)
     parser.add_argument("--device", default="cpu")
-    chosen = parser.parse_args()
-    device = torch.device(chosen.device)
+    args = parser.parse_args()
+    device = torch.device(args.device)
     backends = ("sdpa",) if device.type == "cpu" else ("sdpa", "flex")
     sound = sum(leaks(backend, device) for backend in backends) == 0
     if "flex" in backends:
-        sound = apart(backends, device) <= 1e-5 and sound
+        sound = distance(backends, device) <= 1e-5 and sound
     for dtype, limit in LIMITS.items():
         full_batch = one_step(ProcessGroup(0, 1, device), dtype, 1)
         cuts = {"4 micro-batches": one_step(ProcessGroup(0, 1, device), dtype, 4),
@@ -63,14 +63,14 @@ def main() -> int:
                         for key, value in full_batch.items())**0.5
             norm = sum(float(value.square().sum()) for value in full_batch.values())**0.5
             print(f"  {dtype}, {name}: loss {float(tensors['loss']):.15f} against "
-                  f"{float(full_batch['loss']):.15f}, relative "
-                  f"difference {loss:.1e} (limit {limit:.0e}); of the gradients {grads / norm:.1e}")
+                  f"{float(full_batch['loss']):.15f}, relative difference {loss:.1e} (limit "
+                  f"{limit:.0e}); of the gradients {grads / norm:.1e}")
             sound = sound and loss <= limit
     return 0 if sound else 1
 
 
-def apart(backends: Sequence[str], device: torch.device) -> float:
-    """The relative distance of the second way's gradients of all parameters from the first's."""
+def distance(backends: Sequence[str], device: torch.device) -> float:
+    """The relative distance of the second backend's gradients from the first's."""
     gradients = []
     for backend in backends:
         net, generator = model(torch.float32, backend).to(device), torch.Generator().manual_seed(0)
@@ -117,7 +117,7 @@ def model(dtype: torch.dtype, attention: str = "sdpa") -> nn.Module:
     return network.to(dtype)
 
 
-def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Found:
+def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Figures:
     """The loss and the gradients of one step."""
     net, generator = model(dtype).to(ranks.device), torch.Generator().manual_seed(1)
     text = torch.randint(END + 1, WORDS, (SAMPLES, LENGTH), generator=generator)
@@ -146,11 +146,11 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> Fou
     return {"loss": torch.tensor(figures["loss"], dtype=torch.float64), **gradients}
 
 
-def on_two_ranks(dtype: torch.dtype) -> Found:
+def on_two_ranks(dtype: torch.dtype) -> Figures:
     """The same step on two CPU ranks, a micro-batch each."""
     with tempfile.TemporaryDirectory() as folder:
         spawn(_rank, (free_port(), dtype, folder), nprocs=2)  # type: ignore[no-untyped-call]
-        tensors: Found = torch.load(Path(folder) / "found.pt", weights_only=True)
+        tensors: Figures = torch.load(Path(folder) / "step.pt", weights_only=True)
     return tensors
 
 
@@ -160,7 +160,7 @@ def _rank(rank: int, port: int, dtype: torch.dtype, folder: str) -> None:
     ranks = connect("ddp", "cpu")
     tensors = one_step(ranks, dtype, 2)
     if ranks.is_first:
-        torch.save(tensors, Path(folder) / "found.pt")
+        torch.save(tensors, Path(folder) / "step.pt")
     disconnect()
 
 

@@ -1,12 +1,11 @@
-"""Kill `corekit data reinforce` at random moments, start the same command again, and compare with
-an undisturbed run.
+"""Kill `corekit data reinforce` at random, continue it, compare it with an undisturbed run.
 
     python tools/check_generator.py [--kills 10] [--workers 2] [--seed 0]
 
-Drawn scenes, two teachers with random weights, captions drawn from a list. Every third kill waits
-until a shard is being written; every second one hits the command's own process alone, and its
-workers are to follow. Exits with 0 where every file is the same to the last byte, and the uids are
-those of the source, each once; prints what it saw.
+The job has drawn scenes, two teachers with random weights, and captions drawn from a list. Every
+third kill waits until a shard is being written; every second one hits the command's own process
+alone, and its workers are to follow. Exits with 0 where every file is the same to the last byte,
+and the uids are those of the source, each once.
 """
 
 import contextlib
@@ -36,31 +35,27 @@ SAMPLES = 24  # of a shard
 
 def main() -> int:
     """The command."""
-    parser = timing.parser(__doc__)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
-    draw = random.Random(chosen.seed)
+    args = timing.parser(__doc__, kills=10, workers=2, seed=0).parse_args()
+    draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_scenes(folder, SAMPLES * (chosen.kills + 6), SAMPLES)
+        write_scenes(folder, SAMPLES * (args.kills + 6), SAMPLES)
         teachers = [random_teacher(folder / f"teacher{number}", number) for number in (1, 2)]
         words = [f"teachers=[{','.join(teachers)}]", "captioner.name=nearest_captions",
                  f"captioner.path={teachers[0]}", f"captioner.candidates={folder / 'captions.txt'}",
                  "captions=2", "augmentations=6", "image_size=64", "batch_size=32"]
         began = time.monotonic()
-        if start(folder, "whole", words, chosen.workers).wait() != 0:
+        if start(folder, "whole", words, args.workers).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         seconds = time.monotonic() - began
-        moments = [kill_once(folder, words, chosen.workers, draw, number)
-                   for number in range(chosen.kills)]
-        if start(folder, "killed", words, chosen.workers).wait() != 0:
+        moments = [kill_once(folder, words, args.workers, draw, number)
+                   for number in range(args.kills)]
+        if start(folder, "killed", words, args.workers).wait() != 0:
             raise SystemExit("the last run failed")
         expected, actual = contents(folder / "whole"), contents(folder / "killed")
         before, after = uids(folder / "scenes"), uids(folder / "killed")
     same = sum(expected.get(name) == content for name, content in actual.items())
-    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {chosen.workers} workers: "
+    print(f"{len(moments)} kills of a run of {seconds:.0f} s with {args.workers} workers: "
           f"{', '.join(moments)}")
     print(f"{same} of {len(expected)} files are the same bytes, "
           f"{len(actual.keys() ^ expected.keys())} missing or more; of "
@@ -83,12 +78,10 @@ def random_teacher(folder: Path, seed: int) -> str:
     """A small model that was never trained."""
     recipe = {"model": {"name": "mobileclip_nano"}, "seed": seed,
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 32}}}
-    config = run_config(recipe)
-    weights = {name: value.clone()
-               for name, value in build_model(config.model, seed,
-                                              torch.device("cpu")).state_dict().items()}
-    save_model_folder(folder, weights, recipe,
-                      Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    model = build_model(run_config(recipe).model, seed, torch.device("cpu"))
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    preprocess = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    save_model_folder(folder, weights, recipe, preprocess)
     return str(folder)
 
 
@@ -103,9 +96,7 @@ def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess
 
 def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,
               number: int) -> str:
-    """Start the command, SIGKILL it at a random moment after it began to write, and say which
-    moment it was.
-    """
+    """Start the command, SIGKILL it at a random moment after its first write; say which."""
     out = folder / "killed"
     before = len(list(out.glob("*.tar")))
     process = start(folder, "killed", words, workers)

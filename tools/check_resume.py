@@ -1,16 +1,14 @@
-"""Kill a small run at random moments, start the same command again, and compare with an undisturbed
-run.
+"""Kill a small run at random moments, continue it, and compare it with an undisturbed run.
 
-    python tools/check_resume.py [--kills 10] [--ranks 1] [--parallel ddp] [--then-ranks N] [--seed
-    0] [WORDS ...]
+    python tools/check_resume.py [--kills 10] [--ranks 1] [--then-ranks N] [WORDS ...]
 
-Some kills fall into the middle of a checkpoint's writing: that is waited for on purpose, every
-third time. With --then-ranks the second half of the starts is on that many ranks. WORDS change the
-run, as in "sampler={name: variable_size, smallest: 32, largest: 96}". Exits with 0 where every
-start but the first went on from a checkpoint, there is one line a step and the losses of all steps
-are equal to the last bit; prints what it saw. On changing ranks those before it must be equal, and
-the first five that differ must do so by rounding alone (1e-4 of them). Training amplifies that: two
-undisturbed runs of 52 steps, on 1 and on 2 ranks, end 1e-2 apart.
+Every third kill waits for the middle of a checkpoint's writing. With --then-ranks the second half
+of the starts is on that many ranks. WORDS change the run, as in "sampler={name: variable_size,
+smallest: 32, largest: 96}". Exits with 0 where every start but the first continued from a
+checkpoint, there is one line a step and the losses of all steps are equal to the last bit. Where
+ranks change, the losses before must be equal, and the first five that differ must do so by rounding
+alone (1e-4 of them). Training amplifies that: two undisturbed runs of 52 steps, on 1 and on 2
+ranks, end 1e-2 apart.
 """
 
 import argparse
@@ -46,30 +44,30 @@ def main() -> int:
     parser.add_argument("--then-ranks", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("words", nargs="*")
-    chosen = parser.parse_args()
-    if chosen.kills < 1:
+    args = parser.parse_args()
+    if args.kills < 1:
         parser.error("--kills must be at least 1")
-    draw = random.Random(chosen.seed)
-    steps = 2 * (3 + chosen.kills)
-    later = chosen.then_ranks or chosen.ranks
-    micro_batch = BATCH // (2 * max(chosen.ranks, later))
-    words = [*WORDS, f"engine.micro_batch={micro_batch}", *chosen.words, f"engine.steps={steps}",
-             f"engine.parallel={chosen.parallel}"]
+    draw = random.Random(args.seed)
+    steps = 2 * (3 + args.kills)
+    later = args.then_ranks or args.ranks
+    micro_batch = BATCH // (2 * max(args.ranks, later))
+    words = [*WORDS, f"engine.micro_batch={micro_batch}", *args.words, f"engine.steps={steps}",
+             f"engine.parallel={args.parallel}"]
     with tempfile.TemporaryDirectory() as folder:
         uninterrupted, killed = Path(folder) / "whole", Path(folder) / "killed"
-        wait(start(words, uninterrupted, chosen.ranks))
+        wait(start(words, uninterrupted, args.ranks))
         moments, resumed_from = [], []
-        for number in range(chosen.kills):
-            ranks = chosen.ranks if number < chosen.kills / 2 else later
+        for number in range(args.kills):
+            ranks = args.ranks if number < args.kills / 2 else later
             moments.append(kill_once(words, killed, ranks, draw, steps, number % 3 == 2))
-            resumed_from.append(last_kept(killed))
+            resumed_from.append(last_checkpoint(killed))
         wait(start(words, killed, later))
         expected, actual = read(uninterrupted / "metrics.jsonl"), read(killed / "metrics.jsonl")
-        evaluated = read(uninterrupted / "evaluations.jsonl")
-        again = read(killed / "evaluations.jsonl")
+        evaluations = [read(run / "evaluations.jsonl") for run in (uninterrupted, killed)]
+    same_evaluations = evaluations[0] == evaluations[1]
     inside = sum(moment == "inside a checkpoint's writing" for moment in moments)
-    then = f", then {later}" if chosen.then_ranks else ""
-    print(f"{chosen.ranks} ranks{then}, {chosen.parallel}, {len(moments)} kills ({inside} inside a "
+    then = f", then {later}" if args.then_ranks else ""
+    print(f"{args.ranks} ranks{then}, {args.parallel}, {len(moments)} kills ({inside} inside a "
           f"checkpoint's writing): {', '.join(moments)}; went on from steps {resumed_from}")
     numbers = [record["step"] for record in actual]
     pairs = [(one["loss"], other["loss"]) for one, other in zip(expected, actual)]
@@ -79,19 +77,17 @@ def main() -> int:
     print(f"steps {numbers[:1]} to {numbers[-1:]}, {len(numbers)} lines; {same} of {steps} losses "
           "equal to the bit, first differences "
           f"{', '.join(f'{difference:.0e}' for difference in first)} of the loss, largest "
-          f"{max(differences):.0e}; evaluations {'equal' if evaluated == again else 'differ'}")
-    before = resumed_from[(chosen.kills - 1) // 2]  # the step from which on it had other ranks
-    whole_again = (not any(differences[:before]) and max(first) <= 1e-4 if chosen.then_ranks
-                   else same == steps and evaluated == again)
-    went_on = min(resumed_from) > 0 and max(resumed_from) < steps
-    return 0 if went_on and numbers == list(range(
-        1, steps + 1)) and whole_again and len(again) == len(evaluated) else 1
+          f"{max(differences):.0e}; evaluations {'equal' if same_evaluations else 'differ'}")
+    before = resumed_from[(args.kills - 1) // 2]  # the step from which on it had other ranks
+    equal = (not any(differences[:before]) and max(first) <= 1e-4 if args.then_ranks
+             else same == steps and same_evaluations)
+    continued = min(resumed_from) > 0 and max(resumed_from) < steps
+    complete = numbers == list(range(1, steps + 1)) and len(evaluations[0]) == len(evaluations[1])
+    return 0 if continued and complete and equal else 1
 
 
 def start(words: list[str], run: Path, ranks: int) -> list[Any]:
-    """Start the run's command on every rank, as torchrun would, but with every process ours to
-    kill.
-    """
+    """Start the run on every rank, as torchrun would, with every process ours to kill."""
     return start_ranks("corekit-train", *words, f"run_dir={run}", folder=run.parent,
                        output=run.with_suffix(".txt"), ranks=ranks)
 
@@ -110,11 +106,11 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
     processes = start(words, run, ranks)
     metrics = run / "metrics.jsonl"
     before = metrics.stat().st_mtime_ns if metrics.is_file() else 0
-    target = min(steps - 1, last_kept(run) + draw.randint(1, 3))
+    target = min(steps - 1, last_checkpoint(run) + draw.randint(1, 3))
     # until it has done some steps more than the ones it has kept, and has kept some
     while processes[0].is_alive():
         fresh = metrics.is_file() and metrics.stat().st_mtime_ns != before
-        if fresh and len(read(metrics)) >= target and last_kept(run):
+        if fresh and len(read(metrics)) >= target and last_checkpoint(run):
             break
         time.sleep(0.005)
     time.sleep(draw.uniform(0, 0.3))
@@ -136,7 +132,7 @@ def kill_once(words: list[str], run: Path, ranks: int, draw: random.Random, step
     return f"after step {len(read(metrics))}"
 
 
-def last_kept(run: Path) -> int:
+def last_checkpoint(run: Path) -> int:
     """The step of the newest complete checkpoint; 0 where there is none."""
     return max((int(path.name.removeprefix("step_"))
                 for path in (run / "checkpoints").glob("step_*") if not path.suffix), default=0)

@@ -27,14 +27,10 @@ def start(command: str, *words: str, folder: Path, output: Path,
 
     Args:
         command: a name of ``MODULES``, or any module with a ``main()``.
-        words: its arguments.
-        folder: where it is started.
-        output: a path.
         environment: variables beside this process's own.
 
     Returns:
-        a process of ``multiprocessing``: ``pid``, ``join()``, ``exitcode``, ``kill()``. Its process
-        group has its number.
+        a process of ``multiprocessing``; its process group has its number.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch asks once, where it is imported
     context = multiprocessing.get_context("forkserver")

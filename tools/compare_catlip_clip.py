@@ -1,15 +1,13 @@
-"""CatLIP and CLIP, pre-trained on the same drawn scenes for the same time: linear probes of the two
-image towers.
+"""CatLIP against CLIP after equal time on the same drawn scenes: linear probes of both.
 
-    python tools/compare_catlip_clip.py [--folder runs/compare_catlip_clip] [--minutes 2] [--seeds
-    3]
+    python tools/compare_catlip_clip.py [--minutes 2] [--seeds 3]
 
 Both have the image tower of ``catlip_vit_nano``; one learns the nouns of captions
-(``catlip/quickstart``), the other pairs (``catlip/clip_quickstart``). Some short runs, taking
-turns, say how many steps each does in the time asked for; each then trains that many, with a
-schedule of its own, alone on the machine. The linear probe tells 200 concepts drawn alone apart
-(chance is 0.5 %). What is done is kept, so that the same command goes on after an interruption.
-Prints both sides with the seconds that training really took.
+(``catlip/quickstart``), the other pairs (``catlip/clip_quickstart``). Short runs in turns measure
+how many steps each does in the time asked for; each then trains that many, with a schedule of its
+own, alone on the machine. The linear probe tells 200 concepts drawn alone apart (chance is 0.5 %).
+Finished runs are kept, so the same command goes on after an interruption. Prints both sides with
+the seconds that training really took.
 """
 
 import statistics
@@ -25,23 +23,22 @@ BATCH = 64
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__, "runs/compare_catlip_clip")
+    parser = options(__doc__, "runs/compare_catlip_clip", trials=3)
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, for each run")
     parser.add_argument("--trial-steps", type=int, default=30,
                         help="of the runs that tell the speed")
-    parser.add_argument("--trials", type=int, default=3)
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
+    args = parser.parse_args()
+    folder: Path = args.folder
     speeds: dict[str, list[float]] = {side: [] for side in RECIPES}
-    for trial in range(chosen.trials):
+    for trial in range(args.trials):
         for side in RECIPES:
-            speeds[side].append(speed(folder, side, chosen.trial_steps, trial))
+            speeds[side].append(speed(folder, side, args.trial_steps, trial))
     rates = {side: statistics.median(trials) for side, trials in speeds.items()}
     print(f"{'':<10}{'samples/s':>12}{'steps':>8}{'seconds':>10}   linear probe, top-1, mean of "
-          f"{chosen.seeds} seeds (lowest to highest)")
+          f"{args.seeds} seeds (lowest to highest)")
     for side, rate in rates.items():
-        steps = max(2, round(chosen.minutes * 60 * rate / BATCH))
-        runs = [trained(folder, side, steps, seed) for seed in range(chosen.seeds)]
+        steps = max(2, round(args.minutes * 60 * rate / BATCH))
+        runs = [trained(folder, side, steps, seed) for seed in range(args.seeds)]
         top1, seconds = zip(*runs)
         print(f"{side:<10}{rate:>12.0f}{steps:>8}{statistics.mean(seconds):>10.0f}   "
               f"{summary(top1)}", flush=True)

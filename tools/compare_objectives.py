@@ -1,17 +1,15 @@
-"""What AIMv2 learns from patches, from words and from both: one encoder on the same scenes (Fini et
-al., 2024, table 9).
+"""AIMv2 trained on patches, on words and on both (Fini et al., 2024, table 9): its probes.
 
-    python tools/compare_objectives.py [--folder runs/compare_objectives] [--seeds 3] [--steps 1200]
+    python tools/compare_objectives.py [--seeds 3] [--steps 1200]
 
 Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with
 the same steps of the same batches, and probes the frozen encoder with attention over its tokens:
 top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %. An untrained encoder (one step at a rate of
-1e-9) is what the probe makes of random features.
+1e-9) shows the probe of random features.
 
-All is done by the commands that the README shows; what is done is kept, so that the same command
-goes on after an interruption. Prints the table, writes ``objectives.json`` in the folder, and exits
-with 0 where the order is the paper's: both at least as good as words, and words better than
-patches.
+The README's commands do it all; finished runs are kept, so the same command goes on after an
+interruption. Prints the table, writes ``objectives.json`` in the folder, and exits with 0 where the
+order is the paper's: both at least as good as words, and words better than patches.
 """
 
 import sys
@@ -22,24 +20,20 @@ from comparisons import command, cores, keep, mean, of, options, reached, run_al
 
 WORDS_ONLY = ("model.objective=text", "~loss.next_patch", "~evaluators.patch_pictures")
 OBJECTIVES: dict[str, tuple[str, ...]] = {  # what they change of the recipe
-    "image only": ("model.objective=image", "~loss.next_token"),
-    "words only": WORDS_ONLY,
-    "both": (),
-}
+    "image only": ("model.objective=image", "~loss.next_token"), "words only": WORDS_ONLY,
+    "both": ()}
 UNTRAINED = "untrained"
 
 
 def main() -> int:
     """The command."""
-    parser = options(__doc__, "runs/compare_objectives", jobs=cores())
-    parser.add_argument("--steps", type=int, default=1200)
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    order = [(objective, seed) for seed in range(chosen.seeds)
+    args = options(__doc__, "runs/compare_objectives", jobs=cores(), steps=1200).parse_args()
+    folder: Path = args.folder
+    order = [(objective, seed) for seed in range(args.seeds)
              for objective in (UNTRAINED, *OBJECTIVES)]
-    figures = run_all(order, partial(trained, folder, chosen.steps), chosen.jobs)
+    figures = run_all(order, partial(trained, folder, args.steps), args.jobs)
     keep(folder / "objectives.json", figures)
-    print(f"attentive probe, top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds "
+    print(f"attentive probe, top-1 after {args.steps} steps, mean of {args.seeds} seeds "
           "(lowest to highest)\n")
     for objective in (UNTRAINED, *OBJECTIVES):
         print(f"{objective:<14}{summary(of(figures, objective)):>28}")

@@ -1,27 +1,24 @@
-"""Reinforced training against plain CLIP: the same student on the same drawn scenes, and what each
-part of it brings.
+"""Reinforced training, and each part of it, against plain CLIP on the same drawn scenes.
 
-    python tools/compare_reinforced.py [--folder runs/compare_reinforced] [--seeds 3] [--steps 90
-    180 360 720]
+    python tools/compare_reinforced.py [--seeds 3] [--steps 90 180 360 720]
 
 Draws a few scenes, trains two teachers on many others (the quickstart, twice), reinforces the
-scenes once, and trains ``mobileclip_nano`` from them with every number of steps of 64 samples, each
-with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 200 concepts is
-compared: plain CLIP on the real captions, with crops drawn anew each time, and reinforced training
-with everything. Then, at ``--parts-steps``, the parts one after the other as Vasu et al. (2024,
-table 2) add them: synthetic captions, distillation from one teacher, strong augmentations, a second
-teacher.
+scenes once, and trains ``mobileclip_nano`` from them for every number of steps of 64 samples, each
+with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 200 concepts compares
+plain CLIP on the real captions, with crops drawn anew each time, and reinforced training with
+everything. Then, at ``--parts-steps``, the parts are added one by one as Vasu et al. (2024, table
+2) do: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
 
-All is done by the commands that the README shows, two at a time; what is done is kept, so that the
-same command goes on after an interruption. Prints the tables, and writes ``curve.json`` and
-``curve.png`` in the folder. Exits with 0 where reinforced training reaches the last accuracy of
-CLIP with at most a third of its samples.
+The README's commands do it all; finished runs are kept, so the same command goes on after an
+interruption. Prints the tables, and writes ``curve.json`` and ``curve.png`` in the folder. Exits
+with 0 where reinforced training reaches the last accuracy of CLIP with at most a third of its
+samples.
 """
 
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -54,28 +51,27 @@ def main() -> int:
     parser.add_argument("--parts-steps", type=int, default=360,
                         help="steps of the runs that add one part after the other")
     parser.add_argument("--samples", type=int, default=1000, help="scenes that are reinforced")
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        prepare(folder, chosen.samples, pool)
-    wanted = {(method, chosen.parts_steps, seed) for seed in range(chosen.seeds)
-              for method in METHODS}
-    wanted |= {(method, steps, seed) for seed in range(chosen.seeds) for method in (FIRST, LAST)
-               for steps in chosen.steps}
-    order = sorted(wanted, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
-    figures = run_all(order, partial(student, folder), chosen.jobs)
+    args = parser.parse_args()
+    folder: Path = args.folder
+    with ThreadPoolExecutor(args.jobs) as pool:
+        prepare(folder, args.samples, pool)
+    runs = {(method, args.parts_steps, seed) for seed in range(args.seeds) for method in METHODS}
+    runs |= {(method, steps, seed) for seed in range(args.seeds) for method in (FIRST, LAST)
+             for steps in args.steps}
+    order = sorted(runs, key=lambda run: (run[2], run[1]))  # a seed whole before the next one
+    figures = run_all(order, partial(student, folder), args.jobs)
     keep(folder / "curve.json", figures)
-    budgets = sorted(chosen.steps)
+    budgets = sorted(args.steps)
     curves = {method: [mean(figures, method, steps) for steps in budgets]
               for method in (FIRST, LAST)}
-    print(f"zero-shot top-1, mean of {chosen.seeds} seeds (lowest to highest)\n")
+    print(f"zero-shot top-1, mean of {args.seeds} seeds (lowest to highest)\n")
     print(f"{'samples seen':<26}" + "".join(f"{steps * BATCH:>24,}" for steps in budgets))
     for method in curves:
         print(f"{method:<26}" + "".join(f"{summary(of(figures, method, steps)):>24}"
                                         for steps in budgets))
-    print(f"\nthe parts, at {chosen.parts_steps * BATCH:,} samples\n")
+    print(f"\nthe parts, at {args.parts_steps * BATCH:,} samples\n")
     for method in METHODS:
-        print(f"{method:<26}{summary(of(figures, method, chosen.parts_steps)):>24}")
+        print(f"{method:<26}{summary(of(figures, method, args.parts_steps)):>24}")
     needed = samples_to_reach(curves[FIRST][-1], budgets, curves[LAST])
     fewer = budgets[-1] * BATCH / needed
     print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, "
@@ -86,23 +82,23 @@ def main() -> int:
 
 def prepare(folder: Path, samples: int, pool: ThreadPoolExecutor) -> None:
     """Two teachers, the scenes, and the scenes reinforced in every way."""
-    first = [pool.submit(command, folder, f"teacher_{seed}", "corekit-train",
-                         "+recipe=mobileclip/quickstart", f"seed={seed}",
-                         f"data.dataset.seed={seed}",
-                         f"run_dir={folder}/teacher_{seed}") for seed in TEACHERS]
-    first.append(pool.submit(command, folder, "scenes", "corekit", "data", "openmoji",
-                             f"{folder}/scenes", "--objects", "1", "1", f"--samples={samples}",
-                             "--size=80", "--workers=1"))
-    for job in first:
+    def start(name: str, *words: str) -> Future[None]:
+        return pool.submit(command, folder, name, *words)
+
+    jobs = [start(f"teacher_{seed}", "corekit-train", "+recipe=mobileclip/quickstart",
+                  f"seed={seed}", f"data.dataset.seed={seed}", f"run_dir={folder}/teacher_{seed}")
+            for seed in TEACHERS]
+    jobs.append(start("scenes", "corekit", "data", "openmoji", f"{folder}/scenes", "--objects", "1",
+                      "1", f"--samples={samples}", "--size=80", "--workers=1"))
+    for job in jobs:
         job.result()
     teachers = [f"{folder}/teacher_{seed}" for seed in TEACHERS]
-    for job in [pool.submit(command, folder, name, "corekit", "data", "reinforce",
-                            f"{folder}/scenes", f"{folder}/{name}",
-                            f"teachers=[{','.join(teachers[:many])}]",
-                            "captioner.name=nearest_captions", f"captioner.path={teachers[0]}",
-                            f"captioner.candidates={folder}/scenes", "captions=5",
-                            "augmentations=10", "image_size=64", "interpolation=bilinear",
-                            *AUGMENTATIONS[how]) for name, (how, many) in SETS.items()]:
+    jobs = [start(name, "corekit", "data", "reinforce", f"{folder}/scenes", f"{folder}/{name}",
+                  f"teachers=[{','.join(teachers[:count])}]", "captioner.name=nearest_captions",
+                  f"captioner.path={teachers[0]}", f"captioner.candidates={folder}/scenes",
+                  "captions=5", "augmentations=10", "image_size=64", "interpolation=bilinear",
+                  *AUGMENTATIONS[strength]) for name, (strength, count) in SETS.items()]
+    for job in jobs:
         job.result()
 
 
@@ -126,9 +122,7 @@ def student(folder: Path, method: str, steps: int, seed: int) -> float:
 
 
 def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable[float]) -> float:
-    """Where the curve crosses the target, on a line through its neighbours in log samples; infinite
-    where it never does.
-    """
+    """Samples at which the curve, a line in log samples between budgets, crosses the target."""
     before: tuple[int, float] | None = None
     for steps, accuracy in zip(budgets, accuracies):
         if accuracy >= target:

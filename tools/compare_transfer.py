@@ -1,16 +1,14 @@
-"""Rows of the pre-trained head copied to a new task's classes, against a random head: CatLIP's
-transfer with few images.
+"""CatLIP's transfer with few images: rows of the pre-trained head against a random head.
 
-    python tools/compare_transfer.py [--folder runs/compare_transfer] [--seeds 3] [--images 1 5 20]
-    [--steps 200]
+    python tools/compare_transfer.py [--seeds 3] [--images 1 5 20] [--steps 200]
 
 Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catlip/quickstart``),
 draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
 tunes the whole model on them (``catlip/transfer_quickstart``), once from the rows of the concepts'
 nouns and once from a random head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
 
-All is done by the commands that the README shows, two at a time; what is done is kept. Prints the
-table, and exits with 0 where copied rows are ahead with 1 and with 5 images a class.
+The README's commands do it all; finished runs are kept. Prints the table, and exits with 0 where
+copied rows are ahead with 1 and with 5 images a class.
 """
 
 import sys
@@ -33,47 +31,45 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
     parser.add_argument("--steps", type=int, default=200, help="of tuning")
     parser.add_argument("--pretraining-steps", type=int, help="default: the recipe's")
-    chosen = parser.parse_args()
-    folder: Path = chosen.folder
-    words = [f"engine.steps={chosen.pretraining_steps}"] if chosen.pretraining_steps else []
+    args = parser.parse_args()
+    folder: Path = args.folder
+    words = [f"engine.steps={args.pretraining_steps}"] if args.pretraining_steps else []
     command(folder, "pretrained", "corekit-train", "+recipe=catlip/quickstart",
             f"run_dir={folder}/pretrained", *words)
-    for seed in range(chosen.seeds):
-        draw(folder, chosen.images, seed)
-    order = [(head, images, seed) for seed in range(chosen.seeds) for images in chosen.images
+    for seed in range(args.seeds):
+        draw(folder, args.images, seed)
+    order = [(head, images, seed) for seed in range(args.seeds) for images in args.images
              for head in HEADS]
-    figures = run_all(order, partial(tuned, folder, chosen.steps), chosen.jobs)
-    print(f"top-1 after {chosen.steps} steps, mean of {chosen.seeds} seeds (lowest to highest)\n")
+    figures = run_all(order, partial(tuned, folder, args.steps), args.jobs)
+    print(f"top-1 after {args.steps} steps, mean of {args.seeds} seeds (lowest to highest)\n")
     print(f"{'images a class':<16}" + "".join(f"{head:>26}" for head in HEADS))
-    for images in chosen.images:
+    for images in args.images:
         print(f"{images:<16}" + "".join(f"{summary(of(figures, head, images)):>26}"
                                         for head in HEADS))
-    print("\n" + matched(folder / f"synsets_{chosen.images[0]}_0.txt"))
+    print("\n" + matched(folder / f"synsets_{args.images[0]}_0.txt"))
     keep(folder / "transfer.json", figures)
     copied, random = HEADS
     return 0 if all(mean(figures, copied, images) > mean(figures, random, images)
-                    for images in chosen.images if images in AHEAD) else 1
+                    for images in args.images if images in AHEAD) else 1
 
 
 def draw(folder: Path, images: list[int], seed: int) -> None:
-    """Folders with exactly so many images of each class; those with fewer hold the first ones of
-    those with more.
-    """
-    wanted = [folder / f"images_{many}_{seed}" for many in images]
-    if all((place / "classnames.txt").is_file() for place in wanted):
+    """Folders with so many images of each class; smaller ones hold the first of larger ones."""
+    folders = [folder / f"images_{count}_{seed}" for count in images]
+    if all((place / "classnames.txt").is_file() for place in folders):
         return
     source = OpenMoji(1_000_000, seed=FIRST_SEED + seed, objects=(1, 1))
-    drawn: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     number = 0
-    while min(drawn[label] for label in range(len(source.class_names))) < max(images):
+    while min(counts[label] for label in range(len(source.class_names))) < max(images):
         sample = source.decode(number)
         label, number = sample["label"], number + 1
-        drawn[label] += 1
-        for many, place in zip(images, wanted):
-            if drawn[label] <= many:
+        counts[label] += 1
+        for count, place in zip(images, folders):
+            if counts[label] <= count:
                 (place / f"{label:03d}").mkdir(parents=True, exist_ok=True)
-                sample["image"].save(place / f"{label:03d}" / f"{drawn[label]}.png")
-    for place in wanted:
+                sample["image"].save(place / f"{label:03d}" / f"{counts[label]}.png")
+    for place in folders:
         (place / "classnames.txt").write_text("".join(f"{name}\n" for name in source.class_names))
 
 

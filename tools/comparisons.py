@@ -1,4 +1,4 @@
-"""Runs of corekit's commands that are compared over seeds: what the comparing scripts share."""
+"""Runs of corekit's commands that scripts compare over seeds."""
 
 import argparse
 import json
@@ -16,26 +16,23 @@ from timing import parser
 Figures = Mapping[tuple[Any, ...], float]  # (side, ..., seed) -> what it reached
 
 
-def options(description: str | None, folder: str,
-            jobs: int | None = None) -> argparse.ArgumentParser:
-    """A parser with what every such script takes; without ``jobs``, runs come one by one."""
-    taken = parser(description)
-    taken.add_argument("--folder", type=Path, default=Path(folder))
-    taken.add_argument("--seeds", type=int, default=3)
+def options(description: str | None, folder: str, jobs: int | None = None,
+            **numbers: float) -> argparse.ArgumentParser:
+    """A parser with the options of every such script; without ``jobs``, runs come one by one."""
+    options = parser(description, seeds=3, **numbers)
+    options.add_argument("--folder", type=Path, default=Path(folder))
     if jobs is not None:
-        taken.add_argument("--jobs", type=int, default=jobs, help="commands at one time")
-    return taken
+        options.add_argument("--jobs", type=int, default=jobs, help="commands at one time")
+    return options
 
 
 def cores() -> int:
-    """Of this machine."""
+    """The number of cores of this machine."""
     return os.cpu_count() or 1
 
 
 def command(folder: Path, name: str, *words: str) -> None:
-    """Run one of corekit's commands, with one thread; what it prints goes to ``name``.txt in the
-    folder.
-    """
+    """Run one of corekit's commands, with one thread; its output goes to FOLDER/``name``.txt."""
     folder.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).with_name(words[0]))
     with open(folder / f"{name}.txt", "w") as output:
@@ -57,11 +54,11 @@ def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def reached(run: Path, evaluator: str, metric: str = "top1") -> float:
-    """The last figure of an evaluator in a run's directory."""
-    of_evaluator = [record for record in records(run / "evaluations.jsonl")
-                    if record["evaluator"] == evaluator]
-    return float(of_evaluator[-1]["metrics"][metric])
+def reached(run: Path, evaluator: str) -> float:
+    """The last top-1 of an evaluator in a run's directory."""
+    metrics = [record["metrics"] for record in records(run / "evaluations.jsonl")
+               if record["evaluator"] == evaluator]
+    return float(metrics[-1]["top1"])
 
 
 def of(figures: Figures, *side: Any) -> list[float]:
@@ -70,7 +67,7 @@ def of(figures: Figures, *side: Any) -> list[float]:
 
 
 def mean(figures: Figures, *side: Any) -> float:
-    """Their mean."""
+    """The mean over the seeds of a side."""
     return statistics.mean(of(figures, *side))
 
 
@@ -82,5 +79,5 @@ def summary(values: Iterable[float]) -> str:
 
 def keep(path: Path, figures: Figures) -> None:
     """Write them for programs."""
-    path.write_text(json.dumps([[*run, figure] for run, figure in figures.items()], indent=1)
-                    + "\n")
+    rows = [[*run, figure] for run, figure in figures.items()]
+    path.write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Peak memory of work done in a process of its own: what the scripts that measure memory share."""
+"""Peak memory of work done in a process of its own."""
 
 import argparse
 import json
@@ -15,14 +15,12 @@ from torch import Tensor
 from corekit.train.logger import peak_memory
 
 FORMS = ("nothing", "held", "blocks")
-# (samples, classes) -> what computes the summed loss in the form asked for, and how many it is of
+# (samples, classes) -> a function of the summed loss in the form asked for, and how many it sums
 Prepare = Callable[[int, int], tuple[Callable[[], Tensor], int]]
 
 
 def again(*words: str) -> Any:
-    """What this script prints on its last line, as JSON, when it is run once more with these words
-    after its own.
-    """
+    """The last line of output, as JSON, of this script run once more with words added."""
     printed = subprocess.run([sys.executable, *sys.argv, *words], check=True, text=True,
                              stdout=subprocess.PIPE).stdout
     return json.loads(printed.splitlines()[-1])
@@ -33,37 +31,33 @@ def peak(device: str) -> int:
     return peak_memory(torch.device(device))
 
 
-def loss_options(description: str | None, batch_size: int, width: int,
-                 block: int) -> argparse.ArgumentParser:
-    """What the scripts take that compare a loss in blocks with one that holds all logits."""
-    taken = parser(description)
-    taken.add_argument("--batch-size", type=int, default=batch_size)
-    taken.add_argument("--width", type=int, default=width)
-    taken.add_argument("--block", type=int, default=block)
-    taken.add_argument("--device", default="cpu")
-    taken.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    taken.add_argument("--form", choices=FORMS, help="used by the script itself")
-    return taken
+def loss_options(description: str | None, **numbers: float) -> argparse.ArgumentParser:
+    """A parser of the scripts that compare a loss in blocks with one that holds all logits."""
+    options = parser(description, **numbers)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    options.add_argument("--form", choices=FORMS, help="used by the script itself")
+    return options
 
 
-def print_loss(chosen: argparse.Namespace, prepare: Prepare, classes: int, small: int) -> None:
+def print_loss(args: argparse.Namespace, prepare: Prepare, classes: int, small: int) -> None:
     """Peak memory, seconds and value of one form's loss and gradients, as JSON.
 
     Args:
         small: samples of a first loss of 64 classes, by which libraries have their working memory.
     """
-    seconds_and_loss(chosen, *prepare(small, 64))
-    if chosen.device == "cuda":
+    seconds_and_loss(args, *prepare(small, 64))
+    if args.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds, loss = seconds_and_loss(chosen, *prepare(chosen.batch_size, classes))
-    print(json.dumps({"peak": peak(chosen.device), "seconds": seconds, "loss": loss}))
+    seconds, loss = seconds_and_loss(args, *prepare(args.batch_size, classes))
+    print(json.dumps({"peak": peak(args.device), "seconds": seconds, "loss": loss}))
 
 
-def seconds_and_loss(chosen: argparse.Namespace, loss_of: Callable[[], Tensor],
+def seconds_and_loss(args: argparse.Namespace, loss_of: Callable[[], Tensor],
                      count: int) -> tuple[float, float]:
-    """Of the mean loss with its gradients."""
+    """Seconds of the mean loss with its gradients, and its value."""
     start = time.perf_counter()
-    with autocast(chosen):
+    with autocast(args):
         loss = loss_of()
     if loss.requires_grad:
         torch.autograd.backward(loss / count)
@@ -71,7 +65,7 @@ def seconds_and_loss(chosen: argparse.Namespace, loss_of: Callable[[], Tensor],
     return time.perf_counter() - start, value
 
 
-def compare_forms(chosen: argparse.Namespace, sizes: str,
+def compare_forms(args: argparse.Namespace, sizes: str,
                   digits: int) -> tuple[int, int, dict[str, dict[str, float]]]:
     """Run every form in a process of its own, and print both sides.
 
@@ -80,8 +74,8 @@ def compare_forms(chosen: argparse.Namespace, sizes: str,
     """
     figures = {form: again("--form", form) for form in FORMS}
     nothing = figures["nothing"]["peak"]
-    print(f"{sizes}, width {chosen.width}, blocks of {chosen.block}, {chosen.device}, "
-          f"{chosen.precision}; features and head alone {nothing / 2**20:.0f} MiB")
+    print(f"{sizes}, width {args.width}, blocks of {args.block}, {args.device}, "
+          f"{args.precision}; features and head alone {nothing / 2**20:.0f} MiB")
     for form in FORMS[1:]:
         print(f"  {form:<8}{(figures[form]['peak'] - nothing) / 2**20:8.0f} MiB   "
               f"{figures[form]['seconds']:7.3f} s   loss {figures[form]['loss']:.{digits}f}")

@@ -1,5 +1,4 @@
-"""What storing teachers' embeddings in fewer bits does to the reinforced loss, and the bytes it
-saves.
+"""The reinforced loss with teachers' embeddings in fewer bits, and the bytes that saves.
 
     python tools/measure_embeddings.py [--teachers RUN RUN] [--samples 512] [--train-steps 0]
 
@@ -34,44 +33,40 @@ SCALE = 100.0
 
 def main() -> None:
     """The command."""
-    parser = timing.parser(__doc__)
+    parser = timing.parser(__doc__, augmentations=4)
     parser.add_argument("--teachers", nargs="+",
                         help="runs or model folders for pictures of 64 pixels")
     parser.add_argument("--student", help="a run or model folder")
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
-    parser.add_argument("--augmentations", type=int, default=4)
     parser.add_argument("--train-steps", type=int, default=0, help="of models that are not given")
-    chosen = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_scenes(folder, chosen.samples, 128)
-        teachers = chosen.teachers or [model(folder / f"teacher{seed}", seed, chosen.train_steps)
+        write_scenes(folder, args.samples, 128)
+        teachers = args.teachers or [model(folder / f"teacher{seed}", seed, args.train_steps)
                                        for seed in (1, 2)]
-        student = chosen.student or model(folder / "student", 3, chosen.train_steps)
+        student = args.student or model(folder / "student", 3, args.train_steps)
         captioner = {"name": "nearest_captions", "path": teachers[0],
                      "candidates": str(folder / "captions.txt")}
-        measured = {}
+        caption, measured = torch.zeros(1, 32, dtype=torch.int64), {}
+        widths = [corekit.load(path)[0].encode_text(caption).shape[1]  # type: ignore[operator]
+                  for path in teachers]
         for precision in PRECISIONS:
-            run_job("reinforce", {"teachers": teachers, "captioner": captioner, "captions": 2,
-                                  "image_size": 64, "augmentations": chosen.augmentations,
-                                  "precision": precision}, str(folder / "scenes"),
-                    folder / precision)
-            widths = [
-                corekit.load(path)[0].encode_text(torch.zeros(
-                    1, 32, dtype=torch.int64)).shape[1]  # type: ignore[operator]
-                for path in teachers
-            ]
+            arguments = {"teachers": teachers, "captioner": captioner, "captions": 2,
+                         "image_size": 64, "augmentations": args.augmentations,
+                         "precision": precision}
+            run_job("reinforce", arguments, str(folder / "scenes"), folder / precision)
             dataset = Reinforced(str(folder / "scenes"), str(folder / precision))
             stored = sum(path.stat().st_size for path in (folder / precision).glob("*.tar"))
-            measured[precision] = (*loss_of(dataset, student, widths), stored / chosen.samples)
-    print(f"{chosen.samples} scenes, {chosen.augmentations} augmentations, 3 captions, teachers "
+            measured[precision] = (*loss_of(dataset, student, widths), stored / args.samples)
+    print(f"{args.samples} scenes, {args.augmentations} augmentations, 3 captions, teachers "
           f"{widths} wide")
     exact, gradient, _ = measured["fp32"]
-    for precision, (loss, other, size) in measured.items():
-        away = float((other - gradient).norm() / gradient.norm())
+    for precision, (loss, other_gradient, size) in measured.items():
+        distance = float((other_gradient - gradient).norm() / gradient.norm())
         print(f"{precision}: loss {loss:.7f}, {abs(loss - exact):.1e} "
               f"({abs(loss - exact) / exact:.1e} of it) from fp32's; "
-              f"gradient {away:.1e} of its length away; {size:,.0f} bytes a sample in shards")
+              f"gradient {distance:.1e} of its length away; {size:,.0f} bytes a sample in shards")
     rows = {"image_emb": unit(30), "text_emb": unit(6)}
     sizes = ", ".join(f"{precision} {len(encode_embeddings(rows, precision)[1]):,}"
                       for precision in PRECISIONS)  # type: ignore[arg-type]
@@ -91,9 +86,7 @@ def model(folder: Path, seed: int, steps: int) -> str:
 
 
 def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, Tensor]:
-    """The loss of all samples as one batch, and its gradient with respect to the student's
-    features.
-    """
+    """The loss of all samples as one batch, and its gradient for the student's features."""
     loaded, preprocess, tokenize = corekit.load(student)
     assert isinstance(loaded, CLIP)
     assert tokenize is not None
@@ -109,12 +102,12 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
                     *(loaded.encode_text(tokenize([sample[name] for sample in samples]),
                                          normalize=True) for name in ("text", "synthetic_text"))]
     image, text, synthetic = (each.double().requires_grad_() for each in features)
-    teacher_features = [torch.stack([sample[f"teacher_{name}_features"]
-                                     for sample in samples]).double()
-                        for name in ("image", "text", "synthetic_text")]
+    teacher_image, teacher_text, teacher_synthetic = (
+        torch.stack([sample[f"teacher_{name}_features"] for sample in samples]).double()
+        for name in ("image", "text", "synthetic_text"))
     loss = ReinforcedContrastive(widths, [SCALE] * len(widths))
-    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_features[0],
-                 teacher_features[1], synthetic, teacher_features[2])
+    parts = loss(image, text, torch.tensor(20.0, dtype=torch.float64), teacher_image, teacher_text,
+                 synthetic, teacher_synthetic)
     total = torch.stack(list(parts.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [each.grad.flatten() for each in (image, text, synthetic) if each.grad is not None]

@@ -4,10 +4,9 @@
 
 Binary cross-entropy of 1,024 samples with 5 classes each, forward and backward, down to the
 gradients of features, weight and bias. Held is what one writes in torch: logits, dense float
-targets, ``binary_cross_entropy_with_logits``. Each form runs in processes of its own; what is
-printed is the largest memory (resident, or allocated on the GPU) of a process that computes the
-loss, less that of one that only has features and head. The last lines compare with logits, dense
-float targets and the logits' gradient lying side by side, and nothing else.
+targets, ``binary_cross_entropy_with_logits``. Each form has a process of its own. Prints its peak
+memory (resident, or allocated on the GPU), less that of a process with features and head alone. The
+last lines compare with logits, dense float targets and the logits' gradient side by side.
 """
 
 import argparse
@@ -23,22 +22,21 @@ LABELS = 5
 
 def main() -> None:
     """Run every form in a process of its own, and print both sides."""
-    parser = loss_options(__doc__, batch_size=1024, width=768, block=2048)
-    parser.add_argument("--classes", type=int, default=24320)
-    chosen = parser.parse_args()
-    if chosen.form:
-        print_loss(chosen, lambda samples, classes: prepare(chosen, samples, classes),
-                   chosen.classes, small=8)
+    parser = loss_options(__doc__, batch_size=1024, width=768, block=2048, classes=24320)
+    args = parser.parse_args()
+    if args.form:
+        print_loss(args, lambda samples, classes: prepare(args, samples, classes),
+                   args.classes, small=8)
         return
-    _, blocks, _ = compare_forms(chosen, f"{chosen.batch_size} x {chosen.classes}", digits=4)
-    side_by_side = 3 * 4 * chosen.batch_size * chosen.classes
+    _, blocks, _ = compare_forms(args, f"{args.batch_size} x {args.classes}", digits=4)
+    side_by_side = 3 * 4 * args.batch_size * args.classes
     print(f"  logits + float targets + gradient of the logits in fp32, {side_by_side / 2**20:.0f} "
           f"MiB: in blocks {blocks / side_by_side:.1%} of it "
-          f"({4 * chosen.classes * chosen.width / 2**20:.0f} MiB are the weight's gradient, "
+          f"({4 * args.classes * args.width / 2**20:.0f} MiB are the weight's gradient, "
           "which is not among the three)")
 
 
-def prepare(chosen: argparse.Namespace, samples: int,
+def prepare(args: argparse.Namespace, samples: int,
             classes: int) -> tuple[Callable[[], Tensor], int]:
     """Features, head and labels; one form's loss of them, and of how many samples it is."""
     from corekit import registry
@@ -46,19 +44,19 @@ def prepare(chosen: argparse.Namespace, samples: int,
     from corekit.linear_output import LinearOutput
 
     torch.manual_seed(0)
-    hidden = torch.randn(samples, chosen.width, device=chosen.device, requires_grad=True)
-    head = nn.Linear(chosen.width, classes, device=chosen.device)
+    hidden = torch.randn(samples, args.width, device=args.device, requires_grad=True)
+    head = nn.Linear(args.width, classes, device=args.device)
     rows = [torch.randperm(classes)[:LABELS] for _ in range(samples)]
 
     def in_blocks() -> Tensor:
-        packed = [each.to(chosen.device) for each in pack(rows)]
-        blockwise = registry.build("loss", "binary_cross_entropy", {"block": chosen.block})
+        packed = [each.to(args.device) for each in pack(rows)]
+        blockwise = registry.build("loss", "binary_cross_entropy", {"block": args.block})
         loss: Tensor = blockwise(LinearOutput.of(hidden, head), *packed)
         return loss
 
-    forms = {"nothing": lambda: torch.zeros((), device=chosen.device),
+    forms = {"nothing": lambda: torch.zeros((), device=args.device),
              "held": lambda: held(head(hidden), rows), "blocks": in_blocks}
-    return forms[chosen.form], samples
+    return forms[args.form], samples
 
 
 def held(logits: Tensor, rows: list[Tensor]) -> Tensor:

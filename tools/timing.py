@@ -1,7 +1,7 @@
-"""Ways to do the same, timed in turns in one process: the timing of every script here.
+"""The timing of every script here: ways to do the same, in turns in one process.
 
-A turn measures each way once, and every other turn goes through them backwards. What is compared
-are the ratios of the same turn, so that what slows the machine down for a while slows both sides.
+A turn measures each way once, and every other turn goes through them backwards. Ratios are of the
+same turn, so that what slows the machine down for a while slows both sides.
 """
 
 import argparse
@@ -12,41 +12,58 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import comb
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 Side = Callable[[], object]
+Context = contextlib.AbstractContextManager[object]
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that prints a script's docstring as it is written."""
-    return argparse.ArgumentParser(description=description,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(description: str | None, **numbers: float) -> argparse.ArgumentParser:
+    """A parser that prints a script's docstring as it is written.
+
+    Numbers are options with their defaults: ``batch_size=8`` is ``--batch-size``, an integer.
+    """
+    options = argparse.ArgumentParser(description=description,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in numbers.items():
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return options
 
 
-def options(description: str | None, pairs: int = 7) -> argparse.ArgumentParser:
-    """A parser with what every script takes that calls ``in_turns``."""
-    taken = parser(description)
-    taken.add_argument("--pairs", type=int, default=pairs, help="how often each side is timed")
-    taken.add_argument("--seconds", type=float, default=1.0,
-                       help="a side runs at least that long each time")
-    taken.add_argument("--precision", choices=["fp32", "bf16"], default="fp32",
-                       help="bf16: by autocast, on all sides")
-    taken.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return taken
+def options(description: str | None, pairs: int = 7, **numbers: float) -> argparse.ArgumentParser:
+    """A parser with the options of every script that calls ``in_turns``."""
+    options = parser(description, **numbers)
+    options.add_argument("--pairs", type=int, default=pairs, help="how often each side is timed")
+    options.add_argument("--seconds", type=float, default=1.0,
+                         help="a side runs at least that long each time")
+    options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32",
+                         help="bf16: by autocast, on all sides")
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return options
 
 
-def conditions(chosen: argparse.Namespace) -> str:
+def conditions(args: argparse.Namespace) -> str:
     """What the figures depend on beside the code."""
-    on_gpu = chosen.device == "cuda"
+    on_gpu = args.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    return (f"{device}, torch {torch.__version__}, {chosen.precision}, "
-            f"{chosen.pairs} interleaved turns")
+    return f"{device}, torch {torch.__version__}, {args.precision}, {args.pairs} interleaved turns"
 
 
-def autocast(chosen: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+def autocast(args: argparse.Namespace) -> Context:
     """The context of a forward pass in the precision asked for."""
-    return torch.autocast(chosen.device, dtype=torch.bfloat16, enabled=chosen.precision == "bf16")
+    return torch.autocast(args.device, dtype=torch.bfloat16, enabled=args.precision == "bf16")
+
+
+def call(encode: Callable[[torch.Tensor], T], inputs: torch.Tensor, args: argparse.Namespace,
+         context: Callable[[], Context] = torch.inference_mode) -> Callable[[], T]:
+    """A side: the encoding of inputs without gradient, in the precision asked for."""
+    def side() -> T:
+        with context(), autocast(args):
+            return encode(inputs)
+    return side
 
 
 def synchronize(device: str | torch.device) -> None:
@@ -59,8 +76,7 @@ def seconds_of(side: Side, device: str | torch.device = "cpu", at_least: float =
                calls: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of one call: the mean over so many calls or more, until they took so long."""
     synchronize(device)
-    start = clock()
-    done = 0
+    start, done = clock(), 0
     while done < calls or clock() - start < at_least:
         side()
         done += 1
@@ -93,10 +109,9 @@ class Ratio:
     @property
     def interval(self) -> tuple[float, float]:
         """What holds the true median in 95 of 100 cases, by order statistics."""
-        values, count = sorted(self.values), len(self.values)
-        low = 0
-        while low + 1 < count / 2 and 2 * sum(comb(count, k)
-                                              for k in range(low + 2)) / 2**count <= 0.05:
+        values, count, low = sorted(self.values), len(self.values), 0
+        # each side may hold it in one of 40 cases
+        while low + 1 < count / 2 and 40 * sum(comb(count, k) for k in range(low + 2)) <= 2**count:
             low += 1
         return values[low], values[count - 1 - low]
 
@@ -130,9 +145,9 @@ def take_turns(sides: Mapping[str, Callable[[], float]], turns: int) -> Times:
     return times
 
 
-def in_turns(sides: Mapping[str, Side], chosen: argparse.Namespace) -> Times:
+def in_turns(sides: Mapping[str, Side], args: argparse.Namespace) -> Times:
     """Seconds of a call of each side, after one call of each that is not timed."""
     for side in sides.values():
         side()
-    return take_turns({name: partial(seconds_of, side, chosen.device, chosen.seconds)
-                       for name, side in sides.items()}, chosen.pairs)
+    return take_turns({name: partial(seconds_of, side, args.device, args.seconds)
+                       for name, side in sides.items()}, args.pairs)

@@ -1,10 +1,7 @@
-"""What AIM's transformers are made of: no layer but the patches' has a bias, and heads are 128 wide
-in all published models.
-"""
+"""AIM's transformer blocks: heads 128 wide as published, and no bias but that of the patches."""
 
 import math
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +12,6 @@ from corekit.models.layers.block import Block
 from corekit.models.layers.mlp import MLP, SwiGLU
 from corekit.models.layers.patch_embed import PatchEmbed
 
-Part = TypeVar("Part", bound=nn.Module)
 Images = Tensor | list[Tensor]  # [B, 3, H, W], or B pictures [3, H, W] each of its own size
 HEAD_WIDTH = 128
 PATCH_SIZE = 14
@@ -28,26 +24,18 @@ def norm(width: int, generation: int) -> nn.Module:
 
 
 def mlp(width: int, generation: int) -> MLP | SwiGLU:
-    """AIMv1's feed-forward part, 4 D wide, or AIMv2's gated one.
-
-    The latter is 2/3 of 4 D wide, rounded up to a multiple of 256.
-    """
-    if generation == 1:
-        return _xavier(MLP(width, 4 * width, bias=False))
-    return _xavier(SwiGLU(width, -(-(8 * width // 3) // 256) * 256, bias=False))
+    """AIMv1's feed-forward part, 4 D wide, or AIMv2's gated one."""
+    gated_width = -(-(8 * width // 3) // 256) * 256  # 2/3 of 4 D, up to a multiple of 256
+    part = (MLP(width, 4 * width, bias=False) if generation == 1
+            else SwiGLU(width, gated_width, bias=False))
+    for layer in part.children():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+    return part
 
 
 def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Block:
-    """A transformer block without biases.
-
-    Args:
-        width: D.
-        generation: 1 for AIMv1's norms and feed-forward part, 2 for AIMv2's.
-        head_width: of an attention head; there is one at least.
-
-    Raises:
-        CorekitError: heads of that width do not share D.
-    """
+    """A block of AIMv1 or AIMv2; a CorekitError where heads of that width do not fit its width."""
     heads = max(1, width // head_width)
     if width % heads:
         raise CorekitError(f"{heads} attention heads cannot share a width of {width}: choose "
@@ -59,11 +47,9 @@ def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Bloc
 
 
 class Patches(PatchEmbed):
-    """Patches of 14x14 pixels to tokens, and a norm: [B, 3, H, W] to [B, N, D] and their grid (H //
-    14, W // 14).
+    """Patches of 14x14 pixels and a norm: [B, 3, H, W] to [B, N, D], and the grid of patches.
 
-    What does not fill a patch at the right and the lower edge is left out, as a convolution leaves
-    it out.
+    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out.
 
     Raises:
         CorekitError: an image without a whole patch.
@@ -80,8 +66,8 @@ class Patches(PatchEmbed):
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no "
                                f"patch of {PATCH_SIZE} x {PATCH_SIZE}: resize it first")
         patches = super().forward(image)
-        tokens = patches.flatten(2).transpose(1, 2).to(
-            self.proj.weight.dtype)  # torch's fused norm wants one dtype
+        # torch's fused norm wants one dtype
+        tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)
         return self.norm(tokens), (patches.shape[2], patches.shape[3])
 
 
@@ -101,12 +87,11 @@ def patch_counts(image: Images, device: torch.device) -> Tensor:
 
 
 def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
-    """Positions of a grid without parameters, [height · width, D], in at least float32, on the
-    device of ``like`` [..., D].
+    """Positions of a grid without parameters: [height · width, D], in at least float32.
 
-    The first half of the channels says the column and the second the row, half sines and half
-    cosines each: the order of masked autoencoders' code (He et al., 2022), which AIM's weights were
-    trained with.
+    The first half of the channels encodes the column and the second the row, each in half sines and
+    half cosines. Masked autoencoders' code (He et al., 2022) has this order, and AIM's weights were
+    trained with it. D and the device are those of ``like`` [..., D].
     """
     dtype, quarter = torch.promote_types(like.dtype, torch.float32), like.shape[-1] // 4
     frequency = TEMPERATURE ** -(torch.arange(quarter, dtype=dtype, device=like.device) / quarter)
@@ -115,10 +100,3 @@ def sine_positions(height: int, width: int, like: Tensor) -> Tensor:
     of_column, of_row = (torch.cat([angle.sin(), angle.cos()], 1) for angle in (column, row))
     return torch.cat([of_column[None].expand(height, -1, -1),
                       of_row[:, None].expand(-1, width, -1)], 2).flatten(0, 1)
-
-
-def _xavier(part: Part) -> Part:
-    for layer in part.children():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-    return part

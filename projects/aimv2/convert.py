@@ -25,12 +25,9 @@ SIZES = (224, 336, 448)
 NATIVE, LIT = "aimv2_large_native", "aimv2_large_lit"
 ENCODERS = tuple(f"aimv2_{size}_{pixels}" for size in WIDTHS.values() for pixels in SIZES)
 FIRST = tuple(f"aimv1_{size}" for size in WIDTHS_1.values())
-TRAINED = {
-    "aimv2_pretrain": ("apple", "transformers", "timm"),
-    "aimv2_student": ("apple", "transformers", "timm"),
-    # models that have an encoder, which is all that is written of them
-    "aimv1_pretrain": ("apple", )
-}
+TRAINED = {  # models around an encoder, which is all that is written of them
+    **dict.fromkeys(("aimv2_pretrain", "aimv2_student"), ("apple", "transformers", "timm")),
+    "aimv1_pretrain": ("apple",)}
 LAYOUTS = {"apple": (*ENCODERS, NATIVE, LIT, *FIRST), "transformers": (*ENCODERS, NATIVE, LIT),
            "timm": ENCODERS}
 
@@ -89,9 +86,10 @@ class AIMConverter:
     def detect(self, state: State) -> list[str]:
         """The model that has exactly these names and shapes."""
         layout, name = _look(state)
-        fits = name in LAYOUTS[layout] and not differences(
-            _without_classifier(state, name)[0], _expected(name, layout))
-        return [name] if fits else []
+        if name not in LAYOUTS[layout]:
+            return []
+        weights, _ = _without_classifier(state, name)
+        return [] if differences(weights, _expected(name, layout)) else [name]
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
@@ -100,21 +98,20 @@ class AIMConverter:
             raise CorekitError(f"'{name}' is not published in the layout of these weights, "
                                f"{layout}'s")
         state, notes = _without_classifier(state, name)
-        problems = differences(state, _expected(name, layout))
-        if problems:
+        if problems := differences(state, _expected(name, layout)):
             raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
                                f"{'; '.join(problems)}")
         weights = {}
         for ours, like in _official(name).items():
-            published_name = _renamed(ours, layout)
+            published_name = renamed(ours, RULES[layout])
             value = state.get(published_name)
             if value is None:
                 value = torch.cat([state[key] for key in _split(published_name)])
             weights[ours] = value.float().reshape(like.shape).contiguous()
         size = int(name[-3:]) if name in ENCODERS else 224
         if name in FIRST:
-            return Converted(weights, {}, Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD,
-                                                     0.875), {}, notes)
+            preprocess = Preprocess(size, "bicubic", IMAGENET_MEAN, IMAGENET_STD, 0.875)
+            return Converted(weights, {}, preprocess, {}, notes)
         if name == NATIVE:
             notes.append("the model takes pictures as they are; preprocess.json, which evaluation "
                          f"needs, has {size} pixels")
@@ -137,12 +134,13 @@ class AIMConverter:
                                    "layout apple or transformers")
         converted: State = {}
         for ours, value in weights.items():
-            published_name = _renamed(ours, layout)
+            published_name = renamed(ours, RULES[layout])
             if layout == "transformers" and ours.endswith(".qkv.weight"):
                 converted.update(zip(_split(published_name), value.chunk(3), strict=True))
+            elif layout == "transformers" and ours.endswith("pos_embed"):
+                converted[published_name] = value[0]
             else:
-                converted[published_name] = value[0] if layout == "transformers" and ours.endswith(
-                    "pos_embed") else value
+                converted[published_name] = value
         return converted
 
 
@@ -158,7 +156,7 @@ def _look(state: State) -> tuple[str, str]:
                 norm = key.replace("proj.weight", "norm.bias")
                 if layout == "apple" and norm in state:
                     return layout, f"aimv1_{WIDTHS_1.get(width)}"
-                positions = state.get(_renamed("pos_embed", layout))
+                positions = state.get(renamed("pos_embed", RULES[layout]))
                 if positions is None:
                     return layout, NATIVE
                 side = PATCH_SIZE * math.isqrt(max(0, positions[..., 0].numel()))
@@ -167,9 +165,10 @@ def _look(state: State) -> tuple[str, str]:
 
 
 def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
-    """The weights without AIMv1's classifier, and what there is to say."""
-    weights = {key: value for key, value in state.items()
-               if name not in FIRST or not key.startswith("head.")}
+    """The weights without AIMv1's classifier, and notes for the user."""
+    if name not in FIRST:
+        return state, []
+    weights = {key: value for key, value in state.items() if not key.startswith("head.")}
     dropped = len(state) - len(weights)
     notes = [f"the classifier over the features, {dropped} tensors, is left out"]
     return weights, notes if dropped else []
@@ -178,10 +177,6 @@ def _without_classifier(state: State, name: str) -> tuple[State, list[str]]:
 def _split(name: str) -> list[str]:
     """The names of queries, keys and values where they are kept apart."""
     return [name.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
-
-
-def _renamed(name: str, layout: str) -> str:
-    return renamed(name, RULES[layout])
 
 
 @lru_cache(maxsize=32)

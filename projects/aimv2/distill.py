@@ -1,8 +1,7 @@
-"""A smaller encoder that learns to say a larger one's tokens. That AIMv2's authors did so is known,
-how is not: this is ours.
+"""Distillation of a larger encoder's tokens into a smaller encoder.
 
-It follows feature distillation (Wei et al., 2022, arXiv 2205.14141): whitened tokens, a linear
-layer, a smooth L1 distance.
+AIMv2's authors distilled too, but did not publish how. This follows feature distillation (Wei et
+al., 2022, arXiv 2205.14141): whitened tokens, a linear layer, a smooth L1 distance.
 """
 
 import torch
@@ -16,46 +15,32 @@ from corekit.errors import CorekitError
 from corekit.recipes.saved import load_config
 from corekit.registry import register
 
-from .encoder import Encoder
+from .encoder import Encoder, EncoderWrapper
 from .pretrain import encoder_named
 
 
-class Student(nn.Module):
-    """An encoder, and a linear layer from its tokens to the teacher's: ``forward`` gives
-    ``predicted_tokens`` [B, N, D'].
-
-    Args:
-        encoder: images to tokens.
-        teacher_width: D'.
-    """
+class Student(EncoderWrapper):
+    """An encoder and a linear layer to the teacher's tokens: ``predicted_tokens`` [B, N, D']."""
 
     def __init__(self, encoder: Encoder, teacher_width: int) -> None:
-        super().__init__()
-        self.encoder, self.projection = encoder, nn.Linear(encoder.width, teacher_width)
+        super().__init__(encoder)
+        self.projection = nn.Linear(encoder.width, teacher_width)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"predicted_tokens": self.projection(self.encoder(image)["tokens"])}
-
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """The encoder's ``encode_image``."""
-        return self.encoder.encode_image(image, normalize)
-
-    def encode_tokens(self, image: Tensor) -> Tensor:
-        """The encoder's tokens after its last norm, [B, N, D]."""
-        return self.encoder.features(image, norm=True)["tokens"]
 
 
 @register("model", "aimv2_student")
 def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
                   width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """An encoder that learns the tokens of another one, for the loss ``token_distance``. Gives
-    predicted_tokens.
+    """An encoder that learns the tokens of another one, for the loss ``token_distance``.
+
+    Gives predicted_tokens.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
         teacher_width: of the other one's tokens.
-        width_divisor: divides the encoder's width: above 1, a narrow copy of the model, for trying
-            things.
+        width_divisor: divides the encoder's width: above 1, a narrow copy, to try things.
         depth_divisor: divides the number of blocks (one stays).
     """
     return Student(encoder_named(encoder, width_divisor, depth_divisor), teacher_width)
@@ -63,16 +48,15 @@ def aimv2_student(encoder: str = "aimv2_large_224", teacher_width: int = 3072,
 
 @register("model", "token_teacher")
 class TokenTeacher(nn.Module):
-    """A trained encoder that says its tokens; for ``frozen``. Gives teacher_tokens [B, N, D].
+    """A trained encoder, for ``frozen``, which gives teacher_tokens [B, N, D].
 
     Args:
-        preprocess: the student's, which the batch's images went through; the engine gives it.
+        preprocess: the student's, which the batch's images went through; the trainer gives it.
         path: of a run, a checkpoint or a model folder: an encoder, or the pre-training of one.
         encoder: what a dry run takes for it: it reads no weights.
 
     Raises:
-        CorekitError: nothing is there, no encoder, or one that was trained with another
-            normalisation of pixels.
+        CorekitError: no encoder is there, or it had another normalisation of pixels.
     """
 
     def __init__(self, preprocess: Preprocess, path: str, encoder: str = "aimv2_3b_224") -> None:
@@ -102,11 +86,10 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
 
 @register("loss", "token_distance")
 class TokenDistance:
-    """Smooth L1 distance of predicted tokens to whitened ones, on average over channels, tokens and
-    samples: a sample loss.
+    """Smooth L1 distance of predicted tokens to whitened ones: a sample loss.
 
-    Each of the teacher's tokens is brought to mean 0 and variance 1 over its channels (Wei et al.,
-    2022, section 3).
+    It is averaged over channels, tokens and samples. Whitening brings each of the teacher's tokens
+    to mean 0 and variance 1 over its channels (Wei et al., 2022, section 3).
 
     Args:
         beta: the distance up to which it is squared.
@@ -116,22 +99,15 @@ class TokenDistance:
         self.beta = beta
 
     def __call__(self, predicted_tokens: Tensor, teacher_tokens: Tensor) -> Tensor:
-        """The sum over samples, [] in at least float32.
-
-        Args:
-            predicted_tokens, teacher_tokens: [B, N, D].
-
-        Raises:
-            CorekitError: their shapes differ.
-        """
+        """The sum over samples of [B, N, D] tokens, [] in at least float32."""
         if predicted_tokens.shape != teacher_tokens.shape:
             raise CorekitError(f"the student says {_described(predicted_tokens)}, the teacher "
                                f"{_described(teacher_tokens)}: set model.teacher_width to the "
                                "teacher's width, and choose encoders for pictures of one size")
         wide = torch.promote_types(predicted_tokens.dtype, torch.float32)
         whitened = F.layer_norm(teacher_tokens.to(wide), teacher_tokens.shape[-1:])
-        distance = F.smooth_l1_loss(predicted_tokens.to(wide), whitened, reduction="none",
-                                    beta=self.beta)
+        predicted = predicted_tokens.to(wide)
+        distance = F.smooth_l1_loss(predicted, whitened, reduction="none", beta=self.beta)
         return distance.mean((1, 2)).sum()
 
 

@@ -1,6 +1,4 @@
-"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): a vision transformer without a
-class token.
-"""
+"""AIM's image encoders (El-Nouby et al., 2024; Fini et al., 2024): ViTs without a class token."""
 
 import math
 from collections.abc import Sequence
@@ -28,13 +26,9 @@ from .blocks import (
     sine_positions,
 )
 
-MOST_PATCHES = 4096  # of a picture at its own size: what the native model was trained with
-
 
 class Features(TypedDict):
-    """What an encoder gives: tokens [B, N, D], their mean ``pooled`` [B, D], and [B, N, D] of each
-    layer asked for.
-    """
+    """An encoder's output: tokens [B, N, D], their mean [B, D], and [B, N, D] of chosen layers."""
 
     tokens: Tensor
     pooled: Tensor
@@ -42,22 +36,17 @@ class Features(TypedDict):
 
 
 class Encoder(nn.Module):
-    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D], line after line, and ``pooled``
-    [B, D], their mean.
+    """Images [B, 3, H, W] to ``tokens`` [B, H // 14 · W // 14, D] and their mean ``pooled`` [B, D].
 
-    ``forward`` gives both after the last norm. Parameters are named as in timm. An encoder with a
-    position table takes other sizes than the table's by stretching it over the grid (bicubic,
-    antialiased, as timm does); nothing is cut. Pictures of different sizes come as a list: their
-    tokens are followed by zeros up to the longest, which no token sees.
+    ``forward`` gives both after the last norm, tokens line after line. Parameters are named as in
+    timm. A position table is stretched over the grid of other sizes (bicubic, antialiased, as in
+    timm); nothing is cut. Pictures of different sizes come as a list: their tokens are followed by
+    zeros up to the longest, which no token sees.
 
     Args:
-        width: D.
-        layers: transformer blocks.
-        grid_size: patches along a side that the position table is made for; None: sines and
-            cosines, for any grid.
+        grid_size: side of the position table in patches; None: sines and cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
-        head_width: of an attention head.
     """
 
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
@@ -69,9 +58,10 @@ class Encoder(nn.Module):
         if grid_size is None and width % 4:
             raise CorekitError("sines and cosines of two directions need a width that 4 divides, "
                                f"not {width}: choose another width_divisor")
-        self.pos_embed = None if grid_size is None else nn.Parameter(
-            nn.init.normal_(self.patch_embed.proj.weight.new_empty(1, grid_size**2, width),
-                            std=0.02))
+        self.pos_embed: nn.Parameter | None = None
+        if grid_size is not None:
+            table = self.patch_embed.proj.weight.new_empty(1, grid_size**2, width)
+            self.pos_embed = nn.Parameter(nn.init.normal_(table, std=0.02))
         self.blocks = nn.ModuleList(block(width, generation, head_width) for _ in range(layers))
         self.norm = norm(width, generation)
 
@@ -80,9 +70,7 @@ class Encoder(nn.Module):
         return {"tokens": features["tokens"], "pooled": features["pooled"]}
 
     def encode_image(self, image: Images, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
-        ``normalize``.
-        """
+        """Features [B, D], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled = self.features(image, norm=True)["pooled"]
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 
@@ -92,34 +80,32 @@ class Encoder(nn.Module):
 
         Args:
             image: [B, 3, H, W], or a list of [3, H, W].
-            norm: True: all of it after the encoder's last norm, as ``forward`` has it; False: all
-                of it before.
-            layers: numbers of blocks whose tokens are wanted beside the last one's, from 0; -1 is
-                the last.
+            norm: True: all after the encoder's last norm, as in ``forward``; False: all before.
+            layers: blocks whose tokens are wanted too, counted from 0, or from the last as -1.
             attention: which patches attend to which.
 
         Raises:
             CorekitError: no such layer, an image without a whole patch, or too many patches.
         """
         depth = len(self.blocks)
-        wanted = [number % depth if -depth <= number < depth else None for number in layers]
-        if None in wanted:
-            raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the last "
-                               f"one as -1 to -{depth}; {layers[wanted.index(None)]} is none of "
-                               "them")
-        x, intermediate, real = self.embed(image), {}, _real(image)
-        if real is not None and attention is bidirectional:
-            attention = partial(F.scaled_dot_product_attention, attn_mask=real[:, None, None])
+        for number in layers:
+            if not -depth <= number < depth:
+                raise CorekitError(f"the encoder has layers 0 to {depth - 1}, counted from the "
+                                   f"last one as -1 to -{depth}; {number} is none of them")
+        numbers = [number % depth for number in layers]
+        x, intermediate, is_patch = self.embed(image), {}, _patch_mask(image)
+        if is_patch is not None and attention is bidirectional:
+            attention = partial(F.scaled_dot_product_attention, attn_mask=is_patch[:, None, None])
         for number, layer in enumerate(self.blocks):
             x = layer(x, attention)
-            if number in wanted:
+            if number in numbers:
                 intermediate[number] = self.norm(x) if norm else x
         tokens = self.norm(x) if norm else x
-        chosen = tuple(intermediate[number] for number in wanted if number is not None)
-        if real is None:
-            return {"tokens": tokens, "pooled": tokens.mean(1), "layers": chosen}
-        tokens, *others = (each * real[:, :, None] for each in (tokens, *chosen))
-        return {"tokens": tokens, "pooled": tokens.sum(1) / real.sum(1, keepdim=True),
+        others = [intermediate[number] for number in numbers]
+        if is_patch is None:
+            return {"tokens": tokens, "pooled": tokens.mean(1), "layers": tuple(others)}
+        tokens, *others = (each * is_patch[:, :, None] for each in (tokens, *others))
+        return {"tokens": tokens, "pooled": tokens.sum(1) / is_patch.sum(1, keepdim=True),
                 "layers": tuple(others)}
 
     def embed(self, image: Images) -> Tensor:
@@ -141,9 +127,7 @@ class Encoder(nn.Module):
         return resample_positions(self.pos_embed, grid, "bicubic", antialias=True)
 
     def refit(self, name: str, value: Tensor) -> Tensor | None:
-        """A position table made for another size of image as this encoder's; None for any other
-        tensor.
-        """
+        """A position table for another image size as this encoder's; None for any other tensor."""
         if name != "pos_embed" or self.pos_embed is None or self.grid_size is None:
             return None
         if not is_position_table(value, self.pos_embed):
@@ -152,10 +136,26 @@ class Encoder(nn.Module):
         return resample_positions(value, grid, "bicubic", antialias=True)
 
 
-def _real(image: Images) -> Tensor | None:
+class EncoderWrapper(nn.Module):
+    """A model that trains an encoder, and encodes images with it: every patch sees all patches."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """The encoder's ``encode_image``."""
+        return self.encoder.encode_image(image, normalize)
+
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens after its last norm, [B, N, D]."""
+        return self.encoder.features(image, norm=True)["tokens"]
+
+
+def _patch_mask(image: Images) -> Tensor | None:
     """Which tokens are patches and which only fill up, bool [B, N]; None where all are patches."""
     if isinstance(image, Tensor):
         return None
+    counts = patch_counts(image, image[0].device)
     longest = max(math.prod(grid) for grid in grids_of(image))
-    return torch.arange(longest,
-                        device=image[0].device) < patch_counts(image, image[0].device)[:, None]
+    return torch.arange(longest, device=counts.device) < counts[:, None]

@@ -1,6 +1,4 @@
-"""The two towers of AIMv2 with locked-image tuning (Fini et al., 2024, table 5; Zhai et al.,
-2022).
-"""
+"""AIMv2's towers of locked-image tuning (Fini et al., 2024, table 5; Zhai et al., 2022)."""
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +12,10 @@ from .encoder import Encoder
 
 
 class ImageTower(nn.Module):
-    """An encoder, attention over its tokens after the last norm, and a projection: [B, 3, H, W] to
-    [B, embed_dim].
+    """An encoder, attention over its tokens, a projection: [B, 3, H, W] to [B, embed_dim].
 
-    ``model.frozen: [image_tower.encoder]`` locks the encoder; the other two have to be trained.
+    The tokens are those after the last norm. ``model.frozen: [image_tower.encoder]`` locks the
+    encoder; the other two have to be trained.
     """
 
     def __init__(self, encoder: Encoder, width: int, embed_dim: int) -> None:
@@ -27,24 +25,19 @@ class ImageTower(nn.Module):
         self.projection = nn.Linear(width, embed_dim, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.projection(
-            self.head(self.encoder.features(image, norm=True)["tokens"]))
+        tokens = self.encoder.features(image, norm=True)["tokens"]
+        features: Tensor = self.projection(self.head(tokens))
         return features
 
 
 class TextTower(nn.Module):
-    """Token ids int64 [B, L] to features [B, embed_dim], those of the first ``end_token``, the last
-    id as CLIP has it.
+    """Token ids int64 [B, L] to features [B, embed_dim]: those of the first ``end_token``.
 
-    Each token sees itself and those before it, always: padding comes after the end and needs no
-    mask. A caption without an end, which tokenizers do not make, is read at its last token.
+    The end token is the last id, as in CLIP. Each token sees itself and those before it, so padding
+    after the end needs no mask. A caption without an end is read at its last token.
 
     Args:
-        width: of the residual stream.
-        layers: transformer blocks.
-        embed_dim: width of the features.
         context_length: most tokens of a caption; shorter rows take the first positions.
-        vocab_size: number of token ids.
 
     Raises:
         CorekitError: in ``forward``, captions longer than the context.
@@ -65,8 +58,8 @@ class TextTower(nn.Module):
         tokens = self.tokens(text)
         ends = text == self.end_token
         end_positions = torch.where(ends.any(1), ends.int().argmax(1), text.shape[1] - 1)
-        features: Tensor = self.projection(
-            tokens[torch.arange(tokens.shape[0], device=tokens.device), end_positions])
+        rows = torch.arange(tokens.shape[0], device=tokens.device)
+        features: Tensor = self.projection(tokens[rows, end_positions])
         return features
 
     def tokens(self, text: Tensor) -> Tensor:

@@ -1,6 +1,4 @@
-"""The next patch: AIM's regression of pixels (El-Nouby et al., 2024, section 3; Fini et al., 2024,
-section 2.1).
-"""
+"""AIM's regression of the next patch's pixels (El-Nouby et al., 2024; Fini et al., 2024)."""
 
 import torch
 from torch import Tensor
@@ -15,12 +13,12 @@ from .prefix import prefix_lengths
 
 @register("loss", "next_patch")
 class NextPatch:
-    """Mean squared error between predicted and true pixels of a patch, on average over all patches
-    that count in the step.
+    """Mean squared error of the predicted pixels, averaged over the step's patches.
 
-    Only patches outside the prefix count, N - M of a sample: those inside were seen by the one that
-    predicts them. The true pixels of each patch, as the model sees them, have mean 0 and variance 1
-    (unbiased, 1e-6 added), as in masked autoencoders (He et al., 2022).
+    El-Nouby et al., 2024, section 3; Fini et al., 2024, section 2.1. Only the N - M patches of a
+    sample outside the prefix count: those inside were seen by the one that predicts them. The true
+    pixels of each patch, as the model sees them, have mean 0 and variance 1 (unbiased, 1e-6 added),
+    as in masked autoencoders (He et al., 2022).
 
     Args:
         normalize: False: the true pixels as they are.
@@ -38,15 +36,12 @@ class NextPatch:
 
     def __call__(self, patch_predictions: Tensor | LinearOutput, image: Images,
                  uniform: Tensor) -> Tensor:
-        """The sum over the patches of these samples that count.
+        """The sum over the patches of these samples that count, [] in at least float32.
 
         Args:
             patch_predictions: [B, N - 1, 588]; those at i are of patch i + 1.
             image: [B, 3, H, W] as the model sees it, or a list of [3, H, W].
-            uniform: [B], as the model was given it.
-
-        Returns:
-            [] in at least float32.
+            uniform: [B], the model's.
         """
         true, patches = patchify(image), patch_counts(image, uniform.device)
         number = torch.arange(1, true.shape[1], device=uniform.device)
@@ -62,10 +57,9 @@ class NextPatch:
 
 
 def patchify(image: Images) -> Tensor:
-    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3], a patch's rows,
-    columns, channels.
+    """Pixels of the patches, line after line: [B, 3, H, W] to [B, N, 14 · 14 · 3].
 
-    Pictures of different sizes, a list, have zeros up to the longest.
+    A patch's pixels are ordered by row, column, channel. Smaller pictures of a list end in zeros.
     """
     if isinstance(image, list):
         return pad_sequence([patchify(each[None])[0] for each in image], batch_first=True)

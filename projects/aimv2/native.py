@@ -1,6 +1,4 @@
-"""Training at native resolution (Fini et al., 2024, section 2.4): a step has an area, and each
-picture its own shape in it.
-"""
+"""Native-resolution training (Fini et al., 2024, section 2.4): each step has its own area."""
 
 import math
 from itertools import product
@@ -29,17 +27,16 @@ _SQUARE = torch.empty(1, UNIT, UNIT, device="meta")
 
 @register("sampler", "native_area")
 class NativeArea(Rounds):
-    """Every batch has an area A in patches of 14x14 pixels, and C / A samples: C patches at most,
-    the same for every step.
+    """Batches of area A, in patches of 14x14 pixels, with C / A samples: at most C patches a step.
 
     A is 2^n, where n goes from the first exponent to the second as a standard normal cut at -1 and
-    1 does from one end to the other. The paper draws it anew each time. Here areas come in rounds
-    (``corekit.data.loading.batch_shape.Rounds``), which have the middles of ``scales`` equally
-    likely parts of that distribution, once each; and A is rounded to the square of a whole number,
-    by 9 % at most from 128 patches on, whose root is the side that transforms are given, in pixels.
+    1 does. The paper draws it anew each time. Here areas come in rounds
+    (``corekit.data.loading.batch_shape.Rounds``) that have the middles of ``scales`` equally likely
+    parts of that distribution, once each. A is rounded to the square of a whole number, by 9 % at
+    most from 128 patches on; its root is the side that transforms get, in pixels.
 
-    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives
-    C / (streams · A) samples, rounded down.
+    C is ``batch_size`` times the patches of the preprocessing's size. A stream gives C / (streams ·
+    A) samples, rounded down.
 
     Args:
         batch_size: samples of one step at the preprocessing's size, over all ranks.
@@ -50,8 +47,7 @@ class NativeArea(Rounds):
         scales: areas of a round, some of them alike.
 
     Raises:
-        CorekitError: the streams do not divide the batch, or a stream has not patches enough for
-            one sample of the largest area.
+        CorekitError: the streams do not divide the batch, or have too few patches for a sample.
     """
 
     def __init__(self, batch_size: int, streams: int, preprocess: Preprocess, seed: int,
@@ -76,13 +72,12 @@ class NativeArea(Rounds):
 
 @register("transform", "fit_area")
 class FitArea(SampleTransform):
-    """A random part of the picture in its own shape, resized to as many patches of 14x14 pixels as
-    an area holds, not more.
+    """A random part of the picture in its own shape, resized to at most an area's patches.
 
-    Sides are whole patches, each less than one from what the shape asks for. A part longer than the
-    area in patches is squeezed: 3 x 5,000 pixels become a row of patches. Share and shape of the
-    part are drawn as torchvision's ``RandomResizedCrop`` does for a square, which is then the
-    picture; torch's resizing is within two of 255 levels of Pillow.
+    Sides are whole patches of 14 pixels, each less than one from what the shape asks for. A part
+    longer than the area in patches is squeezed: 3 x 5,000 pixels become a row of patches. Share and
+    shape of the part are drawn as torchvision's ``RandomResizedCrop`` does for a square, which is
+    then the picture; torch's resizing is within two of 255 levels of Pillow.
 
     Args:
         preprocess: gives interpolation, and the side of the area where the step has none.
@@ -99,8 +94,8 @@ class FitArea(SampleTransform):
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, H, W], of at most (size / 14)² patches."""
         image: Image.Image = sample["image"]
-        drawn = TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio)
-        top, left, height, width = (side / UNIT for side in drawn)
+        crop = TorchvisionCrop.get_params(_SQUARE, self.scale, self.ratio)
+        top, left, height, width = (side / UNIT for side in crop)
         edges = [left * image.width, top * image.height, (left + width) * image.width,
                  (top + height) * image.height]
         part = max(1.0, edges[2] - edges[0]), max(1.0, edges[3] - edges[1])
@@ -121,9 +116,7 @@ class FitArea(SampleTransform):
 
 
 def grid_within(width: float, height: float, patches: int) -> tuple[int, int]:
-    """(rows, columns) of a picture's patches in its own shape: of the whole numbers around it, the
-    most that there may be.
-    """
+    """The largest (rows, columns) of patches, within one of the picture's own shape."""
     rows, columns = math.sqrt(patches * height / width), math.sqrt(patches * width / height)
     around = [{min(max(1, number(side)), patches)
                for number in (math.floor, math.ceil)} for side in (rows, columns)]

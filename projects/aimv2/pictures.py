@@ -24,22 +24,18 @@ LEAVE_OUT = "type '~evaluators.LABEL', with its label, to go without it"
 
 @register("evaluator", "patch_pictures")
 class PatchPictures:
-    """Pictures as they are, their prefix, and the patches after it as the model predicts them, each
-    from all before it.
+    """Pictures, their prefix, and the patches after it as the model predicts them.
 
-    A predicted patch has no brightness and contrast of its own where the model was trained on
-    normalised patches: it is shown with those of the true one. ``explained_variance`` is 1 -
-    |predicted - true|^2 / |true - its mean|^2 over the patches that are predicted, all of them with
-    mean 0 and variance 1 if ``normalize``: 0 for plain grey patches.
+    Each patch is predicted from all before it. It has no brightness and contrast of its own where
+    the model was trained on normalised patches: it is shown with those of the true one.
+    ``explained_variance`` is 1 - |predicted - true|^2 / |true - its mean|^2 over the predicted
+    patches, all of them with mean 0 and variance 1 if ``normalize``: 0 for plain grey patches.
 
     Args:
-        dataset: where the pictures come from; with ``text`` for a model that says words too.
+        dataset: where the pictures come from; with ``text`` for a model that predicts words too.
         samples: how many, from the first one on.
         prefix: share of a picture's patches that are the prefix.
         normalize: False for a model that predicts the pixels as they are.
-
-    Raises:
-        CorekitError: an argument out of range.
     """
 
     def __init__(self, dataset: Source, samples: int = 8, prefix: float = 0.25,
@@ -107,9 +103,7 @@ def _grid(true: Tensor, predicted: Tensor, length: int, titles: list[str], width
 
 
 def _pixels(patches: Tensor, width: int, preprocess: Preprocess) -> list[Picture]:
-    """uint8 [H, W, 3] of each row of patches [B, N, 14 · 14 · 3], as the model sees them; NaN is
-    grey.
-    """
+    """uint8 [H, W, 3] of each row of normalised patches [B, N, 14 · 14 · 3]; NaN is grey."""
     columns = width // PATCH_SIZE
     squares = patches.view(len(patches), -1, columns, PATCH_SIZE, PATCH_SIZE, 3)
     pixels = squares.permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3).cpu()

@@ -1,5 +1,6 @@
-"""Prefix attention (Fini et al., 2024, section 2.2): the first M patches see each other, the others
-what comes before them.
+"""Prefix attention (Fini et al., 2024, section 2.2).
+
+The first M patches see each other, the others see what comes before them.
 """
 
 from functools import lru_cache, partial
@@ -16,12 +17,10 @@ Backend = Literal["sdpa", "flex"]
 
 
 def prefix_lengths(uniform: Tensor, patches: int | Tensor) -> Tensor:
-    """How many patches are a sample's prefix: int64 [B], each of 1 to patches - 1 as likely as the
-    others.
+    """The prefix of each sample, int64 [B]: uniform from 1 to patches - 1.
 
     Args:
-        uniform: a number in [0, 1) of each sample, [B]; the engine's is a function of (seed, step,
-            sample).
+        uniform: a number in [0, 1) of each sample, [B]; the trainer's is of (seed, step, sample).
         patches: of a picture; or of each picture, int64 [B].
     """
     return 1 + (uniform * (patches - 1)).long()
@@ -58,10 +57,10 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
 
     def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if query.device.type == "cpu" and query.requires_grad:
-            raise CorekitError(
-                "FlexAttention has no backward pass on a CPU: set model.attention=sdpa")
-        mixed: Tensor = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())(
-            query, key, value, block_mask=mask)
+            raise CorekitError("FlexAttention has no backward pass on a CPU: set "
+                               "model.attention=sdpa")
+        flex = _flex(query.device.type == "cuda" and not torch.compiler.is_compiling())
+        mixed: Tensor = flex(query, key, value, block_mask=mask)
         return mixed
 
     return attention
@@ -69,9 +68,7 @@ def prefix_attention(lengths: Tensor, patches: int, backend: Backend = "sdpa") -
 
 @lru_cache
 def _flex(compiled: bool) -> Any:
-    """FlexAttention; compiled by itself where nothing else compiles it, because plain it holds all
-    scores.
-    """
+    """FlexAttention, compiled where nothing else compiles it: plain, it holds all scores."""
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention) if compiled else flex_attention

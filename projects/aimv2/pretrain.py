@@ -1,6 +1,7 @@
-"""AIM's pre-training: one causal decoder says the next patch and the next word (AIMv2: Fini et al.,
-2024, section 2), or a head over each patch the next one (AIMv1: El-Nouby et al., 2024, section
-4).
+"""AIM's pre-training: from patches and words to the next ones.
+
+AIMv2 has one causal decoder of both (Fini et al., 2024, section 2); AIMv1 has a head over each
+patch (El-Nouby et al., 2024, section 4).
 """
 
 import math
@@ -20,7 +21,7 @@ from corekit.models.layers.linear import LinearHead
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE, Images, block, grids_of, mlp, norm, patch_counts, sine_positions
-from .encoder import Encoder
+from .encoder import Encoder, EncoderWrapper
 from .prefix import Backend, prefix_attention, prefix_lengths
 
 PIXELS = 3 * PATCH_SIZE**2  # values of a patch
@@ -28,23 +29,16 @@ Objective = Literal["both", "image", "text"]
 
 
 class Decoder(nn.Module):
-    """Patches of an encoder and words before each place, to what stands at that place: one row
-    after the other.
+    """A causal decoder over patches and then words, which predicts the next of each.
 
-    The row is the N patches, a learned token for the beginning, and the L tokens of the caption;
-    each sees itself and those before it. What is said at patch i is patch i + 1; at the beginning,
-    the first token; at token l, token l + 1. Patches bring their positions from the encoder, text
-    has a table.
+    A row is the N patches, a learned token for the beginning, and the L tokens of the caption; each
+    sees itself and those before it. The output at patch i is patch i + 1; at the beginning, the
+    first token; at token l, token l + 1. Text has a position table; patches bring their positions.
 
     Args:
         encoder_width: of the patches.
-        width: D.
-        layers: transformer blocks.
         context_length: L.
-        vocab_size: number of token ids.
-        objective: what is predicted; without words there is no text, without patches they are only
-            read.
-        head_width: of an attention head.
+        objective: what is predicted; patches are always read, text only where it is predicted.
     """
 
     def __init__(self, encoder_width: int, width: int, layers: int, context_length: int,
@@ -62,8 +56,8 @@ class Decoder(nn.Module):
             self.context_length = context_length
             self.token_embedding = nn.Embedding(vocab_size, width)
             self.cls_token = nn.Parameter(nn.init.normal_(torch.empty(1, 1, width), std=0.02))
-            self.positional_embedding = nn.Parameter(
-                nn.init.normal_(torch.empty(1 + context_length, width), std=0.01))
+            table = torch.empty(1 + context_length, width)
+            self.positional_embedding = nn.Parameter(nn.init.normal_(table, std=0.01))
             self.text_head = _head(width, vocab_size, layers)
             nn.init.normal_(self.token_embedding.weight, std=0.02)
 
@@ -74,8 +68,8 @@ class Decoder(nn.Module):
         x, count = self.projection(patches).to(self.norm.weight.dtype), patches.shape[1]
         if self.objective != "image":
             if text is None:
-                raise CorekitError(
-                    "the decoder says words and was given no text: set model.objective=image")
+                raise CorekitError("the decoder says words and was given no text: set "
+                                   "model.objective=image")
             if text.shape[1] > self.context_length:
                 raise CorekitError(f"captions have {text.shape[1]} tokens, and the decoder is made "
                                    f"for {self.context_length}: have the tokenizer cut them "
@@ -108,13 +102,7 @@ class PatchBlock(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """AIMv1's head: each patch alone, with its position once more, says the next one.
-
-    Args:
-        encoder_width: of the patches.
-        width: D.
-        layers: blocks.
-    """
+    """AIMv1's head: each patch alone, with its position once more, predicts the next one."""
 
     def __init__(self, encoder_width: int, width: int, layers: int) -> None:
         super().__init__()
@@ -125,32 +113,28 @@ class PatchDecoder(nn.Module):
 
     def forward(self, patches: Tensor, grids: list[tuple[int, int]],
                 text: Tensor | None) -> dict[str, LinearOutput]:
-        known = {grid: sine_positions(*grid, patches) for grid in grids}
-        positions = pad_sequence([known[grid] for grid in grids],
-                                 batch_first=True) if len(known) > 1 else known[grids[0]]
+        tables = {grid: sine_positions(*grid, patches) for grid in grids}
+        positions = tables[grids[0]]
+        if len(tables) > 1:
+            positions = pad_sequence([tables[grid] for grid in grids], batch_first=True)
         x = self.projection(patches + positions)[:, :-1].to(self.norm.weight.dtype)
         for layer in self.blocks:
             x = layer(x)
         return {"patch_predictions": self.patch_head(self.norm(x))}
 
 
-class Pretrainer(nn.Module):
+class Pretrainer(EncoderWrapper):
     """An encoder with prefix attention, and the decoder over its tokens after the last norm.
 
     ``forward`` gives ``patch_predictions``, a ``LinearOutput`` [B, N - 1, 588] whose row i is of
     patch i + 1, and ``text_logits``, a ``LinearOutput`` [B, L, K] whose row l is of token l.
     Without ``uniform`` prefixes come from torch's generator. Pictures of different sizes come as a
     list; what fills up their rows is seen by nothing that counts.
-
-    Args:
-        encoder: images to tokens.
-        decoder: tokens and text to predictions.
-        attention: how the prefix is attended to.
     """
 
     def __init__(self, encoder: Encoder, decoder: nn.Module, attention: Backend) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.attention = encoder, decoder, attention
+        super().__init__(encoder)
+        self.decoder, self.attention = decoder, attention
 
     def forward(self, image: Images, text: Tensor | None = None,
                 uniform: Tensor | None = None) -> dict[str, LinearOutput]:
@@ -163,53 +147,40 @@ class Pretrainer(nn.Module):
         outputs: dict[str, LinearOutput] = self.decoder(tokens, grids, text)
         return outputs
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """The encoder's ``encode_image``: every patch sees all patches."""
-        return self.encoder.encode_image(image, normalize)
-
-    def encode_tokens(self, image: Tensor) -> Tensor:
-        """The encoder's tokens after its last norm, [B, N, D]: every patch sees all patches."""
-        return self.encoder.features(image, norm=True)["tokens"]
-
 
 @register("model", "aimv2_pretrain")
 def aimv2_pretrain(encoder: str = "aimv2_large_224", context_length: int = 77,
                    vocab_size: int = 32000, objective: Literal["both", "image", "text"] = "both",
                    attention: Literal["sdpa", "flex"] = "sdpa", decoder_width: int = 1024,
-                   decoder_layers: int = 12, width_divisor: int = 1,
-                   depth_divisor: int = 1) -> nn.Module:
-    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder: L comes with
-    221.4 M of decoder.
+                   decoder_layers: int = 12, width_divisor: int = 1, depth_divisor: int = 1
+                   ) -> nn.Module:
+    """AIMv2's encoder and its decoder of 12 blocks, 1,024 wide whatever the encoder.
 
-    Attention heads of the decoder are as wide as the encoder's.
-
-    Gives patch_predictions and text_logits.
+    L comes with 221.4 M of decoder. Gives patch_predictions and text_logits.
 
     Args:
         encoder: the model that is trained, one of those that give tokens.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        objective: what the decoder says: the next patch and the next word, or one of them alone.
-        attention: how prefixes are attended to: sdpa, with a mask of all pairs; flex, by blocks (no
-            backward pass on a CPU).
+        objective: what the decoder predicts: the next patch, the next word, or both.
+        attention: of prefixes: sdpa, by a mask of all pairs; flex, by blocks (not on a CPU).
         decoder_width, decoder_layers: the paper's table 9 tries others.
-        width_divisor: divides the widths: above 1, a narrow copy of the model, for trying things.
+        width_divisor: divides the widths: above 1, a narrow copy, to try things.
         depth_divisor: divides the numbers of blocks (one stays).
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
-    decoder = Decoder(trained.width, decoder_width // width_divisor,
-                      max(1, decoder_layers // depth_divisor), context_length, vocab_size,
-                      objective, trained.head_width)
+    width, layers = decoder_width // width_divisor, max(1, decoder_layers // depth_divisor)
+    decoder = Decoder(trained.width, width, layers, context_length, vocab_size, objective,
+                      trained.head_width)
     return Pretrainer(trained, decoder, attention)
 
 
 @register("model", "aimv1_pretrain")
 def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex"] = "sdpa",
                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
-    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, that sees one patch at a time
-    (El-Nouby et al., 2024, 4.2).
+    """AIMv1's encoder and its head of 12 blocks, 2,048 wide, over one patch at a time.
 
-    Gives patch_predictions. Arguments as of aimv2_pretrain.
+    El-Nouby et al., 2024, section 4.2. Gives patch_predictions. Arguments as of aimv2_pretrain.
     """
     trained = encoder_named(encoder, width_divisor, depth_divisor)
     decoder = PatchDecoder(trained.width, 2048 // width_divisor, max(1, 12 // depth_divisor))
@@ -217,34 +188,28 @@ def aimv1_pretrain(encoder: str = "aimv1_600m", attention: Literal["sdpa", "flex
 
 
 def _unseen_filling(counts: list[int], row: Tensor) -> AttentionFunction:
-    """Causal attention over rows [B, L, D] that begin with pictures' patches, which does not see
-    what fills up the shorter.
-    """
+    """Causal attention over rows [B, L, D] that ignores what fills up shorter pictures."""
     longest = max(counts)
     if min(counts) == longest:
         return causal
     place = torch.arange(row.shape[1], device=row.device)
-    there = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
-    return partial(F.scaled_dot_product_attention,
-                   attn_mask=there[:, None, None] & (place <= place[:, None]))
+    filled = (place < torch.tensor(counts, device=row.device)[:, None]) | (place >= longest)
+    mask = filled[:, None, None] & (place <= place[:, None])
+    return partial(F.scaled_dot_product_attention, attn_mask=mask)
 
 
 def encoder_named(name: str, width_divisor: int = 1, depth_divisor: int = 1) -> Encoder:
-    """The encoder that a registered name stands for; a CorekitError where it stands for another
-    model.
-    """
-    encoder = registry.build("model", name,
-                             {"width_divisor": width_divisor, "depth_divisor": depth_divisor})
+    """The encoder of a registered name; a CorekitError where the model is no encoder."""
+    divisors = {"width_divisor": width_divisor, "depth_divisor": depth_divisor}
+    encoder = registry.build("model", name, divisors)
     if not isinstance(encoder, Encoder):
-        raise CorekitError(
-            f"model.encoder={name} is no encoder of patches; name one such as aimv2_large_224")
+        raise CorekitError(f"model.encoder={name} is no encoder of patches; name one such as "
+                           "aimv2_large_224")
     return encoder
 
 
 def _head(width: int, outputs: int, layers: int) -> LinearHead:
-    """A layer that starts small where the decoder is deep: std (D · (1 + layers))^-½ of a normal
-    cut at two of them.
-    """
+    """A head that starts small after a deep decoder: std (D · (1 + layers))^-½, cut at two."""
     head = LinearHead(width, outputs, bias=False)
     std = (width * (1 + layers)) ** -0.5 / 0.87962566103423978  # what cutting takes away
     nn.init.trunc_normal_(head.weight, std=std, a=-2 * std, b=2 * std)

@@ -52,47 +52,42 @@ class CatLIPConverter:
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them, for ``flat1d`` positions."""
         weights, notes = _without_scalars(state)
-        problems = differences(weights, _expected(name, weights))
-        if problems:
+        if problems := differences(weights, _expected(name, weights)):
             raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': "
                                f"{'; '.join(problems)}")
         converted = {}
         for ours in _official(name, weights):
-            value = weights[_renamed(ours)]
+            value = weights[renamed(ours, RULES)]
             value = value.float() if value.is_floating_point() else value
             converted[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
         defaults = inspect.signature(registry.find("model", name).load()).parameters
-        chosen = {key: value for key, value in _arguments(weights).items()
-                  if value != defaults[key].default}
+        arguments = {key: value for key, value in _arguments(weights).items()
+                     if value != defaults[key].default}
         notes.append("the file does not say what size it was tuned for: preprocess.json has the "
                      f"{SIZE} pixels of pre-training; some fine-tuned models want 512")
-        return Converted(converted, chosen,
-                         Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {}, notes)
+        preprocess = Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        return Converted(converted, arguments, preprocess, {}, notes)
 
     def layouts(self, name: str) -> list[str]:
-        """One."""
+        """CoreNet's, the only one."""
         return ["corenet"] if name in MODELS else []
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The weights without RangeAugment's scalars."""
-        return {_renamed(ours): value[None] if ours == "pos_embed" else value
+        return {renamed(ours, RULES): value[None] if ours == "pos_embed" else value
                 for ours, value in weights.items() if ours not in AUGMENT}
-
-
-def _renamed(name: str) -> str:
-    return renamed(name, RULES)
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:
     """The weights without RangeAugment's six scalars, if all are there, and notes for the user."""
     if any(key not in state or state[key].ndim for key in AUGMENT):
         return dict(state), []
-    return {key: value for key, value in state.items() if key not in AUGMENT}, [
-        "RangeAugment's 6 learned scalars, which only training uses, are left out"]
+    weights = {key: value for key, value in state.items() if key not in AUGMENT}
+    return weights, ["RangeAugment's 6 learned scalars, which only training uses, are left out"]
 
 
 def _arguments(state: State) -> dict[str, object]:
-    """What the weights say of the model's arguments."""
+    """The model's arguments, as far as the weights show them."""
     arguments: dict[str, object] = {"pos_embed_interp": "flat1d"}
     classifier, positions = state.get("classifier.bias"), state.get(POSITIONS)
     if classifier is not None and classifier.ndim == 1 and len(classifier):

@@ -10,14 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.datasets.base import (
-    LEFT_OUT,
-    BadSampleError,
-    Sample,
-    Source,
-    dataset_info,
-    without,
-)
+from corekit.data.datasets import base
+from corekit.data.datasets.base import BadSampleError, Sample, Source
 from corekit.data.fields import find_fields
 from corekit.data.jobs.manifest import MANIFEST
 from corekit.data.shards.indexing import load_index
@@ -34,10 +28,8 @@ from .vocabulary import Vocabulary, read_vocabulary
 class MinedLabels:
     """Another data set's samples with the rows of a vocabulary that their captions name.
 
-    CatLIP's labels, mined while training.
-
-    A sample has what the other data set's has, with ``label_rows`` (int32 [n], ascending) in place
-    of ``text``.
+    These are CatLIP's labels, mined while training. A sample has what the other data set's has,
+    with ``label_rows`` (int32 [n], ascending) in place of ``text``.
 
     Args:
         dataset: where pictures and captions come from, ``{name: ..., ...}``.
@@ -51,8 +43,7 @@ class MinedLabels:
             in its place, and counts it apart from bad ones.
 
     Raises:
-        CorekitError: the other data set has no captions; no WordNet; a vocabulary that is none, or
-            not of this WordNet.
+        CorekitError: no captions, no WordNet, or no vocabulary of this WordNet.
     """
 
     def __init__(self, dataset: Source, vocabulary: str | None = None, size: int | None = None,
@@ -66,7 +57,7 @@ class MinedLabels:
         if vocabulary is None and dataset.shard_sizes.sum():
             raise _missing("mined_labels", "vocabulary", "corekit data vocabulary")
         self.dataset, self.labels, self.empty = dataset, NounLabels(nouns, compounds), empty
-        self.fields = {**without(dataset.fields, ["text"]), "label_rows": "label_rows"}
+        self.fields = {**base.without(dataset.fields, ["text"]), "label_rows": "label_rows"}
         self.shard_sizes = dataset.shard_sizes
         self.vocabulary = read_vocabulary(vocabulary, size) if vocabulary is not None else None
         if self.vocabulary is not None:
@@ -74,7 +65,7 @@ class MinedLabels:
         self.num_classes = len(self.vocabulary) if self.vocabulary is not None else None
         self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns,
                                         compounds, empty)
-        self.order = dataset_info(dataset).order  # of a mixture
+        self.order = base.dataset_info(dataset).order  # of a mixture
 
     def read(self, shard: int, first: int, count: int) -> Sequence[object]:
         """The other data set's."""
@@ -95,11 +86,9 @@ class MinedLabels:
 class StoredLabels:
     """Pictures in tar shards with the rows that ``corekit data label`` stored for them.
 
-    CatLIP's labels, mined ahead of time.
-
-    The labels lie in shards of the same names, and are joined with the pictures by key; pictures
-    without any, because their captions could not be read, are left out and counted when the run
-    starts. A sample has ``label_rows``, int32 [n], ascending.
+    These are CatLIP's labels, mined ahead of time. They lie in shards of the same names, and are
+    joined with the pictures by key; pictures without any, because their captions could not be read,
+    are left out and counted when the run starts. A sample has ``label_rows``, int32 [n], ascending.
 
     Args:
         root: the folder or URL of the pictures' shards; ``data.root`` where the recipe gives none.
@@ -124,18 +113,18 @@ class StoredLabels:
         self.decoders, self.empty = find_fields(tuple(self.extensions)), empty
         self.fields = (*self.extensions, "label_rows")
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
-        vocabularies = read_vocabulary(vocabulary, size) if vocabulary is not None else None
-        self.num_classes = len(vocabularies) if vocabularies is not None else None
+        table = read_vocabulary(vocabulary, size) if vocabulary is not None else None
+        self.num_classes = len(table) if table is not None else None
         if root is None:
             return
-        if labels is None or vocabularies is None:
+        if labels is None or table is None:
             raise _missing("stored_labels", "labels" if labels is None else "vocabulary",
                            "corekit data label")
         label_index = load_index(labels, shards)
-        _check_labels(labels, label_index.storage.read_if_there(MANIFEST), vocabularies)
+        _check_labels(labels, label_index.storage.read_if_there(MANIFEST), table)
         self.join = Join(load_index(root, shards), label_index, same_shards=True)
         self.shard_sizes = self.join.counts
-        self.fingerprint = _fingerprint(vocabularies, self.join.images.fingerprint,
+        self.fingerprint = _fingerprint(table, self.join.images.fingerprint,
                                         label_index.fingerprint, self.extensions, empty)
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
@@ -155,7 +144,7 @@ class StoredLabels:
 
 def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
     if not len(rows) and empty == "drop":
-        raise BadSampleError(LEFT_OUT, f"{sample['key']}: its caption names nothing in the "
+        raise BadSampleError(base.LEFT_OUT, f"{sample['key']}: its caption names nothing in the "
                                        "vocabulary")
     sample["label_rows"] = rows
     return sample
@@ -164,25 +153,24 @@ def _labelled(sample: Sample, rows: NDArray[np.int32], empty: str) -> Sample:
 def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
     try:
         rows: NDArray[np.int32] = np.load(io.BytesIO(content), allow_pickle=False)
-    # of any bytes whatever
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, MemoryError):
         return None
     if not isinstance(rows, np.ndarray) or rows.dtype != np.int32 or rows.ndim != 1:
         return None
-    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes
-                                     and bool((np.diff(rows) > 0).all())) else None
+    ascending = bool((np.diff(rows) > 0).all())
+    return rows if not len(rows) or (rows[0] >= 0 and rows[-1] < classes and ascending) else None
 
 
 def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -> None:
     try:
-        made_with = json.loads(manifest or b"")["made_by"]["vocabulary"]
+        fingerprint = json.loads(manifest or b"")["made_by"]["vocabulary"]
     except (ValueError, KeyError, TypeError):
         raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit "
                            "data label` wrote") from None
-    if made_with != vocabulary.fingerprint:
+    if fingerprint != vocabulary.fingerprint:
         raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
-                           "data.dataset.vocabulary, or with "
-                           "another size of it: give the one they were made with, or label again")
+                           "data.dataset.vocabulary, or with another size of it: give the one they "
+                           "were made with, or label again")
 
 
 def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:

@@ -1,11 +1,9 @@
-"""``corekit data vocabulary`` and ``corekit data label``: captions of all shards to a vocabulary,
-and to rows of it.
-"""
+"""Jobs over captions: ``corekit data vocabulary`` and ``corekit data label``."""
 
 import importlib.metadata
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import find_fields
-from corekit.data.jobs.base import read_shard
+from corekit.data.jobs.base import Refuse, read_shard
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.files import write_text
 from corekit.registry import register
@@ -28,11 +26,9 @@ if TYPE_CHECKING:
 TABLE = "vocabulary.tsv"
 ROWS = "rows.npy"  # int32 [n], ascending
 
-Refuse = Callable[[BadSampleError], None]
-
 
 class _OfCaptions:
-    """What both jobs do with captions."""
+    """The mining of captions, which both jobs do."""
 
     def __init__(self, nouns: Literal["first_sense", "tagged"], compounds: bool, text: str) -> None:
         self.nouns, self.compounds, self.extensions = nouns, compounds, {"text": text.split(";")}
@@ -68,16 +64,14 @@ class _OfCaptions:
 
 @register("job", "vocabulary")
 class CountNouns(_OfCaptions):
-    """The synsets that captions name, counted and chosen: OUT/vocabulary.tsv, a row of the head a
-    line.
+    """The synsets that captions name, counted and chosen: a row of the head a line.
 
-    As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more captions than a
-    threshold; frequent ones come first, ties by key. The table has synset, lemma, gloss and count.
-    Beside it lie the counts of every shard.
+    OUT/vocabulary.tsv has synset, lemma, gloss and count. As in CatLIP (Mehta et al., 2024, section
+    3.1) those stay that occur in more captions than a threshold; frequent ones come first, ties by
+    key. Beside it lie the counts of every shard.
 
     Args:
-        threshold: V_tau; the paper's 500 suits a billion captions as well as three million, and is
-            too much for thousands.
+        threshold: V_tau; the paper's 500 suits millions of captions and more, not thousands.
         size: rows at most; CoreNet's DataComp vocabulary is cut to 24320.
         nouns: tagged: the first sense of words tagged as nouns (the paper); first_sense: of words
             whose first noun sense is called after them, which is what CoreNet's code does.
@@ -95,27 +89,26 @@ class CountNouns(_OfCaptions):
                 refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
         """The counts of one shard, a line each."""
         counts = Counter(key for _, keys in self.mine(samples, refuse) for key in keys)
-        yield "counts", {"tsv": "".join(f"{key}\t{count}\n"
-                                        for key, count in sorted(counts.items())).encode()}
+        lines = [f"{key}\t{count}\n" for key, count in sorted(counts.items())]
+        yield "counts", {"tsv": "".join(lines).encode()}
 
     def finish(self, shards: list[Path], out: Path) -> None:
         """Sum, choose and write the table."""
         total: Counter[str] = Counter()
         for shard in shards:
             for _, content in read_shard(shard):
-                total.update({key: int(count)
-                              for key, count in (line.split("\t")
-                                                 for line in content.decode().splitlines())})
+                for line in content.decode().splitlines():
+                    key, count = line.split("\t")
+                    total[key] += int(count)
         write_text(out / TABLE, choose(total, self.threshold, self.size).table())
 
 
 @register("job", "label")
 class LabelCaptions(_OfCaptions):
-    """What captions name, as rows of a vocabulary: of each sample one member, rows.npy, int32,
-    ascending and without repeats.
+    """What captions name, as rows of a vocabulary: one member a sample, rows.npy.
 
-    They are those that the data set mined_labels finds while training. A caption that names nothing
-    has no rows, and is kept.
+    It is int32, ascending, without repeats. The data set mined_labels finds the same rows while
+    training. A caption that names nothing has no rows, and is kept.
 
     Args:
         vocabulary: a table that corekit data vocabulary wrote, or CoreNet's pickle, of which

@@ -1,12 +1,9 @@
-"""The nouns of a caption as WordNet synsets: CatLIP's labels.
-
-Mehta et al., 2024, section 3.1, equation 1.
-"""
+"""CatLIP's labels: the nouns of a caption as WordNet synsets (Mehta et al., 2024, equation 1)."""
 
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, TypeVar
 
 import ftfy
@@ -42,12 +39,10 @@ class NounLabels:
 
     Args:
         nouns: which of the two.
-        compounds: also find nouns of several words (*hot dog*), the longest first; their words are
-            then no labels of their own.
+        compounds: also find nouns of several words (*hot dog*), in place of those of their words.
 
     Raises:
-        CorekitError: when first used: there is no WordNet, or for ``tagged`` no tagger, on this
-            machine.
+        CorekitError: when first used: no WordNet here, or for ``tagged`` no tagger.
     """
 
     def __init__(self, nouns: Literal["first_sense", "tagged"] = "first_sense",
@@ -72,29 +67,31 @@ class NounLabels:
             BadSampleError: of kind ``long_text``: more than ``LONGEST`` characters.
             CorekitError: the caption is no string.
         """
-        synsets: dict[str, None] = {}
+        words = clean(caption).split()
         if self.nouns == "tagged" or self.compounds:
-            for key in self._in_context(clean(caption).split()):
-                synsets[key] = None
-            return list(synsets)
-        remembered = self._remembered
-        for word in clean(caption).split():
-            keys = remembered.get(word)
+            return list(dict.fromkeys(self._in_context(words)))
+        synsets: dict[str, None] = {}
+        cache = self._synsets
+        for word in words:
+            keys = cache.get(word)
             if keys is None:
-                keys = self._remember(remembered, word, _keys_of)
+                keys = self._remember(cache, word, _keys_of)
             for key in keys:
                 synsets[key] = None
         return list(synsets)
 
     def _in_context(self, words: Sequence[str]) -> list[str]:
-        tokens = [token for word in words
-                  for token in self._tokens.get(word) or self._remember(self._tokens, word,
-                                                                        _tokens_of)]
-        is_noun = _are_nouns(tokens) if self.nouns == "tagged" else [True] * len(tokens)
+        tokens_of_words = (self._tokens.get(word) or self._remember(self._tokens, word, _tokens_of)
+                           for word in words)
+        tokens = [token for parts in tokens_of_words for token in parts]
+        is_noun = [True] * len(tokens)
+        if self.nouns == "tagged":
+            is_noun = [tag.startswith("NN") for _, tag in open_tagger().tag(tokens)]
         synsets, start = [], 0
         while start < len(tokens):
-            for end in range(min(len(tokens), start + (_longest_from(tokens[start])
-                                                       if self.compounds else 1)), start, -1):
+            # words of the longest noun in WordNet that begins with this one
+            longest = _compounds().get(tokens[start], 1) if self.compounds else 1
+            for end in range(min(len(tokens), start + longest), start, -1):
                 key = self._key("_".join(tokens[start:end])) if is_noun[end - 1] else None
                 if key:
                     synsets.append(key)
@@ -106,9 +103,9 @@ class NounLabels:
         """Of one noun, its words joined by ``_``; empty where it is none."""
         key = self._nouns.get(words)
         if key is None:
-            by_name = _key_by_spelling if "_" in words else _key_by_name
-            key = self._remember(self._nouns, words,
-                                 by_name if self.nouns == "first_sense" else _key)
+            by_name = _joined if "_" in words else str
+            form = by_name if self.nouns == "first_sense" else None
+            key = self._remember(self._nouns, words, partial(_key, form=form))
         return key
 
     def _remember(self, cache: dict[str, T], word: str, find: Callable[[str], T]) -> T:
@@ -118,17 +115,13 @@ class NounLabels:
         return value
 
     def _forget(self) -> None:
-        self._remembered: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> keys
+        self._synsets: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> keys
         self._tokens: dict[str, tuple[str, ...]] = {}  # a stretch between spaces -> tokens
         self._nouns: dict[str, str] = {}  # words joined by _ -> key
 
 
 def clean(caption: str) -> str:
-    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order.
-
-    Raises:
-        BadSampleError, CorekitError: as ``NounLabels`` has them.
-    """
+    """A caption in lower case, without URL escapes, tags and broken Unicode, in CoreNet's order."""
     if not isinstance(caption, str):
         raise CorekitError(f"a caption must be a string, not {type(caption).__name__}; bytes are "
                            "decoded by .decode('utf-8')")
@@ -152,45 +145,27 @@ def _tokens_of(word: str) -> tuple[str, ...]:
 
 
 def _keys_of(word: str) -> tuple[str, ...]:
-    return tuple(key for key in map(_key_by_name, _tokens_of(word)) if key)
+    return tuple(key for token in _tokens_of(word) if (key := _key(token, str)))
 
 
-def _key_by_name(word: str) -> str:
-    """The first sense, where it is called after the lemma."""
-    wordnet = open_wordnet()
-    lemma = wordnet.lemma_of(word)
-    key = wordnet.first_sense(lemma)
-    return key if key is not None and wordnet.called[key] == lemma else ""
-
-
-def _key_by_spelling(words: str) -> str:
-    """The first sense whose lemma is spelt in one word or several: hot dog's is called hotdog."""
+def _key(words: str, form: Callable[[str], str] | None) -> str:
+    """The first sense, where its name and the lemma have the same form; None: whatever its name."""
     wordnet = open_wordnet()
     lemma = wordnet.lemma_of(words)
     key = wordnet.first_sense(lemma)
-    return key if key is not None and _joined(wordnet.called[key]) == _joined(lemma) else ""
+    if key is None or (form is not None and form(wordnet.called[key]) != form(lemma)):
+        return ""
+    return key
 
 
 def _joined(name: str) -> str:
+    """A name in one word: WordNet calls the hot dog hotdog."""
     return name.replace("_", "").replace("-", "")
-
-
-def _key(word: str) -> str:
-    """The first sense, whatever it is called."""
-    return open_wordnet().first_sense(open_wordnet().lemma_of(word)) or ""
-
-
-def _are_nouns(tokens: Sequence[str]) -> list[bool]:
-    return [tag.startswith("NN") for _, tag in open_tagger().tag(list(tokens))]
-
-
-def _longest_from(word: str) -> int:
-    """The number of words of the longest noun in WordNet that begins with this one, or 1."""
-    return _compounds().get(word, 1)
 
 
 @lru_cache(maxsize=1)
 def _compounds() -> dict[str, int]:
+    """First word -> the number of words of WordNet's longest noun that begins with it."""
     longest: dict[str, int] = {}
     for lemma in open_wordnet().all_lemma_names(pos="n"):
         words = lemma.split("_")

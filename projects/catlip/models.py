@@ -57,12 +57,11 @@ def catlip_vit(num_classes: int = VOCABULARY, image_size: int = 224,
 
     Args:
         num_classes: width of the head.
-        image_size: height and width of the images the position table is made for, in pixels.
+        image_size: height and width in pixels that the position table is made for.
         pos_embed_interp: how positions are stretched to other sizes: grid2d, over the grid; flat1d,
             along the row of all tokens, as published weights were trained.
         drop_path_rate: stochastic depth of the last block.
-        width_divisor: divides width and number of heads: above 1, a narrow copy of the model, for
-            trying things.
+        width_divisor: divides width and number of heads: above 1, a narrow copy, to try things.
         depth_divisor: divides the number of blocks (one stays).
         width: of the tokens.
         layers: transformer blocks.
@@ -78,8 +77,7 @@ def catlip_clip_nano(embed_dim: int = NANO_WIDTH, image_size: int = 64, context_
                      vocab_size: int = 49408) -> nn.Module:
     """The CLIP beside catlip_vit_nano: its image tower and a text tower of two blocks, 128 wide.
 
-    No paper has it. Gives image_features, text_features, logit_scale. Arguments as of
-    catlip_clip_vit_b16.
+    No paper has it. Gives what catlip_clip_vit_b16 gives, and has its arguments.
     """
     return CLIP(_image_tower(NANO_WIDTH, NANO_LAYERS, NANO_HEADS, image_size, embed_dim),
                 TextTransformer(width=128, heads=4, layers=2, embed_dim=embed_dim, causal=True,
@@ -97,11 +95,10 @@ def catlip_clip_vit_b16(embed_dim: int = 512, image_size: int = 224, context_len
 
     Args:
         embed_dim: width of the features.
-        image_size: height and width of the images the position table is made for, in pixels.
+        image_size: height and width in pixels that the position table is made for.
         context_length: tokens of a caption.
         vocab_size: number of token ids.
-        width_divisor: divides widths and numbers of heads (one stays): above 1, a narrow copy of
-            the model, for trying things.
+        width_divisor: divides widths and heads (one stays): above 1, a narrow copy, to try things.
         depth_divisor: divides the number of blocks of each tower (one stays).
     """
     layers = max(1, 12 // depth_divisor)

@@ -12,11 +12,7 @@ _MAPPINGS = {("collections", "Counter"), ("collections", "OrderedDict")}
 
 
 def read_pickled_counts(content: bytes, path: object) -> Iterator[tuple[str, int]]:
-    """The entries of a pickled dict, ``Counter`` or ``OrderedDict`` of str -> int, in its order.
-
-    Raises:
-        CorekitError: it is something else, or broken.
-    """
+    """The (str, int) entries of a pickled dict, Counter or OrderedDict; else a CorekitError."""
     try:
         counts: object = _CountsUnpickler(io.BytesIO(content)).load()
     except _RefusedError as error:
@@ -35,9 +31,9 @@ class _RefusedError(Exception):
 
 
 class _CountsUnpickler(pickle._Unpickler):
-    """Refuses every name but the two mappings, which it makes as plain dicts.
+    """Refuses all names but the two mappings, which it makes as plain dicts.
 
-    It is the one in Python: the one in C takes 64 GiB for eight bytes that ask for it.
+    The unpickler in C would take 64 GiB for eight bytes that ask for it; this is the one in Python.
     """
 
     def find_class(self, module: str, name: str) -> type[dict[str, int]]:

@@ -1,10 +1,9 @@
-"""RangeAugment (Mehta et al., 2022, arXiv 2212.10553): how strongly images are augmented is learned
-with the model.
+"""RangeAugment (Mehta et al., 2022, arXiv 2212.10553): augmentation with learned strength.
 
 A model applies brightness, contrast and noise of random strength to its batch, each strength drawn
 from a range whose two ends are parameters. A loss holds the error that this makes near a target,
-which grows during training. CatLIP and its CLIP
-baseline are trained so. Images must have their pixels in [0, 1], without mean and std.
+which grows during training. CatLIP and its CLIP baseline are trained so. Images must have their
+pixels in [0, 1], without mean and std.
 """
 
 import math
@@ -20,8 +19,7 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 LEVELS = 255.0  # errors are counted in levels of 8-bit pixels
-# times the error's distance from its target, as a share of the largest error there can be
-ALPHA = 100.0
+ALPHA = 100.0  # times the error's distance from its target, as a share of the largest error
 
 
 class Range(nn.Module):
@@ -30,7 +28,6 @@ class Range(nn.Module):
     Args:
         low, high: what the parameters ``_low`` and ``_high`` (each []) start at; an end is
             sigmoid(parameter) * (upper bound - lower bound) + lower bound.
-        low_bounds, high_bounds: (lower, upper) bound of each end.
         neutral: the magnitude that changes nothing.
     """
 
@@ -49,24 +46,20 @@ class Range(nn.Module):
         return _between(self._high, self.high_bounds)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, of the others
-        neutral.
-        """
-        count = len(image)
+        """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, else neutral."""
+        count, low = len(image), self.low
         uniform = torch.rand(count, dtype=self._low.dtype, device=image.device)
-        chosen = torch.randperm(count, device=image.device) < max(1, count // 2)
-        low = self.low
-        return torch.where(chosen, low + uniform * (self.high - low),
-                           self.neutral).view(count, 1, 1, 1)
+        augmented = torch.randperm(count, device=image.device) < max(1, count // 2)
+        magnitude = low + uniform * (self.high - low)
+        return torch.where(augmented, magnitude, self.neutral).view(count, 1, 1, 1)
 
 
 class RangeAugment(nn.Module):
-    """Brightness, contrast and noise with learned ranges; names of parameters and starting values
-    are CoreNet's.
+    """Brightness, contrast and noise with learned ranges, named and initialised as in CoreNet.
 
     In random order, each on a random half of the images: brightness x * m; contrast mean + (x -
     mean) * m about each channel's mean; noise x + m * N(0, 1). Then pixels are clipped to [0, 1].
-    Draws come from torch's generators, which the engine seeds for every micro-batch. What the
+    Draws come from torch's generators, which the trainer seeds for every micro-batch. What the
     backward pass needs is computed again instead of kept.
 
     Raises:
@@ -84,9 +77,7 @@ class RangeAugment(nn.Module):
     # its order is drawn; the model after it stays one graph
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented images, float [B, 3, H, W], and the mean squared error of each against the
-        given one, [B].
-        """
+        """Augmented images, float [B, 3, H, W], and each one's mean squared error, [B]."""
         if not self.checked and image.device.type != "meta":
             lowest, highest = image.aminmax()
             if lowest < 0 or highest > 1:
@@ -100,35 +91,27 @@ class RangeAugment(nn.Module):
     def _augment(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = image
         for index in torch.randperm(3, device="cpu").tolist():
-            x = (self._brighten, self._stretch, self._disturb)[index](x)
+            strength = (self.brightness, self.contrast, self.noise)[index]
+            magnitude = strength(x)
+            if strength is self.brightness:
+                x = x * magnitude
+            elif strength is self.contrast:
+                x = x * magnitude + x.mean((2, 3), keepdim=True) * (1 - magnitude)
+            else:
+                x = x + torch.randn_like(x) * magnitude
         x = x.clamp(0, 1)
         return x, (x - image).square().mean((1, 2, 3))
-
-    def _brighten(self, x: Tensor) -> Tensor:
-        magnitude: Tensor = self.brightness(x)
-        return x * magnitude
-
-    def _stretch(self, x: Tensor) -> Tensor:
-        mean = x.mean((2, 3), keepdim=True)
-        magnitude: Tensor = self.contrast(x)
-        return x * magnitude + mean * (1 - magnitude)
-
-    def _disturb(self, x: Tensor) -> Tensor:
-        magnitude: Tensor = self.noise(x)
-        return x + torch.randn_like(x) * magnitude
 
 
 @register("model", "range_augment")
 def range_augment(model: nn.Module) -> nn.Module:
-    """A model whose ``forward`` takes ``image`` and gives a dict, with RangeAugment before it while
-    it is trained.
+    """A model of ``image`` that gives a dict, with RangeAugment before it in training.
 
     It is the given module itself with one more child, ``neural_augmentor``, so that its other
-    parameters, attributes and methods keep their names, and its state dict has six more scalars:
-    ``neural_augmentor.{brightness,contrast,noise}.`` ``{_low,_high}``, called as in CoreNet's
-    checkpoints. In training it also gives ``augmentation_error``, float [B], what the loss
-    ``range_augment`` asks for; in evaluation images pass unchanged. Features asked for with
-    ``encode_image`` are never augmented.
+    parameters, attributes and methods keep their names. Its state dict has six more scalars, called
+    as in CoreNet's checkpoints: ``neural_augmentor.{brightness,contrast,noise}.{_low,_high}``. In
+    training it also gives ``augmentation_error``, float [B], for the loss ``range_augment``; in
+    evaluation images pass unchanged. Features from ``encode_image`` are never augmented.
 
     Args:
         model: any model of images with pixels in [0, 1].
@@ -172,13 +155,12 @@ def _add_error(model: nn.Module, inputs: tuple[object, ...], named: dict[str, ob
 
 @register("loss", "range_augment")
 class RangeAugmentLoss:
-    """How far augmented images are from the similarity wanted at this step of training: a sample
-    loss.
+    """Distance of augmented images from the similarity wanted at this step: a sample loss.
 
-    With e_i the mean squared error of image i in levels of 8-bit pixels, a sum over images of
-    smooth L1(e_i, target), times 100 / 255^2. The target is the error that a peak signal-to-noise
-    ratio of p stands for, 255^2 / 10^(p / 10); it goes from that of the first p to that of the last
-    along half a cosine, or along a line (in the error, as CoreNet's code does).
+    With e_i the mean squared error of image i in levels of 8-bit pixels, it is the sum over images
+    of smooth L1(e_i, target), times 100 / 255^2. The target is the error that a peak
+    signal-to-noise ratio of p stands for, 255^2 / 10^(p / 10); it goes from that of the first p to
+    that of the last along half a cosine, or along a line (in the error, as CoreNet's code does).
 
     Args:
         target_psnr: decibels at the first and at the last step.

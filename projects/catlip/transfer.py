@@ -34,25 +34,19 @@ class SynsetRows:
     first with a similar one. A synset's row is that of the vocabulary's most similar one by
     WordNet's path similarity, 1 / (1 + steps), if that is at least ``similarity``; of equally
     similar ones the most frequent. A class of several synsets gets the average of their rows
-    (*restaurant kitchen*), one without any stays random (*archaeological excavation*, where nobody
-    mentions excavations).
+    (*restaurant kitchen*), one without any stays random (*archaeological excavation*).
 
     Underscores and slashes part words, and a letter between slashes, as in Places365's
     ``/a/airfield``, is none. Commas part names for the same class, as in *tench, Tinca tinca*.
 
     Args:
         vocabulary: what the rows of the old head stand for: a table that ``corekit data
-            vocabulary`` wrote, or CoreNet's pickle, of which nothing is called. None: the one that
-            the weights' own recipe names.
+            vocabulary`` wrote, or CoreNet's pickle. None: the one of the weights' own recipe.
         size: take its first rows only.
         similarity: alpha, above 0 and up to 1: at 1 only the synset itself counts, at 0.5 its
             parents and children too. What the paper takes is not known here.
         classes: a file with a class a line, in the order of labels; or a list that comes with the
-            project, ``imagenet1k`` (wnids) or ``coco`` (80 names). None: the data set's class
-            names.
-
-    Raises:
-        CorekitError: similarity out of range.
+            project, ``imagenet1k`` (wnids) or ``coco`` (80). None: the data set's class names.
     """
 
     def __init__(self, vocabulary: str | None = None, size: int | None = None,
@@ -73,22 +67,21 @@ class SynsetRows:
             trained_as: the recipe of the old weights; None where there is none.
 
         Raises:
-            CorekitError: no vocabulary or one that does not fit the head, no names, or a synset
-                that WordNet does not have.
+            CorekitError: no names, no vocabulary of the head, or a synset not in WordNet.
         """
         names = list(class_names) if self.classes is None else read_classes(self.classes)
         if not names:
             raise CorekitError("init.head=synsets: the data set has no names of classes "
-                               "(classnames.txt): give a file with one "
-                               "a line, init.head_arguments.classes=FILE")
+                               "(classnames.txt): give a file with one a line, "
+                               "init.head_arguments.classes=FILE")
         path, size = self.vocabulary, self.size
         if path is None and trained_as is not None and trained_as.data.dataset is not None:
             dataset = trained_as.data.dataset.arguments
             path, size = dataset.get("vocabulary"), size or dataset.get("size")
         if path is None:
             raise CorekitError("init.head=synsets: the recipe beside init.path names no "
-                               "vocabulary: say what the rows of its "
-                               "head stand for, init.head_arguments.vocabulary=TABLE")
+                               "vocabulary: say what the rows of its head stand for, "
+                               "init.head_arguments.vocabulary=TABLE")
         table = read_vocabulary(path, size)
         if len(table) != rows:
             raise CorekitError(f"vocabulary {path} has {len(table):,} synsets, but the head in "
@@ -114,19 +107,15 @@ class NearestRows:
         self.reach = math.floor(1 / similarity - 1 + 1e-9)  # steps
 
     def __call__(self, key: str) -> tuple[int, float] | None:
-        """(row, similarity) for a synset; None where none is similar enough.
-
-        Raises:
-            CorekitError: WordNet does not have it.
-        """
+        """(row, similarity) of a synset, or None; a CorekitError where WordNet lacks it."""
         self.wordnet.noun(key)
         if key in self.vocabulary.row:
             return self.vocabulary.row[key], 1.0
         if not self.reach:
             return None
+        ups = hypernyms(self.wordnet, key, self.reach)
         ways = [(up + self._below[above][0], self._below[above][1])
-                for above, up in hypernyms(self.wordnet, key, self.reach).items()
-                if above in self._below]
+                for above, up in ups.items() if above in self._below]
         steps, row = min(ways, default=(self.reach + 1, 0))
         return (row, 1 / (1 + steps)) if steps <= self.reach else None
 
@@ -156,15 +145,15 @@ def hypernyms(wordnet: "WordNet", key: str, reach: int) -> dict[str, int]:
 def match(name: str, nearest: NearestRows) -> Match:
     """Where the row of one class comes from."""
     best = None
+    synsets = list(nearest.vocabulary.counts)
     for how, keys in synsets_of(name, nearest.wordnet):
         similar_rows = [row for row in map(nearest, keys) if row is not None]
         if not similar_rows:
             continue
         rows = tuple(dict.fromkeys(row for row, _ in similar_rows))
-        synsets = list(nearest.vocabulary.counts)
         row_names = ", ".join(nearest.wordnet.noun(synsets[row]).name() for row in rows)
-        candidate = Match(name, rows, how, min(similarity for _, similarity in similar_rows),
-                          row_names)
+        similarity = min(similarity for _, similarity in similar_rows)
+        candidate = Match(name, rows, how, similarity, row_names)
         if candidate.similarity == 1:
             return candidate
         best = best or candidate
@@ -178,34 +167,27 @@ def synsets_of(name: str, wordnet: "WordNet") -> list[tuple[str, list[str]]]:
     if _WNID.fullmatch(name):
         return [("wnid", [name])]
     names = [_words(part) for part in name.split(",")]
-    senses = [(sense, ) for words in names
-             if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
+    senses = [sense for words in names
+              if (sense := wordnet.first_sense(wordnet.lemma_of("_".join(words))))]
     nouns = [tuple(NounLabels("first_sense", compounds)(" ".join(words))) for words in names
              for compounds in (True, False)]
-    return [*(("name", list(keys)) for keys in senses),
+    return [*(("name", [key]) for key in senses),
             *(("words", list(keys)) for keys in dict.fromkeys(nouns) if keys)]
 
 
 def read_classes(path: str) -> list[str]:
-    """The classes in a file, or in a list that comes with the project.
-
-    Raises:
-        CorekitError: it cannot be read.
-    """
+    """The classes in a file, or in a list of the project; a CorekitError where it is not read."""
     own = CLASSES / f"{path}.txt"
+    file = own if own.is_file() else Path(path)
     try:
-        names = [line.strip()
-                 for line in (own if own.is_file()
-                              else Path(path)).read_text(encoding="utf-8").splitlines()]
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
         if any(len(name) > LONGEST_NAME for name in names):
             raise ValueError(f"a line of it has more than {LONGEST_NAME:,} characters")
         return names
     except (OSError, ValueError) as error:  # not UTF-8 among them
-        raise CorekitError(
-            f"init.head_arguments.classes={path} cannot be read ({error}): give a "
-            "file with a class a line, or "
-            "one of "
-            f"{', '.join(sorted(file.stem for file in CLASSES.glob('*.txt')))}") from None
+        lists = ", ".join(sorted(file.stem for file in CLASSES.glob("*.txt")))
+        raise CorekitError(f"init.head_arguments.classes={path} cannot be read ({error}): give a "
+                           f"file with a class a line, or one of {lists}") from None
 
 
 def _words(name: str) -> list[str]:

@@ -1,6 +1,4 @@
-"""CatLIP's image encoder: a vision transformer behind a convolutional stem, with a head as wide as
-a vocabulary.
-"""
+"""CatLIP's image encoder: a ViT behind a convolutional stem, its head as wide as a vocabulary."""
 
 import math
 from typing import Literal
@@ -20,8 +18,7 @@ HEAD_STD = 0.001
 
 
 class CatLIP(ViT):
-    """A vision transformer of CoreNet's form (Mehta et al., 2024, section 3) for images of any size
-    in steps of 16 pixels.
+    """A ViT of CoreNet's form (Mehta et al., 2024, section 3), for sizes in steps of 16 pixels.
 
     The stem makes a patch of 16x16 pixels in three convolutions, the first with a pixel of padding
     and the first two with batch norm; the class token has no position. It wants pixels in [0, 1]
@@ -35,14 +32,10 @@ class CatLIP(ViT):
 
     Args:
         num_classes: K.
-        image_size: height and width of the images the position table is made for, in pixels.
-        width: D.
-        layers: transformer blocks.
-        heads: attention heads; divides the width.
+        image_size: height and width in pixels that the position table is made for.
         pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly
             over the grid; or ``flat1d``, linearly along the row of all tokens, line after line, as
-            CoreNet has it (published weights were trained so), which tells sizes with equally many
-            tokens not apart.
+            CoreNet has it, so that sizes with equally many tokens are the same to it.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
         prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section
             4.1), so that a short training need not first learn that most classes are absent. None:
@@ -52,8 +45,7 @@ class CatLIP(ViT):
             common, for which a short training has no time.
     """
 
-    of_last_layer = ("norm",
-                     )  # learns at the last block's rate under layer-wise decay, as in CoreNet
+    of_last_layer = ("norm",)  # in layer-wise decay it has the last block's rate, as in CoreNet
 
     def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
                  pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0,
@@ -73,9 +65,7 @@ class CatLIP(ViT):
         return {"logits": self.head(pooled), "pooled": pooled, **outputs}
 
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """Features [B, D] of images [B, 3, H, W], ``pooled``; of unit length and float32 if
-        ``normalize``.
-        """
+        """Features [B, D], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
 

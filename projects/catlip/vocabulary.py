@@ -21,9 +21,7 @@ _KEY = re.compile(r"n(\d{1,8})")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Synsets as keys (``n02084071``) with how often each occurred; a key's place is its row of the
-    head.
-    """
+    """Synsets as keys (``n02084071``), in the order of the head's rows, with their counts."""
 
     counts: Mapping[str, int]
 
@@ -32,12 +30,12 @@ class Vocabulary:
 
     @cached_property
     def row(self) -> dict[str, int]:
-        """Of each key."""
+        """The row of each key."""
         return {key: row for row, key in enumerate(self.counts)}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the keys and their order."""
+        """A hash of the keys and their order."""
         return hashlib.sha256("\n".join(self.counts).encode()).hexdigest()
 
     def rows(self, keys: Iterable[str]) -> NDArray[np.int32]:
@@ -45,11 +43,7 @@ class Vocabulary:
         return np.array(sorted(self.row[key] for key in keys if key in self.row), dtype=np.int32)
 
     def check(self) -> None:
-        """Refuse synsets that WordNet does not have: no caption would ever name them.
-
-        Raises:
-            CorekitError: there are such, or there is no WordNet here.
-        """
+        """A CorekitError where WordNet lacks some synsets: no caption would ever name them."""
         from .wordnet import open_wordnet
 
         unknown = [key for key in self.counts if key not in open_wordnet().called]
@@ -71,16 +65,15 @@ class Vocabulary:
 
 
 def normal_key(key: str) -> str | None:
-    """A key with all its digits, as ImageNet has them: CoreNet leaves out leading zeros. None where
-    it is no noun's key.
-    """
+    """A noun's key with all its digits, as ImageNet has them, not CoreNet; None for other words."""
     match = _KEY.fullmatch(key)
     return f"n{int(match[1]):08d}" if match else None
 
 
 def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = None) -> Vocabulary:
-    """The synsets that occur more than ``threshold`` times (V_tau), ``size`` of them at most:
-    frequent ones first, ties by key.
+    """The most frequent synsets: more than ``threshold`` times (V_tau), at most ``size``.
+
+    Ties are ordered by key.
 
     Raises:
         CorekitError: none does, or an argument out of range.
@@ -89,19 +82,17 @@ def choose(counts: Mapping[str, int], threshold: int = 500, size: int | None = N
         raise CorekitError(f"threshold must be 0 or more and size at least 1, not {threshold} and "
                            f"{size}")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    chosen = {key: count for key, count in ordered[:size] if count > threshold}
-    if not chosen:
-        most = "there is none at all"
-        if ordered:
-            most = f"the most frequent one {ordered[0][1]:,} times"
+    frequent = {key: count for key, count in ordered[:size] if count > threshold}
+    if not frequent:
+        most = (f"the most frequent one {ordered[0][1]:,} times" if ordered
+                else "there is none at all")
         raise CorekitError(f"no synset occurs more than {threshold:,} times ({most}): give a lower "
                            "threshold=, and another folder")
-    return Vocabulary(chosen)
+    return Vocabulary(frequent)
 
 
 def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
-    """The first ``size`` rows of a table that ``corekit data vocabulary`` wrote, or of a pickle as
-    CoreNet publishes it.
+    """The first ``size`` rows of a table of ``corekit data vocabulary``, or of CoreNet's pickle.
 
     ``openmoji``, of drawn scenes, comes with the project. CoreNet's is a dict from keys without
     leading zeros to counts, in the order of rows. Nothing that a pickle names is called.
@@ -116,8 +107,8 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
         raise CorekitError(f"vocabulary {path} cannot be read: {error.strerror or error}") from None
     is_table = content.startswith(b"\t".join(column.encode() for column in COLUMNS))
     counts: dict[str, int] = {}
-    for number, (word, count) in enumerate(
-            _lines(content, path) if is_table else read_pickled_counts(content, path), 1):
+    entries = _lines(content, path) if is_table else read_pickled_counts(content, path)
+    for number, (word, count) in enumerate(entries, 1):
         key = normal_key(word)
         if key is None:
             raise CorekitError(f"vocabulary {path}: entry {number} is {word[:80]!r}, and should be "

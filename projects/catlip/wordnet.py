@@ -1,8 +1,6 @@
-"""WordNet's nouns, through NLTK: found where NLTK or a distribution keeps them, or fetched once by
-who asks for it.
+"""WordNet's nouns, through NLTK, from where NLTK or a distribution keeps them.
 
-A synset's key is ``n`` and its eight digits in WordNet 3.0, which is what ImageNet calls its
-classes by: ``n02084071``.
+A synset's key is ``n`` and its eight digits in WordNet 3.0, as ImageNet has it: ``n02084071``.
 """
 
 import contextlib
@@ -29,15 +27,13 @@ _FIELDS = 45  # lexicographers' files
 
 
 class WordNet(WordNetCorpusReader):  # type: ignore[misc]
-    """NLTK's reader without what nouns do not need: mappings between versions, which take seconds
-    and 200 MB to make.
+    """NLTK's reader without mappings between versions, which take seconds and 200 MB.
 
     ``synset``, ``synsets``, ``all_lemma_names``, path similarity and the like are NLTK's own.
     """
 
     def __init__(self, root: PathPointer) -> None:
         with warnings.catch_warnings():
-            # other languages' words
             warnings.filterwarnings("ignore", "The multilingual functions")
             super().__init__(root, None)
 
@@ -45,9 +41,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         """No mapping to other versions."""
 
     def open(self, file: str) -> IO[str]:
-        """A file of the data base. Distributions leave out the names of lexicographers' files,
-        which nothing here asks for.
-        """
+        """A file of the data base; lexicographers' names, which distributions lack, are made up."""
         try:
             stream: IO[str] = super().open(file)
             return stream
@@ -58,10 +52,9 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
 
     @cached_property
     def called(self) -> dict[str, str]:
-        """Of all noun synsets, by key: the first of its words in lower case, which NLTK makes its
-        name of.
+        """The first word of each noun synset in lower case, by key, which NLTK names it after.
 
-        Read at one go: NLTK parses a synset in a tenth of a millisecond.
+        All are read at once: NLTK parses a synset in a tenth of a millisecond.
         """
         with self.root.join("data.noun").open() as file:
             lines = file.read().decode(self._ENCODING).splitlines()
@@ -69,9 +62,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
                 if not line.startswith(" ")}
 
     def lemma_of(self, word: str) -> str:
-        """The shortest of the nouns that a word in lower case may be a form of, as NLTK's
-        lemmatizer has it; else the word.
-        """
+        """The shortest noun that a word in lower case may be a form of (NLTK); else the word."""
         forms: list[str] = self._morphy(word, "n")
         return min(forms, key=len) if forms else word
 
@@ -81,11 +72,7 @@ class WordNet(WordNetCorpusReader):  # type: ignore[misc]
         return f"n{offsets[0]:08d}" if offsets else None
 
     def noun(self, key: str) -> Synset:
-        """The synset of a key.
-
-        Raises:
-            CorekitError: this WordNet has none.
-        """
+        """The synset of a key; a CorekitError where this WordNet has none."""
         if key not in self.called:
             raise CorekitError(f"{key} is no noun of this WordNet ({self.root}, version {VERSION})")
         return self.synset_from_pos_and_offset("n", int(key[1:]))
@@ -98,8 +85,7 @@ def key_of(synset: Synset) -> str:
 
 @lru_cache(maxsize=1)
 def open_wordnet() -> WordNet:
-    """WordNet 3.0 from NLTK's folders (``NLTK_DATA`` among them), ``WNSEARCHDIR``, or a
-    distribution's package.
+    """WordNet 3.0 from NLTK's folders, ``WNSEARCHDIR``, or a distribution's package.
 
     Raises:
         CorekitError: it is nowhere, not all there, or of another version.
@@ -109,12 +95,12 @@ def open_wordnet() -> WordNet:
         wordnet = WordNet(root)
         version = wordnet.get_version()
     except (OSError, ValueError, AssertionError, WordNetError) as error:
-        raise CorekitError(
-            f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} anew") from None
+        raise CorekitError(f"WordNet in {root} cannot be read ({error}): remove it; {FETCH} "
+                           "anew") from None
     if version != VERSION:
         raise CorekitError(f"WordNet in {root} is version {version}, whose synsets have other "
-                           f"numbers than those of {VERSION}: "
-                           f"{FETCH}, into NLTK's folder, which is looked in first")
+                           f"numbers than those of {VERSION}: {FETCH}, into NLTK's folder, which "
+                           "is looked in first")
     return wordnet
 
 
@@ -130,35 +116,26 @@ def _find() -> PathPointer:
                 nltk.data.path.append(place)  # NLTK opens nothing outside its paths
             return FileSystemPathPointer(place)
     raise CorekitError(f"WordNet is not on this machine: {FETCH} into NLTK's folder (10 MB; "
-                       "NLTK_DATA names another one that "
-                       "is there), or, on Debian and Ubuntu, apt install wordnet-base")
+                       "NLTK_DATA names another one that is there), or, on Debian and Ubuntu, apt "
+                       "install wordnet-base")
 
 
 @lru_cache(maxsize=1)
 def open_tagger() -> PerceptronTagger:
-    """NLTK's tagger of parts of speech for English, whose weights are JSON.
-
-    Raises:
-        CorekitError: it is nowhere, or cannot be read.
-    """
+    """NLTK's tagger of English, whose weights are JSON; a CorekitError where it is missing."""
     try:
         return PerceptronTagger()
     except LookupError:
         raise CorekitError(f"NLTK's tagger {TAGGER} is not on this machine: {FETCH}, with WordNet, "
-                           "into NLTK's folder; or "
-                           "choose nouns=first_sense, which needs none") from None
+                           "into NLTK's folder; or choose nouns=first_sense, which needs "
+                           "none") from None
     except (OSError, ValueError) as error:
         raise CorekitError(f"NLTK's tagger {TAGGER} cannot be read ({error}): remove it; {FETCH} "
                            "anew") from None
 
 
 def fetch() -> None:
-    """Download WordNet and the tagger from NLTK's server into NLTK's folder, where they are not on
-    this machine.
-
-    Raises:
-        CorekitError: that did not work.
-    """
+    """Download WordNet and the tagger into NLTK's folder, where this machine lacks them."""
     folder = nltk.downloader.Downloader().default_download_dir()
     for package, find in (("wordnet", open_wordnet), (TAGGER, open_tagger)):
         with contextlib.suppress(CorekitError):
@@ -175,8 +152,7 @@ def wordnet(yes: bool = False) -> None:
     """Say where WordNet and NLTK's tagger of parts of speech are, or fetch them.
 
     Labels from captions need WordNet 3.0, some of them NLTK's tagger too. Both are looked for in
-    NLTK's folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and in Debian's and Ubuntu's
-    wordnet-base.
+    NLTK's folders (NLTK_DATA among them), WordNet also in WNSEARCHDIR and Debian's wordnet-base.
 
     Args:
         yes: download what is missing, 12 MB, to NLTK's folder.

@@ -1,9 +1,8 @@
-"""What MobileCLIP's convolutional towers are made of (Vasu et al., 2024a), after MobileOne (2023a)
-and FastViT (2023b).
+"""Blocks of MobileCLIP's convolutional towers (Vasu et al., 2024a).
 
-Every block is in its training form: several branches, which ``folded`` makes one convolution of for
-a deployed model. Attributes are named as in timm's FastViT, in both forms, so that its weights load
-by prefix.
+They follow MobileOne (2023a) and FastViT (2023b). Every block is in its training form: several
+branches, which ``folded`` makes one convolution of for a deployed model. Attributes are named as in
+timm's FastViT, in both forms, so that its weights load by prefix.
 """
 
 from collections import OrderedDict
@@ -33,13 +32,6 @@ class MobileOneBlock(nn.Module):
     larger (``scale``); a batch norm of the input itself where shapes allow (``identity``).
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kernel_size: height and width of the convolution.
-        stride: of the convolution.
-        groups: of the convolution.
-        conv_branch: whether there is the convolution.
-        scale_branch: whether there is the 1x1 convolution.
         squeeze_ratio: hidden width of squeeze-excite over ``out_channels``; None for none.
         activation: whether a GELU follows.
     """
@@ -51,17 +43,18 @@ class MobileOneBlock(nn.Module):
         super().__init__()
         has_scale = scale_branch and kernel_size != (1, 1)
         has_identity = in_channels == out_channels and stride == 1
-        self.conv_kxk = nn.ModuleList([ConvNorm(in_channels, out_channels, kernel_size, stride,
-                                                groups)] if conv_branch else [])
-        self.conv_scale = ConvNorm(in_channels, out_channels,
-                                   (1, 1), stride, groups) if has_scale else None
+        self.conv_kxk = nn.ModuleList()
+        if conv_branch:
+            self.conv_kxk.append(ConvNorm(in_channels, out_channels, kernel_size, stride, groups))
+        self.conv_scale = (ConvNorm(in_channels, out_channels, (1, 1), stride, groups)
+                           if has_scale else None)
         self.identity = nn.BatchNorm2d(in_channels) if has_identity else None
         self.se = None if squeeze_ratio is None else SqueezeExcite(out_channels, squeeze_ratio)
         self.act = GELU() if activation else None
 
     @property
     def branches(self) -> list[ConvNorm | nn.BatchNorm2d]:
-        """Those that there are."""
+        """The branches that the block has."""
         branches = (*self.conv_kxk, self.conv_scale, self.identity)
         return [branch for branch in branches if branch is not None]
 
@@ -92,22 +85,14 @@ class MobileOneBlock(nn.Module):
 
     def folded(self) -> FusedConv:
         """One convolution, then what followed."""
-        like = self.conv_kxk[0].conv
-        assert isinstance(like, nn.Conv2d)
-        return FusedConv(convolution(like, *merge(self.branches, like.weight.shape)), self.se,
+        conv = self.conv_kxk[0].conv
+        assert isinstance(conv, nn.Conv2d)
+        return FusedConv(convolution(conv, *merge(self.branches, conv.weight.shape)), self.se,
                          self.act)
 
 
 class RepMixer(nn.Module):
-    """Token mixing by a depthwise convolution (FastViT, equation 3): x + gamma · (mixer(x) -
-    norm(x)).
-
-    Args:
-        channels: C of [B, C, H, W].
-        kernel_size: of the depthwise convolution.
-        scale_branch: whether the mixer has a 1x1 branch.
-        layer_scale_init: where gamma starts.
-    """
+    """Token mixing by a depthwise convolution: x + gamma · (mixer(x) - norm(x)) (FastViT, (3))."""
 
     def __init__(self, channels: int, kernel_size: tuple[int, int], scale_branch: bool,
                  layer_scale_init: float) -> None:
@@ -119,8 +104,8 @@ class RepMixer(nn.Module):
         self.layer_scale = LayerScale(channels, layer_scale_init)
 
     def forward(self, x: Tensor) -> Tensor:
-        terms = [*self.mixer.channelwise,
-                 *(replace(term, sign=-1) for term in self.norm.channelwise)]
+        negative = [replace(term, sign=-1) for term in self.norm.channelwise]
+        terms = [*self.mixer.channelwise, *negative]
         update = (sum_of_norms(x, terms) + self.mixer.conv_kxk[0](x) if in_training(terms)
                   else self.mixer(x) - self.norm(x))
         mixed: Tensor = self.layer_scale(x, update)
@@ -128,26 +113,19 @@ class RepMixer(nn.Module):
 
     def folded(self) -> FusedConv:
         """One depthwise convolution, with the residual in the middle of its kernel."""
-        like = self.mixer.conv_kxk[0].conv
-        assert isinstance(like, nn.Conv2d)
-        shape = like.weight.shape
+        conv = self.mixer.conv_kxk[0].conv
+        assert isinstance(conv, nn.Conv2d)
+        shape = conv.weight.shape
         gamma = exact(self.layer_scale.gamma)
         mixer, mixer_bias = merge(self.mixer.branches, shape)
         norm, norm_bias = merge(self.norm.branches, shape)
         residual = diagonal_kernel(torch.ones_like(norm_bias), shape)
-        return FusedConv(convolution(like, residual + gamma[..., None] * (mixer - norm),
+        return FusedConv(convolution(conv, residual + gamma[..., None] * (mixer - norm),
                                      gamma.flatten() * (mixer_bias - norm_bias)))
 
 
 class ConvFFN(nn.Module):
-    """The feed-forward part of a block: a depthwise convolution, then two 1x1 convolutions around a
-    GELU.
-
-    Args:
-        channels: C of [B, C, H, W].
-        hidden: channels between the 1x1 convolutions.
-        kernel_size: of the depthwise convolution.
-    """
+    """A block's feed-forward part: a depthwise convolution, and two 1x1 ones around a GELU."""
 
     def __init__(self, channels: int, hidden: int, kernel_size: tuple[int, int] = (7, 7)) -> None:
         super().__init__()
@@ -183,16 +161,9 @@ class RepMixerBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A block of the stages with attention: self-attention over all H·W tokens, then ConvFFN, each
-    with a residual.
+    """Self-attention over all H·W tokens, then ConvFFN, each with a residual.
 
-    Args:
-        channels: C of [B, C, H, W], a multiple of 32, the width of a head.
-        mlp_ratio: hidden channels of ConvFFN over C.
-        drop_path_rate: stochastic depth of both parts.
-        layer_scale_init: where the scales of both parts start.
-        layer_norm: layer norm over the channels before attention (MCi3, MCi4) instead of batch
-            norm.
+    With ``layer_norm`` (MCi3, MCi4) a layer norm comes before attention, else a batch norm.
     """
 
     def __init__(self, channels: int, mlp_ratio: float, drop_path_rate: float,
@@ -214,15 +185,7 @@ class AttentionBlock(nn.Module):
 
 
 class ReparamLargeKernelConv(nn.Module):
-    """A 7x7 convolution with a 3x3 one beside it, one group an input channel, then squeeze-excite
-    and GELU.
-
-    Args:
-        in_channels: channels of the input, and the number of groups.
-        out_channels: a multiple of ``in_channels``.
-        stride: of both convolutions.
-        squeeze_excite: whether there is squeeze-excite (hidden width a quarter).
-    """
+    """Parallel 7x7 and 3x3 convolutions, a group an input channel, then squeeze-excite and GELU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int,
                  squeeze_excite: bool) -> None:
@@ -241,9 +204,9 @@ class ReparamLargeKernelConv(nn.Module):
 
     def folded(self) -> FusedConv:
         """One 7x7 convolution, then what followed."""
-        like = self.large_conv.conv
-        kernel, bias = merge([self.large_conv, self.small_conv], like.weight.shape)
-        return FusedConv(convolution(like, kernel, bias), self.se, self.act)
+        conv = self.large_conv.conv
+        kernel, bias = merge([self.large_conv, self.small_conv], conv.weight.shape)
+        return FusedConv(convolution(conv, kernel, bias), self.se, self.act)
 
 
 class PatchEmbed(nn.Module):
@@ -252,9 +215,9 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int,
                  squeeze_excite: bool) -> None:
         super().__init__()
-        self.proj = nn.Sequential(ReparamLargeKernelConv(in_channels, out_channels, stride,
-                                                         squeeze_excite),
-                                  MobileOneBlock(out_channels, out_channels, (1, 1)))
+        self.proj = nn.Sequential(
+            ReparamLargeKernelConv(in_channels, out_channels, stride, squeeze_excite),
+            MobileOneBlock(out_channels, out_channels, (1, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.proj(x)

@@ -1,6 +1,4 @@
-"""Convolutions with a norm, and what several of them side by side come to: MobileOne's figure 3
-(Vasu et al., 2023a).
-"""
+"""Convolutions with a norm, and their sum as one (MobileOne: Vasu et al., 2023a, figure 3)."""
 
 from collections.abc import Sequence
 
@@ -12,10 +10,9 @@ from corekit.models.fusion import convolution, diagonal_kernel, exact, norm_as_s
 
 
 class SubsampledConv2d(nn.Conv2d):
-    """A strided 1x1 convolution that picks its pixels before it multiplies them.
+    """A strided 1x1 convolution that picks its pixels, by pooling, before it multiplies them.
 
-    torch 2.15's own writes past its memory on a CPU where images are channels_last. Pooling picks
-    pixels faster than a slice does.
+    torch 2.15's own writes past its memory on a CPU where images are channels_last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,12 +41,7 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channel gates from the image's mean (Hu et al., 2018).
-
-    Args:
-        channels: C of [B, C, H, W].
-        ratio: hidden width over C.
-    """
+    """Channel gates from the image's mean (Hu et al., 2018); ``ratio`` is hidden width over C."""
 
     def __init__(self, channels: int, ratio: float) -> None:
         super().__init__()
@@ -64,18 +56,12 @@ class SqueezeExcite(nn.Module):
 
 
 class FusedConv(nn.Module):
-    """What a block of several branches is folded into: one convolution, then squeeze-excite and
-    activation if it had them.
-
-    The attribute of the convolution is named as in timm.
-    """
+    """A folded block, named as in timm: one convolution, then squeeze-excite and activation."""
 
     def __init__(self, reparam_conv: nn.Conv2d, se: nn.Module | None = None,
                  act: nn.Module | None = None) -> None:
         super().__init__()
-        self.reparam_conv = reparam_conv
-        self.se = se
-        self.act = act
+        self.reparam_conv, self.se, self.act = reparam_conv, se, act
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.reparam_conv(x)
@@ -86,9 +72,7 @@ class FusedConv(nn.Module):
 
 def merge(branches: Sequence[ConvNorm | nn.BatchNorm2d],
           shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """The sum of parallel branches as one kernel of a shape [C, C_in / groups, kH, kW] and one bias
-    [C], float64.
-    """
+    """The sum of branches: one kernel [C, C_in / groups, kH, kW] and one bias [C], float64."""
     kernels, biases = [], []
     for branch in branches:
         scale, shift = norm_as_scale(branch if isinstance(branch, nn.BatchNorm2d) else branch.bn)

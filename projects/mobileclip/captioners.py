@@ -1,6 +1,5 @@
-"""Captioners: what says something else of a picture than its caption does."""
+"""Captioners, which write synthetic captions for pictures."""
 
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -28,31 +27,23 @@ class Captioner(Protocol):
     """The contract of kind ``captioner``; constructors read nothing and load nothing."""
 
     def identity(self, count: int) -> dict[str, object]:
-        """What decides the captions beside the arguments, as JSON, such as hashes of weights.
-
-        Raises:
-            CorekitError: it is not there, or cannot give that many for a picture.
-        """
-        ...
+        """What decides the captions, as JSON; a CorekitError where it cannot write ``count``."""
 
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
                  batch_size: int, device: torch.device) -> list[list[str]]:
         """``count`` captions of each RGB picture, drawn by (seed, uid, number of the caption)."""
-        ...
 
 
 @register("captioner", "coca")
 class CoCa:
     """A CoCa of open_clip (Yu et al., 2022) that writes captions; DataCompDR's are from one.
 
-    Every token is drawn from the most probable ones that together have ``top_p``; a caption ends at
-    its first full stop.
+    Tokens are drawn from the most probable with ``top_p`` together, up to the first full stop.
 
     Args:
         model: open_clip's name for it, such as ``coca_ViT-L-14``, or ``local-dir:FOLDER``.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
-            a file.
+        preprocess: size, interpolation, mean and std, where nothing else tells them, as for a file.
         top_p: probability that the tokens drawn from have together.
         length: most tokens of a caption, start and end among them.
     """
@@ -80,13 +71,12 @@ class CoCa:
         model, preprocess = self._load(device)
         decode = ClipTokenizer().decode
         captions = []
-        at_once = max(1, batch_size // count)
-        for first in range(0, len(images), at_once):
-            pixels = torch.stack([preprocess.crop(image)
-                                  for image in images[first:first + at_once]]).to(device)
+        pictures_a_batch = max(1, batch_size // count)
+        for first in range(0, len(images), pictures_a_batch):
+            part = slice(first, first + pictures_a_batch)
             seeds = [derive_seed(seed, "caption", uid, number)
-                     for uid in uids[first:first + at_once] for number in range(count)]
-            rows = self._write(model, preprocess.normalize(pixels), count, seeds)
+                     for uid in uids[part] for number in range(count)]
+            rows = self._write(model, _pixels(images[part], preprocess, device), count, seeds)
             texts = [decode(row).split(".")[0].strip() for row in rows.tolist()]
             captions += [texts[start:start + count] for start in range(0, len(texts), count)]
         return captions
@@ -110,9 +100,9 @@ class CoCa:
         outputs = model(pixels)
         latent, tokens = (outputs[name].repeat_interleave(count, 0)
                           for name in ("image_features", "image_embs"))
-        uniform = torch.stack([torch.rand(self.length,
-                                          generator=torch.Generator().manual_seed(seed),
-                                          dtype=torch.float64) for seed in seeds]).to(pixels.device)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        uniform = torch.stack([torch.rand(self.length, generator=generator, dtype=torch.float64)
+                               for generator in generators]).to(pixels.device)
         rows = torch.full((len(seeds), 1), START, device=pixels.device)
         for length in range(1, self.length):
             ended = (rows[:, -1] == END) | (rows[:, -1] == PAD)
@@ -122,10 +112,10 @@ class CoCa:
                            output_labels=False)["logits"][:, -1].double()
             if length < SHORTEST:
                 logits[:, END] = -torch.inf
-            drawn = _draw(nucleus(logits.softmax(1), self.top_p), uniform[:, length])
+            token = _draw(nucleus(logits.softmax(1), self.top_p), uniform[:, length])
             if length + 1 == self.length:
-                drawn = torch.full_like(drawn, END)
-            rows = torch.cat([rows, drawn.masked_fill(ended, PAD)[:, None]], 1)
+                token = torch.full_like(token, END)
+            rows = torch.cat([rows, token.masked_fill(ended, PAD)[:, None]], 1)
         return rows
 
 
@@ -133,15 +123,13 @@ class CoCa:
 class NearestCaptions:
     """Draws captions from a list by how well they fit the picture.
 
-    It serves where no model writes captions, as for drawn scenes.
-
-    Those of a picture differ. They come from softmax(scale * similarity), of which the ones that
-    together have ``top_p`` are drawn from, or as many as are asked for where that is more.
+    It serves where no model writes captions, as for drawn scenes. Captions of a picture differ.
+    They come from softmax(scale * similarity), of which the ones that together have ``top_p`` are
+    drawn from, or as many as are asked for where that is more.
 
     Args:
         path: of a run or model folder with features of pictures and captions.
-        candidates: a text file, a caption a line; or a folder of shards, whose captions (``.txt``)
-            are taken.
+        candidates: a text file, a caption a line; or a folder of shards with captions (``.txt``).
         scale: what similarities are multiplied by; None: the model's own logit scale.
         top_p: probability that the captions drawn from have together.
     """
@@ -151,38 +139,35 @@ class NearestCaptions:
         if not 0 < top_p <= 1 or (scale is not None and scale <= 0):
             raise CorekitError("captioner 'nearest_captions': top_p must be above 0 and at most 1, "
                                f"and scale above 0, not {top_p} and {scale}")
-        self.folder, self.candidates, self.scale, self.top_p = FolderTeacher(path), Path(
-            candidates), scale, top_p
+        self.folder, self.candidates = FolderTeacher(path), Path(candidates)
+        self.scale, self.top_p = scale, top_p
         self._loaded: tuple[Teacher, Tensor, float] | None = None
 
     def identity(self, count: int) -> dict[str, object]:
         """Hashes of the model and of the list."""
-        line_count = len(self._lines())
-        if line_count < count:
+        lines = self._lines()
+        if len(lines) < count:
             raise CorekitError(f"captioner 'nearest_captions': {self.candidates} holds "
-                               f"{line_count} different captions, and {count} are to be drawn for "
+                               f"{len(lines)} different captions, and {count} are to be drawn for "
                                "each picture")
-        return {**self.folder.identity(),
-                "candidates": sha256("\n".join(self._lines()).encode()).hexdigest()}
+        digest = sha256("\n".join(lines).encode()).hexdigest()
+        return {**self.folder.identity(), "candidates": digest}
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
                  batch_size: int, device: torch.device) -> list[list[str]]:
         """All of one picture are different; which come first is drawn too."""
         teacher, features, scale = self._load(batch_size, device)
-        lines = self._lines()
-        captions = []
+        lines, captions = self._lines(), []
         for first in range(0, len(images), batch_size):
-            pixels = torch.stack([teacher.preprocess.crop(image)
-                                  for image in images[first:first + batch_size]]).to(device)
-            similarities = (
-                teacher.images(teacher.preprocess.normalize(pixels)) @ features.T).double().cpu()
+            part = slice(first, first + batch_size)
+            image_features = teacher.images(_pixels(images[part], teacher.preprocess, device))
+            similarities = (image_features @ features.T).double().cpu()
             shares = nucleus((scale * similarities).softmax(1), self.top_p, count)
-            for share, uid in zip(shares, uids[first:first + batch_size]):
+            for share, uid in zip(shares, uids[part]):
                 generator = torch.Generator().manual_seed(derive_seed(seed, "caption", uid))
-                captions.append([lines[line]
-                                 for line in torch.multinomial(share, count,
-                                                               generator=generator).tolist()])
+                rows = torch.multinomial(share, count, generator=generator).tolist()
+                captions.append([lines[row] for row in rows])
         return captions
 
     def _load(self, batch_size: int, device: torch.device) -> tuple[Teacher, Tensor, float]:
@@ -202,7 +187,10 @@ class NearestCaptions:
     def _lines(self) -> list[str]:
         try:
             if self.candidates.is_dir():
-                lines = list(_captions(self.candidates))
+                index = build_index(self.candidates)
+                lines = [sample.members.get("txt", b"").decode()
+                         for shard, size in enumerate(index.samples.tolist())
+                         for sample in index.read_samples(shard, 0, size)]
             else:
                 lines = self.candidates.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -211,17 +199,14 @@ class NearestCaptions:
         return list(dict.fromkeys(filter(None, map(str.strip, lines))))
 
 
-def _captions(folder: Path) -> Iterator[str]:
-    index = build_index(folder)
-    for shard, size in enumerate(index.samples.tolist()):
-        for sample in index.read_samples(shard, 0, size):
-            yield sample.members.get("txt", b"").decode()
+def _pixels(images: list[Image.Image], preprocess: Preprocess, device: torch.device) -> Tensor:
+    """Normalised pictures, float [B, 3, size, size]."""
+    crops = torch.stack([preprocess.crop(image) for image in images])
+    return preprocess.normalize(crops.to(device))
 
 
 def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
-    """Probabilities [n, K], 0 outside the most probable with ``top_p`` together, not rescaled.
-
-    Nucleus sampling: Holtzman et al., 2020.
+    """Probabilities [n, K], 0 outside the nucleus (Holtzman et al., 2020), not rescaled.
 
     Args:
         shares: rows that add up to 1.
@@ -229,13 +214,13 @@ def nucleus(shares: Tensor, top_p: float, least: int = 1) -> Tensor:
         least: as many are taken even where fewer reach it; none of these is 0.
     """
     ordered, places = shares.sort(stable=True, dim=1, descending=True)
-    taken = ordered.cumsum(1) - ordered < top_p
-    taken[:, :least] = True
-    return torch.zeros_like(shares).scatter_(1, places, ordered.clamp(min=1e-30) * taken)
+    inside = ordered.cumsum(1) - ordered < top_p
+    inside[:, :least] = True
+    return torch.zeros_like(shares).scatter_(1, places, ordered.clamp(min=1e-30) * inside)
 
 
 def _draw(shares: Tensor, uniform: Tensor) -> Tensor:
     """int64 [n]: one of each row [n, K] of shares, by a number in [0, 1) each."""
     sums = shares.cumsum(1)
-    drawn = torch.searchsorted(sums, uniform[:, None] * sums[:, -1:], right=True)[:, 0]
-    return drawn.clamp(max=shares.shape[1] - 1)
+    columns = torch.searchsorted(sums, uniform[:, None] * sums[:, -1:], right=True)[:, 0]
+    return columns.clamp(max=shares.shape[1] - 1)

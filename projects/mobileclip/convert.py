@@ -1,8 +1,7 @@
 """MobileCLIP's weights in the layouts of Apple, open_clip and timm, fused or not.
 
 corekit's names are timm's and open_clip's but for the beginnings. Every other difference is in the
-tables below, from corekit's name to the other; the way back is the same table over the names of the
-model that is asked for.
+tables below, from corekit's name to the other; the way back is the same over the model's names.
 """
 
 import inspect
@@ -30,25 +29,17 @@ APPLE: Rules = (
     (r"^text_tower\.", "text_encoder."),
     # the convolutional towers
     (r"\.model\.stem\.", ".model.patch_embed."),
-    (r"\.stages\.0\.blocks\.", ".network.0."),
-    (r"\.stages\.1\.downsample\.", ".network.1."),
-    (r"\.stages\.1\.blocks\.", ".network.2."),
-    (r"\.stages\.2\.downsample\.", ".network.3."),
-    (r"\.stages\.2\.blocks\.", ".network.4."),
-    (r"\.stages\.3\.downsample\.", ".network.5."),
-    (r"\.stages\.3\.pos_emb\.", ".network.6."),
-    (r"\.stages\.3\.blocks\.", ".network.7."),
+    (r"\.stages\.0\.blocks\.", ".network.0."), (r"\.stages\.1\.downsample\.", ".network.1."),
+    (r"\.stages\.1\.blocks\.", ".network.2."), (r"\.stages\.2\.downsample\.", ".network.3."),
+    (r"\.stages\.2\.blocks\.", ".network.4."), (r"\.stages\.3\.downsample\.", ".network.5."),
+    (r"\.stages\.3\.pos_emb\.", ".network.6."), (r"\.stages\.3\.blocks\.", ".network.7."),
     (r"\.proj\.0\.reparam_conv\.", ".proj.0.lkb_reparam."),
     (r"\.final_conv\.se\.fc1\.", ".final_conv.se.reduce."),
     (r"\.final_conv\.se\.fc2\.", ".final_conv.se.expand."),
-    (r"\.final_conv\.", ".conv_exp."),
-    (r"\.head\.fc\.weight$", ".head.proj"),
-    (r"\.conv_kxk\.", ".rbr_conv."),
-    (r"\.conv_scale\.", ".rbr_scale."),
-    (r"\.identity\.", ".rbr_skip."),
-    (r"\.large_conv\.", ".lkb_origin."),
-    (r"\.pos_enc\.", ".pe."),
-    (r"\.gamma$", ""),
+    (r"\.final_conv\.", ".conv_exp."), (r"\.head\.fc\.weight$", ".head.proj"),
+    (r"\.conv_kxk\.", ".rbr_conv."), (r"\.conv_scale\.", ".rbr_scale."),
+    (r"\.identity\.", ".rbr_skip."), (r"\.large_conv\.", ".lkb_origin."),
+    (r"\.pos_enc\.", ".pe."), (r"\.gamma$", ""),
     (r"\.(network\.\d\.\d+|resblocks\.\d)\.mlp\.(conv|fc)", r".\1.convffn.\2"),
     # the vision transformer of B
     (r"\.patch_embed\.backbone\.(\d)\.conv\.", r".patch_emb.\1.block.conv."),
@@ -60,19 +51,17 @@ APPLE: Rules = (
     # transformers
     (r"\.token_embedding\.", ".embedding_layer."),
     (r"\.positional_embedding$", ".positional_embedding.pos_embed.pos_embed"),
-    (r"\.ln_final\.", ".final_layer_norm."),
-    (r"\.text_projection$", ".projection_layer"),
-    (r"\.resblocks\.", "."),
-    (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."),
+    (r"\.ln_final\.", ".final_layer_norm."), (r"\.text_projection$", ".projection_layer"),
+    (r"\.resblocks\.", "."), (r"\.(ln_1|norm1)\.", ".pre_norm_mha.0."),
     (r"\.attn\.(in_proj_|qkv\.)", ".pre_norm_mha.1.qkv_proj."),
     (r"\.attn\.(out_proj|proj)\.", ".pre_norm_mha.1.out_proj."),
-    (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."),
-    (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
+    (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."), (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
     (r"\.mlp\.(c_proj|fc2)\.", ".pre_norm_ffn.4."),
 )
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
-# no bias of the image head
+# the image head of these has no bias
 IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
+TRANSPOSED = (".head.proj", ".classifier.proj")  # ends of names
 NORM_EPS = 1e-5
 COUNTER = "num_batches_tracked"
 
@@ -90,43 +79,44 @@ class MobileCLIPConverter:
 
     def detect(self, state: State) -> list[str]:
         """The models that have exactly these names and shapes."""
-        layout = _layout(state)
-        return [name for name in (IN_APPLES if layout == "apple" else PREPROCESS)
-                if not differences(state, _expected(name, layout, _arguments(state, name, layout)),
-                                   COUNTER)]
+        layout, names = _layout(state), []
+        for name in IN_APPLES if layout == "apple" else PREPROCESS:
+            official = _official(name, tuple(_arguments(state, name, layout).items()))
+            if not differences(state, _laid_out(official, layout), COUNTER):
+                names.append(name)
+        return names
 
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them."""
         layout = _layout(state)
-        chosen = _arguments(state, name, layout)
-        expected = _expected(name, layout, chosen)
-        problems = differences(state, expected, COUNTER)
-        if problems:
+        arguments = _arguments(state, name, layout)
+        official = _official(name, tuple(arguments.items()))
+        expected = _laid_out(official, layout)
+        if problems := differences(state, expected, COUNTER):
             raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
                                f"{'; '.join(problems)}")
-        missing = [key for key in expected if key not in state]
-        weights, official = {}, _official(name, chosen)
-        published = open_clip_names(official)
-        for ours, value in official.items():
-            published_name = _renamed(published.get(ours, ours), layout)
-            # what may be missing is a counter
-            tensor = state.get(published_name, torch.zeros((), dtype=torch.int64))
-            tensor = tensor.float() if tensor.is_floating_point() else tensor
-            weights[ours] = (tensor.T if _transposed(published_name)
-                             else tensor.reshape(value.shape)).contiguous()
-        notes = [f"{len(missing)} counters of batch norms are not in the file and start at 0"
-                 ] if missing else []
+        notes = []
+        if missing := sum(key not in state for key in expected):
+            notes.append(f"{missing} counters of batch norms are not in the file and start at 0")
         if name in UNSTATED:
             notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
                          "has what its successor wants")
-        tokenizer = {"name": "clip_bpe", "context_length": chosen.get("context_length", 77)}
+        weights, published = {}, open_clip_names(official)
+        for ours, value in official.items():
+            published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
+            # what may be missing is a counter
+            tensor = state.get(published_name, torch.zeros((), dtype=torch.int64))
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            weights[ours] = (tensor.T if published_name.endswith(TRANSPOSED)
+                             else tensor.reshape(value.shape)).contiguous()
+        weights = _without_norms(weights) if arguments["fused"] else weights
         defaults = inspect.signature(registry.find("model", name).load()).parameters
+        changed = {key: value for key, value in arguments.items() if value != defaults[key].default}
         preprocess = PREPROCESS[name]
-        return Converted(_without_norms(weights) if chosen["fused"] else weights,
-                         {key: value for key, value in chosen.items()
-                          if value != defaults[key].default},
-                         replace(preprocess, size=chosen.get("image_size", preprocess.size)),
-                         {} if chosen.get("text_tower", "") is None else tokenizer, notes)
+        preprocess = replace(preprocess, size=arguments.get("image_size", preprocess.size))
+        tokenizer = {"name": "clip_bpe", "context_length": arguments.get("context_length", 77)}
+        has_text = arguments.get("text_tower", "") is not None
+        return Converted(weights, changed, preprocess, tokenizer if has_text else {}, notes)
 
     def layouts(self, name: str) -> list[str]:
         """Apple published five of the models in a layout of its own."""
@@ -145,13 +135,13 @@ def _layout(state: State) -> str:
 
 
 def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
-    """What the weights say of the model's arguments."""
-    biases = [_renamed(f"image_tower.{head}.bias", layout) for head in ("head", "head.fc")]
-    head_bias = layout != "apple" and (name not in IN_APPLES or any(
-        bool(state[key].any()) for key in biases if key in state))
+    """The model's arguments, as far as the weights show them."""
+    biases = [renamed(f"image_tower.{head}.bias", LAYOUTS[layout]) for head in ("head", "head.fc")]
+    has_bias = any(bool(state[key].any()) for key in biases if key in state)
+    head_bias = layout != "apple" and (name not in IN_APPLES or has_bias)
     arguments: dict[str, object] = {"fused": any("reparam" in key for key in state),
                                     "head_bias": head_bias}
-    positions = state.get(_renamed("image_tower.pos_embed", layout))
+    positions = state.get(renamed("image_tower.pos_embed", LAYOUTS[layout]))
     if positions is not None:  # the class token has one in L/14 only, and patches of 14 pixels
         class_position, patch = (1, 14) if name.endswith("l14") else (0, 16)
         patches = max(0, positions[..., 0].numel() - class_position)
@@ -161,32 +151,24 @@ def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     sizes = (("text_projection", "embed_dim", -1), ("positional_embedding", "context_length", -2),
              ("token_embedding.weight", "vocab_size", 0))
     for key, argument, dimension in sizes:
-        table = state.get(_renamed(f"text_tower.{key}", layout))
+        table = state.get(renamed(f"text_tower.{key}", LAYOUTS[layout]))
         if table is not None and table.ndim >= 2:
             arguments[argument] = table.shape[dimension]
     takes = registry.find("model", name).signature.names
     return {key: value for key, value in arguments.items() if key in takes}
 
 
-def _official(name: str, arguments: registry.Arguments) -> State:
-    """The model's state on the meta device, with the norms that published fused weights keep."""
-    return _built(name, tuple(arguments.items()))
-
-
 @lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
-def _built(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
+def _official(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
+    """The model's state on the meta device, with the norms that published fused weights keep."""
     with torch.device("meta"):
         return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
-
-
-def _expected(name: str, layout: str, arguments: registry.Arguments) -> State:
-    return _laid_out(_official(name, arguments), layout)
 
 
 def _laid_out(official: State, layout: str) -> State:
     converted, published = {}, open_clip_names(official)
     for ours, value in official.items():
-        published_name = _renamed(published.get(ours, ours), layout)
+        published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
         if layout == "timm" and not ours.startswith("image_tower."):
             continue
         if layout == "apple" and re.fullmatch(r"image_tower\.head\.(fc\.)?bias", ours):
@@ -196,20 +178,12 @@ def _laid_out(official: State, layout: str) -> State:
             continue
         if published_name.endswith("pos_embed.pos_embed"):
             value = value.reshape(1, 1, *value.shape[-2:])
-        converted[published_name] = value.T if _transposed(published_name) else value
+        converted[published_name] = value.T if published_name.endswith(TRANSPOSED) else value
         bias = ours.removesuffix("weight") + "bias"
-        if re.fullmatch(r"image_tower\.head\.(fc\.)?weight",
-                        ours) and layout != "apple" and bias not in official:
-            converted[_renamed(bias, layout)] = value.new_zeros(len(value))
+        is_head = re.fullmatch(r"image_tower\.head\.(fc\.)?weight", ours)
+        if is_head and layout != "apple" and bias not in official:
+            converted[renamed(bias, LAYOUTS[layout])] = value.new_zeros(len(value))
     return converted
-
-
-def _renamed(name: str, layout: str) -> str:
-    return renamed(name, LAYOUTS[layout])
-
-
-def _transposed(name: str) -> bool:
-    return name.endswith((".head.proj", ".classifier.proj"))
 
 
 def _with_norms(weights: State) -> State:

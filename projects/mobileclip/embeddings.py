@@ -1,9 +1,7 @@
-"""The teachers' embeddings of one sample, from and to the bytes of an ``.npz`` or a ``.pth.gz``
-member.
+"""The teachers' embeddings of one sample as an ``.npz`` or a ``.pth.gz`` member.
 
 DataCompDR keeps float32 rows in ``.npz`` and bfloat16 ones in ``.pth.gz``. Ours in one byte a
-number are an ``.npz`` too: int8 rows, and for ``rows`` an array ``rows_scale``, float32 [n], that
-each row is to be multiplied by.
+number are an ``.npz`` too: int8 rows, and their factors, float32 [n], in ``NAME_scale``.
 """
 
 import gzip
@@ -27,8 +25,9 @@ _GZIP = 31  # zlib's number for gzip's format
 
 
 def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Tensor]:
-    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32; ``.npz`` is
-    preferred where both are there.
+    """Name -> rows [n, width] in the dtype they are stored in, int8 as float32.
+
+    ``.npz`` is preferred where both members are there.
 
     Raises:
         BadSampleError: ``missing_field``: neither member is there; ``bomb``: it unpacks to more
@@ -38,6 +37,7 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     if extension is None:
         raise BadSampleError("missing_field",
                              f"{where}: no npz or pth.gz for the teachers' embeddings")
+    where = f"{where}: its {extension}"
     try:
         content = members[extension]
         arrays = _read_npz(content) if extension == "npz" else _read_torch(_gunzip(content))
@@ -46,12 +46,10 @@ def decode_embeddings(members: Mapping[str, bytes], where: str) -> dict[str, Ten
     except MemoryError:
         raise
     except _BombError:
-        raise BadSampleError("bomb", f"{where}: its {extension} unpacks to more than {MOST_BYTES} "
-                                     "bytes") from None
+        raise BadSampleError("bomb", f"{where} unpacks to more than {MOST_BYTES} bytes") from None
     except Exception as error:  # bad bytes raise anything in zipfile and torch
         reason = str(error).split("\n")[0][:200]
-        raise BadSampleError("embeddings",
-                             f"{where}: its {extension} cannot be read: {reason}") from None
+        raise BadSampleError("embeddings", f"{where} cannot be read: {reason}") from None
     return {name: values for name, values in rows.items()
             if values.ndim == 2 and values.is_floating_point()}
 
@@ -89,9 +87,7 @@ class _BombError(Exception):
 
 
 def _read_npz(content: bytes) -> dict[str, Tensor]:
-    """NumPy's own reader makes room for what a header promises before it looks whether that is
-    there.
-    """
+    """The arrays; NumPy's reader would allocate what a header promises, there or not."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         _check_size(archive)
         return {name.removesuffix(".npy"): _read_array(bytearray(archive.read(name)))
@@ -104,9 +100,8 @@ def _read_array(content: bytearray) -> Tensor:
     read_header = (np.lib.format.read_array_header_1_0 if version == (1, 0)
                    else np.lib.format.read_array_header_2_0)
     shape, by_columns, dtype = read_header(file)
-    values = np.frombuffer(content, dtype,
-                           offset=file.tell()).reshape(shape, order="F" if by_columns else "C")
-    return torch.from_numpy(values)
+    values = np.frombuffer(content, dtype, offset=file.tell())
+    return torch.from_numpy(values.reshape(shape, order="F" if by_columns else "C"))
 
 
 def _gunzip(content: bytes) -> bytes:

@@ -1,6 +1,4 @@
-"""What DataCompDR stores beside pictures and captions: teachers' embeddings, and the augmentation
-that each of a picture's was made of.
-"""
+"""What DataCompDR stores: teachers' embeddings, and the augmentation each was made of."""
 
 from corekit.data.fields import Field
 from corekit.registry import register
@@ -15,6 +13,4 @@ class TeacherFeatures(Field):
 
 @register("field", "augmentation")
 class StoredAugmentation(Field):
-    """What was drawn for the crop that the teachers saw, as a list: for the transform
-    ``replay``.
-    """
+    """What was drawn for the crop that the teachers saw, for the transform ``replay``: a list."""

@@ -29,7 +29,7 @@ from .teachers import FolderTeacher, Teacher, TeacherEntry
 GENERATOR = 2  # raise it with every change that makes other bytes
 # of DataCompDR's two: the embeddings of synthetic captions stand behind the real one's, in text_emb
 LAYOUT = 1
-BATCHES = 8  # of pictures that wait together: the last one, which is not full, costs little
+BATCHES = 8  # of pictures processed together: the last one, which is not full, costs little
 
 _STORED = ("random_resized_crop", "rand_augment")
 _OURS = ("paug.json", "syn.json", "npz", "pth.gz")
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass
 class _Sample:
-    """A sample to be reinforced: RGB picture, caption, and any synthetic captions made so far."""
+    """A sample to be reinforced: RGB picture, caption, and any synthetic captions so far."""
 
     raw: RawSample
     key: str
@@ -58,8 +58,7 @@ class Reinforce:
     makes of the augmented pictures and of all captions. Pictures are cropped and resized as
     RandomResizedCrop does, then changed as RandAugment does; each teacher sees them at its own
     size, normalised its own way, and reads captions with its own tokenizer. Draws depend on (seed,
-    uid, number) alone. Embeddings are of unit length for each teacher, side by side in the
-    teachers' order.
+    uid, number) alone. Embeddings are of unit length, side by side in the teachers' order.
 
     Writes ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` (fp32, int8) or ``.pth.gz`` (bf16), in
     version 1 of DataCompDR's layout, for the data set ``reinforced``. Samples without picture or
@@ -68,8 +67,7 @@ class Reinforce:
     Args:
         teachers: paths of runs or model folders, or mappings with the name of a teacher (`corekit
             list teachers`), such as {name: open_clip, model: ViT-L-14, pretrained: openai}.
-        captioner: {name: ...} of a captioner (`corekit list captioners`); None: the samples'
-            ``.syn.json`` has captions.
+        captioner: {name: ...} (`corekit list captioners`); None: ``.syn.json`` has captions.
         captions: synthetic captions of a sample.
         augmentations: augmented pictures of a sample.
         image_size: height and width, in pixels, that augmentations are stored for.
@@ -77,8 +75,7 @@ class Reinforce:
         scale, ratio: RandomResizedCrop's share of the picture, and width / height.
         operations, magnitude: RandAugment's, the magnitude from 0 to 30.
         precision: of stored embeddings.
-        keep: write the samples' own members along, so that one folder holds all; else they are
-            joined by uid.
+        keep: write the samples' own members along; else both folders are joined by uid.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where the source has uids: in the samples' keys, or in their json member.
         synthetic: name of the synthetic captions in ``.syn.json``.
@@ -86,9 +83,6 @@ class Reinforce:
         batch_size: pictures or captions that a teacher gets at one time.
         device: auto: a GPU where there is one.
         threads: of a process; another number may give other roundings.
-
-    Raises:
-        CorekitError: an argument out of range.
     """
 
     def __init__(self, teachers: list[str | TeacherEntry], captioner: Captioner | None = None,
@@ -113,14 +107,13 @@ class Reinforce:
                                    f"{value}")
         if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
             raise CorekitError("job 'reinforce': scale and ratio must be a smallest and a largest "
-                               "value above 0, scale at most "
-                               f"1, not {list(scale)} and {list(ratio)}")
+                               f"value above 0, scale at most 1, not {list(scale)} and "
+                               f"{list(ratio)}")
         if captioner is not None and not hasattr(captioner, "captions"):
             raise CorekitError("job 'reinforce': captioner must be a mapping with a name, as in "
                                f"captioner.name=coca, not {captioner}")
         self.teachers: list[TeacherEntry] = [
-            FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers
-        ]
+            FolderTeacher(teacher) if isinstance(teacher, str) else teacher for teacher in teachers]
         self.captioner, self.captions, self.augmentations = captioner, captions, augmentations
         self.image_size, self.interpolation = image_size, interpolation
         self.scale, self.ratio = scale, ratio
@@ -130,17 +123,21 @@ class Reinforce:
         self.decoders = find_fields(tuple(self.extensions))
         self.uid, self.synthetic, self.seed = uid, synthetic, seed
         self.batch_size, self.threads = batch_size, threads
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu")
-                                   if device == "auto" else device)
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(automatic if device == "auto" else device)
         self._loaded: list[Teacher] = []
 
     def identity(self) -> dict[str, object]:
         """Hashes of the weights of teachers and captioner, and versions of what decides pixels."""
         captioner = self.captioner
+        versions = {}
+        for package in ("torch", "torchvision", "pillow", "open_clip_torch"):
+            with contextlib.suppress(PackageNotFoundError):
+                versions[package] = version(package)
         return {"generator": GENERATOR, "layout": LAYOUT,
                 "teachers": [teacher.identity() for teacher in self.teachers],
                 "captioner": None if captioner is None else captioner.identity(self.captions),
-                "versions": _versions("torch", "torchvision", "pillow", "open_clip_torch")}
+                "versions": versions}
 
     def process(self, samples: Iterator[RawSample],
                 refuse: Refuse) -> Iterator[tuple[str, Mapping[str, bytes]]]:
@@ -148,9 +145,9 @@ class Reinforce:
         if not self._loaded:
             self._loaded = [teacher.load().to(self.device) for teacher in self.teachers]
         group = max(1, BATCHES * self.batch_size // self.augmentations)
-        for chosen in _chunks(self._readable(samples, refuse), group):
+        for chunk in _chunks(self._readable(samples, refuse), group):
             with _threads(self.threads), torch.inference_mode():
-                reinforced = self._reinforce(chosen, refuse)
+                reinforced = self._reinforce(chunk, refuse)
             yield from reinforced
 
     def _readable(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[_Sample]:
@@ -166,9 +163,9 @@ class Reinforce:
         image: Image.Image = sample["image"]
         image.load()
         key = raw.key if self.uid == "key" else _uid(raw, where)
+        uid = key.rpartition("/")[2]
         captions = [] if self.captioner is not None else self._captions_of(raw, where)
-        return _Sample(raw, key,
-                       key.rpartition("/")[2], image.convert("RGB"), sample["text"], captions)
+        return _Sample(raw, key, uid, image.convert("RGB"), sample["text"], captions)
 
     def _captions_of(self, raw: RawSample, where: str) -> list[str]:
         """The sample's own synthetic captions, where no captioner makes them."""
@@ -190,22 +187,29 @@ class Reinforce:
     def _reinforce(self, samples: list[_Sample],
                    refuse: Refuse) -> list[tuple[str, Mapping[str, bytes]]]:
         if self.captioner is not None:
-            captions_of_samples = self.captioner.captions([sample.image for sample in samples],
-                                                          [sample.uid for sample in samples],
-                                                          self.captions, self.seed, self.batch_size,
-                                                          self.device)
+            images, uids = zip(*((sample.image, sample.uid) for sample in samples))
+            captions_of_samples = self.captioner.captions(list(images), list(uids), self.captions,
+                                                          self.seed, self.batch_size, self.device)
             for sample, captions in zip(samples, captions_of_samples):
                 sample.captions = captions
-        drawn = [[draw_augmentation(sample.image, self.seed, sample.uid, number, self.image_size,
-                                    self.scale, self.ratio, self.operations, self.magnitude)
-                  for number in range(self.augmentations)] for sample in samples]
-        images = self._image_rows(samples, drawn)
-        texts = self._text_rows([text for sample in samples
-                                 for text in (sample.text, *sample.captions)])
-        self._check_widths(images, texts)
+        augmentations = [[draw_augmentation(sample.image, self.seed, sample.uid, number,
+                                            self.image_size, self.scale, self.ratio,
+                                            self.operations, self.magnitude)
+                          for number in range(self.augmentations)] for sample in samples]
+        texts = [text for sample in samples for text in (sample.text, *sample.captions)]
+        of_images = self._image_rows(samples, augmentations)
+        of_texts = [torch.cat([teacher.texts(batch, self.device).cpu()
+                               for batch in _chunks(texts, self.batch_size)])
+                    for teacher in self._loaded]
+        for teacher, image_rows, text_rows in zip(self._loaded, of_images, of_texts):
+            if image_rows.shape[1] != text_rows.shape[1]:
+                raise CorekitError(f"{teacher.name} gives pictures {image_rows.shape[1]} and "
+                                   f"captions {text_rows.shape[1]} numbers: it does not compare "
+                                   "them, and cannot teach")
         reinforced: list[tuple[str, Mapping[str, bytes]]] = []
-        by_sample = zip(samples, drawn, torch.split(torch.cat(images, 1), self.augmentations),
-                        torch.split(torch.cat(texts, 1), 1 + self.captions))
+        by_sample = zip(samples, augmentations,
+                        torch.split(torch.cat(of_images, 1), self.augmentations),
+                        torch.split(torch.cat(of_texts, 1), 1 + self.captions))
         for sample, entries, image_rows, text_rows in by_sample:
             where = f"{sample.raw.where}: {sample.raw.key}"
             if not all(text.strip() for text in sample.captions):
@@ -214,18 +218,19 @@ class Reinforce:
             elif not bool(image_rows.isfinite().all() and text_rows.isfinite().all()):
                 refuse(BadSampleError("embeddings", f"{where}: an embedding is not finite"))
             else:
-                reinforced.append((sample.key,
-                                   self._members(sample, entries, image_rows, text_rows)))
+                members = self._members(sample, entries, image_rows, text_rows)
+                reinforced.append((sample.key, members))
         return reinforced
 
-    def _image_rows(self, samples: list[_Sample], drawn: list[list[StoredEntry]]) -> list[Tensor]:
+    def _image_rows(self, samples: list[_Sample],
+                    augmentations: list[list[StoredEntry]]) -> list[Tensor]:
         """float32 [samples * augmentations, D] of each teacher; pictures of one size are shared."""
         rows_of_teachers: list[list[Tensor]] = [[] for _ in self._loaded]
         for size in sorted({teacher.preprocess.size for teacher in self._loaded}):
             replay = Replay(Preprocess(size, self.interpolation, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
                             self.image_size)
             pictures = (replay.replay(sample.image, parse_augmentation(entry, _STORED, sample.key))
-                        for sample, entries in zip(samples, drawn) for entry in entries)
+                        for sample, entries in zip(samples, augmentations) for entry in entries)
             for batch in _chunks(pictures, self.batch_size):
                 pixels = torch.stack(batch).to(self.device)
                 for teacher, rows in zip(self._loaded, rows_of_teachers):
@@ -233,22 +238,10 @@ class Reinforce:
                         rows.append(teacher.images(teacher.preprocess.normalize(pixels)).cpu())
         return [torch.cat(rows) for rows in rows_of_teachers]
 
-    def _text_rows(self, captions: list[str]) -> list[Tensor]:
-        return [torch.cat([teacher.texts(batch, self.device).cpu()
-                           for batch in _chunks(captions, self.batch_size)])
-                for teacher in self._loaded]
-
-    def _check_widths(self, images: list[Tensor], texts: list[Tensor]) -> None:
-        for teacher, image_rows, text_rows in zip(self._loaded, images, texts):
-            if image_rows.shape[1] != text_rows.shape[1]:
-                raise CorekitError(f"{teacher.name} gives pictures {image_rows.shape[1]} and "
-                                   f"captions {text_rows.shape[1]} "
-                                   "numbers: it does not compare them, and cannot teach")
-
     def _members(self, sample: _Sample, entries: list[StoredEntry], images: Tensor,
                  texts: Tensor) -> dict[str, bytes]:
-        extension, embeddings = encode_embeddings({"image_emb": images, "text_emb": texts},
-                                                  self.precision)
+        rows = {"image_emb": images, "text_emb": texts}
+        extension, embeddings = encode_embeddings(rows, self.precision)
         own = {name: content for name, content in sample.raw.members.items()
                if name not in _OURS} if self.keep else {}
         return {**own, "paug.json": json.dumps({"param_aug": entries}).encode(),
@@ -282,10 +275,3 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _versions(*packages: str) -> dict[str, str]:
-    """Those that are installed."""
-    versions = {}
-    for package in packages:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
-    return versions

@@ -1,6 +1,4 @@
-"""Reinforced training's loss over the global batch, in blocks: no matrix of logits is ever held
-whole.
-"""
+"""Reinforced training's loss over the global batch, in blocks of the matrix of logits."""
 
 from functools import partial
 
@@ -30,8 +28,7 @@ class ReinforcedContrastive:
 
     Args:
         teacher_widths: of each teacher's features, as they are concatenated.
-        teacher_logit_scales: of each teacher, what its similarities are multiplied by (1 /
-            temperature).
+        teacher_logit_scales: of each teacher, the factor of its similarities: 1 / temperature.
         contrastive_weight, distillation_weight: of the two terms.
         block: rows of a B x B matrix of logits that exist at one time.
 
@@ -40,8 +37,7 @@ class ReinforcedContrastive:
     """
 
     compares_samples = True
-    # Constants of which the loss needs three digits: on the way between ranks they take half the
-    # bytes.
+    # constants, of which the loss needs three digits: gathering them takes half the bytes
     gathered_as = dict.fromkeys(("teacher_image_features", "teacher_text_features",
                                  "teacher_synthetic_text_features"), torch.bfloat16)
 
@@ -66,8 +62,7 @@ class ReinforcedContrastive:
         """This rank's share of the loss: the shares of all ranks add up to the loss.
 
         Args:
-            image_features, text_features, synthetic_text_features: [B, D] of the global batch, unit
-                norm.
+            image_features, text_features, synthetic_text_features: global [B, D], unit norm.
             logit_scale: [] positive.
             teacher_image_features, teacher_text_features, teacher_synthetic_text_features: [B, sum
                 of the teachers' widths], each teacher's part of unit norm, in any floating dtype;
@@ -75,12 +70,10 @@ class ReinforcedContrastive:
             rows: the samples whose cross-entropies this rank computes; None: all.
 
         Returns:
-            ``real`` and, where there are synthetic captions, ``synthetic``: [] each, to be added
-            up.
+            ``real`` and, with synthetic captions, ``synthetic``: [] each, to be added up.
 
         Raises:
-            CorekitError: the teachers' features have another width, or only one side has synthetic
-                captions.
+            CorekitError: teachers of another width, or synthetic captions on one side alone.
         """
         if (synthetic_text_features is None) != (teacher_synthetic_text_features is None):
             raise CorekitError("loss 'reinforced_contrastive' needs synthetic_text_features of the "
@@ -95,9 +88,9 @@ class ReinforcedContrastive:
         dtype = torch.promote_types(image_features.dtype, torch.float32)
         for part, (text, teacher_text) in captions.items():
             targets = partial(self._targets, teacher_images, self._teachers(teacher_text), dtype)
-            shares[part] = blockwise_cross_entropy(image_features, text, logit_scale, rows,
-                                                   self.block, self.hard, self.soft,
-                                                   targets if self.soft else None)
+            shares[part] = blockwise_cross_entropy(
+                image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
+                targets if self.soft else None)
         return shares
 
     def _teachers(self, features: Tensor) -> tuple[Tensor, ...]:
@@ -122,9 +115,7 @@ class ReinforcedContrastive:
 
 
 def _similarities(queries: Tensor, targets: Tensor) -> Tensor:
-    """[b, B] in the queries' dtype, which products of narrower numbers are exact in; the targets
-    are widened by and by.
-    """
+    """[b, B] in the queries' dtype, exact for narrower targets, which are widened in parts."""
     similarities = queries.new_empty(len(queries), len(targets))
     for first in range(0, len(targets), COLUMNS):
         columns = slice(first, min(first + COLUMNS, len(targets)))

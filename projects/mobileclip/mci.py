@@ -1,6 +1,7 @@
 """The MCi image towers of MobileCLIP (Vasu et al., 2024, section 3.1), and of MobileCLIP2."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,7 @@ class Stage(nn.Module):
     def __init__(self, downsample: nn.Module | None, pos_emb: nn.Module | None,
                  blocks: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.downsample = downsample
-        self.pos_emb = pos_emb
+        self.downsample, self.pos_emb = downsample, pos_emb
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,29 +45,20 @@ class Head(nn.Module):
 
 
 class MCi(nn.Module):
-    """A stem of stride 4, stages that halve the resolution and widen, attention in the last: [B, 3,
-    H, W] to features.
+    """A stem of stride 4, and stages that halve the resolution: [B, 3, H, W] to features.
 
-    Any H and W do. Attributes are named as in timm's FastViT. Weights of convolutions and linear
-    layers start as a normal of std 0.02 cut at ±2 (batch norms set the scale), the head's with std
-    C^-½, biases at 0.
+    The last stages attend. Any H and W do. Attributes are named as in timm's FastViT. Weights of
+    convolutions and linear layers start as a normal of std 0.02 cut at ±2 (batch norms set the
+    scale), the head's with std C^-½, biases at 0.
 
     Args:
-        depths: blocks of each stage.
-        widths: channels of each stage; each divides the next, those of attention stages are
-            multiples of 32.
-        embed_dim: width of the features.
-        attention_stages: how many of the last stages attend; each of them begins with conditional
-            positions.
+        widths: channels of each stage; each divides the next, and 32 those of attention stages.
+        attention_stages: how many of the last stages attend, after conditional positions.
         squeeze_excite: for each stage, whether the downsampling before it has squeeze-excite.
-        downsample_strides: for each stage, the stride of the downsampling before it (the first has
-            none); None: 2.
+        downsample_strides: of the downsampling before each stage (the first has none); None: 2.
         mlp_ratio: hidden channels of the blocks' feed-forward parts over their channels.
         layer_norm: layer norm instead of batch norm before attention.
-        stem_scale_branch: whether the stem has 1x1 branches.
-        head_bias: whether the projection to features has a bias.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
-        layer_scale_init: where the residual scales start.
     """
 
     def __init__(self, depths: Sequence[int], widths: Sequence[int], embed_dim: int, *,
@@ -79,19 +70,18 @@ class MCi(nn.Module):
         strides = downsample_strides or [2] * len(depths)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         first, last = widths[0], widths[-1]
-        self.stem = nn.Sequential(MobileOneBlock(3, first, (3, 3), stride=2,
-                                                 scale_branch=stem_scale_branch),
-                                  MobileOneBlock(first, first, (3, 3), stride=2, groups=first,
-                                                 scale_branch=stem_scale_branch),
-                                  MobileOneBlock(first, first, (1, 1)))
+        scale = stem_scale_branch
+        self.stem = nn.Sequential(
+            MobileOneBlock(3, first, (3, 3), stride=2, scale_branch=scale),
+            MobileOneBlock(first, first, (3, 3), stride=2, groups=first, scale_branch=scale),
+            MobileOneBlock(first, first, (1, 1)))
         stages = []
         for index, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             attends = index >= len(depths) - attention_stages
-            blocks = [
-                AttentionBlock(width, mlp_ratio, next(rates), layer_scale_init, layer_norm)
-                if attends else RepMixerBlock(width, mlp_ratio, next(rates), layer_scale_init)
-                for _ in range(depth)
-            ]
+            block: Callable[..., nn.Module] = RepMixerBlock
+            if attends:
+                block = partial(AttentionBlock, layer_norm=layer_norm)
+            blocks = [block(width, mlp_ratio, next(rates), layer_scale_init) for _ in range(depth)]
             downsample = None if index == 0 else PatchEmbed(widths[index - 1], width,
                                                             strides[index], squeeze_excite[index])
             stages.append(Stage(downsample, RepCPE(width) if attends else None, blocks))

@@ -1,8 +1,7 @@
-"""Batch norms of one and the same input, and of scaled copies of it, in training: all of them in
-one.
+"""One batch norm in place of several over one input and scaled copies of it, in training.
 
 Each is the standardised input times a number a channel, plus another, so their sum is one batch
-norm with the sums of those. That replaces, in every RepMixer, three norms and a 1x1 depthwise
+norm with the sums of those. In every RepMixer that replaces three norms and a 1x1 depthwise
 convolution, which costs more than a 3x3 one on a CPU.
 """
 
@@ -25,23 +24,22 @@ class Norm:
 
 
 def sum_of_norms(x: Tensor, terms: Sequence[Norm]) -> Tensor:
-    """The sum of all terms, [B, C, H, W]; running statistics are updated as each norm would update
-    its own.
+    """The sum of all terms, [B, C, H, W]; each norm's running statistics are updated.
 
-    With mean m and variance v of a channel of x, norm(s x) = gamma s (x - m) / sqrt(s² v + eps) +
-    beta.
+    With mean m, variance v of x's channel: norm(s x) = gamma s (x - m) / sqrt(s² v + eps) + beta.
     """
     first = terms[0].norm
     mean, variance = _statistics(x, first)
     count = x.numel() // x.shape[1]
-    biased = _Variance.apply(x, mean,
-                             variance * ((count - 1) / count))  # type: ignore[no-untyped-call]
+    biased = variance * ((count - 1) / count)
+    biased = _Variance.apply(x, mean, biased)  # type: ignore[no-untyped-call]
     weight, bias = torch.zeros_like(mean), torch.zeros_like(mean)
     for term in terms:
         norm, scale = term.norm, term.scale
-        if scale is None:
-            ratio = ((biased + first.eps) /
-                     (biased + norm.eps)).sqrt() if norm.eps != first.eps else torch.ones_like(mean)
+        if scale is None and norm.eps == first.eps:
+            ratio = torch.ones_like(mean)
+        elif scale is None:
+            ratio = ((biased + first.eps) / (biased + norm.eps)).sqrt()
         else:
             scale = scale.to(mean.dtype)
             ratio = scale * ((biased + first.eps) / (scale * scale * biased + norm.eps)).sqrt()
@@ -52,19 +50,15 @@ def sum_of_norms(x: Tensor, terms: Sequence[Norm]) -> Tensor:
 
 
 def in_training(terms: Sequence[Norm]) -> bool:
-    """Whether all take the statistics of their batch, and keep running ones as torch does by
-    default.
-    """
-    return all(
-        norm.training and norm.track_running_stats and norm.affine and norm.momentum is not None
-        for norm in (term.norm for term in terms))
+    """Whether all use their batch's statistics, and keep running ones as torch does by default."""
+    norms = [term.norm for term in terms]
+    return all(norm.training and norm.track_running_stats and norm.affine
+               and norm.momentum is not None for norm in norms)
 
 
 @torch.no_grad()
 def _statistics(x: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance of every channel, by the fastest way there is: torch's batch
-    norm.
-    """
+    """Mean and unbiased variance of every channel, by the fastest way: torch's batch norm."""
     assert norm.running_mean is not None
     mean, variance = torch.zeros_like(norm.running_mean), torch.ones_like(norm.running_mean)
     F.batch_norm(x, mean, variance, training=True, momentum=1.0)

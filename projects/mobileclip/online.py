@@ -13,8 +13,7 @@ from .teachers import FolderTeacher, Teacher
 
 @register("model", "online_teachers")
 class OnlineTeachers(nn.Module):
-    """Trained models that say what they make of each batch; for ``frozen``, beside the loss
-    ``reinforced_contrastive``.
+    """Trained models that embed each batch; for ``frozen``, with ``reinforced_contrastive``.
 
     Each teacher sees the student's augmented picture, resized to its own size and normalised its
     own way, and reads the captions with its own tokenizer. Gives teacher_image_features,
@@ -23,7 +22,7 @@ class OnlineTeachers(nn.Module):
 
     Args:
         paths: of runs, checkpoints or model folders.
-        preprocess: the student's, which the batch's images went through; the engine gives it.
+        preprocess: the student's, which the batch's images went through; the trainer gives it.
 
     Raises:
         CorekitError: none is there, or it gives no features or has no tokenizer.
@@ -39,8 +38,7 @@ class OnlineTeachers(nn.Module):
 
     def forward(self, image: Tensor, caption: list[str],
                 synthetic_caption: list[str] | None = None) -> dict[str, Tensor]:
-        # The pixels are whole numbers again: what was subtracted and divided leaves errors of a
-        # millionth.
+        # whole numbers again: subtraction and division left errors of a millionth
         std, mean = (image.new_tensor(values).view(1, 3, 1, 1)
                      for values in (self.student.std, self.student.mean))
         levels = ((image * std + mean) * 255).round()
@@ -54,14 +52,12 @@ class OnlineTeachers(nn.Module):
         return {name: torch.cat(features, 1) for name, features in outputs.items()}
 
     def _images(self, teacher: Teacher, image: Tensor, levels: Tensor) -> Tensor:
-        """What it makes of the student's images, of which ``levels`` are the pixels from 0 to
-        255.
-        """
-        wanted = teacher.preprocess
-        # a step may have a size of its own
-        if wanted != self.student or levels.shape[-1] != wanted.size:
-            if levels.shape[-1] != wanted.size:
-                levels = F.interpolate(levels, (wanted.size, wanted.size),
-                                       mode=wanted.interpolation, antialias=True).clamp(0, 255)
-            image = wanted.normalize(levels)
-        return teacher.images(image)
+        """The teacher's features of images whose pixels from 0 to 255 are ``levels``."""
+        preprocess = teacher.preprocess
+        size = preprocess.size
+        if levels.shape[-1] != size:  # a step may have a size of its own
+            levels = F.interpolate(levels, (size, size), mode=preprocess.interpolation,
+                                   antialias=True).clamp(0, 255)
+        elif preprocess == self.student:
+            return teacher.images(image)
+        return teacher.images(preprocess.normalize(levels))

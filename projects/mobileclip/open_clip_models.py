@@ -15,8 +15,8 @@ try:
     import open_clip
     from huggingface_hub import hf_hub_download
 except ModuleNotFoundError as error:
-    raise CorekitError(
-        f"open_clip's models need {error.name}: pip install 'corekit[open_clip]'") from None
+    raise CorekitError(f"open_clip's models need {error.name}: pip install "
+                       "'corekit[open_clip]'") from None
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # What open_clip raises for a name or a download.
@@ -25,11 +25,7 @@ _REFUSED = (RuntimeError, ValueError, OSError, KeyError, ImportError)
 
 def load_open_clip(model: str, pretrained: str | None,
                    preprocess: Node | None) -> tuple[nn.Module, Preprocess]:
-    """The model in evaluation mode, never unpickled, and what its pictures are to be like.
-
-    Raises:
-        CorekitError: there are no such weights, or nothing says how it wants pictures.
-    """
+    """The model for evaluation and its preprocessing; a CorekitError where one is missing."""
     tag = _tag(model, pretrained)
     # OpenAI's weights want another GELU than the architecture's name says; open_clip only warns.
     gelu = {"force_quick_gelu": True} if tag.get("quick_gelu") else {}
@@ -54,11 +50,7 @@ def open_clip_tokenizer(model: str) -> Tokenizer:
 
 def open_clip_identity(model: str, pretrained: str | None,
                        preprocess: Node | None) -> dict[str, object]:
-    """Name and hash of the weights; they are downloaded where need be, but not loaded.
-
-    Raises:
-        CorekitError: there are none, or nothing says how the model wants pictures.
-    """
+    """Name and hash of the weights, which are downloaded if need be, but not loaded."""
     tag = _tag(model, pretrained)
     if preprocess is not None or not (tag or _config_has_preprocessing(model)):
         _preprocess(model, pretrained, preprocess, None)  # raises where it is wrong or missing
@@ -106,22 +98,22 @@ def _config_has_preprocessing(model: str) -> bool:
         return False
 
 
-def _preprocess(model: str, pretrained: str | None, chosen: Node | None,
-                config: Node | None) -> Preprocess:
-    wanted = chosen if chosen is not None else config
-    if wanted is None:
+def _preprocess(model: str, pretrained: str | None, from_user: Node | None,
+                from_model: Node | None) -> Preprocess:
+    node = from_user if from_user is not None else from_model
+    if node is None:
         raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "
                            "wants pictures: give preprocess, {size: ..., interpolation: bicubic, "
                            "mean: [...], std: [...]}")
     try:
-        size = wanted["size"]
+        size = node["size"]
         if isinstance(size, (list, tuple)):
             if len(set(size)) != 1:
                 raise ValueError(f"pictures of {size} pixels are not square")
             size = size[0]
-        return Preprocess(int(size), wanted["interpolation"], wanted["mean"], wanted["std"])
+        return Preprocess(int(size), node["interpolation"], node["mean"], node["std"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {wanted} "
+        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {node} "
                            f"({error})") from None
 
 

@@ -1,11 +1,9 @@
-"""What each variant's released weights want pictures to be like. Other values lower accuracy and
-say nothing.
+"""The preprocessing of each variant's released weights; another one silently lowers accuracy.
 
 First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and std, bilinear
 (Apple's code, open_clip's table of weights). MobileCLIP2-S3, -S4 and -L/14: OpenAI's mean and std,
--L/14 bicubic (open_clip). For the first
-generation's S3, S4 and L/14, published with MobileCLIP2, nothing is stated: taken to be as their
-successors'.
+-L/14 bicubic (open_clip). For the first generation's S3, S4 and L/14, published with MobileCLIP2,
+nothing is stated: taken to be as their successors'.
 """
 
 from corekit.constants import CLIP_MEAN, CLIP_STD
@@ -14,20 +12,15 @@ from corekit.data.transforms.preprocess import Preprocess
 UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
 
 
-def _plain(size: int) -> Preprocess:
-    return Preprocess(size, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-
-
-def _openai(size: int, interpolation: str) -> Preprocess:
-    return Preprocess(size, interpolation, CLIP_MEAN, CLIP_STD)
-
+_PLAIN_256, _PLAIN_224 = (Preprocess(size, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+                          for size in (256, 224))
+_OPENAI_256 = Preprocess(256, "bilinear", CLIP_MEAN, CLIP_STD)
+_OPENAI_224 = Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD)
 
 PREPROCESS = {
-    "mobileclip_s0": _plain(256), "mobileclip_s1": _plain(256), "mobileclip_s2": _plain(256),
-    "mobileclip_b": _plain(224), "mobileclip_b_lt": _plain(224),
-    "mobileclip_s3": _openai(256, "bilinear"), "mobileclip_s4": _openai(256, "bilinear"),
-    "mobileclip_l14": _openai(224, "bicubic"),
-    "mobileclip2_s0": _plain(256), "mobileclip2_s2": _plain(256), "mobileclip2_b": _plain(224),
-    "mobileclip2_s3": _openai(256, "bilinear"), "mobileclip2_s4": _openai(256, "bilinear"),
-    "mobileclip2_l14": _openai(224, "bicubic"),
+    "mobileclip_s0": _PLAIN_256, "mobileclip_s1": _PLAIN_256, "mobileclip_s2": _PLAIN_256,
+    "mobileclip_b": _PLAIN_224, "mobileclip_b_lt": _PLAIN_224,
+    "mobileclip_s3": _OPENAI_256, "mobileclip_s4": _OPENAI_256, "mobileclip_l14": _OPENAI_224,
+    "mobileclip2_s0": _PLAIN_256, "mobileclip2_s2": _PLAIN_256, "mobileclip2_b": _PLAIN_224,
+    "mobileclip2_s3": _OPENAI_256, "mobileclip2_s4": _OPENAI_256, "mobileclip2_l14": _OPENAI_224,
 }

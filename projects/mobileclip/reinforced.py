@@ -23,9 +23,9 @@ from .embeddings import decode_embeddings
 from .replay import STORED, parse_augmentation
 
 LOOKED_AT = 64  # samples, to find one that says which version a set is of
-_ADDED = {"real": ("teacher_text_features",), "synthetic": ("teacher_text_features",),
-          "one": ("teacher_text_features",),
-          "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
+_ADDED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("real", "synthetic", "one"), ("teacher_text_features",)),
+    "both": ("teacher_text_features", "synthetic_text", "teacher_synthetic_text_features")}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Layout:
 class Reinforcement:
     """What is stored for one sample: captions with their embeddings, augmentations with theirs.
 
-    ``synthetic`` has (caption, embeddings, row) of every synthetic caption, and ``real`` is a row
-    of its embeddings.
+    ``real`` is a row of its embeddings, ``synthetic`` has (caption, embeddings, row) of each.
     """
 
     layout: Layout
@@ -55,13 +54,12 @@ class Reinforcement:
 class Reinforced:
     """Image-text shards with stored captions, augmentations and embeddings of teachers.
 
-    Vasu et al., 2024, section 3.
-
-    A sample is a picture with one of its stored augmentations (``augmentation``, for the transform
-    ``replay``), drawn anew each time, the teachers' embedding of just that
-    (``teacher_image_features``), and captions with theirs. StoredFile are ``<uid>.paug.json``,
-    ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves or in shards of their
-    own, as Apple publishes DataCompDR: these are joined with the pictures by uid where they lie.
+    A sample (Vasu et al., 2024, section 3) is a picture with one of its stored augmentations
+    (``augmentation``, for the transform ``replay``), drawn anew each time, the teachers' embedding
+    of just that (``teacher_image_features``), and captions with theirs. They are stored as
+    ``<uid>.paug.json``, ``.syn.json`` and ``.npz`` or ``.pth.gz``, in the image shards themselves
+    or in shards of their own, as Apple publishes DataCompDR: these are joined with the pictures by
+    uid where they lie.
 
     A sample of another version (the synthetic captions' embeddings in ``text_emb``, or in arrays of
     their own) or width than the set's first one is a bad sample, as is one whose parts do not fit
@@ -71,21 +69,18 @@ class Reinforced:
     Args:
         root: the folder or URL of the image shards; ``data.root`` where the recipe gives none.
             None: no samples, as a dry run needs it.
-        reinforcements: the folder or URL of the shards that hold no pictures; None: the image
-            shards hold everything.
+        reinforcements: the folder or URL of shards without pictures; None: those of ``root``.
         shards: pattern of the shards' names under both; of several, separated by ``;``, the first
             that any shard matches.
         fields: ``image`` and ``text`` -> the extensions that may hold them, separated by ``;``.
         uid: where image shards have the uids: the samples' keys, or ``uid`` in their json member.
         captions: both: real ones as ``text`` and synthetic ones as ``synthetic_text``; real,
             synthetic, or one of either kind at random: as ``text``.
-        synthetic: pattern (a regular expression) of the names in ``.syn.json`` whose captions are
-            taken.
+        synthetic: regular expression of the names in ``.syn.json`` whose captions are taken.
         augmentations: the transforms whose parameters are stored, in that order.
 
     Raises:
-        CorekitError: no folder, no shards, no samples, none with a partner, or none that can be
-            read.
+        CorekitError: no folder or shards, or no sample with a partner that can be read.
     """
 
     belongs_to = {"teacher_image_features": "augmentation"}
@@ -108,8 +103,8 @@ class Reinforced:
         try:
             self.synthetic = re.compile(synthetic)
         except re.error as error:
-            raise CorekitError(
-                f"dataset 'reinforced': synthetic={synthetic} is no pattern: {error}") from None
+            raise CorekitError(f"dataset 'reinforced': synthetic={synthetic} is no pattern: "
+                               f"{error}") from None
         self.fields = (*self.extensions, "augmentation", "teacher_image_features",
                        *_ADDED[captions])
         self.shard_sizes, self.fingerprint = np.zeros(0, dtype=np.int64), ""
@@ -144,16 +139,16 @@ class Reinforced:
                 f"{where}: a reinforcement of {_described(reinforcement.layout)} in a set of "
                 f"{_described(self.layout)}")
         choices = (len(reinforcement.augmentations), len(reinforcement.synthetic), 2)
-        augmentation, caption, either = map(_draw, choices)
+        augmentation, caption, is_synthetic = map(_draw, choices)
         sample["augmentation"] = parse_augmentation(reinforcement.augmentations[augmentation],
                                                     self.stored, where)
         sample["teacher_image_features"] = _row(reinforcement.image, augmentation, where)
         text, rows, row = reinforcement.synthetic[caption]
         if self.captions == "both":
-            sample["synthetic_text"], sample["teacher_synthetic_text_features"] = text, _row(
-                rows, row, where)
-        if self.captions == "synthetic" or (self.captions == "one" and either):
-            sample["text"], sample["teacher_text_features"] = text, _row(rows, row, where)
+            sample |= {"synthetic_text": text,
+                       "teacher_synthetic_text_features": _row(rows, row, where)}
+        if self.captions == "synthetic" or (self.captions == "one" and is_synthetic):
+            sample |= {"text": text, "teacher_text_features": _row(rows, row, where)}
         else:
             sample["teacher_text_features"] = _row(*reinforcement.real, where)
         return {name: sample[name] for name in ("key", *self.fields)}
@@ -162,11 +157,11 @@ class Reinforced:
         """That of the first sample that can be read: a set is of one version."""
         bad = None
         for handle in self._first_samples():
+            where = f"{handle.where}: {handle.key}"
             try:
                 if handle.bad is not None:
-                    raise BadSampleError(handle.bad[0], f"{handle.where}: {handle.key}: "
-                                                        f"{handle.bad[1]}")
-                return self._reinforcement(handle.members, f"{handle.where}: {handle.key}").layout
+                    raise BadSampleError(handle.bad[0], f"{where}: {handle.bad[1]}")
+                return self._reinforcement(handle.members, where).layout
             except BadSampleError as error:
                 bad = bad or error.message
         advice = ""
@@ -186,24 +181,23 @@ class Reinforced:
     def _reinforcement(self, members: Mapping[str, bytes], where: str) -> Reinforcement:
         augmentations = _unpacked(_json(members, "paug.json", where).get("param_aug"))
         names = _json(members, "syn.json", where)
-        chosen = {name: _unpacked(names[name]) for name in sorted(names)
-                  if self.synthetic.fullmatch(name)}
+        captions_by_name = {name: _unpacked(names[name]) for name in sorted(names)
+                            if self.synthetic.fullmatch(name)}
         embeddings = decode_embeddings(members, where)
         image, real = (embeddings.get(name) for name in ("image_emb", "text_emb"))
         if image is None or real is None:
             raise BadSampleError("embeddings", f"{where}: no rows of numbers called image_emb and "
                                                "text_emb")
-        if not isinstance(augmentations,
-                          list) or len(augmentations) != len(image) or not augmentations:
-            many = len(augmentations) if isinstance(augmentations, list) else 0
-            raise BadSampleError("augmentation", f"{where}: {many} augmentations for {len(image)} "
-                                                 "rows of image_emb")
-        apart = [name for name in chosen if f"{name}_emb" in embeddings]
+        augmentations = augmentations if isinstance(augmentations, list) else []
+        if len(augmentations) != len(image) or not augmentations:
+            raise BadSampleError("augmentation", f"{where}: {len(augmentations)} augmentations for "
+                                                 f"{len(image)} rows of image_emb")
+        separate = [name for name in captions_by_name if f"{name}_emb" in embeddings]
         captions: list[tuple[str, Tensor, int]] = []
-        for name, texts in chosen.items():
-            rows, first = (embeddings[f"{name}_emb"], 0) if name in apart else (real, 1)
-            if not isinstance(texts, list) or len(texts) != len(rows) - first or (
-                    len(chosen) > 1 and name not in apart):
+        for name, texts in captions_by_name.items():
+            rows, first = (embeddings[f"{name}_emb"], 0) if name in separate else (real, 1)
+            mixed = len(captions_by_name) > 1 and name not in separate
+            if mixed or not isinstance(texts, list) or len(texts) != len(rows) - first:
                 raise BadSampleError("synthetic_text", f"{where}: no row of embeddings for each "
                                                        f"caption of {name}")
             if not all(isinstance(text, str) and text.strip() for text in texts):
@@ -212,22 +206,20 @@ class Reinforced:
         if not captions:
             raise BadSampleError("synthetic_text", f"{where}: no captions in syn.json that match "
                                                    f"{self.synthetic.pattern}")
-        if apart and len(real) != 1:
+        if separate and len(real) != 1:
             raise BadSampleError("embeddings", f"{where}: {len(real)} rows of text_emb for one "
                                                "caption")
         if len({rows.shape[1] for rows in (image, real, *(rows for _, rows, _ in captions))}) > 1:
             raise BadSampleError("width", f"{where}: pictures and captions have embeddings of "
                                           "different widths")
-        return Reinforcement(Layout(2 if apart else 1, image.shape[1]), augmentations, image,
-                             (real, 0), captions)
+        layout = Layout(2 if separate else 1, image.shape[1])
+        return Reinforcement(layout, augmentations, image, (real, 0), captions)
 
 
 def _reinforced_anew(own: Mapping[str, bytes], other: Mapping[str, bytes]) -> dict[str, bytes]:
     """A picture's members with its partner's reinforcements in place of its own."""
-    members = {name: content for name, content in own.items()
-               if name not in ("npz", "pth.gz") and not (name in ("paug.json", "syn.json")
-                                                         and name in other)}
-    return {**other, **members}
+    replaced = {"npz", "pth.gz", *({"paug.json", "syn.json"} & other.keys())}
+    return {**other, **{name: content for name, content in own.items() if name not in replaced}}
 
 
 def _described(layout: Layout) -> str:

@@ -1,6 +1,4 @@
-"""Augmentations as DataCompDR stores them: parameters that were drawn once, replayed on the
-picture.
-"""
+"""DataCompDR's stored augmentations: parameters drawn once, replayed on the picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,11 +19,9 @@ from corekit.registry import register
 
 # in the order they are applied and stored
 STORED = ("random_resized_crop", "random_horizontal_flip", "rand_augment")
-OPERATIONS = (
+OPERATIONS = (  # in the order of their numbers in the stored entries
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
-    "Contrast",
-    # their numbers in the stored entries
-    "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
+    "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
@@ -34,8 +30,7 @@ class Augmentation:
     """What was drawn for one augmentation of one picture.
 
     Args:
-        crop: top, left, height and width, in pixels of the original picture; None: the whole
-            picture.
+        crop: top, left, height, width in pixels of the original picture; None: all of it.
         flip: whether it is mirrored.
         operations: RandAugment's, by name, with their magnitudes for a picture of the stored size.
     """
@@ -71,8 +66,7 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
         return Augmentation(crop, bool(flip), operations)
     except (TypeError, ValueError, IndexError, OverflowError) as error:
         raise BadSampleError("augmentation", f"{where}: {str(entry)[:200]} holds no parameters of "
-                                             f"{', '.join(stored)} "
-                                             f"({error})") from None
+                                             f"{', '.join(stored)} ({error})") from None
 
 
 def _number_of(value: object) -> int:
@@ -83,12 +77,11 @@ def _number_of(value: object) -> int:
 
 @register("transform", "replay")
 class Replay(SampleTransform):
-    """The picture as the teachers saw it: a stored augmentation, applied once more (Vasu et al.,
-    2024, section 3.1).
+    """The picture as the teachers saw it, by its stored augmentation (Vasu et al., 2024, 3.1).
 
-    At the stored size, and with the interpolation that was used then, the pixels are those the
-    teachers saw. At another size the picture shows the same: crops are in pixels of the original
-    picture, and translations, which were drawn in pixels of the stored size, grow with the picture.
+    At the stored size and interpolation the pixels are those the teachers saw. At another size the
+    picture shows the same: crops are in pixels of the original picture, and translations, drawn in
+    pixels of the stored size, grow with the picture.
 
     Args:
         preprocess: gives size and interpolation.
@@ -109,8 +102,7 @@ class Replay(SampleTransform):
         """The sample with ``image`` uint8 [3, size, size], and what else is in the picture.
 
         Raises:
-            BadSampleError: ``augmentation``: the crop lies outside the picture, so it was drawn for
-                another one.
+            BadSampleError: ``augmentation``: the crop lies outside the picture.
         """
         image: Image.Image = sample["image"]
         augmentation: Augmentation = sample["augmentation"]
@@ -118,12 +110,10 @@ class Replay(SampleTransform):
         top, left, height, width = augmentation.crop or (0, 0, picture.height, picture.width)
         if top + height > picture.height or left + width > picture.width:
             raise BadSampleError("augmentation", f"a crop of {height} x {width} pixels from row "
-                                                 f"{top}, column {left} does not "
-                                                 f"fit the picture of {picture.height} x "
-                                                 f"{picture.width}")
+                                 f"{top}, column {left} does not fit the picture of "
+                                 f"{picture.height} x {picture.width}")
         square = (self.size, self.size)
-        picture = F.resized_crop(picture, top, left, height, width, list(square),
-                                 self.interpolation)
+        picture = F.resized_crop(picture, top, left, height, width, [*square], self.interpolation)
         sample = cut_out(sample, top, left, height, width, square, augmentation.flip)
         if augmentation.flip:
             picture = F.hflip(picture)
@@ -131,8 +121,8 @@ class Replay(SampleTransform):
             movement = self._movement(name, magnitude)
             if movement is not None:
                 sample = turn(sample, movement)
-            picture = OTHERS[name](picture, magnitude) if name in OTHERS else _affine(
-                picture, movement or Movement())
+            picture = (OTHERS[name](picture, magnitude) if name in OTHERS
+                       else _affine(picture, movement or Movement()))
         return {**sample, "image": to_tensor(picture)}
 
     def replay(self, image: Image.Image, augmentation: Augmentation) -> Tensor:
@@ -141,9 +131,7 @@ class Replay(SampleTransform):
         return pixels
 
     def _movement(self, name: str, magnitude: float) -> Movement | None:
-        """The arguments of torchvision's affine for an operation of RandAugment (Cubuk et al.,
-        2019), as torchvision has it; None where nothing moves.
-        """
+        """torchvision's affine arguments of a RandAugment operation; None where nothing moves."""
         if name == "Rotate":
             return Movement(angle=-magnitude)
         if name.startswith("Translate"):
@@ -159,10 +147,9 @@ class Replay(SampleTransform):
 def _affine(picture: Image.Image, movement: Movement) -> Image.Image:
     """Nearest neighbour, black outside."""
     center = None if movement.center is None else list(movement.center)
-    moved: Image.Image = F.affine(picture, movement.angle, list(movement.translate), 1.0,
-                                  list(movement.shear),
-                                  InterpolationMode.NEAREST,  # type: ignore[arg-type]
-                                  center=center)
+    moved: Image.Image = F.affine(
+        picture, movement.angle, list(movement.translate), 1.0, list(movement.shear),
+        InterpolationMode.NEAREST, center=center)  # type: ignore[arg-type]
     return moved
 
 

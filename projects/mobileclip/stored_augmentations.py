@@ -1,6 +1,4 @@
-"""Augmentations drawn once, to be stored: torchvision's own, from a generator of the sample
-alone.
-"""
+"""Augmentations drawn once, to be stored: torchvision's own, by a generator a sample."""
 
 from collections.abc import Sequence
 
@@ -21,15 +19,13 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
                       magnitude: int) -> StoredEntry:
     """The entry of ``param_aug`` of one augmentation of one picture, by (seed, uid, number) alone.
 
-    RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, and RandAugment's
-    ``[number, magnitude]`` of each operation at the given size, in torchvision's order of drawing.
+    It is RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, of which only
+    the size is asked, and RandAugment's ``[number, magnitude]`` of each operation, in torchvision's
+    order of drawing.
 
     Args:
-        image: of which only the size is asked.
-        seed, uid, number: what the draws are a function of.
         size: height and width of the stored picture; translations are in its pixels.
-        scale, ratio: RandomResizedCrop's.
-        operations, magnitude: RandAugment's, the magnitude out of ``BINS``.
+        magnitude: RandAugment's, out of ``BINS``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "augmentation", uid, number))
@@ -44,10 +40,7 @@ def _draw_operation(size: int, magnitude: int) -> list[float]:
 
 
 def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool]:
-    """RandAugment's value for an operation on a square picture, and whether it has a drawn sign.
-
-    Values are those of torchvision's table.
-    """
+    """torchvision's RandAugment value on a square picture, and whether it has a drawn sign."""
     if operation in ("Identity", "AutoContrast", "Equalize"):
         return 0.0, False
     if operation == "Posterize":

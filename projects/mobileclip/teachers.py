@@ -1,6 +1,4 @@
-"""Teachers: models that are asked what they make of pictures and captions, each prepared in its own
-way.
-"""
+"""Teachers: models whose features of pictures and captions are stored or distilled."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,17 +20,7 @@ declare_kind("teacher", "a model whose features of pictures and captions are sto
 
 
 class Teacher(nn.Module):
-    """A model with its own size, normalisation and tokenizer.
-
-    Args:
-        name: how errors call it.
-        model: with ``encode_image`` and ``encode_text``.
-        preprocess: what its pictures are to be like.
-        tokenizer: list of captions -> int64 [n, L].
-
-    Raises:
-        CorekitError: the model has not both towers.
-    """
+    """A model of both towers, else a CorekitError, with its own preprocessing and tokenizer."""
 
     model: Any  # encode_image and encode_text are no part of nn.Module
 
@@ -53,22 +41,18 @@ class Teacher(nn.Module):
 
     def texts(self, captions: list[str], device: torch.device) -> Tensor:
         """float32 [B, D] of unit length, of captions."""
-        return F.normalize(self.model.encode_text(self.tokenizer(captions).to(device)).float(),
-                           dim=-1)
+        tokens = self.tokenizer(captions).to(device)
+        return F.normalize(self.model.encode_text(tokens).float(), dim=-1)
 
 
 class TeacherEntry(Protocol):
-    """The contract of entries of kind ``teacher``; their constructors read nothing and load
-    nothing.
-    """
+    """The contract of kind ``teacher``; constructors read nothing and load nothing."""
 
     def identity(self) -> dict[str, object]:
         """What decides the features, as JSON, such as hashes of weights."""
-        ...
 
     def load(self) -> Teacher:
         """The model in evaluation mode."""
-        ...
 
 
 @register("teacher", "model_folder")
@@ -83,16 +67,11 @@ class FolderTeacher:
         self.path = path
 
     def identity(self) -> dict[str, object]:
-        """Hashes of its weights, recipe and preprocessing.
-
-        Raises:
-            CorekitError: it is not there, or has no preprocessing.
-        """
+        """Hashes of weights, recipe and preprocessing; a CorekitError where one is missing."""
         folder = model_folder(self.path)
         Preprocess.load(folder / "preprocess.json")
-        return {"name": self.path, "sha256": {name: sha256(folder / name)
-                                              for name in ("model.safetensors", "recipe.yaml",
-                                                           "preprocess.json")}}
+        files = ("model.safetensors", "recipe.yaml", "preprocess.json")
+        return {"name": self.path, "sha256": {name: sha256(folder / name) for name in files}}
 
     def load(self) -> Teacher:
         """The model in evaluation mode; without weights where torch's default device is ``meta``.
@@ -119,8 +98,7 @@ class OpenClipTeacher:
         model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or
             ``hf-hub:OWNER/REPOSITORY``, which hold weights and preprocessing.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std; needed where nothing else tells them, as for
-            a file.
+        preprocess: size, interpolation, mean and std, where nothing else tells them, as for a file.
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
@@ -128,11 +106,7 @@ class OpenClipTeacher:
         self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
 
     def identity(self) -> dict[str, object]:
-        """The hash of its weights, which are downloaded where need be, and its preprocessing.
-
-        Raises:
-            CorekitError: there are no such weights, or nothing says how it wants pictures.
-        """
+        """Hashes of the weights, downloaded if need be; a CorekitError where there are none."""
         from .open_clip_models import open_clip_identity  # imports open_clip
 
         return open_clip_identity(self.model, self.pretrained, self.preprocess)

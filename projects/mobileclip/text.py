@@ -1,6 +1,4 @@
-"""The hybrid text tower of MobileCLIP-S0: convolutions around a short transformer (Vasu et al.,
-2024, section 3.2).
-"""
+"""MobileCLIP-S0's hybrid text tower: convolutions around a transformer (Vasu et al., 2024, 3.2)."""
 
 from torch import Tensor, nn
 
@@ -20,9 +18,7 @@ KERNEL = (1, 11)  # along the tokens
 
 
 class TextRepMixerBlock(nn.Module):
-    """Text-RepMixer (figure 4): a depthwise convolution over 11 tokens, then ConvFFN with a
-    residual, on [B, L, D].
-    """
+    """Text-RepMixer (figure 4), a depthwise convolution over 11 tokens, then ConvFFN: [B, L, D]."""
 
     def __init__(self, width: int, mlp_ratio: float, layer_scale_init: float) -> None:
         super().__init__()
@@ -45,19 +41,14 @@ class TextRepMixerBlock(nn.Module):
 
 
 class HybridTextTransformer(TextTransformer):
-    """CLIP's text tower, not causal, with a Text-RepMixer block before and one after its
-    transformer blocks.
+    """CLIP's text tower, not causal, between two Text-RepMixer blocks.
 
     Token ids int64 [B, L] to features [B, embed_dim].
 
     Args:
-        width: D, the width of the residual stream.
-        heads: attention heads; divides the width.
+        width: of the residual stream; a multiple of the heads.
         layers: transformer blocks, without the two Text-RepMixer blocks.
-        embed_dim: width of the features.
-        mlp_ratio: hidden width of the feed-forward parts over D.
         context_length: length of the position table; other lengths get it interpolated linearly.
-        vocab_size: number of token ids.
         layer_scale_init: where the residual scales of the Text-RepMixer blocks start.
     """
 

@@ -9,9 +9,9 @@ import torch
 from corekit_projects.mobileclip.blocks import AttentionBlock, RepMixerBlock
 from corekit_projects.mobileclip.branches import ConvNorm
 from corekit_projects.mobileclip.mci import MCi
-from corekit_projects.mobileclip.vit import MobileCLIPViT
 from torch import Tensor, nn
 
+import corekit
 from tests.projects.mobileclip.agreement import error
 
 Randomize = Callable[[nn.Module], None]
@@ -69,11 +69,8 @@ def test_five_stages_with_layer_norm_agree_with_timm(randomize: Randomize) -> No
 def test_stem_padding_surrounds_the_image_with_zeros() -> None:
     torch.manual_seed(0)
     with torch.device("meta"):
-        towers = [
-            MobileCLIPViT(8, 32, stem_padding=padding, norm_eps=1e-5).patch_embed
-            for padding in (1, 0)
-        ]
-    stems = [tower.to_empty(device="cpu").eval() for tower in towers]
+        models = [corekit.create_model("mobileclip_b", stem_padding=padding) for padding in (1, 0)]
+    stems = [model.image_tower.patch_embed.to_empty(device="cpu").eval() for model in models]
     for value in stems[0].state_dict().values():
         value.copy_(torch.rand(value.shape))
     stems[1].load_state_dict(stems[0].state_dict())

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from corekit_projects.mobileclip.mci import MCi
-from corekit_projects.mobileclip.vit import ConvStem
 from torch import Tensor, nn
 
 import corekit
 from corekit.export.export import ImageTower, TextTower
 from corekit.export.files import trace, write_onnx, write_torch
 from corekit.models.clip import CLIP
+from corekit.models.conv_stem import ConvStem
 from corekit.models.layers.patch_embed import PatchEmbed
 from corekit.models.text_tower import TextTransformer
 from corekit.models.vit import ViT
