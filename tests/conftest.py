@@ -101,20 +101,20 @@ def corekit_command(command: str, *words: str, folder: Path, ranks: int = 1,
     """Run corekit-train, corekit-eval or corekit in a folder, on several ranks as torchrun
     would.
     """
-    with tempfile.TemporaryDirectory() as kept:
-        told = Path(kept) / "told"
-        processes = start_ranks(command, *words, folder=folder, output=told, ranks=ranks)
+    with tempfile.TemporaryDirectory() as output_folder:
+        output = Path(output_folder) / "told"
+        processes = start_ranks(command, *words, folder=folder, output=output, ranks=ranks)
         for process in processes:
             process.join(timeout)
             if process.exitcode is None:
                 for other in processes:
                     other.kill()
                 raise TimeoutError(f"{command} {' '.join(words)}: "
-                                   f"{told.read_text()}{Path(f'{told}.err').read_text()}")
-        errors = [path.read_text() for path in sorted(told.parent.glob("*.err"))]
+                                   f"{output.read_text()}{Path(f'{output}.err').read_text()}")
+        errors = [path.read_text() for path in sorted(output.parent.glob("*.err"))]
         return subprocess.CompletedProcess([command, *words],
                                            max(process.exitcode for process in processes),
-                                           told.read_text(), "".join(errors))
+                                           output.read_text(), "".join(errors))
 
 
 TINY = (  # the quickstart, so small that a step takes a tenth of a second

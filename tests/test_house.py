@@ -24,13 +24,13 @@ class Shape(ast.NodeTransformer):
 
 def bodies(path: Path) -> list[tuple[str, ast.Module]]:
     """(where, body without docstring) of every function and method of a file."""
-    found = []
+    code = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             where = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
-            found.append((where, ast.Module(body=body, type_ignores=[])))
-    return found
+            code.append((where, ast.Module(body=body, type_ignores=[])))
+    return code
 
 
 def same_shape(paths: list[Path]) -> list[list[str]]:

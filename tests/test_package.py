@@ -11,11 +11,11 @@ def test_every_folder_of_code_and_recipes_is_packaged() -> None:
     setup.read(ROOT / "setup.cfg")
     listed = set(setup["options"]["packages"].split())
     folders = {"corekit": "corekit", "projects": "corekit_projects", "recipes": "corekit_recipes"}
-    found = {
+    expected = {
         ".".join((folders[path.relative_to(ROOT).parts[0]], *path.relative_to(ROOT).parts[1:-1]))
         for folder in folders for path in (ROOT / folder).rglob("__init__.py")
     }
-    assert found == listed
+    assert expected == listed
     loose = [
         path for folder in folders for path in (ROOT / folder).rglob("*.py")
         if not (path.parent / "__init__.py").exists()

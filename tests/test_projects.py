@@ -93,8 +93,8 @@ def test_a_folder_that_is_found_twice_counts_once(project: Callable[..., Path],
     monkeypatch.setenv(
         "COREKIT_PROJECTS",
         os.pathsep.join((f"{folder}/", str(link), "projects/../projects", "renamed")))
-    assert [name for name, found in find_projects().items()
-            if found.place == "COREKIT_PROJECTS"] == ["twice"]
+    assert [name for name, each in find_projects().items()
+            if each.place == "COREKIT_PROJECTS"] == ["twice"]
     assert registry.find("loss", "found_twice").module == "corekit_projects.twice.pieces"
 
 
@@ -137,14 +137,14 @@ def test_objects_of_a_project_unpickle_in_a_process_that_knows_nothing(
     assert done.stdout == f"7 {modules}\n", done.stderr
 
 
-@pytest.mark.parametrize(("text", "told"), [("# register(\ndef broken(:\n", r"pieces\.py:2: .*must "
-                                                                            r"parse"),
-                                            ("# register(\0", r"pieces\.py:1: .*null bytes.*must "
-                                                              r"parse")])
+@pytest.mark.parametrize(("text", "message"), [
+    ("# register(\ndef broken(:\n", r"pieces\.py:2: .*must parse"),
+    ("# register(\0", r"pieces\.py:1: .*null bytes.*must parse"),
+])
 def test_a_file_that_does_not_parse_is_named(project: Callable[..., Path], text: str,
-                                             told: str) -> None:
+                                             message: str) -> None:
     project("projects/broken", pieces=text)
-    with pytest.raises(CorekitError, match=told):
+    with pytest.raises(CorekitError, match=message):
         registry.entries("loss")
 
 

@@ -131,11 +131,11 @@ def test_a_recipe_dry_runs_as_it_is(name: str, caplog: pytest.LogCaptureFixture)
     recipe = {**deepcopy(composed(name)), "dry_run": True}
     caplog.set_level("INFO", "corekit")
     dry_run(recipe)
-    told = caplog.text
+    output = caplog.text
     model, engine, sampler = model_of(recipe), recipe["engine"], sampler_of(recipe)
-    assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in told
+    assert f"{sum(value.numel() for value in model.parameters()):,} parameters" in output
     seen = recipe["data"]["streams"] * sampler.draws(engine["steps"]).start
-    assert f"{engine['steps']:,} steps, {seen:,} samples seen" in told
+    assert f"{engine['steps']:,} steps, {seen:,} samples seen" in output
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -56,9 +56,9 @@ def test_srun_trains_one_run_on_all_ranks(finished_run: Path, tmp_path: Path) ->
     program = (f"#!{sys.executable}\nfrom corekit.cli.train import main\n"
                "if __name__ == '__main__':\n    main()\n")
     job = start(tmp_path, program, *TINY)
-    told, errors = job.communicate(timeout=300)
+    output, errors = job.communicate(timeout=300)
     assert job.returncode == 0, errors[-3000:]
-    assert "2 ranks" in told
+    assert "2 ranks" in output
     assert sorted(path.name
                   for path in (tmp_path / "run").glob("log*.txt")) == ["log.txt", "log_rank1.txt"]
     here, alone = ([

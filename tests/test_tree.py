@@ -97,12 +97,12 @@ def annotations(tree: ast.Module) -> Iterator[ast.expr]:
 
 
 def test_types_are_known() -> None:
-    found = [
+    loose = [
         str(path) for path, tree in python_files("corekit", "projects")
         for annotation in annotations(tree) if any(
             isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(annotation))
     ]
-    assert len(found) < MOST_ANY, f"{len(found)} annotations say Any: {sorted(set(found))}"
+    assert len(loose) < MOST_ANY, f"{len(loose)} annotations say Any: {sorted(set(loose))}"
 
 
 def test_only_commands_print() -> None:

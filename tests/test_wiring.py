@@ -25,12 +25,12 @@ class Foreign(nn.Module):
 def test_gaps_name_who_needs_what_and_who_gives_what() -> None:
     def loss(image_features: Tensor, teacher_image_features: Tensor) -> None: ...
 
-    with pytest.raises(CorekitError) as told:
+    with pytest.raises(CorekitError) as error:
         check(Wiring.of("loss `reinforced`", loss),
               {"dataset `webdataset`": ["text", "image", "key"], "model `m`": ["image_features"]})
-    assert str(told.value) == ("loss `reinforced` needs `teacher_image_features`; dataset "
-                               "`webdataset` gives image, key, "
-                               "text; model `m` gives image_features")
+    assert str(error.value) == ("loss `reinforced` needs `teacher_image_features`; dataset "
+                                "`webdataset` gives image, key, "
+                                "text; model `m` gives image_features")
 
 
 def test_models_of_other_libraries_are_wired_by_renaming() -> None:
@@ -65,8 +65,8 @@ def recipe(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_recipe_is_wired_on_meta_tensors() -> None:
-    told = verified(recipe(), Pairs(), None)  # type: ignore[arg-type]
-    assert told == ["model `mobileclip_nano`: `synthetic_text` left at its default"]
+    defaults = verified(recipe(), Pairs(), None)  # type: ignore[arg-type]
+    assert defaults == ["model `mobileclip_nano`: `synthetic_text` left at its default"]
 
 
 def test_captions_of_another_length_than_the_text_towers_are_refused() -> None:

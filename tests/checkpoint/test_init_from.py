@@ -52,7 +52,7 @@ def test_a_new_head_stays_random(weights: tuple[Path, dict[str, torch.Tensor]]) 
     assert torch.equal(mine["trunk"][0].bias, state["encoder.0.bias"])  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("exclude", "rename", "classes", "said"), [
+@pytest.mark.parametrize(("exclude", "rename", "classes", "message"), [
     ([], {"encoder.": "trunk."}, 4, "2 tensors of the model are not in the file: head.weight, "
                                     "head.bias; "
                                     "2 tensors of the file are not in the model: classifier"),
@@ -68,10 +68,10 @@ def test_what_is_left_over_is_listed_and_nothing_is_changed(weights: tuple[Path,
                                                                            dict[str, torch.Tensor]],
                                                             exclude: list[str], rename: dict[str,
                                                                                              str],
-                                                            classes: int, said: str) -> None:
+                                                            classes: int, message: str) -> None:
     mine = model(classes)
     before = {name: value.clone() for name, value in mine.state_dict().items()}
-    with pytest.raises(CorekitError, match=said):
+    with pytest.raises(CorekitError, match=message):
         start_from(mine, str(weights[0]), exclude, rename)
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
 

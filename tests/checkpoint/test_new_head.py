@@ -90,8 +90,8 @@ def test_what_does_not_fit_is_refused_and_nothing_is_changed(file: str) -> None:
 def test_the_command_line_is_checked(tmp_path: Path) -> None:
     words = ["model={name: clip_vit_b16}", "loss={name: cross_entropy}"]
     assert compose(*words, "init.head=random").init.head == "random"
-    found = compose(*words, "init.head=synsets", "init.head_arguments.similarity=0.5")
-    assert found.init.head_arguments == {"similarity": 0.5}
+    config = compose(*words, "init.head=synsets", "init.head_arguments.similarity=0.5")
+    assert config.init.head_arguments == {"similarity": 0.5}
     for word, sentence in (("init.head=synset", "did you mean 'synsets'"),
                            ("init.head_arguments.similar=1", "'similar' is not")):
         with pytest.raises(CorekitError, match=sentence):

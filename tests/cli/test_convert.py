@@ -40,9 +40,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("folders") / "s0"
-    convert(published, made)
-    return made
+    converted = tmp_path_factory.mktemp("folders") / "s0"
+    convert(published, converted)
+    return converted
 
 
 def convert(*words: object) -> None:
@@ -58,10 +58,10 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     with pytest.raises(SystemExit) as stopped:
         convert(*words)
     assert stopped.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("corekit: ")
-    assert said.count("\n") == 1
-    return said
+    message = capsys.readouterr().err
+    assert message.startswith("corekit: ")
+    assert message.count("\n") == 1
+    return message
 
 
 def features(folder: Path) -> tuple[Tensor, Tensor]:
@@ -105,8 +105,8 @@ def test_a_model_folder_is_fused_and_loads_fused(folder: Path, tmp_path: Path) -
     assert "fused: true" in (tmp_path / "fused" / "recipe.yaml").read_text()
     assert (tmp_path / "fused" /
             "model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
-    for made, expected in zip(features(tmp_path / "fused"), features(folder), strict=True):
-        torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    for fused, expected in zip(features(tmp_path / "fused"), features(folder), strict=True):
+        torch.testing.assert_close(fused, expected, rtol=0, atol=1e-5)
     convert(tmp_path / "fused", tmp_path / "apple.pt", "--to", "apple")
     convert(tmp_path / "apple.pt", tmp_path / "back")
     assert (tmp_path / "back" /

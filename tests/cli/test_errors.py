@@ -68,19 +68,19 @@ def seconds_of_children() -> float:
 
 @pytest.mark.parametrize("case", list(WRONG))
 def test_wrong_commands(case: str, tmp_path: Path) -> None:
-    words, told = WRONG[case]
+    words, parts = WRONG[case]
     done, seconds = run(words, tmp_path)
     assert done.returncode == 2, done.stderr + done.stdout
     assert done.stderr.startswith("corekit: ")
     assert done.stderr.count("\n") == 1, "one sentence, one line"
-    for part in told:
+    for part in parts:
         assert part in done.stderr
     assert done.stdout == ""
     assert not list(tmp_path.iterdir()), "nothing is written"
     assert seconds < 2
 
 
-@pytest.mark.parametrize(("body", "told"), [
+@pytest.mark.parametrize(("body", "parts"), [
     ("engine:\n  stepz: 3\n",
      ["mine/recipes/one.yaml", "engine.stepz", "did you mean "
       "'engine.steps'"]),
@@ -94,7 +94,7 @@ def test_wrong_commands(case: str, tmp_path: Path) -> None:
     ("engine: [\n", ["mine/recipes/one.yaml", "YAML"]),
     ("model:\n  name: mobileclip_nano\n", ["no loss"]),
 ])
-def test_wrong_recipes_are_named_with_their_file(body: str, told: list[str],
+def test_wrong_recipes_are_named_with_their_file(body: str, parts: list[str],
                                                  tmp_path: Path) -> None:
     recipes = tmp_path / "projects" / "mine" / "recipes"
     recipes.mkdir(parents=True)
@@ -102,20 +102,20 @@ def test_wrong_recipes_are_named_with_their_file(body: str, told: list[str],
     done, seconds = run(["+recipe=mine/one"], tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    for part in told:
+    for part in parts:
         assert part in done.stderr
     assert seconds < 2
 
 
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     ([], "type checkpoint=RUN"), (["checkpoint=nowhere"], "does not exist"),
     (["checkpoint=.", "+recipe=mobileclip/s2"], "takes no recipe"), (["checkpoint=."], "holds no "
                                                                                        "trained "
                                                                                        "model"),
 ])
-def test_wrong_evaluations(words: list[str], told: str, tmp_path: Path) -> None:
+def test_wrong_evaluations(words: list[str], message: str, tmp_path: Path) -> None:
     done, _ = run(words, tmp_path, "evaluate")
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

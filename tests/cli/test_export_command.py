@@ -36,17 +36,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             module.running_mean.normal_(std=0.3)
             module.running_var.uniform_(0.5, 1.5)
     nn.init.constant_(model.logit_scale, math.log(20))
-    made = tmp_path_factory.mktemp("folders") / "nano"
+    model_folder = tmp_path_factory.mktemp("folders") / "nano"
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     save_model_folder(
-        made, model.state_dict(), {
+        model_folder, model.state_dict(), {
             "model": {"name": "mobileclip_nano", "embed_dim": 16}, "seed": 0, "data": {
                 "preprocess": {
                     "size": 64, "interpolation": "bilinear", "mean": [*mean], "std": [*std]
                 }, "tokenizer": {"name": "clip_bpe", "context_length": 32}
             }
         }, Preprocess(64, "bilinear", mean, std))
-    return made
+    return model_folder
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,11 @@ def test_onnxruntime_gives_the_models_features(folder: Path, exported: Path) -> 
     with torch.no_grad():
         expected = model(image, text)
     assert json.loads((exported / "export.json").read_text())["logit_scale"] == pytest.approx(20)
-    for name, given in (("image", image), ("text", text)):
+    for name, inputs in (("image", image), ("text", text)):
         session = onnxruntime.InferenceSession(exported / f"{name}.onnx")
-        (features,) = session.run([f"{name}_features"], {name: given.numpy()})
+        (features,) = session.run([f"{name}_features"], {name: inputs.numpy()})
         assert abs(features - expected[f"{name}_features"].numpy()).max() < 1e-4
-        (one,) = session.run(None, {name: given[1:2].numpy()})
+        (one,) = session.run(None, {name: inputs[1:2].numpy()})
         assert abs(one - features[1:2]).max() < 1e-5
 
 
@@ -88,9 +88,9 @@ def test_corekit_loads_and_evaluates_the_folder(folder: Path, exported: Path,
                               generator=torch.Generator().manual_seed(1)), tokenize(CAPTIONS[:3])
     assert torch.equal(same_tokenize(CAPTIONS[:3]), text)
     with torch.no_grad():
-        made, expected = loaded(image, text), model(image, text)
-    assert made.keys() == expected.keys()
-    for name, value in made.items():
+        outputs, expected = loaded(image, text), model(image, text)
+    assert outputs.keys() == expected.keys()
+    for name, value in outputs.items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-4)
 
     metrics = []

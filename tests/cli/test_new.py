@@ -59,10 +59,10 @@ def test_its_entries_are_listed_and_shown(trained: Path) -> None:
 
 
 def test_its_recipe_trains_and_is_evaluated(trained: Path) -> None:
-    found = losses(trained / "run")
+    values = losses(trained / "run")
     # near log(64) = 4.2 at first: 64 captions, none preferred
-    assert found[:1] == pytest.approx([4.3], abs=0.3)
-    assert found[3] < found[0]
+    assert values[:1] == pytest.approx([4.3], abs=0.3)
+    assert values[3] < values[0]
     record = json.loads((trained / "run" / "evaluations.jsonl").read_text())
     assert record["evaluated"] == 500
     assert 0 <= record["metrics"]["top1"] <= record["metrics"]["top5"] <= 1
@@ -99,7 +99,7 @@ def test_ranks_with_spawned_workers_train_it_alike_from_another_place(trained: P
     assert losses(tmp_path / "run") == pytest.approx(losses(trained / "run"), rel=2e-5)
 
 
-@pytest.mark.parametrize(("name", "told"), [
+@pytest.mark.parametrize(("name", "message"), [
     ("3d", "cannot be a project's name"),
     ("my-idea", "cannot be"),
     ("class", "cannot be"),
@@ -111,7 +111,7 @@ def test_ranks_with_spawned_workers_train_it_alike_from_another_place(trained: P
     ("dangling", "dangling is there already"),
     ("shadow", "a loss is called 'shadow_agreement'"),
 ])
-def test_names_that_will_not_do_write_nothing(name: str, told: str, tmp_path: Path,
+def test_names_that_will_not_do_write_nothing(name: str, message: str, tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "projects" / "taken").mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_names_that_will_not_do_write_nothing(name: str, told: str, tmp_path: Pa
         "from corekit.registry import register\n\n\n@register('loss', 'shadow_agreement')\nclass "
         "Mine: ...\n")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(corekit.CorekitError, match=told):
+    with pytest.raises(corekit.CorekitError, match=message):
         new_project(name)
     assert sorted(tmp_path.rglob("*")) == before
 

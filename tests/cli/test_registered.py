@@ -34,14 +34,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "output"), [
     (("place",), "place None"), (("place", "--times", "2"), "place None place None"),
     (("--aloud", "place", "--size", "3", "4"), "PLACE [3, 4]"),
 ])
 def test_arguments_become_words_options_and_switches(folder: Path, words: tuple[str, ...],
-                                                     said: str) -> None:
+                                                     output: str) -> None:
     done = corekit_command("corekit", "data", "tell", *words, folder=folder)
-    assert done.stdout.strip() == said, done.stderr
+    assert done.stdout.strip() == output, done.stderr
 
 
 def test_help_is_the_docstring(folder: Path) -> None:
@@ -53,15 +53,15 @@ def test_help_is_the_docstring(folder: Path) -> None:
                                                    folder=folder).stdout
 
 
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     ((), "the following arguments are required: out"), (("place", "--times", "x"), "invalid int "
                                                                                    "value: 'x'"),
     (("place", "--size", "1"), "expected 2 arguments"), (("place", "--tims", "1"), "--tims"),
 ])
-def test_mistakes_are_told(folder: Path, words: tuple[str, ...], told: str) -> None:
+def test_mistakes_are_told(folder: Path, words: tuple[str, ...], message: str) -> None:
     done = corekit_command("corekit", "data", "tell", *words, folder=folder)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_a_name_that_is_taken_is_refused(folder: Path) -> None:

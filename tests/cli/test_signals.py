@@ -43,11 +43,11 @@ def test_signals_save_and_stop(tmp_path: Path, ranks: int, number: signal.Signal
     finally:
         for process in processes:
             process.kill()
-    said = [path.read_text() for path in sorted(tmp_path.glob("told*"))]
-    assert [process.exitcode for process in processes] == [143] * ranks, said
+    errors = [path.read_text() for path in sorted(tmp_path.glob("told*"))]
+    assert [process.exitcode for process in processes] == [143] * ranks, errors
     step = lines(run)
-    assert f"stopped by a signal; step {step} of 100 is saved" in said[0]
-    assert "Traceback" not in "".join(said)
+    assert f"stopped by a signal; step {step} of 100 is saved" in errors[0]
+    assert "Traceback" not in "".join(errors)
     assert complete_checkpoints(run)[-1].name == f"step_{step:08d}"
     done = corekit_command("corekit-train", *WORDS, f"engine.steps={step + 2}", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -69,16 +69,16 @@ def test_the_same_command_again_says_that_the_run_is_done(finished_run: Path) ->
     assert (finished_run / "run" / "metrics.jsonl").read_text() == before
 
 
-@pytest.mark.parametrize(("change", "told"), [
+@pytest.mark.parametrize(("change", "message"), [
     ("optimizer.learning_rate=0.1", "optimizer.learning_rate was 0.002, is 0.1"),
     ("data.dataset.samples=120", "data.dataset.samples was 96, is 120"),
     ("engine.micro_batch=16", "engine.micro_batch was 8, is 16"),
 ])
 def test_another_run_in_the_same_directory_is_refused(finished_run: Path, change: str,
-                                                      told: str) -> None:
+                                                      message: str) -> None:
     done = corekit_command("corekit-train", *TINY, change, folder=finished_run)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "run_dir=" in done.stderr
 
 
@@ -121,9 +121,9 @@ def test_ranks_change_nothing_but_rounding(finished_run: Path, tmp_path: Path, r
 
 
 def test_shards_train_like_any_data(tmp_path: Path) -> None:
-    made = corekit_command("corekit", "data", "openmoji", "shards", "--samples", "64", "--size",
-                           "72", folder=tmp_path)
-    assert made.returncode == 0, made.stderr
+    written = corekit_command("corekit", "data", "openmoji", "shards", "--samples", "64", "--size",
+                              "72", folder=tmp_path)
+    assert written.returncode == 0, written.stderr
     labelled = corekit_command("corekit", "data", "openmoji", "labelled", "--samples", "32",
                                "--size", "72", "--split", "validation", folder=tmp_path)
     assert labelled.returncode == 0, labelled.stderr
@@ -141,14 +141,14 @@ def test_shards_train_like_any_data(tmp_path: Path) -> None:
 
 
 def test_dry_runs_and_cfg_need_no_data(tmp_path: Path) -> None:
-    for words, told in ((("--cfg", "job"), ("mobileclip_s2", )),
-                        (("dry_run=true", "model.name=mobileclip_s0", "engine.steps=2",
-                          "engine.batch_size=256", "data.streams=256"),
-                         ("53,847,681 parameters", "GFLOPs a sample", "GiB", "512 samples seen"))):
+    for words, parts in ((("--cfg", "job"), ("mobileclip_s2", )),
+                         (("dry_run=true", "model.name=mobileclip_s0", "engine.steps=2",
+                           "engine.batch_size=256", "data.streams=256"),
+                          ("53,847,681 parameters", "GFLOPs a sample", "GiB", "512 samples seen"))):
         done = corekit_command("corekit-train", "+recipe=mobileclip/s2", *words,
                                "schedule.warmup_steps=0", folder=tmp_path)
         assert done.returncode == 0, done.stderr
-        for part in told:
+        for part in parts:
             assert part in done.stdout
         assert not list(tmp_path.iterdir())
 
@@ -211,11 +211,11 @@ def test_bad_samples_are_counted_and_too_many_end_the_run(tmp_path: Path) -> Non
 
     (tmp_path / "shards").mkdir()
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as archive:
-        for at in range(40):
-            add(archive, f"{at:04d}.jpg", b"no picture" if at == 7 else jpeg(at))
-            add(archive, f"{at:04d}.txt", b"something")
-    kept = [word for word in TINY if not word.startswith("data.dataset.")]
-    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
+        for index in range(40):
+            add(archive, f"{index:04d}.jpg", b"no picture" if index == 7 else jpeg(index))
+            add(archive, f"{index:04d}.txt", b"something")
+    common = [word for word in TINY if not word.startswith("data.dataset.")]
+    words = (*common, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
              "~data.dataset.objects", "~data.dataset.detail", "~evaluators", "engine.batch_size=40",
              "engine.micro_batch=40", "engine.steps=2")
     done = corekit_command("corekit-train", *words, "data.max_bad_fraction=0", folder=tmp_path)

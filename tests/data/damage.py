@@ -27,8 +27,8 @@ def png_bomb(side: int = 30_000) -> bytes:
 def jpeg_bomb(side: int = 30_000) -> bytes:
     """A JPEG whose frame header promises ``side`` x ``side`` pixels."""
     content = bytearray(jpeg(0))
-    at = content.index(b"\xff\xc0")
-    content[at + 5:at + 9] = struct.pack(">HH", side, side)
+    start = content.index(b"\xff\xc0")
+    content[start + 5:start + 9] = struct.pack(">HH", side, side)
     return bytes(content)
 
 
@@ -63,19 +63,19 @@ def write_tar(path: Path, number: int, good: int, ways: list[str]) -> Counter[st
     """
     counts: Counter[str] = Counter()
     total = good + len(ways)
-    places = {(2 * at + 1) * total // (2 * len(ways)): way for at, way in enumerate(ways)}
+    places = {(2 * index + 1) * total // (2 * len(ways)): way for index, way in enumerate(ways)}
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="utf-8",
                       errors="surrogateescape") as archive:
-        for at in range(total):
-            key = f"{number:02d}{at:04d}"
-            if at in places:
-                members, kind = WAYS[places[at]]
+        for index in range(total):
+            key = f"{number:02d}{index:04d}"
+            if index in places:
+                members, kind = WAYS[places[index]]
                 counts[kind] += 1
                 for name, content in members.items():
                     add(archive, name.format(f"bad{key}"), content)
             else:
-                add(archive, f"{key}.jpg", _picture(at % 20))
-                add(archive, f"{key}.txt", f"picture {at} of shard {number}".encode())
+                add(archive, f"{key}.jpg", _picture(index % 20))
+                add(archive, f"{key}.txt", f"picture {index} of shard {number}".encode())
     return counts
 
 
@@ -98,8 +98,8 @@ def damaged_shards(root: Path, good: int, ways: dict[int, list[str]]) -> Counter
 
     root.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
-    for number, chosen in ways.items():
-        counts += write_tar(root / f"{number:05d}.tar", number, good, chosen)
+    for number, shard_ways in ways.items():
+        counts += write_tar(root / f"{number:05d}.tar", number, good, shard_ways)
     write_tar(root / "90000.tar", 90, 24, [])
     cut(root / "90000.tar", 17)  # 17 good ones, and the one that the cut went through
     counts["truncated"] += 1

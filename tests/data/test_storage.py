@@ -158,8 +158,8 @@ def test_what_cannot_be_reached_is_said(flaky: str) -> None:
 def test_a_remote_folder_of_pictures(tmp_path: Path, flaky: str) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
-        for at in range(3):
-            (tmp_path / name / f"{at}.jpg").write_bytes(jpeg(at))
+        for index in range(3):
+            (tmp_path / name / f"{index}.jpg").write_bytes(jpeg(index))
     upload(tmp_path, flaky)
     fields = {"image": "jpg", "label": "folder"}
     mine, theirs = Folder(flaky, fields), Folder(str(tmp_path), fields)
@@ -190,8 +190,8 @@ def test_a_run_starts_from_one_small_file(tmp_path: Path, monkeypatch: pytest.Mo
     again.read_samples(1, 0, 4)
     again.read_samples(1, 2, 2)
     assert opened == ["index.json", "00001.tar.index", "00001.tar", "00001.tar"]
-    for at in range(3):
-        (tmp_path / f"0000{at}.tar.index").unlink()
+    for index in range(3):
+        (tmp_path / f"0000{index}.tar.index").unlink()
     assert [handle.key
             for handle in load_index(tmp_path).read_samples(2, 1, 2)] == ["020001", "020002"]
 

@@ -32,8 +32,8 @@ class Numbered:
             name: value for name, value in (("label", label), ("text", text)) if value is not None
         }
         self.fields = ("image", *self.values)
-        self.shard_sizes = np.array(
-            [len(self.numbers[at:at + SHARD]) for at in range(0, len(self.numbers), SHARD)])
+        self.shard_sizes = np.array([len(self.numbers[first:first + SHARD])
+                                     for first in range(0, len(self.numbers), SHARD)])
         self.fingerprint = ""
 
     def read(self, shard: int, first: int, count: int) -> list[int]:
@@ -74,8 +74,8 @@ def attention_pool(pool: AttentionPool, tokens: Tensor) -> Tensor:
         pool.cls_token.expand(tokens.shape[0], -1, -1), pool.k(tokens), pool.v(tokens)))
     mixed = F.scaled_dot_product_attention(query, key,
                                            value).transpose(1, 2).reshape(tokens.shape[0], -1)
-    made: Tensor = pool.linear(mixed)
-    return made
+    output: Tensor = pool.linear(mixed)
+    return output
 
 
 def tokenize(sentences: Sequence[str]) -> Tensor:

@@ -35,7 +35,7 @@ class Counting(Table):
 def test_ranks_run_the_model_equally_often(samples: int, world: int, each: int) -> None:
     model = Counting(samples)
     # all of the first three
-    data = Numbered(range(samples), text=[str(at) for at in range(samples)], bad=[0, 1, 2])
+    data = Numbered(range(samples), text=[str(index) for index in range(samples)], bad=[0, 1, 2])
     on_ranks(Retrieval(data, batch_size=3), eval_model(model), world)
     for passes in model.passes.values():
         assert sorted(passes.values()) == [each] * world

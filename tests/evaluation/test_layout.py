@@ -32,17 +32,17 @@ def write_split(folder: Path, first: int, count: int, shards: int) -> None:
     folder.mkdir(parents=True)
     for shard in range(shards):
         with tarfile.open(folder / f"{shard}.tar", "w") as archive:
-            for at in range(first + shard, first + count, shards):
-                name, colour = list(COLOURS.items())[at % len(COLOURS)]
+            for index in range(first + shard, first + count, shards):
+                name, colour = list(COLOURS.items())[index % len(COLOURS)]
                 content = io.BytesIO()
                 Image.new("RGB", (20, 16),
-                          tuple(value + at for value in colour)).save(content, "WEBP")
-                captions = "\n".join(f"a {name} picture {at} {number}"
+                          tuple(value + index for value in colour)).save(content, "WEBP")
+                captions = "\n".join(f"a {name} picture {index} {number}"
                                      for number in range(CAPTIONS))
                 for extension, data in (("webp", content.getvalue()),
-                                        ("cls", str(at % len(COLOURS)).encode()),
+                                        ("cls", str(index % len(COLOURS)).encode()),
                                         ("txt", captions.encode())):
-                    member = tarfile.TarInfo(f"s{at:04d}.{extension}")
+                    member = tarfile.TarInfo(f"s{index:04d}.{extension}")
                     member.size = len(data)
                     archive.addfile(member, io.BytesIO(data))
     (folder / "nshards.txt").write_text(f"{shards}\n")
@@ -70,8 +70,8 @@ def test_the_folder_and_its_test_part_are_the_same_data_set(
             source.decode(handle) for handle in source.read(0, 0, int(source.shard_sizes[0]))
         ]
         assert [sample["key"]
-                for sample in samples] == [f"s{at:04d}" for at in range(TRAIN, TRAIN + TEST)]
-        assert [sample["label"] for sample in samples] == [at % 4 for at in range(TEST)]
+                for sample in samples] == [f"s{index:04d}" for index in range(TRAIN, TRAIN + TEST)]
+        assert [sample["label"] for sample in samples] == [index % 4 for index in range(TEST)]
 
 
 def test_shards_without_parts_are_read_too_but_never_the_training_part(
@@ -99,7 +99,7 @@ def model_folder(finished_run: Path, tmp_path: Path) -> Path:
     source = OpenMoji(32, concepts=10)
     with torch.no_grad():
         model.train().encode_image(
-            torch.stack([preprocess(source.decode(at)["image"]) for at in range(32)]))
+            torch.stack([preprocess(source.decode(index)["image"]) for index in range(32)]))
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, tmp_path / "model" / "model.safetensors")
     return tmp_path

@@ -82,8 +82,8 @@ def images(count: int) -> Tensor:
     return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(count))
 
 
-def expected_logits(folder: Path, given: Tensor) -> Tensor:
-    return given.mean((2, 3)) @ corekit.load(str(folder))[0].head.weight.detach().T
+def expected_logits(folder: Path, pixels: Tensor) -> Tensor:
+    return pixels.mean((2, 3)) @ corekit.load(str(folder))[0].head.weight.detach().T
 
 
 def test_a_plain_forward_is_one_file(folder: Path, exported: Path) -> None:
@@ -111,8 +111,8 @@ def test_the_same_bytes_each_time(form: str, folder: Path, exported: Path, tmp_p
     (tmp_path / ".second.writing").mkdir()
     (tmp_path / ".second.writing" / "left_by_a_killed_one").touch()
     export_model(folder, second, form)
-    contents = [{path.name: path.read_bytes() for path in made.iterdir()}
-                for made in (first, second)]
+    contents = [{path.name: path.read_bytes() for path in part.iterdir()}
+                for part in (first, second)]
     assert contents[0] == contents[1]
     assert not (tmp_path / ".second.writing").exists()
 
@@ -127,13 +127,13 @@ def test_a_fixed_batch_is_the_only_one(form: str, folder: Path, tmp_path: Path) 
         session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
         assert session.get_inputs()[0].shape == [2, 3, SIZE, SIZE]
 
-        def run(given: Tensor) -> Tensor:
-            return torch.from_numpy(session.run(["logits"], {"image": given.numpy()})[0])
+        def run(pixels: Tensor) -> Tensor:
+            return torch.from_numpy(session.run(["logits"], {"image": pixels.numpy()})[0])
     else:
         program = torch.export.load(tmp_path / "out" / "model.pt2").module()
 
-        def run(given: Tensor) -> Tensor:
-            logits: Tensor = program(given)["logits"]
+        def run(pixels: Tensor) -> Tensor:
+            logits: Tensor = program(pixels)["logits"]
             return logits
     torch.testing.assert_close(run(images(2)), expected_logits(folder, images(2)))
     for count in (1, 3):
@@ -148,9 +148,9 @@ def test_a_fixed_batch_is_the_only_one(form: str, folder: Path, tmp_path: Path) 
 def test_what_differs_is_not_kept(wrong: float, folder: Path, tmp_path: Path,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(model: Colours) -> Colours:
-        made = Colours()
-        made.head.weight.data = model.head.weight.detach() + wrong
-        return made.eval()
+        other = Colours()
+        other.head.weight.data = model.head.weight.detach() + wrong
+        return other.eval()
 
     monkeypatch.setattr("corekit.export.export.reparameterize", broken)
     with pytest.raises(CorekitError, match=r"model.pt2 gives logits .* away from the model's .* it "

@@ -50,9 +50,9 @@ def same_kind(machine: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
     """In words, what may round otherwise here; 'nothing' where that is so."""
-    told = [f"{name} was {there.get(name)}, is {here.get(name)}"
-            for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
-    return "; ".join(told) or "nothing"
+    changes = [f"{name} was {there.get(name)}, is {here.get(name)}"
+               for name in sorted({*here, *there}) if here.get(name) != there.get(name)]
+    return "; ".join(changes) or "nothing"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -68,9 +68,9 @@ def _cpu() -> str:
     """Maker, family and model: kernels also go by the size of caches."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.is_file() else ""
-    found = (re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
-             for name in ("vendor_id", "cpu family", "model"))
-    return " ".join(match[1] for match in found if match) or platform.processor()
+    matches = (re.search(rf"^{name}\s*:\s*(.*)$", text, re.MULTILINE)
+               for name in ("vendor_id", "cpu family", "model"))
+    return " ".join(match[1] for match in matches if match) or platform.processor()
 
 
 def main() -> None:
@@ -79,11 +79,11 @@ def main() -> None:
 
     folder = Path(sys.argv[1])
     for number, (command, *words) in enumerate(json.load(sys.stdin)):
-        told = folder / f"command_{number}.txt"
-        process = start(command, *words, folder=folder, output=told)
+        output = folder / f"command_{number}.txt"
+        process = start(command, *words, folder=folder, output=output)
         process.join()
         if process.exitcode:
-            print(command, *words, told.read_text(), Path(f"{told}.err").read_text(), sep="\n")
+            print(command, *words, output.read_text(), Path(f"{output}.err").read_text(), sep="\n")
             sys.exit(1)
     print(json.dumps(describe_machine()))
 

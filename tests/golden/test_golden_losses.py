@@ -24,24 +24,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     if not path.is_file():
         pytest.skip(f"{NOT_TESTED}golden losses of this torch: there is no {path.name}; "
                     f"at a commit whose losses are right, {RECORD} writes it")
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not same_kind(machine, kept["machine"]):
+    recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not same_kind(machine, recorded["machine"]):
         pytest.skip(f"{NOT_TESTED}golden losses of this kind of CPU: "
-                    f"{differences(machine, kept['machine'])}; {RECORD} would write {path.name} "
-                    "for this one")
-    return machine, measure(tmp_path_factory.mktemp("golden"))[1], kept
+                    f"{differences(machine, recorded['machine'])}; {RECORD} would write "
+                    f"{path.name} for this one")
+    return machine, measure(tmp_path_factory.mktemp("golden"))[1], recorded
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_losses_are_the_same_to_the_bit(recipe: str, trained: Trained) -> None:
-    machine, measured, kept = trained
-    wrong = first_difference(kept["recipes"][recipe], measured[recipe])
+    machine, measured, recorded = trained
+    wrong = first_difference(recorded["recipes"][recipe], measured[recipe])
     if wrong is None:
         return
-    apart = differences(machine, kept["machine"])
+    apart = differences(machine, recorded["machine"])
     message = f"recipe {recipe}, {wrong}. Differences to where they were recorded: {apart}"
-    other_cpu = machine["cpu"] != kept["machine"]["cpu"]
-    if other_cpu and close(kept["recipes"][recipe], measured[recipe]):
+    other_cpu = machine["cpu"] != recorded["machine"]["cpu"]
+    if other_cpu and close(recorded["recipes"][recipe], measured[recipe]):
         pytest.skip(f"{NOT_TESTED}a CPU that rounds as the recorded one: {message}")
     pytest.fail(f"{message}. Where the losses are meant to move, {RECORD} keeps the new ones: "
                 "say in the commit why", pytrace=False)
@@ -73,6 +73,6 @@ def close(expected: Steps, got: Steps) -> bool:
 
 def test_a_difference_is_said_with_step_and_size() -> None:
     expected, got = [{"loss": 2.0}] * 3, [{"loss": 2.0}, {"loss": 2.0 + 2e-7}, {"loss": 3.0}]
-    said = first_difference(expected, got)
-    assert said == "step 2: loss is 2.0000002, expected 2.0, 1.00e-07 of it away"
+    message = first_difference(expected, got)
+    assert message == "step 2: loss is 2.0000002, expected 2.0, 1.00e-07 of it away"
     assert first_difference(expected, expected) is None

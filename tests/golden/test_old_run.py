@@ -50,9 +50,9 @@ def test_an_old_run_is_evaluated_and_goes_on(tmp_path: Path) -> None:
     assert [record["step"] for record in steps] == list(range(1, 9))
     for expected, got in zip(EXPECTED["steps"], steps[4:]):
         for name, value in expected.items():
-            said = f"step {got['step']}: {name} is {got[name]!r}, expected {value!r}"
+            message = f"step {got['step']}: {name} is {got[name]!r}, expected {value!r}"
             near = (1e-6 if name == "loss" else 1e-5) if same else 1e-4 if name == "loss" else 1e-2
-            assert got[name] == pytest.approx(value, rel=near), said
+            assert got[name] == pytest.approx(value, rel=near), message
 
     figures = records(folder / "run" / "evaluations.jsonl")
     assert [record["step"] for record in figures] == [4, 4, 8, 8]  # training's and corekit-eval's

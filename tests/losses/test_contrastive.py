@@ -28,16 +28,17 @@ def features(count: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor
 @pytest.mark.parametrize("block", [5, 16, 1000])
 def test_shares_of_ranks_add_up_to_the_dense_loss(dtype: torch.dtype, tolerance: float, ranks: int,
                                                   block: int) -> None:
-    reference, given = features(48, 16, dtype), features(48, 16, dtype)
+    reference, inputs = features(48, 16, dtype), features(48, 16, dtype)
     expected = dense(*(value.double() for value in reference))
     expected.backward()
     loss = Contrastive(block)
     share = 48 // ranks
-    total = sum(loss(*given, rows=slice(rank * share, (rank + 1) * share)) for rank in range(ranks))
+    total = sum(loss(*inputs, rows=slice(rank * share, (rank + 1) * share))
+                for rank in range(ranks))
     assert isinstance(total, Tensor)
     total.backward()
     assert abs(total.double() - expected) <= tolerance * expected
-    for mine, theirs in zip(given, reference):
+    for mine, theirs in zip(inputs, reference):
         assert mine.grad is not None
         assert theirs.grad is not None
         assert (mine.grad - theirs.grad).norm() <= tolerance * theirs.grad.norm()

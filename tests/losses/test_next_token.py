@@ -66,8 +66,8 @@ def test_tokens_count_up_to_the_first_end() -> None:
     counts = [3, 2, 4, 1]
     hidden, head = torch.randn(4, 4, 5), nn.Linear(5, 12)
     log_probability = head(hidden).log_softmax(2)
-    expected = -sum(log_probability[row, at, text[row, at]] for row, count in enumerate(counts)
-                    for at in range(count))
+    expected = -sum(log_probability[row, position, text[row, position]]
+                    for row, count in enumerate(counts) for position in range(count))
     loss = NextToken(END, block=3)
     assert int(loss.weights(text)) == sum(counts)
     for logits in (head(hidden), LinearOutput.of(hidden, head)):

@@ -64,9 +64,9 @@ def test_scale_is_clamped_at_100_and_gets_no_gradient_beyond(model: CLIP, log_sc
                                                              scale: float, gradient: float) -> None:
     nn.init.constant_(model.logit_scale, log_scale)
     image, text, _ = inputs()
-    given = model(image, text)["logit_scale"]
-    given.backward()
-    assert given.item() == pytest.approx(scale)
+    logit_scale = model(image, text)["logit_scale"]
+    logit_scale.backward()
+    assert logit_scale.item() == pytest.approx(scale)
     assert model.logit_scale.grad is not None
     assert model.logit_scale.grad.item() == pytest.approx(gradient)
 

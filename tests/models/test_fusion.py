@@ -23,22 +23,22 @@ class Twice(nn.Module):
         return out
 
     def folded(self) -> nn.Linear:
-        made = nn.Linear(3, 3, bias=False)
-        made.weight = nn.Parameter((self.two.weight @ self.one.weight).detach())
-        return made
+        product = nn.Linear(3, 3, bias=False)
+        product.weight = nn.Parameter((self.two.weight @ self.one.weight).detach())
+        return product
 
 
 def test_blocks_are_replaced_wherever_they_are_and_the_model_given_stays() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(Twice(), nn.ModuleDict({"inner": nn.ModuleList([Twice()])}),
                           nn.GELU()).eval()
-    made = corekit.reparameterize(model)
-    assert [type(module) for module in made.modules()
+    fused = corekit.reparameterize(model)
+    assert [type(module) for module in fused.modules()
             if not list(module.children())] == [nn.Linear, nn.Linear, nn.GELU]
-    assert not made[0].training
+    assert not fused[0].training
     assert isinstance(model[0], Twice), "the model given is left as it was"
     x = torch.randn(5, 3)
-    torch.testing.assert_close(made[0](x), model[0](x))
+    torch.testing.assert_close(fused[0](x), model[0](x))
     assert isinstance(corekit.reparameterize(Twice().eval()), nn.Linear)
 
 
@@ -52,9 +52,9 @@ def test_training_mode_is_refused_wherever_it_is() -> None:
 
 def test_a_model_without_such_blocks_is_copied() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-    made = corekit.reparameterize(model)
-    assert made is not model
-    assert made.state_dict().keys() == model.state_dict().keys()
+    fused = corekit.reparameterize(model)
+    assert fused is not model
+    assert fused.state_dict().keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize(("channels", "groups", "kernel"), [(6, 6, (3, 3)), (6, 1, (1, 1)),
@@ -64,15 +64,16 @@ def test_a_diagonal_kernel_scales_channels(channels: int, groups: int, kernel: t
     torch.manual_seed(0)
     scale, x = torch.randn(channels).double(), torch.randn(2, channels, 12, 12).double()
     weight = diagonal_kernel(scale, torch.Size((channels, channels // groups, *kernel)))
-    made = nn.functional.conv2d(x, weight, padding=(kernel[0] // 2, kernel[1] // 2), groups=groups)
-    torch.testing.assert_close(made, x * scale.view(-1, 1, 1))
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    output = nn.functional.conv2d(x, weight, padding=padding, groups=groups)
+    torch.testing.assert_close(output, x * scale.view(-1, 1, 1))
 
 
 def test_a_small_kernel_stands_in_the_middle_of_a_larger_one() -> None:
     kernel = torch.randn(4, 2, 3, 1)
-    made = padded(kernel, torch.Size((4, 2, 7, 5)))
-    torch.testing.assert_close(made[:, :, 2:5, 2:3], kernel)
-    assert made.count_nonzero() == kernel.numel()
+    large = padded(kernel, torch.Size((4, 2, 7, 5)))
+    torch.testing.assert_close(large[:, :, 2:5, 2:3], kernel)
+    assert large.count_nonzero() == kernel.numel()
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
@@ -89,9 +90,9 @@ def test_a_norm_is_its_scale_and_shift(eps: float) -> None:
 
 def test_a_convolution_keeps_geometry_and_dtype() -> None:
     like = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2, bias=False).to(torch.bfloat16)
-    made = convolution(like, torch.randn(8, 2, 3, 3).double(), torch.randn(8).double())
-    assert (made.stride, made.padding, made.groups, made.weight.dtype) == ((2, 2), (1, 1), 2,
-                                                                           torch.bfloat16)
-    assert made.weight.requires_grad
+    fused = convolution(like, torch.randn(8, 2, 3, 3).double(), torch.randn(8).double())
+    assert (fused.stride, fused.padding, fused.groups, fused.weight.dtype) == ((2, 2), (1, 1), 2,
+                                                                               torch.bfloat16)
+    assert fused.weight.requires_grad
     x = torch.randn(1, 4, 9, 9, dtype=torch.bfloat16)
-    assert made(x).shape == like(x).shape
+    assert fused(x).shape == like(x).shape

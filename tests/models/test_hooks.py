@@ -115,10 +115,10 @@ def test_torchs_dynamic_quantisation_replaces_them(name: str) -> None:
 def test_a_hook_sees_what_a_layer_gave() -> None:
     """Nothing writes over an output that a hook may have kept."""
     model = corekit.create_model("aimv2_base_224", width_divisor=16, depth_divisor=6).eval()
-    kept: list[tuple[Tensor, Tensor]] = []
+    outputs: list[tuple[Tensor, Tensor]] = []
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
-            layer.register_forward_hook(lambda m, i, output: kept.append((output, output.clone())))
+            layer.register_forward_hook(lambda m, i, value: outputs.append((value, value.clone())))
     with torch.no_grad():
         outputs_of(model)
-    assert all(torch.equal(output, copy) for output, copy in kept)
+    assert all(torch.equal(output, copy) for output, copy in outputs)

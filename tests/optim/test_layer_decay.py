@@ -91,9 +91,9 @@ def test_recomputed_layers_have_the_same_gradients_and_update_statistics_once() 
 
 
 def test_recomputed_layers_keep_less_for_the_backward_pass() -> None:
-    kept = {}
+    activations = {}
     for recompute in ("false", "true"):
         recipe = compose("+recipe=mobileclip/s0", "engine.micro_batch=16", "dry_run=true",
                          f"engine.activation_checkpointing={recompute}")
-        kept[recompute] = cost_of(recipe).activations
-    assert kept["true"] < kept["false"] / 3
+        activations[recompute] = cost_of(recipe).activations
+    assert activations["true"] < activations["false"] / 3

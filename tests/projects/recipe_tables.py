@@ -47,7 +47,7 @@ def tables(project: str) -> list[Row]:
     section = re.split(r"^## ",
                        readme(project).read_text(encoding="utf-8").split("\n## Recipes\n")[1],
                        flags=re.M)[0]
-    found: list[Row] = []
+    rows: list[Row] = []
     header: list[str] = []
     for line in section.splitlines():
         cells = [cell.strip()
@@ -58,8 +58,8 @@ def tables(project: str) -> list[Row]:
             header = cells[1:]
         elif not cells[0].startswith("---"):
             assert len(cells) == len(header) + 1, line
-            found.append((header, cells[0].strip("`"), cells[1:]))
-    return found
+            rows.append((header, cells[0].strip("`"), cells[1:]))
+    return rows
 
 
 def expected(project: str, name: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ OURS = "quickstart"  # how the names end of those that no paper has
 @pytest.mark.parametrize(("project", "name"),
                          [(project, name) for project in PROJECTS for name in names(project)])
 def test_a_recipe_has_the_values_of_the_tables(project: str, name: str) -> None:
-    told = expected(project, name)
+    values = expected(project, name)
     if not name.endswith(OURS):
-        assert len(told) > 20, f"no table of the README names {name}"
-    assert actual(project, name, told) == told
+        assert len(values) > 20, f"no table of the README names {name}"
+    assert actual(project, name, values) == values
 
 
 @pytest.mark.parametrize("project", PROJECTS)

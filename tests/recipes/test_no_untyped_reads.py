@@ -44,12 +44,12 @@ def sources() -> list[Path]:
 
 
 def test_nothing_outside_recipes_reads_an_untyped_recipe() -> None:
-    found = []
+    reads = []
     for path in sources():
         name = str(path.relative_to(ROOT))
-        found += [f"{name}:{line}: {key}" for line, key in untyped_reads(path.read_text())
+        reads += [f"{name}:{line}: {key}" for line, key in untyped_reads(path.read_text())
                   if key not in OTHER_MAPPINGS.get(name, ())]
-    assert not found
+    assert not reads
 
 
 @pytest.mark.parametrize("line", [

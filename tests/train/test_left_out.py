@@ -23,9 +23,9 @@ def test_only_damage_counts_against_the_allowed_share(tmp_path: Any) -> None:
     counters = Counters(step=1, samples=FEW)
     assert _count_bad({LEFT_OUT: FEW // 2, "image": 10}, counters, run) == {}
     assert counters.bad == {LEFT_OUT: FEW // 2, "image": 10}, "10 of 10,000 are allowed"
-    told = closing("m", counters, tmp_path, 1, 0.0)
-    assert "bad samples: image 10\n" in told
-    assert f"replaced by others: {FEW // 2}\n" in told
+    summary = closing("m", counters, tmp_path, 1, 0.0)
+    assert "bad samples: image 10\n" in summary
+    assert f"replaced by others: {FEW // 2}\n" in summary
     with pytest.raises(CorekitError, match=r"^11 of 10000 samples were bad \(image 11\)"):
         _count_bad({"image": 1}, counters, run)
 

@@ -14,9 +14,9 @@ print(before, peak_memory(torch.device("cpu")))
 
 def peaks() -> tuple[int, ...]:
     """Of a process before and after it takes 300 MB."""
-    said = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True,
-                          check=True).stdout
-    return tuple(map(int, said.split()))
+    output = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True,
+                            check=True).stdout
+    return tuple(map(int, output.split()))
 
 
 def test_peak_memory_is_the_process_own() -> None:

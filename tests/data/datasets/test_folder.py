@@ -25,20 +25,20 @@ def write(path: Path, content: bytes) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for number, (name, count) in enumerate(CLASSES.items()):
-        for at in range(count):
-            write(
-                tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.{'JPG' if at else 'jpg'}",
-                jpeg(10 * number + at))
-            write(tmp_path / name / ("deep" if at == 1 else "") / f"{at}.v2.txt",
-                  f"{name} {at}".encode())
+        for index in range(count):
+            place = tmp_path / name / ("deep" if index == 1 else "")
+            extension = "JPG" if index else "jpg"
+            write(place / f"{index}.v2.{extension}", jpeg(10 * number + index))
+            write(place / f"{index}.v2.txt",
+                  f"{name} {index}".encode())
     return tmp_path
 
 
 def samples(source: Source) -> dict[str, dict[str, object]]:
-    found = [source.decode(handle) for shard, size in enumerate(source.shard_sizes.tolist())
-             for first in range(size) for handle in source.read(shard, first, 1)]
-    assert len({sample["key"] for sample in found}) == len(found)
-    return {sample["key"]: sample for sample in found}
+    decoded = [source.decode(handle) for shard, size in enumerate(source.shard_sizes.tolist())
+               for first in range(size) for handle in source.read(shard, first, 1)]
+    assert len({sample["key"] for sample in decoded}) == len(decoded)
+    return {sample["key"]: sample for sample in decoded}
 
 
 def test_captions_lie_beside_and_classes_are_folders(root: Path) -> None:
@@ -49,15 +49,15 @@ def test_captions_lie_beside_and_classes_are_folders(root: Path) -> None:
     assert isinstance(source, Source)
     assert source.fields == ("image", "text", "label")
     assert source.class_names == ["ant", "cat", "dog"]  # type: ignore[attr-defined]
-    found = samples(source)
-    assert found.keys() == {
-        f"{name}/{'deep/' if at == 1 else ''}{at}.v2" for name, count in CLASSES.items()
-        for at in range(count)
+    by_key = samples(source)
+    assert by_key.keys() == {
+        f"{name}/{'deep/' if index == 1 else ''}{index}.v2" for name, count in CLASSES.items()
+        for index in range(count)
     }
-    assert found["cat/deep/1.v2"]["text"] == "cat 1"
-    assert {key: sample["label"] for key, sample in found.items()} == {
-        key: ["ant", "cat", "dog"].index(key.split("/")[0]) for key in found}
-    assert np.array_equal(np.asarray(found["dog/2.v2"]["image"]), np.asarray(_opened(jpeg(2))))
+    assert by_key["cat/deep/1.v2"]["text"] == "cat 1"
+    assert {key: sample["label"] for key, sample in by_key.items()} == {
+        key: ["ant", "cat", "dog"].index(key.split("/")[0]) for key in by_key}
+    assert np.array_equal(np.asarray(by_key["dog/2.v2"]["image"]), np.asarray(_opened(jpeg(2))))
 
 
 def _opened(content: bytes) -> object:
@@ -82,11 +82,12 @@ def test_better_class_names(root: Path) -> None:
 
 def test_the_order_is_always_the_same_and_mixes_classes(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
-        for at in range(40):
-            write(tmp_path / name / f"{at}.png", b"x")
+        for index in range(40):
+            write(tmp_path / name / f"{index}.png", b"x")
     source = Folder(str(tmp_path), {"image": "png"})
     assert source.names == Folder(str(tmp_path), {"image": "png"}).names
-    firsts = [len({name[0] for name in source.names[at:at + 16]}) for at in range(0, 160, 16)]
+    firsts = [len({name[0] for name in source.names[index:index + 16]})
+              for index in range(0, 160, 16)]
     assert min(firsts) >= 3
     before = source.fingerprint
     write(tmp_path / "a" / "0.png", b"xx")
@@ -97,9 +98,9 @@ def test_the_first_extension_makes_the_picture_of_a_key(tmp_path: Path) -> None:
     write(tmp_path / "x.png", b"not this one")
     write(tmp_path / "x.jpg", jpeg(4))
     write(tmp_path / "x.txt", b"fine")
-    found = samples(Folder(str(tmp_path), {"image": "jpg;png", "text": "caption;txt"}))
-    assert list(found) == ["x"]
-    assert found["x"]["image"].size == (48, 40)  # type: ignore[attr-defined]
+    by_key = samples(Folder(str(tmp_path), {"image": "jpg;png", "text": "caption;txt"}))
+    assert list(by_key) == ["x"]
+    assert by_key["x"]["image"].size == (48, 40)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("name", "content", "caption", "kind"), [

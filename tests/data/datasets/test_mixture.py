@@ -41,7 +41,7 @@ class Numbers:
 
     def read(self, shard: int, first: int, count: int) -> list[tuple[int, int]]:
         assert first + count <= self.shard_sizes[shard]
-        return [(shard, first + at) for at in range(count)]
+        return [(shard, first + index) for index in range(count)]
 
     def decode(self, handle: tuple[int, int]) -> dict[str, Any]:
         key = f"{self.name} {handle[0]} {handle[1]}"
@@ -83,7 +83,7 @@ def test_a_weight_that_would_never_be_drawn_is_said() -> None:
 def keys(source: Mixture, streams: int, window: int, stream: int, draws: range,
          seed: int = 0) -> list[str]:
     order = order_of(source, streams, window, seed)
-    found = []
+    names = []
     for draw in draws:
         where = order.locate(stream, draw)
         places = [
@@ -91,8 +91,8 @@ def keys(source: Mixture, streams: int, window: int, stream: int, draws: range,
             for segment in order.segments(stream, where.pass_number, where.window, where.source)
             for handle in source.read(segment.shard, segment.first, segment.count)
         ]
-        found.append(source.decode(places[where.position])["key"])
-    return found
+        names.append(source.decode(places[where.position])["key"])
+    return names
 
 
 def test_every_period_of_every_stream_has_the_shares_exactly_and_is_permuted() -> None:
@@ -186,9 +186,9 @@ def batches(roots: dict[str, Path], world: int, workers: int,
 def test_the_same_batches_for_any_ranks_workers_and_first_step(roots: dict[str, Path], world: int,
                                                                workers: int, first: int) -> None:
     wanted = batches(roots, 1, 0)[first:]
-    found = batches(roots, world, workers, first)
-    assert len(found) == len(wanted) == 6 - first
-    for mine, theirs in zip(found, wanted):
+    actual = batches(roots, world, workers, first)
+    assert len(actual) == len(wanted) == 6 - first
+    for mine, theirs in zip(actual, wanted):
         assert mine[0] == theirs[0]
         assert torch.equal(mine[1], theirs[1])
         assert mine[2] == theirs[2]
@@ -208,7 +208,7 @@ def test_captions_come_from_the_field_that_each_source_names(roots: dict[str, Pa
                           {"root": None}).fingerprint != source.fingerprint
 
 
-@pytest.mark.parametrize(("entry", "told"), [
+@pytest.mark.parametrize(("entry", "message"), [
     ({"weight": 1}, "must be"),
     ({"dataset": Numbers("x", (3, )), "wieght": 2}, "must be"),
     ({"dataset": Numbers("x", (3, )), "weight": 0}, "above 0"),
@@ -218,8 +218,8 @@ def test_captions_come_from_the_field_that_each_source_names(roots: dict[str, Pa
     ({"dataset": Numbers("x", (3, ), ("text", "label"))}, "the same fields, but 'first' gives text "
      "and 'x' gives text, label"),
 ])
-def test_what_is_wrong_with_a_source_is_said(entry: dict[str, Any], told: str) -> None:
-    with pytest.raises(CorekitError, match=told):
+def test_what_is_wrong_with_a_source_is_said(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         Mixture({"first": {"dataset": Numbers("first", (9,))}, "x": entry})
     with pytest.raises(CorekitError, match="source 'x'.*fewer than data.streams=4"):
         Mixture({"x": {"dataset": Numbers("x", (3,))}}).order(4, 4, 0)
@@ -242,8 +242,8 @@ def test_names_and_arguments_inside_a_mapping_are_checked_like_others(
 
 
 def test_a_mixture_trains(roots: dict[str, Path], tmp_path: Path) -> None:
-    kept = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
-    words = (*kept, f"data.root={roots['web']}", "data.dataset.name=mixture",
+    common = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
+    words = (*common, f"data.root={roots['web']}", "data.dataset.name=mixture",
              "~data.dataset.samples", "~data.dataset.objects", "~data.dataset.detail",
              "~evaluators", "engine.steps=2", "data.dataset.sources.web.dataset.name=webdataset",
              "data.dataset.sources.web.weight=3", "data.dataset.sources.drawn.dataset={name: "

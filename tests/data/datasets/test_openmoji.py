@@ -82,16 +82,16 @@ def said(text, names):
     """Concept name -> how many the caption counts, the longest names read first ("bird" is not in
     "bird house").
     """
-    found = {}
+    counts = {}
     for name in sorted(names, key=len, reverse=True):
         for form in filter(None, (plural(name), name)):
             pattern = rf"(?:\b(\w+) )?(?<![\w-]){re.escape(form)}(?![\w-])"
             match = re.search(pattern, text)
             if match:
-                found[name] = NUMBERS.get(match[1], 1) if form != name else 1
+                counts[name] = NUMBERS.get(match[1], 1) if form != name else 1
                 text = text.replace(match[0], "#", 1)
                 break
-    return found
+    return counts
 
 
 def test_captions_count_and_place_the_objects_right():

@@ -95,8 +95,9 @@ def source_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]:
         monkeypatch.delitem(sys.modules, module)
     for shard, name in enumerate(NAMES):
-        write_tar(tmp_path / "in" / name, ((f"k{shard}{at}", {"txt": f"text {shard} {at}".encode()})
-                                           for at in range(1 if shard == 1 else 5)))
+        texts = [f"text {shard} {index}" for index in range(1 if shard == 1 else 5)]
+        write_tar(tmp_path / "in" / name, ((f"k{shard}{index}", {"txt": text.encode()})
+                                           for index, text in enumerate(texts)))
     return tmp_path / "in"
 
 
@@ -116,16 +117,16 @@ def test_each_shard_becomes_one_of_its_name_with_a_record(tmp_path: Path) -> Non
     progress = shout(tmp_path / "out")
     assert (progress.shards, progress.written, progress.existing, progress.samples,
             progress.complete) == (4, 4, 0, 16, True)
-    found = contents(tmp_path / "out")
-    assert set(found) == {*NAMES, *(f"{name}.json" for name in NAMES), "manifest.json"}
+    files = contents(tmp_path / "out")
+    assert set(files) == {*NAMES, *(f"{name}.json" for name in NAMES), "manifest.json"}
     for shard, name in enumerate(NAMES):
         assert dict(read_shard(tmp_path / "out" / name)) == {
-            f"k{shard}{at}.txt": f"TEXT {shard} {at}!".encode()
-            for at in range(1 if shard == 1 else 5)
+            f"k{shard}{index}.txt": f"TEXT {shard} {index}!".encode()
+            for index in range(1 if shard == 1 else 5)
         }
     written = Manifest.load(tmp_path / "out" / "manifest.json")
     assert [(shard.name, shard.sha256) for shard in written.shards] == [
-        (name, hashlib.sha256(found[name]).hexdigest()) for name in NAMES]
+        (name, hashlib.sha256(files[name]).hexdigest()) for name in NAMES]
     assert written.samples == 16
     assert written.made_by["arguments"] == {}
 
@@ -225,9 +226,9 @@ def test_other_arguments_sources_and_code_are_refused_by_what_differs(tmp_path: 
 def test_folders_of_others_and_impossible_ones_are_left_alone(tmp_path: Path, source: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "0.tar").write_bytes(b"theirs")
-    for out, told in (("theirs", "did not write"), ("in", "outside in"), ("in/out", "outside in"),
-                      ("s3://a/b", "local")):
-        with pytest.raises(CorekitError, match=told):
+    for out, message in (("theirs", "did not write"), ("in", "outside in"),
+                         ("in/out", "outside in"), ("s3://a/b", "local")):
+        with pytest.raises(CorekitError, match=message):
             shout(out)
     with pytest.raises(CorekitError, match="no task 3 of 3"):
         shout(tmp_path / "out", task=(3, 3))
@@ -259,9 +260,9 @@ def test_a_job_may_finish_over_all_shards_once_they_are_there(tmp_path: Path) ->
     for task in range(4):
         assert not (tmp_path / "out" / "words.json").exists()
         run_job("words", {}, "in", tmp_path / "out", task=(task, 4))
-    found = json.loads((tmp_path / "out" / "words.json").read_text())
-    assert found == {"text": 16, "0": 5 + 1 + 3, "1": 1 + 3, "2": 5 + 3, "3": 5 + 3, "4": 3
-                     } | {"1": 3 + 1}
+    counts = json.loads((tmp_path / "out" / "words.json").read_text())
+    assert counts == {"text": 16, "0": 5 + 1 + 3, "1": 1 + 3, "2": 5 + 3, "3": 5 + 3, "4": 3
+                      } | {"1": 3 + 1}
 
 
 def test_one_process_at_a_time_writes_a_shard(tmp_path: Path,
@@ -327,11 +328,11 @@ def command_fixture(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_command_takes_its_words_anywhere(tmp_path: Path, command: Callable[..., Any]) -> None:
-    status, told, errors = command("data", "shout", "in", "out", "times=2", "--workers", "1",
-                                   "mark='?'")
+    status, output, errors = command("data", "shout", "in", "out", "times=2", "--workers", "1",
+                                     "mark='?'")
     assert (status, errors) == (0, "")
-    assert told.splitlines() == ["4 shards, 4 of them made now; 16 samples under out", "bad        "
-                                                                                       " none"]
+    assert output.splitlines() == ["4 shards, 4 of them made now; 16 samples under out",
+                                   "bad         none"]
     assert dict(read_shard(tmp_path / "out" / "a" / "01.tar")) == {"k10.txt": b"TEXT 1 0??"}
     assert command("data", "shout", "in", "picked", "--shards", "a/*.tar")[1].startswith("2 shards")
 
@@ -341,14 +342,14 @@ def test_a_slurm_array_shares_the_shards_out(command: Callable[..., Any],
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
     monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "1")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    told = command("data", "shout", "in", "out")[1]
-    assert "2 shards, 2 of them made now; 6 samples" in told
-    assert "of 4 shards in all some are still to come" in told
+    output = command("data", "shout", "in", "out")[1]
+    assert "2 shards, 2 of them made now; 6 samples" in output
+    assert "of 4 shards in all some are still to come" in output
     assert "2 shards, 2 of them made now; 10 samples" in command("data", "shout", "in", "out",
                                                                  "--task", "0/2")[1]
 
 
-@pytest.mark.parametrize(("words", "told"), [
+@pytest.mark.parametrize(("words", "message"), [
     (["tims=2"], "job 'shout': 'tims' is not an argument it takes (did you mean 'times'?); it "
                  "takes mark, times, stop_at"),
     (["times=many"], "job 'shout': 'times' takes int, not 'many'"),
@@ -358,10 +359,10 @@ def test_a_slurm_array_shares_the_shards_out(command: Callable[..., Any],
     (["--task", "3"], "--task 3 is not I/N, such as 0/8"),
 ])
 def test_what_is_typed_wrong_is_said_in_a_sentence(command: Callable[..., Any], words: list[str],
-                                                   told: str) -> None:
+                                                   message: str) -> None:
     status, _, errors = command("data", "shout", "in", "out", *words)
     assert (status, errors.startswith("corekit: ")) == (2, True)
-    assert told in errors
+    assert message in errors
     assert not Path("out").exists()
 
 

@@ -38,15 +38,15 @@ def streams_of(root: Path, window: int = 16, batch: int = BATCH) -> Streams:
 
 def verdicts(source: WebDataset) -> list[str]:
     """For each sample of the first shard: its key, or the kind that it is bad of."""
-    found = []
+    results = []
     for handle in source.read(0, 0, int(source.shard_sizes[0])):
         try:
             sample = source.decode(handle)
             sample["image"].load()
-            found.append(sample["key"])
+            results.append(sample["key"])
         except BadSampleError as error:
-            found.append(error.kind)
-    return found
+            results.append(error.kind)
+    return results
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -66,9 +66,9 @@ def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path, worke
     for part in step_batches(streams, 0, samples // BATCH, workers):
         assert part.batch["image"].shape == (BATCH, 3, 16, 16)
         drawn.update(part.batch["key"])
-        for kind, told in part.bad.items():
-            met[kind] += len(told)
-            messages.update(told)
+        for kind, lines in part.bad.items():
+            met[kind] += len(lines)
+            messages.update(lines)
     assert met == wanted
     assert len(messages) == sum(wanted.values()), "each names another sample"
     assert not [key for key in drawn if "bad" in key]
@@ -88,14 +88,14 @@ def test_a_shard_may_be_cut_anywhere_before_it_is_indexed(tmp_path: Path, step: 
         folder.mkdir()
         (folder / "cut.tar").write_bytes(content[:size])
         before = sum(end <= size for end in ends[1:])
-        found = verdicts(WebDataset(str(folder), fields=FIELDS))
-        bad = [kind for kind in found if not kind.startswith("00")]
-        assert len(found) - 1 <= before <= len(
-            found), "only the sample that was cut is indexed beyond the whole ones"
+        results = verdicts(WebDataset(str(folder), fields=FIELDS))
+        bad = [kind for kind in results if not kind.startswith("00")]
+        assert len(results) - 1 <= before <= len(
+            results), "only the sample that was cut is indexed beyond the whole ones"
         assert len(bad) - bad.count("missing_field") <= 1
         if size % 512:  # not between members
-            assert found[-1] == "truncated"
-        assert len(found) - len(
+            assert results[-1] == "truncated"
+        assert len(results) - len(
             bad
         ) >= before - 2, "the one way of damage, and a whole one where the next header was cut"
 
@@ -160,11 +160,11 @@ def test_members_are_read_as_tarfile_reads_them(form: int, others: bool) -> None
     names = ["a.jpg", "deep/er/a.txt", "a." + "x" * 150, "näme.txt"]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
-        for at, name in enumerate(names):
+        for index, name in enumerate(names):
             member = tarfile.TarInfo(name if form != tarfile.USTAR_FORMAT else name[:90])
             # webdataset: a fraction
-            member.size, member.mtime = 700 * at, 1234.5 if form == tarfile.PAX_FORMAT else 1234
-            archive.addfile(member, io.BytesIO(bytes([at]) * member.size))
+            member.size, member.mtime = 700 * index, 1234.5 if form == tarfile.PAX_FORMAT else 1234
+            archive.addfile(member, io.BytesIO(bytes([index]) * member.size))
         for name, kind in (("link.txt", tarfile.SYMTYPE), ("folder",
                                                            tarfile.DIRTYPE)) if others else ():
             member = tarfile.TarInfo(name)
@@ -187,7 +187,8 @@ def test_where_a_whole_window_is_bad_the_next_best_sample_comes_from_elsewhere(
     batches = []
     for workers in (0, 2):
         parts = list(step_batches(streams_of(tmp_path, window=4, batch=16), 0, 8, workers))
-        assert sum(len(told) for part in parts for told in part.bad.values()) == lost + 2 - 1
+        counts = [len(messages) for part in parts for messages in part.bad.values()]
+        assert sum(counts) == lost + 2 - 1
         assert len(parts[-1].bad["truncated"]) <= 16
         batches.append([part.batch["key"] for part in parts])
     assert batches[0] == batches[1]
@@ -195,9 +196,9 @@ def test_where_a_whole_window_is_bad_the_next_best_sample_comes_from_elsewhere(
 
 def test_data_that_is_all_bad_ends_with_a_sentence(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        for at in range(40):
-            add(archive, f"{at:03d}.jpg", b"")
-            add(archive, f"{at:03d}.txt", b"fine")
+        for index in range(40):
+            add(archive, f"{index:03d}.jpg", b"")
+            add(archive, f"{index:03d}.txt", b"fine")
     with pytest.raises(CorekitError, match="no sample can be read"):
         list(step_batches(streams_of(tmp_path, batch=8), 0, 1, 0))
 
@@ -216,13 +217,13 @@ def test_a_training_run_on_damaged_shards_ends_and_says_exact_counts(tmp_path: P
     ways = list(WAYS)
     wanted = damaged_shards(tmp_path / "shards", 10,
                             {0: ways[:3], 1: ways[3:6], 2: ways[6:10], 3: ways[10:]})
-    kept = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
-    words = (*kept, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
+    common = [word for word in TINY if not word.startswith(("data.dataset.", "evaluators."))]
+    words = (*common, "data.root=shards", "data.dataset.name=webdataset", "~data.dataset.samples",
              "~data.dataset.objects", "~data.dataset.detail", "~evaluators", "data.workers=2",
              "data.max_bad_fraction=0.5", "engine.steps=3")
     done = corekit_command("corekit-train", *words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = ", ".join(f"{kind} {count}" for kind, count in sorted(wanted.items()))
-    assert f"bad samples: {told}\n" in done.stdout, "3 steps of 32 are one pass over 96 samples"
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(wanted.items()))
+    assert f"bad samples: {counts}\n" in done.stdout, "3 steps of 32 are one pass over 96 samples"
     log = (tmp_path / "run" / "log.txt").read_text()
     assert Counter(re.findall(r"^bad sample \((\w+)\): shards/\d{5}\.tar: \S", log, re.M)) == wanted

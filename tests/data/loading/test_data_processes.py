@@ -109,6 +109,6 @@ def test_signals_to_the_group_leave_them_to_a_process_that_goes_on(tmp_path: Pat
 def test_one_that_is_killed_is_told_in_a_sentence(tmp_path: Path) -> None:
     process, pids = start(tmp_path, "next(items), next(items), next(items)")
     os.kill(pids[0], signal.SIGKILL)
-    told = process.communicate(timeout=30)[1].strip().splitlines()[-1]
-    assert told.startswith("corekit.errors.CorekitError: a data process ended before its time")
-    assert "lower data.workers or data.window" in told
+    message = process.communicate(timeout=30)[1].strip().splitlines()[-1]
+    assert message.startswith("corekit.errors.CorekitError: a data process ended before its time")
+    assert "lower data.workers or data.window" in message

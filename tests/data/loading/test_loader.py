@@ -42,11 +42,11 @@ def write_shards(folder: Path, sizes: tuple[int, ...] = (17, 30, 25)) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number, size in enumerate(sizes):
         with tarfile.open(folder / f"{number:05d}.tar", "w") as archive:
-            for at in range(size):
-                key = f"{number:02d}{at:04d}"
-                add(archive, f"{key}.jpg", jpeg(100 * number + at))
-                add(archive, f"{key}.txt", f"picture {at} of shard {number}".encode())
-                add(archive, f"{key}.cls", str(at % 7).encode())
+            for index in range(size):
+                key = f"{number:02d}{index:04d}"
+                add(archive, f"{key}.jpg", jpeg(100 * number + index))
+                add(archive, f"{key}.txt", f"picture {index} of shard {number}".encode())
+                add(archive, f"{key}.cls", str(index % 7).encode())
     return folder
 
 
@@ -139,10 +139,10 @@ def test_bad_samples_are_counted_named_and_replaced_the_same_way_everywhere(tmp_
         "000003": "image", "000007": "missing_field", "000011": "empty_text", "000012": "encoding"
     }
     with tarfile.open(root / "00000.tar", "w") as archive:
-        for at in range(30):
-            key = f"00{at:04d}"
+        for index in range(30):
+            key = f"00{index:04d}"
             kind = damaged.get(key)
-            add(archive, f"{key}.jpg", jpeg(at)[:200] if kind == "image" else jpeg(at))
+            add(archive, f"{key}.jpg", jpeg(index)[:200] if kind == "image" else jpeg(index))
             if kind != "missing_field":
                 add(archive, f"{key}.txt", {"empty_text": b"  ",
                                             "encoding": b"\xff\xfe"}.get(kind or "", b"fine"))
@@ -173,14 +173,14 @@ def test_the_index_is_made_once_noticed_when_stale_and_not_needed(tmp_path: Path
     assert WebDataset(str(root)).shard_sizes.tolist() == [6, 4]
 
 
-@pytest.mark.parametrize(("prepare", "told"), [
+@pytest.mark.parametrize(("prepare", "message"), [
     (lambda folder: None, "holds no shard"),
     (lambda folder: (folder / "a.tar").write_bytes(b"x" * 2000), "is not a tar file"),
     (lambda folder: tarfile.open(folder / "a.tar", "w").close(), "hold no samples"),
 ])
-def test_a_folder_without_samples_is_said(tmp_path: Path, prepare: object, told: str) -> None:
+def test_a_folder_without_samples_is_said(tmp_path: Path, prepare: object, message: str) -> None:
     prepare(tmp_path)  # type: ignore[operator]
-    with pytest.raises(CorekitError, match=told):
+    with pytest.raises(CorekitError, match=message):
         WebDataset(str(tmp_path))
 
 

@@ -31,22 +31,22 @@ def test_packed_rows_are_sparse_and_small() -> None:
 @pytest.mark.parametrize("parts", [1, 2, 3, 6])
 def test_workers_parts_are_joined_and_cut_into_micro_batches(parts: int) -> None:
     size = len(ROWS) // parts
-    pieces = [pack(ROWS[at:at + size]) for at in range(0, len(ROWS), size)]
+    pieces = [pack(ROWS[index:index + size]) for index in range(0, len(ROWS), size)]
     assert unpack(*join(pieces)) == ROWS
     batches = [
         {
-            "key": [str(at * size + each)
+            "key": [str(index * size + each)
                     for each in range(size)], "label_rows": rows, "label_offsets": offsets
-        } for at, (rows, offsets) in enumerate(pieces)
+        } for index, (rows, offsets) in enumerate(pieces)
     ]
     fields = find_fields(["label_rows"])
     whole = collate.join(batches, fields)
     for micro in (1, 2, 3, 6):
-        found = split(whole, micro, fields)
-        assert [
-            each for batch in found for each in unpack(batch["label_rows"], batch["label_offsets"])
-        ] == ROWS
+        micro_batches = split(whole, micro, fields)
+        rows = [row for batch in micro_batches
+                for row in unpack(batch["label_rows"], batch["label_offsets"])]
+        assert rows == ROWS
         assert all(
             batch["label_offsets"][0] == 0 and len(batch["label_offsets"]) == len(batch["key"]) + 1
-            for batch in found)
+            for batch in micro_batches)
     assert unpack(*cut(whole["label_rows"], whole["label_offsets"], 4, 6)) == [[2, 9, 3], [5]]

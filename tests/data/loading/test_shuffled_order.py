@@ -14,9 +14,9 @@ from corekit.data.loading.shuffled_order import ShuffledOrder
 def sample_of(order: ShuffledOrder, stream: int, draw: int) -> tuple[int, int]:
     """(shard, position) of a draw, by walking its window."""
     where = order.locate(stream, draw)
-    places = [(segment.shard, segment.first + at)
+    places = [(segment.shard, segment.first + index)
               for segment in order.segments(stream, where.pass_number, where.window)
-              for at in range(segment.count)]
+              for index in range(segment.count)]
     return places[where.position]
 
 
@@ -40,8 +40,8 @@ def test_passes_and_seeds_differ_and_the_left_out_change() -> None:
     def whole_pass(seed: int, number: int) -> list[tuple[int, int]]:
         order = ShuffledOrder(sizes, 4, 5, seed)
         return [
-            sample_of(order, stream, number * order.stretch + at) for stream in range(4)
-            for at in range(order.stretch)
+            sample_of(order, stream, number * order.stretch + index) for stream in range(4)
+            for index in range(order.stretch)
         ]
 
     assert whole_pass(0, 0) == whole_pass(0, 0)

@@ -78,7 +78,7 @@ def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:
     assert [other.size(step) for step in range(14)] != rounds[0] + rounds[1]
 
 
-@pytest.mark.parametrize(("changes", "told"), [
+@pytest.mark.parametrize(("changes", "message"), [
     ({"streams": 7}, r"data\.streams=7 must divide engine\.batch_size=16"),
     ({"smallest": 40}, "smallest=40, largest=96 and data.preprocess.size=64 must be multiples of "
                        "divisor=32"),
@@ -86,8 +86,8 @@ def test_what_a_step_draws_follows_what_the_steps_before_it_drew() -> None:
     ({"smallest": 128}, "0 < smallest=128 <= largest=96"),
     ({"scales": 0}, "scales and divisor above 0"),
 ])
-def test_sizes_that_do_not_fit_are_told(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(CorekitError, match=told):
+def test_sizes_that_do_not_fit_are_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         VariableSize(
             **{
                 "batch_size": 16, "streams": 8, "preprocess": pixels(64), "seed": 0, "smallest": 32,
@@ -122,9 +122,9 @@ def alone() -> list[dict[str, Any]]:
 def test_the_same_batches_for_any_ranks_and_workers_from_any_step(alone: list[dict[str, Any]],
                                                                   world: int, workers: int,
                                                                   first: int) -> None:
-    found = batches(world, workers, first)
-    assert len(found) == STEPS - first
-    for expected, parts in zip(alone[first:], found):
+    actual = batches(world, workers, first)
+    assert len(actual) == STEPS - first
+    for expected, parts in zip(alone[first:], actual):
         assert [key for part in parts for key in part.batch["key"]] == expected["key"]
         assert torch.equal(torch.cat([part.batch["image"] for part in parts]), expected["image"])
         assert len({(part.batch["image"].shape, len(part.batch["key"]))
@@ -168,9 +168,9 @@ def test_transforms_give_the_size_they_are_asked_for_and_their_own_otherwise(siz
     assert torch.equal(CenterCrop(pixels(32))(image, size), pixels(size).crop(image))
     assert torch.equal(CenterCrop(pixels(32))(image), pixels(32).crop(image))
     torch.manual_seed(1)
-    found = RandomResizedCrop(pixels(32), (0.3, 1.0))(image, size)
+    cropped = RandomResizedCrop(pixels(32), (0.3, 1.0))(image, size)
     torch.manual_seed(1)
-    assert torch.equal(found, RandomResizedCrop(pixels(size), (0.3, 1.0))(image))
+    assert torch.equal(cropped, RandomResizedCrop(pixels(size), (0.3, 1.0))(image))
 
 
 class AnySize(nn.Module):
@@ -256,9 +256,9 @@ def test_a_dry_run_counts_what_is_seen_and_the_largest_micro_batch(
     caplog.set_level("INFO", "corekit")
     dry_run(recipe(), Noise())  # type: ignore[arg-type]
     seen = STREAMS * VariableSize(BATCH, STREAMS, pixels(32), 0, 16, 64, 4, 16).draws(STEPS).start
-    told = caplog.text
-    assert f"{STEPS} steps, {seen} samples seen, {seen / 150:.2f} passes" in told
-    assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in told
+    output = caplog.text
+    assert f"{STEPS} steps, {seen} samples seen, {seen / 150:.2f} passes" in output
+    assert "16 samples in 2 micro-batches of 8 at 32 pixels; 4 sizes from 16 to 64" in output
 
 
 class Compares:

@@ -17,34 +17,34 @@ from tests.data.loading.test_loader import add, jpeg, write_shards
 
 
 def found_in(root: Path, workers: int = 0) -> Findings:
-    found = Findings()
+    findings = Findings()
     for part in check_index(load_index(root), workers):
-        found.add(part)
-    return found
+        findings.add(part)
+    return findings
 
 
 def test_every_bad_sample_is_found_by_its_kind(tmp_path: Path) -> None:
     wanted = damaged_shards(tmp_path, 20, {0: list(WAYS)[:7], 1: list(WAYS)[7:]})
-    found = found_in(tmp_path)
-    assert {kind: count for kind, (count, _) in found.problems().items()} == wanted
-    assert found.samples == 40 + 14 + 18 + 24
-    assert found.widths == {48: 40 + 17 + 18 + 4}, "four of the bad ones have a good picture"
-    names = [name for _, (_, names) in sorted(found.problems().items()) for name in names]
+    findings = found_in(tmp_path)
+    assert {kind: count for kind, (count, _) in findings.problems().items()} == wanted
+    assert findings.samples == 40 + 14 + 18 + 24
+    assert findings.widths == {48: 40 + 17 + 18 + 4}, "four of the bad ones have a good picture"
+    names = [name for _, (_, names) in sorted(findings.problems().items()) for name in names]
     assert all(name.startswith(f"{tmp_path}/") and ".tar: " in name for name in names)
-    assert len(found.problems()["truncated"][1]) == 5, "the first few of seven"
+    assert len(findings.problems()["truncated"][1]) == 5, "the first few of seven"
 
 
 def test_a_field_that_most_samples_lack_is_not_missed(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
-        for at in range(9):
-            add(archive, f"{at}.jpg", jpeg(at))
-            if at < 2:
-                add(archive, f"{at}.txt", b"rare")
-            if at != 5:
-                add(archive, f"{at}.cls", b"3")
-    found = found_in(tmp_path)
-    assert found.problems() == {"missing_field": (1, [f"{tmp_path}/0.tar: 5: no cls for label"])}
-    assert found.extensions == {"jpg": 9, "txt": 2, "cls": 8}
+        for index in range(9):
+            add(archive, f"{index}.jpg", jpeg(index))
+            if index < 2:
+                add(archive, f"{index}.txt", b"rare")
+            if index != 5:
+                add(archive, f"{index}.cls", b"3")
+    findings = found_in(tmp_path)
+    assert findings.problems() == {"missing_field": (1, [f"{tmp_path}/0.tar: 5: no cls for label"])}
+    assert findings.extensions == {"jpg": 9, "txt": 2, "cls": 8}
 
 
 def test_spread() -> None:

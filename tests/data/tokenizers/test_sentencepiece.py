@@ -33,7 +33,7 @@ def likeliest(text: str) -> list[int]:
     the rarest piece.
     """
     score = dict(PIECES)
-    number = {piece: len(SPECIAL) + at for at, (piece, _) in enumerate(PIECES)}
+    number = {piece: len(SPECIAL) + index for index, (piece, _) in enumerate(PIECES)}
     rarest = min(score.values())
     best: list[tuple[float, list[int]]] = [(0.0, [])]
     for end in range(1, len(text) + 1):
@@ -44,9 +44,8 @@ def likeliest(text: str) -> list[int]:
             ways.append((best[end - 1][0] + rarest - 10, [*best[end - 1][1], UNKNOWN]))
         best.append(max(ways))
     ids = best[-1][1]
-    return [
-        one for at, one in enumerate(ids) if not (one == UNKNOWN and at and ids[at - 1] == UNKNOWN)
-    ]
+    return [number for number, before in zip(ids, [None, *ids])
+            if not number == before == UNKNOWN]
 
 
 @pytest.fixture
@@ -137,19 +136,19 @@ def mapping(character: str, to: str) -> bytes:
     Darts), then the texts.
     """
     units = [0] * 2048
-    at, block = 0, 0
+    unit, block = 0, 0
     units[0] = 256 << 10
     for number, byte in enumerate(character.encode()):
         block = 256 * (number + 1)
-        at = block ^ byte
-        units[at] = byte | ((at ^ (block + 256)) << 10)
-    units[at] |= 1 << 8  # a leaf follows, whose value is where the text begins
+        unit = block ^ byte
+        units[unit] = byte | ((unit ^ (block + 256)) << 10)
+    units[unit] |= 1 << 8  # a leaf follows, whose value is where the text begins
     units[block + 256] = 1 << 31
     content = struct.pack(f"<{len(units)}I", *units)
     return struct.pack("<I", len(content)) + content + to.encode() + b"\0"
 
 
-@pytest.mark.parametrize(("spoil", "told"), [
+@pytest.mark.parametrize(("spoil", "message"), [
     (lambda path: {"path": None}, r"type data\.tokenizer\.path=FILE"),
     (lambda path: {"path": str(path / "none.model")}, r"none\.model cannot be read: No such file"),
     (lambda path: {"path": str(path)}, "cannot be read: Is a directory"),
@@ -166,8 +165,8 @@ def mapping(character: str, to: str) -> bytes:
 ])
 def test_what_is_wrong_with_a_vocabulary_is_said(tmp_path: Path, spoil: Callable[[Path], dict[str,
                                                                                               str]],
-                                                 told: str) -> None:
-    with pytest.raises(CorekitError, match=told):
+                                                 message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         build("tokenizer", "sentencepiece", spoil(tmp_path))("a")
 
 

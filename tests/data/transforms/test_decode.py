@@ -51,10 +51,10 @@ def test_crops_are_torchvisions(scale: tuple[float, float], interpolation: str) 
     for seed, (width, height) in enumerate([(160, 120), (120, 160), (70, 66), (300, 50),
                                             (40, 40)] * 4):
         content = photo(width, height, seed=seed)
-        found = seeded(ours, decode_image(content, ""), seed)
+        cropped = seeded(ours, decode_image(content, ""), seed)
         wanted = np.asarray(seeded(theirs, Image.open(io.BytesIO(content)),
                                    seed)).transpose(2, 0, 1)
-        assert np.abs(found.numpy().astype(int) - wanted).max() <= 2
+        assert np.abs(cropped.numpy().astype(int) - wanted).max() <= 2
 
 
 @pytest.mark.parametrize(("width", "factor"), [(640, 2), (1280, 4), (3008, 8)])
@@ -65,7 +65,7 @@ def test_decoding_smaller_gives_the_same_crop_to_a_level_its_edges_half_a_pixel_
     for seed in range(3 if width < 3000 else 1):
         content = photo(width, height, seed=seed)
         image = decode_image(content, "")
-        found = seeded(crop, image, seed).float()
+        cropped = seeded(crop, image, seed).float()
         assert image.size == (width // factor, height // factor), "decoded at the smaller size"
         torch.default_generator.manual_seed(seed)
         drawn = v2.RandomResizedCrop(224, (0.9, 1.0), (0.75, 1.3333)).make_params(
@@ -78,9 +78,9 @@ def test_decoding_smaller_gives_the_same_crop_to_a_level_its_edges_half_a_pixel_
         part = decode_image(content, "").resize((224, 224), Image.Resampling.BICUBIC,
                                                 box=tuple(snapped))
         wanted = torch.from_numpy(np.array(part)).permute(2, 0, 1).float()
-        assert (found - wanted).abs().mean() < 1.5, "of 255 levels"
+        assert (cropped - wanted).abs().mean() < 1.5, "of 255 levels"
         for axis in (1, 2):  # a pixel further it would be another crop
-            assert (found - wanted.roll(1, axis)).abs().mean() > 3
+            assert (cropped - wanted.roll(1, axis)).abs().mean() > 3
 
 
 def test_what_is_decoded_is_never_smaller_than_the_result() -> None:

@@ -2,6 +2,7 @@
 geometry by hand, on random scenes.
 """
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from corekit import registry
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.fields import find_fields
 from corekit.data.transforms.base import Transform
+from corekit.data.transforms.decode import decode_image
 from corekit.data.transforms.geometric import CenterCrop, RandomResizedCrop
 from corekit.data.transforms.moving import LEAST_SIDE
 from corekit.data.transforms.preprocess import Preprocess
@@ -54,13 +56,13 @@ def moved_box(box: Box, to: Point, width: float, height: float) -> Box:
 
 def moved_mask(mask: Any, back: Point, width: int, height: int) -> Any:
     """A mask's pixels looked up where the middle of each new pixel was before; 0 outside."""
-    found = np.zeros((height, width), np.uint8)
+    moved = np.zeros((height, width), np.uint8)
     for row in range(height):
         for column in range(width):
             x, y = back(column + 0.5, row + 0.5)
             if 0 <= x < mask.shape[1] and 0 <= y < mask.shape[0]:
-                found[row, column] = mask[math.floor(y), math.floor(x)]
-    return found
+                moved[row, column] = mask[math.floor(y), math.floor(x)]
+    return moved
 
 
 def by_hand(sample: dict[str, Any], steps: Sequence[tuple[Point, Point, int, int]],
@@ -125,6 +127,25 @@ def test_random_resized_crop(seed: int) -> None:
     torch.manual_seed(0)
     top, left, height, width = TorchvisionCrop.get_params(sample["image"], [0.1, 0.6], [0.5, 2.0])
     check(crop, sample, [cut(left, top, left + width, top + height, 32, 32, bool(flip))])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boxes_of_a_jpeg_decoded_smaller_are_in_pixels_of_the_whole(seed: int) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(content, "JPEG")
+    sample = {"key": "a", "image": decode_image(content.getvalue(), ""),
+              "boxes": np.array([[200, 150, 440, 330]], np.float32)}
+    torch.manual_seed(seed)
+    drawn = TorchvisionCrop.get_params(Image.new("RGB", (640, 480)), [0.6, 0.9], [0.75, 1.3333])
+    top, left, height, width = drawn
+    edges = [8 * round(edge / 8) for edge in (left, top, left + width, top + height)]
+    to = cut(*edges, 32, 32)[0]
+    torch.manual_seed(seed)
+    crop = Transform.of(RandomResizedCrop(PIXELS, (0.6, 0.9)))
+    moved = crop(sample, find_fields(["image", "boxes"]))
+    assert sample["image"].size == (80, 60), "decoded at an eighth"
+    expected = moved_box([200, 150, 440, 330], to, 32, 32)
+    assert moved["boxes"][0].tolist() == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -236,20 +257,20 @@ def test_boxes_lie_around_what_is_seen_in_crops_of_scenes() -> None:
     source = OpenMoji(samples=40, size=96, annotations=True)
     crop = Transform.of(RandomResizedCrop(Preprocess(96, "bilinear", (0, 0, 0), (1, 1, 1)),
                                           (0.3, 0.8), flip=0.5))
-    lost = kept = 0
+    lost = visible = 0
     for handle in range(40):
         sample = source.decode(handle)
         torch.manual_seed(handle)
         moved = crop(sample, find_fields(source.fields))
         lost += len(sample["boxes"]) - len(moved["boxes"])
-        kept += len(moved["boxes"])
+        visible += len(moved["boxes"])
         for mask, box in zip(moved["masks"].numpy(), moved["boxes"].tolist()):
             down, across = np.nonzero(mask)
             tight = [across.min(), down.min(), across.max() + 1, down.max() + 1]
             inside = [edge for edge, side in zip(range(4), (0, 0, 96, 96)) if box[edge] != side]
             assert all(abs(box[edge] - tight[edge]) <= 2 for edge in inside) or len(inside) < 4
     assert lost
-    assert kept > 40
+    assert visible > 40
 
 
 def test_a_callable_of_the_image_is_refused_over_boxes_unless_it_moves_nothing() -> None:

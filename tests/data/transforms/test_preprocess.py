@@ -31,8 +31,8 @@ def test_equals_torchvision(shape: tuple[int, int], interpolation: str) -> None:
         v2.Normalize(MEAN, STD)
     ])
     if max(shape) <= 2 * min(shape):
-        found = Preprocess(64, interpolation, MEAN, STD)(picture(*shape))
-        assert torch.allclose(found, reference(picture(*shape)), atol=1e-5)
+        pixels = Preprocess(64, interpolation, MEAN, STD)(picture(*shape))
+        assert torch.allclose(pixels, reference(picture(*shape)), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (232, 232), (90, 61)])

@@ -33,7 +33,7 @@ def test_operations_are_those_of_timm(name: str, level: float,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
     image, of_timm = picture(), NAMES.get(name, name)
     function, argument = theirs.NAME_TO_OP[of_timm], theirs.LEVEL_TO_ARG[of_timm]
-    made = [
+    pictures = [
         OPERATIONS[name](to_tensor(image), sign * level, [128, 102, 77]).permute(1, 2, 0).numpy()
         for sign in (1, -1)
     ]
@@ -46,7 +46,7 @@ def test_operations_are_those_of_timm(name: str, level: float,
                 function(image, *arguments, resample=Image.Resampling.BILINEAR,
                          fillcolor=(128, 102, 77))))
     # which sign is which way is of no account: one is drawn as often as the other
-    errors = [[np.abs(one.astype(int) - other).mean() for one, other in zip(made, order)]
+    errors = [[np.abs(one.astype(int) - other).mean() for one, other in zip(pictures, order)]
               for order in (expected, expected[::-1])]
     assert min(map(max, errors)) < 2, f"{errors} of 255 levels"
 

@@ -77,7 +77,8 @@ def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
     assert [] in [ROWS[number] for number in GOOD]
     actual = both(MultiLabel(multi_labelled(ROWS), batch_size=2), wide, ranks)
     logits = Known(wide).logits()[GOOD]
-    pairs = torch.tensor([(at, row) for at, number in enumerate(GOOD) for row in ROWS[number]])
+    pairs = torch.tensor([(sample, row) for sample, number in enumerate(GOOD)
+                          for row in ROWS[number]])
     expected, counted = mean_average_precisions(lambda first, last: logits[:, first:last], CLASSES,
                                                 *pairs.T, CLASSES)
     assert actual.metrics == pytest.approx(expected)

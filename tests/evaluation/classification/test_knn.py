@@ -29,8 +29,8 @@ def by_hand(table: Table, train: Numbered, test: Numbered, k: int,
             temperature: float) -> dict[str, float]:
     unit = (table.images.double() / table.images.double().norm(dim=1, keepdim=True)).tolist()
     firsts, fives, by_class = [], [], defaultdict(list)
-    for at, number in enumerate(test.numbers):
-        if at in test.bad:
+    for index, number in enumerate(test.numbers):
+        if index in test.bad:
             continue
         pairs = sorted(
             ((sum(a * b for a, b in zip(unit[number], unit[other])), train.values["label"][where])
@@ -40,7 +40,7 @@ def by_hand(table: Table, train: Numbered, test: Numbered, k: int,
         for cosine, label in pairs:
             votes[label] += math.exp(cosine / temperature)
         ranked = sorted(votes, key=lambda label: -votes[label])
-        answer = test.values["label"][at]
+        answer = test.values["label"][index]
         firsts.append(ranked[0] == answer)
         fives.append(answer in ranked[:5])
         by_class[answer].append(firsts[-1])

@@ -80,7 +80,7 @@ def test_each_head_is_what_it_is_when_trained_alone(clip: float | None) -> None:
     for tokens, label in data:
         heads.step(tokens, label, len(label))
     scores = heads.scores(data[:2])
-    for at, (rate, decay) in enumerate(POINTS):
+    for index, (rate, decay) in enumerate(POINTS):
         single = AttentionPool(WIDTH, CLASSES, 2).double()
         single.load_state_dict(start)
         theirs = nn.BatchNorm1d(WIDTH, eps=1e-6, affine=False).double()
@@ -97,13 +97,14 @@ def test_each_head_is_what_it_is_when_trained_alone(clip: float | None) -> None:
             if clip is not None:
                 nn.utils.clip_grad_norm_(single.parameters(), clip)
             optimizer.step()
-        for actual, value in zip(heads.grid.one(at).values(), single.parameters(), strict=True):
+        for actual, value in zip(heads.grid.one(index).values(), single.parameters(), strict=True):
             assert torch.allclose(actual, value, rtol=1e-8, atol=1e-10)
         tokens, label = (torch.cat(part) for part in zip(*data[:2]))
         logits = attention_pool(single, theirs.eval()(tokens.transpose(1, 2)).transpose(1, 2))
-        assert scores[at]["validation_loss"] == pytest.approx(
+        assert scores[index]["validation_loss"] == pytest.approx(
             F.cross_entropy(logits, label).item(), rel=1e-8)
-        assert scores[at]["validation_top1"] == (logits.argmax(1) == label).double().mean().item()
+        top1 = (logits.argmax(1) == label).double().mean().item()
+        assert scores[index]["validation_top1"] == top1
 
 
 @pytest.mark.parametrize("drawn", [False, True])
@@ -130,13 +131,13 @@ def test_scenes_that_one_token_tells_apart(drawn: bool) -> None:
 def test_the_best_on_the_validation_samples_is_reported_and_test_labels_never_matter() -> None:
     model, train, test = scenes(1.5)
     result = probe(test, train)(eval_model(model))
-    grid, chosen = result.details["grid"], result.details["chosen"]
-    assert chosen in grid
-    assert chosen["validation_top1"] == max(point["validation_top1"] for point in grid)
-    alone = probe(test, train, learning_rates=[chosen["learning_rate"]],
-                  weight_decays=[chosen["weight_decay"]])(eval_model(model))
+    grid, best = result.details["grid"], result.details["chosen"]
+    assert best in grid
+    assert best["validation_top1"] == max(point["validation_top1"] for point in grid)
+    alone = probe(test, train, learning_rates=[best["learning_rate"]],
+                  weight_decays=[best["weight_decay"]])(eval_model(model))
     assert alone.metrics == result.metrics
-    assert alone.details["chosen"] == pytest.approx(chosen, rel=1e-3)
+    assert alone.details["chosen"] == pytest.approx(best, rel=1e-3)
     upside_down = Numbered(test.numbers, [CLASSES - 1 - label for label in test.values["label"]],
                            bad=[7])
     other = probe(upside_down, train)(eval_model(model))

@@ -69,13 +69,13 @@ def test_each_head_is_what_it_is_when_trained_alone(
     assert all(torch.equal(head.state_dict()[name], value)
                for name, value in start.items()), "the head given is a pattern"
     logits = grid(data[0][0])
-    for at, (rate, decay) in enumerate(POINTS):
+    for index, (rate, decay) in enumerate(POINTS):
         single = make().double()
         single.load_state_dict(start)
         expected = alone(single, rate, decay, data, clip)
-        for actual, value in zip(grid.one(at).values(), expected, strict=True):
+        for actual, value in zip(grid.one(index).values(), expected, strict=True):
             assert torch.allclose(actual, value, rtol=1e-10, atol=1e-12)
-        assert torch.allclose(logits[at], single(data[0][0]), rtol=1e-9, atol=1e-10)
+        assert torch.allclose(logits[index], single(data[0][0]), rtol=1e-9, atol=1e-10)
 
 
 def test_one_step_in_closed_form() -> None:
@@ -85,13 +85,13 @@ def test_one_step_in_closed_form() -> None:
     grid.step(inputs, label)
     # the gradient of mean cross-entropy by the logits
     wrong = (head(inputs).softmax(1) - F.one_hot(label, 4)) / 7
-    for at, (rate, decay) in enumerate(POINTS):
+    for index, (rate, decay) in enumerate(POINTS):
         for name, start, gradient in (("weight", head.weight, wrong.T @ inputs), ("bias", head.bias,
                                                                                   wrong.sum(0))):
             # the first step of Adam, its moments corrected for their start, is the sign of the
             # gradient, all but eps
             expected = start * (1 - rate * decay) - rate * gradient / (gradient.abs() + 1e-8)
-            assert torch.allclose(grid.one(at)[name], expected, rtol=1e-10, atol=1e-12)
+            assert torch.allclose(grid.one(index)[name], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_learning_rates_rise_and_fall() -> None:
@@ -104,7 +104,7 @@ def test_learning_rates_rise_and_fall() -> None:
     assert [rates[0] for rates in seen[:3]] == pytest.approx([0.05, 0.1, 0.1])
     assert seen[4][0] == pytest.approx(0.01 + 0.09 / 2), "half way down"
     assert [rates[1] for rates in seen[2:]] == pytest.approx(
-        [0.01 + 0.19 * 0.5 * (1 + math.cos(math.pi * at / 4)) for at in range(4)])
+        [0.01 + 0.19 * 0.5 * (1 + math.cos(math.pi * step / 4)) for step in range(4)])
 
 
 def test_a_diverging_head_leaves_the_others_alone() -> None:

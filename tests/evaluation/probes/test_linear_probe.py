@@ -50,7 +50,7 @@ def test_separable_classes_are_told_apart_and_noise_is_not() -> None:
 def test_every_image_passes_through_the_model_once() -> None:
     model, train, test = blobs(0.1)
     probe(test, train)(eval_model(model))
-    readable = [at for at in range(TRAIN + TEST) if at not in (3, 50, TRAIN + 7)]
+    readable = [index for index in range(TRAIN + TEST) if index not in (3, 50, TRAIN + 7)]
     assert sorted(model.seen) == readable
 
 
@@ -67,22 +67,22 @@ def test_labels_of_the_test_samples_never_matter_for_the_choice() -> None:
 def test_the_best_on_the_validation_samples_is_reported() -> None:
     model, train, test = blobs(1.0)
     result = probe(test, train)(eval_model(model))
-    grid, chosen = result.details["grid"], result.details["chosen"]
+    grid, best = result.details["grid"], result.details["chosen"]
     assert [(point["learning_rate"], point["weight_decay"]) for point in grid[:3]] == [(1e-4, 0.0),
                                                                                        (1e-4, 0.1),
                                                                                        (3e-4, 0.0)]
-    assert chosen in grid
-    assert chosen["validation_top1"] == max(point["validation_top1"] for point in grid)
-    assert chosen["validation_loss"] == min(
+    assert best in grid
+    assert best["validation_top1"] == max(point["validation_top1"] for point in grid)
+    assert best["validation_loss"] == min(
         point["validation_loss"] for point in grid
-        if point["validation_top1"] == chosen["validation_top1"])
-    alone = probe(test, train, learning_rates=[chosen["learning_rate"]],
-                  weight_decays=[chosen["weight_decay"]])(eval_model(model))
+        if point["validation_top1"] == best["validation_top1"])
+    alone = probe(test, train, learning_rates=[best["learning_rate"]],
+                  weight_decays=[best["weight_decay"]])(eval_model(model))
     assert alone.metrics == result.metrics
-    assert alone.details["chosen"] == pytest.approx(chosen, rel=1e-4)
-    useless = probe(test, train, learning_rates=[1e-9, chosen["learning_rate"],
+    assert alone.details["chosen"] == pytest.approx(best, rel=1e-4)
+    useless = probe(test, train, learning_rates=[1e-9, best["learning_rate"],
                                                  1e30])(eval_model(model)).details
-    assert useless["chosen"]["learning_rate"] == chosen["learning_rate"]
+    assert useless["chosen"]["learning_rate"] == best["learning_rate"]
     assert useless["grid"][-1]["validation_loss"] is None, "JSON has no NaN"
     lucky = {"validation_top1": 1.0, "validation_loss": None}
     assert rank(lucky) < rank({"validation_top1": 0.1,

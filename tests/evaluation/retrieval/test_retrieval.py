@@ -31,18 +31,18 @@ def sorted_recalls(table: Table, bad: tuple[int, ...]) -> dict[str, float]:
     """The same figures by sorting the whole matrix."""
     assert table.texts is not None
     owner = np.repeat(np.arange(len(CAPTIONS)), CAPTIONS)
-    good, kept = [at for at in range(len(CAPTIONS))
-                  if at not in bad], [at for at in range(len(owner)) if owner[at] not in bad]
-    images, texts = table.images.double().numpy()[good], table.texts.double().numpy()[kept]
+    good = [image for image in range(len(CAPTIONS)) if image not in bad]
+    readable = [text for text, image in enumerate(owner) if image not in bad]
+    images, texts = table.images.double().numpy()[good], table.texts.double().numpy()[readable]
     scores = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
         texts / np.linalg.norm(texts, axis=1, keepdims=True)).T
-    theirs = np.array([good.index(at) for at in owner[kept]])
+    theirs = np.array([good.index(index) for index in owner[readable]])
     actual = {}
     for k in (1, 5, 10):
         actual[f"image_to_text_r{k}"] = np.mean(
-            [at in theirs[np.argsort(-row)[:k]] for at, row in enumerate(scores)])
+            [index in theirs[np.argsort(-row)[:k]] for index, row in enumerate(scores)])
         actual[f"text_to_image_r{k}"] = np.mean(
-            [at in np.argsort(-column)[:k] for at, column in zip(theirs, scores.T)])
+            [index in np.argsort(-column)[:k] for index, column in zip(theirs, scores.T)])
     return actual
 
 
@@ -115,7 +115,8 @@ class Largest(TorchDispatchMode):
 def test_the_matrix_is_never_held() -> None:
     images = 400
     table = Table(torch.randn(images, 2), torch.randn(images, 2))
-    evaluator = Retrieval(Numbered(range(images), text=[str(at) for at in range(images)]), 50, 20)
+    captions = [str(index) for index in range(images)]
+    evaluator = Retrieval(Numbered(range(images), text=captions), 50, 20)
     with Largest() as seen:
         evaluator(eval_model(table))
     assert seen.numbers <= 2 * images  # features; the matrix has 400 x 400

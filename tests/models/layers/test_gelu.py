@@ -52,16 +52,16 @@ def test_values_and_gradients_are_the_bits_of_the_plain_form(dtype: torch.dtype,
 
 @pytest.mark.parametrize("layer", [nn.Linear(32, 8), nn.Sequential(nn.Linear(32, 8, bias=False))])
 def test_one_wide_tensor_is_kept(layer: nn.Module) -> None:
-    kept: dict[int, int] = {}
+    sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        sizes[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
         return tensor
 
     hidden = nn.Linear(8, 32)(torch.randn(100, 8, requires_grad=True))
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         after_gelu(layer, hidden)
-    assert sum(size == 4 * 100 * 32 for size in kept.values()) == 1
+    assert sum(size == 4 * 100 * 32 for size in sizes.values()) == 1
 
 
 @pytest.mark.parametrize("recompute", [False, True])

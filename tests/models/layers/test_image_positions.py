@@ -33,27 +33,27 @@ def catlip(size: int, interp: str) -> nn.Module:
 @pytest.mark.parametrize("class_position", [True, False])
 def test_a_table_is_stretched_over_the_grid(sides: tuple[int, int], class_position: bool) -> None:
     before, after = (tower(side, class_position) for side in sides)
-    found = after.refit("pos_embed", before.pos_embed)
+    table = after.refit("pos_embed", before.pos_embed)
     expected = resample_abs_pos_embed(before.pos_embed, [sides[1]] * 2,
                                       num_prefix_tokens=int(class_position),
                                       interpolation="bilinear",
                                       antialias=False)
-    assert found is not None
-    assert torch.allclose(found, expected, atol=1e-7)
-    assert found.shape == after.pos_embed.shape
+    assert table is not None
+    assert torch.allclose(table, expected, atol=1e-7)
+    assert table.shape == after.pos_embed.shape
     rows = before.positions(sides[1], sides[1])
-    assert torch.equal(found, torch.cat([row for row in rows if row is not None],
+    assert torch.equal(table, torch.cat([row for row in rows if row is not None],
                                         1)), "as the old model sees this size"
 
 
 @pytest.mark.parametrize("interp", ["grid2d", "flat1d"])
 def test_along_the_row_where_a_model_stretches_so(interp: str) -> None:
     before, after = catlip(64, interp), catlip(96, interp)
-    found = after.refit("pos_embed", before.pos_embed)
-    assert torch.equal(found, before.positions(6, 6)[1])
+    table = after.refit("pos_embed", before.pos_embed)
+    assert torch.equal(table, before.positions(6, 6)[1])
     other = catlip(64, "flat1d" if interp == "grid2d" else "grid2d")
     other.load_state_dict(before.state_dict())
-    assert (found - other.positions(6, 6)[1]).abs().max() > 1e-3
+    assert (table - other.positions(6, 6)[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("name", "shape"), [("pos_embed", (1, 17, 9)), ("pos_embed", (1, 18, 8)),

@@ -21,10 +21,10 @@ def test_values_and_gradients_are_those_of_keys_and_values_made_for_every_token(
     pool, tokens = drawn(0), torch.randn(4, 7, WIDTH, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, OUTPUTS, dtype=torch.float64)
     wanted = [*pool.parameters(), tokens]
-    expected, found = attention_pool(pool, tokens), pool(tokens)
-    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(found, attention_pool(pool, tokens.mean(1, keepdim=True)), rtol=0.1)
-    grads = [torch.autograd.grad((one * weight).sum(), wanted) for one in (found, expected)]
+    expected, output = attention_pool(pool, tokens), pool(tokens)
+    assert torch.allclose(output, expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(output, attention_pool(pool, tokens.mean(1, keepdim=True)), rtol=0.1)
+    grads = [torch.autograd.grad((one * weight).sum(), wanted) for one in (output, expected)]
     for ours, theirs in zip(*grads, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -38,9 +38,9 @@ def test_copies_are_what_each_is_alone() -> None:
         name: torch.stack([pool.state_dict()[name] for pool in pools])
         for name, _ in pools[0].named_parameters()
     }
-    found = pools[0].copies(stacked, tokens)
-    assert found.shape == (3, 4, OUTPUTS)
-    for pool, one in zip(pools, found, strict=True):
+    outputs = pools[0].copies(stacked, tokens)
+    assert outputs.shape == (3, 4, OUTPUTS)
+    for pool, one in zip(pools, outputs, strict=True):
         assert torch.allclose(one, attention_pool(pool, tokens), rtol=1e-12, atol=1e-12)
     assert pools[0].copies(stacked, tokens[:0]).shape == (3, 0, OUTPUTS)
 

@@ -61,9 +61,9 @@ def trained(recipe: dict[str, Any]) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where runs are; ``large``, the pre-training, is there."""
-    made = tmp_path_factory.mktemp("runs")
-    trained(tiny("large", made))
-    return made
+    runs = tmp_path_factory.mktemp("runs")
+    trained(tiny("large", runs))
+    return runs
 
 
 def encoder(name: str, seed: int = 0, **arguments: int) -> Any:
@@ -114,9 +114,9 @@ def test_a_run_at_336_goes_on_from_one_at_224_and_stretches_once(folder: Path) -
     }
     weights, place = trained(recipe), Path(recipe["run_dir"])
     assert weights["encoder.pos_embed"].shape == (1, 576, WIDTH)
-    told = (f"encoder.pos_embed stretched from [1, 256, {WIDTH}], as it is in "
-            f"{folder}/large/model/model.safetensors")
-    assert (place / "log.txt").read_text().count(told) == 1
+    message = (f"encoder.pos_embed stretched from [1, 256, {WIDTH}], as it is in "
+               f"{folder}/large/model/model.safetensors")
+    assert (place / "log.txt").read_text().count(message) == 1
     whole = (place / "metrics.jsonl").read_text().splitlines()
     shutil.rmtree(place / "checkpoints" / "step_00000002")
     again = trained(recipe)
@@ -207,19 +207,19 @@ def test_a_student_learns_the_tokens_of_a_trained_encoder(folder: Path) -> None:
 
 def test_the_distance_is_of_whitened_tokens() -> None:
     torch.manual_seed(0)
-    said, true = torch.randn(
+    predicted, true = torch.randn(
         2, 3, 5, dtype=torch.float64) * 2, torch.randn(2, 3, 5, dtype=torch.float64) * 7 + 3
     total = 0.0
-    for at in range(2):
+    for sample in range(2):
         for token in range(3):
-            row = true[at, token]
-            distance = (said[at, token] - (row - row.mean()) /
+            row = true[sample, token]
+            distance = (predicted[sample, token] - (row - row.mean()) /
                         (row.var(unbiased=False) + 1e-5).sqrt()).abs()
             total += float(torch.where(distance < 1.5, distance**2 / 3, distance - 0.75).mean()) / 3
-    assert float(TokenDistance(1.5)(said, true)) == pytest.approx(total, rel=1e-12)
+    assert float(TokenDistance(1.5)(predicted, true)) == pytest.approx(total, rel=1e-12)
     with pytest.raises(CorekitError, match="the student says 3 tokens of width 5, the teacher 4 "
                                            "tokens of width 5"):
-        TokenDistance()(said, F.pad(true, (0, 0, 0, 1)))
+        TokenDistance()(predicted, F.pad(true, (0, 0, 0, 1)))
 
 
 @pytest.mark.parametrize("layout", ["apple", "transformers", "timm"])
@@ -230,9 +230,9 @@ def test_what_a_run_trained_is_written_as_others_have_it(folder: Path, layout: s
     assert convert_out(folder / "large", tmp_path / "out.safetensors", layout) == "aimv2_pretrain"
     model, _, _ = corekit.load(folder / "large")
     expected = AIMConverter().save(model.encoder.state_dict(), "aimv2_large_224", layout)
-    found = load_file(tmp_path / "out.safetensors")
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    written = load_file(tmp_path / "out.safetensors")
+    assert written.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in written.items())
 
 
 def test_timm_has_no_encoder_without_a_table() -> None:

@@ -31,15 +31,15 @@ State = dict[str, Tensor]
 
 def whole(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
     """All blocks: 24 of images, 12 of text."""
-    found = {}
+    all_layers = {}
     for name, shape in shapes.items():
         numbered = next((part for part in (".blocks.0.", "layers.0.", "blocks.0.") if part in name),
                         None)
         layers = 12 if name.startswith("text_") else 24
         for number in range(layers) if numbered else (0,):
-            found[name.replace(numbered, numbered.replace("0", str(number))
-                               ) if numbered else name] = shape
-    return found
+            all_layers[name.replace(numbered, numbered.replace("0", str(number))
+                                    ) if numbered else name] = shape
+    return all_layers
 
 
 @pytest.mark.parametrize("which", GOLDEN)
@@ -47,9 +47,9 @@ def test_names_and_shapes_are_the_published_ones(which: str) -> None:
     name, layout = which.split()
     with torch.device("meta"):
         state = corekit.create_model(name).state_dict()
-    found = {key: list(value.shape) for key, value in CONVERTER.save(state, name, layout).items()}
+    shapes = {key: list(value.shape) for key, value in CONVERTER.save(state, name, layout).items()}
     classifier = "head." if name == "aimv1_600m" else "none"
-    assert found == {
+    assert shapes == {
         key: shape for key, shape in whole(GOLDEN[which]).items() if not key.startswith(classifier)
     }
 
@@ -93,16 +93,16 @@ def weights_of(name: str) -> State:
 def test_weights_come_in_and_go_out_to_the_bit(name: str, layout: str) -> None:
     ours = weights_of(name)
     theirs = {key: value.clone() for key, value in CONVERTER.save(ours, name, layout).items()}
-    made = CONVERTER.load(theirs, name)
-    assert made.weights.keys() == ours.keys()
-    assert all(torch.equal(value, ours[key]) for key, value in made.weights.items())
-    back = CONVERTER.save(made.weights, name, layout)
+    converted = CONVERTER.load(theirs, name)
+    assert converted.weights.keys() == ours.keys()
+    assert all(torch.equal(value, ours[key]) for key, value in converted.weights.items())
+    back = CONVERTER.save(converted.weights, name, layout)
     assert back.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[key]) for key, value in back.items())
-    assert made.arguments == {}
-    assert bool(made.tokenizer) == (name == "aimv2_large_lit")
-    assert made.preprocess.size == (336 if "336" in name else 224)
-    assert made.preprocess.crop_fraction == (0.875 if name == "aimv1_600m" else 1.0)
+    assert converted.arguments == {}
+    assert bool(converted.tokenizer) == (name == "aimv2_large_lit")
+    assert converted.preprocess.size == (336 if "336" in name else 224)
+    assert converted.preprocess.crop_fraction == (0.875 if name == "aimv1_600m" else 1.0)
 
 
 @pytest.mark.usefixtures("narrow")

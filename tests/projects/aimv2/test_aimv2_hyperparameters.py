@@ -19,8 +19,8 @@ NOT_DECAYED = ("*bias*", "*pos_embed*", "*norm*", "*logit_scale*", "*cls_token*"
 @pytest.mark.parametrize(("name", "peak"), PRETRAINING.items())
 def test_the_rate_ends_at_1e_5_and_12_g_pairs_are_seen(name: str, peak: float) -> None:
     recipe = composed("aimv2", name)
-    given, steps = recipe["schedule"], recipe["engine"]["steps"]
-    schedule = Cosine(steps, given["warmup_steps"], given["final_fraction"])
+    node, steps = recipe["schedule"], recipe["engine"]["steps"]
+    schedule = Cosine(steps, node["warmup_steps"], node["final_fraction"])
     rates = [recipe["optimizer"]["learning_rate"] * schedule(step) for step in (12_499, steps)]
     assert rates == pytest.approx([peak, 1e-5], rel=1e-12)
     assert recipe["data"]["streams"] * sampler_of(recipe).draws(steps).start == 12_288_000_000

@@ -36,13 +36,13 @@ SMALL = {"width_divisor": 4, "depth_divisor": 8}
 def narrow(name: str, **arguments: int) -> nn.Module:
     """A small model in which every parameter counts."""
     torch.manual_seed(0)
-    made: nn.Module = corekit.create_model(name, **{**SMALL, **arguments}).eval()
-    for key, value in made.named_parameters():
+    model: nn.Module = corekit.create_model(name, **{**SMALL, **arguments}).eval()
+    for key, value in model.named_parameters():
         if value.ndim < 2 and value.ndim:
             nn.init.normal_(value, 1.0 if "norm" in key and "weight" in key else 0.0, 0.3)
         elif "pos" in key:
             nn.init.normal_(value, std=0.3)
-    return made
+    return model
 
 
 def in_layout(model: nn.Module, layout: str, name: str = "aimv2_large_224") -> dict[str, Tensor]:
@@ -50,27 +50,27 @@ def in_layout(model: nn.Module, layout: str, name: str = "aimv2_large_224") -> d
 
 
 def of_timm(model: nn.Module) -> nn.Module:
-    made: nn.Module = timm.create_model("aimv2_large_patch14_224", embed_dim=WIDTH, depth=LAYERS,
+    peer: nn.Module = timm.create_model("aimv2_large_patch14_224", embed_dim=WIDTH, depth=LAYERS,
                                         num_heads=2, mlp_ratio=HIDDEN / WIDTH, num_classes=0,
                                         dynamic_img_size=True).eval()
-    made.load_state_dict(in_layout(model, "timm"))
-    return made.to(next(model.parameters()).dtype)
+    peer.load_state_dict(in_layout(model, "timm"))
+    return peer.to(next(model.parameters()).dtype)
 
 
 def of_transformers(model: nn.Module, native: bool) -> nn.Module:
     config = configuration.Aimv2VisionConfig(hidden_size=WIDTH, intermediate_size=HIDDEN,
                                              num_hidden_layers=LAYERS, num_attention_heads=2,
                                              use_head=False, is_native=native)
-    made = transformers.Aimv2VisionModel(config).eval()
-    made.load_state_dict(in_layout(model, "transformers"))
-    return made
+    peer = transformers.Aimv2VisionModel(config).eval()
+    peer.load_state_dict(in_layout(model, "transformers"))
+    return peer
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_sizes_are_the_published_ones(name: str) -> None:
     with torch.device("meta"):
-        made = corekit.create_model(name)
-    assert sum(value.numel() for value in made.parameters()) == COUNTS[name]
+        model = corekit.create_model(name)
+    assert sum(value.numel() for value in model.parameters()) == COUNTS[name]
 
 
 @pytest.mark.parametrize(("name", "width", "layers", "heads"), [("aimv1_600m", 1536, 24, 12),
@@ -80,11 +80,11 @@ def test_sizes_are_the_published_ones(name: str) -> None:
 def test_sizes_of_the_first_generation_follow_from_its_table(name: str, width: int, layers: int,
                                                              heads: int) -> None:
     with torch.device("meta"):
-        made = corekit.create_model(name)
+        model = corekit.create_model(name)
     block = (3 + 1 + 2 * 4) * width**2 + 2 * 2 * width
     assert sum(value.numel()
-               for value in made.parameters()) == layers * block + (3 * 14**2 + 1 + 2 + 2) * width
-    assert made.blocks[0].attn.heads == heads
+               for value in model.parameters()) == layers * block + (3 * 14**2 + 1 + 2 + 2) * width
+    assert model.blocks[0].attn.heads == heads
 
 
 def test_heads_are_as_wide_in_the_decoder_as_in_the_encoder() -> None:
@@ -102,10 +102,10 @@ def test_outputs_are_timms(learning: bool) -> None:
     model = narrow("aimv2_large_224")
     peer, image = of_timm(model), torch.randn(2, 3, 224, 224)
     with torch.set_grad_enabled(learning):
-        found, tokens, pooled = model(image), peer.forward_features(image), peer(image)
+        outputs, tokens, pooled = model(image), peer.forward_features(image), peer(image)
     assert tokens.abs().max() > 1
-    assert torch.equal(found["tokens"], tokens)
-    assert (found["pooled"] - pooled).abs().max() <= 1e-6
+    assert torch.equal(outputs["tokens"], tokens)
+    assert (outputs["pooled"] - pooled).abs().max() <= 1e-6
     assert torch.equal(model.encode_image(image), model(image)["pooled"])
     assert torch.allclose(model.encode_image(image, normalize=True).norm(dim=1), torch.ones(2))
 
@@ -114,14 +114,14 @@ def test_outputs_are_timms(learning: bool) -> None:
 @torch.no_grad()
 def test_other_sizes_stretch_the_positions_and_cut_nothing(size: tuple[int, int]) -> None:
     model, image = narrow("aimv2_large_224"), torch.randn(1, 3, *size)
-    found = model(image)["tokens"]
-    assert (found - of_timm(model).forward_features(image)).abs().max() <= 1e-6
-    if found.shape[1] < 256:
+    tokens = model(image)["tokens"]
+    assert (tokens - of_timm(model).forward_features(image)).abs().max() <= 1e-6
+    if tokens.shape[1] < 256:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(model), "positions",
                           lambda self, grid, like: self.pos_embed[:, :like.shape[1]])
             assert (model(image)["tokens"] -
-                    found).abs().max() > 1e-2, "what cutting the table would give"
+                    tokens).abs().max() > 1e-2, "what cutting the table would give"
 
 
 @pytest.mark.parametrize(("name", "size"), [("aimv2_large_224", (224, 224)),
@@ -146,7 +146,7 @@ def test_the_first_generation_is_a_vision_transformer_with_sines() -> None:
     row, column = torch.arange(16.0).repeat_interleave(16), torch.arange(16.0).repeat(16)
     rates = [10000 ** (-index / 64) for index in range(64)]
     table = [
-        torch.stack([f(at.double() * rate) for rate in rates], 1) for at in (column, row)
+        torch.stack([f(axis.double() * rate) for rate in rates], 1) for axis in (column, row)
         for f in (torch.sin, torch.cos)
     ]
     peer.load_state_dict({**in_layout(model, "timm"), "pos_embed": torch.cat(table, 1)[None]})
@@ -155,14 +155,13 @@ def test_the_first_generation_is_a_vision_transformer_with_sines() -> None:
 
 
 def test_positions_without_a_table_say_the_column_first() -> None:
-    found = sine_positions(2, 3, torch.empty(8))
-    assert found.shape == (6, 8)
-    assert found.dtype == torch.float32
+    positions = sine_positions(2, 3, torch.empty(8))
+    assert positions.shape == (6, 8)
+    assert positions.dtype == torch.float32
     row, column = 1, 2
-    expected = [
-        f(at * rate) for at in (column, row) for f in (math.sin, math.cos) for rate in (1, 0.01)
-    ]
-    assert torch.allclose(found[row * 3 + column], torch.tensor(expected))
+    expected = [wave(place * rate) for place in (column, row)
+                for wave in (math.sin, math.cos) for rate in (1, 0.01)]
+    assert torch.allclose(positions[row * 3 + column], torch.tensor(expected))
 
 
 @torch.no_grad()
@@ -172,10 +171,10 @@ def test_features_of_chosen_layers_before_and_after_the_norm() -> None:
     normed = model.features(image, norm=True, layers=[0, -1, 1])
     x = model.embed(image)
     outputs = [x := block(x) for block in model.blocks]
-    for found, number in zip(raw["layers"], (0, 2, 1), strict=True):
-        assert torch.equal(found, outputs[number])
-    for found, plain in zip(normed["layers"], raw["layers"], strict=True):
-        assert torch.equal(found, model.norm(plain))
+    for tokens, number in zip(raw["layers"], (0, 2, 1), strict=True):
+        assert torch.equal(tokens, outputs[number])
+    for tokens, plain in zip(normed["layers"], raw["layers"], strict=True):
+        assert torch.equal(tokens, model.norm(plain))
     assert torch.equal(raw["tokens"], outputs[2])
     assert torch.equal(normed["tokens"], model(image)["tokens"])
     assert torch.equal(raw["pooled"], outputs[2].mean(1))
@@ -219,9 +218,9 @@ def of_transformers_lit(model: nn.Module, attention: str = "sdpa") -> nn.Module:
     }
     config = configuration.Aimv2Config(vision_config=vision, text_config=text, projection_dim=64,
                                        attn_implementation=attention)
-    made = transformers.Aimv2Model(config).eval()
-    made.load_state_dict(in_layout(model, "transformers", "aimv2_large_lit"))
-    return made
+    peer = transformers.Aimv2Model(config).eval()
+    peer.load_state_dict(in_layout(model, "transformers", "aimv2_large_lit"))
+    return peer
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ def eval_model(model: nn.Module) -> EvalModel:
 
 def cells(picture: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
     """The pictures of the first sample, without the captions below them."""
-    return [picture[4:164, at * CELL + 4:at * CELL + 164].astype(int) for at in range(3)]
+    return [picture[4:164, left + 4:left + 164].astype(int) for left in (0, CELL, 2 * CELL)]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -54,7 +54,7 @@ def test_what_is_predicted_is_shown_beside_the_truth(share: float, normalize: bo
     result = PatchPictures(scenes, samples=2, prefix=0.4,
                            normalize=normalize)(eval_model(Known(share, normalize)))
     assert result.metrics["explained_variance"] == pytest.approx(1 - (1 - share) ** 2, abs=1e-4)
-    true, prefix, said = cells(result.pictures["predicted"])
+    true, prefix, predicted = cells(result.pictures["predicted"])
     expected = np.asarray(scenes.decode(0)["image"].resize((160, 160)))
     assert np.abs(true - expected).max() <= 1
     # 4 of 9 patches, 1 + int(0.4 · 8): the first line and one of the second
@@ -64,8 +64,8 @@ def test_what_is_predicted_is_shown_beside_the_truth(share: float, normalize: bo
                                                                   152), slice(8, 152))
     assert np.abs(prefix[inside] - true[inside]).max() <= 1
     assert np.unique(prefix[below]).tolist() == [127]
-    assert np.abs(said[inside] - true[inside]).max() <= 1
-    error = np.abs(said[below] - true[below]).max()
+    assert np.abs(predicted[inside] - true[inside]).max() <= 1
+    error = np.abs(predicted[below] - true[below]).max()
     assert error <= 1 if share == 1 else error > 20
 
 

@@ -54,14 +54,14 @@ def test_a_prediction_sees_the_prefix_and_what_comes_before_it_and_nothing_else(
     text = torch.randint(WORDS, (1, LENGTH))
     for length in range(1, PATCHES):
         image = torch.randn(1, 3, 42, 42, dtype=torch.float64, requires_grad=True)
-        said = model(image, text, torch.tensor([uniform_of(length)],
-                                               dtype=torch.float64))["patch_predictions"].dense()[0]
-        assert said.shape == (PATCHES - 1, 588)
+        uniform = torch.tensor([uniform_of(length)], dtype=torch.float64)
+        predicted = model(image, text, uniform)["patch_predictions"].dense()[0]
+        assert predicted.shape == (PATCHES - 1, 588)
         for i in range(PATCHES - 1):
-            grad = torch.autograd.grad(said[i].square().sum(), image, retain_graph=True)[0]
-            found = patchify(grad)[0].abs().amax(1)
-            assert found[max(i + 1, length):].eq(0).all(), (length, i)
-            assert found[:max(i + 1, length)].gt(0).all(), (length, i)
+            grad = torch.autograd.grad(predicted[i].square().sum(), image, retain_graph=True)[0]
+            influence = patchify(grad)[0].abs().amax(1)
+            assert influence[max(i + 1, length):].eq(0).all(), (length, i)
+            assert influence[:max(i + 1, length)].gt(0).all(), (length, i)
 
 
 def test_a_word_sees_all_patches_and_the_words_before_it() -> None:
@@ -69,16 +69,16 @@ def test_a_word_sees_all_patches_and_the_words_before_it() -> None:
     image, uniform = torch.randn(1, 3, 42, 42, dtype=torch.float64,
                                  requires_grad=True), torch.tensor([0.4])
     text = torch.randint(WORDS, (1, LENGTH))
-    said = model(image, text, uniform)["text_logits"].dense()[0]
-    assert said.shape == (LENGTH, WORDS)
-    for at in range(LENGTH):
-        assert patchify(torch.autograd.grad(said[at].square().sum(), image,
+    logits = model(image, text, uniform)["text_logits"].dense()[0]
+    assert logits.shape == (LENGTH, WORDS)
+    for position in range(LENGTH):
+        assert patchify(torch.autograd.grad(logits[position].square().sum(), image,
                                             retain_graph=True)[0]).abs().amax(2).gt(0).all()
         other = text.clone()
-        other[0, at] = (other[0, at] + 1) % WORDS
-        moved = (model(image, other, uniform)["text_logits"].dense()[0] - said).abs().amax(1)
-        assert moved[:at + 1].eq(0).all()
-        assert moved[at + 1:].gt(0).all()
+        other[0, position] = (other[0, position] + 1) % WORDS
+        moved = (model(image, other, uniform)["text_logits"].dense()[0] - logits).abs().amax(1)
+        assert moved[:position + 1].eq(0).all()
+        assert moved[position + 1:].gt(0).all()
 
 
 @torch.no_grad()
@@ -86,18 +86,18 @@ def test_both_backends_of_prefix_attention_are_the_softmax_over_what_is_seen() -
     torch.manual_seed(0)
     lengths, tokens = torch.tensor([1, 4, 19]), 20
     query, key, value = torch.randn(3, 3, 2, tokens, 16).unbind()
-    found = {
+    outputs = {
         backend: prefix_attention(lengths, tokens, backend)(query, key,
                                                             value)  # type: ignore[arg-type]
         for backend in ("sdpa", "flex")
     }
     for sample, length in enumerate(lengths.tolist()):
-        for at in range(tokens):
-            seen = max(at + 1, length)
-            share = (query[sample, :, at, None] * key[sample, :, :seen]).sum(2).div(4).softmax(1)
+        for token in range(tokens):
+            seen = max(token + 1, length)
+            share = (query[sample, :, token, None] * key[sample, :, :seen]).sum(2).div(4).softmax(1)
             expected = (share[:, :, None] * value[sample, :, :seen]).sum(1)
-            for mixed in found.values():
-                assert (mixed[sample, :, at] - expected).abs().max() < 1e-5
+            for mixed in outputs.values():
+                assert (mixed[sample, :, token] - expected).abs().max() < 1e-5
     with torch.enable_grad(), pytest.raises(CorekitError, match="no backward pass on a CPU: set "
                                                                 "model.attention=sdpa"):
         prefix_attention(lengths, tokens, "flex")(query.requires_grad_(), key, value)
@@ -120,7 +120,7 @@ def test_under_autocast_the_residual_stream_keeps_its_precision(name: str) -> No
         WORDS, (2, LENGTH)), torch.rand(2)
     seen = []
     for block in (*model.encoder.blocks, *model.decoder.blocks):
-        block.register_forward_hook(lambda block, given, made: seen.append(made.dtype))
+        block.register_forward_hook(lambda block, inputs, tokens: seen.append(tokens.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = model(image, text, uniform)
     assert set(seen) == {torch.float32}
@@ -159,7 +159,7 @@ def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
     lengths = [1, 5, 8]
     image, uniform = torch.randn(3, 3, 42,
                                  45), torch.tensor([uniform_of(length) for length in lengths])
-    said = torch.randn(3, PATCHES - 1, 588)
+    predicted = torch.randn(3, PATCHES - 1, 588)
     expected = 0.0
     for sample, length in enumerate(lengths):
         for patch in range(length, PATCHES):
@@ -167,8 +167,8 @@ def test_patches_count_outside_the_prefix_and_are_normalised() -> None:
             pixels = image[sample, :, 14 * row:14 * row + 14,
                            14 * column:14 * column + 14].permute(1, 2, 0).reshape(-1)
             true = (pixels - pixels.mean()) / (pixels.var() + 1e-6).sqrt()
-            expected += float((said[sample, patch - 1] - true).square().sum()) / 588
-    assert float(NextPatch()(said, image, uniform)) == pytest.approx(expected, rel=1e-5)
+            expected += float((predicted[sample, patch - 1] - true).square().sum()) / 588
+    assert float(NextPatch()(predicted, image, uniform)) == pytest.approx(expected, rel=1e-5)
     assert int(NextPatch().weights(image, uniform)) == sum(PATCHES - length for length in lengths)
     weight = torch.randn(588, 7)
     wide = LinearOutput(torch.randn(3, PATCHES - 1, 7), weight, None)
@@ -208,9 +208,9 @@ def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
     image = torch.randn(8, 3, 42, 42, generator=generator, dtype=torch.float64)
     size = 8 // micro_batches
     batches = [{
-        "image": image[at:at + size], "text": text[at:at + size],
-        "key": [str(n) for n in range(at, at + size)]
-    } for at in range(0, 8, size)]
+        "image": image[first:first + size], "text": text[first:first + size],
+        "key": [str(n) for n in range(first, first + size)]
+    } for first in range(0, 8, size)]
     step = step_of(model, weighted_losses(), micro_batches, seed=7, steps=10)
     losses, _ = step(batches, 3)
     return losses, {
@@ -221,12 +221,12 @@ def one_step(micro_batches: int) -> tuple[dict[str, float], dict[str, Tensor]]:
 def test_the_loss_and_its_gradients_are_the_same_however_a_step_is_cut() -> None:
     (whole, grads), *others = (one_step(count) for count in (1, 2, 4, 8))
     assert whole["loss"] == pytest.approx(whole["text"] + 0.4 * whole["image"], rel=1e-12)
-    for losses, found in others:
+    for losses, other_grads in others:
         assert losses == pytest.approx(whole, rel=1e-12)
-        assert found.keys() == grads.keys()
+        assert other_grads.keys() == grads.keys()
         assert all(
             torch.allclose(value, grads[name], rtol=1e-9, atol=1e-12)
-            for name, value in found.items())
+            for name, value in other_grads.items())
 
 
 @pytest.mark.parametrize(("objective", "left"), [("image", {"text_logits"}),
@@ -251,12 +251,13 @@ def test_the_tokens_before_a_word_and_itself_are_its_target() -> None:
         total = loss(model(image, text, torch.rand(2))["text_logits"], text)
         total.backward()
         optimizer.step()
-    said = torch.zeros(2, LENGTH, dtype=torch.int64)
+    words = torch.zeros(2, LENGTH, dtype=torch.int64)
     with torch.no_grad():
-        for at in range(LENGTH):
-            said[:, at] = model(image, said, torch.rand(2))["text_logits"].dense()[:, at].argmax(1)
-    assert F.pad(said[0, :4], (0, 2), value=END).tolist() == text[0].tolist()
-    assert said[1].tolist() == text[1].tolist()
+        for position in range(LENGTH):
+            logits = model(image, words, torch.rand(2))["text_logits"].dense()
+            words[:, position] = logits[:, position].argmax(1)
+    assert F.pad(words[0, :4], (0, 2), value=END).tolist() == text[0].tolist()
+    assert words[1].tolist() == text[1].tolist()
 
 
 def test_prefixes_are_of_the_seed_the_step_and_the_sample_alone() -> None:

@@ -42,14 +42,14 @@ AUGMENTATION = {
 def test_the_option_is_the_papers_table() -> None:
     node = yaml.safe_load(
         (Path(corekit_recipes.__file__).parent / "evaluation" / "attentive_probe.yaml").read_text())
-    given = node["attentive_probe"]
+    probe = node["attentive_probe"]
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(AttentiveProbe).parameters.items()
     }
-    assert {name: given.get(name, defaults[name]) for name in TABLE} == TABLE
+    assert {name: probe.get(name, defaults[name]) for name in TABLE} == TABLE
     assert {name: defaults[name] for name in TABLE} == TABLE
-    assert {name: given["transform"][name] for name in AUGMENTATION} == AUGMENTATION
+    assert {name: probe["transform"][name] for name in AUGMENTATION} == AUGMENTATION
     assert len(TABLE["learning_rates"]) * len(
         TABLE["weight_decays"]) == 14  # type: ignore[arg-type]
 
@@ -83,9 +83,9 @@ def evaluate(folder: Path, ranks: int) -> dict[str, Any]:
     done = corekit_command("corekit-eval", *words, folder=folder, ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert f"attentive_probe on {TEST} samples of data: " in done.stdout
-    found: dict[str, Any] = json.loads(
+    results: dict[str, Any] = json.loads(
         (folder / "model.evaluations.jsonl").read_text().splitlines()[-1])
-    return found
+    return results
 
 
 def test_the_probe_of_shards_is_the_same_on_two_ranks(folder: Path) -> None:

@@ -62,6 +62,6 @@ def test_both_towers_of_the_pair_are_exported(tmp_path: Path) -> None:
               "data": {"tokenizer": {"name": "clip_bpe", "context_length": 77}}}
     save_model_folder(tmp_path / "model", weights, recipe,
                       Preprocess(42, "bicubic", (0.5, 0.5, 0.5), (1.0, 1.0, 1.0)))
-    found = export_model(tmp_path / "model", tmp_path / "exported", "torch")
-    assert found.keys() == {"image.pt2", "text.pt2"}
-    assert max(found.values()) < 1e-5
+    errors = export_model(tmp_path / "model", tmp_path / "exported", "torch")
+    assert errors.keys() == {"image.pt2", "text.pt2"}
+    assert max(errors.values()) < 1e-5

@@ -55,8 +55,8 @@ def test_areas_are_powers_of_two_of_a_cut_normal() -> None:
     within = math.erf(math.sqrt(0.5))
     assert n.var() == pytest.approx(2.5**2 * (1 - 2 * density / within), rel=0.01)
     for middle in (15.5, 31.5, 45.5):  # between whole numbers of patches along a side
-        at = (2 * math.log2(middle) - 7) / 2.5 - 1
-        assert np.mean(areas(sampler) < middle**2) == pytest.approx(normal_between(-1, at),
+        quantile = (2 * math.log2(middle) - 7) / 2.5 - 1
+        assert np.mean(areas(sampler) < middle**2) == pytest.approx(normal_between(-1, quantile),
                                                                     abs=1 / 2000)
     assert np.mean(2**n) == pytest.approx(1088, rel=0.01)
     few = NativeArea(8192, 64, pixels(), 0)
@@ -84,15 +84,15 @@ def test_a_step_has_the_patches_of_the_budget_and_follows_the_steps_before_it() 
             for step in range(9)] != [sampler.size(step) for step in range(9)]
 
 
-@pytest.mark.parametrize(("changes", "told"), [
+@pytest.mark.parametrize(("changes", "message"), [
     ({"streams": 7}, r"data\.streams=7 must divide"), ({"streams": 1024}, "a divisor of "
                                                                           "engine.batch_size=8192 "
                                                                           "that is at most 528"),
     ({"scales": 0}, "needs scales above 0"), ({"exponents": (9.0, 8.0)}, r"not scales=100, "
                                                                          r"exponents=\[9.0, 8.0\]"),
 ])
-def test_what_does_not_fit_is_told(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(CorekitError, match=told):
+def test_what_does_not_fit_is_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         NativeArea(
             **{"batch_size": 8192, "streams": 64, "preprocess": pixels(), "seed": 0, **changes})
 
@@ -124,16 +124,16 @@ def test_any_picture_becomes_whole_patches(width: int, height: int, grid: tuple[
                                                                   dtype=np.uint8)
     Image.fromarray(drawn).save(file, kind)
     image = decode_image(file.getvalue(), "here")
-    made = FitArea(pixels(), flip=0.0)(image)
-    assert made.shape == (3, 14 * grid[0], 14 * grid[1])
-    assert made.dtype == torch.uint8
+    fitted = FitArea(pixels(), flip=0.0)(image)
+    assert fitted.shape == (3, 14 * grid[0], 14 * grid[1])
+    assert fitted.dtype == torch.uint8
     again = decode_image(file.getvalue(), "here")
-    assert torch.equal(FitArea(pixels(), flip=1.0)(again), made.flip(-1))
+    assert torch.equal(FitArea(pixels(), flip=1.0)(again), fitted.flip(-1))
     assert FitArea(pixels())(image, 14).shape == (3, 14, 14), "an area of one patch"
     if min(grid) > 1:
         resized = image.resize((14 * grid[1], 14 * grid[0]), Image.Resampling.BICUBIC)
         assert np.abs(np.array(resized).astype(int) -
-                      made.permute(1, 2, 0).numpy()).max() <= 2, "Pillow's"
+                      fitted.permute(1, 2, 0).numpy()).max() <= 2, "Pillow's"
 
 
 def test_a_part_is_drawn_relative_to_the_picture() -> None:
@@ -143,11 +143,11 @@ def test_a_part_is_drawn_relative_to_the_picture() -> None:
     shares, shapes = [], []
     for seed in range(200):
         torch.manual_seed(seed)
-        made = FitArea(pixels(), (0.4, 0.8), (0.5, 2.0))(image, 224).float()
-        width, height = ((made[at].max() - made[at].min() + 2) / 255 for at in (0, 1))
+        part = FitArea(pixels(), (0.4, 0.8), (0.5, 2.0))(image, 224).float()
+        width, height = ((levels.max() - levels.min() + 2) / 255 for levels in part[:2])
         shares.append(float(width * height))
         shapes.append(float(width / height))
-        rows_, columns_ = made.shape[1] / 14, made.shape[2] / 14
+        rows_, columns_ = part.shape[1] / 14, part.shape[2] / 14
         assert columns_ / rows_ == pytest.approx(4 * shapes[-1],
                                                  rel=1.5 / min(rows_, columns_)), "of its own shape"
     assert min(shares) == pytest.approx(0.4, abs=0.02)
@@ -183,13 +183,13 @@ def test_micro_batches_are_the_same_for_any_ranks_and_workers_from_any_step(
         world: int, workers: int, first: int) -> None:
     shapes, together = set(), set()
     for alone, parts in zip(batches(1, 0)[first:], batches(world, workers, first), strict=True):
-        for expected, found in zip(micro_batches(alone), micro_batches(parts), strict=True):
-            assert found["key"] == expected["key"]
-            assert isinstance(found["image"], Tensor) == isinstance(expected["image"], Tensor)
-            assert len(found["image"]) == len(expected["image"])
-            assert all(map(torch.equal, found["image"], expected["image"]))
-            shapes |= {image.shape for image in found["image"]}
-            together.add(type(found["image"]))
+        for expected, actual in zip(micro_batches(alone), micro_batches(parts), strict=True):
+            assert actual["key"] == expected["key"]
+            assert isinstance(actual["image"], Tensor) == isinstance(expected["image"], Tensor)
+            assert len(actual["image"]) == len(expected["image"])
+            assert all(map(torch.equal, actual["image"], expected["image"]))
+            shapes |= {image.shape for image in actual["image"]}
+            together.add(type(actual["image"]))
     assert len(shapes) >= 5
     assert together == {list, Tensor}, "shapes of their own in some, alike in others"
 
@@ -219,12 +219,12 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
                                                    0.4]), torch.randint(3, WORDS, (4, LENGTH))
 
     def losses(image: Any, which: slice) -> list[Tensor]:
-        outputs, found = model(image, text[which], uniform[which]), []
+        outputs, values = model(image, text[which], uniform[which]), []
         if "patch_predictions" in outputs:
-            found.append(NextPatch()(outputs["patch_predictions"], image, uniform[which]))
+            values.append(NextPatch()(outputs["patch_predictions"], image, uniform[which]))
         if "text_logits" in outputs:
-            found.append(NextToken(END)(outputs["text_logits"], text[which]))
-        return found
+            values.append(NextToken(END)(outputs["text_logits"], text[which]))
+        return values
 
     together = losses(images, slice(None))
     sum(together).backward()  # type: ignore[union-attr]
@@ -233,7 +233,7 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
         key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None
     }
     model.zero_grad()
-    alone = [losses(image[None], slice(at, at + 1)) for at, image in enumerate(images)]
+    alone = [losses(image[None], slice(index, index + 1)) for index, image in enumerate(images)]
     sum(map(sum, alone)).backward()  # type: ignore[arg-type, union-attr]
     alone = [[part.detach() for part in parts] for parts in alone]
     for part, single in zip(together, zip(*alone), strict=True):
@@ -244,8 +244,8 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
     assert all(torch.allclose(grads[key], value.grad, rtol=1e-9, atol=1e-12)
                for key, value in model.named_parameters() if value.grad is not None)
     assert int(NextPatch().weights(images, uniform)) == sum(
-        int(NextPatch().weights(image[None], uniform[at:at + 1]))
-        for at, image in enumerate(images))
+        int(NextPatch().weights(image[None], uniform[index:index + 1]))
+        for index, image in enumerate(images))
     assert patch_counts(images, uniform.device).tolist() == [6, 8, 1, 9]
     assert patchify(images)[1, :8].equal(patchify(images[1][None])[0])
 
@@ -255,15 +255,15 @@ def test_what_a_picture_costs_does_not_depend_on_what_it_is_laid_beside(name: st
 def test_features_of_pictures_of_different_sizes_are_those_of_each_alone(name: str) -> None:
     torch.manual_seed(0)
     model = corekit.create_model(name, width_divisor=8, depth_divisor=12).double()
-    found = model.features(mixed(), norm=True, layers=[0])  # type: ignore[operator]
-    for at, image in enumerate(mixed()):
+    features = model.features(mixed(), norm=True, layers=[0])  # type: ignore[operator]
+    for index, image in enumerate(mixed()):
         alone = model.features(image[None], norm=True, layers=[0])  # type: ignore[operator]
         count = alone["tokens"].shape[1]
-        for several, single in ((found["tokens"], alone["tokens"]), (found["layers"][0],
-                                                                     alone["layers"][0])):
-            assert torch.allclose(several[at, :count], single[0], atol=1e-12)
-            assert not several[at, count:].any()
-        assert torch.allclose(found["pooled"][at], alone["pooled"][0], atol=1e-12)
-    assert torch.equal(model.encode_image(mixed()), found["pooled"])  # type: ignore[operator]
+        for several, single in ((features["tokens"], alone["tokens"]), (features["layers"][0],
+                                                                        alone["layers"][0])):
+            assert torch.allclose(several[index, :count], single[0], atol=1e-12)
+            assert not several[index, count:].any()
+        assert torch.allclose(features["pooled"][index], alone["pooled"][0], atol=1e-12)
+    assert torch.equal(model.encode_image(mixed()), features["pooled"])  # type: ignore[operator]
     with pytest.raises(CorekitError, match="5000 x 3 pixels holds no patch"):
         model([*mixed(), torch.zeros(3, 3, 5000, dtype=torch.float64)])

@@ -20,15 +20,15 @@ SCALARS = [
 def shapes(width: int, layers: int, classes: int, scalars: bool = False) -> dict[str, list[int]]:
     """Name -> shape, as CoreNet's models of this size have them when built."""
     stem = width // 4
-    found: dict[str, list[int]] = {
+    sizes: dict[str, list[int]] = {
         "cls_token": [1, 1, width], **({name: [] for name in SCALARS} if scalars else {})
     }
     for number, kernel in ((0, [stem, 3, 4, 4]), (1, [stem, stem, 2, 2])):
-        found[f"patch_emb.{number}.block.conv.weight"] = kernel
+        sizes[f"patch_emb.{number}.block.conv.weight"] = kernel
         for name in ("weight", "bias", "running_mean", "running_var"):
-            found[f"patch_emb.{number}.block.norm.{name}"] = [stem]
-        found[f"patch_emb.{number}.block.norm.num_batches_tracked"] = []
-    found |= {
+            sizes[f"patch_emb.{number}.block.norm.{name}"] = [stem]
+        sizes[f"patch_emb.{number}.block.norm.num_batches_tracked"] = []
+    sizes |= {
         "patch_emb.2.block.conv.weight": [width, stem, 2, 2],
         "patch_emb.2.block.conv.bias": [width]
     }
@@ -37,16 +37,16 @@ def shapes(width: int, layers: int, classes: int, scalars: bool = False) -> dict
                                      width), ("pre_norm_mha.1.out_proj_attn", width, width),
                                     ("pre_norm_ffn.1", 4 * width, width), ("pre_norm_ffn.4", width,
                                                                            4 * width)):
-            found |= {
+            sizes |= {
                 f"transformer.{layer}.{part}.weight": [rows, columns],
                 f"transformer.{layer}.{part}.bias": [rows]
             }
         for part in ("pre_norm_mha.0", "pre_norm_ffn.0"):
-            found |= {f"transformer.{layer}.{part}.{name}": [width] for name in ("weight", "bias")}
-    found |= {"post_transformer_norm.weight": [width], "post_transformer_norm.bias": [width],
+            sizes |= {f"transformer.{layer}.{part}.{name}": [width] for name in ("weight", "bias")}
+    sizes |= {"post_transformer_norm.weight": [width], "post_transformer_norm.bias": [width],
               "classifier.weight": [classes, width], "classifier.bias": [classes],
               "pos_embed.pos_embed.pos_embed": [1, 1, 196, width]}
-    return found
+    return sizes
 
 
 def forward(state: State, image: Tensor, heads: int) -> Tensor:

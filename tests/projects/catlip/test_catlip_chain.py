@@ -30,17 +30,17 @@ def test_from_shards_to_another_task(tmp_path: Path) -> None:
               "vocabulary=nouns/vocabulary.tsv")
     classes = len((tmp_path / "nouns/vocabulary.tsv").read_text().splitlines()) - 1
     wide = (*PRETRAINING, f"model.num_classes={classes}")
-    said = succeeded(tmp_path, *wide, "run_dir=runs/one")
-    assert "multi_label: " in said
+    output = succeeded(tmp_path, *wide, "run_dir=runs/one")
+    assert "multi_label: " in output
     succeeded(tmp_path, *wide, "run_dir=runs/two", ranks=2)
     assert losses(tmp_path / "runs/two") == pytest.approx(losses(tmp_path / "runs/one"), rel=2e-5)
     for ranks in (1, 2):
-        said = succeeded(tmp_path, *TRANSFER, f"run_dir=runs/task{ranks}", ranks=ranks)
-        assert "rows of the head" in said
+        output = succeeded(tmp_path, *TRANSFER, f"run_dir=runs/task{ranks}", ranks=ranks)
+        assert "rows of the head" in output
     head = (tmp_path / "runs/task1/head.tsv").read_text()
     assert head == (tmp_path / "runs/task2/head.tsv").read_text()
-    found = [line.split("\t")[4] != "" for line in head.splitlines()[1:]]
-    assert len(found) == 200
-    assert sum(found) > 60, "96 scenes name many of the classes"
+    named = [line.split("\t")[4] != "" for line in head.splitlines()[1:]]
+    assert len(named) == 200
+    assert sum(named) > 60, "96 scenes name many of the classes"
     assert losses(tmp_path / "runs/task2") == pytest.approx(losses(tmp_path / "runs/task1"),
                                                             rel=2e-5)

@@ -48,15 +48,16 @@ def test_weights_come_in_and_go_out_to_the_bit(scalars: bool) -> None:
         key: torch.randint(9, value.shape) if key.endswith("tracked") else torch.rand(value.shape)
         for key, value in state_of("catlip_vit_b16", 20, scalars).items()
     }
-    made = CONVERTER.load(state, "catlip_vit_b16")
-    assert [note for note in made.notes if "6 learned scalars" in note] == made.notes[:scalars]
-    assert "224 pixels" in made.notes[-1]
-    assert (made.preprocess, made.tokenizer) == (Preprocess(224, "bilinear", (0.0, 0.0, 0.0),
-                                                            (1.0, 1.0, 1.0)), {})
-    assert made.arguments == {"num_classes": 20, "pos_embed_interp": "flat1d"}
+    converted = CONVERTER.load(state, "catlip_vit_b16")
+    notes = converted.notes
+    assert [note for note in notes if "6 learned scalars" in note] == notes[:scalars]
+    assert "224 pixels" in converted.notes[-1]
+    assert converted.preprocess == Preprocess(224, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert converted.tokenizer == {}
+    assert converted.arguments == {"num_classes": 20, "pos_embed_interp": "flat1d"}
     with torch.device("meta"):
-        model = corekit.create_model("catlip_vit_b16", **made.arguments)
-    model.load_state_dict(made.weights, assign=True)
+        model = corekit.create_model("catlip_vit_b16", **converted.arguments)
+    model.load_state_dict(converted.weights, assign=True)
     back = CONVERTER.save(model.state_dict(), "catlip_vit_b16", "corenet")
     assert back.keys() == state.keys() - set(corenet.SCALARS)
     assert all(
@@ -92,12 +93,12 @@ def test_a_file_that_was_pickled_is_read_and_named(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_told() -> None:
     state = state_of("catlip_vit_b16", 20)
-    for key, value, said in (("neural_augmentor.noise._low", torch.zeros(()), r"1 left over "
-                              r"\(neural_augmentor.noise._low\)"),
-                             ("classifier.weight", torch.zeros(21, 768), r"\.weight is \[21, 768\] "
-                              r"instead of \[20, 768\]")):
+    noise, head = "neural_augmentor.noise._low", "classifier.weight"
+    for key, value, message in (
+            (noise, torch.zeros(()), r"1 left over \(neural_augmentor.noise._low\)"),
+            (head, torch.zeros(21, 768), r"\.weight is \[21, 768\] instead of \[20, 768\]")):
         with pytest.raises(CorekitError, match=r"taken for CoreNet's, are not those of "
-                                               r"'catlip_vit_b16': .*" + said):
+                                               r"'catlip_vit_b16': .*" + message):
             CONVERTER.load({**state, key: value}, "catlip_vit_b16")
     with pytest.raises(CorekitError, match=r"1 missing \(post_transformer_norm.bias\)"):
         CONVERTER.load(
@@ -111,6 +112,7 @@ def test_half_precision_becomes_float32_and_another_table_another_size() -> None
     state = {key: value.bfloat16() if value.is_floating_point() else value
              for key, value in state_of("catlip_vit_b16", 20).items()}
     state["pos_embed.pos_embed.pos_embed"] = torch.zeros(1, 1, 32 * 32, 768)
-    made = CONVERTER.load(state, "catlip_vit_b16")
-    assert {value.dtype for value in made.weights.values()} == {torch.float32, torch.int64}
-    assert made.arguments == {"num_classes": 20, "image_size": 512, "pos_embed_interp": "flat1d"}
+    converted = CONVERTER.load(state, "catlip_vit_b16")
+    assert {value.dtype for value in converted.weights.values()} == {torch.float32, torch.int64}
+    assert converted.arguments == {"num_classes": 20, "image_size": 512,
+                                   "pos_embed_interp": "flat1d"}

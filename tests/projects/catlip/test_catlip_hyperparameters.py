@@ -16,7 +16,7 @@ def test_steps_are_ten_epochs(name: str) -> None:
     assert seen == pytest.approx(10 * PICTURES[name.split("_")[0]], rel=2e-3)
 
 
-COCO_MEAN = sum((512 / (16 * round((256 + 512 * at / 24) / 16))) ** 2 for at in range(25)) / 25
+COCO_MEAN = sum((512 / (16 * round((256 + 512 * size / 24) / 16))) ** 2 for size in range(25)) / 25
 
 
 # of CoreNet's samplers: distinct sizes, mean batch over the nominal one

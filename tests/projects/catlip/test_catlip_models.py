@@ -26,16 +26,16 @@ SMALL = {"num_classes": 9, "image_size": 64, "width_divisor": 12}  # one head of
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     torch.manual_seed(0)
-    made: nn.Module = corekit.create_model("catlip_vit_b16", **SMALL)
-    for name, value in made.named_parameters():  # everything counts, and nothing outgrows the rest
+    vit: nn.Module = corekit.create_model("catlip_vit_b16", **SMALL)
+    for name, value in vit.named_parameters():  # everything counts, and nothing outgrows the rest
         nn.init.normal_(value, 1.0 if "norm" in name and "weight" in name else 0.0,
                         value[0].numel() ** -0.5 if value.ndim > 1 and "weight" in name else 0.3)
-    for name, value in made.named_buffers():
+    for name, value in vit.named_buffers():
         if name.endswith("running_var"):
             nn.init.uniform_(value, 0.5, 2.0)
         elif name.endswith("running_mean"):
             nn.init.normal_(value)
-    return made.double().eval()
+    return vit.double().eval()
 
 
 @pytest.mark.parametrize(("name", "trunk", "total", "keys"),
@@ -45,14 +45,14 @@ def model() -> nn.Module:
 def test_sizes_are_corenets(name: str, trunk: int, total: int, keys: int) -> None:
     """Its figures have the six scalars of RangeAugment among them."""
     with torch.device("meta"):
-        made = corekit.create_model(name)
-    count = sum(value.numel() for value in made.parameters())
+        vit = corekit.create_model(name)
+    count = sum(value.numel() for value in vit.parameters())
     assert count == total - 6
-    assert count - made.head.weight.numel() - made.head.bias.numel() == trunk
-    assert len(made.state_dict()) == keys - 6
+    assert count - vit.head.weight.numel() - vit.head.bias.numel() == trunk
+    assert len(vit.state_dict()) == keys - 6
     width, blocks, heads = corenet.SIZES[name]
-    assert (len(made.blocks), made.blocks[0].attn.heads) == (blocks, heads)
-    state = CatLIPConverter().save(made.state_dict(), name, "corenet")
+    assert (len(vit.blocks), vit.blocks[0].attn.heads) == (blocks, heads)
+    state = CatLIPConverter().save(vit.state_dict(), name, "corenet")
     assert {key: list(value.shape)
             for key, value in state.items()} == corenet.shapes(width, blocks, 24320)
 
@@ -83,8 +83,8 @@ def test_positions_are_stretched_over_the_grid_or_along_the_row(model: nn.Module
         assert torch.equal(patches, expected)
         assert torch.equal(model.positions(4, 4)[1], table)
     # half as many: each in the middle of two
-    found, rows = model.positions(1, 8)[1], torch.arange(8) * 2
-    assert torch.allclose(found[0], (table[0, rows] + table[0, rows + 1]) / 2)
+    positions, rows = model.positions(1, 8)[1], torch.arange(8) * 2
+    assert torch.allclose(positions[0], (table[0, rows] + table[0, rows + 1]) / 2)
 
 
 def test_in_training_only_the_class_token_is_given(model: nn.Module) -> None:
@@ -94,13 +94,13 @@ def test_in_training_only_the_class_token_is_given(model: nn.Module) -> None:
 
 
 def test_the_loss_of_a_new_model_is_that_of_a_coin() -> None:
-    made = corekit.create_model("catlip_vit_b16", **{**SMALL, "num_classes": 24320})
-    outputs = made(torch.rand(4, 3, 64, 64))
+    wide = corekit.create_model("catlip_vit_b16", **{**SMALL, "num_classes": 24320})
+    outputs = wide(torch.rand(4, 3, 64, 64))
     assert isinstance(outputs["logits"], LinearOutput)
     total = BinaryCrossEntropy()(outputs["logits"], *pack([[1, 2], [], [24319], [7]]))
     assert total.item() / 4 == pytest.approx(24320 * math.log(2), rel=1e-3)
     total.backward()
-    assert all(value.grad is not None and value.grad.any() for value in made.parameters())
+    assert all(value.grad is not None and value.grad.any() for value in wide.parameters())
 
 
 def test_the_small_model_starts_with_a_head_that_the_encoder_learns_through() -> None:
@@ -113,25 +113,25 @@ def test_the_small_model_starts_with_a_head_that_the_encoder_learns_through() ->
 
 def test_layer_decay_gives_corenets_rates_with_a_class_token() -> None:
     with torch.device("meta"):
-        made = registry.build("model", "range_augment",
-                              {"model": corekit.create_model("catlip_vit_b16")})
-    assert [path for path, _ in towers(made)] == [""]
-    assert layers(made) == list(made.blocks)
-    optimizer = adamw(made, 1e-3, layer_decay=0.7)
+        augmented = registry.build("model", "range_augment",
+                                   {"model": corekit.create_model("catlip_vit_b16")})
+    assert [path for path, _ in towers(augmented)] == [""]
+    assert layers(augmented) == list(augmented.blocks)
+    optimizer = adamw(augmented, 1e-3, layer_decay=0.7)
     scale_of = {
         id(value): round(group["lr_scale"], 5) for group in optimizer.param_groups
         for value in group["params"]
     }
-    found = {name: scale_of[id(value)] for name, value in made.named_parameters()}
+    scales = {name: scale_of[id(value)] for name, value in augmented.named_parameters()}
     expected = {
         "cls_token": 0.00969, "pos_embed": 0.00969, "patch_embed": 0.00969,
         "neural_augmentor": 0.00969, "blocks.0": 0.01384, "blocks.11": 0.7, "norm": 0.7,
-        "head": 1.0, **{f"blocks.{at}": round(0.7**(12 - at), 5) for at in range(1, 11)}
+        "head": 1.0, **{f"blocks.{layer}": round(0.7**(12 - layer), 5) for layer in range(1, 11)}
     }
-    for name, scale in found.items():
+    for name, scale in scales.items():
         part = ".".join(name.split(".")[:2]) if name.startswith("blocks.") else name.split(".")[0]
         assert scale == expected[part], name
-    assert {depth for depth, _ in depths(made).values()} == set(range(14))
+    assert {depth for depth, _ in depths(augmented).values()} == set(range(14))
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -139,19 +139,19 @@ def test_the_wide_output_is_that_of_the_layer(autocast: bool) -> None:
     head, hidden = nn.Linear(4, 6), torch.randn(3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         output, expected = LinearOutput.of(hidden, head), head(hidden)
-    made = output.dense()
-    assert made.dtype == expected.dtype == (torch.bfloat16 if autocast else torch.float32)
-    assert torch.equal(made, expected)
+    dense = output.dense()
+    assert dense.dtype == expected.dtype == (torch.bfloat16 if autocast else torch.float32)
+    assert torch.equal(dense, expected)
     assert torch.allclose(
         output.block(2, 5).dense(), expected[:, 2:5], rtol=1e-2 if autocast else 1e-6)
     assert (output.classes, output.weight.data_ptr()) == (6, head.weight.data_ptr())
 
-    def grads(given: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad(given.float().square().sum(), [head.weight, head.bias]))
+    def grads(logits: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad(logits.float().square().sum(), [head.weight, head.bias]))
 
     assert all(
         torch.equal(mine, theirs)
-        for mine, theirs in zip(grads(made), grads(expected), strict=True))
+        for mine, theirs in zip(grads(dense), grads(expected), strict=True))
 
 
 def test_a_head_starts_at_its_prior() -> None:

@@ -35,7 +35,7 @@ CAPTIONS = {  # the second shard has the keys of the first
               "two cats, a bird", "a dog"],
 }
 # two folders in a shard, with files of the same names
-KEYS = [f"{at % 2}/k{at // 2}" for at in range(8)]
+KEYS = [f"{index % 2}/k{index // 2}" for index in range(8)]
 EMPTY = {("a/0.tar", KEYS[2]), ("a/0.tar", KEYS[4]), ("b.tar", KEYS[4])}
 
 
@@ -74,11 +74,11 @@ def test_a_vocabulary_is_what_counting_by_hand_gives() -> None:
     labels = NounLabels()
     counts = Counter(key for captions in CAPTIONS.values() for caption in captions
                      for key in labels(caption))
-    kept = sorted((-count, key) for key, count in counts.items() if count > 1)
-    assert len({count for count, _ in kept}) < len(kept), "there are ties"
+    frequent = sorted((-count, key) for key, count in counts.items() if count > 1)
+    assert len({count for count, _ in frequent}) < len(frequent), "there are ties"
     assert table[0].split("\t") == list(COLUMNS)
     assert [(line.split("\t")[0], int(line.split("\t")[3]))
-            for line in table[1:]] == [(key, -count) for count, key in kept]
+            for line in table[1:]] == [(key, -count) for count, key in frequent]
     assert {line.split("\t")[1] for line in table[1:]} >= {"dog", "cat", "bird", "street"}
     run_job("vocabulary", {"threshold": 1, "size": 2}, "in", "two")
     assert Path("two/vocabulary.tsv").read_text().splitlines() == table[:3]
@@ -104,8 +104,10 @@ def test_stored_labels_are_those_mined_while_training(settings: dict[str, Any]) 
     assert samples(StoredLabels("in", "labels", path)) == mined
     assert len(mined) == 16
     row = read_vocabulary(path).row
-    assert mined == {(name, KEYS[at]): sorted(row[key] for key in NounLabels(**settings)(caption))
-                     for name, captions in CAPTIONS.items() for at, caption in enumerate(captions)}
+    labels = NounLabels(**settings)
+    assert mined == {(name, key): sorted(row[label] for label in labels(caption))
+                     for name, captions in CAPTIONS.items()
+                     for key, caption in zip(KEYS, captions)}
     if not settings:
         assert {sample for sample, rows in mined.items() if not rows} == EMPTY
 
@@ -137,7 +139,7 @@ def test_captions_that_name_nothing_are_kept_or_replaced() -> None:
         left_out: Counter[str] = Counter()
         for part in step_batches(streams_of(make("drop")), 0, 2, 0):
             rows += part.batch["label_offsets"].diff().tolist()
-            left_out.update({kind: len(told) for kind, told in part.bad.items()})
+            left_out.update({kind: len(messages) for kind, messages in part.bad.items()})
         assert (len(rows), left_out) == (16, {LEFT_OUT: len(EMPTY)}), "a pass over all samples"
         assert all(rows)
         parts = list(step_batches(streams_of(make("keep")), 0, 2, 0))

@@ -22,7 +22,7 @@ PHOTOGRAPH, FRISBEE, CHILD, ICE_CREAM = "n03925226", "n03397947", "n09917593", "
 
 def corenet(caption: str) -> list[str]:
     """CoreNet's steps, with NLTK's own functions; it also tags, and does not look at the tags."""
-    found: list[str] = []
+    keys: list[str] = []
     # one sentence: punkt would give it whole
     for token in nltk.word_tokenize(clean(caption), preserve_line=True):
         forms = open_wordnet()._morphy(token, "n")
@@ -33,8 +33,8 @@ def corenet(caption: str) -> list[str]:
             continue
         if synset.name() == f"{word}.n.01":
             key = f"n{synset.offset():08d}"
-            found += [key] if key not in found else []
-    return found
+            keys += [key] if key not in keys else []
+    return keys
 
 
 def test_corenets_example() -> None:
@@ -95,11 +95,11 @@ def test_captions_are_labelled_as_corenet_does_it() -> None:
         "boxes;", "was", "us", "has", "leaves", "dice?", "axes!"
     ]
     labels = NounLabels()
-    for at in range(400):
+    for index in range(400):
         caption = random.choice(TEMPLATES).format(" ".join(
             random.choices(words, k=random.randrange(1, 9)))) + random.choice(
                 (".", "", "!", " ?", ".)"))
-        assert labels(caption) == corenet(caption), (at, caption)
+        assert labels(caption) == corenet(caption), (index, caption)
 
 
 def test_what_it_remembers_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

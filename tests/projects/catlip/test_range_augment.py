@@ -125,8 +125,8 @@ def test_the_targets_are_the_errors_of_40_and_20_decibels_and_the_way_between_th
 def test_the_loss_is_the_distance_from_the_target_in_closed_form() -> None:
     loss = RangeAugmentLoss()
     levels = torch.tensor([6.5025, 16.5025, 6.7025, 0.0])
-    found = loss(levels / 255**2, 0, 10)
-    assert found.item() == pytest.approx((0 + 9.5 + 0.5 * 0.2**2 + 6.0025) * 100 / 65025, rel=1e-4)
+    value = loss(levels / 255**2, 0, 10)
+    assert value.item() == pytest.approx((0 + 9.5 + 0.5 * 0.2**2 + 6.0025) * 100 / 65025, rel=1e-4)
 
 
 @pytest.mark.parametrize("psnr", [35.0, 15.0])
@@ -171,16 +171,16 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_only_the_given_images_are_kept_for_the_backward_pass() -> None:
-    kept: list[Tensor] = []
+    saved: list[Tensor] = []
     image = images()
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor,
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor,
                                                   lambda tensor: tensor):
-        found = RangeAugment()._augment(image)
-        assert sum(value.numel() for value in kept) > 4 * image.numel(), "as it would be"
-        kept.clear()
-        found = RangeAugment()(image)
-    assert {value.data_ptr() for value in kept if value.numel()} == {image.data_ptr()}
-    found[1].sum().backward()
+        augmented = RangeAugment()._augment(image)
+        assert sum(value.numel() for value in saved) > 4 * image.numel(), "as it would be"
+        saved.clear()
+        augmented = RangeAugment()(image)
+    assert {value.data_ptr() for value in saved if value.numel()} == {image.data_ptr()}
+    augmented[1].sum().backward()
 
 
 def test_a_model_is_itself_with_six_scalars_more_and_evaluates_as_before() -> None:
@@ -224,11 +224,11 @@ def test_compiled_around_a_model_it_stays_out_of_the_models_one_graph() -> None:
     compiled.compile(backend=keep)
     image = torch.rand(2, 3, 64, 64)
     for seed in range(5):  # in other orders
-        found = []
+        errors = []
         for model in (plain, compiled):
             torch.manual_seed(seed)
-            found.append(model(image=image)["augmentation_error"])
-        assert torch.equal(*found)
+            errors.append(model(image=image)["augmentation_error"])
+        assert torch.equal(*errors)
     assert len(graphs) == 1
 
 

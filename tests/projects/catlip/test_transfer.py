@@ -44,9 +44,9 @@ def table(tmp_path: Path) -> str:
      ("/a/kitchen/indoor", (2, ), "words"), ("in the", (), "random"), ("", (), "random"),
      ("xyzzy", (), "random")])
 def test_a_class_finds_its_rows(name: str, rows: tuple[int, ...], how: str) -> None:
-    found = match(name, NearestRows(vocabulary(*SYNSETS[:6]), 1.0))
-    assert (found.name, found.rows, found.how) == (name, rows, how)
-    assert found.similarity == (1.0 if rows else None)
+    matched = match(name, NearestRows(vocabulary(*SYNSETS[:6]), 1.0))
+    assert (matched.name, matched.rows, matched.how) == (name, rows, how)
+    assert matched.similarity == (1.0 if rows else None)
 
 
 def test_similar_ones_count_from_alpha_on_and_the_synset_itself_comes_first() -> None:
@@ -117,7 +117,7 @@ def test_the_vocabulary_is_found_in_the_weights_own_recipe(table: str, tmp_path:
 
     def rows(names: list[str], count: int, recipe: RunConfig | None = None,
              **arguments: Any) -> list[tuple[int, ...]]:
-        return [found.rows for found in SynsetRows(**arguments)(names, count, recipe)]
+        return [each.rows for each in SynsetRows(**arguments)(names, count, recipe)]
 
     assert rows(["restaurant", "dog"], 3, trained_as, similarity=1) == [(), (1,)]
     assert rows(["restaurant", "dog"], 4, vocabulary=table, similarity=1) == [(3,), (1,)]

@@ -43,10 +43,10 @@ def test_frequent_ones_come_first_and_ties_by_key() -> None:
 
 
 def test_rows_are_ascending_and_once() -> None:
-    found = Vocabulary(dict.fromkeys(KEYS, 1))
-    rows = found.rows(["n04960277", "n05928118", "n02084071"])
+    table = Vocabulary(dict.fromkeys(KEYS, 1))
+    rows = table.rows(["n04960277", "n05928118", "n02084071"])
     assert (rows.tolist(), rows.dtype) == ([0, 2], np.int32), "CoreNet's example: [1, 0, 1, 0]"
-    assert (found.rows([]).shape, found.rows([]).dtype) == ((0,), np.int32)
+    assert (table.rows([]).shape, table.rows([]).dtype) == ((0,), np.int32)
 
 
 def test_a_table_has_lemma_and_gloss_and_is_read_again(tmp_path: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_table_has_lemma_and_gloss_and_is_read_again(tmp_path: Path) -> None:
     assert lines[1][:2] == ["n02084071", "dog"]
     assert lines[1][2].startswith("a member of the genus Canis")
     assert lines[1][3] == "12"
-    found = read_vocabulary(tmp_path / "v.tsv")
-    assert dict(found.counts) == {"n02084071": 12, "n05928118": 3}
+    table = read_vocabulary(tmp_path / "v.tsv")
+    assert dict(table.counts) == {"n02084071": 12, "n05928118": 3}
     assert list(read_vocabulary(tmp_path / "v.tsv", size=1).counts) == ["n02084071"]
-    assert found.fingerprint != read_vocabulary(tmp_path / "v.tsv", size=1).fingerprint
+    assert table.fingerprint != read_vocabulary(tmp_path / "v.tsv", size=1).fingerprint
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -73,9 +73,9 @@ def test_corenets_pickle_in_any_protocol(tmp_path: Path, make: Callable[..., Any
 def test_a_pickle_of_its_size_keeps_its_order(tmp_path: Path) -> None:
     counts = {f"n{number * 7919 % 15_300_000}": 50_000 - number for number in range(1, 24_321)}
     (tmp_path / "vocab.pkl").write_bytes(pickle.dumps(counts))
-    found = read_vocabulary(tmp_path / "vocab.pkl", size=24_320)
-    assert list(found.counts) == [normal_key(key) for key in counts]
-    assert found.row[normal_key("n7919") or ""] == 0
+    table = read_vocabulary(tmp_path / "vocab.pkl", size=24_320)
+    assert list(table.counts) == [normal_key(key) for key in counts]
+    assert table.row[normal_key("n7919") or ""] == 0
 
 
 class Harm:
@@ -144,15 +144,15 @@ def test_broken_pickles_are_refused(tmp_path: Path) -> None:
             read_vocabulary(tmp_path / "v")
 
 
-@pytest.mark.parametrize(("line", "told"), [
+@pytest.mark.parametrize(("line", "message"), [
     ("n02084071\tdog\tan animal", "line 3 is not"), ("", "line 3 is not"),
     ("n02084071\tdog\tan animal\tmany", "line 3 is not"),
     ("n05928118\tdog\tan animal\t3", "entry 2 is n05928118 again"),
     ("dog\tdog\tan animal\t3", "entry 2 is 'dog'"),
 ])
-def test_broken_tables_say_where(tmp_path: Path, line: str, told: str) -> None:
+def test_broken_tables_say_where(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "v.tsv").write_text("\t".join(COLUMNS) + f"\nn05928118\timage\tx\t4\n{line}\n")
-    with pytest.raises(CorekitError, match=told):
+    with pytest.raises(CorekitError, match=message):
         read_vocabulary(tmp_path / "v.tsv")
 
 

@@ -32,21 +32,21 @@ def unpack(folder: Path) -> None:
 
 
 def test_known_synsets() -> None:
-    found = open_wordnet()
+    nouns = open_wordnet()
     for key, name in (("n02084071", "dog.n.01"), ("n05928118", "image.n.01"), ("n13333833",
                                                                                "stock.n.01"),
                       ("n04960277", "black.n.01")):  # in ImageNet's list or CoreNet's vocabulary
-        assert found.noun(key).name() == name
-        assert key_of(found.noun(key)) == key
-    assert len(found.called) == 82115, "noun synsets of WordNet 3.0, says its statistics"
+        assert nouns.noun(key).name() == name
+        assert key_of(nouns.noun(key)) == key
+    assert len(nouns.called) == 82115, "noun synsets of WordNet 3.0, says its statistics"
     with pytest.raises(CorekitError, match="n00000001 is no noun of this WordNet"):
-        found.noun("n00000001")
-    assert [found.lemma_of(word)
+        nouns.noun("n00000001")
+    assert [nouns.lemma_of(word)
             for word in ("dogs", "geese", "dog", "xyzzy")] == ["dog", "goose", "dog", "xyzzy"]
-    assert [found.first_sense(word) for word in ("dog", "photo", "xyzzy", "quickly")
+    assert [nouns.first_sense(word) for word in ("dog", "photo", "xyzzy", "quickly")
             ] == ["n02084071", "n03925226", None, None]
-    for key in ("n02084071", "n03925226", "n10187710", "n00007846", *sorted(found.called)[::2000]):
-        assert found.noun(key).name().rpartition(".n.")[0] == found.called[key]
+    for key in ("n02084071", "n03925226", "n10187710", "n00007846", *sorted(nouns.called)[::2000]):
+        assert nouns.noun(key).name().rpartition(".n.")[0] == nouns.called[key]
 
 
 def test_a_distributions_package_is_found_and_gives_the_same(
@@ -54,11 +54,11 @@ def test_a_distributions_package_is_found_and_gives_the_same(
     unpack(tmp_path / "wordnet")
     monkeypatch.setattr(nltk.data, "path", [])
     monkeypatch.setattr(wordnet, "PLACES", ("/nowhere", str(tmp_path / "wordnet")))
-    found = open_wordnet.__wrapped__()
-    assert str(found.root) == str(tmp_path / "wordnet")
-    assert found.noun("n02084071").definition() == open_wordnet().noun("n02084071").definition()
-    assert found.synset("dog.n.01").path_similarity(
-        found.synset("cat.n.01")) == 0.2, "as NLTK's manual has it"
+    nouns = open_wordnet.__wrapped__()
+    assert str(nouns.root) == str(tmp_path / "wordnet")
+    assert nouns.noun("n02084071").definition() == open_wordnet().noun("n02084071").definition()
+    assert nouns.synset("dog.n.01").path_similarity(
+        nouns.synset("cat.n.01")) == 0.2, "as NLTK's manual has it"
     for part in ("verb", "noun"):
         (tmp_path / "wordnet" / f"index.{part}").write_text("")
     (tmp_path / "wordnet" / "data.adj").write_text("  1 WordNet 3.1 Copyright\n")
@@ -83,9 +83,9 @@ def test_where_there_is_none_a_sentence_says_how_to_get_it(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     assert corekit("data", "wordnet", monkeypatch=monkeypatch) == 2
-    told = capsys.readouterr().err
-    assert "`corekit data wordnet --yes`" in told
-    assert "apt install wordnet-base" in told
+    message = capsys.readouterr().err
+    assert "`corekit data wordnet --yes`" in message
+    assert "apt install wordnet-base" in message
     with pytest.raises(CorekitError, match=r"tagger .* is not on this machine: `corekit data "
                                            r"wordnet --yes`"):
         open_tagger.__wrapped__()

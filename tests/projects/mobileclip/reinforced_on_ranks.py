@@ -29,16 +29,16 @@ def features() -> dict[str, Tensor]:
     """What the student and the teachers say of one batch, float64."""
     generator = torch.Generator().manual_seed(7)
     image = unit(generator, WIDTH)
-    found = {
+    entries = {
         "image": image, "text": unit(generator, WIDTH, image),
         "synthetic_text": unit(generator, WIDTH, image)
     }
     teachers = [unit(generator, width) for width in TEACHERS]
-    found["teacher_image_features"] = torch.cat(teachers, 1)
+    entries["teacher_image_features"] = torch.cat(teachers, 1)
     for name in ("teacher_text_features", "teacher_synthetic_text_features"):
-        found[name] = torch.cat(
+        entries[name] = torch.cat(
             [unit(generator, width, image) for width, image in zip(TEACHERS, teachers)], 1)
-    return found
+    return entries
 
 
 class Given(nn.Module):
@@ -56,13 +56,13 @@ class Given(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor,
                 synthetic_text: Tensor | None = None) -> dict[str, Tensor]:
-        found = {
+        outputs = {
             "image_features": self.tables["image"](image),
             "text_features": self.tables["text"](text), "logit_scale": self.scale * 1
         }
         if synthetic_text is not None:
-            found["synthetic_text_features"] = self.tables["synthetic_text"](synthetic_text)
-        return found
+            outputs["synthetic_text_features"] = self.tables["synthetic_text"](synthetic_text)
+        return outputs
 
 
 def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dict[str, Tensor]:
@@ -73,8 +73,9 @@ def one_step(ranks: ProcessGroup, dtype: torch.dtype, micro_batches: int) -> dic
     teachers = {
         name: value.to(dtype) for name, value in features().items() if name.startswith("teacher")
     }
-    at = torch.arange(SAMPLES)
-    whole = {"key": list(range(SAMPLES)), "image": at, "text": at, "synthetic_text": at, **teachers}
+    numbers = torch.arange(SAMPLES)
+    whole = {"key": list(range(SAMPLES)), "image": numbers, "text": numbers,
+             "synthetic_text": numbers, **teachers}
     share = SAMPLES // ranks.world
     mine = {
         name: value[ranks.rank * share:(ranks.rank + 1) * share] for name, value in whole.items()

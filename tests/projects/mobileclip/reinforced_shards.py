@@ -26,9 +26,9 @@ def uid_of(number: int) -> str:
 
 def rows(number: int, kind: int, count: int, width: int = WIDTH) -> np.ndarray:
     """float32 [count, width]: row i begins with (number, kind, i); all are exact in bfloat16."""
-    found = np.zeros((count, width), dtype=np.float32)
-    found[:, 0], found[:, 1], found[:, 2] = number, kind, np.arange(count)
-    return found
+    table = np.zeros((count, width), dtype=np.float32)
+    table[:, 0], table[:, 1], table[:, 2] = number, kind, np.arange(count)
+    return table
 
 
 def npz(arrays: dict[str, np.ndarray], save=np.savez) -> bytes:  # type: ignore[no-untyped-def]
@@ -68,16 +68,17 @@ def reinforcement_members(
     """What DataCompDR has of one sample; the picture is 48 x 40 pixels, and the crop's top says
     which augmentation it is.
     """
-    augmentations = [[[at, 0, 20, 24], [[5, 10.0], [1, -0.3]]] for at in range(AUGMENTATIONS)]
+    augmentations = [[[index, 0, 20, 24], [[5, 10.0], [1, -0.3]]] for index in range(AUGMENTATIONS)]
     arrays = embeddings(number, version, width, captioners)
-    return {
-        "json": json.dumps({"uid": uid_of(number), "sha256": ""}).encode(), "syn.json": json.dumps({
-            name: [f"caption {at} of {number}" for at in range(CAPTIONS)] for name in captioners
-        }).encode(), "paug.json": json.dumps(
-            {"param_aug": json.dumps(augmentations) if as_string else augmentations}).encode(),
-        packed: npz(arrays) if packed == "npz" else pth(
-            {name: torch.from_numpy(value).bfloat16() for name, value in arrays.items()})
+    captions = [f"caption {index} of {number}" for index in range(CAPTIONS)]
+    contents = {
+        "json": {"uid": uid_of(number), "sha256": ""},
+        "syn.json": dict.fromkeys(captioners, captions),
+        "paug.json": {"param_aug": json.dumps(augmentations) if as_string else augmentations},
     }
+    tensors = {name: torch.from_numpy(value).bfloat16() for name, value in arrays.items()}
+    return {**{name: json.dumps(content).encode() for name, content in contents.items()},
+            packed: npz(arrays) if packed == "npz" else pth(tensors)}
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Members]]) -> None:
@@ -94,10 +95,10 @@ def write_apart(folder: Path, numbers: list[list[int]], theirs: list[list[int]],
     their own.
     """
     for shard, held in enumerate(numbers):
-        write_tar(
-            folder / "images" / f"{shard:05d}.tar",
-            ((uid_of(number) if keys == "uid" else f"{shard:05d}{at:04d}", picture_members(number))
-             for at, number in enumerate(held)))
+        uids = [uid_of(number) if keys == "uid" else f"{shard:05d}{index:04d}"
+                for index, number in enumerate(held)]
+        write_tar(folder / "images" / f"{shard:05d}.tar",
+                  ((uid, picture_members(number)) for uid, number in zip(uids, held)))
     for shard, held in enumerate(theirs):
         write_tar(folder / "reinforcements" / f"{shard:05d}.tar",
                   ((uid_of(number), reinforcement_members(number, **layout))

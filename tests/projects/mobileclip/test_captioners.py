@@ -63,7 +63,7 @@ def test_coca_draws_what_open_clip_draws_from_the_same_numbers(
     ours, preprocess = captioner._load(CPU)
     pixels = preprocess.normalize(torch.stack([preprocess.crop(image) for image in pictures()]))
     seeds = [11, 12, 13]
-    found = captioner._write(ours, pixels, 1, seeds)
+    tokens = captioner._write(ours, pixels, 1, seeds)
     numbers = torch.stack([
         torch.rand(11, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         for seed in seeds
@@ -93,8 +93,8 @@ def test_coca_draws_what_open_clip_draws_from_the_same_numbers(
     monkeypatch.setattr(coca_model, "_has_transformers", True)
     monkeypatch.setattr(torch, "multinomial", multinomial)
     wanted = model.generate(pixels, generation_type="top_p", top_p=0.8, seq_len=11, min_seq_len=5)
-    assert torch.equal(found, wanted)
-    assert len({tuple(row) for row in found.tolist()}) == 3
+    assert torch.equal(tokens, wanted)
+    assert len({tuple(row) for row in tokens.tolist()}) == 3
 
 
 def test_coca_captions_do_not_depend_on_the_batch_and_end_at_a_full_stop(
@@ -134,13 +134,14 @@ def test_nearest_captions_are_drawn_as_their_similarity_says(model: str, candida
     scale = 2.0 / float(similarity.max() - similarity.min())
     shares = (scale * similarity).softmax(0)
     captioner = NearestCaptions(model, candidates, scale=scale, top_p=1.0)
-    drawn = captioner.captions([image] * count, [str(at) for at in range(count)], 1, 3, 600, CPU)
-    found = Counter(caption for (caption,) in drawn)
+    uids = [str(index) for index in range(count)]
+    drawn = captioner.captions([image] * count, uids, 1, 3, 600, CPU)
+    counts = Counter(caption for (caption,) in drawn)
     for line, share in zip(LINES, shares.tolist()):
-        assert abs(found[line] / count - share) < 4 * (share * (1 - share) / count) ** 0.5, line
+        assert abs(counts[line] / count - share) < 4 * (share * (1 - share) / count) ** 0.5, line
     alone = captioner.captions([image], ["17"], 1, 3, 5, CPU)[0]
     assert alone == drawn[17], "the batch it is in changes nothing"
-    likeliest = [LINES[at] for at in shares.argsort(descending=True)[:2].tolist()]
+    likeliest = [LINES[index] for index in shares.argsort(descending=True)[:2].tolist()]
     few = NearestCaptions(model, candidates, scale=scale, top_p=1e-6)
     assert set(few.captions([image], ["a"], 2, 3, 5,
                             CPU)[0]) == set(likeliest), "as many as are asked for, all different"
@@ -152,11 +153,11 @@ def test_a_captioners_words_are_stored_and_read_by_the_teachers(model: str, cand
     source = write_source(tmp_path / "in", [[0, 1]])
     captioner = {"name": "nearest_captions", "path": model, "candidates": candidates, "scale": 5.0}
     reinforce(source, tmp_path / "out", [model], captioner=captioner, augmentations=1)
-    found = [
+    stored = [
         json.loads(members["syn.json"])["syn_text"] for members in read(tmp_path / "out").values()
     ]
     direct = NearestCaptions(model, candidates, scale=5.0)
-    assert found == [
+    assert stored == [
         direct.captions([picture(number)], [uid_of(number)], 2, 5, 4, CPU)[0] for number in (0, 1)
     ]
 

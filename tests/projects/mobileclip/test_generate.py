@@ -79,8 +79,8 @@ def write_source(folder: Path, shards: list[list[int]]) -> str:
 @pytest.fixture(scope="module", name="teachers")
 def teachers_fixture(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("teachers")
-    return [teacher(folder / str(at), preprocess, width, 9 + 7 * at)
-            for at, (preprocess, width) in enumerate(zip(PREPROCESS, WIDTHS))]
+    return [teacher(folder / str(index), preprocess, width, 9 + 7 * index)
+            for index, (preprocess, width) in enumerate(zip(PREPROCESS, WIDTHS))]
 
 
 @pytest.fixture(scope="module", name="source")
@@ -120,46 +120,46 @@ def torchvisions(size: int, **more: Any) -> Compose:
 def test_every_row_is_what_its_teacher_says_of_just_that_picture_and_caption(
         written: Path, teachers: list[str]) -> None:
     """In 2 shards and batches of 4 over 3 augmentations: no batch holds whole samples alone."""
-    found = read(written)
-    assert list(found) == [uid_of(number) for number in range(12)]
+    samples = read(written)
+    assert list(samples) == [uid_of(number) for number in range(12)]
     pictures: tuple[list[Tensor], list[Tensor]] = [], []
     captions: list[str] = []
     for number in range(12):
-        members = found[uid_of(number)]
+        members = samples[uid_of(number)]
         assert set(members) == {"paug.json", "syn.json", "npz"}
         synthetic = json.loads(members["syn.json"])["syn_text"]
         assert synthetic == [f"{number} cats", f"a dog {number}"]
         captions += [f"one dog and {number} cats", *synthetic]
-        for at, entry in enumerate(json.loads(members["paug.json"])["param_aug"]):
-            torch.manual_seed(derive_seed(5, "augmentation", uid_of(number), at))
+        for index, entry in enumerate(json.loads(members["paug.json"])["param_aug"]):
+            torch.manual_seed(derive_seed(5, "augmentation", uid_of(number), index))
             # the very picture that torchvision makes
             pictures[0].append(F.pil_to_tensor(torchvisions(SMALL)(picture(number))))
             pictures[1].append(Replay(Preprocess(LARGE, "bicubic", *PLAIN), SMALL).replay(
                 picture(number), parse_augmentation(entry, STORED, "here")))
-    rows = [embeddings(members) for members in found.values()]
+    rows = [embeddings(members) for members in samples.values()]
     assert all((each["image_emb"].shape, each["text_emb"].shape) == ((A, 20), (1 + S, 20))
                for each in rows)
     for path, pixels, part in zip(teachers, pictures, (slice(0, 8), slice(8, 20))):
         model, preprocess, tokenize = corekit.load(path)
         for name, wanted in (("image_emb", say_of_pictures(model, preprocess, torch.stack(pixels))),
                              ("text_emb", say_of_texts(model, tokenize, captions))):
-            told = torch.cat([each[name] for each in rows])[:, part]
-            assert torch.allclose(told, wanted, atol=2e-6), name
-            assert torch.allclose(told.norm(dim=1), torch.ones(36),
+            actual = torch.cat([each[name] for each in rows])[:, part]
+            assert torch.allclose(actual, wanted, atol=2e-6), name
+            assert torch.allclose(actual.norm(dim=1), torch.ones(36),
                                   atol=1e-5), "of unit length for each teacher"
-            assert torch.pdist(told).min() > 1e-4, "no two are alike"
+            assert torch.pdist(actual).min() > 1e-4, "no two are alike"
 
 
 @torch.no_grad()
 def say_of_pictures(model: Any, preprocess: Preprocess, pixels: Tensor) -> Tensor:
-    found: Tensor = model.encode_image(preprocess.normalize(pixels), normalize=True)
-    return found
+    features: Tensor = model.encode_image(preprocess.normalize(pixels), normalize=True)
+    return features
 
 
 @torch.no_grad()
 def say_of_texts(model: Any, tokenize: Any, texts: list[str]) -> Tensor:
-    found: Tensor = model.encode_text(tokenize(texts), normalize=True)
-    return found
+    features: Tensor = model.encode_text(tokenize(texts), normalize=True)
+    return features
 
 
 def test_shards_batches_and_neighbours_change_nothing_but_rounding(written: Path,
@@ -167,9 +167,9 @@ def test_shards_batches_and_neighbours_change_nothing_but_rounding(written: Path
                                                                    tmp_path: Path) -> None:
     source = write_source(tmp_path / "in", [[11, 3], [5, 0, 8, 1, 10, 2, 9], [4, 7, 6]])
     reinforce(source, tmp_path / "out", teachers, batch_size=50)
-    wanted, found = read(written), read(tmp_path / "out")
-    assert set(found) == set(wanted)
-    for uid, members in found.items():
+    wanted, actual = read(written), read(tmp_path / "out")
+    assert set(actual) == set(wanted)
+    for uid, members in actual.items():
         assert members["paug.json"] == wanted[uid]["paug.json"]
         for name, rows in embeddings(members).items():
             assert torch.allclose(rows, embeddings(wanted[uid])[name], atol=2e-6)
@@ -273,28 +273,27 @@ def test_draws_are_torchvisions_and_leave_its_generator_alone(
     before = torch.get_rng_state()
     for number in range(20):
         drawn.clear()
-        found = draw_augmentation(picture(number), 3, "abc", number, 64, (0.3, 0.9), (0.5, 1.5), 3,
-                                  20)
+        augmentation = draw_augmentation(picture(number), 3, "abc", number, 64, (0.3, 0.9),
+                                         (0.5, 1.5), 3, 20)
         assert torch.equal(torch.get_rng_state(), before)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(3, "augmentation", "abc", number))
             crops = RandomResizedCrop(64, (0.3, 0.9), (0.5, 1.5), InterpolationMode.BICUBIC)
             wanted = Compose([crops, RandAugment(3, 20)])(picture(number))
-        assert found[1] == drawn
-        replayed = Replay(Preprocess(64, "bicubic", *PLAIN),
-                          64).replay(picture(number),
-                              parse_augmentation(json.loads(json.dumps(found)), STORED, "here"))
+        assert augmentation[1] == drawn
+        stored = parse_augmentation(json.loads(json.dumps(augmentation)), STORED, "here")
+        replayed = Replay(Preprocess(64, "bicubic", *PLAIN), 64).replay(picture(number), stored)
         assert torch.equal(replayed, F.pil_to_tensor(wanted))
 
 
 def test_bad_samples_are_counted_by_kind_and_left_out(teachers: list[str], tmp_path: Path) -> None:
     def changed(number: int, **members: bytes | None) -> tuple[str, dict[str, bytes]]:
-        found = {
+        present = {
             **members_of(number),
             **{name.replace("_", "."): content for name, content in members.items()}
         }
         return uid_of(number), {
-            name: content for name, content in found.items() if content is not None
+            name: content for name, content in present.items() if content is not None
         }
 
     samples = [
@@ -326,14 +325,14 @@ def test_uids_may_stand_in_the_json_of_the_source(teachers: list[str], written: 
                                                   tmp_path: Path) -> None:
     numbers = [4, 9]
     write_tar(tmp_path / "in" / "0.tar", [
-        *((f"{at:09d}", members_of(number)) for at, number in enumerate(numbers)),
+        *((f"{index:09d}", members_of(number)) for index, number in enumerate(numbers)),
         ("x", {**members_of(3), "json": b'{"uid": "a/b"}'}),
         ("y", {name: content for name, content in members_of(2).items() if name != "json"})
     ])
     progress = reinforce(str(tmp_path / "in"), tmp_path / "out", teachers, uid="json")
     assert progress.bad == {"uid": 2}
-    found, wanted = read(tmp_path / "out"), read(written)
-    assert [members["paug.json"] for members in found.values()
+    actual, wanted = read(tmp_path / "out"), read(written)
+    assert [members["paug.json"] for members in actual.values()
             ] == [wanted[uid_of(number)]["paug.json"] for number in numbers]
     assert Reinforced(str(tmp_path / "in"), str(tmp_path / "out"),
                       uid="json").shard_sizes.tolist() == [2]
@@ -416,27 +415,25 @@ def test_what_cannot_teach_is_said_before_anything_is_written(
     def peer(**arguments: Any) -> dict[str, Any]:
         return {"name": "open_clip", **arguments}
 
-    for wrong, said in (("nothing", "does not exist"), (str(unknown),
-                                                        "preprocess.json is not a preprocessing"),
-                        (peer(model=f"local-dir:{tmp_path / 'plain'}"),
-                         "nothing says how open_clip's "
-                         "local-dir.*give preprocess"), (peer(model="ViT-B-32", pretrained=weights),
-                                                         "nothing says how open_clip's ViT-B-32"),
-                        (peer(model="ViT-B-32"), "nothing says how|has no weights"), (peer(
-                            model="ViT-B-32", pretrained="nobody", preprocess={
-                                "size": 224, "interpolation": "bicubic", "mean": [0, 0, 0],
-                                "std": [1, 1, 1]
-                            }), "nobody cannot be had"), (peer(model="ViT-B-32",
-                                                               preprocess={"size": [224, 200]}),
-                                                          "cannot be used"),
-                        (peer(modle="ViT-B-32"), "'modle' is not an argument it takes"),
-                        ({"name": "openclip"}, "did you mean 'open_clip'")):
-        with pytest.raises(CorekitError, match=said):
+    sizes = {"size": 224, "interpolation": "bicubic", "mean": [0, 0, 0], "std": [1, 1, 1]}
+    nobody = peer(model="ViT-B-32", pretrained="nobody", preprocess=sizes)
+    for wrong, message in (
+            ("nothing", "does not exist"),
+            (str(unknown), "preprocess.json is not a preprocessing"),
+            (peer(model=f"local-dir:{tmp_path / 'plain'}"),
+             "nothing says how open_clip's local-dir.*give preprocess"),
+            (peer(model="ViT-B-32", pretrained=weights), "nothing says how open_clip's ViT-B-32"),
+            (peer(model="ViT-B-32"), "nothing says how|has no weights"),
+            (nobody, "nobody cannot be had"),
+            (peer(model="ViT-B-32", preprocess={"size": [224, 200]}), "cannot be used"),
+            (peer(modle="ViT-B-32"), "'modle' is not an argument it takes"),
+            ({"name": "openclip"}, "did you mean 'open_clip'")):
+        with pytest.raises(CorekitError, match=message):
             reinforce(source, tmp_path / "out", [teachers[0], wrong])
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     ({"teachers": []}, "needs teachers"),
     ({"captions": 0}, "captions must be between 1"),
     ({"magnitude": 31}, "between 0 and 30"),
@@ -446,8 +443,8 @@ def test_what_cannot_teach_is_said_before_anything_is_written(
     ({"precision": "fp8"}, "'precision' takes Literal"),
 ])
 def test_arguments_are_checked(teachers: list[str], source: str, tmp_path: Path,
-                               arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(CorekitError, match=said):
+                               arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         reinforce(source, tmp_path / "out", **{"teachers": teachers, **arguments})
 
 

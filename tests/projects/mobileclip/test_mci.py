@@ -110,11 +110,11 @@ def test_strided_pointwise_convolutions_stay_in_their_memory(channels: int, bf16
     image = torch.rand(4, 3, 256, 256).to(memory_format=torch.channels_last)
     for _ in range(3):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            found = branch(image)
-        found.float().sum().backward()
+            output = branch(image)
+        output.float().sum().backward()
     # torch's norm of channels_last images adds up in plain fp32 order: 3e-5 away from float64,
     # where the other is 1e-6
     x = nn.functional.conv2d(image[:, :, ::2, ::2].double(), branch.conv.weight.double())
     expected = (x - x.mean((0, 2, 3), keepdim=True)) / (x.var(
         (0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
-    assert (found - expected).abs().max() < (5e-2 if bf16 else 1e-4)
+    assert (output - expected).abs().max() < (5e-2 if bf16 else 1e-4)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -74,11 +75,11 @@ def without_memory(state: State) -> State:
 
 def model_of(state: State, name: str) -> tuple[nn.Module, dict[str, object]]:
     """The model that these weights are converted to, and the arguments it was built with."""
-    made = CONVERTER.load(state, name)
+    converted = CONVERTER.load(state, name)
     with torch.device("meta"):
-        model: nn.Module = corekit.create_model(name, **made.arguments).eval()
-    model.load_state_dict(made.weights, assign=True)
-    return model, made.arguments
+        model: nn.Module = corekit.create_model(name, **converted.arguments).eval()
+    model.load_state_dict(converted.weights, assign=True)
+    return model, converted.arguments
 
 
 def captions() -> Tensor:
@@ -104,21 +105,21 @@ def texts_differ(ours: nn.Module, theirs: nn.Module) -> float:
     return _most(ours.encode_text(captions()), theirs.encode_text(captions()))
 
 
-def _most(made: Tensor, expected: Tensor) -> float:
-    made, expected = nn.functional.normalize(made,
-                                             dim=-1), nn.functional.normalize(expected, dim=-1)
+def _most(features: Tensor, expected: Tensor) -> float:
+    features, expected = nn.functional.normalize(features,
+                                                 dim=-1), nn.functional.normalize(expected, dim=-1)
     assert (expected[0] - expected[1]).abs().max() > 1e-3, "the two inputs must be told apart"
-    return (made - expected).abs().max().item()
+    return (features - expected).abs().max().item()
 
 
 @pytest.mark.parametrize(("name", "fused"), APPLE)
 def test_names_and_shapes_are_apples(name: str, fused: bool) -> None:
-    found = shapes(CONVERTER.save(meta_state(name, fused=fused), name, "apple"))
+    actual = shapes(CONVERTER.save(meta_state(name, fused=fused), name, "apple"))
     golden = DATA / f"apple_keys_{name.removeprefix('mobileclip_')}.json"
     if golden.is_file() and not fused:
-        assert found == json.loads(golden.read_text())
-    listed = "\n".join(f"{key} {shape}" for key, shape in sorted(found.items()))
-    assert (len(found), hashlib.sha256(listed.encode()).hexdigest()[:32]) == APPLE[name, fused]
+        assert actual == json.loads(golden.read_text())
+    listed = "\n".join(f"{key} {shape}" for key, shape in sorted(actual.items()))
+    assert (len(actual), hashlib.sha256(listed.encode()).hexdigest()[:32]) == APPLE[name, fused]
 
 
 @pytest.mark.parametrize("theirs", OPEN_CLIP)
@@ -219,18 +220,19 @@ def test_the_round_trip_is_exact_to_the_bit(name: str, layout: str, fused: bool,
     randomize(model)
     weights = model.state_dict()
     out = CONVERTER.save(weights, name, layout)
-    made = CONVERTER.load(out, name)
-    assert made.weights.keys() == weights.keys()
-    assert all(torch.equal(made.weights[key], value) for key, value in weights.items())
-    assert {value.dtype for value in made.weights.values()} == {torch.float32, torch.int64}
-    again = CONVERTER.save(made.weights, name, layout)
+    converted = CONVERTER.load(out, name)
+    assert converted.weights.keys() == weights.keys()
+    assert all(torch.equal(converted.weights[key], value) for key, value in weights.items())
+    assert {value.dtype for value in converted.weights.values()} == {torch.float32, torch.int64}
+    again = CONVERTER.save(converted.weights, name, layout)
     assert again.keys() == out.keys()
     assert all(torch.equal(again[key], value) for key, value in out.items())
-    expected = {"text_tower": None
-                } if layout == "timm" else {"vocab_size": 100, "context_length": 20}
-    assert made.arguments == {**expected, **({"fused": True} if fused else {})}
-    assert made.tokenizer == ({}
-                              if layout == "timm" else {"name": "clip_bpe", "context_length": 20})
+    expected: dict[str, Any] = {"vocab_size": 100, "context_length": 20}
+    tokenizer: dict[str, Any] = {"name": "clip_bpe", "context_length": 20}
+    if layout == "timm":
+        expected, tokenizer = {"text_tower": None}, {}
+    assert converted.arguments == {**expected, **({"fused": True} if fused else {})}
+    assert converted.tokenizer == tokenizer
 
 
 def test_timms_fused_weights_load_folded_and_go_back(randomize: Randomize) -> None:
@@ -275,22 +277,22 @@ def test_missing_counters_are_zero_and_said() -> None:
     assert len(counters) == 2
     for key in counters:
         del state[key]
-    made = CONVERTER.load(state, "mobileclip_b")
-    assert made.weights["image_tower.patch_embed.backbone.1.bn.num_batches_tracked"].equal(
+    converted = CONVERTER.load(state, "mobileclip_b")
+    assert converted.weights["image_tower.patch_embed.backbone.1.bn.num_batches_tracked"].equal(
         torch.tensor(0))
-    assert made.notes == ["2 counters of batch norms are not in the file and start at 0"]
+    assert converted.notes == ["2 counters of batch norms are not in the file and start at 0"]
 
 
 def test_half_precision_becomes_float32() -> None:
     state = CONVERTER.save(meta_state("mobileclip_b"), "mobileclip_b", "timm")
     value = torch.tensor(1 / 3, dtype=torch.bfloat16)
-    made = CONVERTER.load(
+    converted = CONVERTER.load(
         {
             key: value.expand(each.shape) if each.is_floating_point() else torch.tensor(7)
             for key, each in state.items()
         }, "mobileclip_b")
-    assert {each.dtype for each in made.weights.values()} == {torch.float32, torch.int64}
-    assert made.weights["image_tower.cls_token"][0, 0, 0] == value.float()
+    assert {each.dtype for each in converted.weights.values()} == {torch.float32, torch.int64}
+    assert converted.weights["image_tower.cls_token"][0, 0, 0] == value.float()
 
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -308,6 +310,6 @@ def test_preprocessing_is_open_clips_for_its_weights(theirs: str) -> None:
 
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_recipes_prepare_pictures_as_the_weights_want(recipe: str) -> None:
-    made = compose(f"+recipe={recipe}")
-    if made["model"]["name"] in PREPROCESS:
-        assert Preprocess(**made["data"]["preprocess"]) == PREPROCESS[made["model"]["name"]]
+    config = compose(f"+recipe={recipe}")
+    if config["model"]["name"] in PREPROCESS:
+        assert Preprocess(**config["data"]["preprocess"]) == PREPROCESS[config["model"]["name"]]

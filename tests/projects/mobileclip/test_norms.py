@@ -48,11 +48,11 @@ def test_values_grads_and_statistics_are_the_branches_own(name: str, spread: flo
     x = (spread * torch.randn(4, CHANNELS, 5, 7, dtype=torch.float64) + 0.3).requires_grad_()
     grad = torch.randn_like(block(x))
     block = deepcopy(plain)  # whose statistics that did not touch
-    found, expected = block(x), branch_by_branch(plain, x)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    output, expected = block(x), branch_by_branch(plain, x)
+    torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
     grads = [
         torch.autograd.grad(out, [x, *module.parameters()], grad)
-        for out, module in ((found, block), (expected, plain))
+        for out, module in ((output, block), (expected, plain))
     ]
     for mine, theirs in zip(*grads):
         torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-7)
@@ -75,8 +75,8 @@ def test_channels_last_and_bf16() -> None:
     block = random("image").float()
     x = torch.randn(8, CHANNELS, 8, 8)
     expected = branch_by_branch(deepcopy(block), x)
-    found = deepcopy(block)(x.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    output = deepcopy(block)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
     with torch.autocast("cpu", torch.bfloat16):
         halved = deepcopy(block)(x)
     torch.testing.assert_close(halved.float(), expected, rtol=0.1, atol=0.1)

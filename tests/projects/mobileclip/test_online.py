@@ -56,26 +56,27 @@ def test_every_teacher_says_what_it_says_alone(paths: list[str]) -> None:
     teachers = {"teachers": ModelConfig("online_teachers", {"paths": paths})}
     frozen = build_frozen(teachers, STUDENT, torch.device("cpu"))[0]
     with torch.no_grad():
-        found = frozen({
+        outputs = frozen({
             "image": STUDENT.normalize(pixels), "caption": CAPTIONS,
             "synthetic_caption": CAPTIONS[::-1]
         })
     smaller = F.interpolate(pixels.float(), (32, 32), mode="bicubic", antialias=True).clamp(0, 255)
     first, second = alone(paths[0], pixels, CAPTIONS), alone(paths[1], smaller,
                                                              CAPTIONS)  # type: ignore[arg-type]
-    assert found["teacher_image_features"].shape == (2, 20)
-    for name, at in (("teacher_image_features", 0), ("teacher_text_features", 1)):
-        assert torch.allclose(found[name], torch.cat([first[at], second[at]], 1), atol=1e-6), name
-    assert torch.allclose(found["teacher_synthetic_text_features"],
-                          found["teacher_text_features"].flip(0), atol=1e-6)
+    assert outputs["teacher_image_features"].shape == (2, 20)
+    for name, tower in (("teacher_image_features", 0), ("teacher_text_features", 1)):
+        both = torch.cat([first[tower], second[tower]], 1)
+        assert torch.allclose(outputs[name], both, atol=1e-6), name
+    assert torch.allclose(outputs["teacher_synthetic_text_features"],
+                          outputs["teacher_text_features"].flip(0), atol=1e-6)
 
 
 def test_another_normalisation_alone_changes_no_pixel(paths: list[str]) -> None:
     pixels = torch.arange(256, dtype=torch.uint8).repeat(3 * 4).view(1, 3, 32, 32)
     student = Preprocess(32, "bilinear", (0.1, 0.5, 0.9), (0.7, 0.3, 0.11))
     with torch.no_grad():
-        found = OnlineTeachers(paths[1:], student).eval()(student.normalize(pixels), ["a"])
-    assert torch.equal(found["teacher_image_features"], alone(paths[1], pixels, ["a"])[0])
+        outputs = OnlineTeachers(paths[1:], student).eval()(student.normalize(pixels), ["a"])
+    assert torch.equal(outputs["teacher_image_features"], alone(paths[1], pixels, ["a"])[0])
 
 
 def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that_is_like_it(
@@ -84,8 +85,8 @@ def test_images_of_another_size_than_the_students_are_resized_for_a_teacher_that
                            generator=torch.Generator().manual_seed(0))
     smaller = F.interpolate(pixels.float(), (64, 64), mode=STUDENT.interpolation, antialias=True)
     with torch.no_grad():
-        found = OnlineTeachers(paths[:1], STUDENT).eval()(STUDENT.normalize(pixels), CAPTIONS)
-    assert torch.allclose(found["teacher_image_features"],
+        outputs = OnlineTeachers(paths[:1], STUDENT).eval()(STUDENT.normalize(pixels), CAPTIONS)
+    assert torch.allclose(outputs["teacher_image_features"],
                           alone(paths[0], smaller, CAPTIONS)[0], atol=1e-6)
 
 

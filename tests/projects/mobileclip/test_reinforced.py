@@ -82,9 +82,9 @@ def test_parts_of_a_sample_belong_together(tmp_path: Path, version: int, packed:
     drawn: Counter[tuple[str, int]] = Counter()
     torch.manual_seed(0)
     for _ in range(4):
-        found = samples_of(source)
-        assert [sample["key"] for sample in found] == [uid_of(number) for number in range(12)]
-        for number, sample in enumerate(found):
+        samples = samples_of(source)
+        assert [sample["key"] for sample in samples] == [uid_of(number) for number in range(12)]
+        for number, sample in enumerate(samples):
             assert set(sample) == {"key", *source.fields}
             augmentation = sample["augmentation"]
             assert augmentation.operations == (("Rotate", 10.0), ("ShearX", -0.3))
@@ -96,8 +96,8 @@ def test_parts_of_a_sample_belong_together(tmp_path: Path, version: int, packed:
                                                                     sample["synthetic_text"])
             drawn.update([("augmentation", augmentation.crop[0]), ("caption", caption)])
     assert set(drawn) == {
-        *(("augmentation", at) for at in range(AUGMENTATIONS)),
-        *(("caption", at) for at in range(CAPTIONS))
+        *(("augmentation", index) for index in range(AUGMENTATIONS)),
+        *(("caption", index) for index in range(CAPTIONS))
     }
     assert min(drawn.values()) > 48 / AUGMENTATIONS / 2, "each is drawn about as often"
 
@@ -133,10 +133,10 @@ def test_only_captions_of_the_pattern_are_taken(tmp_path: Path) -> None:
     torch.manual_seed(0)
     for pattern, wanted in (("syn_text", {2}), ("syn_text_dfn", {4}), ("syn_text.*", {2, 4})):
         source = Reinforced(str(tmp_path), synthetic=pattern)
-        found = [
+        captions = [
             says(samples_of(source)[0]["teacher_synthetic_text_features"])[1] for _ in range(20)
         ]
-        assert set(found) == wanted
+        assert set(captions) == wanted
 
 
 def test_draws_are_the_same_for_any_workers_and_from_any_step_on(tmp_path: Path) -> None:
@@ -169,11 +169,11 @@ def test_what_has_no_partner_is_left_out_and_counted(tmp_path: Path,
     assert source.shard_sizes.tolist() == [6, 0, 3]
     assert [sample["key"] for sample in samples_of(source)
             ] == [uid_of(number) for number in (3, 6, 9, 12, 15, 18, 34, 35, 36)]
-    told = caplog.text
+    output = caplog.text
     caplog.clear()
-    assert "joining the shards" in told
-    assert "9 samples" in told
-    assert "23 have none, and there are 11 partners" in told
+    assert "joining the shards" in output
+    assert "9 samples" in output
+    assert "23 have none, and there are 11 partners" in output
     again = read_apart(tmp_path)
     assert again.fingerprint == source.fingerprint
     assert [sample["key"]
@@ -198,12 +198,12 @@ def test_uids_may_stand_in_the_json_of_the_pictures(tmp_path: Path) -> None:
     with pytest.raises(CorekitError, match=r"no sample under .*images has a partner .* is "
                                            r"data.dataset.uid json\?"):
         read_apart(tmp_path)
-    found = samples_of(read_apart(tmp_path, uid="json"))
-    assert [(sample["key"], sample["text"]) for sample in found] == [("000000001", "picture 1"),
-                                                                     ("000000002", "picture 2"),
-                                                                     ("000010002", "picture 9"),
-                                                                     ("000010004", "picture 11")]
-    assert [says(sample["teacher_image_features"])[0] for sample in found] == [1, 2, 9, 11]
+    samples = samples_of(read_apart(tmp_path, uid="json"))
+    assert [(sample["key"], sample["text"]) for sample in samples] == [("000000001", "picture 1"),
+                                                                       ("000000002", "picture 2"),
+                                                                       ("000010002", "picture 9"),
+                                                                       ("000010004", "picture 11")]
+    assert [says(sample["teacher_image_features"])[0] for sample in samples] == [1, 2, 9, 11]
 
 
 def test_a_shard_that_changed_behind_the_table_gives_bad_samples(tmp_path: Path) -> None:
@@ -289,22 +289,24 @@ WAYS: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "augmentations that are no list": (edited("paug.json",
                                               lambda _: {"param_aug": "not json"}), "augmentation"),
     "augmentations under another name":
-        (edited("paug.json", lambda found: {"aug": found["param_aug"]}), "augmentation"),
+        (edited("paug.json", lambda content: {"aug": content["param_aug"]}), "augmentation"),
     "fewer augmentations than rows":
-        (edited("paug.json", lambda found: {"param_aug": found["param_aug"][1:]}), "augmentation"),
+        (edited("paug.json",
+                lambda content: {"param_aug": content["param_aug"][1:]}), "augmentation"),
     "an unknown operation":
         (edited("paug.json",
                 lambda _: {"param_aug": [[[0, 0, 9, 9], [[77, 0.0]]]] * 4}), "augmentation"),
     "more captions than rows":
         (edited("syn.json",
-                lambda found: {"syn_text": [*found["syn_text"], "a"]}), "synthetic_text"),
+                lambda content: {"syn_text": [*content["syn_text"], "a"]}), "synthetic_text"),
     "captions of another kind":
-        (edited("syn.json", lambda found: {"captions": found["syn_text"]}), "synthetic_text"),
+        (edited("syn.json", lambda content: {"captions": content["syn_text"]}), "synthetic_text"),
     "an empty caption":
         (edited("syn.json",
-                lambda found: {"syn_text": [*found["syn_text"][1:], " "]}), "empty_text"),
+                lambda content: {"syn_text": [*content["syn_text"][1:], " "]}), "empty_text"),
     "a caption that is no string":
-        (edited("syn.json", lambda found: {"syn_text": [*found["syn_text"][1:], 5]}), "empty_text"),
+        (edited("syn.json",
+                lambda content: {"syn_text": [*content["syn_text"][1:], 5]}), "empty_text"),
     "another version": (lambda: reinforcement_members(1, version=2), "version"),
     "another width": (lambda: reinforcement_members(1, width=WIDTH + 1), "width"),
     "two widths": (with_arrays(lambda arrays: {"text_emb": arrays["text_emb"][:, :-1]}), "width"),
@@ -336,10 +338,10 @@ WAYS: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
 
 
 def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path) -> None:
-    bad = [(f"bad{at}", {**way(), **shards.picture_members(1)})
-           for at, (way, _) in enumerate(WAYS.values())]
-    good = [(uid_of(at), {**reinforcement_members(at), **shards.picture_members(at)})
-            for at in range(96 - len(bad))]
+    bad = [(f"bad{index}", {**way(), **shards.picture_members(1)})
+           for index, (way, _) in enumerate(WAYS.values())]
+    good = [(uid_of(index), {**reinforcement_members(index), **shards.picture_members(index)})
+            for index in range(96 - len(bad))]
     for shard in range(2):
         mixed = [*good[shard::2], *bad[shard::2]]
         random.Random(shard).shuffle(mixed)
@@ -366,25 +368,25 @@ def test_one_pass_counts_every_bad_sample_once_by_its_kind(tmp_path: Path) -> No
 @pytest.mark.parametrize("packed", ["npz", "pth.gz"])
 def test_bytes_changed_anywhere_are_at_worst_a_bad_sample(packed: str) -> None:
     content, chance = reinforcement_members(1, packed=packed)[packed], random.Random(0)
-    told = Counter()
+    counts = Counter()
     for _ in range(150):
         changed = bytearray(content)
         for _ in range(chance.choice((1, 1, 20))):
             changed[chance.randrange(len(changed))] = chance.randrange(256)
         try:
             decode_embeddings({packed: bytes(changed)}, "here")
-            told["read"] += 1
+            counts["read"] += 1
         except BadSampleError as error:
-            told[error.kind] += 1
-    assert set(told) <= {"read", "embeddings", "bomb"}
-    assert told["embeddings"] > 50
+            counts[error.kind] += 1
+    assert set(counts) <= {"read", "embeddings", "bomb"}
+    assert counts["embeddings"] > 50
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     ({"captions": "all"}, "captions must be one of"), ({"synthetic": "("}, "is no pattern"),
     ({"augmentations": ("mixup",)}, "not mixup")])
-def test_arguments_are_checked(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(CorekitError, match=said):
+def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         Reinforced(None, **arguments)
 
 

@@ -34,17 +34,17 @@ def dense(image: Tensor, text: Tensor, scale: Tensor, teacher_image: Tensor, tea
 
 def reference(dtype: torch.dtype, rounded: torch.dtype = torch.bfloat16) -> dict[str, Tensor]:
     """Loss and grads by plain autograd in float64, for features as they are in ``dtype``."""
-    given = {name: value.to(rounded if name.startswith("teacher") else dtype).double()
-             for name, value in reinforced_on_ranks.features().items()}
-    leaves = {name: given[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
+    inputs = {name: value.to(rounded if name.startswith("teacher") else dtype).double()
+              for name, value in reinforced_on_ranks.features().items()}
+    leaves = {name: inputs[name].requires_grad_() for name in ("image", "text", "synthetic_text")}
     scale = torch.tensor(50.0, dtype=torch.float64, requires_grad=True)
-    real, synthetic = (dense(given["image"], given[text], scale, given["teacher_image_features"],
-                             given[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"],
+    real, synthetic = (dense(inputs["image"], inputs[text], scale, inputs["teacher_image_features"],
+                             inputs[f"teacher_{text}_features"], WEIGHTS["contrastive_weight"],
                              WEIGHTS["distillation_weight"]) for text in ("text", "synthetic_text"))
     (real + synthetic).backward()
-    found = {f"tables.{name}.weight": value.grad for name, value in leaves.items()}
+    grads = {f"tables.{name}.weight": value.grad for name, value in leaves.items()}
     return {
-        **found, "scale": scale.grad,
+        **grads, "scale": scale.grad,
         "loss": (real + synthetic).detach(),  # type: ignore[dict-item]
         "reinforced_contrastive/real": real.detach(),
         "reinforced_contrastive/synthetic": synthetic.detach()
@@ -56,8 +56,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("steps")
     for ranks in (2, 4):
         succeeded(folder, "tests.projects.mobileclip.reinforced_on_ranks", str(folder), ranks=ranks)
-    found = {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (2, 4)}
-    return {1: reinforced_on_ranks.all_steps(ProcessGroup(0, 1, torch.device("cpu"))), **found}
+    on_ranks = {ranks: torch.load(folder / f"{ranks}.pt", weights_only=True) for ranks in (2, 4)}
+    return {1: reinforced_on_ranks.all_steps(ProcessGroup(0, 1, torch.device("cpu"))), **on_ranks}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -66,10 +66,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_value_and_grads_are_those_of_the_equations(results: Results, ranks: int,
                                                     micro_batches: int, dtype: torch.dtype,
                                                     tolerance: float) -> None:
-    found, expected = results[ranks][str((dtype, micro_batches))], reference(dtype)
-    assert found.keys() == expected.keys()
+    actual, expected = results[ranks][str((dtype, micro_batches))], reference(dtype)
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        assert (found[name].double() - value).norm() <= tolerance * value.norm(), name
+        assert (actual[name].double() - value).norm() <= tolerance * value.norm(), name
 
 
 def test_what_rounding_the_teachers_to_bfloat16_does() -> None:
@@ -85,9 +85,9 @@ def given(**changes: Tensor) -> dict[str, Tensor]:
 
 def test_without_distillation_it_is_the_contrastive_loss() -> None:
     values = given()
-    found = ReinforcedContrastive(TEACHERS, SCALES, 1.0, 0.0)(**values)
+    parts = ReinforcedContrastive(TEACHERS, SCALES, 1.0, 0.0)(**values)
     for part, text in (("real", "text_features"), ("synthetic", "synthetic_text_features")):
-        assert found[part] == Contrastive()(values["image_features"], values[text],
+        assert parts[part] == Contrastive()(values["image_features"], values[text],
                                             values["logit_scale"])
 
 
@@ -114,13 +114,13 @@ def test_the_largest_tensor_is_a_block_or_the_teachers_features_which_get_no_gra
         assert (value.grad is None) == name.startswith("teacher"), name
 
 
-@pytest.mark.parametrize(("arguments", "said"),
+@pytest.mark.parametrize(("arguments", "message"),
                          [(([768, 768], [100.0]), "one number for each teacher"),
                           (([], []), "one number for each teacher"), (([768], [0.0]), "above 0"),
                           (([0], [1.0]), "above 0")])
 def test_teachers_are_described_in_full(arguments: tuple[list[int], list[float]],
-                                        said: str) -> None:
-    with pytest.raises(CorekitError, match=said):
+                                        message: str) -> None:
+    with pytest.raises(CorekitError, match=message):
         ReinforcedContrastive(*arguments)
 
 

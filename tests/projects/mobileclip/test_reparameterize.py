@@ -75,21 +75,21 @@ def test_a_folded_block_gives_the_same(name: str, dtype: torch.dtype, most: floa
             module.eps = 1e-3 * (1 + index)  # its own, not a usual one
     block = block.to(dtype)
     x = torch.randn(shape, dtype=dtype)
-    made = corekit.reparameterize(block)
+    fused = corekit.reparameterize(block)
     assert norms(block) > 0 or name == "RepCPE"
-    assert norms(made) == 0
-    assert len(list(made.parameters())) < len(list(block.parameters())) or name == "RepCPE"
-    assert {value.dtype for value in made.parameters()} == {dtype}
-    assert error(made(x), block(x)) < most
+    assert norms(fused) == 0
+    assert len(list(fused.parameters())) < len(list(block.parameters())) or name == "RepCPE"
+    assert {value.dtype for value in fused.parameters()} == {dtype}
+    assert error(fused(x), block(x)) < most
 
 
 def test_the_residuals_of_mixers_and_positions_are_in_their_kernels(randomize: Randomize) -> None:
     x = torch.randn(IMAGE)
     for block in (RepMixer(16, (3, 3), True, 0.5), RepCPE(16)):
         randomize(block)
-        made = corekit.reparameterize(block.eval())
-        assert dict(made.named_parameters()).keys() == {"reparam_conv.weight", "reparam_conv.bias"}
-        torch.testing.assert_close(made(x), made.reparam_conv(x))
+        fused = corekit.reparameterize(block.eval())
+        assert dict(fused.named_parameters()).keys() == {"reparam_conv.weight", "reparam_conv.bias"}
+        torch.testing.assert_close(fused(x), fused.reparam_conv(x))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -107,19 +107,19 @@ def test_a_folded_model_gives_the_same_and_loads_again(name: str, randomize: Ran
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         expected = model.encode_image(image), model.encode_text(text)
-        made = corekit.reparameterize(model)
-        assert error(made.encode_image(image), expected[0]) < 1e-10
-        assert error(made.encode_text(text), expected[1]) < 1e-10
-        assert norms(made) == staying
+        fused = corekit.reparameterize(model)
+        assert error(fused.encode_image(image), expected[0]) < 1e-10
+        assert error(fused.encode_text(text), expected[1]) < 1e-10
+        assert norms(fused) == staying
 
-        again = corekit.reparameterize(made)
-        state = made.state_dict()
+        again = corekit.reparameterize(fused)
+        state = fused.state_dict()
         assert again.state_dict().keys() == state.keys()
         assert all(torch.equal(value, state[key]) for key, value in again.state_dict().items())
 
         loaded = corekit.create_model(name, vocab_size=100, fused=True, **arguments).double()
         loaded.load_state_dict(state)
-        assert torch.equal(loaded.eval().encode_image(image), made.encode_image(image))
+        assert torch.equal(loaded.eval().encode_image(image), fused.encode_image(image))
 
         single = corekit.reparameterize(model.float())
         assert error(single.encode_image(image.float()), expected[0].float()) < 1e-5
@@ -137,11 +137,11 @@ COUNTS = {  # image and text tower after Apple's own re-parameterisation
 @pytest.mark.parametrize("name", COUNTS)
 def test_folded_counts_are_apples_less_the_norms_that_apple_keeps(name: str) -> None:
     with torch.device("meta"):
-        model, made = corekit.create_model(name), corekit.create_model(name, fused=True)
+        model, fused = corekit.create_model(name), corekit.create_model(name, fused=True)
     for tower, count in zip(("image_tower", "text_tower"), COUNTS[name], strict=True):
         inner = [
             module.conv.conv.out_channels for module in getattr(model, tower).modules()
             if isinstance(module, ConvFFN)
         ]
         assert sum(value.numel()
-                   for value in getattr(made, tower).parameters()) == count - sum(inner)
+                   for value in getattr(fused, tower).parameters()) == count - sum(inner)

@@ -65,9 +65,9 @@ def test_every_operation_gives_torchvisions_pixels_at_the_stored_size(name: str,
             list(crop), [[number, magnitude], [OPERATIONS.index("Color"), 0.27],
                          [number, magnitude]]
         ]
-        found = replay(224, interpolation).replay(image,
-                                                  parse_augmentation(entry, DATACOMPDR, "here"))
-        assert torch.equal(found, F.pil_to_tensor(wanted)), (magnitude, crop)
+        pixels = replay(224, interpolation).replay(image,
+                                                   parse_augmentation(entry, DATACOMPDR, "here"))
+        assert torch.equal(pixels, F.pil_to_tensor(wanted)), (magnitude, crop)
 
 
 def test_whole_transforms_of_torchvision_are_replayed_from_what_they_drew(

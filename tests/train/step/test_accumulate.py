@@ -13,6 +13,7 @@ from corekit.train.step.prepare import Frozen, MicroBatch, Prepare
 from corekit.wiring import Wiring
 from tests.conftest import succeeded
 from tests.train.step import step_on_ranks
+from tests.train.step.steps import step_of
 
 Results = dict[int, dict[str, dict[str, Tensor]]]
 
@@ -153,3 +154,20 @@ def test_statistics_are_updated_once_a_step_by_the_mean_over_micro_batches(
     assert torch.allclose(actual["buffer image_tower.0.1.running_var"],
                           0.9 + 0.1 * hidden.var(1).mean(0), rtol=1e-10)
     assert int(actual["buffer image_tower.0.1.num_batches_tracked"]) == 1
+
+
+@pytest.mark.parametrize("which", ["contrastive", "masked", "both"])
+@pytest.mark.parametrize("micro_batches", [1, 4])
+def test_the_loss_scale_is_in_the_gradients_and_not_in_the_figures(which: str,
+                                                                   micro_batches: int) -> None:
+    results = []
+    for scale in (1.0, 8.0):
+        model = step_on_ranks.model(norm=False)
+        step = step_of(model, step_on_ranks.losses(which), micro_batches)
+        step.forward.precision.loss_scale = scale
+        figures, _ = step(split(step_on_ranks.batch(), micro_batches, step_on_ranks.FIELDS), 0)
+        grads = {name: value.grad / scale for name, value in model.named_parameters()
+                 if value.grad is not None}
+        results.append({"loss": torch.tensor(figures["loss"]), **grads})
+    assert len(results[0]) > 2
+    assert_equal(results[1], results[0])
