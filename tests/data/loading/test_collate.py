@@ -69,3 +69,8 @@ def test_a_label_is_a_number_of_64_bits(number: int) -> None:
     beyond = number + (1 if number > 0 else -1)
     with pytest.raises(BadSampleError, match="here: label is no number of 64 bits"):
         label.decode(str(beyond).encode(), "here")
+
+
+def test_a_field_that_is_declared_under_an_unknown_entry_is_refused() -> None:
+    with pytest.raises(CorekitError, match="no field is called 'labels'"):
+        find_fields({"kind_of_animal": "labels"})
