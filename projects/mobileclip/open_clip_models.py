@@ -100,20 +100,20 @@ def _config_has_preprocessing(model: str) -> bool:
 
 def _preprocess(model: str, pretrained: str | None, from_user: Node | None,
                 from_model: Node | None) -> Preprocess:
-    node = from_user if from_user is not None else from_model
-    if node is None:
+    settings = from_user if from_user is not None else from_model
+    if settings is None:
         raise CorekitError(f"nothing says how open_clip's {model} with pretrained={pretrained} "
                            "wants pictures: give preprocess, {size: ..., interpolation: bicubic, "
                            "mean: [...], std: [...]}")
     try:
-        size = node["size"]
+        size = settings["size"]
         if isinstance(size, (list, tuple)):
             if len(set(size)) != 1:
                 raise ValueError(f"pictures of {size} pixels are not square")
             size = size[0]
-        return Preprocess(int(size), node["interpolation"], node["mean"], node["std"])
+        return Preprocess(int(size), settings["interpolation"], settings["mean"], settings["std"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {node} "
+        raise CorekitError(f"the preprocessing of open_clip's {model} cannot be used: {settings} "
                            f"({error})") from None
 
 

@@ -49,7 +49,7 @@ optimizer: {name: own_lr, lr: 0.1}
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "projects" / "own"
+    folder = tmp_path / "projects" / "owner"
     (folder / "recipes").mkdir(parents=True)
     (folder / "optimizers.py").write_text(OPTIMIZERS)
     (folder / "recipes" / "lr.yaml").write_text(RECIPE)
@@ -75,14 +75,14 @@ def test_one_that_takes_lr_is_refused_before_anything_is_built(tmp_path: Path,
     message = "optimizer 'own_lr' has no parameter `learning_rate`.*takes model, lr. Rename"
     with pytest.raises(CorekitError, match=message):
         check_optimizer("own_lr", {"lr": 0.1})
-    done = corekit_command("corekit-train", "+recipe=own/lr", f"run_dir={tmp_path}/run",
+    done = corekit_command("corekit-train", "+recipe=owner/lr", f"run_dir={tmp_path}/run",
                            folder=tmp_path)
     assert done.returncode == 2
     assert "has no parameter `learning_rate`" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert not (tmp_path / "run").exists()
     with pytest.raises(CorekitError, match="The schedule scales `learning_rate`: give the"):
-        compose("+recipe=own/lr", "~optimizer.lr", "+optimizer.learning_rate=0.1")
+        compose("+recipe=owner/lr", "~optimizer.lr", "+optimizer.learning_rate=0.1")
 
 
 def test_one_without_a_learning_rate_or_that_is_none_of_torchs_is_refused() -> None:

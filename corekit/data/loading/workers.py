@@ -1,13 +1,17 @@
 """Processes that work on data, and end when the process that started them does."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from typing import TypeVar
 
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that comes when the parent has ended
 LOOK = 0.25  # seconds after which a data process looks again whether it is still wanted
 
 T = TypeVar("T")
@@ -17,6 +21,8 @@ def end_with_parent(unwanted: Callable[[], bool] = lambda: False) -> None:
     """End this process with the one that started it, or when it is not wanted any more."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if sys.platform == "linux":  # also where this process hangs and runs no Python any more
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def look() -> None:
         while not unwanted() and not wait([parent.sentinel], LOOK):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import multiprocessing, os, signal, sys, time
+import ctypes, multiprocessing, os, signal, sys, time
 from torch.utils.data import IterableDataset, get_worker_info
 from corekit.data.loading.data_processes import DataProcesses
 
@@ -20,6 +20,8 @@ class Slow(IterableDataset):
     def __iter__(self):
         yield get_worker_info().id
         yield get_worker_info().id
+        if "STUCK" in sys.argv:
+            ctypes.PyDLL(None).sleep(600)  # as in a lock: no other thread of it runs Python
         time.sleep(600)  # as where a disk does not answer
 
 def main():
@@ -44,11 +46,12 @@ ENDINGS = {
     "interrupt": "time.sleep(600)",
     "terminated with its group": "time.sleep(600)",
     "killed": "time.sleep(600)",
+    "killed while they are stuck": "time.sleep(1); print('stuck', flush=True); time.sleep(600)",
     "exception in a child": "raise ValueError('a slip')",
     "closed": "items.close(); del items; print('closed', flush=True)",
 }
 SIGNALS = {"interrupt": signal.SIGINT, "terminated with its group": signal.SIGTERM,
-           "killed": signal.SIGKILL}
+           "killed": signal.SIGKILL, "killed while they are stuck": signal.SIGKILL}
 LIMIT = 5.0  # seconds
 
 
@@ -75,7 +78,11 @@ def is_there(pid: int) -> bool:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_they_end_with_the_process_that_started_them(tmp_path: Path, ending: str) -> None:
     # multiprocessing's processes end without atexit
-    process, pids = start(tmp_path, ENDINGS[ending], "OF_ANOTHER" if "child" in ending else "")
+    word = "OF_ANOTHER" if "child" in ending else "STUCK" if "stuck" in ending else ""
+    process, pids = start(tmp_path, ENDINGS[ending], word)
+    if word == "STUCK":
+        assert process.stdout is not None
+        process.stdout.readline()
     began = time.monotonic()
     if ending == "terminated with its group":
         os.killpg(process.pid, SIGNALS[ending])
