@@ -30,7 +30,8 @@ from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
 
 State = dict[str, Tensor]
 WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep their weights
-PREFIXES = ("module.", "_orig_mod.")  # of names, from data parallelism and torch.compile
+# of names: from data parallelism, torch.compile, and modules that hold the model, as Lightning's
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 PICKLED = (".pt", ".pth", ".bin")
 PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors save beside weights
 

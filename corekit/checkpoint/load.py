@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from corekit.checkpoint.checksums import damaged_file
 from corekit.checkpoint.exported import is_exported, load_exported
 from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.data.tokenizers.base import Tokenizer
@@ -46,6 +47,10 @@ def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.devic
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
                                "out")
         return load_exported(folder)
+    name = damaged_file(folder.resolve().parent, below=f"{folder.resolve().name}/")
+    if name is not None:
+        raise CorekitError(f"{folder.resolve().parent / name} is damaged: it is not what was "
+                           "written; take another checkpoint of the run, or a whole copy")
     model = build_model(config, seed, device)
     load_weights(model, folder)
     return model.eval()

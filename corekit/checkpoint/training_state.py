@@ -8,6 +8,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent import futures
@@ -26,6 +27,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from corekit.checkpoint.checksums import write_checksums
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.constants import WRITING
 from corekit.data.transforms.preprocess import Preprocess
@@ -55,9 +57,15 @@ class Counters:
 
 
 def complete_checkpoints(run: Path) -> list[Path]:
-    """The run's complete checkpoints, oldest first."""
+    """The run's complete checkpoints, oldest first; other names beside them are somebody else's."""
+    return [path for path in _checkpoints(run) if path.suffix == ""]
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Complete ones and half-written ones."""
+    name = re.compile(rf"step_\d{{8,}}({re.escape(WRITING)})?")
     return sorted(path for path in (run / "checkpoints").glob("step_*")
-                  if path.is_dir() and path.suffix == "")
+                  if name.fullmatch(path.name) and path.is_dir())
 
 
 class Checkpoints:
@@ -109,6 +117,7 @@ class Checkpoints:
                     for name, content in files.items():
                         (writing / name).write_text(content, encoding="utf-8")
                     save_model_folder(writing / "model", weights, recipe, preprocess)
+                    write_checksums(writing)
                     publish(writing, final, durable=True)
                     self.tidy()
 
@@ -169,8 +178,7 @@ class Checkpoints:
         if best in complete:
             to_keep = [*to_keep, best]
             self._link("best", best)
-        for old in [*(path for path in complete if path not in to_keep),
-                    *self.folder.glob(f"*{WRITING}")]:
+        for old in [path for path in _checkpoints(self.run) if path not in to_keep]:
             # renamed first: killed half-way through, what is left must not look complete
             temporary = old if old.suffix else old.with_name(old.name + WRITING)
             os.replace(old, temporary)
@@ -186,12 +194,15 @@ class Checkpoints:
                     ema: Ema | None) -> Counters:
         """Restore the newest complete checkpoint; fresh counters where there is none."""
         complete = complete_checkpoints(self.run)
-        if not complete:
-            return Counters()
+        return self.load(complete[-1], model, optimizer, ema) if complete else Counters()
+
+    def load(self, checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+             ema: Ema | None) -> Counters:
+        """Restore a complete checkpoint."""
         state = _state(model, optimizer, ema)
         # A parameter without a gradient so far, as where every step was skipped, has no state yet,
         # and none is saved.
-        saved = FileSystemReader(complete[-1] / "state").read_metadata().state_dict_metadata
+        saved = FileSystemReader(checkpoint / "state").read_metadata().state_dict_metadata
         older = {name: old for name, old in open_clip_names(state["model"]).items()
                  if f"model.{old}" in saved}
         files: State = _renamed(to_files(state, model), older)
@@ -199,7 +210,7 @@ class Checkpoints:
         without = [name for name in moments
                    if not any(key.startswith(f"optimizer.state.{name}.") for key in saved)]
         fresh = {name: moments.pop(name) for name in without}
-        load(files, checkpoint_id=complete[-1] / "state", no_dist=self.ranks.world == 1)
+        load(files, checkpoint_id=checkpoint / "state", no_dist=self.ranks.world == 1)
         moments.update(fresh)
         files = _renamed(files, {old: name for name, old in older.items()})
         loaded: State = from_files(files, state, model)
@@ -210,7 +221,7 @@ class Checkpoints:
                 optimizer.state.pop(value, None)
         if ema is not None:
             ema.load(loaded["ema"])
-        counters = (complete[-1] / "counters.json").read_text(encoding="utf-8")
+        counters = (checkpoint / "counters.json").read_text(encoding="utf-8")
         return Counters(**json.loads(counters))
 
 

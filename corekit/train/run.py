@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import time
 import warnings
 from dataclasses import replace
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import torch
 
+from corekit.checkpoint.checksums import set_aside_damaged
 from corekit.checkpoint.new_head import REPORT
-from corekit.checkpoint.training_state import Checkpoints, Counters
+from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import LEFT_OUT, Source
 from corekit.data.loading.collate import split
 from corekit.data.loading.loader import step_batches
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
 from corekit.models.freeze import training_mode
+from corekit.printable import override
 from corekit.recipes.schema import EngineConfig, RunConfig
 from corekit.records import read_records
 from corekit.train.assemble import assemble
@@ -44,7 +47,10 @@ def run(config: RunConfig, source: Source) -> bool:
     folder = Path(config.run_dir)
     lock = None
     try:
-        _set_determinism(config.engine, ranks)
+        set_determinism(config.engine, ranks)
+        if ranks.is_first:
+            set_aside_damaged(complete_checkpoints(folder))
+        ranks.barrier()
         micro_batch = resolve_micro_batch(config.engine, folder, ranks)
         config = replace(config, engine=replace(config.engine, micro_batch=micro_batch))
         refuse_another_run(config, folder, source)
@@ -106,7 +112,8 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
     return finished
 
 
-def _set_determinism(engine: EngineConfig, ranks: ProcessGroup) -> None:
+def set_determinism(engine: EngineConfig, ranks: ProcessGroup) -> None:
+    """Choose deterministic algorithms where the recipe, or the CPU, asks for them."""
     on_cpu = ranks.device.type == "cpu"
     torch.use_deterministic_algorithms(on_cpu if engine.deterministic is None
                                        else engine.deterministic)
@@ -165,9 +172,12 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
     if LEFT_OUT in counters.bad:
         lines.append("  samples that the data set leaves out, replaced by others: "
                      f"{counters.bad[LEFT_OUT]}")
-    lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:",
-              f"  corekit-eval checkpoint={folder}          the same figures again",
-              f"  tensorboard --logdir {folder}/tensorboard",
-              "  python -c \"import corekit; model, preprocess, tokenize = "
-              f"corekit.load('{folder}')\""]
+    lines += [f"Weights, recipe and preprocessing: {folder}/model", "Next:"]
+    again = "the same figures again" if newest else "what can be evaluated"
+    lines.append(f"  corekit-eval {override('checkpoint', folder)}{'' if newest else ' --help'}"
+                 f"          {again}")
+    python = f"import corekit; model, preprocess, tokenize = corekit.load({str(folder)!r})"
+    lines += [f"  tensorboard --logdir {shlex.quote(f'{folder}/tensorboard')}",
+              f"  python -c {shlex.quote(python)}" if set(python) & set('"$`\\!')
+              else f'  python -c "{python}"']
     return "\n".join(lines)

@@ -63,13 +63,13 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
     for checkpoint in complete_checkpoints(folder)[-1:]:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
-            raise CorekitError(f"{folder} was trained on other data: the index of "
-                               f"{config.data.root or 'the data set'} differs from the one in its "
+            raise CorekitError(f"{folder} was trained on other data: the samples or shards of "
+                               f"{config.data.root or 'the data set'} are not those of its "
                                "checkpoint; give it the same data or another run_dir")
 
 
 def _may_change(key: str) -> bool:
-    if key.endswith(".root") and key.startswith(("data.dataset.", "evaluators.")):
+    if key.endswith((".root", ".shards")) and key.startswith(("data.dataset.", "evaluators.")):
         return True
     return any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
 
