@@ -144,7 +144,7 @@ def _check(options: argparse.Namespace) -> None:
 
         Image.fromarray(picture_of(index, options.samples)).save(options.picture, "PNG")
         print(f"{'picture':<12}{options.picture}")
-    if findings.problems():
+    if findings.problems() or not findings.samples:
         sys.exit(1)
 
 
@@ -161,7 +161,11 @@ def _print_findings(findings: "Findings") -> None:
               f"{spread(findings.lengths)} characters")
     problems = findings.problems()
     bad = sum(count for count, _ in problems.values())
-    print(f"{'bad':<12}" + (f"{bad:,} samples, {bad / findings.samples:.3%}" if bad else "none"))
+    if findings.samples:
+        counted = f"{bad:,} samples, {bad / findings.samples:.3%}" if bad else "none"
+    else:
+        counted = "the shards hold no samples"
+    print(f"{'bad':<12}{counted}")
     for kind, (count, names) in sorted(problems.items()):
         print(f"  {kind}: {count:,}")
         for name in names:

@@ -8,7 +8,7 @@ from corekit import registry
 from corekit.cli.command import compose_command
 from corekit.cli.sentences import sentences
 from corekit.data.datasets.base import Source
-from corekit.data.storage import Storage
+from corekit.data.storage import Storage, split_pattern
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked
 from corekit.recipes.explain import FOREIGN, explain
@@ -62,7 +62,7 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; `corekit data openmoji FOLDER` writes shards "
                                "to try with")
-        if not Storage(str(root)).is_folder():
+        if not Storage(split_pattern(str(root))[0]).is_folder():
             raise CorekitError(f"{where}={root} is not a folder")
     _check_roots_inside(key, dataset, data_root)
 

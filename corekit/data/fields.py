@@ -131,7 +131,7 @@ class Image(Field):
 class Text(Field):
     """A caption: token ids int64 [B, L], and beside them the strings as ``caption``."""
 
-    extensions: tuple[str, ...] = ("txt", )
+    extensions: tuple[str, ...] = ("txt", "json:caption")  # the second as img2dataset writes it
 
     @property
     def caption(self) -> str:

@@ -155,6 +155,15 @@ def _local_files(path: str, pattern: str) -> list[StoredFile]:
     return sorted(files)
 
 
+def split_pattern(root: str) -> tuple[str, str | None]:
+    """(folder, pattern) of a root that names shards, as in ``web/{00000..00099}.tar``.
+
+    None: it names a folder.
+    """
+    folder, _, last = root.rpartition("/")
+    return (folder or ".", last) if last.endswith(".tar") or "{" in last else (root, None)
+
+
 def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
     """The result of an action that is tried again where it fails.
 

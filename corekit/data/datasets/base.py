@@ -83,6 +83,7 @@ class DatasetInfo:
     templates: Sequence[str] = ()  # sentences with {} for a class name
     attribution: str | None = None  # the text of ATTRIBUTION.md beside shards of its samples
     belongs_to: Mapping[str, str] = field(default_factory=dict)
+    key_of: Callable[[Any], str] | None = None  # of a handle that was read, before decoding
     order: "Callable[[int, int, int], ShuffledOrder | MixedOrder] | None" = None
 
 

@@ -113,8 +113,8 @@ class Streams:
                 if attempt == 0:
                     part.bad.setdefault(error.kind, []).append(error.message)
         raise CorekitError(f"no sample can be read, neither one of the window that stream {stream} "
-                           f"is in at step {step + 1} nor one of {ELSEWHERE} other windows; bad so "
-                           f"far in this step: {', '.join(part.bad)}")
+                           f"is in at step {step + 1} nor one of {ELSEWHERE} other windows: "
+                           f"{next(iter(part.bad.values()))[0]}")
 
     def _candidates(self, windows: Windows, stream: int, where: Position,
                     replacement: int) -> Iterator[object]:

@@ -10,7 +10,7 @@ period: the counts of a period are the weights' by largest remainder, their orde
 (seed, stream, period).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -77,6 +77,20 @@ class ShuffledOrder:
         position = int(self._permutation(pass_number, stream, window)[place])
         return Position(pass_number, window, position)
 
+    def draws_of(self, shard: int, position: int, before: int) -> Iterator[tuple[int, int]]:
+        """(stream, draw) wherever ``locate`` gives this sample, for draws less than ``before``."""
+        for pass_number in range(-(-before // self.stretch)):
+            shards, starts = self._line(pass_number)
+            place = int(starts[np.flatnonzero(shards == shard)[0]]) + position
+            stream, offset = divmod(place, self.stretch)
+            if stream < self.streams:  # else it is left out of this pass
+                window, place = divmod(offset, self.window)
+                permutation = self._permutation(pass_number, stream, window)
+                rank = int(np.flatnonzero(permutation == place)[0])
+                draw = pass_number * self.stretch + window * self.window + rank
+                if draw < before:
+                    yield stream, draw
+
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass; the last may be smaller."""
         return -(-self.stretch // self.window)
@@ -135,6 +149,19 @@ class MixedOrder:
         source = int(sources[place])
         draw = period * self.counts[source] + int(earlier[place])
         return replace(self.orders[source].locate(stream, draw), source=source)
+
+    def draws_of(self, shard: int, position: int, before: int) -> Iterator[tuple[int, int]]:
+        """(stream, draw) wherever ``locate`` gives this sample, for draws less than ``before``."""
+        source = int(np.searchsorted(self.first_shard, shard, side="right")) - 1
+        count = self.counts[source]
+        own = self.orders[source].draws_of(shard - self.first_shard[source], position,
+                                           -(-before // self.period) * count)
+        for stream, own_draw in own:
+            period, rank = divmod(own_draw, count)
+            sources, earlier = self._dealt(stream, period)
+            place = int(np.flatnonzero((sources == source) & (earlier == rank))[0])
+            if period * self.period + place < before:
+                yield stream, period * self.period + place
 
     def windows(self, source: int = 0) -> int:
         """How many windows a stream has in a pass of that source."""

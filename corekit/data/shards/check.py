@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,8 @@ from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index
 from corekit.data.shards.members import RawSample
 
+K = TypeVar("K")
+V = TypeVar("V")
 NAMED = 5  # bad samples of each kind that are named
 READ = 256  # samples at a time
 
@@ -24,8 +27,9 @@ READ = 256  # samples at a time
 class Findings:
     """Counts of samples and values, and for each kind of bad sample how many and the first few.
 
-    ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has,
-    for each known field, the samples without it: whether that is bad shows only when all are seen.
+    ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has
+    the samples without some known fields, by the names of these, with what they have instead:
+    whether that is bad shows only when all are seen.
     """
 
     samples: int = 0
@@ -34,7 +38,8 @@ class Findings:
     heights: Counter[int] = dataclass_field(default_factory=Counter)
     lengths: Counter[int] = dataclass_field(default_factory=Counter)
     bad: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
-    missing: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
+    missing: dict[tuple[str, ...], tuple[int, list[tuple[str, str]]]] = dataclass_field(
+        default_factory=dict)
 
     def add(self, other: "Findings") -> None:
         """Add the findings of other samples."""
@@ -43,20 +48,32 @@ class Findings:
         self.widths.update(other.widths)
         self.heights.update(other.heights)
         self.lengths.update(other.lengths)
-        for examples, new_examples in ((self.bad, other.bad), (self.missing, other.missing)):
-            for kind, (count, names) in new_examples.items():
-                before, first = examples.get(kind, (0, []))
-                examples[kind] = before + count, [*first, *names][:NAMED]
+        _add_examples(self.bad, other.bad)
+        _add_examples(self.missing, other.missing)
 
     def problems(self) -> dict[str, tuple[int, list[str]]]:
-        """kind -> (count, first few), with the fields that only a few samples lack."""
+        """kind -> (count, first few), with samples that lack an image, or what most others have."""
         problems = dict(self.bad)
-        lacking = {name: row for name, row in self.missing.items() if 2 * row[0] < self.samples}
-        if lacking:
-            samples = [name for _, names in lacking.values() for name in names]
-            count = sum(count for count, _ in lacking.values())
-            problems["missing_field"] = count, samples[:NAMED]
+        absent: Counter[str] = Counter()
+        for fields, (count, _) in self.missing.items():
+            absent.update(dict.fromkeys(fields, count))
+        wanted = {name for name, count in absent.items()
+                  if name == "image" or 2 * count < self.samples}
+        for fields, (count, examples) in self.missing.items():
+            lacks = "; ".join(f"no {' or '.join(find_field(name).extensions)} for {name}"
+                              for name in fields if name in wanted)
+            if lacks:
+                names = [f"{where}: {lacks}; it has {has}" for where, has in examples]
+                _add_examples(problems, {"missing_field": (count, names)})
         return problems
+
+
+def _add_examples(examples: dict[K, tuple[int, list[V]]],
+                  more: Mapping[K, tuple[int, list[V]]]) -> None:
+    """Add up counts, and keep the first few names."""
+    for kind, (count, names) in more.items():
+        before, first = examples.get(kind, (0, []))
+        examples[kind] = before + count, [*first, *names][:NAMED]
 
 
 def known_fields() -> dict[str, Field]:
@@ -104,10 +121,9 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) ->
             findings.heights[value.height] += 1
         elif isinstance(value, str):
             findings.lengths[len(value)] += 1
-    # a field that most samples have is missed where one has not
-    for name in absent:
-        extensions = " or ".join(fields[name].extensions)
-        findings.add(Findings(missing={name: (1, [f"{where}: no {extensions} for {name}"])}))
+    if absent:
+        has = ", ".join(raw.members) or "nothing"
+        findings.add(Findings(missing={tuple(absent): (1, [(where, has)])}))
 
 
 def picture_of(index: Index, count: int) -> np.ndarray:

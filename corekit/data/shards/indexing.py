@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from braceexpand import braceexpand
 
 from corekit.constants import SHARDS
 from corekit.data.loading.workers import in_processes
@@ -28,6 +29,7 @@ from corekit.errors import CorekitError
 
 MOST = 10_000  # shards that training indexes itself: scanning more takes long
 MANY = 16  # shards whose indexing is worth a message
+COMPRESSED = (".gz", ".tgz", ".zst", ".bz2", ".xz")
 SAVE_SECONDS = 30  # between two saves of a table that grows: what a killed process loses at most
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ def load_index(root: str | Path, pattern: str = SHARDS) -> Index:
     """
     storage = Storage(str(root))
     tables = [table_beside(storage), table_in_cache(storage)]
+    _refuse_compressed(storage, "*.tar.gz", "*.tgz", "*.tar.zst")
     search = pattern == SHARDS and not storage.files("*.tar")
     if search and not any(table.entries for table in tables):
         raise CorekitError(f"data.root={root} holds no shard (*.tar) itself: name the folder of "
@@ -85,10 +88,21 @@ def build_index(root: str | Path, pattern: str = SHARDS, workers: int = 0,
 
 def _matching(storage: Storage, pattern: str) -> list[StoredFile]:
     for part in pattern.split(";"):
-        if files := storage.files(part):
+        files = sorted({file for name in braceexpand(part) for file in storage.files(name)})
+        if any(file.name.endswith(COMPRESSED) for file in files):
+            _refuse_compressed(storage, part)
+        if files:
             return files
     raise CorekitError(f"data.root={storage.root} holds no shard that matches '{pattern}'; "
                        "`corekit data openmoji OUT` writes some to try with")
+
+
+def _refuse_compressed(storage: Storage, *patterns: str) -> None:
+    """Raise a CorekitError where a folder holds compressed shards, and no others."""
+    files = [file.name for pattern in patterns for file in storage.files(pattern)]
+    if files and not storage.files("*.tar"):
+        raise CorekitError(f"{storage.where(files[0])} is compressed, so that no sample can be "
+                           "read without all before it: decompress the shards, as with gunzip")
 
 
 def _command(root: str | Path, pattern: str) -> str:
@@ -129,7 +143,7 @@ class _Indexing:
         self.before: dict[str, ShardEntry] = {}
         for table in reversed(known):
             self.before.update(table.entries)
-        self.saved = time.monotonic()
+        self.saved, self.left_out = time.monotonic(), 0
 
     def run(self, shards: list[int], workers: int) -> None:
         """Scan these shards; a CorekitError where not one is a tar file."""
@@ -147,6 +161,10 @@ class _Indexing:
             raise CorekitError(problems[0])
         for problem in problems:
             log.warning("%s; it counts as one bad sample", problem)
+        if self.left_out:
+            log.warning("%d members of the shards under %s belong to no sample and are left out: "
+                        "hidden files, such as ._ files of macOS, and names without extension",
+                        self.left_out, self.index.storage.root)
         self._save()
 
     def _add(self, shard: int, scan: Scan) -> None:
@@ -158,6 +176,7 @@ class _Indexing:
             size, offsets = self.before[file.name].size, original
             log.warning("%s has been cut short: %d samples behind the cut are bad",
                         index.storage.where(file.name), len(original) - len(scan.offsets))
+        self.left_out += scan.left_out
         index.sizes[shard], index.samples[shard] = size, len(offsets) - 1
         index.hashes[shard] = hash_offsets(offsets)
         entry = ShardEntry(size, len(offsets) - 1, index.hashes[shard], file.modified)

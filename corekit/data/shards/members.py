@@ -1,12 +1,14 @@
 """The fields of a sample, decoded by name from members of a tar file or files side by side."""
 
 import io
+import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corekit.data.datasets.base import BadSampleError, Sample
-from corekit.data.fields import Field, find_field
+from corekit.data.fields import Field, Text, find_field
+from corekit.errors import CorekitError
 
 BLOCK = tarfile.BLOCKSIZE
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # types of headers that a file's bytes follow
@@ -25,8 +27,9 @@ class RawSample:
     bad: tuple[str, str] | None = None
 
     def member(self, extensions: Sequence[str]) -> bytes | None:
-        """The member of the first of these extensions that there is."""
-        return next((self.members[each] for each in extensions if each in self.members), None)
+        """The first there is of members with these extensions, or values inside ``json:NAME``."""
+        return next((content for each in extensions
+                     if (content := member_of(self.members, each)) is not None), None)
 
 
 def member_key(name: str) -> tuple[str, str]:
@@ -34,6 +37,14 @@ def member_key(name: str) -> tuple[str, str]:
     folder, _, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
     return (f"{folder}/{stem}" if folder else stem), extension.lower()
+
+
+def is_left_out(name: str) -> bool:
+    """Whether webdataset leaves a member out: hidden, as macOS writes ``._`` files, or without an
+    extension.
+    """
+    file = name.rpartition("/")[2]
+    return file.startswith(".") or "." not in file
 
 
 def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawSample:
@@ -47,7 +58,7 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
     try:
-        files = tar_members(content)
+        files = [member for member in tar_members(content) if not is_left_out(member[0])]
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         return RawSample(shard, unnamed, {}, ("truncated", f"its members cannot be read ({error})"))
     if not files:
@@ -83,7 +94,10 @@ def tar_members(content: bytes) -> list[tuple[str, bytes]]:
     offset = 0
     while offset < len(content):
         first = offset + BLOCK
-        header = tarfile.TarInfo.frombuf(content[offset:first], "utf-8", "surrogateescape")
+        block = content[offset:first]
+        if not block.strip(b"\0"):  # the end, behind which another tar file may follow
+            break
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         last = first + header.size
         if header.size < 0 or last > len(content):
             raise EOFError("the file ends before its members do")
@@ -114,13 +128,42 @@ def _tarfile_members(content: bytes) -> list[tuple[str, bytes]]:
 
 
 def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
-    """field -> the extensions that may hold it, from ``jpg;png``."""
-    return {field: extensions.split(";") for field, extensions in fields.items()}
+    """field -> the extensions that may hold it, from ``jpg;png``.
+
+    Raises:
+        CorekitError: a caption would be a whole JSON object.
+    """
+    stored = {field: extensions.split(";") for field, extensions in fields.items()}
+    for field, extensions in stored.items():
+        if "json" in extensions and isinstance(find_field(field), Text):
+            raise CorekitError(f"fields.{field}=json would train on the JSON itself: name the key "
+                               f"that holds the caption, as in fields.{field}=json:caption")
+    return stored
 
 
 def default_fields(*names: str) -> dict[str, str]:
     """field -> the extensions that hold it by default."""
     return {name: ";".join(find_field(name).extensions) for name in names}
+
+
+def member_of(members: Mapping[str, bytes], stored: str) -> bytes | None:
+    """The content of a field that is stored as an extension, or as ``json:NAME`` inside a member.
+
+    Args:
+        members: extension -> bytes.
+        stored: an extension, or the extension of a JSON object, a colon, and a key of the object.
+    """
+    extension, _, key = stored.partition(":")
+    content = members.get(extension)
+    if content is None or not key:
+        return content
+    try:
+        value = json.loads(content).get(key)
+    except (ValueError, AttributeError):  # no JSON, or no object
+        return None
+    if value is None:
+        return None
+    return (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
@@ -138,6 +181,7 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
         content = raw.member(extensions[name])
         if content is None:
             raise BadSampleError("missing_field",
-                                 f"{where}: no {' or '.join(extensions[name])} for {name}")
+                                 f"{where}: no {' or '.join(extensions[name])} for {name}; it has "
+                                 f"{', '.join(raw.members) or 'nothing'}")
         sample[name] = field.decode(content, where)
     return sample

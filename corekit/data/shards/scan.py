@@ -13,9 +13,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.shards.members import member_key
+from corekit.data.shards.members import is_left_out, member_key
 from corekit.data.storage import Storage, retry
 
+_BEHIND = 1 << 20  # bytes behind the end that are looked at: tar pads with zeros, to 10 KiB
 Offsets = NDArray[np.int64]
 
 
@@ -26,12 +27,13 @@ class Scan:
     offsets: Offsets  # where its samples begin and the last one ends
     complete: bool  # it ends as a tar file should
     problem: str | None = None  # why it is no tar file; its bytes then count as one bad sample
+    left_out: int = 0  # members that belong to no sample
 
 
 def scan_shard(file: IO[bytes]) -> Scan:
     """Find the samples of one tar file."""
     starts: list[int] = []
-    end, key = 0, None
+    end, key, left_out = 0, None, 0
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8",
                           errors="surrogateescape") as archive:
@@ -40,12 +42,16 @@ def scan_shard(file: IO[bytes]) -> Scan:
                     if archive.offset <= end:  # a size below nothing would lead round in circles
                         raise tarfile.ReadError("a member of negative size")
                     end = archive.offset
-                    if member.isfile() and member_key(member.name)[0] != key:
+                    if not member.isfile():
+                        continue
+                    if is_left_out(member.name):
+                        left_out += 1
+                    elif member_key(member.name)[0] != key:
                         key = member_key(member.name)[0]
                         starts.append(member.offset)
             # the last member was read, but ends beyond the file
             except (tarfile.TarError, EOFError):
-                return Scan(_offsets(starts, end), complete=False)
+                return Scan(_offsets(starts, end), complete=False, left_out=left_out)
             file.seek(end)
             last = file.read(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError) as error:
@@ -54,8 +60,23 @@ def scan_shard(file: IO[bytes]) -> Scan:
         return Scan(offsets, complete=False, problem=f"is not a tar file: {error}")
     # a header that is cut or broken: the sample before it is not to be trusted
     if last.strip(b"\0"):
-        return Scan(_offsets(starts, end + len(last)), complete=False)
-    return Scan(_offsets(starts, end), complete=len(last) == tarfile.BLOCKSIZE)
+        return Scan(_offsets(starts, end + len(last)), complete=False, left_out=left_out)
+    more = _scan_behind(file, end + len(last)) if last else None
+    if more is None:
+        return Scan(_offsets(starts, end), len(last) == tarfile.BLOCKSIZE, left_out=left_out)
+    return Scan(np.array([*starts, *more.offsets], dtype=np.int64), more.complete,
+                left_out=left_out + more.left_out)
+
+
+def _scan_behind(file: IO[bytes], end: int) -> Scan | None:
+    """The tar file that follows behind the zeros at the end, as where ``cat`` joined several."""
+    blocks = file.read(_BEHIND)
+    first = len(blocks) - len(blocks.lstrip(b"\0"))
+    if first == len(blocks):
+        return None
+    file.seek(end + first - first % tarfile.BLOCKSIZE)
+    scan = scan_shard(file)
+    return scan if scan.problem is None and len(scan.offsets) > 1 else None
 
 
 def _offsets(starts: list[int], end: int) -> Offsets:

@@ -6,7 +6,7 @@ from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
-from corekit.data.storage import read_lines
+from corekit.data.storage import read_lines, split_pattern
 from corekit.errors import CorekitError
 from corekit.registry import register
 
@@ -17,10 +17,12 @@ class WebDataset:
 
     Args:
         root: the folder, or a URL that fsspec understands such as ``s3://bucket/shards``;
-            ``data.root`` where the recipe gives none. None: no samples, as a dry run needs it.
-        shards: pattern of the shards' names under it; of several, separated by ``;``, the first
-            that any shard matches. With the default, folders below the root are searched only where
-            ``corekit data index`` has been there, or the root holds shards itself.
+            ``data.root`` where the recipe gives none. It may end in the shards themselves, as in
+            ``web/{00000..00099}.tar``. None: no samples, as a dry run needs it.
+        shards: pattern of the shards' names under it, with ``{00000..00099}`` for a range; of
+            several, separated by ``;``, the first that any shard matches. With the default, folders
+            below the root are searched only where ``corekit data index`` has been there, or the
+            root holds shards itself.
         fields: field -> the extensions that may hold it, separated by ``;``, the first one there is
             taken.
 
@@ -31,6 +33,9 @@ class WebDataset:
 
     def __init__(self, root: str | None, shards: str = "**/*.tar",
                  fields: dict[str, str] | None = None) -> None:
+        if root is not None:
+            root, pattern = split_pattern(root)
+            shards = pattern or shards
         self.extensions = split_extensions(fields or default_fields("image", "text"))
         self.fields, self.decoders = tuple(self.extensions), find_fields(tuple(self.extensions))
         self.name = last_part(root or "webdataset")
@@ -46,6 +51,10 @@ class WebDataset:
         """The bytes of neighbouring samples, by one ranged read."""
         assert self.index is not None
         return self.index.read_samples(shard, first, count)
+
+    def key_of(self, handle: RawSample) -> str:
+        """The key of a sample that was read."""
+        return handle.key
 
     def decode(self, handle: RawSample) -> Sample:
         """The fields of one sample, decoded by their canonical names."""

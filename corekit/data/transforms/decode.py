@@ -3,6 +3,7 @@
 import io
 import warnings
 
+import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -72,10 +73,19 @@ def decode_image(content: bytes, where: str) -> Image.Image:
                 return image
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")
-            return image.convert("RGB")
+            return _eight_bits(image).convert("RGB")
     except (BadSampleError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise BadSampleError("bomb", f"{where}: a picture too large to decode") from None
     except Exception as error:  # bad bytes raise anything in Pillow
         raise BadSampleError("image", f"{where}: {error}") from None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as the upper eight of them; Pillow would cut it off at 255."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        levels = np.asarray(image)
+        if levels.max(initial=0) > 255:
+            return Image.fromarray((levels.clip(0, 65535) >> 8).astype(np.uint8))
+    return image

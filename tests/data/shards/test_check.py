@@ -43,7 +43,8 @@ def test_a_field_that_most_samples_lack_is_not_missed(tmp_path: Path) -> None:
             if index != 5:
                 add(archive, f"{index}.cls", b"3")
     findings = found_in(tmp_path)
-    assert findings.problems() == {"missing_field": (1, [f"{tmp_path}/0.tar: 5: no cls for label"])}
+    assert findings.problems() == {
+        "missing_field": (1, [f"{tmp_path}/0.tar: 5: no cls for label; it has jpg"])}
     assert findings.extensions == {"jpg": 9, "txt": 2, "cls": 8}
 
 

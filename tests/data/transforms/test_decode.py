@@ -150,3 +150,12 @@ def test_transparent_palettes_and_turned_jpegs() -> None:
     turned[0x0112] = 6
     content = encoded(Image.open(io.BytesIO(photo(64, 48))), exif=turned)
     assert decode_image(content, "").size == (64, 48), "orientation is left as it is stored"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_keeps_its_upper_eight(kind: str) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 256), (4, 1)).astype(np.uint16)
+    content = io.BytesIO()
+    Image.fromarray(ramp).save(content, kind)
+    decoded = np.asarray(decode_image(content.getvalue(), "here"))
+    assert (decoded == (ramp >> 8).astype(np.uint8)[..., None]).all()

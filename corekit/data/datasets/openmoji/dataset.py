@@ -122,11 +122,15 @@ class OpenMoji:
         begin = shard * _SHARD + first
         return list(range(begin, begin + count))
 
+    def key_of(self, handle: int) -> str:
+        """The key of the scene of that number."""
+        return f"{self.split}_{self.seed}_{handle:08d}"
+
     def decode(self, handle: int) -> Sample:
         """The scene of that number."""
         random = Random(derive_seed("openmoji", self.seed, self.split, handle))
         scene = draw_scene(random, self.size, self.objects, self._emoji, self._repeatable)
-        sample: Sample = {"key": f"{self.split}_{self.seed}_{handle:08d}",
+        sample: Sample = {"key": self.key_of(handle),
                           "text": describe_scene(random, scene, self.class_names, self.detail),
                           "label": scene.objects[0].concept}
         if not self.annotations:
