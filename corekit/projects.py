@@ -1,6 +1,7 @@
 """Projects in reach: packages, ``COREKIT_PROJECTS``, ``projects/`` in the working directory.
 
-A project is a folder with a ``recipes/`` folder in it; its Python files may register entries.
+A project is a folder with a ``recipes/`` folder in it; its Python files may register entries. Under
+the working directory, where other code may lie, it has to say that it is one of corekit's.
 Nothing of a project is imported to find it.
 """
 
@@ -78,7 +79,7 @@ def _find_projects(working_directory: str, variable: str) -> dict[str, Project]:
                                "(a folder with recipes/) nor a folder of projects")
         for folder in folders:
             _add(projects, _in_folder(folder, "COREKIT_PROJECTS"))
-    for folder in _projects_in(Path(working_directory) / "projects"):
+    for folder in filter(_knows_corekit, _projects_in(Path(working_directory) / "projects")):
         _add(projects, _in_folder(folder, LOCAL))
     return projects
 
@@ -93,6 +94,16 @@ def _projects_in(folder: Path) -> list[Path]:
         return []
     return sorted(child.absolute() for child in folder.iterdir()
                   if not child.name.startswith(".") and (child / "recipes").is_dir())
+
+
+def _knows_corekit(folder: Path) -> bool:
+    """Whether a folder is a project of corekit's, and no other code that has a ``recipes`` folder.
+
+    Of other code no Python file says corekit, and no recipe is one of Hydra's.
+    """
+    sources = [text for file in folder.glob("*.py") if (text := file.read_bytes().strip())]
+    return (not sources or any(b"corekit" in text for text in sources)
+            or any(b"# @package" in file.read_bytes() for file in folder.glob("recipes/*.yaml")))
 
 
 def _add(projects: dict[str, Project], project: Project) -> None:

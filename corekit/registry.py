@@ -120,7 +120,8 @@ def build(kind: str, name: str, arguments: Arguments | None = None,
             leaves out.
 
     Raises:
-        CorekitError: unknown name, unknown or missing arguments, wrong types.
+        CorekitError: unknown name, unknown or missing arguments, wrong types, or a ValueError of
+            the constructor.
     """
     arguments, supplied = arguments or {}, supplied or {}
     constructor = _in_session.get((kind, name))
@@ -136,7 +137,10 @@ def build(kind: str, name: str, arguments: Arguments | None = None,
         extra = {key: supplied[key] for key in signature.names
                  if key in supplied and key not in arguments}
     nested = {key: _build_nested(key, value, supplied) for key, value in arguments.items()}
-    return constructor(**nested, **extra)
+    try:
+        return constructor(**nested, **extra)
+    except ValueError as error:  # a value that the constructor refuses, as torch's do
+        raise CorekitError(f"{kind} '{name}': {error}") from error
 
 
 def _build_nested(key: str, value: object, supplied: Arguments) -> object:

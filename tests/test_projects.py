@@ -138,8 +138,8 @@ def test_objects_of_a_project_unpickle_in_a_process_that_knows_nothing(
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("# register(\ndef broken(:\n", r"pieces\.py:2: .*must parse"),
-    ("# register(\0", r"pieces\.py:1: .*null bytes.*must parse"),
+    ("# corekit register(\ndef broken(:\n", r"pieces\.py:2: .*must parse"),
+    ("# corekit register(\0", r"pieces\.py:1: .*null bytes.*must parse"),
 ])
 def test_a_file_that_does_not_parse_is_named(project: Callable[..., Path], text: str,
                                              message: str) -> None:
@@ -159,6 +159,17 @@ def test_what_is_not_of_the_project_is_not_read(project: Callable[..., Path]) ->
 
 
 def test_a_folder_that_python_cannot_import_is_refused(project: Callable[..., Path]) -> None:
-    project("projects/version 2.0")
+    project("projects/version 2.0", pieces="import corekit\n")
     with pytest.raises(CorekitError, match="rename the folder"):
         find_projects()
+
+
+def test_other_code_with_a_folder_of_recipes_stops_nothing(project: Callable[..., Path]) -> None:
+    project("projects/torchtune-0.3", setup="x = 1\n")
+    project("projects/old_code", util="print 'python 2'; register(1)\n")
+    folder = project("projects/only_recipes")
+    (folder / "recipes" / "mine.yaml").write_text("# @package _global_\n")
+    names = find_projects().keys()
+    assert "only_recipes" in names
+    assert not {"torchtune-0.3", "old_code"} & names
+    assert registry.names("loss")

@@ -7,6 +7,7 @@ from corekit.errors import CorekitError
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
+from corekit.recipes.ranges import check_ranges
 from corekit.recipes.schema import (
     EntryConfig,
     EvaluatorConfig,
@@ -14,6 +15,7 @@ from corekit.recipes.schema import (
     ModelConfig,
     Node,
     Plain,
+    RunConfig,
 )
 from corekit.signatures import nearest
 
@@ -64,6 +66,7 @@ def check_names(recipe: Node) -> None:
         CorekitError: naming the file, the key, what is accepted, and the nearest match.
     """
     check_closed(recipe, known_keys(current_schema()))
+    check_ranges(RunConfig, recipe)
     if not recipe["model"]:
         raise CorekitError("there is no model: name a recipe, as in corekit-train "
                            "+recipe=mobileclip/quickstart (`corekit list recipes` lists them)")
@@ -107,6 +110,7 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         entry = registry.find(kind, str(node["name"]))
     except CorekitError as error:
         raise CorekitError(f"{key}.name{origin(key + '.name')}: {error}") from None
+    check_ranges(CLASSES.get(kind, EntryConfig), node, f"{key}.")
     engine_keys = ("name", *CLASSES.get(kind, EntryConfig).wiring_keys())
     arguments = {name: value for name, value in node.items() if name not in engine_keys}
     supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied

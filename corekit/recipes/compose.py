@@ -13,6 +13,7 @@ from corekit.recipes.build import evaluation_config, run_config
 from corekit.recipes.check import check_entry, check_names
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
+from corekit.recipes.ranges import check_ranges
 from corekit.recipes.schema import EvaluationConfig, Plain, RunConfig
 
 
@@ -50,6 +51,7 @@ def checked_evaluation(config: DictConfig) -> EvaluationConfig:
         CorekitError: it has no evaluators, or one of them does not exist or fit.
     """
     composed = plain(config)
+    check_ranges(EvaluationConfig, composed)
     if not composed["evaluators"]:
         raise CorekitError("there is nothing to evaluate: this recipe has no evaluators; type "
                            "+evaluation=OPTION (corekit-eval --help lists them)")

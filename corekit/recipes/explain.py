@@ -27,6 +27,10 @@ def explain(error: Exception) -> str:
         return (f"'{error.override}' on the command line cannot be read; put the whole override in "
                 "quotes, and values with spaces, brackets or commas in quotes of their own: "
                 "\"key='a, b'\"")
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        key, value = match.groups()
+        return (f"'{key}={value}' on the command line could be one value or several: for one, type "
+                f"'{key}=\"{value}\"' with both quotes; for a run of each, add -m")
     if isinstance(error, MissingConfigException):
         return _explain_missing(error)
     if match := re.search(r"Could not (?:override|append to config|delete from config).*?'([^']+)'",

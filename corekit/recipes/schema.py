@@ -6,10 +6,11 @@ the command line is checked against.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from corekit import registry
 from corekit.constants import CLIP_MEAN, CLIP_STD
+from corekit.recipes.ranges import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Range
 
 Plain = dict[str, Any]  # what YAML holds: strings, numbers, lists and mappings of them
 Node = Mapping[str, Any]  # the same, to read
@@ -78,18 +79,19 @@ class EvaluatorConfig(EntryConfig):
     """An evaluator, and how often it runs."""
 
     label: str = ""
-    every_steps: int | None = None  # None: at the end of training
+    every_steps: Annotated[int | None, COUNT] = None  # None: at the end of training
 
 
 @dataclass(frozen=True)
 class PreprocessConfig:
     """What turns a picture into the model's input: saved with the weights, used by evaluations."""
 
-    size: int = 224  # pixels of the square the model sees
+    size: Annotated[int, COUNT] = 224  # pixels of the square the model sees
     interpolation: Interpolation = "bicubic"
     mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
     std: list[float] = field(default_factory=lambda: list(CLIP_STD))
-    crop_fraction: float = 1.0  # size / shorter side of the resized picture that it is cut from
+    # size / shorter side of the resized picture that it is cut from
+    crop_fraction: Annotated[float, POSITIVE] = 1.0
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,14 @@ class DataConfig:
     """The data set, and how it is read."""
 
     root: str | None = None  # folder of the data set; never written in a recipe
-    workers: int = 4  # data processes a rank; 0: the training process itself
-    max_bad_fraction: float = 0.001  # of all samples drawn, how many may be undecodable
-    streams: int = 64  # stretches of the data that are read side by side; at least ranks x workers
-    window: int = 64  # samples that one read takes and that are shuffled together
+    # data processes a rank; 0: the training process itself
+    workers: Annotated[int, NOT_NEGATIVE] = 4
+    # of all samples drawn, how many may be undecodable
+    max_bad_fraction: Annotated[float, FRACTION] = 0.001
+    # stretches of the data that are read side by side; at least ranks x workers
+    streams: Annotated[int, COUNT] = 64
+    # samples that one read takes and that are shuffled together
+    window: Annotated[int, COUNT] = 64
     dataset: EntryConfig | None = None
     transform: EntryConfig | None = None  # None: center_crop
     tokenizer: EntryConfig | None = None
@@ -111,20 +117,23 @@ class DataConfig:
 class EngineConfig:
     """The training loop."""
 
-    steps: int = 1000
-    batch_size: int = 256  # samples of one optimizer step, over all ranks
-    micro_batch: int | None = None  # samples of a forward; None: batch_size / ranks, then kept
+    steps: Annotated[int, COUNT] = 1000
+    batch_size: Annotated[int, COUNT] = 256  # samples of one optimizer step, over all ranks
+    # samples of a forward; None: batch_size / ranks, then kept
+    micro_batch: Annotated[int | None, COUNT] = None
     precision: Precision = "fp32"
     parallel: Parallel = "ddp"
     device: DeviceName = "auto"
     deterministic: bool | None = None  # None: on a CPU yes, elsewhere no
     channels_last: bool = False  # memory layout of images and convolutions
-    ema_decay: float | None = None  # of the averaged weights that are evaluated and saved
-    grad_clip: float | None = None  # largest L2 norm of the whole gradient
+    # of the averaged weights that are evaluated and saved
+    ema_decay: Annotated[float | None, Range(0, 1, null="without averaging")] = None
+    # largest L2 norm of the whole gradient
+    grad_clip: Annotated[float | None, POSITIVE] = None
     compile: bool = False  # torch.compile: the model, or with fsdp each of its layers
     activation_checkpointing: bool = False  # layers run again in the backward pass: less memory
     non_finite: NonFinite = "raise"  # stop, or skip the step's update
-    max_skipped: int = 100  # steps that non_finite=skip may skip in a run
+    max_skipped: Annotated[int, NOT_NEGATIVE] = 100  # steps that non_finite=skip may skip in a run
 
 
 @dataclass(frozen=True)
@@ -142,9 +151,11 @@ class InitConfig:
 class CheckpointConfig:
     """When checkpoints are written, and how many are kept."""
 
-    every_steps: int | None = 1000  # None: not by steps; the last step always has one
-    every_minutes: float | None = None  # by the first rank's clock, beside those by steps
-    keep_last: int = 2
+    # None: not by steps; the last step always has one
+    every_steps: Annotated[int | None, COUNT] = 1000
+    # by the first rank's clock, beside those by steps
+    every_minutes: Annotated[float | None, POSITIVE] = None
+    keep_last: Annotated[int, COUNT] = 2
     keep_best: str | None = None  # EVALUATOR/METRIC, as in zero_shot/top1: the best is kept too
     background: bool = True  # written while training goes on
 
@@ -153,7 +164,7 @@ class CheckpointConfig:
 class LogConfig:
     """How often metrics are written."""
 
-    every_steps: int = 10
+    every_steps: Annotated[int, COUNT] = 10
 
 
 @dataclass(frozen=True)
