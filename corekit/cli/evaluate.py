@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from corekit.cli.command import compose_command
@@ -40,7 +41,9 @@ def _schema_of_checkpoint() -> DictConfig:
     if any(word.lstrip("+").startswith("recipe=") for word in words):
         raise CorekitError("corekit-eval takes no recipe: the one beside the weights is used; "
                            "change its keys by typing them, as in data.root=FOLDER")
-    checkpoints = [word.split("=", 1)[1] for word in words if word.startswith("checkpoint=")]
+    parser = OverridesParser.create()
+    checkpoints = [str(parser.parse_override(word).value()) for word in words
+                   if word.startswith("checkpoint=")]
     if not checkpoints:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
             return evaluation_schema()
@@ -65,12 +68,9 @@ def recipe_path(checkpoint: str) -> Path:
 
 def _report(folder: Path, label: str, result: "Result") -> None:
     """Log a result and append it to the records."""
-    from corekit.train.logger import figures
-
-    record = result.record(*_progress(folder), label)
+    record = {**result.record(*_progress(folder), label), "by": "corekit-eval"}
     where = append_record(_records_path(folder), record)
-    log.info(f"{label} on {result.samples} samples of {result.dataset}: "
-             f"{figures(result.metrics)}  ({where})")
+    log.info(f"{label} on {result}  ({where})")
 
 
 def _progress(folder: Path) -> tuple[int | None, int | None]:

@@ -44,12 +44,21 @@ class Result:
     samples: int  # how many were evaluated
     pictures: dict[str, Picture] = field(default_factory=dict)  # to look at, by title
     details: dict[str, object] = field(default_factory=dict)  # what else the record holds, as JSON
+    unreadable: int = 0  # how many were not evaluated, because they cannot be read
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
            pictures: dict[str, Picture] | None = None, **details: object) -> "Result":
         """A result on a data set, under the name that the data set has."""
-        return cls(metrics, dataset_info(dataset).name, samples, pictures or {}, details)
+        unreadable = int(dataset.shard_sizes.sum()) - samples
+        name = dataset_info(dataset).name
+        return cls(metrics, name, samples, pictures or {}, details, unreadable)
+
+    def __str__(self) -> str:
+        """The line for people."""
+        lost = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
+        shown = ", ".join(f"{name} {value:.2%}" for name, value in self.metrics.items())
+        return f"{self.samples} samples{lost} of {self.dataset}: {shown}"
 
     def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, object]:
         """The line of ``evaluations.jsonl``, under the evaluator's label in the recipe.
@@ -57,7 +66,8 @@ class Result:
         ``step`` and ``samples`` are those of the training behind the weights; None: unknown.
         """
         return {"step": step, "samples": samples, "evaluator": evaluator, "dataset": self.dataset,
-                "evaluated": self.samples, "metrics": self.metrics, **self.details}
+                "evaluated": self.samples, "metrics": self.metrics, **self.details,
+                **({"unreadable": self.unreadable} if self.unreadable else {})}
 
 
 class Evaluator(Protocol):

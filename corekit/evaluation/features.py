@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.fields import find_field
 from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.data.shards.members import default_fields
@@ -154,3 +154,23 @@ def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
     if int(label.min()) < 0:
         raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
     return everywhere(eval_model, total, position, torch.cat(parts))[readable], label
+
+
+def in_classes_of(train: Source, dataset: Source, label: Tensor) -> Tensor:
+    """Labels as numbers of the classes of the data set that was trained on, by their names.
+
+    Raises:
+        CorekitError: a class has no namesake there.
+    """
+    names, own = list(dataset_info(train).class_names), list(dataset_info(dataset).class_names)
+    if not names or not own or names == own:
+        return label
+    unknown = [name for name in own if name not in names]
+    if unknown:
+        raise CorekitError(f"the data set '{dataset_info(dataset).name}' has classes that "
+                           f"'{dataset_info(train).name}', which the probe is trained on, has not: "
+                           f"{', '.join(unknown[:5])}")
+    if int(label.max()) >= len(own):
+        raise CorekitError(f"a label is {int(label.max())}, but the data set "
+                           f"'{dataset_info(dataset).name}' has {len(own)} class names")
+    return torch.tensor([names.index(name) for name in own], device=label.device)[label]

@@ -55,5 +55,12 @@ class CLIP(ImageEncoder):
             both = self.encode_text(torch.cat([text, synthetic_text]), normalize=True)
             outputs["text_features"] = both[:text.shape[0]]
             outputs["synthetic_text_features"] = both[text.shape[0]:]
-        outputs["logit_scale"] = self.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+        scale = self.logit_scale.exp()
+        # the gradient of the scale itself, also where it is cut off: it must be able to come down
+        outputs["logit_scale"] = scale + (scale.clamp(max=MAX_LOGIT_SCALE) - scale).detach()
         return outputs
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Hold the scale at its largest value, as OpenAI's training did; the trainer calls this."""
+        self.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))

@@ -142,7 +142,7 @@ class RunLogger:
             self._scalars(label, result.metrics, step)
             for title, picture in result.pictures.items():
                 self.picture(f"{label}/{title}", picture, step)
-        self.say(f"step {step}  {label} on {result.samples} samples: {figures(result.metrics)}")
+        self.say(f"step {step}  {label} on {result}")
 
     def picture(self, title: str, image: NDArray[np.uint8] | None, step: int) -> None:
         """A picture for TensorBoard, uint8 [H, W, 3], if there is one."""

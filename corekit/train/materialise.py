@@ -3,7 +3,8 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -47,6 +48,13 @@ class ScheduledEvaluator:
         return step == last or (self.every_steps is not None and step % self.every_steps == 0)
 
 
+@runtime_checkable
+class AfterStep(Protocol):
+    """A module that does something after each update of its parameters, as to bound one of them."""
+
+    def after_step(self) -> None: ...
+
+
 @dataclass
 class Run:
     """Everything the training loop uses."""
@@ -67,6 +75,11 @@ class Run:
     new_head: NewHead | None = None
     refitted: Sequence[str] = ()  # lines about what the weights to start from were changed in
     peak_learning_rate: float = 0.0
+
+    @cached_property
+    def after_step(self) -> list[AfterStep]:
+        """The modules to call after each update."""
+        return [each for each in self.plain_model.modules() if isinstance(each, AfterStep)]
 
     def learning_rate(self, step: int) -> float:
         """Of a step, counted from 0."""

@@ -5,7 +5,7 @@ import inspect
 import torch
 from torch import Tensor
 
-from corekit.data.datasets.base import Source
+from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.data.transforms.preprocess import Preprocess
@@ -69,8 +69,8 @@ class PatchPictures:
         explained = 1 - float(wrong / varied.clamp(min=1e-6))  # plain pictures vary nowhere
         titles = [str(title) for title in chunk["text" if "text" in chunk else "key"]]
         grid = _grid(true, predicted, length, titles, image.shape[3], eval_model.preprocess)
-        return Result.on(self.dataset, len(image), {"explained_variance": explained},
-                         {"predicted": grid})
+        return Result({"explained_variance": explained}, dataset_info(self.dataset).name,
+                      len(image), {"predicted": grid})
 
     def _predict(self, eval_model: EvalModel, image: Tensor, chunk: Chunk) -> tuple[Tensor, int]:
         """The predicted patches [B, N - 1, 588], and how many patches the prefix has."""

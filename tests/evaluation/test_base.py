@@ -32,6 +32,12 @@ def test_a_record_has_the_name_that_the_data_set_gives_itself() -> None:
     assert Result.on(Flowers(), 3, {}).dataset == "flowers"
 
 
+def test_what_could_not_be_read_is_in_the_line_and_the_record() -> None:
+    result = Result.on(Flowers(), 2, {"top1": 0.5})
+    assert str(result) == "2 samples (1 more cannot be read) of flowers: top1 50.00%"
+    assert result.record(None, None, "probe")["unreadable"] == 1
+
+
 def test_what_a_data_set_does_not_say_has_a_default() -> None:
     plain, named = dataset_info(Flowers()), dataset_info(Named())
     assert (plain.class_names, plain.templates, plain.num_classes) == ((), (), None)

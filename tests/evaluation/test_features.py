@@ -4,12 +4,15 @@ sharded need it.
 
 import threading
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from corekit.evaluation.features import everywhere
+from corekit import CorekitError
+from corekit.evaluation.features import everywhere, in_classes_of
 from corekit.evaluation.retrieval.retrieval import Retrieval
 from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
 
@@ -45,3 +48,17 @@ def test_rows_come_together_where_they_belong() -> None:
     whole = everywhere(eval_model(Counting(1)), 5, torch.tensor([3, 0]),
                        torch.tensor([[1, 2], [3, 4]]))
     assert whole.tolist() == [[3, 4], [0, 0], [0, 0], [1, 2], [0, 0]]
+
+
+def test_classes_are_compared_by_name() -> None:
+    train: Any = SimpleNamespace(class_names=["ant", "bee", "cat"], name="train")
+    test: Any = SimpleNamespace(class_names=["ant", "cat"], name="val")
+    unnamed: Any = SimpleNamespace()
+    label = torch.tensor([0, 1, 1])
+    assert in_classes_of(train, test, label).tolist() == [0, 2, 2]
+    assert in_classes_of(train, train, label).tolist() == [0, 1, 1]
+    assert in_classes_of(unnamed, test, label).tolist() == [0, 1, 1]
+    with pytest.raises(CorekitError, match="'train' has classes that 'val', .* has not: bee"):
+        in_classes_of(test, train, label)
+    with pytest.raises(CorekitError, match="a label is 2, but the data set 'val' has 2 class"):
+        in_classes_of(train, test, torch.tensor([2]))

@@ -58,17 +58,16 @@ def test_synthetic_captions_share_one_run_of_the_text_tower(model: CLIP) -> None
                                model.encode_text(synthetic_text, normalize=True))
 
 
-@pytest.mark.parametrize(("log_scale", "scale", "gradient"), [(2.0, math.exp(2), math.exp(2)),
-                                                              (5.0, 100.0, 0.0)])
-def test_scale_is_clamped_at_100_and_gets_no_gradient_beyond(model: CLIP, log_scale: float,
-                                                             scale: float, gradient: float) -> None:
+@pytest.mark.parametrize(("log_scale", "scale"), [(2.0, math.exp(2)), (5.0, 100.0)])
+def test_scale_is_clamped_at_100_and_keeps_its_gradient(model: CLIP, log_scale: float,
+                                                        scale: float) -> None:
     nn.init.constant_(model.logit_scale, log_scale)
     image, text, _ = inputs()
     logit_scale = model(image, text)["logit_scale"]
     logit_scale.backward()
     assert logit_scale.item() == pytest.approx(scale)
     assert model.logit_scale.grad is not None
-    assert model.logit_scale.grad.item() == pytest.approx(gradient)
+    assert model.logit_scale.grad.item() == pytest.approx(math.exp(log_scale))
 
 
 def test_features_are_float32_and_unit_length_under_bfloat16_autocast(model: CLIP) -> None:
@@ -80,3 +79,15 @@ def test_features_are_float32_and_unit_length_under_bfloat16_autocast(model: CLI
         assert value.dtype == torch.float32
         if name != "logit_scale":
             torch.testing.assert_close(value.norm(dim=1), torch.ones(3), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", [100.0, 120.0])
+def test_a_scale_at_its_largest_value_can_come_down(start: float) -> None:
+    model = CLIP(nn.Flatten(), nn.EmbeddingBag(10, 12), init_logit_scale=start)
+    outputs = model(torch.rand(2, 3, 2, 2), torch.tensor([[1, 2], [3, 4]]))
+    assert outputs["logit_scale"].item() == pytest.approx(100, rel=1e-6)
+    outputs["logit_scale"].backward()
+    assert model.logit_scale.grad is not None
+    assert model.logit_scale.grad.item() == pytest.approx(start, rel=1e-5)
+    model.after_step()
+    assert model.logit_scale.exp().item() == pytest.approx(100, rel=1e-6)

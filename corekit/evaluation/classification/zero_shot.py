@@ -40,14 +40,16 @@ class ZeroShot:
         self.class_names = class_names or list(info.class_names)
         own_templates = templates or list(info.templates) or ["a photo of a {}."]
         # CLIP_benchmark writes {c} where the class name goes
-        self.templates = [template.replace("{c}", "{}") for template in own_templates]
+        self.templates = [template.replace("{c}", "{}") for template in own_templates
+                          if template.strip()]
         check_field("zero_shot", "dataset", dataset, "label")
         if not self.class_names:
             raise CorekitError("evaluator 'zero_shot' needs class names: a classnames.txt beside "
                                "the shards, or class_names in the recipe")
-        if not all(template.count("{}") == 1 for template in self.templates):
-            raise CorekitError("every template of evaluator 'zero_shot' needs one {} for the class "
-                               "name")
+        for template in self.templates:
+            if "{}" not in template or set("{}") & set(template.replace("{}", "")):
+                raise CorekitError(f"the template '{template}' of evaluator 'zero_shot' must hold "
+                                   "{} or {c} for the class name, and no other braces")
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
@@ -72,7 +74,7 @@ class ZeroShot:
                          {"examples": self._picture(examples)})
 
     def _class_weights(self, eval_model: EvalModel) -> Tensor:
-        sentences = [template.format(name) for name in self.class_names
+        sentences = [template.replace("{}", name) for name in self.class_names
                      for template in self.templates]
         features = [encode_text(eval_model, sentences[first:first + self.batch_size])
                     for first in range(0, len(sentences), self.batch_size)]

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import labelled_features
+from corekit.evaluation.features import in_classes_of, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.evaluation.probes.grid import Grid, cross_entropies
 from corekit.evaluation.probes.probe import Probe, Score, best, best_classes, scores, shuffled
@@ -85,6 +85,7 @@ class LinearProbe(Probe):
     def _features(self, eval_model: EvalModel, dataset: Source) -> tuple[Tensor, Tensor]:
         features, label = labelled_features(eval_model, dataset, self.forward_batch_size,
                                             self.features)
+        label = in_classes_of(self.train_dataset, dataset, label)
         if features.dim() != 2:
             raise CorekitError("evaluator 'linear_probe' needs one vector for each image, not "
                                f"{list(features.shape[1:])}")

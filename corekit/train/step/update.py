@@ -51,6 +51,8 @@ def _apply(run: Run, norm: float, learning_rate: float) -> None:
         torch._foreach_mul_([local(gradient) for gradient in _gradients(run)], factor)
     set_learning_rate(run.optimizer, learning_rate)
     run.optimizer.step()
+    for module in run.after_step:
+        module.after_step()
     run.step.statistics.commit()
     if run.ema is not None:
         run.ema.update()

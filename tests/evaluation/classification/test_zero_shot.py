@@ -107,7 +107,11 @@ def test_what_it_cannot_do_is_said() -> None:
         ZeroShot(Unlabelled(), ["a"])
     with pytest.raises(CorekitError, match="needs class names"):
         ZeroShot(Coloured())
-    with pytest.raises(CorekitError, match="one {}"):
-        ZeroShot(Coloured(), ["a"], ["no place"])
+    for template in ("no place", "a {c} in {place}", "a {", "a {}}"):
+        with pytest.raises(CorekitError, match="must hold {} or {c}.*no other braces") as caught:
+            ZeroShot(Coloured(), ["a"], ["a {}", template])
+        assert f"'{template.replace('{c}', '{}')}'" in str(caught.value)
+    assert ZeroShot(Coloured(), ["a"], ["a {c}, a kind of {c}", " "]).templates == [
+        "a {}, a kind of {}"]
     with pytest.raises(CorekitError, match="label is 8, but there are 3 class names"):
         ZeroShot(Coloured(), ["0", "1", "2"], ["a {} 0"])(eval_model())

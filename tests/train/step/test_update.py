@@ -24,7 +24,7 @@ def run(precision: str = "fp32", non_finite: str = "raise", max_skipped: int = 1
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     return SimpleNamespace(
-        plain_model=model, precision=Precision(precision), ema=Ema(model, 0.5),
+        plain_model=model, after_step=[], precision=Precision(precision), ema=Ema(model, 0.5),
         optimizer=torch.optim.SGD(model.parameters(), lr=99.0),
         step=SimpleNamespace(statistics=RunningStatistics(model)),
         config=SimpleNamespace(engine=EngineConfig(
