@@ -7,6 +7,7 @@ from corekit.cli import convert, export
 from corekit.cli.data import add_commands, add_jobs
 from corekit.cli.listing import list_names, show
 from corekit.cli.registered import add_registered
+from corekit.cli.replay import add_replay, add_seen
 from corekit.cli.sentences import sentences
 
 
@@ -34,10 +35,12 @@ def main() -> None:
 
     convert.add_command(commands)
     export.add_command(commands)
+    add_replay(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
     add_commands(data)
+    add_seen(data)
 
     with sentences():
         if sys.argv[1:2] == ["data"]:  # the other commands need not know them

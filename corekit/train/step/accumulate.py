@@ -55,12 +55,17 @@ class Step:
             the loss and every named part of the whole step, and the sums of ``requests``, the same
             on all ranks.
         """
-        uniform = self.forward.random.uniform(step, len(read[0]["key"]))
-        micro_batches = [self._micro_batch(*each, step=step)
-                         for each in zip(read, moved or read, uniform, strict=True)]
+        micro_batches = self.micro_batches(read, step, moved)
         self.statistics.begin(len(micro_batches))
         figures = self.add_gradients(micro_batches, step)
         return totals(self.losses, figures, self.forward.group, requests)
+
+    def micro_batches(self, read: Sequence[Batch], step: int,
+                      moved: Sequence[Batch] | None = None) -> list[MicroBatch]:
+        """This rank's micro-batches with what models and losses may ask for beside."""
+        uniform = self.forward.random.uniform(step, len(read[0]["key"]))
+        return [self._micro_batch(*each, step=step)
+                for each in zip(read, moved or read, uniform, strict=True)]
 
     def add_gradients(self, micro_batches: Sequence[MicroBatch], step: int) -> StepFigures:
         """Forward and backward of every micro-batch; what the losses sum up to on this rank."""

@@ -45,7 +45,7 @@ class GradCacheStep(Step):
         """The batch losses of all ranks' values: gradients at the outputs of each micro-batch."""
         group = self.forward.group
         losses = [loss for loss in self.losses if loss.entry.compares_samples]
-        entries, leaves = self._gather(losses, micro_batches, outputs)
+        entries, leaves = self.gather(losses, micro_batches, outputs)
         count = sum(map(len, micro_batches))
         rows = slice(group.rank * count, (group.rank + 1) * count)
         objective = torch.zeros((), device=group.device)
@@ -60,8 +60,8 @@ class GradCacheStep(Step):
         objective.backward()  # type: ignore[no-untyped-call]
         return self._own_grads(leaves, len(micro_batches))
 
-    def _gather(self, losses: Sequence[WeightedLoss], micro_batches: Sequence[MicroBatch],
-                outputs: Sequence[Outputs]) -> tuple[dict[str, object], dict[str, Tensor]]:
+    def gather(self, losses: Sequence[WeightedLoss], micro_batches: Sequence[MicroBatch],
+               outputs: Sequence[Outputs]) -> tuple[dict[str, object], dict[str, Tensor]]:
         """What the losses read, of all ranks, and those of it that get a gradient."""
         group, leaves = self.forward.group, dict[str, Tensor]()
         known = [{**each.moved, **(each.frozen_outputs or {}), **output}
