@@ -89,7 +89,7 @@ def test_corekit_eval_repeats_the_figure_exactly(finished_run: Path) -> None:
         done = corekit_command("corekit-eval", f"checkpoint={checkpoint}", folder=finished_run,
                                ranks=ranks)
         assert done.returncode == 0, done.stderr
-        assert records(run / "evaluations.jsonl")[-1] == trained
+        assert records(run / "evaluations.jsonl")[-1] == {**trained, "by": "corekit-eval"}
     refused = corekit_command("corekit-eval", "checkpoint=run", "data.preprocess.size=32",
                               folder=finished_run)
     assert refused.returncode == 2
@@ -192,7 +192,7 @@ def test_bf16_averaged_weights_and_a_frozen_teacher(finished_run: Path, tmp_path
     judged = corekit_command("corekit-eval", "checkpoint=run", folder=tmp_path)
     assert judged.returncode == 0, judged.stderr
     first, second = records(tmp_path / "run" / "evaluations.jsonl")
-    assert first == second
+    assert {**first, "by": "corekit-eval"} == second
 
 
 def test_a_loss_that_is_not_finite_is_said_with_the_batch(tmp_path: Path) -> None:
