@@ -101,9 +101,11 @@ def _knows_corekit(folder: Path) -> bool:
 
     Of other code no Python file says corekit, and no recipe is one of Hydra's.
     """
-    sources = [text for file in folder.glob("*.py") if (text := file.read_bytes().strip())]
+    sources, recipes = ([text for file in folder.glob(pattern)
+                         if file.is_file() and (text := file.read_bytes().strip())]
+                        for pattern in ("*.py", "recipes/*.yaml"))
     return (not sources or any(b"corekit" in text for text in sources)
-            or any(b"# @package" in file.read_bytes() for file in folder.glob("recipes/*.yaml")))
+            or any(b"# @package" in text for text in recipes))
 
 
 def _add(projects: dict[str, Project], project: Project) -> None:

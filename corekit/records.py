@@ -49,3 +49,8 @@ def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | No
     figures = [(record["metrics"][metric], record["step"]) for record in records
                if math.isfinite(record["metrics"].get(metric, math.nan))]
     return max(figures, key=lambda figure: figure[0], default=None)
+
+
+def figures(metrics: Mapping[str, float]) -> str:
+    """Metrics as people read them."""
+    return ", ".join(f"{name} {value:.2%}" for name, value in metrics.items())

@@ -66,7 +66,7 @@ def build(config: RunConfig, folder: Path) -> Run:
     folder.mkdir()
     ranks = connect("none", config.engine.device)
     parts = assemble(replace(config, run_dir=str(folder)), open_source(config))
-    return materialise(parts, ranks, Checkpoints(folder, 1, ranks), {})
+    return materialise(parts, ranks, Checkpoints(folder, 1, ranks), {}, begins=True)
 
 
 def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:

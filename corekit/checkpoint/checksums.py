@@ -63,7 +63,10 @@ def set_aside_damaged(checkpoints: list[Path]) -> None:
                            f"{name} is not what was written): put a whole copy in its place, or "
                            "begin anew with run_dir=ANOTHER_FOLDER")
     for checkpoint, name in damaged:
-        aside = checkpoint.with_name(checkpoint.name + DAMAGED)
+        aside, number = checkpoint.with_name(checkpoint.name + DAMAGED), 1
+        while aside.exists():  # the same step was damaged before
+            number += 1
+            aside = aside.with_name(f"{checkpoint.name}{DAMAGED}{number}")
         os.replace(checkpoint, aside)
         log.warning("%s is damaged (%s is not what was written): it is kept as %s, and the "
                     "checkpoint before it is gone on from", checkpoint, name, aside.name)

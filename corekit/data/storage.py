@@ -160,6 +160,8 @@ def split_pattern(root: str) -> tuple[str, str | None]:
 
     None: it names a folder.
     """
+    if "://" not in root and os.path.isdir(os.path.expanduser(root)):  # whatever it is called
+        return root, None
     folder, _, last = root.rpartition("/")
     return (folder or ".", last) if last.endswith(".tar") or "{" in last else (root, None)
 

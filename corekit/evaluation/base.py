@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.records import figures
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
@@ -57,8 +58,7 @@ class Result:
     def __str__(self) -> str:
         """The line for people."""
         lost = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
-        shown = ", ".join(f"{name} {value:.2%}" for name, value in self.metrics.items())
-        return f"{self.samples} samples{lost} of {self.dataset}: {shown}"
+        return f"{self.samples} samples{lost} of {self.dataset}: {figures(self.metrics)}"
 
     def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, object]:
         """The line of ``evaluations.jsonl``, under the evaluator's label in the recipe.

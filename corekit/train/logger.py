@@ -173,11 +173,6 @@ def _metrics_line(step: str, losses: Mapping[str, float], record: Record, time_l
     return "  ".join([*parts, f"ETA {time_left}"])
 
 
-def figures(metrics: dict[str, float]) -> str:
-    """Metrics as people read them."""
-    return ", ".join(f"{name} {value:.2%}" for name, value in metrics.items())
-
-
 def clock(seconds: float) -> str:
     """h:mm:ss."""
     return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

@@ -11,7 +11,7 @@ from torch import nn
 
 from corekit.checkpoint.init_from import start_from
 from corekit.checkpoint.new_head import NewHead
-from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
+from corekit.checkpoint.training_state import Checkpoints, Environment
 from corekit.data.loading.collate import to_device
 from corekit.data.loading.loader import Streams, share
 from corekit.data.loading.shuffled_order import order_of
@@ -106,10 +106,11 @@ class Run:
 
 
 def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
-                environment: Environment) -> Run:
+                environment: Environment, begins: bool) -> Run:
     """Give the parts weights and everything else a run needs.
 
-    Models are constructed once more, on the device: their initial values are drawn there.
+    Models are constructed once more, on the device: their initial values are drawn there. A run
+    that begins takes the weights of ``init.path``; one that goes on loads its checkpoint.
     """
     config, engine, preprocess = parts.config, parts.config.engine, parts.preprocess
     assert config.optimizer is not None
@@ -117,7 +118,7 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     evaluators = build_evaluators(config, preprocess)
     plain_model = build_model(config.model, config.seed, ranks.device)
     refitted: list[str] = []
-    if not complete_checkpoints(checkpoints.run):
+    if begins:
         init = config.init
         refitted = start_from(plain_model, init.path, init.exclude, init.rename, parts.new_head)
     model = _on_ranks(plain_model, parts, ranks)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from corekit.checkpoint.checksums import damaged_file
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import Batch, Source
 from corekit.data.fields import Field
@@ -85,8 +86,10 @@ def replay(config: RunConfig, folder: Path, source: Source, step: int) -> Replay
     refuse_another_run(config, folder, source)
     ranks = connect("none", config.engine.device)
     set_determinism(config.engine, ranks)
-    run = _materialised(config, folder, source, ranks)
-    counters = _start(run, folder, step)
+    earlier = [path for path in complete_checkpoints(folder)
+               if int(path.name.partition("_")[2]) < step]
+    run = _materialised(config, folder, source, ranks, begins=not earlier)
+    counters = _start(run, earlier[-1] if earlier else None, step)
     number, fields = step - 1, run.streams.fields
     micro_batches: Sequence[Batch] = ()
     for part in step_batches(run.streams, counters.step, step, config.data.workers):
@@ -111,21 +114,25 @@ def replay(config: RunConfig, folder: Path, source: Source, step: int) -> Replay
                         logged[-1] if logged else None)
 
 
-def _materialised(config: RunConfig, folder: Path, source: Source, ranks: ProcessGroup) -> Run:
+def _materialised(config: RunConfig, folder: Path, source: Source, ranks: ProcessGroup,
+                  begins: bool) -> Run:
     """The run in this process, without evaluators."""
     engine = replace(config.engine, parallel="none")
     config = replace(config, engine=engine, evaluators=(), checkpoint=CheckpointConfig())
-    return materialise(assemble(config, source), ranks, Checkpoints(folder, 1, ranks), {})
+    checkpoints = Checkpoints(folder, 1, ranks)
+    return materialise(assemble(config, source), ranks, checkpoints, {}, begins)
 
 
-def _start(run: Run, folder: Path, step: int) -> Counters:
-    """Load the newest checkpoint before a step; a message where many steps lie between."""
+def _start(run: Run, checkpoint: Path | None, step: int) -> Counters:
+    """Load the checkpoint, if there is one; a message where steps lie behind it."""
     training_mode(run.plain_model)
-    earlier = [path for path in complete_checkpoints(folder)
-               if int(path.name.partition("_")[2]) < step]
     counters = Counters()
-    if earlier:
-        counters = run.checkpoints.load(earlier[-1], run.plain_model, run.optimizer, run.ema)
+    if checkpoint is not None:
+        name = damaged_file(checkpoint)
+        if name is not None:
+            raise CorekitError(f"{checkpoint / name} is damaged: it is not what was written; move "
+                               f"{checkpoint.name} away to begin before it")
+        counters = run.checkpoints.load(checkpoint, run.plain_model, run.optimizer, run.ema)
     run.precision.resume(counters.loss_scale, counters.good_steps)
     if counters.step < step - 1:
         log.info("no checkpoint of step %d is kept: training steps %d to %d again", step - 1,

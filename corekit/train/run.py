@@ -21,10 +21,10 @@ from corekit.errors import CorekitError
 from corekit.models.freeze import training_mode
 from corekit.printable import override
 from corekit.recipes.schema import EngineConfig, RunConfig
-from corekit.records import read_records
+from corekit.records import figures, read_records
 from corekit.train.assemble import assemble
 from corekit.train.cost import cost
-from corekit.train.logger import RunLogger, clock, figures
+from corekit.train.logger import RunLogger, clock
 from corekit.train.materialise import Run, materialise
 from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals
@@ -63,7 +63,8 @@ def run(config: RunConfig, source: Source) -> bool:
         environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
         checkpoints = Checkpoints(folder, config.checkpoint.keep_last, ranks,
                                   config.checkpoint.background)
-        prepared = materialise(parts, ranks, checkpoints, environment)
+        begins = not complete_checkpoints(folder)
+        prepared = materialise(parts, ranks, checkpoints, environment, begins)
         lock = prepare(folder, config, environment, checkpoints, ranks)
         with warnings.catch_warnings():
             # one process is meant to save alone

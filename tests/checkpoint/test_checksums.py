@@ -49,6 +49,16 @@ def test_the_newest_whole_one_is_gone_on_from(tmp_path: Path,
     assert "state/a.distcp is not what was written" in caplog.text
 
 
+def test_the_same_step_may_be_damaged_twice(tmp_path: Path) -> None:
+    whole = checkpoint(tmp_path, 1)
+    for _ in range(2):
+        damaged = checkpoint(tmp_path, 2)
+        cut(damaged / "state" / "a.distcp")
+        set_aside_damaged([whole, damaged])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "step_00000001", "step_00000002.damaged", "step_00000002.damaged2"]
+
+
 def test_a_run_without_a_whole_one_is_not_begun_anew(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 1)
     flip(path / "state" / "a.distcp")

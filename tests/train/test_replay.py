@@ -69,6 +69,16 @@ def test_the_command_shows_the_samples_and_says_when_one_is_seen(finished_run: P
     assert re.search(r"^  step 4, stream \d$", done.stdout, re.MULTILINE)
 
 
+def test_a_step_before_every_checkpoint_starts_from_the_weights_that_the_run_did(
+        finished_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = plain.compose("+recipe=mobileclip/quickstart", *SMALL, f"run_dir={run}",
+                           f"init.path={finished_run}/run", "model.vocab_size=4096",
+                           "data.tokenizer.vocab_size=4096")
+    plain.train({**recipe, "evaluators": {}})
+    assert step_of(run, 1).loss == records(run / "metrics.jsonl")[0]["loss"]
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     (["replay", "run", "5"], "step 5 is none of run, which has steps 1 to 4"),
     (["replay", "run", "0"], "step 0 is none of run"),
