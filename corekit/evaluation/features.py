@@ -168,9 +168,9 @@ def in_classes_of(train: Source, dataset: Source, label: Tensor) -> Tensor:
     unknown = [name for name in own if name not in names]
     if unknown:
         raise CorekitError(f"the data set '{dataset_info(dataset).name}' has classes that "
-                           f"'{dataset_info(train).name}', which the probe is trained on, has not: "
+                           f"'{dataset_info(train).name}', which was trained on, has not: "
                            f"{', '.join(unknown[:5])}")
-    if int(label.max()) >= len(own):
+    if len(label) and int(label.max()) >= len(own):
         raise CorekitError(f"a label is {int(label.max())}, but the data set "
                            f"'{dataset_info(dataset).name}' has {len(own)} class names")
     return torch.tensor([names.index(name) for name in own], device=label.device)[label]

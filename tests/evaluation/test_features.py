@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from corekit import CorekitError
+from corekit import CorekitError, registry
 from corekit.evaluation.features import everywhere, in_classes_of
 from corekit.evaluation.retrieval.retrieval import Retrieval
 from tests.evaluation.known import Numbered, Table, eval_model, on_ranks
@@ -62,3 +62,22 @@ def test_classes_are_compared_by_name() -> None:
         in_classes_of(test, train, label)
     with pytest.raises(CorekitError, match="a label is 2, but the data set 'val' has 2 class"):
         in_classes_of(train, test, torch.tensor([2]))
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "knn", "attentive_probe"])
+def test_a_class_that_the_test_part_lacks_shifts_no_label(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = 5 * torch.randn(3, 8, generator=generator)
+    label = [0, 1, 2] * 20 + [0, 2] * 5
+    features = centres[label] + 0.1 * torch.randn(70, 8, generator=generator)
+    train, test = Numbered(range(60), label[:60]), Numbered(range(60, 70), [0, 1] * 5)
+    train.class_names = ["ant", "bee", "cat"]  # type: ignore[attr-defined]
+    test.class_names = ["ant", "cat"]  # type: ignore[attr-defined]
+    words = {"attentive_probe": {"epochs": 20, "batch_size": 20, "transform": None,
+                                 "learning_rates": [1e-2], "head_width": 8},
+             "linear_probe": {"epochs": 20, "batch_size": 20}}
+    evaluator = registry.find("evaluator", name).load()(
+        dataset=test, train_dataset=train, **words.get(name, {}))
+    table = Table(features)
+    table.encode_tokens = lambda image: table.encode_image(image)[:, None]  # type: ignore[assignment]
+    assert evaluator(eval_model(table)).metrics["top1"] == 1.0

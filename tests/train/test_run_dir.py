@@ -4,12 +4,15 @@ checkpoint.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import corekit
+from corekit import CorekitError
 from corekit.checkpoint.training_state import complete_checkpoints
 from tests.conftest import TINY, corekit_command
 
@@ -75,3 +78,39 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, background: str) -> Non
         for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_damaged_checkpoint_is_kept_aside_and_copies_beside_it_stay(finished_run: Path,
+                                                                      tmp_path: Path) -> None:
+    shutil.copytree(finished_run / "run", tmp_path / "run", symlinks=True)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for copy in ("step_00000002_good", "step_backup"):
+        shutil.copytree(checkpoints / "step_00000002", checkpoints / copy)
+    weights = checkpoints / "step_00000004" / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CorekitError, match="model.safetensors is damaged"):
+        corekit.load(str(tmp_path / "run"))
+    done = corekit_command("corekit-train", *TINY, "engine.steps=6", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "step_00000004 is damaged (model/model.safetensors is not what" in done.stderr
+    assert "continuing at step 2" in done.stdout
+    assert {path.name for path in checkpoints.iterdir()} == {
+        "step_00000002_good", "step_backup", "step_00000004.damaged", "step_00000004",
+        "step_00000006"}
+
+
+@pytest.mark.parametrize(("command", "words", "sentence"), [
+    ("corekit-eval", ("checkpoint=run", "data.workers=-1"), "data.workers=-1 (on the command line) "
+                                                            "must be at least 0"),
+    ("corekit-train", (*TINY, "seed=0,1"), "for a run of each, add -m"),
+    ("corekit-train", (*TINY, "run_dir=new", "optimizer.learning_rate=-0.1"),
+     "optimizer 'adamw': Invalid learning rate: -0.1"),
+])
+def test_values_that_cannot_be_are_one_sentence(finished_run: Path, command: str,
+                                                words: tuple[str, ...], sentence: str) -> None:
+    done = corekit_command(command, *words, folder=finished_run)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -7,7 +7,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import check_field, labelled_features
+from corekit.evaluation.features import check_field, in_classes_of, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
 from corekit.registry import register
 
@@ -70,6 +70,7 @@ class NearestNeighbours:
 
         best, label = labelled_features(eval_model, self.dataset, self.batch_size, self.features,
                                         guesses)
+        label = in_classes_of(self.train_dataset, self.dataset, label)
         metrics: dict[str, float] = {}
         for number, k in enumerate(self.ks):
             suffix = f"_k{k}" if len(self.ks) > 1 else ""

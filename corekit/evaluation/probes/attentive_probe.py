@@ -14,7 +14,7 @@ from corekit.data.loading.loader import Streams, share, step_batches
 from corekit.data.loading.shuffled_order import order_of
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import encode, encode_pixels, labelled_features
+from corekit.evaluation.features import encode, encode_pixels, in_classes_of, labelled_features
 from corekit.evaluation.metrics.accuracy import figures
 from corekit.evaluation.probes.attentive_heads import Heads, TokenNorm
 from corekit.evaluation.probes.grid import Grid
@@ -168,6 +168,7 @@ class AttentiveProbe(Probe):
         """Tokens and labels of this rank's share of a data set, as evaluation sees it."""
         for chunk, tokens in encode(eval_model, source, self.forward_batch_size, self.features):
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
+            label = in_classes_of(self.train_dataset, source, label)
             yield tokens, _checked(label, classes)
 
 

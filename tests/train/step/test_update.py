@@ -48,6 +48,16 @@ def snapshot(fake_run: Any) -> list[torch.Tensor]:
     ]
 
 
+def test_modules_that_bound_their_parameters_do_so_after_the_update() -> None:
+    fake_run = run()
+    weight = fake_run.plain_model[1].weight
+    fake_run.after_step = [SimpleNamespace(after_step=lambda: weight.data.fill_(7.0))]
+    one_step(fake_run, Counters())
+    assert weight.tolist() == [7.0, 7.0]
+    average = fake_run.ema.values["1.weight"]
+    assert average.mean() > 3, "the average takes the bounded value"
+
+
 def test_gradients_are_clipped_to_the_norm_and_the_rate_is_the_schedules() -> None:
     free, clipped = run(), run(grad_clip=0.5)
     norm, _ = one_step(free, Counters())
