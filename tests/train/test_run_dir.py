@@ -4,6 +4,7 @@ checkpoint.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 
 import corekit
 from corekit import CorekitError
-from corekit.checkpoint.training_state import complete_checkpoints
+from corekit.checkpoint.training_state import Counters, complete_checkpoints
+from corekit.train.run import closing
 from tests.conftest import TINY, corekit_command
 
 HOLD = """
@@ -114,3 +116,14 @@ def test_values_that_cannot_be_are_one_sentence(finished_run: Path, command: str
     assert done.returncode == 2
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_command_that_a_run_prints_can_be_typed(finished_run: Path, tmp_path: Path) -> None:
+    name = "my runs, lr=0.1"
+    shutil.copytree(finished_run / "run", tmp_path / name)  # links become folders
+    printed = closing("m", Counters(4, 128), tmp_path / name, 0, 1.0)
+    line = next(line for line in printed.splitlines() if "corekit-eval" in line)
+    words = shlex.split(line.removesuffix("the same figures again"))
+    done = corekit_command(*words, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "zero_shot on 40 samples of openmoji: top1" in done.stdout
