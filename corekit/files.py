@@ -66,6 +66,16 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def set_aside(path: Path, suffix: str) -> Path:
+    """Rename a file or a folder to the first free one of NAMEsuffix, NAMEsuffix2, ..."""
+    aside, number = path.with_name(path.name + suffix), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}{suffix}{number}")
+    os.replace(path, aside)
+    return aside
+
+
 def lock(path: Path, patience: float) -> IO[bytes]:
     """Open a file for reading and writing that no other process has locked.
 

@@ -1,41 +1,76 @@
 """Records of a run: ``metrics.jsonl`` and ``evaluations.jsonl``, a JSON object a line."""
 
 import json
+import logging
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from corekit.files import write_text
 
+log = logging.getLogger(__name__)
+
 Record = dict[str, Any]  # a JSON object
 
+# what every record has; step is None for weights that belong to no run
+TYPES = {"step": int | None, "evaluator": str, "metrics": dict}
 
-def append_record(path: Path, record: Mapping[str, object]) -> Path:
-    """Add a line to a ``.jsonl`` file."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    return path
+
+def append_record(path: Path, record: Mapping[str, object]) -> None:
+    """Add a line to a ``.jsonl`` file, whose last one may be cut off."""
+    line = json.dumps(record) + "\n"
+    with open(path, "a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else "\n" + line
+        file.write(line.encode())
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a ``.jsonl`` file, without a last line that was cut off."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """The records of a ``.jsonl`` file, without lines that are none."""
+    records = [_record(line, path.name) for line in _lines(path)]
+    return [record for record in records if record is not None]
 
 
 def cut_back(path: Path, step: int) -> None:
-    """Keep the records up to a step: later ones are of work that is done again."""
-    if path.is_file():
-        records = [record for record in read_records(path) if record["step"] <= step]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+    """Keep the records up to a step: later ones are of work that is done again.
+
+    Lines that are no records are kept in a file beside it, but for a last one that was cut off.
+    """
+    if not path.is_file():
+        return
+    lines = _lines(path)
+    strange = [line for line in lines[:-1] if line.strip() and _record(line, path.name) is None]
+    if strange:
+        beside = path.with_name(path.name + ".unreadable")
+        with open(beside, "a", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(line + "\n" for line in strange)
+        log.warning("%s: %d lines are no records of a run; they are in %s now", path, len(strange),
+                    beside.name)
+    kept = [record for record in read_records(path)
+            if record["step"] is None or record["step"] <= step]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file, and what follows its last line break."""
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+
+
+def _record(line: str, file: str) -> Record | None:
+    """A line's record; None where it has none of this file."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    keys = ["step"] if file == "metrics.jsonl" else TYPES
+    fits = isinstance(record, dict) and all(
+        key in record and isinstance(record[key], TYPES[key]) for key in keys)
+    return record if fits else None
 
 
 def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:

@@ -2,11 +2,11 @@
 
 import json
 import logging
-import os
 import zlib
 from pathlib import Path
 
 from corekit.errors import CorekitError
+from corekit.files import set_aside
 
 CHECKSUMS = "checksums.json"  # file, by its path in the checkpoint -> CRC-32
 DAMAGED = ".damaged"  # the suffix of a checkpoint that is set aside
@@ -63,11 +63,7 @@ def set_aside_damaged(checkpoints: list[Path]) -> None:
                            f"{name} is not what was written): put a whole copy in its place, or "
                            "begin anew with run_dir=ANOTHER_FOLDER")
     for checkpoint, name in damaged:
-        aside, number = checkpoint.with_name(checkpoint.name + DAMAGED), 1
-        while aside.exists():  # the same step was damaged before
-            number += 1
-            aside = aside.with_name(f"{checkpoint.name}{DAMAGED}{number}")
-        os.replace(checkpoint, aside)
+        aside = set_aside(checkpoint, DAMAGED)
         log.warning("%s is damaged (%s is not what was written): it is kept as %s, and the "
                     "checkpoint before it is gone on from", checkpoint, name, aside.name)
 

@@ -7,6 +7,7 @@ without a suffix is a complete one, whatever was killed when.
 import contextlib
 import copy
 import json
+import logging
 import os
 import re
 import shutil
@@ -31,13 +32,15 @@ from corekit.checkpoint.checksums import write_checksums
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.constants import WRITING
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.distributed.fsdp import from_files, full_state, is_sharded, to_files
+from corekit.distributed.fsdp import from_files, full_state, is_sharded, local, to_files
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
-from corekit.files import publish
+from corekit.files import publish, set_aside
 from corekit.models.text_tower import open_clip_names
 from corekit.optim.ema import Ema
 from corekit.recipes.schema import Node
+
+log = logging.getLogger(__name__)
 
 State = dict[str, Any]  # tensors and numbers, nested
 Environment = Mapping[str, object]  # environment.json
@@ -96,6 +99,8 @@ class Checkpoints:
         final = self.folder / f"step_{counters.step:08d}"
         if final.is_dir():  # complete, from before: never replaced, so that no moment is without it
             return
+        self._refuse_non_finite(model.state_dict(), counters)
+        self._refuse_non_finite(ema.values if ema else {}, counters)
         writing = final.with_name(final.name + WRITING)
         if self.ranks.is_first:
             with self._explained(writing):
@@ -127,6 +132,16 @@ class Checkpoints:
         else:
             state = _copied(state)
             self.pending = self.writer.submit(write)
+
+    def _refuse_non_finite(self, weights: Mapping[str, Tensor], counters: Counters) -> None:
+        """Raise a CorekitError, on all ranks, where a weight of one of them is not finite."""
+        names = [name for name, value in weights.items() if not local(value).isfinite().all()]
+        if self.ranks.sum(torch.tensor(len(names), device=self.ranks.device)):
+            shown = ", ".join(names[:3]) or "on another rank"
+            raise CorekitError(f"after step {counters.step} weights are not finite ({shown}), so "
+                               "that no checkpoint of them is written. The last one is untouched: "
+                               "begin anew, in another run_dir, with a lower "
+                               "optimizer.learning_rate or with engine.grad_clip")
 
     def wait(self) -> None:
         """Wait for the checkpoint that is being written; a CorekitError where that failed."""
@@ -185,6 +200,10 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _link(self, name: str, checkpoint: Path) -> None:
+        taken = self.run / name
+        if taken.exists() and not taken.is_symlink():  # the run was copied with its links resolved
+            aside = set_aside(taken, ".copy")
+            log.warning("%s is no link to a checkpoint: it is kept as %s", taken, aside.name)
         link = self.run / (name + WRITING)
         link.unlink(missing_ok=True)
         link.symlink_to(Path("checkpoints") / checkpoint.name / "model")

@@ -1,6 +1,5 @@
 """``corekit-eval``: the evaluators of a run or model folder, or others, on its weights."""
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from corekit.records import append_record
 
 if TYPE_CHECKING:
     from corekit.evaluation.base import Result
+    from corekit.evaluation.run import Progress
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +66,15 @@ def recipe_path(checkpoint: str) -> Path:
                        "model/model.safetensors once its first checkpoint is complete")
 
 
-def _report(folder: Path, label: str, result: "Result") -> None:
+def _report(folder: Path, progress: "Progress", label: str, result: "Result") -> None:
     """Log a result and append it to the records."""
-    record = {**result.record(*_progress(folder), label), "by": "corekit-eval"}
-    where = append_record(_records_path(folder), record)
+    where = _records_path(folder)
     log.info(f"{label} on {result}  ({where})")
-
-
-def _progress(folder: Path) -> tuple[int | None, int | None]:
-    """The steps and samples of these weights' checkpoint; None where there is none."""
-    counters = folder.resolve().parent / "counters.json"
-    if not counters.is_file():
-        return None, None
-    content = json.loads(counters.read_text(encoding="utf-8"))
-    return content["step"], content["samples"]
+    try:
+        append_record(where, {**result.record(*progress, label), "by": "corekit-eval"})
+    except OSError as error:
+        log.warning("%s cannot be written to (%s): the figures are not recorded", where,
+                    error.strerror)
 
 
 def _records_path(folder: Path) -> Path:

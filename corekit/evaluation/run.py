@@ -1,5 +1,6 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from corekit.evaluation.base import EvalModel, Evaluator, Result
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
 
-Report = Callable[[Path, str, Result], None]  # folder of the weights, label of the evaluator
+Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
+Report = Callable[[Path, Progress, str, Result], None]  # with the weights' folder and a label
 
 
 def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, preprocess: Preprocess,
@@ -38,22 +40,35 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     The preprocessing is the one saved with the weights: another one in the recipe is refused.
     """
     assert config.checkpoint is not None
-    folder = trained_folder(config.checkpoint)
     ranks = connect(config.engine.parallel, config.engine.device)
     try:
+        folder, progress = ranks.broadcast(_pinned(trained_folder(config.checkpoint)))
         preprocess = Preprocess.load(folder / "preprocess.json")
         requested = Preprocess(**vars(config.data.preprocess))
         if preprocess != requested:
             raise CorekitError(f"data.preprocess asks for {requested}, but these weights were "
                                f"trained with {preprocess} ({folder}/preprocess.json): leave "
                                "data.preprocess out")
-        evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
+        # before the evaluators, whose data may take its time
         model = load_model(config.model, config.seed, folder, ranks.device)
+        evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
         eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
         for label, evaluator in evaluators.items():
             result = evaluator(eval_model)
             if ranks.is_first:
-                report(folder, label, result)
+                report(folder, progress, label, result)
     finally:
         disconnect()
+
+
+def _pinned(folder: Path) -> tuple[Path, Progress]:
+    """The folder, of the checkpoint that a run's link names now, and its steps and samples.
+
+    Training moves the link on, and may remove the checkpoint, while an evaluation is under way.
+    """
+    counters = folder.resolve().parent / "counters.json"
+    if not counters.is_file():
+        return folder, (None, None)
+    content = json.loads(counters.read_text(encoding="utf-8"))
+    return folder.resolve(), (content["step"], content["samples"])

@@ -125,7 +125,8 @@ def test_weights_that_do_not_fit_are_said(tmp_path: Path) -> None:
 
 def test_records_of_lost_steps_are_cut_away(tmp_path: Path) -> None:
     for name in ("metrics.jsonl", "evaluations.jsonl"):
-        lines = [json.dumps({"step": step}) for step in (1, 2, 3, 4)]
+        lines = [json.dumps({"step": step, "evaluator": "a", "metrics": {}})
+                 for step in (1, 2, 3, 4)]
         (tmp_path / name).write_text("\n".join(lines) + '\n{"step": 5, "lo')
     RunLogger(tmp_path, ALONE, steps=10, done=2, samples=20).close()
     for name in ("metrics.jsonl", "evaluations.jsonl"):
@@ -203,6 +204,32 @@ def test_the_best_one_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert [path.name
             for path in complete_checkpoints(tmp_path)] == ["step_00000002", "step_00000005"]
     assert os.readlink(tmp_path / "best") == "checkpoints/step_00000002/model"
+
+
+def test_weights_that_are_not_finite_become_no_checkpoint(tmp_path: Path) -> None:
+    model, optimizer = trained(0)
+    checkpoints = Checkpoints(tmp_path, 2, ALONE)
+    checkpoints.save(model, optimizer, None, Counters(1), RECIPE, PREPROCESS, {})
+    ema = Ema(model, 0.9)
+    for values in (model.state_dict(), ema.values):
+        values["1.running_mean"][2] = math.nan
+        with pytest.raises(CorekitError, match=r"step 2 weights are not finite \(1.running_m"):
+            checkpoints.save(model, optimizer, ema, Counters(2), RECIPE, PREPROCESS, {})
+        values["1.running_mean"][2] = 0
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
+
+
+def test_a_model_folder_in_the_place_of_the_link_is_kept_beside_it(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (1, 2):
+        (tmp_path / "model").mkdir()  # as cp -rL leaves it
+        (tmp_path / "model" / "mine").touch()
+        save(tmp_path, step)
+        assert os.readlink(tmp_path / "model") == f"checkpoints/step_0000000{step}/model"
+        (tmp_path / "model").unlink()
+    assert (tmp_path / "model.copy" / "mine").is_file()
+    assert (tmp_path / "model.copy2" / "mine").is_file()
+    assert "model is no link to a checkpoint: it is kept as model.copy2" in caplog.text
 
 
 def test_a_run_whose_steps_were_all_skipped_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""``corekit-eval`` beside a training that goes on, and where it cannot write."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import corekit.evaluation.run
+from corekit.cli.evaluate import main
+
+SMALL = ("data.workers=0", "evaluators.zero_shot.dataset.samples=16")
+
+
+def test_step_and_weights_are_of_one_checkpoint(
+        finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(finished_run / "run", tmp_path / "run", symlinks=True)
+    link, checkpoints = tmp_path / "run" / "model", tmp_path / "run" / "checkpoints"
+    link.unlink()
+    link.symlink_to("checkpoints/step_00000002/model")
+    weights = load_file(checkpoints / "step_00000002" / "model" / "model.safetensors")
+    load_model = corekit.evaluation.run.load_model
+
+    def while_training_goes_on(*args: Any) -> nn.Module:
+        link.unlink()
+        link.symlink_to("checkpoints/step_00000004/model")
+        model = load_model(*args)
+        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+        shutil.rmtree(checkpoints / "step_00000002")
+        return model
+
+    monkeypatch.setattr(corekit.evaluation.run, "load_model", while_training_goes_on)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["corekit-eval", "checkpoint=run", *SMALL])
+    main()
+    last = json.loads((tmp_path / "run/evaluations.jsonl").read_text().splitlines()[-1])
+    assert (last["step"], last["samples"], last["by"]) == (2, 64, "corekit-eval")
+
+
+def test_figures_are_told_where_they_cannot_be_recorded(
+        finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(finished_run / "run" / "model", tmp_path / "folder")
+    (tmp_path / "folder.evaluations.jsonl").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["corekit-eval", "checkpoint=folder", *SMALL])
+    main()
+    assert "zero_shot on 16 samples of openmoji: top1" in caplog.text
+    assert "folder.evaluations.jsonl cannot be written to (Is a directory)" in caplog.text
