@@ -109,7 +109,9 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
                        "same command goes on from it")
         elif run.ranks.is_first:
             seconds = time.perf_counter() - began
-            logger.say(closing(run.config.model.name, counters, folder, first, seconds))
+            report = closing(run.config.model.name, counters, folder, first, seconds)
+            for line in report.split("\n"):
+                logger.say(line)
     finally:
         run.checkpoints.abandon()
         logger.close()
