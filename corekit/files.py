@@ -59,6 +59,11 @@ def write_text(path: Path, text: str, durable: bool = False) -> None:
     write_bytes(path, text.encode(), durable)
 
 
+def leaves_folder(name: str) -> bool:
+    """Whether a name that came from outside leads out of the folder that it is looked up in."""
+    return name.startswith("/") or ".." in name.split("/") or "\0" in name
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder where there is one."""
     if path.is_dir() and not path.is_symlink():

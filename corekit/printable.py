@@ -1,5 +1,6 @@
 """Text that came from outside as it is shown, and words that may be typed as they are printed."""
 
+import logging
 import re
 import shlex
 
@@ -13,6 +14,13 @@ def printable(text: str) -> str:
     """
     return "".join(char if char.isprintable() else char.encode(
         "unicode_escape", "surrogatepass").decode("ascii") for char in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Messages in one line each, whatever was put into them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
 
 
 def override(key: str, value: object) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from corekit import registry
 from corekit.checkpoint.model_folder import brief, fill, model_folder, save_model_folder
+from corekit.checkpoint.own_runs import config_beside
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
@@ -25,7 +26,7 @@ from corekit.files import replacing
 from corekit.models.build import build_model
 from corekit.models.fusion import reparameterize
 from corekit.recipes.saved import fused as fused_recipe
-from corekit.recipes.saved import load_config, load_plain
+from corekit.recipes.saved import load_plain
 from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
 
 State = dict[str, Tensor]
@@ -88,7 +89,7 @@ def convert_in(source: Path, target: Path, name: str | None = None,
                                "layout with --to, and fused with --fuse")
         folder = model_folder(source)
         recipe = load_plain(folder / "recipe.yaml")
-        model = load_config(folder / "recipe.yaml").model
+        model = config_beside(folder).model
         preprocess = Preprocess.load(folder / "preprocess.json")
         weights, notes = load_file(folder / "model.safetensors"), list[str]()
     else:
@@ -121,7 +122,7 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
                            "torch's own files")
     folder = model_folder(source)
-    model: EntryConfig = load_config(folder / "recipe.yaml").model
+    model: EntryConfig = config_beside(folder).model
     while (inner := model.inner("model")) is not None:  # one around another has its names
         model = inner
     name = model.name

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.model_folder import model_folder
 from corekit.checkpoint.new_head import NewHead
+from corekit.checkpoint.own_runs import config_beside
 from corekit.errors import CorekitError
 from corekit.models.freeze import matching
 from corekit.models.text_tower import open_clip_names
-from corekit.recipes.saved import load_config
 
 State = dict[str, Tensor]
 SHOWN = 12  # names in a message
@@ -60,8 +60,9 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
         doubled = [name for name in loaded if counts[names[name]] > 1]
         raise CorekitError(f"init.rename gives {' and '.join(doubled[:2])} of {file} the same name")
     if new_head is not None:
-        beside = file.with_name("recipe.yaml")
-        weights = new_head(weights, own, load_config(beside) if beside.is_file() else None, file)
+        trained_as = (config_beside(file.parent) if file.with_name("recipe.yaml").is_file()
+                      else None)
+        weights = new_head(weights, own, trained_as, file)
     excluded = {name for pattern in exclude
                 for name in matching(pattern, [*own, *weights], "init.exclude")}
     both = [name for name in own if name in weights and name not in excluded]

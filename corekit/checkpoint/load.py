@@ -8,11 +8,11 @@ from torch import nn
 from corekit.checkpoint.checksums import damaged_file
 from corekit.checkpoint.exported import is_exported, load_exported
 from corekit.checkpoint.model_folder import load_weights, model_folder
+from corekit.checkpoint.own_runs import config_beside
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
-from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
 
 
@@ -29,7 +29,7 @@ def load(path: str | Path) -> tuple[nn.Module, Preprocess, Tokenizer | None]:
         CorekitError: nothing is there, or it does not fit together.
     """
     folder = trained_folder(path)
-    config = load_config(folder / "recipe.yaml")
+    config = config_beside(folder)
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
     tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
     return model, Preprocess.load(folder / "preprocess.json"), tokenizer
@@ -43,7 +43,7 @@ def trained_folder(path: str | Path) -> Path:
 def load_model(config: ModelConfig, seed: int, folder: Path, device: torch.device) -> nn.Module:
     """A model with the weights of a folder, or the exported one, if it is the recipe's."""
     if is_exported(folder):
-        if config != load_config(folder / "recipe.yaml").model:
+        if config != config_beside(folder).model:
             raise CorekitError(f"{folder} is exported, and its model is what it is: leave model.* "
                                "out")
         return load_exported(folder)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from corekit.errors import CorekitError
+from corekit.printable import printable
 from corekit.recipes.schema import RunConfig
 
 WEIGHT, BIAS = "head.weight", "head.bias"
@@ -88,7 +89,7 @@ class NewHead:
             similarity = "" if match.similarity is None else f"{match.similarity:.3f}"
             rows = ",".join(map(str, match.rows))
             lines.append((str(number), match.name, match.how, similarity, rows, match.source))
-        return "".join("\t".join(line) + "\n" for line in lines)
+        return "".join("\t".join(map(printable, line)) + "\n" for line in lines)
 
     def summary(self) -> str:
         """What is in the report, in a line."""

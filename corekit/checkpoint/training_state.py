@@ -30,6 +30,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from corekit.checkpoint.checksums import write_checksums
 from corekit.checkpoint.model_folder import save_model_folder
+from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.constants import WRITING
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import from_files, full_state, is_sharded, local, to_files
@@ -217,7 +218,8 @@ class Checkpoints:
 
     def load(self, checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
              ema: Ema | None) -> Counters:
-        """Restore a complete checkpoint."""
+        """Restore a complete checkpoint; a CorekitError where it is somebody else's."""
+        refuse_somebody_elses(checkpoint)
         state = _state(model, optimizer, ema)
         # A parameter without a gradient so far, as where every step was skipped, has no state yet,
         # and none is saved.

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from corekit.errors import CorekitError
+from corekit.printable import printable
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,4 +38,4 @@ def _convert(options: argparse.Namespace) -> None:
         print(f"{options.target}: {name} in the layout {options.to}")
         return
     name, notes = convert_in(options.source, options.target, options.model, options.fuse)
-    print("\n".join([f"{options.target}: {name}", *notes]))
+    print("\n".join([f"{options.target}: {name}", *map(printable, notes)]))

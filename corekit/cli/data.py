@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from corekit.constants import SHARDS
 from corekit.errors import CorekitError
+from corekit.printable import printable
 
 if TYPE_CHECKING:  # --help needs no numpy
     from corekit.data.shards.check import Findings
@@ -152,7 +153,7 @@ def _print_findings(findings: "Findings") -> None:
     from corekit.data.shards.check import spread
 
     counts = [f"{name} {count:,}" for name, count in findings.extensions.most_common()]
-    print(f"{'fields':<12}{', '.join(counts)}")
+    print(f"{'fields':<12}{printable(', '.join(counts))}")
     if findings.widths:
         print(f"{'images':<12}{findings.widths.total():,}; width {spread(findings.widths)}, height "
               f"{spread(findings.heights)} pixels (least / median / most)")
@@ -169,6 +170,6 @@ def _print_findings(findings: "Findings") -> None:
     for kind, (count, names) in sorted(problems.items()):
         print(f"  {kind}: {count:,}")
         for name in names:
-            print(f"    {name}")
+            print(f"    {printable(name)}")
         if count > len(names):
             print("    ...")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from corekit.checkpoint.own_runs import is_own_run
 from corekit.cli.command import compose_command
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
@@ -50,7 +51,9 @@ def _schema_of_checkpoint() -> DictConfig:
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
                            "--help tells more")
     others = any(word.startswith("+evaluation=") for word in words)
-    return schema_of_saved(recipe_path(checkpoints[-1]), checkpoints[-1], own_evaluators=not others)
+    checkpoint = checkpoints[-1]
+    return schema_of_saved(recipe_path(checkpoint), checkpoint, own_evaluators=not others,
+                           is_own_run=is_own_run(Path(checkpoint)))
 
 
 def recipe_path(checkpoint: str) -> Path:

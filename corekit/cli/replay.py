@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.cli.train import open_source
 from corekit.errors import CorekitError
 from corekit.recipes.saved import load_config
@@ -51,6 +52,7 @@ def _open_run(args: argparse.Namespace) -> "tuple[RunConfig, Source]":
     recipe = args.folder / "recipe.yaml"
     if not recipe.is_file():
         raise CorekitError(f"{args.folder} is no run directory: it has no recipe.yaml")
+    refuse_somebody_elses(args.folder)
     config = load_config(recipe)
     if args.root is not None:
         config = replace(config, data=replace(config.data, root=args.root))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from corekit.errors import CorekitError
+from corekit.printable import PrintableFormatter, printable
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
 def _fail(sentence: str) -> None:
     if os.environ.get("COREKIT_TRACEBACK"):
         raise
-    print(f"corekit: {sentence}", file=sys.stderr)
+    print(f"corekit: {printable(sentence)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -45,9 +46,9 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            print(f"corekit: {record.getMessage()}", file=sys.stderr, flush=True)
+            print(f"corekit: {self.format(record)}", file=sys.stderr, flush=True)
         else:
-            print(record.getMessage(), flush=True)
+            print(self.format(record), flush=True)
 
 
 def configure_logging() -> None:
@@ -61,4 +62,6 @@ def configure_logging() -> None:
     logger.setLevel(logging.INFO)
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
     if rank == "0" and not any(isinstance(handler, _Console) for handler in logger.handlers):
-        logger.addHandler(_Console())
+        console = _Console()
+        console.setFormatter(PrintableFormatter())
+        logger.addHandler(console)

@@ -22,6 +22,7 @@ from corekit.registry import register
 if TYPE_CHECKING:  # jobs that read captions alone do without torch
     from corekit.data.transforms.preprocess import Preprocess
 
+MOST_TEXT = 1_000_000  # bytes of a caption; more is no caption, and would be tokenized for minutes
 Geometry = Literal["image", "mask", "boxes", "points"]
 
 
@@ -144,6 +145,8 @@ class Text(Field):
         return (self.name, self.caption)
 
     def decode(self, content: bytes, where: str) -> str:
+        if len(content) > MOST_TEXT:
+            raise BadSampleError("too_large", f"{where}: {self.name} has {len(content):,} bytes")
         text = _utf8(content, self.name, where)
         if not text.strip():
             raise BadSampleError("empty_text", f"{where}: {self.name} is empty")

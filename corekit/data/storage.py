@@ -23,6 +23,9 @@ from corekit.files import write_bytes
 
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
+# of fsspec's: they open places that a file or another URL names, and `reference` ran templates
+WRAPPERS = ("async_wrapper", "asyncwrapper", "blockcache", "cached", "dask", "dir", "filecache",
+            "generic", "libarchive", "reference", "simplecache", "tar", "zip")
 
 T = TypeVar("T")
 
@@ -42,7 +45,8 @@ class Storage:
     """A folder, named by a path or by a URL such as ``s3://bucket/shards``.
 
     Raises:
-        CorekitError: fsspec has no driver for this kind of URL, or it is not installed.
+        CorekitError: fsspec has no driver for this kind of URL, or it is not installed, or the URL
+            leads to other places.
     """
 
     def __init__(self, root: str) -> None:
@@ -134,6 +138,12 @@ class Storage:
 @lru_cache(maxsize=256)
 def _connect(root: str, process: int) -> tuple[AbstractFileSystem, str]:
     """File system and path; a process that was forked connects anew."""
+    protocol, _, _ = root.rpartition("://")
+    if not protocol:  # fsspec would take a folder called a::b for two places
+        return LocalFileSystem(), root.rstrip("/")
+    if "::" in root or protocol.lower() in WRAPPERS:
+        raise CorekitError(f"{root} leads to its files by way of others, which may run programs "
+                           "on this machine: name the folder or the URL of the files themselves")
     try:
         system, path = url_to_fs(root)
     except (ImportError, ValueError) as error:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from corekit.checkpoint.exported import is_exported
 from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import EXPORT, model_folder
+from corekit.checkpoint.own_runs import config_beside
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.files import replacing
 from corekit.models.clip import MAX_LOGIT_SCALE
 from corekit.models.fusion import reparameterize
-from corekit.recipes.saved import load_config
 from corekit.recipes.schema import ModelConfig
 from corekit.wiring import model_wiring, rename_outputs
 
@@ -110,7 +110,7 @@ def export_model(source: Path, target: Path, form: str,
     if form == "onnx":
         check_packages()
     model, preprocess, tokenize = load(folder)
-    parts = _parts(model, load_config(folder / "recipe.yaml").model, preprocess.size, tokenize)
+    parts = _parts(model, config_beside(folder).model, preprocess.size, tokenize)
     folded = reparameterize(model)
     write, suffix = (write_onnx, ".onnx") if form == "onnx" else (write_torch, ".pt2")
     # what similarities are multiplied by, where the model learns it (CLIP: as a logarithm)

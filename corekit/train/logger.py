@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from corekit.distributed.process_group import ProcessGroup
 from corekit.evaluation.base import Result
+from corekit.printable import PrintableFormatter
 from corekit.records import Record, append_record, cut_back
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class RunLogger:
         self.run, self.ranks, self.steps, self.done, self.flops = run, ranks, steps, done, flops
         name = "log.txt" if ranks.is_first else f"log_rank{ranks.rank}.txt"
         self.file = _LogFile(run / name, encoding="utf-8")
+        self.file.setFormatter(PrintableFormatter())
         logger = logging.getLogger("corekit")
         logger.addHandler(self.file)
         self.level = logger.level

@@ -12,6 +12,7 @@ import torch
 
 from corekit.checkpoint.checksums import set_aside_damaged
 from corekit.checkpoint.new_head import REPORT
+from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import LEFT_OUT, Source
 from corekit.data.loading.collate import split
@@ -48,6 +49,8 @@ def run(config: RunConfig, source: Source) -> bool:
     lock = None
     try:
         set_determinism(config.engine, ranks)
+        for each in (folder, *complete_checkpoints(folder)[-1:]):
+            refuse_somebody_elses(each)
         if ranks.is_first:
             set_aside_damaged(complete_checkpoints(folder))
         ranks.barrier()
@@ -106,7 +109,9 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
                        "same command goes on from it")
         elif run.ranks.is_first:
             seconds = time.perf_counter() - began
-            logger.say(closing(run.config.model.name, counters, folder, first, seconds))
+            report = closing(run.config.model.name, counters, folder, first, seconds)
+            for line in report.split("\n"):
+                logger.say(line)
     finally:
         run.checkpoints.abandon()
         logger.close()

@@ -13,6 +13,7 @@ from typing import IO
 
 import corekit
 from corekit.checkpoint.model_folder import save_recipe
+from corekit.checkpoint.own_runs import user_name
 from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
 from corekit.data.datasets.base import Source
 from corekit.distributed.process_group import ProcessGroup
@@ -80,7 +81,7 @@ def describe(ranks: ProcessGroup, threads: int) -> Environment:
             "python": platform.python_version(),
             "packages": {name: _version(name) for name in _PACKAGES}, "device": str(ranks.device),
             "ranks": ranks.world, "threads": threads, "platform": platform.platform(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID")}
+            "slurm_job": os.environ.get("SLURM_JOB_ID"), "user": user_name()}
 
 
 def _version(package: str) -> str | None:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model
 from corekit.checkpoint.model_folder import model_folder
+from corekit.checkpoint.own_runs import config_beside
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.recipes.saved import load_config
 from corekit.registry import register
 
 from .encoder import Encoder, EncoderWrapper
@@ -76,7 +76,7 @@ def _trained(path: str, preprocess: Preprocess) -> Encoder:
                            f"and std {teacher_preprocess.std}, and the student sees "
                            f"{preprocess.mean} and {preprocess.std}: set data.preprocess.mean and "
                            "std to the teacher's")
-    config = load_config(folder / "recipe.yaml")
+    config = config_beside(folder)
     model = load_model(config.model, config.seed, folder, torch.device("cpu"))
     encoder = getattr(model, "encoder", model)
     if not isinstance(encoder, Encoder):

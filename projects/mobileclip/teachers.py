@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.checkpoint.model_folder import load_weights, model_folder
+from corekit.checkpoint.own_runs import config_beside
 from corekit.data.jobs.manifest import sha256
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.build import build_model
-from corekit.recipes.saved import load_config
 from corekit.registry import declare_kind, register
 
 declare_kind("teacher", "a model whose features of pictures and captions are stored")
@@ -80,7 +80,7 @@ class FolderTeacher:
             CorekitError: it is not there, does not fit together, or cannot teach.
         """
         folder = model_folder(self.path)
-        config = load_config(folder / "recipe.yaml")
+        config = config_beside(folder)
         device = torch.empty(0).device  # meta, where only the wiring is checked
         model = build_model(config.model, config.seed, device)
         if device.type != "meta":

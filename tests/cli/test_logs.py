@@ -5,13 +5,17 @@ run keeps all of it in its files.
 import logging
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from corekit.cli.sentences import configure_logging
+from corekit import CorekitError
+from corekit.cli.data import _print_findings
+from corekit.cli.sentences import configure_logging, sentences
+from corekit.data.shards.check import Findings
 from corekit.distributed.process_group import ProcessGroup
 from corekit.train.logger import RunLogger
 from tests.conftest import TINY, corekit_command
@@ -37,6 +41,25 @@ def test_a_command_shows_messages_and_warnings_apart(capsys: pytest.CaptureFixtu
     log.info("step %d", 3)
     log.warning("one shard is bad")
     assert capsys.readouterr() == ("step 3\n", "corekit: one shard is bad\n")
+
+
+def test_a_key_moves_no_cursor_and_forges_no_line(tmp_path: Path, logger: logging.Logger,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    key = "a\x1b[2J\rb\nTrained"
+    shown = "a\\x1b[2J\\rb\\nTrained"
+    configure_logging()
+    run = RunLogger(tmp_path, ProcessGroup(0, 1, torch.device("cpu")), steps=1, done=0, samples=0)
+    run.say(key)
+    log.warning("%s is bad", key)
+    run.close()
+    with pytest.raises(SystemExit), sentences():
+        raise CorekitError(f"no {key}")
+    _print_findings(Findings(1, Counter({key: 1}), bad={"image": (1, [key])}))
+    printed = capsys.readouterr()
+    assert (tmp_path / "log.txt").read_text() == f"{shown}\n{shown} is bad\n"
+    assert printed.err == f"corekit: {shown} is bad\ncorekit: no {shown}\n"
+    assert printed.out.count(shown) == 3
+    assert not set("\x1b\r") & set(printed.out + printed.err)
 
 
 @pytest.mark.parametrize("name", ["RANK", "SLURM_PROCID"])

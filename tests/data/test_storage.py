@@ -214,3 +214,23 @@ def test_a_folder_may_be_named_from_the_home(tmp_path: Path,
     write_shards(tmp_path / "shards", (3,))
     assert Storage("~/shards").is_folder()
     assert WebDataset("~/shards").shard_sizes.tolist() == [3]
+
+
+@pytest.mark.parametrize("root", [
+    "reference://theirs.json", "REFERENCE://theirs.json", "reference::http://server/theirs.json",
+    "simplecache::memory://a", "zip://a::memory://a.zip", "memory://a::memory://b", "dir://a",
+    "filecache://a"])
+def test_a_place_that_leads_to_others_is_refused(root: str) -> None:
+    """A file of references is a program in disguise: its templates were run."""
+    with pytest.raises(CorekitError, match="leads to its files by way of others"):
+        Storage(root)
+
+
+def test_a_folder_may_be_called_like_two_places(tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("reference::a", "simplecache::b"):
+        Path(name).mkdir()
+        Path(name, "a.tar").write_bytes(b"here")
+        assert [file.name for file in Storage(name).files("*.tar")] == ["a.tar"]
+        assert Storage(str(tmp_path / name)).read("a.tar") == b"here"

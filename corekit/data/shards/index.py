@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.shards.members import RawSample, parse_sample
+from corekit.data.shards.members import MOST_BYTES, RawSample, parse_sample
 from corekit.data.shards.scan import Offsets, hash_offsets, scan_stored
 from corekit.data.shards.table import stored_offsets
 from corekit.data.storage import Storage
@@ -82,7 +82,7 @@ class Index:
         name = self.names[shard]
         for place in self.places:
             offsets = stored_offsets(place, name, self.hashes[shard])
-            if offsets is not None:
+            if offsets is not None and len(offsets) == self.samples[shard] + 1:
                 return offsets
         offsets = scan_stored(self.storage, name).offsets
         if hash_offsets(offsets) != self.hashes[shard]:
@@ -91,8 +91,18 @@ class Index:
         return offsets
 
     def read(self, shard: int, first: int, count: int) -> Iterator[tuple[bytes, int]]:
-        """(bytes, expected length) of neighbouring samples by one read; cut shards have less."""
+        """(bytes, expected length) of neighbouring samples by one read; cut shards have less.
+
+        Samples too large to be read together are read one by one, and one too large by itself has
+        no bytes.
+        """
         bounds = self.offsets(shard)[first:first + count + 1].tolist()
+        if bounds[-1] - bounds[0] > MOST_BYTES:
+            for position in range(count if count > 1 else 0):
+                yield from self.read(shard, first + position, 1)
+            if count == 1:
+                yield b"", bounds[-1] - bounds[0]
+            return
         begin, end = bounds[0], min(bounds[-1], self.cut.get(shard, bounds[-1]))
         content = self.storage.read(self.names[shard], begin, end) if begin < end else b""
         for low, high in pairwise(bounds):

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.shards.index import Index
-from corekit.data.shards.members import RawSample, member_key, parse_sample, tar_members
+from corekit.data.shards.members import (
+    BROKEN,
+    MOST_BYTES,
+    RawSample,
+    member_key,
+    parse_sample,
+    tar_members,
+)
 from corekit.data.storage import Storage, retry
 from corekit.errors import CorekitError
 from corekit.files import cache_folder
@@ -214,6 +221,8 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool)
             file.seek(offset)
             header = tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
             if header.type not in PLAIN:  # long names and the like: the whole stretch
+                if end - begin > MOST_BYTES:
+                    return None
                 file.seek(begin)
                 members = [(name, io.BytesIO(data), len(data))
                            for name, data in tar_members(file.read(end - begin))]
@@ -224,11 +233,11 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool)
                 if uid == "key":
                     return key if with_folders else _base(key)
                 if extension == "json":
-                    return _uid_in(content.read(size))
+                    return _uid_in(content.read(min(size, MOST_BYTES, end - offset)))
             if header.type not in PLAIN or header.size < 0:
                 return None
             offset += BLOCK + header.size + -header.size % BLOCK
-    except (tarfile.TarError, EOFError, ValueError):
+    except BROKEN:
         return None
     return None
 
@@ -236,7 +245,8 @@ def _uid_at(file: IO[bytes], begin: int, end: int, uid: Uid, with_folders: bool)
 def _uid_in(content: bytes) -> str | None:
     try:
         value = json.loads(content)["uid"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        value.encode()  # half a character is none
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return value if isinstance(value, str) else None
 

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import Field, Text, find_field
 from corekit.errors import CorekitError
+from corekit.files import leaves_folder
 
 BLOCK = tarfile.BLOCKSIZE
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # types of headers that a file's bytes follow
+MOST_BYTES = 1 << 30  # of a sample; more is a header's claim, and would not fit into memory
+# what broken headers raise in tarfile, some by claiming sizes that no memory has
+BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, MemoryError, LookupError,
+          RecursionError)
 
 
 @dataclass(frozen=True)
@@ -50,16 +55,18 @@ def is_left_out(name: str) -> bool:
 def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawSample:
     """The members of one sample from its stretch of a tar file, which is ``length`` bytes long.
 
-    Bad are: ``truncated`` (the file ends or breaks inside the sample), ``path`` (a name that is
-    absolute or climbs out of its folder), ``encoding`` (a name that is not UTF-8) and ``duplicate``
-    (two members with one name).
+    Bad are: ``too_large`` (more than ``MOST_BYTES``, as its headers claim), ``truncated`` (the file
+    ends or breaks inside the sample), ``path`` (a name that is absolute or climbs out of its
+    folder), ``encoding`` (a name that is not UTF-8) and ``duplicate`` (two members with one name).
     """
     unnamed = f"sample {position}"
+    if length > MOST_BYTES:
+        return RawSample(shard, unnamed, {}, ("too_large", f"its headers claim {length:,} bytes"))
     if len(content) < length or not length:
         return RawSample(shard, unnamed, {}, ("truncated", "the file ends before its members do"))
     try:
         files = [member for member in tar_members(content) if not is_left_out(member[0])]
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (*BROKEN, OSError) as error:
         return RawSample(shard, unnamed, {}, ("truncated", f"its members cannot be read ({error})"))
     if not files:
         return RawSample(shard, unnamed, {}, ("truncated", "no member is left of it"))
@@ -68,7 +75,7 @@ def parse_sample(shard: str, position: int, content: bytes, length: int) -> RawS
     for name, data in files:
         extension = member_key(name)[1]
         problem = None
-        if name.startswith("/") or ".." in name.split("/"):
+        if leaves_folder(name):
             problem = "path", f"the name of a member leaves its folder: {name!r}"
         elif name.encode("utf-8", "replace").decode() != name:  # surrogates: it was not UTF-8
             problem = "encoding", "the name of a member is not UTF-8"
@@ -159,11 +166,11 @@ def member_of(members: Mapping[str, bytes], stored: str) -> bytes | None:
         return content
     try:
         value = json.loads(content).get(key)
-    except (ValueError, AttributeError):  # no JSON, or no object
+    except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
         return None
     if value is None:
         return None
-    return (value if isinstance(value, str) else json.dumps(value)).encode()
+    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "surrogatepass")
 
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],

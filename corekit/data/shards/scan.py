@@ -4,6 +4,7 @@ A sample is a run of neighbouring members that share a key, as WebDataset has it
 cut short is read as far as it goes; the sample that the cut went through counts as a bad one.
 """
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -13,9 +14,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.shards.members import is_left_out, member_key
+from corekit.data.shards.members import BROKEN, is_left_out, member_key
 from corekit.data.storage import Storage, retry
 
+_FARTHEST = 1 << 62  # bytes that an offset may claim
 _BEHIND = 1 << 20  # bytes behind the end that are looked at: tar pads with zeros, to 10 KiB
 Offsets = NDArray[np.int64]
 
@@ -33,29 +35,26 @@ class Scan:
 def scan_shard(file: IO[bytes]) -> Scan:
     """Find the samples of one tar file."""
     starts: list[int] = []
-    end, key, left_out = 0, None, 0
+    begin, end, key, left_out = file.tell(), 0, None, 0
+    size = file.seek(0, io.SEEK_END)
+    file.seek(begin)
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8",
-                          errors="surrogateescape") as archive:
-            try:
-                for member in archive:
-                    if archive.offset <= end:  # a size below nothing would lead round in circles
-                        raise tarfile.ReadError("a member of negative size")
-                    end = archive.offset
-                    if not member.isfile():
-                        continue
-                    if is_left_out(member.name):
-                        left_out += 1
-                    elif member_key(member.name)[0] != key:
-                        key = member_key(member.name)[0]
-                        starts.append(member.offset)
-            # the last member was read, but ends beyond the file
-            except (tarfile.TarError, EOFError):
-                return Scan(_offsets(starts, end), complete=False, left_out=left_out)
-            file.seek(end)
-            last = file.read(tarfile.BLOCKSIZE)
-    except (tarfile.TarError, EOFError) as error:
-        size = file.seek(0, io.SEEK_END)
+                          errors="surrogateescape") as archive, contextlib.suppress(*BROKEN):
+            for member in archive:
+                if archive.offset <= end:  # a size below nothing would lead round in circles
+                    break
+                end = min(archive.offset, _FARTHEST)
+                if member.isfile() and is_left_out(member.name):
+                    left_out += 1
+                elif member.isfile() and member_key(member.name)[0] != key:
+                    key = member_key(member.name)[0]
+                    starts.append(member.offset)
+                if end > size:  # the last member was read, but ends beyond the file
+                    return Scan(_offsets(starts, end), complete=False, left_out=left_out)
+        file.seek(end)
+        last = file.read(tarfile.BLOCKSIZE)
+    except BROKEN as error:
         offsets = np.array([0, min(size, tarfile.BLOCKSIZE)], dtype=np.int64)
         return Scan(offsets, complete=False, problem=f"is not a tar file: {error}")
     # a header that is cut or broken: the sample before it is not to be trusted

@@ -11,6 +11,7 @@ In the cache it holds for one path, size and time.
 import hashlib
 import io
 import json
+import tarfile
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -100,9 +101,11 @@ def stored_offsets(storage: Storage, name: str, expected: str) -> Offsets | None
         return None
     try:
         offsets = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except Exception:  # bad bytes raise anything in NumPy
         return None
-    return offsets if hash_offsets(offsets) == expected else None
+    in_order = (isinstance(offsets, np.ndarray) and offsets.dtype == np.int64
+                and offsets.ndim == 1 and bool((np.diff(offsets, prepend=0) >= 0).all()))
+    return offsets if in_order and hash_offsets(offsets) == expected else None
 
 
 def _parse(content: bytes | None) -> dict[str, ShardEntry] | None:
@@ -113,6 +116,14 @@ def _parse(content: bytes | None) -> dict[str, ShardEntry] | None:
         table = json.loads(content)
         columns = [table[name] for name in ("names", "bytes", "samples", "hashes")]
         columns.append(table.get("modified") or [None] * len(columns[0]))
-        return {name: ShardEntry(*row) for name, *row in zip(*columns, strict=True)}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        entries = {name: ShardEntry(*row) for name, *row in zip(*columns, strict=True)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return entries if all(map(_is_possible, entries.values())) else None
+
+
+def _is_possible(entry: ShardEntry) -> bool:
+    """Whether a shard may have so many samples: each has a header of a block."""
+    whole = all(type(value) is int for value in (entry.size, entry.samples))
+    return (whole and 0 <= entry.samples <= max(1, entry.size // tarfile.BLOCKSIZE)
+            and isinstance(entry.hash, str))

@@ -26,6 +26,7 @@ _PIECES = regex.compile(
     r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
     regex.IGNORECASE)
 _MOST_PIECES = 200_000  # remembered ones, some 40 MB
+_LONGEST_PIECE = 200  # characters of a remembered one
 
 
 @register("tokenizer", "clip_bpe")
@@ -115,8 +116,10 @@ class _Vocabulary:
         if len(self.known) >= _MOST_PIECES:
             self._forget()
         signs = "".join([self._sign[byte] for byte in piece.encode()])
-        self.known[piece] = [token.id for token in self._model.tokenize(signs)]
-        return self.known[piece]
+        ids = [token.id for token in self._model.tokenize(signs)]
+        if len(piece) <= _LONGEST_PIECE:
+            self.known[piece] = ids
+        return ids
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token, with a space after the last one of a piece."""
