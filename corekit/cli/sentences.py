@@ -18,6 +18,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     A user can also cause ``foreign`` errors of other libraries, each a sentence by ``explain``.
     """
     configure_logging()
+    wait_passively()
     try:
         yield
     except CorekitError as error:
@@ -29,6 +30,16 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def wait_passively() -> None:
+    """Let OpenMP's waiting threads sleep, where the user says nothing else; before torch's import.
+
+    They spin otherwise, and keep a core from the thread that all wait for: beside two other
+    processes on two cores a step takes 5 times as long so, alone as long (tools/benchmark_busy.py).
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _fail(sentence: str) -> None:
