@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import multiprocessing
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,8 @@ from types import ModuleType
 from corekit.errors import CorekitError
 
 NAMESPACE = "corekit_projects"
-OWN, LOCAL = "installed with corekit", "./projects"  # places, as messages call them
+# places, as messages call them
+OWN, NAMED, LOCAL = "installed with corekit", "COREKIT_PROJECTS", "./projects"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ def find_projects() -> dict[str, Project]:
 
     Raises:
         CorekitError: ``COREKIT_PROJECTS`` names a folder without projects, an installed project is
-            incomplete, or two places hold different projects of one name. An installed corekit's
-            own projects yield to those in ``./projects``.
+            incomplete, or two places hold different projects of one name. Installed projects yield
+            to those that ``COREKIT_PROJECTS`` names, but never to those in ``./projects``, which
+            may be somebody else's.
     """
     return _find_projects(os.getcwd(), os.environ.get("COREKIT_PROJECTS", ""))
 
@@ -78,7 +81,7 @@ def _find_projects(working_directory: str, variable: str) -> dict[str, Project]:
             raise CorekitError(f"COREKIT_PROJECTS names '{part}', which is neither a project "
                                "(a folder with recipes/) nor a folder of projects")
         for folder in folders:
-            _add(projects, _in_folder(folder, "COREKIT_PROJECTS"))
+            _add(projects, _in_folder(folder, NAMED))
     for folder in filter(_knows_corekit, _projects_in(Path(working_directory) / "projects")):
         _add(projects, _in_folder(folder, LOCAL))
     return projects
@@ -115,15 +118,25 @@ def _add(projects: dict[str, Project], project: Project) -> None:
         raise CorekitError(f"{project.folder} ({project.place}) cannot be a project's name: "
                            "rename the folder to letters, digits and _")
     other = projects.get(project.name)
-    if other is not None and (other.place, project.place) != (OWN, LOCAL):
+    if other is not None and project.place == LOCAL:
+        _warn("%s is left out, since a project '%s' is there already (%s): to use it instead, put "
+              "COREKIT_PROJECTS=%s before the command", project.folder, project.name, other.place,
+              shlex.quote(str(project.folder)))
+        return
+    if other is not None and (project.place != NAMED or other.place == NAMED):
         raise CorekitError(f"two projects are called '{project.name}': {other.folder} "
                            f"({other.place}) and {project.folder} ({project.place}); rename one of "
                            "the folders")
-    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
-    if other is not None and rank == "0" and multiprocessing.parent_process() is None:
-        logging.getLogger("corekit").warning("using %s in place of the installed project '%s'",
-                                             project.folder, project.name)
+    if other is not None:
+        _warn("using %s in place of the installed project '%s'", project.folder, project.name)
     projects[project.name] = project
+
+
+def _warn(message: str, *words: object) -> None:
+    """Log a warning, of all processes of a command in the first alone."""
+    rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
+    if rank == "0" and multiprocessing.parent_process() is None:
+        logging.getLogger("corekit").warning(message, *words)
 
 
 class ProjectFinder:

@@ -4,6 +4,7 @@ them.
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,10 +79,6 @@ def test_one_name_in_two_places_names_both(project: Callable[..., Path],
     monkeypatch.setenv("COREKIT_PROJECTS", os.pathsep.join((str(one), str(other))))
     with pytest.raises(CorekitError, match=f"two projects are called 'same': {one} .* and {other}"):
         find_projects()
-    monkeypatch.setenv("COREKIT_PROJECTS", str(project("c/mobileclip")))
-    with pytest.raises(CorekitError, match="called 'mobileclip': .*installed with "
-                                           "corekit.*COREKIT_PROJECTS"):
-        find_projects()
 
 
 def test_a_folder_that_is_found_twice_counts_once(project: Callable[..., Path],
@@ -98,10 +95,31 @@ def test_a_folder_that_is_found_twice_counts_once(project: Callable[..., Path],
     assert registry.find("loss", "found_twice").module == "corekit_projects.twice.pieces"
 
 
-def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(
-        project: Callable[..., Path]) -> None:
+def test_a_folder_in_the_working_directory_replaces_no_installed_project(
+        project: Callable[..., Path], caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be somebody else's; what the sentence says to type uses it."""
+    folder = project("projects/mobileclip", pieces="import corekit\n" + PIECE.format(name="theirs"))
+    assert places("mobileclip") == ["installed with corekit"]
+    assert "theirs" not in registry.names("loss")
+    (words, ) = re.findall(r"put (\S+) before the command", caplog.text)
+    monkeypatch.setenv(*words.split("="))
+    assert find_projects()["mobileclip"].folder == folder
+    assert "theirs" in registry.names("loss")
+
+
+def test_the_checkout_that_is_installed_is_one_project(monkeypatch: pytest.MonkeyPatch,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert places("mobileclip") == ["installed with corekit"]
+    assert caplog.text == ""
+
+
+def test_a_named_folder_stands_in_for_an_installed_project(project: Callable[..., Path],
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     """It is what other processes import too, and the first rank's main process says so, once."""
-    project("projects/mobileclip", pieces=PIECE.format(name="stand_in"))
+    project("mine/mobileclip", pieces=PIECE.format(name="stand_in"))
+    monkeypatch.setenv("COREKIT_PROJECTS", "mine")
     program = ("from corekit.cli.sentences import configure_logging; configure_logging()\n"
                "import corekit_projects.mobileclip.pieces as pieces; from corekit import registry\n"
                "assert registry.find('loss', 'stand_in').load() is pieces.Piece; "
@@ -109,7 +127,7 @@ def test_a_folder_in_the_working_directory_stands_in_for_an_installed_project(
                "assert not registry.names('model', 'mobileclip_s2')")
     first, second = python(program), python(program, RANK="1")
     assert first.returncode == second.returncode == 0, first.stderr
-    assert first.stdout == f"{Path('projects/mobileclip/pieces.py').absolute()}\n"
+    assert first.stdout == f"{Path('mine/mobileclip/pieces.py').absolute()}\n"
     assert first.stderr.count("\n") == 1
     assert "in place of the installed project 'mobileclip'" in first.stderr
     assert second.stderr == ""

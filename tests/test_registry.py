@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from corekit import CorekitError, registry
-from corekit.projects import find_projects
 from corekit.signatures import fits
 
 ALL = [entry for kind in registry.kinds() for entry in registry.entries(kind).values()]
@@ -93,15 +92,6 @@ def test_one_name_in_two_places_is_an_error_that_names_both(
     monkeypatch.setenv("COREKIT_PROJECTS", str(_project(tmp_path, "clash", body)))
     with pytest.raises(CorekitError, match=r"contrastive\.py:\d+ and .*pieces\.py:\d+"):
         registry.entries("loss")
-
-
-def test_a_project_in_the_working_directory_replaces_the_installed_one(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture) -> None:
-    _project(tmp_path / "projects", "mobileclip", "")
-    monkeypatch.chdir(tmp_path)
-    assert find_projects()["mobileclip"].folder == (tmp_path / "projects" / "mobileclip").resolve()
-    assert "in place of the installed project 'mobileclip'" in caplog.text
 
 
 def test_a_folder_without_projects_is_refused(tmp_path: Path,

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from corekit.errors import CorekitError
-from corekit.files import set_aside
+from corekit.files import leaves_folder, set_aside
 
 CHECKSUMS = "checksums.json"  # file, by its path in the checkpoint -> CRC-32
 DAMAGED = ".damaged"  # the suffix of a checkpoint that is set aside
@@ -34,6 +34,8 @@ def damaged_file(checkpoint: Path, below: str = "") -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
+        return CHECKSUMS
+    if not isinstance(sums, dict) or any(map(leaves_folder, sums)):
         return CHECKSUMS
     for name, checksum in sums.items():
         path = checkpoint / name

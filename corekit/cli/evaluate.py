@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from corekit.checkpoint.own_runs import is_own_run
 from corekit.cli.command import compose_command
 from corekit.cli.sentences import sentences
+from corekit.cli.train import check_roots_inside
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
@@ -31,6 +32,8 @@ def main() -> None:
                               make_schema=_schema_of_checkpoint)
     with sentences(FOREIGN, explain):
         for config in configs:
+            for each in config.evaluators:
+                check_roots_inside(f"evaluators.{each.label}", each, config.data.root)
             from corekit.evaluation.run import evaluate_checkpoint  # imports torch
 
             evaluate_checkpoint(config, _report)

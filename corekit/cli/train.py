@@ -64,13 +64,14 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
                                "to try with")
         if not Storage(split_pattern(str(root))[0]).is_folder():
             raise CorekitError(f"{where}={root} is not a folder")
-    _check_roots_inside(key, dataset, data_root)
+    check_roots_inside(key, dataset, data_root)
 
 
-def _check_roots_inside(key: str, entry: EntryConfig, data_root: str | None) -> None:
+def check_roots_inside(key: str, entry: EntryConfig, data_root: str | None) -> None:
+    """Refuse an entry with a data set among its arguments that has no folder."""
     for name, value in entry.arguments.items():
         inner = entry.inner(name)
         if inner is not None and registry.nested_kind(name, value) == "dataset":
             _check_root(f"{key}.{name}", inner, data_root)
         elif isinstance(value, Mapping):
-            _check_roots_inside(f"{key}.{name}", EntryConfig("", value), data_root)
+            check_roots_inside(f"{key}.{name}", EntryConfig("", value), data_root)

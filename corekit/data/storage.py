@@ -19,7 +19,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from corekit.errors import CorekitError
-from corekit.files import write_bytes
+from corekit.files import leaves_folder, write_bytes
 
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
@@ -81,7 +81,8 @@ class Storage:
         files = []
         for name, info in infos.items():
             relative = name[len(path):].lstrip("/")
-            if info["type"] == "file" and not f"/{relative}".count("/."):
+            hidden = f"/{relative}".count("/.") or leaves_folder(relative)
+            if info["type"] == "file" and not hidden:
                 files.append(StoredFile(relative, cast(int, info["size"] or 0), None))
         return sorted(files)
 
@@ -124,6 +125,8 @@ class Storage:
 
     def write(self, name: str, content: bytes) -> bool:
         """Write a file that is complete or not there; False where the folder takes none."""
+        if leaves_folder(name):
+            return False
         system, path = self._connect()
         try:
             if self.is_local:

@@ -1,4 +1,6 @@
-"""``corekit-eval`` beside a training that goes on, and where it cannot write."""
+"""``corekit-eval`` beside a training that goes on, where it cannot write, and on weights that
+somebody else passed on: their recipe opens nothing.
+"""
 
 import json
 import shutil
@@ -14,6 +16,10 @@ from torch import nn
 import corekit.evaluation.run
 from corekit.cli.evaluate import main
 
+THEIRS = ("model: {name: mobileclip_nano, context_length: 77}\n"
+          "data: {root: 'ftp://127.0.0.1:9/set'}\n")
+EVALUATORS = ("evaluators: {zero_shot: {name: zero_shot, dataset: {name: webdataset, root: "
+              "'ftp://127.0.0.1:9/${oc.env:HOME}'}}}\n")
 SMALL = ("data.workers=0", "evaluators.zero_shot.dataset.samples=16")
 
 
@@ -52,3 +58,27 @@ def test_figures_are_told_where_they_cannot_be_recorded(
     main()
     assert "zero_shot on 16 samples of openmoji: top1" in caplog.text
     assert "folder.evaluations.jsonl cannot be written to (Is a directory)" in caplog.text
+
+
+@pytest.mark.parametrize(("recipe", "words", "sentence"), [
+    (THEIRS + EVALUATORS, (), "which is not resolved where it comes with weights"),
+    (THEIRS + EVALUATORS.replace("${oc.env:HOME}", "x"), (),
+     "type +evaluation=OPTION data.root=FOLDER"),
+    (THEIRS, (), "there is nothing to evaluate"),
+    (THEIRS, ("+evaluation=zero_shot", ), "needs to know where its samples are"),
+    (THEIRS, ("+evaluation=zero_shot", "data.root=nowhere"), "root=nowhere is not a folder"),
+])
+def test_what_is_evaluated_on_is_typed(recipe: str, words: tuple[str, ...], sentence: str,
+                                       tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("theirs").mkdir()
+    Path("theirs", "model.safetensors").touch()
+    Path("theirs", "recipe.yaml").write_text(recipe)
+    monkeypatch.setattr(sys, "argv", ["corekit-eval", "checkpoint=theirs", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert str(Path.home()) not in printed.err + printed.out

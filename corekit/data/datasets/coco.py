@@ -11,6 +11,7 @@ from corekit.data.fields import find_fields
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.data.storage import Storage
 from corekit.errors import CorekitError
+from corekit.files import leaves_folder
 from corekit.registry import register
 
 SHARD = 1000  # samples; files have no shards, this is what the order of a run permutes
@@ -61,7 +62,7 @@ class CocoLabels:
                 rows[item["image_id"]].add(row[item["category_id"]])
             self._pictures = [(str(item["file_name"]), sorted(rows[item["id"]]))
                               for item in parsed["images"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorekitError(f"{self.storage.where(name)} is not as COCO's: "
                                f"{type(error).__name__}: {error}") from None
         if not self._pictures:
@@ -77,6 +78,8 @@ class CocoLabels:
                 for name, rows in self._pictures[begin:begin + count]]
 
     def _read_picture(self, name: str) -> RawSample:
+        if leaves_folder(name):
+            return RawSample(self.storage.root, name, {}, ("path", "its name leaves the folder"))
         content = self.storage.read_if_there(name)
         return RawSample(self.storage.root, name, {} if content is None else {"jpg": content})
 

@@ -25,6 +25,7 @@ from corekit.data.shards.index import Index
 from corekit.data.shards.indexing import build_index
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
+from corekit.files import leaves_folder
 
 DRIVER = 1  # raise it with every change that makes other bytes
 READ = 64  # samples at a time
@@ -66,6 +67,10 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
         raise CorekitError(f"{out} cannot be written: give a local folder outside {source}")
     out = Path(out)
     index = build_index(source, pattern, workers)
+    outside = next(filter(leaves_folder, index.names), None)
+    if outside is not None:
+        raise CorekitError(f"{source} holds a shard called {outside}, which would be written "
+                           f"outside {out}: name a folder above all shards as the source")
     made_by = json.loads(json.dumps({"job": name, "driver": DRIVER, "arguments": dict(arguments),
                                      "source": index.fingerprint, **job.identity()}))
     fingerprint = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
