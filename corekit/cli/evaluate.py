@@ -88,5 +88,10 @@ def _records_path(folder: Path) -> Path:
     checkpoint = folder.resolve().parent
     run = checkpoint.parent.parent
     if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
-        return run / "evaluations.jsonl"
-    return folder.with_name(folder.name + ".evaluations.jsonl")
+        path = run / "evaluations.jsonl"
+    else:
+        path = folder.with_name(folder.name + ".evaluations.jsonl")
+    if path.is_symlink() and not is_own_run(folder):
+        raise CorekitError(f"{path} is a link that may have come with the weights, and figures "
+                           "would be written to where it leads: remove it")
+    return path

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import corekit.evaluation.run
-from corekit.cli.evaluate import main
+from corekit import CorekitError
+from corekit.cli.evaluate import _records_path, main
 
 THEIRS = ("model: {name: mobileclip_nano, context_length: 77}\n"
           "data: {root: 'ftp://127.0.0.1:9/set'}\n")
@@ -82,3 +83,11 @@ def test_what_is_evaluated_on_is_typed(recipe: str, words: tuple[str, ...], sent
     printed = capsys.readouterr()
     assert sentence in printed.err
     assert str(Path.home()) not in printed.err + printed.out
+
+
+def test_figures_go_to_no_file_that_their_link_leads_to(tmp_path: Path) -> None:
+    records = tmp_path / "theirs.evaluations.jsonl"
+    assert _records_path(tmp_path / "theirs") == records
+    records.symlink_to(tmp_path / ".bashrc")
+    with pytest.raises(CorekitError, match="is a link that may have come with the weights"):
+        _records_path(tmp_path / "theirs")

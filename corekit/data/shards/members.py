@@ -14,9 +14,8 @@ from corekit.files import leaves_folder
 BLOCK = tarfile.BLOCKSIZE
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)  # types of headers that a file's bytes follow
 MOST_BYTES = 1 << 30  # of a sample; more is a header's claim, and would not fit into memory
-# what broken headers raise in tarfile, some by claiming sizes that no memory has
-BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, MemoryError, LookupError,
-          RecursionError)
+# what broken headers raise in tarfile
+BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError, LookupError, RecursionError)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,29 @@ class Scan:
     left_out: int = 0  # members that belong to no sample
 
 
+class _Bounded(io.RawIOBase):
+    """A file as tarfile reads it: no header makes it ask for more bytes than there are.
+
+    What fails in its storage is an OSError, and so no damage of the file.
+    """
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.file, self.size = file, size
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def read(self, count: int = -1) -> bytes:
+        rest = max(0, self.size - self.tell())
+        try:
+            return self.file.read(min(count, rest) if count >= 0 else rest)
+        except Exception as error:  # drivers of remote storage raise errors of their own
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+
 def scan_shard(file: IO[bytes]) -> Scan:
     """Find the samples of one tar file."""
     starts: list[int] = []
@@ -39,7 +62,7 @@ def scan_shard(file: IO[bytes]) -> Scan:
     size = file.seek(0, io.SEEK_END)
     file.seek(begin)
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8",
+        with tarfile.open(fileobj=_Bounded(file, size), mode="r:", encoding="utf-8",
                           errors="surrogateescape") as archive, contextlib.suppress(*BROKEN):
             for member in archive:
                 if archive.offset <= end:  # a size below nothing would lead round in circles

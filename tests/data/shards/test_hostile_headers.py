@@ -21,6 +21,7 @@ from corekit.data.shards.index import Index
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.join import Join
 from corekit.data.shards.members import RawSample, member_of, parse_sample
+from corekit.data.shards.scan import scan_shard
 from corekit.data.shards.table import hash_offsets
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 
@@ -91,6 +92,31 @@ def test_a_claim_is_one_bad_sample(tmp_path: Path, claim: str) -> None:
         assert kinds == {"too_large"}
     assert sum(count for count, _ in check_shard(index, 0).bad.values()) >= len(kinds)
     assert Join(index, index, "json").counts.sum() >= 1
+
+
+class Failing(io.BytesIO):
+    """A file of a server that fails in its own way, and notes how much it is asked for."""
+
+    asked, whole = 0, 1024  # bytes
+
+    def read(self, count: int | None = -1) -> bytes:
+        self.asked = max(self.asked, count or 0)
+        if self.tell() >= self.whole:
+            raise ValueError("more bytes than were requested")
+        return super().read(count)
+
+
+def test_a_storage_that_fails_is_no_damage() -> None:
+    content = member("a.txt", b"a") + member("b.txt", b"b")
+    with pytest.raises(OSError, match="ValueError: more bytes than were requested"):
+        scan_shard(Failing(content + END))
+
+
+def test_no_header_makes_it_read_more_than_there_is() -> None:
+    file = Failing(CLAIMS["a pax header of 100 GB"])
+    file.whole = len(file.getvalue()) + 1
+    assert not scan_shard(file).complete
+    assert file.asked <= len(file.getvalue())
 
 
 def test_a_sample_that_is_too_large_costs_its_neighbours_nothing(
