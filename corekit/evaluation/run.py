@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.distributed.process_group import ProcessGroup, connect, disconnect
+from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator, Result
 from corekit.optim.loss_scale import Precision
@@ -39,8 +39,7 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     """
     assert config.checkpoint is not None
     folder = trained_folder(config.checkpoint)
-    ranks = connect(config.engine.parallel, config.engine.device)
-    try:
+    with joined(config.engine.parallel, config.engine.device) as ranks:
         preprocess = Preprocess.load(folder / "preprocess.json")
         requested = Preprocess(**vars(config.data.preprocess))
         if preprocess != requested:
@@ -55,5 +54,3 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
             result = evaluator(eval_model)
             if ranks.is_first:
                 report(folder, label, result)
-    finally:
-        disconnect()
