@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import free_port
 
-from corekit.distributed.process_group import _first_node
+from corekit.distributed.meeting import first_node
 from tests.conftest import TINY
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "slurm.sbatch"
@@ -94,4 +94,4 @@ def test_before_the_time_is_up_every_rank_is_told_and_the_job_queued_again(tmp_p
     ("a-b.c[1-2]", "a-b.c1"),
 ])
 def test_ranks_meet_on_the_first_node(nodes: str, first: str) -> None:
-    assert _first_node(nodes) == first
+    assert first_node(nodes) == first

@@ -33,10 +33,11 @@ def compose_command(check: Callable[[DictConfig], T], config_name: str,
 
     @hydra.main(version_base="1.3", config_path="pkg://corekit.recipes", config_name=config_name)
     def run(config: DictConfig) -> None:
-        with sentences(FOREIGN, explain):  # before Hydra prints a line of its own about the error
+        # before Hydra prints a line of its own about the error
+        with sentences(FOREIGN, explain, alike=True):
             configs.append(check(config))
 
-    with sentences(FOREIGN, explain):
+    with sentences(FOREIGN, explain, alike=True):
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the "
                                "same command line continues a run")

@@ -12,19 +12,22 @@ from corekit.printable import PrintableFormatter, printable
 
 @contextlib.contextmanager
 def sentences(foreign: tuple[type[Exception], ...] = (),
-              explain: Callable[[Exception], str] = str) -> Iterator[None]:
+              explain: Callable[[Exception], str] = str, alike: bool = False) -> Iterator[None]:
     """Print a user's error and exit with status 2; COREKIT_TRACEBACK=1 adds the traceback.
 
-    A user can also cause ``foreign`` errors of other libraries, each a sentence by ``explain``.
+    Args:
+        foreign: errors of other libraries that a user can cause as well.
+        explain: makes a sentence of one of them.
+        alike: every rank has the same error, which one of each machine tells.
     """
     configure_logging()
     wait_passively()
     try:
         yield
     except CorekitError as error:
-        _fail(str(error))
+        _fail(str(error), alike)
     except foreign as error:
-        _fail(explain(error))
+        _fail(explain(error), alike)
     except BrokenPipeError:  # as in `corekit list recipes | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -42,10 +45,12 @@ def wait_passively() -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, alike: bool) -> None:
     if os.environ.get("COREKIT_TRACEBACK"):
         raise
-    print(f"corekit: {printable(sentence)}", file=sys.stderr)
+    local_rank = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))
+    if not alike or local_rank == "0":
+        print(f"corekit: {printable(sentence)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -1,8 +1,10 @@
 """``corekit-train``: compose the recipe, check it and its data, then hand it to the engine."""
 
+import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 
 from corekit import registry
 from corekit.cli.command import compose_command
@@ -24,16 +26,18 @@ def main() -> None:
 
 
 def _train(config: RunConfig) -> None:
-    source = open_source(config)  # what can fail without torch fails before it is imported
     if config.dry_run:
         from corekit.train.dry_run import dry_run
 
-        dry_run(config, source)
-    else:
-        from corekit.train.run import run
+        dry_run(config, open_source(config))
+        return
+    several = not {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}.isdisjoint(os.environ)
+    # of one process, what can fail without torch fails before it is imported
+    source = partial(open_source, config) if several else open_source(config)
+    from corekit.train.run import run
 
-        if not run(config, source):
-            sys.exit(128 + signal.SIGTERM)  # the run was stopped before its end
+    if not run(config, source):
+        sys.exit(128 + signal.SIGTERM)  # the run was stopped before its end
 
 
 def open_source(config: RunConfig) -> Source:

@@ -40,7 +40,21 @@ def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
     for sharded in _sharded(model):
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
+        if hasattr(sharded, "set_reduce_scatter_unused_params"):  # newer than torch 2.8
+            # what one rank's loss does not reach, another's may
+            sharded.set_reduce_scatter_unused_params(True)
     return model
+
+
+def unsharded_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every parameter as the forward pass sees it; where it is shared out, a layer at a time."""
+    for module in _sharded(model) or [None]:
+        if module is not None:
+            module.unshard()
+        yield from ((name, value) for name, value in model.named_parameters()
+                    if not isinstance(value, DTensor))
+        if module is not None:
+            module.reshard()
 
 
 def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:

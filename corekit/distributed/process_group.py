@@ -1,8 +1,8 @@
 """The ranks of a run and their exchanges; plain python, torchrun or srun starts them."""
 
+import contextlib
 import inspect
-import os
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from corekit.distributed.meeting import environment_ranks, meet
+from corekit.distributed.watch import Watch
 from corekit.errors import CorekitError
 
 T = TypeVar("T")
@@ -63,41 +65,52 @@ class ProcessGroup:
         return box[0]
 
 
-def environment_ranks() -> tuple[int, int, int]:
-    """(rank, processes, local rank) from torchrun's or srun's environment, or (0, 1, 0)."""
-    for rank, world, local in (("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-                               ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
-        if rank in os.environ and world in os.environ:
-            return (int(os.environ[rank]), int(os.environ[world]), int(os.environ.get(local, 0)))
-    return 0, 1, 0
-
-
 def connect(parallel: str, device: str) -> ProcessGroup:
     """Join the run's processes and choose the device, as ``engine`` in the recipe says.
 
     Raises:
         CorekitError: the device is not there, or several processes were started for ``parallel:
-            none``.
+            none``, or one of them does not come.
     """
+    rank, world, _ = environment_ranks()
+    return _connect(parallel, device, meet(rank, world)[0] if world > 1 else None)
+
+
+@contextlib.contextmanager
+def joined(parallel: str, device: str) -> Iterator[ProcessGroup]:
+    """The run's processes, which all end with the first error of one of them.
+
+    Raises:
+        CorekitError: as ``connect``.
+    """
+    rank, world, _ = environment_ranks()
+    if world == 1:
+        yield _connect(parallel, device, None)
+        return
+    store, for_watch = meet(rank, world)
+    watch = Watch(for_watch, rank, world)
+    try:
+        yield _connect(parallel, device, store)
+    except BaseException as error:
+        watch.fail(error)
+        raise
+    else:
+        watch.stop()
+    finally:
+        disconnect()
+
+
+def _connect(parallel: str, device: str, store: dist.Store | None) -> ProcessGroup:
     rank, world, local_rank = environment_ranks()
     if world > 1 and parallel == "none":
         raise CorekitError(f"{world} processes were started with engine.parallel=none: type "
                            "engine.parallel=ddp")
     own = _device(device, local_rank)
-    if world > 1 and not dist.is_initialized():
-        if "MASTER_ADDR" not in os.environ:  # srun does not set where rank 0 is
-            nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
-            job = int(os.environ.get("SLURM_JOB_ID", "0"))
-            os.environ["MASTER_ADDR"] = _first_node(nodes)
-            os.environ["MASTER_PORT"] = str(20000 + job % 20000)
+    if store is not None:
         backend = "nccl" if own.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=rank, world_size=world, timeout=timedelta(minutes=10))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world,
+                                timeout=timedelta(minutes=10))
     return ProcessGroup(rank, world, own)
-
-
-def _first_node(nodes: str) -> str:
-    """The first of SLURM's list of nodes, gpu03 of ``gpu[03-10,12],big1``: where rank 0 is."""
-    return re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).split(",")[0]
 
 
 def disconnect() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.distributed.process_group import ProcessGroup, connect, disconnect
+from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator, Result
 from corekit.optim.loss_scale import Precision
@@ -40,8 +40,7 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     The preprocessing is the one saved with the weights: another one in the recipe is refused.
     """
     assert config.checkpoint is not None
-    ranks = connect(config.engine.parallel, config.engine.device)
-    try:
+    with joined(config.engine.parallel, config.engine.device) as ranks:
         folder, progress = ranks.broadcast(_pinned(trained_folder(config.checkpoint)))
         preprocess = Preprocess.load(folder / "preprocess.json")
         requested = Preprocess(**vars(config.data.preprocess))
@@ -58,8 +57,6 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
             result = evaluator(eval_model)
             if ranks.is_first:
                 report(folder, progress, label, result)
-    finally:
-        disconnect()
 
 
 def _pinned(folder: Path) -> tuple[Path, Progress]:

@@ -5,6 +5,7 @@ import os
 import shlex
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from corekit.checkpoint.training_state import Checkpoints, Counters, complete_ch
 from corekit.data.datasets.base import LEFT_OUT, Source
 from corekit.data.loading.collate import split
 from corekit.data.loading.loader import step_batches
-from corekit.distributed.process_group import ProcessGroup, connect, disconnect
+from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
 from corekit.models.freeze import training_mode
 from corekit.printable import override
@@ -35,16 +36,26 @@ from corekit.train.verify import verify
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
-def run(config: RunConfig, source: Source) -> bool:
+def run(config: RunConfig, source: Source | Callable[[], Source]) -> bool:
     """Train what a checked recipe describes, from its newest checkpoint on if it has one.
 
-    Returns False for a run that was asked to end before its last step.
+    Args:
+        config: the recipe.
+        source: its training data, or what opens them when the ranks have met: the others then hear
+            of an error of one of them.
+
+    Returns:
+        False for a run that was asked to end before its last step.
 
     Raises:
         CorekitError: the directory holds another run, or something does not fit, or a disk is full.
     """
+    with joined(config.engine.parallel, config.engine.device) as ranks:
+        return _run(config, source() if callable(source) else source, ranks)
+
+
+def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
     assert config.run_dir is not None
-    ranks = connect(config.engine.parallel, config.engine.device)
     folder = Path(config.run_dir)
     lock = None
     try:
@@ -79,7 +90,6 @@ def run(config: RunConfig, source: Source) -> bool:
         raise CorekitError(f"{error.filename or folder}: {error.strerror}; the last whole "
                            "checkpoint stands, and the same command goes on from it") from None
     finally:
-        disconnect()
         if lock is not None:
             lock.close()
 

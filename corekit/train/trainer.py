@@ -63,8 +63,9 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
             if kind != LEFT_OUT:  # of those there may be many in each step
                 for about_sample in messages:
                     logger.say(f"bad sample ({kind}): {about_sample}")
-        if message:
-            logger.say(message)
+        for text in (run.step.message, message):
+            if text:
+                logger.say(text)
         last = done == steps
         logs = last or done == 1 or done % config.log.every_steps == 0
         if logs:

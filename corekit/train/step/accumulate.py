@@ -16,6 +16,7 @@ from corekit.distributed.fsdp import synchronised
 from corekit.train.step.forward import Forward
 from corekit.train.step.loss_terms import Divisors, StepFigures, WeightedLoss, step_divisors, totals
 from corekit.train.step.prepare import MicroBatch, Prepare
+from corekit.train.step.unreached import Unreached, awaited_roots
 from corekit.wiring import Outputs
 
 Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
@@ -32,6 +33,8 @@ class Step:
         self.forward, self.losses, self.prepare, self.steps = forward, losses, prepare, steps
         self.sample_losses = [loss for loss in losses if not loss.entry.compares_samples]
         self.statistics = RunningStatistics(forward.plain_model)
+        self.unreached = Unreached(forward.plain_model, forward.group)
+        self.message: str | None = None  # about the last step
 
     @property
     def own_micro_batches(self) -> int:
@@ -57,8 +60,13 @@ class Step:
         """
         micro_batches = self.micro_batches(read, step, moved)
         self.statistics.begin(len(micro_batches))
+        self.unreached.begin()
         figures = self.add_gradients(micro_batches, step)
-        return totals(self.losses, figures, self.forward.group, requests)
+        missing = float(bool(self.unreached.here()))
+        losses, sums = totals(self.losses, figures, self.forward.group, [*requests, missing])
+        unreached = self.unreached.everywhere() if sums.pop() else []
+        self.message = self.unreached.sentence(unreached)
+        return losses, sums
 
     def micro_batches(self, read: Sequence[Batch], step: int,
                       moved: Sequence[Batch] | None = None) -> list[MicroBatch]:
@@ -105,7 +113,8 @@ class Step:
                 sums = loss.wiring.function(**arguments)
                 for part, mean in loss.means(sums, divisors):
                     figures.add(part, mean)
-                    roots.append(loss.weight * scale * mean)
+                    if mean.requires_grad:
+                        roots.append(loss.weight * scale * mean)
         gradients: list[Tensor | None] = [None] * len(roots)
         for name, grad in grads.items():
             output = outputs[name]
@@ -113,7 +122,9 @@ class Step:
             if output.requires_grad:
                 roots.append(output)
                 gradients.append((grad * scale).to(output.dtype))
-        torch.autograd.backward(roots, gradients)
+        awaited = awaited_roots(self.forward.model)
+        if roots or awaited:
+            torch.autograd.backward([*roots, *awaited], [*gradients, *[None] * len(awaited)])
 
     def rehearse(self, batch: Batch) -> None:
         """One micro-batch's forward and backward pass that only sets up the model's wrapper."""
@@ -121,6 +132,7 @@ class Step:
         micro_batch = self._micro_batch(batch, batch, torch.zeros(len(batch["key"])), 0)
         values = tree_leaves(self.forward(micro_batch.prepared(), 0, 0))  # a LinearOutput's tensors
         roots = [value for value in values if isinstance(value, Tensor) and value.requires_grad]
+        roots += awaited_roots(self.forward.model)
         torch.autograd.backward(roots, [torch.zeros_like(value) for value in roots])
         self.statistics.discard()
 

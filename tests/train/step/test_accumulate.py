@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.data.loading.loader import split
+from corekit.errors import CorekitError
 from corekit.seeds import derive_seed
+from corekit.train.step.loss_terms import WeightedLoss
 from corekit.train.step.prepare import Frozen, MicroBatch, Prepare
 from corekit.wiring import Wiring
 from tests.conftest import succeeded
@@ -92,6 +94,44 @@ def test_a_head_that_the_loss_evaluates_may_be_sharded(results: Results, ranks: 
                                                        micro_batches: int) -> None:
     assert_equal(results[ranks][str(("fsdp", "wide", False, 0.0, micro_batches))],
                  reference("wide"))
+
+
+@pytest.mark.parametrize(("which", "micro_batches", "reached"), [
+    ("contrastive", 4, ["image_tower", "logit_scale", "text_tower"]),
+    ("masked", 4, ["head", "image_tower.0"]),
+    ("some", 4, ["branch", "head", "image_tower.0"]),
+    ("some", 12, ["branch", "head", "image_tower.0"]),
+])
+def test_what_the_loss_does_not_reach_has_no_gradient_on_any_ranks(
+        results: Results, which: str, micro_batches: int, reached: list[str]) -> None:
+    case = (which, False, 0.0, micro_batches)
+    alone = results[1][str(case)]
+    names = [name for name in alone if not name.startswith(("loss", "buffer"))]
+    assert all(name.startswith(tuple(reached)) for name in names)
+    assert all(any(name.startswith(each) for name in names) for each in reached)
+    for ranks in (2, 4):
+        for shared in (results[ranks][str(case)], results[ranks][str(("fsdp", *case))]):
+            assert shared.keys() == alone.keys()
+            assert_equal(shared, alone)
+
+
+def test_what_the_loss_does_not_reach_is_named_once() -> None:
+    step = step_of(step_on_ranks.model(norm=False), step_on_ranks.losses("contrastive"), 1)
+    for number in range(2):
+        step([step_on_ranks.batch()], number)
+        assert bool(step.message) == (number == 0)
+        if step.message:
+            assert ("does not reach 6 of the 13 parameters that are trained: head.weight, "
+                    "head.bias, wide_head.weight") in step.message
+
+
+def test_a_loss_that_reaches_nothing_is_an_error() -> None:
+    def constant(logits: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(logits.detach(), label, reduction="sum")
+
+    step = step_of(step_on_ranks.model(norm=False), [WeightedLoss.of(constant, "constant")], 1)
+    with pytest.raises(CorekitError, match="reaches no parameter"):
+        step([step_on_ranks.batch()], 0)
 
 
 @pytest.mark.parametrize("which", ["contrastive", "masked", "both"])

@@ -1,0 +1,208 @@
+"""Ranks that watch each other: the first error ends them all, and so does a rank that is gone.
+
+A rank that waits in an exchange for another one hears of its end by a thread, which ends the
+process: nothing else could, least of all with NCCL.
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import NoReturn
+
+import torch.distributed as dist
+
+from corekit.errors import CorekitError
+from corekit.patience import stall_seconds
+
+BEAT = 1.0  # seconds between two signs of life
+SUSPECT = 4  # beats that a rank may miss where an exchange has failed
+LINGER = 8.0  # seconds that a rank with an error stays, at most, for the others to hear of it
+# what an exchange raises where another rank is gone
+CONNECTION = re.compile(r"gloo/transport|[Cc]onnection (closed|reset)|by peer|[Bb]roken pipe|NCCL")
+
+log = logging.getLogger(__name__)
+stalls = logging.getLogger("corekit.stalls")  # what every rank's first one should hear of
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first error of a run: whose it is, who tells it, and the exit status of all ranks."""
+
+    rank: int
+    teller: int
+    status: int
+    sentence: str
+
+
+class Watch:
+    """Gives signs of life and looks for those of others while it lasts, in threads of its own.
+
+    Args:
+        store: the ranks' own.
+        rank, world: this process among them.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, world: int) -> None:
+        self.store, self.rank, self.world = store, rank, world
+        self.patience = stall_seconds()
+        self.ended = threading.Event()
+        self.failed = False  # this rank has an error of its own
+        self.lost = False  # an exchange of this rank has failed
+        self.beats = 0
+        self.word = ""  # the newest of this rank's stalls
+        self.seen = [""] * world  # the newest sign of life of each
+        self.missed = [0] * world  # how often there was none since
+        self.words = [""] * world
+        self.handler = _Words(self)
+        stalls.addHandler(self.handler)
+        self.threads = [threading.Thread(target=run, daemon=True) for run in (self._run,
+                                                                              self._guard)]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End the watch, since this rank's work is done."""
+        stalls.removeHandler(self.handler)
+        self.ended.set()
+        self.threads[0].join(self.patience)
+        try:
+            self.store.set(f"life{self.rank}", "done")
+        except dist.DistError:  # the first rank has ended as well
+            return
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the others of this rank's error; where one of theirs came first, end with it."""
+        self.failed = True
+        stalls.removeHandler(self.handler)
+        try:
+            if isinstance(error, RuntimeError) and CONNECTION.search(str(error)):
+                self.failed, self.lost = False, True  # by another's end, which is still to be found
+                time.sleep(self.patience + 10 * BEAT)
+                self.failed = True
+            first = self._claim(Failure(self.rank, self.rank, _status(error), _sentence(error)))
+        except dist.DistError:
+            return
+        if first.teller != self.rank:
+            self._leave(first)
+        # should the way out be blocked, as in an exchange that never ends
+        threading.Timer(2 * LINGER, os._exit, [first.status]).start()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Wait until the others have heard of this rank's error, or a while."""
+        deadline = time.monotonic() + LINGER
+        others = [rank for rank in range(self.world) if rank != self.rank]
+        while others and time.monotonic() < deadline:
+            time.sleep(BEAT / 10)
+            lives = self.store.multi_get([f"life{rank}" for rank in others])
+            others = [rank for rank, life in zip(others, lives) if life != b"done"]
+
+    def _run(self) -> None:
+        lost_since = None
+        while not self.ended.wait(BEAT):
+            try:
+                self._live()
+                lost_since = None
+            except dist.DistError:
+                lost_since = lost_since or time.monotonic()
+                if time.monotonic() - lost_since > SUSPECT * BEAT and not self.failed:
+                    self._leave(self._first_is_gone())
+
+    def _live(self) -> None:
+        """Give a sign of life and hear what there is."""
+        self.store.set(f"life{self.rank}", json.dumps([self.beats, self.word, self.lost,
+                                                       socket.gethostname(), os.getpid()]))
+        self.beats += 1
+        if self.store.check(["failure"]) and not self.failed:
+            self._leave(Failure(**json.loads(self.store.get("failure"))))
+        if self.rank == 0:
+            self._look()
+
+    def _look(self) -> None:
+        """Look for the signs of life of all ranks."""
+        lives = self.store.multi_get([f"life{rank}" for rank in range(self.world)])
+        allowed = self.patience / BEAT
+        if any(json.loads(life)[2] for life in lives if life not in (b"", b"done")):
+            allowed = min(allowed, SUSPECT)
+        for rank, life in enumerate(each.decode() for each in lives):
+            if life == "done":
+                continue
+            self.missed[rank] = self.missed[rank] + 1 if life == self.seen[rank] else 0
+            self.seen[rank] = life
+            if self.missed[rank] > allowed and not self.failed:
+                self._claim(self._is_gone(rank, life))
+            word = json.loads(life)[1] if life else ""
+            if rank and word != self.words[rank]:
+                self.words[rank] = word
+                log.warning(f"rank {rank}: {word}")
+
+    def _guard(self) -> None:
+        """Notice that the store itself does not answer, where the first rank is stopped."""
+        beats = -1
+        while not self.ended.wait(self.patience + SUSPECT * BEAT):
+            if beats == self.beats and not self.failed:
+                self._leave(self._first_is_gone())
+            beats = self.beats
+
+    def _is_gone(self, rank: int, life: str) -> Failure:
+        where = "of {3}, process {4},".format(*json.loads(life)) if life else "of this run"
+        return Failure(rank, 0, 2, f"rank {rank} {where} has given no sign of life for "
+                                   f"{self.missed[rank] * BEAT:.0f} s: {_REASONS}")
+
+    def _first_is_gone(self) -> Failure:
+        return Failure(0, 1, 2, f"rank 0 at {os.environ['MASTER_ADDR']} gives no sign of life: "
+                                f"{_REASONS}")
+
+    def _claim(self, failure: Failure) -> Failure:
+        """The first error of all ranks, which is this one where there was none."""
+        first = self.store.compare_set("failure", "", json.dumps(asdict(failure)))
+        return Failure(**json.loads(first))
+
+    def _leave(self, failure: Failure) -> NoReturn:
+        """End this process with another rank's error, told here where nobody else does."""
+        text = f"corekit: {failure.sentence}\n"
+        for handler in logging.getLogger("corekit").handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.stream.write(f"rank {failure.rank} ended the run: {failure.sentence}\n")
+                handler.flush()
+        if failure.teller == self.rank:
+            sys.stderr.write(text)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            self.store.set(f"life{self.rank}", "done")
+        finally:
+            os._exit(failure.status)
+
+
+_REASONS = ("it was killed, as the system does where memory is short, or it is stopped, or its "
+            "machine is gone. All ranks end; the same command goes on from the newest checkpoint")
+
+
+class _Words(logging.Handler):
+    """Keeps a rank's newest stall, to be told by the first rank."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.watch.word = record.getMessage()
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return 2 if isinstance(error, CorekitError) else 1
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, CorekitError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,39 @@
+"""Run by test_watch.py on each of several ranks, the last of which ends in the way it is told."""
+
+import os
+import signal
+import sys
+import time
+
+import torch
+
+from corekit.cli.sentences import sentences
+from corekit.distributed.process_group import joined
+from corekit.distributed.watch import stalls
+from corekit.errors import CorekitError
+
+
+def main() -> None:
+    ending = sys.argv[1]
+    with sentences(), joined("ddp", "cpu") as ranks:
+        ranks.barrier()
+        print("ready", os.getpid(), flush=True)
+        if ranks.rank == int(sys.argv[2]):
+            if ending == "user's error":
+                raise CorekitError("the disk of this rank is full")
+            if ending == "slip":
+                raise IndexError("a slip of mine")
+            if ending == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if ending == "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if ending == "stalled":
+                stalls.warning("no batch for 3 s")
+                time.sleep(3)
+        elif ending == "alike":
+            raise CorekitError("the same everywhere")
+        elif ending == "slip":
+            time.sleep(60)  # in no exchange
+        ranks.sum(torch.ones(3))
+        if ending == "alike":
+            raise CorekitError("the same everywhere")
