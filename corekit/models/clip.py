@@ -11,8 +11,8 @@ MAX_LOGIT_SCALE = 100.0
 STANDS_AT_LIMIT = (
     "the logit scale stands at its largest value, 100, where training usually begins at 14 and "
     "gets there late, if ever: similarities that are multiplied so much give most pairs no "
-    "gradient. Begin with a smaller one (model.init_logit_scale=14.3), or lower "
-    "optimizer.learning_rate")
+    "gradient. Lower optimizer.learning_rate, or begin with a smaller scale where the model takes "
+    "one")
 
 
 class ImageEncoder(nn.Module):

@@ -49,13 +49,14 @@ class History:
         self.highest = max(self.highest, rate)
         self.full_steps += rate / self.rates.peak if self.rates.peak else 0.0
 
-    def symptoms(self, step: int, guesses: Mapping[str, Guess]) -> Iterator[Symptom]:
-        """Of every loss after a step; ``step`` counts those done."""
+    def symptoms(self, step: int, guesses: Mapping[str, Guess], repeated: bool
+                 ) -> Iterator[Symptom]:
+        """Of every loss after ``step`` steps, in which samples were ``repeated`` or were not."""
         for label, recent in self.last.items():
             losses, guess = list(recent), guesses.get(label)
             found = of_training.risen(losses, self.first[label], guess, self.highest)
             if guess is not None and found is None and self._is_late(step):
-                found = of_training.at_guessing(losses, guess, self.highest)
+                found = of_training.at_guessing(losses, guess, self.highest, repeated)
             if found is not None:
                 yield found
 

@@ -1,6 +1,7 @@
 """Looks into a run's batches, gradients and parameters, for what a step does not give anyway."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -22,7 +23,6 @@ from corekit.train.symptoms import of_data
 from corekit.train.symptoms.symptom import Symptom
 
 SAMPLES, STREAMS = 64, 4  # that are looked at, and streams that they are read from
-CONTEXT = "data.tokenizer.context_length (and the model's)"
 
 
 @runtime_checkable
@@ -55,12 +55,12 @@ def batch_symptoms(batch: Batch, streams: Streams, data: DataConfig
     part = cut(batch, 0, SAMPLES, fields)
     for field in fields.values():
         if field.noun and not field.is_class:
-            yield of_data.alike(field.noun, field.comparable(part), look)
+            yield from of_data.values_symptoms(field, Counter(field.comparable(part)), look)
         if isinstance(field, Text) and streams.tokenizer is not None:
             captions = [str(caption) for caption in part[field.caption]]
             length = tokenizer_info(streams.tokenizer).context_length
-            yield of_data.cut_captions(captions, streams.tokenizer, length, CONTEXT)
-            yield of_data.padding(part[field.name], CONTEXT)
+            yield of_data.cut_captions(captions, streams.tokenizer, length, of_data.CONTEXT)
+            yield of_data.padding(part[field.name], of_data.CONTEXT)
             yield of_data.one_token(part[field.name], captions)
 
 
@@ -68,10 +68,9 @@ def label_symptoms(entries: Batch, fields: Mapping[str, Field], data: DataConfig
                    ) -> Iterator[Symptom | None]:
     """Of all classes seen so far."""
     for field in fields.values():
-        if field.is_class and field.noun:
-            values, look = field.comparable(entries), how_to_look(data)
-            yield of_data.one_class(field.noun, values, look)
-            yield of_data.off_by_one([each for each in values if isinstance(each, int)], look)
+        if field.is_class and field.noun and entries:
+            counts = Counter(field.comparable(entries))
+            yield from of_data.values_symptoms(field, counts, how_to_look(data))
 
 
 def pixel_symptoms(batch: Batch, fields: Mapping[str, Field], preprocess: Preprocess

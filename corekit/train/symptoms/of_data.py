@@ -1,11 +1,12 @@
 """Signs in a batch, on the CPU: values that are all alike, pixels out of range, wasted tokens."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from corekit.data.fields import Field
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.printable import printable
 from corekit.train.symptoms.symptom import Symptom
@@ -14,45 +15,58 @@ FEWEST = 32  # samples that a share is taken of
 ALIKE = 0.5  # share of one value among all that is too much
 REPEATS = 16  # samples with each value, on average, that are too many
 CUT, PADDED, ONE_TOKEN = 0.3, 0.85, 0.5  # shares of captions, of positions, of tokens
+CONTEXT = "data.tokenizer.context_length (and the model's)"
 LEAST_SPREAD, LARGEST = 0.02, 20.0  # of the numbers that a model sees of pictures
 
 
-def alike(noun: str, values: Sequence[Hashable], look: str) -> Symptom | None:
+def alike(noun: str, counts: Counter[Hashable], look: str) -> Symptom | None:
     """Captions or pictures that do not differ; ``look`` says how to see some."""
-    counts = Counter(values)
-    if len(values) < FEWEST:
+    samples = counts.total()
+    if samples < FEWEST:
         return None
-    (value, most), samples = counts.most_common(1)[0], len(values)
+    value, most = counts.most_common(1)[0]
     if most < ALIKE * samples and len(counts) > samples / REPEATS:
         return None
     shown = f" ('{printable(value[:60])}')" if isinstance(value, str) else ""
-    seen = (f"{most} of {samples} {noun}s are the same one{shown}" if most >= ALIKE * samples else
-            f"{samples} {noun}s are only {len(counts)} different ones{shown}")
+    seen = (f"{most:,} of {samples:,} {noun}s are the same one{shown}" if most >= ALIKE * samples
+            else f"{samples:,} {noun}s are only {len(counts):,} different ones")
     return Symptom(f"same_{noun}", f"{seen}: a model cannot tell by its {noun} which sample it has "
                    f"before it. Probably the {noun} is read from the wrong place, or one was "
                    f"copied into every sample. {look}")
 
 
-def one_class(noun: str, values: Sequence[Hashable], look: str) -> Symptom | None:
+def one_class(noun: str, counts: Counter[Hashable], look: str) -> Symptom | None:
     """Labels of a single class."""
-    if len(values) < 2 * FEWEST or len(set(values)) > 1:
+    if counts.total() < 2 * FEWEST or len(counts) > 1:
         return None
-    shown = f"class {values[0]}" if isinstance(values[0], int) else "the same"
-    return Symptom("one_class", f"all of the first {len(values):,} {noun}s are {shown}: a model "
+    value = next(iter(counts))
+    shown = f"class {value}" if isinstance(value, int) else "the same"
+    return Symptom("one_class", f"all of the first {counts.total():,} {noun}s are {shown}: a model "
                    "that always answers so is right, and learns nothing else. Either the labels "
                    "are wrong, or the shards hold one class after the other: mix their samples, "
                    f"or read more shards side by side with a larger data.streams. {look}")
 
 
-def off_by_one(labels: Sequence[int], look: str) -> Symptom | None:
+def off_by_one(counts: Counter[Hashable], look: str) -> Symptom | None:
     """Labels that seem to count from 1."""
-    seen, largest = set(labels), max(labels, default=0)
-    if len(labels) < 10 * (largest + 1) or largest < 2 or seen != set(range(1, largest + 1)):
+    numbers, samples = {value for value in counts if isinstance(value, int)}, counts.total()
+    largest = max(numbers, default=0)
+    if samples < 10 * (largest + 1) or largest < 2 or numbers != set(range(1, largest + 1)):
         return None
-    return Symptom("labels_off_by_one", f"the first {len(labels):,} labels are 1 to {largest}, and "
+    return Symptom("labels_off_by_one", f"the first {samples:,} labels are 1 to {largest}, and "
                    "none is 0: they probably count from 1, while classes are numbered from 0, so "
                    "that each is called by the name of the next one. Write the labels anew, each "
                    f"less by 1. {look}")
+
+
+def values_symptoms(field: Field, counts: Counter[Hashable], look: str
+                    ) -> Iterator[Symptom | None]:
+    """Of all that was seen of a field whose values should differ."""
+    if field.is_class:
+        yield one_class(field.noun, counts, look)
+        yield off_by_one(counts, look)
+    else:
+        yield alike(field.noun, counts, look)
 
 
 def cut_captions(captions: Sequence[str], tokenizer: Tokenizer, length: int | None,

@@ -9,6 +9,7 @@ from corekit.train.symptoms.symptom import Symptom
 
 WINDOW = 30  # steps that a loss is the mean of
 RISEN = 10  # steps of a loss that is far above the first ones
+CLOSE, BY_HEART = 1e-3, 0.03  # to guessing, of what that gives
 RISE = 0.2  # of what guessing gives
 SKIPPED, OF_STEPS = 8, 32
 DEAD = 1e-7  # of the largest gradient norm
@@ -29,24 +30,27 @@ def knows_nothing(first: float, guess: Guess, path: str) -> Symptom | None:
                    "their training")
 
 
-def at_guessing(losses: Sequence[float], guess: Guess, rate: float) -> Symptom | None:
-    """The mean of the last losses is not below that of guessing, nor on its way there.
+def at_guessing(losses: Sequence[float], guess: Guess, rate: float, repeated: bool
+                ) -> Symptom | None:
+    """The mean of the last losses is that of guessing, and is not on its way down.
 
     Args:
         losses: of the last 2 x ``WINDOW`` steps or fewer.
         guess: what guessing gives.
         rate: the largest learning rate so far.
+        repeated: samples were seen before, so that a model may know some of them by heart.
     """
     before, last = losses[:-WINDOW], losses[-WINDOW:]
     if len(last) < WINDOW or len(before) < WINDOW // 2:
         return None
-    error = stdev(last) / math.sqrt(len(last))
-    falls = fmean(before) - fmean(last) > 3 * math.hypot(error, stdev(before) / math.sqrt(
-        len(before))) + 1e-3 * guess.loss
-    if falls or fmean(last) < guess.loss - 3 * error - 1e-3 * guess.loss:
+    mean, tolerance = fmean(last), (BY_HEART if repeated else CLOSE) * guess.loss
+    errors = [stdev(part) / math.sqrt(len(part)) for part in (before, last)]
+    falls = fmean(before) - mean > 3 * math.hypot(*errors) + tolerance / 3
+    if falls or mean < guess.loss - 3 * errors[1] - tolerance:
         return None
+    better = "no better" if mean >= guess.loss else "hardly better"
     return Symptom("stands_at_guessing", f"the loss of the last {len(last)} steps is "
-                   f"{fmean(last):.4g}, no better than guessing, {of(guess)}: nothing has been "
+                   f"{mean:.4g}, {better} than guessing, {of(guess)}: nothing of use has been "
                    "learnt yet. Probably pictures do not belong to their captions or labels (look "
                    f"at some), or the learning rate does not fit: {LEARNING_RATE} is {rate:.2g}; "
                    "try a tenth of it, and ten times as much. Where the loss falls later, the run "

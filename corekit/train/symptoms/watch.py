@@ -39,14 +39,14 @@ class Watch:
         self.told: dict[str, Symptom] = {}
         self.sizes: list[float] = []  # of the weights when training began
         self.dead: set[str] = set()
-        self.limited: set[str] = set()  # what stood at its limit from the start
+        self.limited: dict[str, str] = {}  # what stood at its limit in the weights it began with
 
     def begin(self) -> None:
         """Tell what shows before the first step; all ranks call this."""
         self.sizes = looks.matrix_norms(self.run.plain_model)
         limits = looks.at_limits(self.run.plain_model)
         if self.first or self.run.config.init.path is not None:
-            self.limited = set(limits)
+            self.limited = limits
         self._tell(0, self._at_limits(0, limits))
         if self.run.ranks.is_first and not self.first:
             self._tell(0, self._of_recipe())
@@ -122,13 +122,18 @@ class Watch:
             yield from self._at_limits(step, limits)
 
     def _at_limits(self, step: int, limits: Mapping[str, str]) -> Iterator[Symptom | None]:
-        for name in sorted(limits.keys() - self.limited):
+        for name in sorted(limits.keys() - self.limited.keys()):
             yield of_training.at_limit(limits[name], name, step)
 
     def _of_losses(self, step: int) -> Iterator[Symptom | None]:
         guesses, init = self.guesses(), self.run.config.init
         if self.done == 1 and not self.first and init.path and not (init.exclude or init.head):
             for label, guess in guesses.items():
-                yield of_training.knows_nothing(self.history.first[label][0], guess, init.path)
+                symptom = of_training.knows_nothing(self.history.first[label][0], guess, init.path)
+                if symptom is not None:
+                    yield symptom
+                    yield from (of_training.at_limit(each, name, 0)
+                                for name, each in self.limited.items())
         if not any(symptom.explains for symptom in self.told.values()):
-            yield from self.history.symptoms(step, guesses)
+            seen, samples = step * self.run.streams.samples(0), self.parts.source.shard_sizes.sum()
+            yield from self.history.symptoms(step, guesses, bool(seen > samples))

@@ -1,5 +1,7 @@
 """What is wrong with a batch, and what looks like it and is not."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -15,13 +17,14 @@ def sentence(symptom: Symptom | None) -> str:
 
 
 def test_captions_and_pictures_that_do_not_differ() -> None:
-    said = sentence(of_data.alike("caption", ["a \x1b photo"] * 60 + ["b", "c", "d", "e"], "Look."))
+    said = sentence(of_data.alike(
+        "caption", Counter(["a \x1b photo"] * 60 + ["b", "c", "d", "e"]), "Look."))
     assert said.startswith(r"60 of 64 captions are the same one ('a \x1b photo')")
     assert said.endswith("Look.")
     assert "64 pictures are only 3 different ones:" in sentence(
-        of_data.alike("picture", [b"1", b"2", b"3"] * 21 + [b"1"], ""))
+        of_data.alike("picture", Counter([b"1", b"2", b"3"] * 21 + [b"1"]), ""))
     for fine in ([str(number % 10) for number in range(64)], ["same"] * 31, []):
-        assert of_data.alike("caption", fine, "") is None
+        assert of_data.alike("caption", Counter(fine), "") is None
 
 
 @pytest.mark.parametrize("name", ["label", "label_rows"])
@@ -29,16 +32,17 @@ def test_labels_of_one_class(name: str) -> None:
     field = find_field(name)
     batch = field.collate([3 if name == "label" else [3, 7]] * 64, None)
     assert "all of the first 64" in sentence(
-        of_data.one_class(field.noun, field.comparable(batch), ""))
+        of_data.one_class(field.noun, Counter(field.comparable(batch)), ""))
     other = field.collate([3 if name == "label" else [3, 7]] * 63 +
                           [4 if name == "label" else [7]], None)
-    assert of_data.one_class(field.noun, field.comparable(other), "") is None
+    assert of_data.one_class(field.noun, Counter(field.comparable(other)), "") is None
 
 
 def test_labels_that_count_from_1() -> None:
-    assert "are 1 to 9, and none is 0" in sentence(of_data.off_by_one([*range(1, 10)] * 12, ""))
+    from_one = Counter([*range(1, 10)] * 12)
+    assert "are 1 to 9, and none is 0" in sentence(of_data.off_by_one(from_one, ""))
     for fine in ([*range(10)] * 12, [*range(1, 10)] * 5, [2, 4] * 50, [1, 2, 4] * 50, []):
-        assert of_data.off_by_one(fine, "") is None, fine
+        assert of_data.off_by_one(Counter(fine), "") is None, fine
 
 
 def test_captions_that_are_cut() -> None:
