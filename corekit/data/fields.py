@@ -284,7 +284,6 @@ class LabelRows(Ragged):
 def _thumbnail(picture: "PilImage.Image | Tensor") -> bytes:
     """A few of the pixels."""
     if isinstance(picture, PilImage.Image):
-        picture.draft("RGB", (64, 64))  # a picture that is not decoded yet is decoded smaller
         return picture.convert("RGB").resize((16, 16), PilImage.Resampling.NEAREST).tobytes()
     return picture[:, ::8, ::8].numpy().tobytes()
 

@@ -12,11 +12,16 @@ from corekit.train.symptoms.of_training import of
 from corekit.train.verify import example_offers
 from corekit.wiring import Outputs, rename_outputs
 
+KEPT = 16_384  # samples whose labels and the like are kept
+
 
 class Guesses:
-    """The guesses of a run's losses, of the batch entries seen so far.
+    """The guesses of a run's losses, of the batch entries of the first steps.
 
     Entries of fields that are classes, or that a loss asks for, are kept of the batches it gets.
+
+    Attributes:
+        known: label of a loss -> its guess as of the last ``update``, where that is known.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -32,23 +37,24 @@ class Guesses:
         if names - self.offers.keys():
             self.offers.update(_outputs(parts))
         self.seen: list[Batch] = []
+        self.known: dict[str, Guess] = {}
 
     def see(self, read: Sequence[Batch]) -> None:
-        """Keep what the losses need of some micro-batches."""
-        for batch in read if self.fields else ():
+        """Keep what the losses need of some micro-batches, until there are enough."""
+        if not self.fields or sum(len(batch["key"]) for batch in self.seen) >= KEPT:
+            return
+        for batch in read:
             entries = {entry: batch[entry] for field in self.fields.values()
                        for entry in field.entries if entry in batch}
             self.seen.append({"key": batch["key"], **entries})
 
-    def joined(self) -> Batch:
-        """The entries that were kept."""
-        return join(self.seen, self.fields) if self.seen else {}
-
-    def __call__(self) -> dict[str, Guess]:
-        """Label of a loss -> its guess, where that is known."""
-        values = {**self.offers, **self.joined()}
-        return {loss.label: loss.guessing(values) for loss in self.losses
-                if loss.guessing is not None and not loss.guessing.missing(values)}
+    def update(self) -> Batch:
+        """Guess anew, of the entries kept so far, which it returns."""
+        entries = join(self.seen, self.fields) if self.seen else {}
+        values = {**self.offers, **entries}
+        self.known = {loss.label: loss.guessing(values) for loss in self.losses
+                      if loss.guessing is not None and not loss.guessing.missing(values)}
+        return entries
 
 
 def _outputs(parts: Parts) -> Outputs:

@@ -35,7 +35,7 @@ class History:
     """The last losses by label, and the learning rates that they came of."""
 
     def __init__(self, rates: Rates) -> None:
-        self.rates, self.full_steps, self.highest = rates, 0.0, 0.0
+        self.rates, self.full_steps = rates, 0.0
         self.first: dict[str, list[float]] = defaultdict(list)
         self.last: dict[str, deque[float]] = defaultdict(
             lambda: deque(maxlen=2 * of_training.WINDOW))
@@ -46,7 +46,6 @@ class History:
             if len(self.first[label]) < FIRST:
                 self.first[label].append(value)
             self.last[label].append(value)
-        self.highest = max(self.highest, rate)
         self.full_steps += rate / self.rates.peak if self.rates.peak else 0.0
 
     def symptoms(self, step: int, guesses: Mapping[str, Guess], repeated: bool
@@ -54,9 +53,9 @@ class History:
         """Of every loss after ``step`` steps, in which samples were ``repeated`` or were not."""
         for label, recent in self.last.items():
             losses, guess = list(recent), guesses.get(label)
-            found = of_training.risen(losses, self.first[label], guess, self.highest)
+            found = of_training.risen(losses, self.first[label], guess, self.rates.peak)
             if guess is not None and found is None and self._is_late(step):
-                found = of_training.at_guessing(losses, guess, self.highest, repeated)
+                found = of_training.at_guessing(losses, guess, self.rates.peak, repeated)
             if found is not None:
                 yield found
 

@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol, cast, runtime_checkable
 
@@ -22,7 +22,8 @@ from corekit.recipes.schema import DataConfig
 from corekit.train.symptoms import of_data
 from corekit.train.symptoms.symptom import Symptom
 
-SAMPLES, STREAMS = 64, 4  # that are looked at, and streams that they are read from
+SAMPLES = 64  # of a batch that are looked at
+STREAMS = 4  # that a few samples are read from before training
 
 
 @runtime_checkable
@@ -34,17 +35,21 @@ class Limited(Protocol):
         ...
 
 
-class Few:
-    """A sampler of a few samples of every stream."""
+@dataclass(frozen=True)
+class First:
+    """A sampler of the first samples of every stream."""
+
+    count: int
 
     def draws(self, step: int) -> range:
-        return range(SAMPLES // STREAMS)
+        return range(self.count)
 
 
-def as_stored(streams: Streams) -> Batch:
-    """A few samples before any transform: pictures are Pillow's, and not cut at random."""
+def as_stored(streams: Streams, preprocess: Preprocess) -> Batch:
+    """A few samples whose pictures are not cut at random; {} where they cannot be read."""
     own = streams.streams[:STREAMS]
-    plain = replace(streams, transform=None, sampler=Few(), streams=own)
+    few = First(-(-of_data.FEWEST // len(own)))
+    plain = replace(streams, transform=preprocess.crop, sampler=few, streams=own)
     return next(plain.parts(0, 1, own)).batch
 
 

@@ -37,7 +37,7 @@ def at_guessing(losses: Sequence[float], guess: Guess, rate: float, repeated: bo
     Args:
         losses: of the last 2 x ``WINDOW`` steps or fewer.
         guess: what guessing gives.
-        rate: the largest learning rate so far.
+        rate: the largest learning rate of the run.
         repeated: samples were seen before, so that a model may know some of them by heart.
     """
     before, last = losses[:-WINDOW], losses[-WINDOW:]
@@ -65,7 +65,7 @@ def outgrown(growth: Sequence[float], rate: float, step: int) -> Symptom | None:
     return Symptom("weights_outgrown", f"in {step} steps the weights have become {factor:.2g} "
                    f"times as large (the median of {len(growth)} matrices), where less than 1.5 is "
                    "usual: each step is too large. Probably the learning rate is far too high: "
-                   f"{LEARNING_RATE} went up to {rate:.2g}; {AGAIN}")
+                   f"{LEARNING_RATE} is {rate:.2g}; {AGAIN}")
 
 
 def risen(losses: Sequence[float], first: Sequence[float], guess: Guess | None,
@@ -78,7 +78,7 @@ def risen(losses: Sequence[float], first: Sequence[float], guess: Guess | None,
     guessing = "" if guess is None else f"; guessing is {of(guess)}"
     return Symptom("loss_rises", f"the loss rose from {start:.4g} to {fmean(last):.4g}{guessing}: "
                    "the steps are too large. Probably the learning rate is too high: "
-                   f"{LEARNING_RATE} went up to {rate:.2g}; {AGAIN}")
+                   f"{LEARNING_RATE} is {rate:.2g}; {AGAIN}")
 
 
 def dead(norms: Mapping[str, float]) -> list[str]:

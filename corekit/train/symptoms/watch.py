@@ -13,7 +13,6 @@ from corekit.train.symptoms.guesses import Guesses, figure, standing
 from corekit.train.symptoms.history import History, Rates
 from corekit.train.symptoms.symptom import Symptom
 
-SEEN_STEPS = 100  # whose labels are kept
 EVERY = 5  # steps, between looks at the losses
 EARLY = 1000  # steps: later on a parameter may well reach its limit
 
@@ -50,7 +49,7 @@ class Watch:
         self._tell(0, self._at_limits(0, limits))
         if self.run.ranks.is_first and not self.first:
             self._tell(0, self._of_recipe())
-            batch = looks.as_stored(self.run.streams)
+            batch = looks.as_stored(self.run.streams, self.run.preprocess)
             if batch:
                 self._tell(0, looks.batch_symptoms(batch, self.run.streams, self.run.config.data))
 
@@ -60,11 +59,10 @@ class Watch:
         self.done += 1
         is_power_of_two = self.done & (self.done - 1) == 0
         if is_power_of_two and not skipped:
-            self._tell(step, self._of_model(step, max(rate, self.history.highest)))
+            self._tell(step, self._of_model(step))
         if not self.run.ranks.is_first:
             return
-        if self.done <= SEEN_STEPS:
-            self.guesses.see(read)
+        self.guesses.see(read)
         if is_power_of_two:
             self._tell(step, self._of_batch(read[0]))
         self.skipped.append(skipped)
@@ -78,7 +76,7 @@ class Watch:
 
     def report(self, step: int) -> list[str]:
         """How far each loss ended from guessing, a line each; recorded, too."""
-        lines, guesses = [], self.guesses()
+        lines, guesses = [], self.guesses.known
         for label in self.history.last:
             mean, steps = self.history.mean(label)
             guess = guesses.get(label)
@@ -105,10 +103,10 @@ class Watch:
         run, fields = self.run, self.run.streams.fields
         yield from looks.batch_symptoms(batch, run.streams, run.config.data)
         yield from looks.pixel_symptoms(batch, fields, run.preprocess)
-        entries = self.guesses.joined()
+        entries = self.guesses.update()
         yield from looks.label_symptoms(entries, self.guesses.fields, run.config.data)
 
-    def _of_model(self, step: int, rate: float) -> Iterator[Symptom | None]:
+    def _of_model(self, step: int) -> Iterator[Symptom | None]:
         model = self.run.plain_model
         norms, limits = looks.gradient_norms(model), looks.at_limits(model)
         dead = set(of_training.dead(norms))
@@ -118,7 +116,7 @@ class Watch:
         self.dead = dead
         growth = [new / old for new, old in zip(looks.matrix_norms(model), self.sizes) if old]
         if step <= EARLY:
-            yield of_training.outgrown(growth, rate, step)
+            yield of_training.outgrown(growth, self.rates.peak, step)
             yield from self._at_limits(step, limits)
 
     def _at_limits(self, step: int, limits: Mapping[str, str]) -> Iterator[Symptom | None]:
@@ -126,7 +124,7 @@ class Watch:
             yield of_training.at_limit(limits[name], name, step)
 
     def _of_losses(self, step: int) -> Iterator[Symptom | None]:
-        guesses, init = self.guesses(), self.run.config.init
+        guesses, init = self.guesses.known, self.run.config.init
         if self.done == 1 and not self.first and init.path and not (init.exclude or init.head):
             for label, guess in guesses.items():
                 symptom = of_training.knows_nothing(self.history.first[label][0], guess, init.path)

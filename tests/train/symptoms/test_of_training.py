@@ -38,7 +38,7 @@ def test_pairs_that_do_not_belong_together_are_learnt_by_heart() -> None:
 def test_a_loss_that_rises() -> None:
     said = sentence(of_training.risen([*noisy(4.9), *[7.0] * 10], [4.9] * 5, GUESS, 0.2))
     assert "rose from 4.9 to 7; guessing is ln 128 = 4.852" in said
-    assert "went up to 0.2" in said
+    assert "optimizer.learning_rate is 0.2;" in said
     assert of_training.risen([1.6] * 10, [1.0] * 5, None, 0.2) is not None
     for last in ([5.5] * 10, [*[7.0] * 9, 5.0]):
         assert of_training.risen(last, [4.9] * 5, GUESS, 0.2) is None
