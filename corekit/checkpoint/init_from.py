@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from corekit.checkpoint.model_folder import model_folder
 from corekit.checkpoint.new_head import NewHead
 from corekit.checkpoint.own_runs import config_beside
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.freeze import matching
 from corekit.models.text_tower import open_clip_names
@@ -82,17 +83,27 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
             for name, shape in shapes.items() if shape != own[name].shape]
 
 
+def _weights_file(path: str) -> Path:
+    return (Path(path) if path.endswith(".safetensors")
+            else model_folder(path) / "model.safetensors")
+
+
 def _read_weights(path: str) -> tuple[Path, State]:
     """The file of weights that a path stands for, and what is in it."""
     try:
-        is_file = path.endswith(".safetensors")
-        file = Path(path) if is_file else model_folder(path) / "model.safetensors"
+        file = _weights_file(path)
         return file, load_file(file)
     except CorekitError as error:
         raise CorekitError(f"init.path: {error}; set init.path to a run, a checkpoint, a model "
                            "folder or a .safetensors file") from None
     except (OSError, SafetensorError) as error:
         raise CorekitError(f"init.path={path} cannot be read: {error}") from None
+
+
+def preprocess_beside(path: str) -> Preprocess | None:
+    """The preprocessing that lies beside the weights of ``start_from``, if there is one."""
+    file = _weights_file(path).with_name("preprocess.json")
+    return Preprocess.load(file) if file.is_file() else None
 
 
 def _problems(own: State, weights: State, excluded: Collection[str]) -> str:

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import shlex
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:  # --help needs no numpy
     from corekit.data.shards.index import Index
 
 
+TOKENIZED = 2000  # captions
+
+
 def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to ``corekit data``."""
     index = data.add_parser(
@@ -23,11 +28,13 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     check = data.add_parser(
         "check", help="what is in a folder of shards, and what is wrong with it",
         description="Read and decode every sample; say what there is and which samples are bad, by "
-                    "kind. Exit status: 0 where all is well, 1 where samples are bad, 2 where "
-                    "nothing could be checked.")
+                    "kind, and what keeps a model from learning. Exit status: 0 where all is "
+                    "well, 1 where something is wrong, 2 where nothing could be checked.")
     check.add_argument("--picture", type=Path,
                        help="a PNG file to draw a few samples in, with their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
+    check.add_argument("--context-length", type=int, default=77,
+                       help="tokens of CLIP's tokenizer that a model reads of a caption")
     check.set_defaults(run=_check)
     for command in (index, check):
         command.add_argument("root", help="the folder or URL, as data.root names it")
@@ -140,13 +147,33 @@ def _check(options: argparse.Namespace) -> None:
                       disable=not sys.stderr.isatty()):
         findings.add(part)
     _print_findings(findings)
+    warnings = _warnings(findings, options.root, options.context_length)
+    for sentence in warnings:
+        print(f"{'warning':<12}{sentence}")
     if options.picture is not None:
         from PIL import Image
 
         Image.fromarray(picture_of(index, options.samples)).save(options.picture, "PNG")
         print(f"{'picture':<12}{options.picture}")
-    if findings.problems() or not findings.samples:
+    if findings.problems() or warnings or not findings.samples:
         sys.exit(1)
+
+
+def _warnings(findings: "Findings", root: str, context_length: int) -> list[str]:
+    """What keeps a model from learning from samples that are sound one by one."""
+    from corekit.data.fields import Text
+    from corekit.data.shards.check import known_fields
+    from corekit.data.tokenizers.clip_bpe import ClipTokenizer
+    from corekit.train.symptoms.of_data import CONTEXT, cut_captions, values_symptoms
+
+    look = f"`corekit data check {shlex.quote(root)} --picture samples.png` draws some."
+    tokenizer, fields, symptoms = ClipTokenizer(context_length), known_fields(), []
+    for name, counts in findings.values.items():
+        symptoms += values_symptoms(fields[name], counts, look)
+        if isinstance(fields[name], Text):
+            captions = [str(caption) for caption in islice(counts.elements(), TOKENIZED)]
+            symptoms.append(cut_captions(captions, tokenizer, context_length, CONTEXT))
+    return [symptom.sentence for symptom in symptoms if symptom is not None]
 
 
 def _print_findings(findings: "Findings") -> None:
@@ -160,6 +187,10 @@ def _print_findings(findings: "Findings") -> None:
     if findings.lengths:
         print(f"{'captions':<12}{findings.lengths.total():,}; "
               f"{spread(findings.lengths)} characters")
+    different = [f"{len(counts):,} {name}" for name, counts in findings.values.items()]
+    if different:
+        compared = max(counts.total() for counts in findings.values.values())
+        print(f"{'different':<12}{', '.join(different)} among {compared:,} samples")
     problems = findings.problems()
     bad = sum(count for count, _ in problems.values())
     if findings.samples:

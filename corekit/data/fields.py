@@ -7,7 +7,8 @@ them.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from PIL import Image as PilImage
@@ -20,6 +21,8 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 if TYPE_CHECKING:  # jobs that read captions alone do without torch
+    from torch import Tensor
+
     from corekit.data.transforms.preprocess import Preprocess
 
 MOST_TEXT = 1_000_000  # bytes of a caption; more is no caption, and would be tokenized for minutes
@@ -36,12 +39,16 @@ class Field:
             [n, 4], x1 y1 x2 y2 in pixels; ``points`` float [n, 2]; ``mask`` [..., H, W].
         offsets: of a ragged field, the batch entry that says where each sample's rows begin. Fields
             with the same offsets have a row for the same things: what one loses, all lose.
+        noun: what messages call its values; '' where these may well be alike in all samples.
+        is_class: its values are classes, which many samples share.
     """
 
     name: str = ""
     extensions: tuple[str, ...] = ()
     geometry: Geometry | None = None
     offsets: str | None = None
+    noun: str = ""
+    is_class: bool = False
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -78,6 +85,10 @@ class Field:
         """Its entries of the samples from ``first`` up to ``last``."""
         return {entry: batch[entry][first:last] for entry in self.entries if entry in batch}
 
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        """Something of each sample's value that is equal where the values are."""
+        return list(batch[self.name])
+
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
         """Its entries with shapes and dtypes alone; an empty list where these are not known."""
@@ -94,6 +105,7 @@ class Image(Field):
 
     extensions = ("jpg", "jpeg", "png", "webp")
     geometry: Geometry | None = "image"
+    noun = "picture"
 
     def decode(self, content: bytes, where: str) -> PilImage.Image:
         return decode_image(content, where)
@@ -108,6 +120,9 @@ class Image(Field):
         else:  # small pictures would lose their colours
             picture.save(content, "JPEG", quality=95, subsampling=0)
         return content.getvalue()
+
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        return [_thumbnail(picture) for picture in batch[self.name]]
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
@@ -133,6 +148,7 @@ class Text(Field):
     """A caption: token ids int64 [B, L], and beside them the strings as ``caption``."""
 
     extensions: tuple[str, ...] = ("txt", "json:caption")  # the second as img2dataset writes it
+    noun = "caption"
 
     @property
     def caption(self) -> str:
@@ -160,6 +176,9 @@ class Text(Field):
         if tokenizer is None:
             return {self.name: captions}
         return {self.name: tokenizer(captions), self.caption: captions}
+
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        return list(batch.get(self.caption, batch[self.name]))
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
@@ -199,9 +218,14 @@ class Label(WholeNumber):
     """The number of a class, int64 [B]."""
 
     extensions: tuple[str, ...] = ("cls", )
+    noun = "label"
+    is_class = True
 
     def encode(self, value: object, extension: str) -> bytes:
         return str(value).encode()
+
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        return [int(label) for label in batch[self.name]]
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
@@ -251,6 +275,20 @@ class LabelRows(Ragged):
     """The classes a sample has, of which there may be several: rows of a vocabulary, ascending."""
 
     offsets = "label_offsets"
+    noun = "list of labels"
+    is_class = True
+
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        edges = batch[str(self.offsets)].tolist()
+        rows = batch[self.name].tolist()
+        return [tuple(rows[first:last]) for first, last in pairwise(edges)]
+
+
+def _thumbnail(picture: "PilImage.Image | Tensor") -> bytes:
+    """A few of the pixels."""
+    if isinstance(picture, PilImage.Image):
+        return picture.convert("RGB").resize((16, 16), PilImage.Resampling.NEAREST).tobytes()
+    return picture[:, ::8, ::8].numpy().tobytes()
 
 
 def _utf8(content: bytes, name: str, where: str) -> str:

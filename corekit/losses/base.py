@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from corekit.losses.guess import Guess
+
 Parts = Tensor | Mapping[str, Tensor]  # one figure, or one for each named part
 Weights = float | Tensor | Mapping[str, float | Tensor]
 
@@ -27,6 +29,7 @@ class SampleLoss(Protocol):
       mean over its micro-batches.
     * ``on_cpu``: names of batch entries that ``__call__`` gets on the CPU, where they were read.
       There it can check labels without waiting for the GPU.
+    * ``guessing``, as of ``Guesses``.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Parts: ...
@@ -40,12 +43,24 @@ class BatchLoss(Protocol):
     loss.
 
     A batch loss may have ``gathered_as``, parameter -> dtype: batch entries that travel between
-    ranks in fewer bits.
+    ranks in fewer bits. It may have ``guessing``, as of ``Guesses``.
     """
 
     compares_samples: bool
 
     def __call__(self, *args: Any, **kwargs: Any) -> Parts: ...
+
+
+class Guesses(Protocol):
+    """A loss that knows what it is for a model that guesses; of another one nothing is reported.
+
+    The parameters of ``guessing`` are names, too: of model outputs, which have a shape and nothing
+    else; of batch entries, which are those of many samples; and ``samples``, of a step.
+    """
+
+    def guessing(self, *args: Any, **kwargs: Any) -> Guess:
+        """The value of the loss, all its parts added up."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,7 @@ class LossEntry:
     compares_samples: bool = False
     gathered_as: Mapping[str, torch.dtype] = field(default_factory=dict)
     on_cpu: frozenset[str] = frozenset()
+    guessing: Callable[..., Guess] | None = None
     end_token: int | None = None  # the token that it takes for the end of a caption
 
     @property
@@ -74,7 +90,7 @@ class LossEntry:
             weights = _constant(weights)
         return cls(loss, signature_of, weights, bool(getattr(loss, "compares_samples", False)),
                    dict(getattr(loss, "gathered_as", {})), frozenset(getattr(loss, "on_cpu", ())),
-                   getattr(loss, "end_token", None))
+                   getattr(loss, "guessing", None), getattr(loss, "end_token", None))
 
 
 def _constant(weight: float) -> Callable[[], float]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput, num_classes
 from corekit.losses.blockwise import Context, GradInForward, check_block
+from corekit.losses.guess import Guess, of_many_labels
 from corekit.registry import register
 
 NAME = "loss 'binary_cross_entropy'"
@@ -77,6 +78,10 @@ class BinaryCrossEntropy:
             return F.softplus(wide).sum() - wide[sample, row].sum()
         total: Tensor = _Blockwise.apply(*logits, sample, row, edges, size, torch.is_grad_enabled())
         return total
+
+    def guessing(self, label_rows: Tensor, label_offsets: Tensor) -> Guess:
+        """Each class is as likely as it is frequent."""
+        return of_many_labels(label_rows, len(label_offsets) - 1)
 
 
 class _Blockwise(GradInForward):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from corekit.losses.blockwise import Context
+from corekit.losses.guess import Guess, one_of
 from corekit.registry import register
 
 Grads = tuple[Tensor, Tensor, Tensor]
@@ -37,6 +38,10 @@ class Contrastive:
         """
         rows = rows if rows is not None else slice(0, len(image_features))
         return blockwise_cross_entropy(image_features, text_features, logit_scale, rows, self.block)
+
+    def guessing(self, samples: int) -> Guess:
+        """Every sample of the batch is as likely as the others."""
+        return one_of(samples)
 
 
 def blockwise_cross_entropy(image: Tensor, text: Tensor, scale: Tensor, rows: slice, block: int,

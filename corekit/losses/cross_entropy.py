@@ -7,6 +7,7 @@ from torch import Tensor
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput, num_classes
 from corekit.losses.blockwise import Context, GradInForward, check_block
+from corekit.losses.guess import Guess, of_classes
 from corekit.registry import register
 
 
@@ -38,8 +39,13 @@ class CrossEntropy:
         wrong = label[(label < 0) | (label >= classes)]
         if len(wrong):
             raise CorekitError(f"loss 'cross_entropy': a label is {int(wrong[0])}, but the model "
-                               f"has {classes} classes: set model.num_classes")
+                               f"has {classes} classes: set model.num_classes, or write the "
+                               f"labels anew where they do not count from 0 to {classes - 1}")
         return summed_cross_entropy(logits, label, self.label_smoothing, self.block)
+
+    def guessing(self, logits: Tensor | LinearOutput, label: Tensor) -> Guess:
+        """Classes are as likely as they are frequent."""
+        return of_classes(label, num_classes(logits), self.label_smoothing)
 
 
 def summed_cross_entropy(logits: Tensor | LinearOutput, label: Tensor, smoothing: float,

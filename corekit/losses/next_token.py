@@ -6,6 +6,7 @@ from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput, num_classes, select
 from corekit.losses.blockwise import check_block
 from corekit.losses.cross_entropy import summed_cross_entropy
+from corekit.losses.guess import Guess, of_classes
 from corekit.registry import register
 
 
@@ -45,6 +46,10 @@ class NextToken:
             raise CorekitError(f"loss 'next_token': a token is {int(wrong[0])}, but the model "
                                f"knows {classes}: set model.vocab_size to the tokenizer's")
         return summed_cross_entropy(select(text_logits, counted), label, 0.0, self.block)
+
+    def guessing(self, text_logits: Tensor | LinearOutput, text: Tensor) -> Guess:
+        """Tokens are as likely as they are frequent."""
+        return of_classes(text[self._counted(text)], num_classes(text_logits))
 
     def _counted(self, text: Tensor) -> Tensor:
         ends = text == self.end_token

@@ -1,12 +1,18 @@
 """Contrastive image-text models (CLIP: Radford et al., 2021)."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_LOGIT_SCALE = 100.0
+STANDS_AT_LIMIT = (
+    "the logit scale stands at its largest value, 100, where training usually begins at 14 and "
+    "gets there late, if ever: similarities that are multiplied so much give most pairs no "
+    "gradient. Lower optimizer.learning_rate, or begin with a smaller scale where the model takes "
+    "one")
 
 
 class ImageEncoder(nn.Module):
@@ -64,3 +70,7 @@ class CLIP(ImageEncoder):
     def after_step(self) -> None:
         """Hold the scale at its largest value, as OpenAI's training did; the trainer calls this."""
         self.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+
+    def limits(self) -> Mapping[str, tuple[Tensor, float, str]]:
+        """The parameter that ``after_step`` holds: its value, the largest, what that means."""
+        return {"logit_scale": (self.logit_scale, math.log(MAX_LOGIT_SCALE), STANDS_AT_LIMIT)}

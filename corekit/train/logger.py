@@ -23,6 +23,7 @@ from corekit.records import Record, append_record, cut_back
 
 log = logging.getLogger(__name__)
 
+REPORT = "report.jsonl"
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16 FLOPs a second
 
 
@@ -63,7 +64,7 @@ class RunLogger:
         self.board: SummaryWriter | None = None
         self.progress: progress.Progress | None = None
         if ranks.is_first:
-            for name in ("metrics.jsonl", "evaluations.jsonl"):
+            for name in ("metrics.jsonl", "evaluations.jsonl", REPORT):
                 cut_back(run / name, done)
             self.board = SummaryWriter(str(run / "tensorboard"),
                                        purge_step=done + 1 if done else None)
@@ -79,6 +80,16 @@ class RunLogger:
     def say(self, text: str) -> None:
         """Log a line for people."""
         log.info("%s", text)
+
+    def symptom(self, step: int, name: str, sentence: str) -> None:
+        """Warn of a sign that the run cannot learn."""
+        log.warning("%s", sentence)
+        self.report({"step": step, "symptom": name, "sentence": sentence})
+
+    def report(self, record: Mapping[str, object]) -> None:
+        """Record what was seen of a run, or how it ended; on the first rank only."""
+        if self.ranks.is_first:
+            append_record(self.run / REPORT, record)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:

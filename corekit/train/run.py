@@ -5,7 +5,7 @@ import os
 import shlex
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +24,13 @@ from corekit.models.freeze import training_mode
 from corekit.printable import override
 from corekit.recipes.schema import EngineConfig, RunConfig
 from corekit.records import figures, read_records
-from corekit.train.assemble import assemble
+from corekit.train.assemble import Parts, assemble
 from corekit.train.cost import cost
 from corekit.train.logger import RunLogger, clock
 from corekit.train.materialise import Run, materialise
 from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
 from corekit.train.signals import StopSignals
+from corekit.train.symptoms.watch import Watch
 from corekit.train.trainer import train
 from corekit.train.verify import verify
 
@@ -83,7 +84,7 @@ def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
         with warnings.catch_warnings():
             # one process is meant to save alone
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
-            return _train(prepared, folder, defaults, flops)
+            return _train(prepared, parts, folder, defaults, flops)
     except OSError as error:
         if error.errno not in DISK:
             raise
@@ -94,7 +95,8 @@ def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
             lock.close()
 
 
-def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> bool:
+def _train(run: Run, parts: Parts, folder: Path, defaults: list[str],
+           flops: float | None) -> bool:
     began = time.perf_counter()
     counters = run.checkpoints.load_newest(run.plain_model, run.optimizer, run.ema)
     run.precision.resume(counters.loss_scale, counters.good_steps)
@@ -110,7 +112,8 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
             if run.ranks.is_first:
                 (folder / REPORT).write_text(run.new_head.report(), encoding="utf-8")
         with StopSignals(run.config.checkpoint.every_minutes, run.ranks) as signals:
-            finished = train(run, counters, logger, signals)
+            watch = Watch(run, parts, logger, first)
+            finished = train(run, counters, logger, signals, watch)
             run.checkpoints.wait()
         if run.ranks.is_first:
             run.checkpoints.tidy()
@@ -119,7 +122,8 @@ def _train(run: Run, folder: Path, defaults: list[str], flops: float | None) -> 
                        "same command goes on from it")
         elif run.ranks.is_first:
             seconds = time.perf_counter() - began
-            report = closing(run.config.model.name, counters, folder, first, seconds)
+            report = closing(run.config.model.name, counters, folder, first, seconds,
+                             watch.report(counters.step))
             for line in report.split("\n"):
                 logger.say(line)
     finally:
@@ -170,7 +174,8 @@ def _opening(run: Run, first: int, folder: Path) -> str:
             f"{run.ranks.device.type} ({ranks}, {engine.precision}); everything goes to {folder}")
 
 
-def closing(name: str, counters: Counters, folder: Path, first: int, seconds: float) -> str:
+def closing(name: str, counters: Counters, folder: Path, first: int, seconds: float,
+            report: Sequence[str] = ()) -> str:
     """What was trained, how well, where it lies and what to type next."""
     amount = f"{counters.step} steps, {counters.samples:,} samples"
     if counters.step > first:
@@ -179,6 +184,7 @@ def closing(name: str, counters: Counters, folder: Path, first: int, seconds: fl
     else:
         lines = ["", f"{name} was trained already: {amount}. To train on, type a larger "
                      f"engine.steps; for a fresh run, another run_dir than {folder}."]
+    lines += report
     newest = {record["evaluator"]: record for record in read_records(folder / "evaluations.jsonl")}
     lines += [f"  {label}: {figures(record['metrics'])} on {record['evaluated']} samples (step "
               f"{record['step']})" for label, record in newest.items()]

@@ -19,13 +19,15 @@ from corekit.train.materialise import Run
 from corekit.train.signals import StopSignals
 from corekit.train.step.prefetch import step_by_step
 from corekit.train.step.update import update
+from corekit.train.symptoms.watch import Watch
 
 EVALUATIONS = "evaluations.jsonl"
 SHOWN_IMAGES = 16  # of the first batch, in TensorBoard
 FEW = 10_000  # samples that the allowed share of bad ones is taken of, until there are more
 
 
-def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals) -> bool:
+def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals,
+          watch: Watch) -> bool:
     """Train from where the counters stand; whether the last step was reached.
 
     Raises:
@@ -34,6 +36,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
     """
     config, steps = run.config, run.config.engine.steps
     training_mode(run.plain_model)
+    watch.begin()
     if 0 < counters.step < steps:
         # what the checkpoint's step lacks: a run that was asked to end had no time for it
         evaluated = {record["evaluator"] for record in read_records(logger.run / EVALUATIONS)
@@ -58,6 +61,7 @@ def train(run: Run, counters: Counters, logger: RunLogger, signals: StopSignals)
 
         counters.step = done = step + 1
         counters.samples += run.streams.samples(step)
+        watch.step(done, batch.read, losses, learning_rate, skipped=bool(message))
         for kind, messages in batch.bad.items():
             pending[kind] = pending.get(kind, 0) + len(messages)
             if kind != LEFT_OUT:  # of those there may be many in each step

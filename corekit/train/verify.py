@@ -37,6 +37,9 @@ def verify(parts: Parts) -> list[str]:
         CorekitError: naming who needs what, and who gives what.
     """
     config, source, wiring = parts.config, parts.source, parts.wiring
+    if not any(value.requires_grad for value in parts.model.parameters()):
+        raise CorekitError(f"{wiring.label} has no parameter that is trained: nothing would be "
+                           "learnt. Let the model leave requires_grad on where it is to learn")
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
     tokenizer = tokenizer_info(parts.tokenizer)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from corekit.errors import CorekitError
 from corekit.losses.contrastive import blockwise_cross_entropy
+from corekit.losses.guess import Guess, one_of
 from corekit.registry import register
 
 COLUMNS = 2048  # of the teachers' features that are widened at one time
@@ -92,6 +93,11 @@ class ReinforcedContrastive:
                 image_features, text, logit_scale, rows, self.block, self.hard, self.soft,
                 targets if self.soft else None)
         return shares
+
+    def guessing(self, samples: int, synthetic_text_features: Tensor | None = None) -> Guess:
+        """Every sample of the batch is as likely as the others, whatever the teachers say."""
+        kinds_of_captions = 1 if synthetic_text_features is None else 2
+        return one_of(samples, (self.hard + self.soft) * kinds_of_captions)
 
     def _teachers(self, features: Tensor) -> tuple[Tensor, ...]:
         """Each teacher's own features."""

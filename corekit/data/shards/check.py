@@ -1,7 +1,7 @@
 """The check of a folder of shards, which reads and decodes every sample once."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import TypeVar
@@ -29,7 +29,8 @@ class Findings:
 
     ``widths``, ``heights`` and ``lengths`` (captions, in characters) count values; ``missing`` has
     the samples without some known fields, by the names of these, with what they have instead:
-    whether that is bad shows only when all are seen.
+    whether that is bad shows only when all are seen. ``values`` counts, by field, what can be
+    compared of the first samples of each shard.
     """
 
     samples: int = 0
@@ -37,6 +38,7 @@ class Findings:
     widths: Counter[int] = dataclass_field(default_factory=Counter)
     heights: Counter[int] = dataclass_field(default_factory=Counter)
     lengths: Counter[int] = dataclass_field(default_factory=Counter)
+    values: dict[str, Counter[Hashable]] = dataclass_field(default_factory=dict)
     bad: dict[str, tuple[int, list[str]]] = dataclass_field(default_factory=dict)
     missing: dict[tuple[str, ...], tuple[int, list[tuple[str, str]]]] = dataclass_field(
         default_factory=dict)
@@ -48,6 +50,8 @@ class Findings:
         self.widths.update(other.widths)
         self.heights.update(other.heights)
         self.lengths.update(other.lengths)
+        for name, counts in other.values.items():
+            self.values.setdefault(name, Counter()).update(counts)
         _add_examples(self.bad, other.bad)
         _add_examples(self.missing, other.missing)
 
@@ -96,14 +100,15 @@ def check_shard(index: Index, shard: int) -> Findings:
     for first in range(0, samples, READ):
         for raw in index.read_samples(shard, first, min(READ, samples - first)):
             try:
-                _look_at(raw, findings, fields)
+                _look_at(raw, findings, fields, compares=first == 0)
             except BadSampleError as error:
                 findings.add(Findings(bad={error.kind: (1, [error.message])}))
     findings.samples = samples
     return findings
 
 
-def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) -> None:
+def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
+             compares: bool) -> None:
     where = f"{raw.where}: {raw.key}"
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
@@ -121,6 +126,9 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field]) ->
             findings.heights[value.height] += 1
         elif isinstance(value, str):
             findings.lengths[len(value)] += 1
+        if compares and field.noun:
+            counts = findings.values.setdefault(name, Counter())
+            counts.update(field.comparable({name: [value]}))
     if absent:
         has = ", ".join(raw.members) or "nothing"
         findings.add(Findings(missing={tuple(absent): (1, [(where, has)])}))

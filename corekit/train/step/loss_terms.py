@@ -11,6 +11,7 @@ from torch import Tensor
 from corekit.data.datasets.base import Batch
 from corekit.distributed.process_group import ProcessGroup
 from corekit.losses.base import LossEntry, Parts, Weights
+from corekit.losses.guess import Guess
 from corekit.wiring import Values, Wiring
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class WeightedLoss:
     weights: Wiring[Weights] | None  # None: a sum is divided by the number of samples
     gathered_as: Mapping[str, torch.dtype]  # entry -> dtype that it travels between ranks in
     on_cpu: frozenset[str]  # entries that it gets on the CPU
+    guessing: Wiring[Guess] | None = None  # None: not known
 
     @classmethod
     def of(cls, loss: Callable[..., Parts], label: str, weight: float = 1.0,
@@ -38,15 +40,11 @@ class WeightedLoss:
         """
         entry, title = LossEntry.of(loss), f"loss `{name or label}`"
         wiring = Wiring.of(title, entry.function, entry.signature_of, inputs, ignore=("rows",))
-        weights = None
-        if entry.weights is not None:
-            own = inspect.signature(entry.weights).parameters
-            renamed = {parameter: wiring.reads[parameter] for parameter in own
-                       if parameter in wiring.reads}
-            weights = Wiring.of(f"{title} (weights)", entry.weights, rename=renamed)
+        weights = _beside(wiring, "weights", entry.weights)
+        guessing = _beside(wiring, "guessing", entry.guessing)
         dtypes = {wiring.reads[parameter]: dtype for parameter, dtype in entry.gathered_as.items()}
         on_cpu = frozenset(wiring.reads[parameter] for parameter in entry.on_cpu)
-        return cls(label, weight, entry, wiring, weights, dtypes, on_cpu)
+        return cls(label, weight, entry, wiring, weights, dtypes, on_cpu, guessing)
 
     def arguments(self, entries: Values, read: Batch | None = None) -> dict[str, Any]:
         """The keyword arguments of the loss; those of ``on_cpu`` as they were ``read``."""
@@ -105,6 +103,16 @@ def totals(losses: Iterable[WeightedLoss], figures: StepFigures, group: ProcessG
     parts = dict(zip(figures, summed))
     loss = sum(weights[part.split("/")[0]] * value for part, value in parts.items())
     return {"loss": loss, **(parts if len(parts) > 1 else {})}, summed[len(parts):]
+
+
+def _beside(wiring: Wiring[Parts], name: str,
+            method: Callable[..., T] | None) -> Wiring[T] | None:
+    """The wiring of a loss's own method, whose parameters are renamed as those of the loss are."""
+    if method is None:
+        return None
+    renamed = {parameter: wiring.reads[parameter] for parameter in
+               inspect.signature(method).parameters if parameter in wiring.reads}
+    return Wiring.of(f"{wiring.label} ({name})", method, rename=renamed)
 
 
 def _named(label: str, value: T | Mapping[str, T]) -> list[tuple[str, T]]:

@@ -13,6 +13,8 @@ from corekit.optim.base import set_learning_rate
 from corekit.train.materialise import Run
 
 SMALLEST_SCALE = 2.0**-10
+OF_HALF = (". Numbers above 65,504 overflow in fp16, in the forward pass as well: "
+           "engine.precision=bf16 has fp32's range")
 
 
 def update(run: Run, counters: Counters, losses: dict[str, float], keys: list[str],
@@ -76,10 +78,15 @@ def _skip(run: Run, counters: Counters, losses: dict[str, float], norm: float,
     if run.config.engine.non_finite == "raise":
         raise CorekitError(f"{problem}. The last checkpoint is untouched: go on with "
                            "engine.non_finite=skip, or begin anew, in another run_dir, with a "
-                           "lower optimizer.learning_rate or with engine.grad_clip")
+                           f"lower optimizer.learning_rate or with engine.grad_clip{_half(run)}")
     counters.skipped += 1
     limit = run.config.engine.max_skipped
     if counters.skipped > limit:
         raise CorekitError(f"{problem}. More than engine.max_skipped={limit} steps of this run had "
-                           "to be skipped")
+                           f"to be skipped{_half(run)}")
     return f"{problem}. Its update is skipped ({counters.skipped} of at most {limit})"
+
+
+def _half(run: Run) -> str:
+    """A sentence on fp16, where that is what is trained in."""
+    return OF_HALF if run.precision.scales else ""

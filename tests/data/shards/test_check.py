@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from corekit.cli.data import _warnings
 from corekit.data.shards.check import Findings, check_index, spread
 from corekit.data.shards.indexing import load_index
 from tests.conftest import corekit_command
@@ -46,6 +47,21 @@ def test_a_field_that_most_samples_lack_is_not_missed(tmp_path: Path) -> None:
     assert findings.problems() == {
         "missing_field": (1, [f"{tmp_path}/0.tar: 5: no cls for label; it has jpg"])}
     assert findings.extensions == {"jpg": 9, "txt": 2, "cls": 8}
+
+
+def test_samples_that_are_sound_one_by_one_and_teach_nothing(tmp_path: Path) -> None:
+    for number in range(2):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
+            for index in range(40):
+                add(archive, f"{index}.jpg", jpeg(0))
+                add(archive, f"{index}.txt", b"one caption, with more words than 5 tokens")
+                add(archive, f"{index}.cls", b"3")
+    picture, label, caption, cut = _warnings(found_in(tmp_path), str(tmp_path), 5)
+    assert picture.startswith("80 of 80 pictures are the same one: ")
+    assert caption.startswith("80 of 80 captions are the same one ('one caption, with ")
+    assert cut.startswith("100% of captions are longer than the 5 tokens")
+    assert label.startswith("all of the first 80 labels are class 3")
+    assert _warnings(found_in(write_shards(tmp_path / "good")), "good", 77) == []
 
 
 def test_spread() -> None:
