@@ -7,5 +7,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 IMAGE_EXTENSIONS = "jpg;jpeg;png;webp"  # of members and files that hold a picture
 SHARDS = "**/*.tar"  # the pattern of shards' names where none is given
+TABLES = (".csv", ".tsv", ".parquet")  # how lists of files end
 
 WRITING = ".writing"  # the suffix of files and folders that are not complete yet

@@ -3,8 +3,12 @@
 import logging
 import re
 import shlex
+from collections.abc import Sequence
 
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)  # what neither a shell nor Hydra wants in quotes
+
+_PLACE = re.compile(r"(\+{0,2}(?:run_dir|checkpoint|[\w.]+\.(?:root|path))=)(.*)", re.DOTALL)
+_HYDRAS = re.compile(r"""null|['"].*['"]|.*\$\{.*|.*,.*|""", re.DOTALL)  # values that it is to read
 
 
 def printable(text: str) -> str:
@@ -23,12 +27,30 @@ class PrintableFormatter(logging.Formatter):
         return printable(super().formatMessage(record))
 
 
+def plain_places(words: Sequence[str]) -> list[str]:
+    """The words of a command line with places in quotes, so that Hydra takes them as they are.
+
+    Else ``run_dir=1e3`` would be the number 1000.0, and ``data.root=~/x`` no word at all. A comma
+    stays what it is for Hydra, which says how to type it.
+    """
+    if {"-m", "--multirun"} & {*words}:
+        return [*words]
+    places = [(word, _PLACE.fullmatch(word)) for word in words]
+    return [word if match is None or _HYDRAS.fullmatch(match[2]) else
+            f"{match[1]}'{_escaped(match[2])}'" for word, match in places]
+
+
+def _escaped(text: str) -> str:
+    """The text inside Hydra's quotes; backslashes count only before a quote."""
+    return re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text)
+
+
 def override(key: str, value: object) -> str:
     """``key=value`` as it is typed into a shell, in quotes where Hydra or the shell needs them."""
     text = str(value)
     if _PLAIN.fullmatch(text):
         return f"{key}={text}"
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    escaped = _escaped(text)
     return f'{key}="\'{escaped}\'"' if _is_safe(escaped) else shlex.quote(f"{key}='{escaped}'")
 
 

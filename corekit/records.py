@@ -76,11 +76,11 @@ def _record(line: str, file: str) -> Record | None:
 def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | None:
     """(value, step) of the highest figure of EVALUATOR/METRIC, the first of equals, or None.
 
-    What ``corekit-eval`` added, perhaps on other data, does not count.
+    What ``corekit-eval`` added, perhaps on other data, does not count, nor do failed evaluations.
     """
     label, _, metric = (keep_best or "").rpartition("/")
     records = [record for record in read_records(path)
-               if record["evaluator"] == label and "by" not in record]
+               if record["evaluator"] == label and not {"by", "failed"} & record.keys()]
     figures = [(record["metrics"][metric], record["step"]) for record in records
                if math.isfinite(record["metrics"].get(metric, math.nan))]
     return max(figures, key=lambda figure: figure[0], default=None)

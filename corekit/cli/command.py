@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
+from corekit.printable import plain_places
 from corekit.recipes import hydra_sources
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
@@ -42,7 +43,8 @@ def compose_command(check: Callable[[DictConfig], T], config_name: str,
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the "
                                "same command line continues a run")
         # argparse takes overrides in one stretch only, so flags go after them
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word.startswith("-") or not (
+        words = plain_places(sys.argv[1:])
+        sys.argv[1:] = sorted(words, key=lambda word: word.startswith("-") or not (
             "=" in word or word.startswith("~")))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise, so that the sentence is ours
         hydra_sources.install(make_schema())

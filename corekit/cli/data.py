@@ -8,12 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corekit.constants import SHARDS
+from corekit.constants import SHARDS, TABLES
 from corekit.errors import CorekitError
 from corekit.printable import printable
 
 if TYPE_CHECKING:  # --help needs no numpy
-    from corekit.data.shards.check import Findings
+    from corekit.data.shards.check import Findings, RawSamples
     from corekit.data.shards.index import Index
 
 
@@ -131,6 +131,17 @@ def _index(options: argparse.Namespace, beside: bool = True) -> "Index":
     return index
 
 
+def _open(options: argparse.Namespace) -> "RawSamples":
+    """The shards or the table to check."""
+    if not options.root.lower().endswith(TABLES):
+        return _index(options, beside=False)
+    from corekit.data.datasets.table import Table
+
+    table = Table(options.root)
+    print(f"{table.samples.sum():,} samples in {options.root}")
+    return table
+
+
 def _check(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
@@ -141,8 +152,8 @@ def _check(options: argparse.Namespace) -> None:
                               and not options.picture.absolute().parent.is_dir()):
         raise CorekitError(f"--picture {options.picture} with {options.samples} samples cannot be "
                            "drawn: it needs a folder that is there, and at least one sample")
-    index, findings = _index(options, beside=False), Findings()
-    for part in track(check_index(index, options.workers), "reading shards", total=len(index),
+    index, findings = _open(options), Findings()
+    for part in track(check_index(index, options.workers), "reading", total=len(index.samples),
                       console=Console(stderr=True), transient=True,
                       disable=not sys.stderr.isatty()):
         findings.add(part)

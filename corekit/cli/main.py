@@ -13,6 +13,19 @@ from corekit.cli.sentences import sentences
 
 def main() -> None:
     """The command."""
+    with sentences():
+        parser = make_parser(entries=sys.argv[1:2] == ["data"])  # other commands need not know them
+        # What argparse leaves over are words for a job: it takes positional ones in one stretch,
+        # people type them anywhere.
+        options, words = parser.parse_known_args()
+        if words and not hasattr(options, "job"):
+            parser.error(f"unrecognized arguments: {' '.join(words)}")
+        options.words = words
+        options.run(options)
+
+
+def make_parser(entries: bool) -> argparse.ArgumentParser:
+    """The parser of all commands, with those of the registry where ``entries`` are wanted."""
     parser = argparse.ArgumentParser(prog="corekit", description=(
         "List and show what recipes can name, begin a project of your own, and make data."))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -42,17 +55,10 @@ def main() -> None:
     add_commands(data)
     add_seen(data)
 
-    with sentences():
-        if sys.argv[1:2] == ["data"]:  # the other commands need not know them
-            add_jobs(data)
-            add_registered(data)
-        # What argparse leaves over are words for a job: it takes positional ones in one stretch,
-        # people type them anywhere.
-        options, words = parser.parse_known_args()
-        if words and not hasattr(options, "job"):
-            parser.error(f"unrecognized arguments: {' '.join(words)}")
-        options.words = words
-        options.run(options)
+    if entries:
+        add_jobs(data)
+        add_registered(data)
+    return parser
 
 
 def _new(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from corekit import registry
 from corekit.errors import CorekitError
+from corekit.printable import override
 from corekit.signatures import Parameter
 from corekit.source.entries import Entry
 
@@ -81,4 +82,4 @@ def openmoji(out: str, samples: int = 20_000, seed: int = 0,
     least, most = objects or ((1, 1) if split == "validation" else (1, 3))
     source = OpenMoji(samples, seed, split, size=size, objects=(least, most))
     write_shards(source, Path(out), workers=workers)
-    print(f"{samples:,} scenes under {out}; train on them with data.root={out}")
+    print(f"{samples:,} scenes under {out}; train on them with {override('data.root', out)}")

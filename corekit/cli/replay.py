@@ -1,6 +1,7 @@
 """``corekit replay`` and ``corekit data seen``: which samples a run trained on, and when."""
 
 import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +111,8 @@ def _seen(args: argparse.Namespace) -> None:
     places = list(find_sample(source, args.key))
     if not places:
         raise CorekitError(f"no sample of {args.folder}'s data has the key '{args.key}'; "
-                           f"`corekit replay {args.folder} 1` shows what keys look like")
+                           f"`{shlex.join(['corekit', 'replay', str(args.folder), '1'])}` shows "
+                           "what keys look like")
     for shard, position in places:
         steps = steps_of(order, sampler, shard, position, config.engine.steps)
         print(f"shard {shard}, sample {position}: "

@@ -66,7 +66,8 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; `corekit data openmoji FOLDER` writes shards "
                                "to try with")
-        if not Storage(split_pattern(str(root))[0]).is_folder():
+        folder = Storage(split_pattern(str(root))[0])
+        if not folder.is_folder() and not os.path.isfile(folder.url):  # of which `table` knows
             raise CorekitError(f"{where}={root} is not a folder")
     check_roots_inside(key, dataset, data_root)
 

@@ -18,6 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from corekit.constants import TABLES
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder, write_bytes
 
@@ -63,6 +64,11 @@ class Storage:
         """Whether there is such a folder, where that can be known: stores have none."""
         return not self.is_local or os.path.isdir(self._connect()[1])
 
+    def is_file(self, name: str) -> bool:
+        """Whether there is such a file."""
+        system, path = self._connect()
+        return bool(retry(lambda: system.isfile(f"{path}/{name}"), self.where(name), self.failures))
+
     def files(self, pattern: str) -> list[StoredFile]:
         """The files whose names match a glob pattern, sorted; none where nothing can be listed.
 
@@ -74,7 +80,10 @@ class Storage:
         system, path = self._connect()
         if self.is_local:
             if not self.is_folder():
-                raise CorekitError(f"data.root={self.root} is not a folder")
+                hint = ""
+                if self.root.lower().endswith(TABLES):
+                    hint = "; dataset 'table' reads lists of files: data.dataset.name=table"
+                raise CorekitError(f"data.root={self.root} is not a folder{hint}")
             return _local_files(path, pattern)
         infos: dict[str, dict[str, object]] = retry(
             lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, self.failures)

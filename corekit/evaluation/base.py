@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import EvaluatorConfig
 from corekit.records import figures
 
+MAX_BAD_FRACTION = 0.01  # of the samples of an evaluation, where the recipe does not say
 Picture = NDArray[np.uint8]  # [H, W, 3]
 
 
@@ -54,6 +56,18 @@ class Result:
         unreadable = int(dataset.shard_sizes.sum()) - samples
         name = dataset_info(dataset).name
         return cls(metrics, name, samples, pictures or {}, details, unreadable)
+
+    def problem(self, config: EvaluatorConfig) -> str | None:
+        """What is wrong where more samples are lost than the recipe allows."""
+        allowed = config.max_bad_fraction
+        allowed = MAX_BAD_FRACTION if allowed is None else allowed
+        total = self.samples + self.unreadable
+        if self.unreadable <= allowed * total:
+            return None
+        key = f"evaluators.{config.label}.max_bad_fraction"
+        return (f"evaluator '{config.label}' read all but {self.unreadable:,} of {total:,} "
+                f"samples, more than {key}={allowed:g}: its figures are of the others alone; "
+                f"`corekit data check FOLDER` says what is wrong with shards; {key}=1 allows it")
 
     def __str__(self) -> str:
         """The line for people."""

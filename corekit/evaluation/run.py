@@ -38,6 +38,9 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     """Run the recipe's evaluators on the weights of ``checkpoint``; the first rank reports.
 
     The preprocessing is the one saved with the weights: another one in the recipe is refused.
+
+    Raises:
+        CorekitError: an evaluator could not read too many of its samples; all have reported before.
     """
     assert config.checkpoint is not None
     with joined(config.engine.parallel, config.engine.device) as ranks:
@@ -53,10 +56,14 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
         evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
         tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
         eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
-        for label, evaluator in evaluators.items():
-            result = evaluator(eval_model)
+        problems = []
+        for each in config.evaluators:
+            result = evaluators[each.label](eval_model)
             if ranks.is_first:
-                report(folder, progress, label, result)
+                report(folder, progress, each.label, result)
+            problems.append(result.problem(each))
+        if any(problems):
+            raise CorekitError("; ".join(filter(None, problems)))
 
 
 def _pinned(folder: Path) -> tuple[Path, Progress]:

@@ -8,6 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from corekit.errors import CorekitError
+from corekit.printable import plain_places
 from corekit.recipes import hydra_sources
 from corekit.recipes.build import evaluation_config, run_config
 from corekit.recipes.check import check_entry, check_names
@@ -22,7 +23,7 @@ def compose(*words: str) -> RunConfig:
     hydra_sources.install(recipe_schema())
     try:
         with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):
-            composed = plain(hydra.compose("train", list(words)))
+            composed = plain(hydra.compose("train", plain_places(words)))
     except FOREIGN as error:
         raise CorekitError(explain(error)) from None
     check_names(composed)

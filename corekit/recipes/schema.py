@@ -76,10 +76,12 @@ class LossConfig(EntryConfig):
 
 @dataclass(frozen=True)
 class EvaluatorConfig(EntryConfig):
-    """An evaluator, and how often it runs."""
+    """An evaluator, how often it runs, and how many samples it may lose."""
 
     label: str = ""
     every_steps: Annotated[int | None, COUNT] = None  # None: at the end of training
+    # of its samples, how many may be unreadable; None: 0.01
+    max_bad_fraction: Annotated[float | None, Range(0, 1, null="0.01")] = None
 
 
 @dataclass(frozen=True)

@@ -148,14 +148,19 @@ class RunLogger:
         peak = next((peak for part, peak in PEAKS.items() if part in name), None)
         return None if peak is None else rate * self.flops / (peak * self.ranks.world)
 
-    def evaluation(self, step: int, samples: int, label: str, result: Result) -> None:
-        """The line of an evaluation."""
+    def evaluation(self, step: int, samples: int, label: str, result: Result,
+                   problem: str | None = None) -> None:
+        """The line of an evaluation; a failed one is no candidate for the best."""
         if self.ranks.is_first:
-            append_record(self.run / "evaluations.jsonl", result.record(step, samples, label))
+            record = result.record(step, samples, label)
+            append_record(self.run / "evaluations.jsonl",
+                          record if problem is None else {**record, "failed": problem})
             self._scalars(label, result.metrics, step)
             for title, picture in result.pictures.items():
                 self.picture(f"{label}/{title}", picture, step)
         self.say(f"step {step}  {label} on {result}")
+        if problem is not None:
+            log.warning(problem)
 
     def picture(self, title: str, image: NDArray[np.uint8] | None, step: int) -> None:
         """A picture for TensorBoard, uint8 [H, W, 3], if there is one."""

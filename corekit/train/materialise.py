@@ -27,7 +27,7 @@ from corekit.models.layer_list import all_layers
 from corekit.optim.base import Schedule, build_optimizer
 from corekit.optim.ema import Ema
 from corekit.optim.loss_scale import Precision
-from corekit.recipes.schema import RunConfig
+from corekit.recipes.schema import EvaluatorConfig, RunConfig
 from corekit.seeds import derive_seed
 from corekit.train.assemble import Parts, build_frozen, recompute
 from corekit.train.step.accumulate import Step
@@ -40,12 +40,16 @@ from corekit.train.step.prepare import Prepare
 class ScheduledEvaluator:
     """An evaluator of the recipe, and how often it runs; None: at the end."""
 
-    label: str
+    config: EvaluatorConfig
     evaluator: Evaluator
-    every_steps: int | None
+
+    @property
+    def label(self) -> str:
+        return self.config.label
 
     def is_due(self, step: int, last: int) -> bool:
-        return step == last or (self.every_steps is not None and step % self.every_steps == 0)
+        every_steps = self.config.every_steps
+        return step == last or (every_steps is not None and step % every_steps == 0)
 
 
 @runtime_checkable
@@ -140,8 +144,8 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
 
 def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[ScheduledEvaluator]:
     """The recipe's evaluators; a CorekitError where ``keep_best`` names none of them."""
-    evaluators = [ScheduledEvaluator(each.label, build_evaluator(each, preprocess),
-                                     each.every_steps) for each in config.evaluators]
+    evaluators = [ScheduledEvaluator(each, build_evaluator(each, preprocess))
+                  for each in config.evaluators]
     keep_best, labels = config.checkpoint.keep_best, [each.label for each in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:
         raise CorekitError(f"checkpoint.keep_best={keep_best} is no EVALUATOR/METRIC of this "

@@ -72,6 +72,8 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
 def _may_change(key: str) -> bool:
     if key.endswith((".root", ".shards")) and key.startswith(("data.dataset.", "evaluators.")):
         return True
+    if key.startswith("evaluators.") and key.endswith(".max_bad_fraction"):
+        return True
     return any(key == part or key.startswith(part + ".") for part in CHANGEABLE)
 
 

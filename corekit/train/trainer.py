@@ -114,8 +114,9 @@ def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,
     for scheduled in due:
         with run.eval_model() as eval_model:  # the weights that would be saved now
             result = scheduled.evaluator(eval_model)
-        better |= _is_best(run, logger, scheduled.label, result)
-        logger.evaluation(counters.step, counters.samples, scheduled.label, result)
+        problem = result.problem(scheduled.config)
+        better |= problem is None and _is_best(run, logger, scheduled.label, result)
+        logger.evaluation(counters.step, counters.samples, scheduled.label, result, problem)
     if better:
         run.checkpoints.best = counters.step
     return better

@@ -41,7 +41,7 @@ WRONG = {
     "null section": ([QUICKSTART, "evaluators=null"],
                      ["'evaluators=null' on the command line", "'~evaluators.NAME'"]),
     "null": ([QUICKSTART, "engine.steps=null"], ["engine.steps cannot be null; set it"]),
-    "brackets": ([QUICKSTART, "data.root=["], ["data.root=[", "quotes"]),
+    "brackets": ([QUICKSTART, "data.dataset.name=["], ["data.dataset.name=[", "quotes"]),
     "data folder": (["+recipe=mobileclip/pairs",
                      "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
     "no data folder": (["+recipe=mobileclip/pairs"], ["data.root=FOLDER"]),

@@ -5,6 +5,7 @@ import itertools
 import os
 
 import numpy as np
+from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
@@ -55,9 +56,7 @@ class Folder:
             self.storage = Storage(root)
             self._list_files(root)
             self.templates = read_lines(root, "zeroshot_classification_templates.txt")
-        count = len(self.names)
-        self.shard_sizes = np.array([min(SHARD, count - first) for first in range(0, count, SHARD)],
-                                    dtype=np.int64)
+        self.shard_sizes = sizes_of_shards(len(self.names))
 
     def _list_files(self, root: str) -> None:
         first = next(iter(self.extensions.values()), [])
@@ -77,8 +76,7 @@ class Folder:
             raise CorekitError(f"data.root={root} holds no file that ends in {' or '.join(first)}")
         if self.labelled:
             self._find_classes(root, names)
-        permutation = np.random.Generator(np.random.Philox(key=0)).permutation(len(names))
-        self.names = [names[index] for index in permutation]
+        self.names = [names[index] for index in permutation(len(names))]
         self.fingerprint = digest.hexdigest()
 
     def _find_classes(self, root: str, names: list[str]) -> None:
@@ -120,6 +118,16 @@ class Folder:
         for field in self.labelled:
             sample[field] = self._numbers[name.split("/")[0]]
         return sample
+
+
+def sizes_of_shards(count: int) -> NDArray[np.int64]:
+    """How many samples each stretch of ``SHARD`` files has."""
+    return np.array([min(SHARD, count - first) for first in range(0, count, SHARD)], dtype=np.int64)
+
+
+def permutation(count: int) -> NDArray[np.int64]:
+    """An order of samples that is the same everywhere and mixes what lies side by side."""
+    return np.random.Generator(np.random.Philox(key=0)).permutation(count)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from corekit import registry
@@ -14,13 +15,20 @@ from corekit.data.datasets.base import BadSampleError
 from corekit.data.fields import Field, find_field
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.workers import in_processes
-from corekit.data.shards.index import Index
 from corekit.data.shards.members import RawSample
 
 K = TypeVar("K")
 V = TypeVar("V")
 NAMED = 5  # bad samples of each kind that are named
 READ = 256  # samples at a time
+
+
+class RawSamples(Protocol):
+    """What is checked: an index of shards, or a table."""
+
+    samples: NDArray[np.int64]  # of each shard
+
+    def read_samples(self, shard: int, first: int, count: int) -> list[RawSample]: ...
 
 
 @dataclass
@@ -88,12 +96,13 @@ def known_fields() -> dict[str, Field]:
             if each.extensions and all(claims[extension] == 1 for extension in each.extensions)}
 
 
-def check_index(index: Index, workers: int = 0) -> Iterator[Findings]:
+def check_index(index: RawSamples, workers: int = 0) -> Iterator[Findings]:
     """The findings of each shard, as soon as it is checked."""
-    return in_processes(check_shard, [(index, shard) for shard in range(len(index))], workers)
+    shards = range(len(index.samples))
+    return in_processes(check_shard, [(index, shard) for shard in shards], workers)
 
 
-def check_shard(index: Index, shard: int) -> Findings:
+def check_shard(index: RawSamples, shard: int) -> Findings:
     """Read and decode every sample of one shard, every picture at its full size."""
     findings, fields = Findings(), known_fields()
     samples = int(index.samples[shard])
@@ -134,7 +143,7 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
         findings.add(Findings(missing={tuple(absent): (1, [(where, has)])}))
 
 
-def picture_of(index: Index, count: int) -> np.ndarray:
+def picture_of(index: RawSamples, count: int) -> np.ndarray:
     """uint8 [H, W, 3]: samples spread over all shards, each with its key, size and caption.
 
     A sample that cannot be shown is passed over for the next one.
