@@ -41,9 +41,9 @@ for precision in fp32 bf16; do
     try "latency_$precision" python tools/benchmark_latency.py --device cuda \
         --precision "$precision"
 done
-try autoregressive python tools/check_autoregressive.py --device cuda
+try prefixes python -m pytest tests/projects/aimv2/test_aimv2_pretrain.py -k backends
 try prefix python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
 try encoder python tools/benchmark_encoder.py --device cuda --precision bf16
-try probe_grid python tools/benchmark_probe_grid.py --device cuda
+try probe python tools/benchmark_probe.py --probe attentive --device cuda
 try catlip python tools/benchmark_catlip.py --device cuda --precision bf16 --batch-size 64
 exit $failed
