@@ -47,7 +47,6 @@ class Noise:
 
 
 def main() -> int:
-    """The command."""
     parser = timing.options(__doc__, pairs=5, limit=1.5, train=96, test=32, classes=1000)
     parser.add_argument("--probe", choices=["linear", "attentive"], default="linear")
     parser.add_argument("--epochs", type=int, help="default: 100 linear, 2 attentive")

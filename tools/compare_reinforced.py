@@ -44,7 +44,6 @@ FIRST, *_, LAST = METHODS
 
 
 def main() -> int:
-    """The command."""
     parser = options(__doc__, "runs/compare_reinforced", jobs=max(cores() // 2 * 2, 1))
     parser.add_argument("--steps", type=int, nargs="+", default=[90, 180, 360, 720])
     parser.add_argument("--parts-steps", type=int, default=360,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,11 @@ def again(*words: str) -> Any:
     return json.loads(printed.splitlines()[-1])
 
 
-def peak(device: str) -> int:
-    """Bytes of this process's largest memory so far: resident, or allocated on the GPU."""
+def peak(device: str, step: Callable[[], object] | None = None) -> int:
+    """Bytes of this process's largest memory so far, after two training steps if given.
+
+    It is what is resident, or allocated on the GPU.
+    """
+    for _ in range(2 if step else 0):  # the optimizer's moments are there from the first on
+        step()  # type: ignore[misc]
     return peak_memory(torch.device(device))

@@ -43,7 +43,6 @@ Forms = dict[str, Callable[[], Tensor]]  # each gives the loss
 
 
 def main() -> int:
-    """Run every form in a process of its own, and print both sides."""
     parser = timing.parser(__doc__, limit=0.4)
     parser.add_argument("loss", choices=list(SIZES))
     for option in ("--batch-size", "--width", "--classes", "--block"):
