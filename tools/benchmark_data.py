@@ -12,7 +12,6 @@ the rounds' ratios with their range.
 """
 
 import io
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import timing
 import torch
+import webdataset as wds
 from PIL import Image
 from torch import Tensor
 
@@ -31,7 +31,6 @@ SIZE, STREAMS = 224, 32
 
 
 def main() -> None:
-    """Write shards, then time both."""
     parser = timing.parser(__doc__, samples=3000, rounds=7, batch_size=64)
     parser.add_argument("--batches", type=int, default=16, help="timed in each round")
     parser.add_argument("--root", help="a folder of shards with jpg and txt; default: made in a "
@@ -96,7 +95,6 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
 
 def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
     """float32 [size, 3, 224, 224], in the order of stages of open_clip_train/data.py."""
-    import webdataset as wds
     from open_clip import get_tokenizer
     from open_clip.transform import AugmentationCfg, image_transform
 
@@ -116,16 +114,11 @@ def open_clip_images(root: str, scale: tuple[float, float], size: int) -> Iterat
         yield images
 
 
-def write_shards(root: Path, samples: int, each: int = 500) -> None:
-    """Shards of pictures with captions."""
-    for first in range(0, samples, each):
-        with tarfile.open(root / f"{first // each:05d}.tar", "w") as archive:
-            for sample in range(first, min(samples, first + each)):
-                caption = f"a photo number {sample} of a thing"
-                for extension, content in (("jpg", photo(sample)), ("txt", caption.encode())):
-                    member = tarfile.TarInfo(f"{sample:08d}.{extension}")
-                    member.size = len(content)
-                    archive.addfile(member, io.BytesIO(content))
+def write_shards(root: Path, samples: int) -> None:
+    with wds.ShardWriter(f"{root}/%05d.tar", maxcount=500, verbose=0) as shards:
+        for sample in range(samples):
+            shards.write({"__key__": f"{sample:08d}", "jpg": photo(sample),
+                          "txt": f"a photo number {sample} of a thing"})
 
 
 def photo(seed: int, width: int = 640, height: int = 480) -> bytes:

@@ -40,7 +40,6 @@ class EnoughError(Exception):
 
 
 def main() -> None:
-    """The command."""
     args, overrides = timing.parser(__doc__, pairs=15, steps=25).parse_known_args()
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
                      "~evaluators", *overrides)
@@ -62,7 +61,6 @@ def main() -> None:
 
 
 def build(config: RunConfig, folder: Path) -> Run:
-    """A run as the command builds it."""
     folder.mkdir()
     ranks = connect("none", config.engine.device)
     parts = assemble(replace(config, run_dir=str(folder)), open_source(config))

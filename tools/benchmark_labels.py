@@ -6,7 +6,7 @@ CoreNet's order, written out here with NLTK's own functions: clean the caption, 
 tag their parts of speech (and look at no tag), lemmatise each, look its first noun sense up, and
 look its key up in a Python list of 24,320 keys, first by `in`, then by `.index`. The list holds the
 synsets of the captions first, as a list sorted by count would, then others of WordNet. Captions are
-those of OpenMoji scenes, or with --words made of WordNet's nouns, drawn by Zipf's law.
+those of OpenMoji scenes that are never painted.
 
 Rounds take turns, and the medians are printed. Both sides label the same captions, new ones each
 round, and must agree on the rows. Time is this process's on its core, not the clock's. Ours
@@ -21,27 +21,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import nltk
-import numpy as np
 import timing
 from corekit_projects.catlip.labels import NounLabels, clean
 from corekit_projects.catlip.vocabulary import Vocabulary, choose
 from corekit_projects.catlip.wordnet import key_of, open_tagger, open_wordnet
 from nltk.corpus.reader.wordnet import WordNetError
 
+from corekit.data.datasets.openmoji.caption import describe_scene
+from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, plural
+from corekit.data.datasets.openmoji.scene import draw_scene
+
 SIZE = 24_320
 
 
 def main() -> None:
-    """Time both, in turns."""
     parser = timing.parser(__doc__, rounds=7)
     parser.add_argument("--captions", type=int, default=2000, help="a round of ours")
     parser.add_argument("--corenet-captions", type=int, default=100,
                         help="of these, a round of CoreNet's")
-    parser.add_argument("--words", action="store_true",
-                        help="captions made of WordNet's nouns instead of OpenMoji scenes")
     args = parser.parse_args()
-    count = args.captions * args.rounds
-    captions = word_captions(count) if args.words else scene_captions(count)
+    captions = scene_captions(args.captions * args.rounds)
     vocabulary = of_size(captions)
     keys = list(vocabulary.counts)
     open_tagger()
@@ -115,27 +114,11 @@ def of_size(captions: Sequence[str]) -> Vocabulary:
 
 
 def scene_captions(count: int) -> list[str]:
-    """Of OpenMoji scenes that are never painted."""
-    from corekit.data.datasets.openmoji.caption import describe_scene
-    from corekit.data.datasets.openmoji.concepts import concept_emoji, concept_names, plural
-    from corekit.data.datasets.openmoji.scene import draw_scene
-
     draws = random.Random(0)
     names, emoji = concept_names(), concept_emoji()
     repeatable = [plural(name) is not None for name in names]
     return [describe_scene(draws, draw_scene(draws, 256, (1, 3), emoji, repeatable), names, 0.25)
             for _ in range(count)]
-
-
-def word_captions(count: int) -> list[str]:
-    """Some nouns of one word in a plain sentence."""
-    nouns = sorted(name for name in open_wordnet().all_lemma_names(pos="n") if name.isalpha())
-    order = np.random.default_rng(0)
-    order.shuffle(nouns)
-    weights = 1 / np.arange(1, len(nouns) + 1)
-    numbers = order.choice(len(nouns), size=(count, 5), p=weights / weights.sum())
-    sentence = "a photo of the {} and a {} with two {} on some {}, near a {}."
-    return [sentence.format(*(nouns[number] for number in row)) for row in numbers]
 
 
 if __name__ == "__main__":

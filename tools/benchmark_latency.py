@@ -21,7 +21,6 @@ PHONE = {"S0": "5", "S2": "2.3"}
 
 
 def main() -> int:
-    """The command."""
     args = timing.options(__doc__, limit=1.0).parse_args()
     torch.manual_seed(0)
     names = {"S0": "mobileclip_s0", "S2": "mobileclip_s2", "ViT-B/16": "clip_vit_b16"}

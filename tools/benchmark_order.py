@@ -22,7 +22,6 @@ FOLDERS = 130
 
 
 def main() -> None:
-    """Write the folder, then measure in a process of its own: the memory of one rank."""
     parser = timing.parser(__doc__, shards=130_000, streams=4096, ranks=128)
     parser.add_argument("--samples", type=int, default=10_000, help="in each shard")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -53,14 +52,11 @@ def write_index(root: Path, shards: int, samples: int) -> None:
 
 
 def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
-    """Memory and times of one rank."""
-    import torch  # noqa: F401  (what every rank has anyway)
-
     from corekit.data.loading.loader import share
     from corekit.data.loading.shuffled_order import ShuffledOrder
     from corekit.data.shards.webdataset import WebDataset
 
-    before = resident()
+    before = fresh_process.peak("cpu")
     began = time.perf_counter()
     source = WebDataset(root)
     opened = time.perf_counter()
@@ -75,15 +71,11 @@ def measure(root: str, streams: int, ranks: int) -> dict[str, str]:
     ready = time.perf_counter()
     slowest = max(timing.seconds_of(partial(enter, part * order.stretch // 5 + part))
                   for part in range(1, 26))
+    grown = fresh_process.peak("cpu") - before
     return {"opening the index": f"{opened - began:.2f} s",
             "order and first step": f"{ready - opened:.2f} s",
             "slowest of 25 steps entered": f"{slowest:.3f} s",
-            "memory": f"{(resident() - before) / 1e6:.0f} MB"}
-
-
-def resident() -> int:
-    """Bytes of memory that this process has now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+            "memory": f"{grown / 1e6:.0f} MB"}
 
 
 if __name__ == "__main__":

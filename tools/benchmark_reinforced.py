@@ -37,7 +37,6 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def main() -> int:
-    """The command."""
     parser = timing.parser(__doc__, pairs=7, steps=8, samples=256, limit=1.05)
     args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:

@@ -34,7 +34,6 @@ SAMPLES = 24  # of a shard
 
 
 def main() -> int:
-    """The command."""
     args = timing.parser(__doc__, kills=10, workers=2, seed=0).parse_args()
     draw = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -86,7 +85,6 @@ def random_teacher(folder: Path, seed: int) -> str:
 
 
 def start(folder: Path, out: str, words: list[str], workers: int) -> "subprocess.Popen[bytes]":
-    """Start the command."""
     command = [str(Path(sys.executable).with_name("corekit")), "data", "reinforce",
                str(folder / "scenes"), str(folder / out)]
     return subprocess.Popen([*command, *words, "--workers", str(workers)], start_new_session=True,
@@ -116,7 +114,6 @@ def kill_once(folder: Path, words: list[str], workers: int, draw: random.Random,
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Of every file that was written."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 

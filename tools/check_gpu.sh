@@ -36,14 +36,18 @@ try engine_s2 python tools/benchmark_engine.py --steps 10 $size engine.precision
     engine.device=cuda engine.batch_size=256 engine.micro_batch=256
 for precision in fp32 bf16; do
     try "towers_$precision" python tools/benchmark_towers.py --device cuda --precision "$precision"
-    try "step_$precision" python tools/benchmark_step.py --device cuda --batch-size 64 \
-        --precision "$precision"
+    for model in mobileclip_s1 mobileclip_b; do
+        try "step_${model}_$precision" python tools/benchmark_step.py "$model" --device cuda \
+            --batch-size 64 --precision "$precision" --limit 1.1 --limit-memory 0.9
+    done
     try "latency_$precision" python tools/benchmark_latency.py --device cuda \
         --precision "$precision"
 done
-try autoregressive python tools/check_autoregressive.py --device cuda
-try prefix python tools/benchmark_prefix.py --device cuda --precision bf16 --compile
-try encoder python tools/benchmark_encoder.py --device cuda --precision bf16
-try probe_grid python tools/benchmark_probe_grid.py --device cuda
-try catlip python tools/benchmark_catlip.py --device cuda --precision bf16 --batch-size 64
+try prefixes python -m pytest tests/projects/aimv2/test_aimv2_pretrain.py -k backends
+try prefix python tools/benchmark_step.py aimv2 --device cuda --precision bf16 --compile \
+    --batch-size 64
+try encoder python tools/benchmark_towers.py --models aimv2_large_224 --limit 1 --device cuda \
+    --precision bf16
+try probe python tools/benchmark_probe.py --probe attentive --device cuda
+try catlip python tools/benchmark_step.py catlip --device cuda --precision bf16 --batch-size 64
 exit $failed

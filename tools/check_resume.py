@@ -35,7 +35,6 @@ WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.st
 
 
 def main() -> int:
-    """The command."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)

@@ -25,12 +25,8 @@ def start(command: str, *words: str, folder: Path, output: Path,
           environment: Mapping[str, str] | None = None) -> Any:
     """Start a command with one thread in a folder; it prints to ``output`` and ``output``.err.
 
-    Args:
-        command: a name of ``MODULES``, or any module with a ``main()``.
-        environment: variables beside this process's own.
-
-    Returns:
-        a process of ``multiprocessing``; its process group has its number.
+    It is a name of ``MODULES``, or any module with a ``main()``. The process is one of
+    ``multiprocessing`` whose process group has its number; ``environment`` is added to our own.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch asks once, where it is imported
     context = multiprocessing.get_context("forkserver")

@@ -22,7 +22,6 @@ BATCH = 64
 
 
 def main() -> int:
-    """The command."""
     parser = options(__doc__, "runs/compare_catlip_clip", trials=3)
     parser.add_argument("--minutes", type=float, default=2.0, help="of training, for each run")
     parser.add_argument("--trial-steps", type=int, default=30,

@@ -26,7 +26,6 @@ UNTRAINED = "untrained"
 
 
 def main() -> int:
-    """The command."""
     args = options(__doc__, "runs/compare_objectives", jobs=cores(), steps=1200).parse_args()
     folder: Path = args.folder
     order = [(objective, seed) for seed in range(args.seeds)

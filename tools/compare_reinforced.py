@@ -10,9 +10,8 @@ everything. Then, at ``--parts-steps``, the parts are added one by one as Vasu e
 2) do: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
 
 The README's commands do it all; finished runs are kept, so the same command goes on after an
-interruption. Prints the tables, and writes ``curve.json`` and ``curve.png`` in the folder. Exits
-with 0 where reinforced training reaches the last accuracy of CLIP with at most a third of its
-samples.
+interruption. Prints the tables, and writes ``curve.json`` in the folder. Exits with 0 where
+reinforced training reaches the last accuracy of CLIP with at most a third of its samples.
 """
 
 import math
@@ -22,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from comparisons import Figures, command, cores, keep, mean, of, options, reached, run_all, summary
+from comparisons import command, cores, keep, mean, of, options, reached, run_all, summary
 
 BATCH = 64
 TEACHERS = (1, 2)  # their seeds, and their scenes'
@@ -45,7 +44,6 @@ FIRST, *_, LAST = METHODS
 
 
 def main() -> int:
-    """The command."""
     parser = options(__doc__, "runs/compare_reinforced", jobs=max(cores() // 2 * 2, 1))
     parser.add_argument("--steps", type=int, nargs="+", default=[90, 180, 360, 720])
     parser.add_argument("--parts-steps", type=int, default=360,
@@ -76,7 +74,6 @@ def main() -> int:
     fewer = budgets[-1] * BATCH / needed
     print(f"\nCLIP's last accuracy, {curves[FIRST][-1]:.1%} after {budgets[-1] * BATCH:,} samples, "
           f"is reached after {needed:,.0f} reinforced ones: {fewer:.1f} x fewer")
-    draw(folder / "curve.png", figures, budgets)
     return 0 if fewer >= 3 else 1
 
 
@@ -132,38 +129,6 @@ def samples_to_reach(target: float, budgets: Sequence[int], accuracies: Iterable
             return math.exp(math.log(before[0]) + share * math.log(steps / before[0])) * BATCH
         before = steps, accuracy
     return math.inf
-
-
-def draw(path: Path, figures: Figures, budgets: Sequence[int]) -> None:
-    """The two curves with their seeds, as a picture."""
-    from PIL import Image, ImageDraw
-
-    width, height, margin = 640, 400, 48
-    across, up = width - 2 * margin, height - 2 * margin
-    picture = Image.new("RGB", (width, height), "white")
-    pen = ImageDraw.Draw(picture)
-    span = math.log(budgets[-1] / budgets[0]) or 1.0
-
-    def place(steps: int, top1: float) -> tuple[float, float]:
-        return margin + across * math.log(steps / budgets[0]) / span, height - margin - up * top1
-
-    for tenth in range(0, 11, 2):
-        y = place(budgets[0], tenth / 10)[1]
-        pen.line((margin, y, width - margin, y), fill="lightgray")
-        pen.text((8, y - 6), f"{tenth * 10} %", fill="black")
-    for steps in budgets:
-        pen.text((place(steps, 0)[0] - 18, height - margin + 8), f"{steps * BATCH:,}", fill="black")
-    pen.text((width / 2 - 40, height - 18), "samples seen", fill="black")
-    for method, colour in ((FIRST, "firebrick"), (LAST, "navy")):
-        pen.line([place(steps, mean(figures, method, steps)) for steps in budgets], fill=colour,
-                 width=3)
-        for steps in budgets:
-            for top1 in of(figures, method, steps):
-                x, y = place(steps, top1)
-                pen.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour)
-        x, y = place(budgets[-1], mean(figures, method, budgets[-1]))
-        pen.text((x - 8 - pen.textlength(method), y - 18), method, fill=colour)
-    picture.save(path)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ AHEAD = (1, 5)  # images a class with which copied rows are to win
 
 
 def main() -> int:
-    """The command."""
     parser = options(__doc__, "runs/compare_transfer", jobs=cores())
     parser.add_argument("--images", type=int, nargs="+", default=[1, 5, 20], help="of each class")
     parser.add_argument("--steps", type=int, default=200, help="of tuning")

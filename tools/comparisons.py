@@ -27,7 +27,6 @@ def options(description: str | None, folder: str, jobs: int | None = None,
 
 
 def cores() -> int:
-    """The number of cores of this machine."""
     return os.cpu_count() or 1
 
 
@@ -50,7 +49,6 @@ def run_all(order: Iterable[tuple[Any, ...]], reach: Callable[..., float], jobs:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``.jsonl`` file."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -67,7 +65,6 @@ def of(figures: Figures, *side: Any) -> list[float]:
 
 
 def mean(figures: Figures, *side: Any) -> float:
-    """The mean over the seeds of a side."""
     return statistics.mean(of(figures, *side))
 
 
@@ -78,6 +75,5 @@ def summary(values: Iterable[float]) -> str:
 
 
 def keep(path: Path, figures: Figures) -> None:
-    """Write them for programs."""
     rows = [[*run, figure] for run, figure in figures.items()]
     path.write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,15 +1,12 @@
 """The reinforced loss with teachers' embeddings in fewer bits, and the bytes that saves.
 
-    python tools/measure_embeddings.py [--teachers RUN RUN] [--samples 512] [--train-steps 0]
+    python tools/measure_embeddings.py [--teachers RUN RUN] [--samples 512]
 
 Reinforces drawn scenes three times with the same draws, in fp32, bf16 and int8, reads each folder
 as training does, and computes loss and gradient of a student on the same pictures and captions.
-Teachers and student are runs or model folders given; else small models with random weights, or
-trained for some steps of the quickstart.
+Teachers and student are runs or model folders given; else small models with random weights.
 """
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -32,20 +29,18 @@ SCALE = 100.0
 
 
 def main() -> None:
-    """The command."""
     parser = timing.parser(__doc__, augmentations=4)
     parser.add_argument("--teachers", nargs="+",
                         help="runs or model folders for pictures of 64 pixels")
     parser.add_argument("--student", help="a run or model folder")
     parser.add_argument("--samples", type=int, default=512, help="the batch is all of them")
-    parser.add_argument("--train-steps", type=int, default=0, help="of models that are not given")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder, args.samples, 128)
-        teachers = args.teachers or [model(folder / f"teacher{seed}", seed, args.train_steps)
-                                       for seed in (1, 2)]
-        student = args.student or model(folder / "student", 3, args.train_steps)
+        teachers = args.teachers or [random_teacher(folder / f"teacher{seed}", seed)
+                                     for seed in (1, 2)]
+        student = args.student or random_teacher(folder / "student", 3)
         captioner = {"name": "nearest_captions", "path": teachers[0],
                      "candidates": str(folder / "captions.txt")}
         caption, measured = torch.zeros(1, 32, dtype=torch.int64), {}
@@ -72,17 +67,6 @@ def main() -> None:
                       for precision in PRECISIONS)  # type: ignore[arg-type]
     print("as DataCompDR-12M has them (30 augmentations, 6 captions, 1,536 numbers), bytes of "
           f"embeddings a sample: {sizes}")
-
-
-def model(folder: Path, seed: int, steps: int) -> str:
-    """A small model of that seed, trained for some steps."""
-    if not steps:
-        return random_teacher(folder, seed)
-    command = [str(Path(sys.executable).with_name("corekit-train")),
-               "+recipe=mobileclip/quickstart", f"engine.steps={steps}", f"seed={seed}",
-               f"run_dir={folder}", "schedule.warmup_steps=10", "~evaluators"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return str(folder)
 
 
 def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, Tensor]:
@@ -115,7 +99,6 @@ def loss_of(data: Reinforced, student: str, widths: list[int]) -> tuple[float, T
 
 
 def unit(count: int) -> Tensor:
-    """Rows of unit length."""
     return normalize(torch.randn(count, 1536, generator=torch.Generator().manual_seed(0)), dim=1)
 
 

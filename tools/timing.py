@@ -103,7 +103,6 @@ class Ratio:
 
     @property
     def median(self) -> float:
-        """Of the turns."""
         return statistics.median(self.values)
 
     @property
@@ -120,11 +119,9 @@ class Times(dict[str, list[float]]):
     """Seconds of each side, one figure a turn."""
 
     def median(self, side: str) -> float:
-        """Seconds of a side."""
         return statistics.median(self[side])
 
     def spread(self, side: str) -> str:
-        """Median and range."""
         return f"median {self.median(side):.2f} s ({min(self[side]):.2f} to {max(self[side]):.2f})"
 
     def rates(self, items: int, digits: int = 2) -> str:

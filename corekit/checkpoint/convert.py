@@ -8,13 +8,14 @@ folders.
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from corekit import registry
 from corekit.checkpoint.model_folder import brief, fill, model_folder, save_model_folder
@@ -69,16 +70,9 @@ def convert_in(source: Path, target: Path, name: str | None = None,
                fused: bool = False) -> tuple[str, list[str]]:
     """Make a model folder of a file of weights in a known layout, or of a corekit folder, fused.
 
-    Args:
-        source: ``.pt``, ``.pth``, ``.bin`` (tensors and plain values only: nothing else is
-            unpickled) or ``.safetensors``; with ``fused`` also a run, a checkpoint or a model
-            folder.
-        target: the model folder to write; nothing may be there.
-        name: the model; None: the one whose keys it has.
-        fused: whether to fold the model, as ``corekit.reparameterize`` does.
-
-    Returns:
-        the model's name, and sentences about what was filled in.
+    The file is ``.safetensors``, or torch's own (tensors and plain values only: nothing else is
+    unpickled), of the model that is named, or whose keys it has. Returns the model's name, and
+    sentences about what was filled in.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
@@ -111,10 +105,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     """Write the weights of a run, a checkpoint or a model folder to a file, in another layout.
 
     The target is ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own, and the layout
-    one of those that the model's converter writes. Returns the model's name.
-
-    Raises:
-        CorekitError: no model is there, or no converter writes it in that layout.
+    one of those that the model's converter writes. Returns the model's name. Raises a CorekitError
+    where no model is there, or no converter writes it in that layout.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a file that is not")
@@ -141,9 +133,8 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
 def read_state(path: Path) -> State:
     """The tensors of a file of weights, without wrappers and common prefixes of their names.
 
-    Raises:
-        CorekitError: it is missing or damaged, holds more than tensors and plain values, or holds
-            no weights.
+    Raises a CorekitError where it is missing or damaged, holds more than tensors and plain values,
+    or holds no weights.
     """
     if not path.is_file():
         raise CorekitError(f"{path} does not exist")
@@ -189,6 +180,22 @@ def differences(state: State, expected: State, optional: str | None = None) -> l
     return [f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             for names, what in ((missing, "missing"), (left_over, "left over"),
                                 (shapes, "of another shape")) if names]
+
+
+def check_state(state: State, expected: State, name: str, layout: str,
+                optional: str | None = None) -> None:
+    """Raise a CorekitError where a file's weights are not those of a model in a layout."""
+    if problems := differences(state, expected, optional):
+        raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
+                           f"{'; '.join(problems)}")
+
+
+@lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
+def state_of(name: str, arguments: tuple[tuple[str, object], ...] = ()) -> State:
+    """A registered model's own state, on the meta device."""
+    with torch.device("meta"):
+        model: nn.Module = registry.build("model", name, dict(arguments))
+    return model.state_dict()
 
 
 def _converters() -> list[Converter]:

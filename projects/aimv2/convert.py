@@ -1,12 +1,10 @@
 """AIM's weights in the layouts of Apple, transformers and timm: the same tensors, other names."""
 
 import math
-from functools import lru_cache
 
 import torch
 
-from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
 from corekit.checkpoint.key_names import Rules, renamed
 from corekit.constants import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from corekit.data.transforms.preprocess import Preprocess
@@ -84,7 +82,6 @@ class AIMConverter:
     """
 
     def detect(self, state: State) -> list[str]:
-        """The model that has exactly these names and shapes."""
         layout, name = _look(state)
         if name not in LAYOUTS[layout]:
             return []
@@ -92,17 +89,14 @@ class AIMConverter:
         return [] if differences(weights, _expected(name, layout)) else [name]
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as ``name`` has them."""
         layout = _look(state)[0]
         if name not in LAYOUTS[layout]:
             raise CorekitError(f"'{name}' is not published in the layout of these weights, "
                                f"{layout}'s")
         state, notes = _without_classifier(state, name)
-        if problems := differences(state, _expected(name, layout)):
-            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
-                               f"{'; '.join(problems)}")
+        check_state(state, _expected(name, layout), name, layout)
         weights = {}
-        for ours, like in _official(name).items():
+        for ours, like in state_of(name).items():
             published_name = renamed(ours, RULES[layout])
             value = state.get(published_name)
             if value is None:
@@ -120,12 +114,10 @@ class AIMConverter:
                          notes, ASSUMED)
 
     def layouts(self, name: str) -> list[str]:
-        """Those that have the model."""
         return [layout for layout, names in LAYOUTS.items()
                 if name in names or layout in TRAINED.get(name, ())]
 
     def save(self, weights: State, name: str, layout: str) -> State:
-        """The weights in a layout."""
         if name in TRAINED:
             weights = {key.removeprefix("encoder."): value for key, value in weights.items()
                        if key.startswith("encoder.")}
@@ -179,13 +171,5 @@ def _split(name: str) -> list[str]:
     return [name.replace(".qkv_proj.", f".{part}_proj.") for part in "qkv"]
 
 
-@lru_cache(maxsize=32)
-def _official(name: str) -> State:
-    """The model's own state, on the meta device."""
-    with torch.device("meta"):
-        model: torch.nn.Module = registry.build("model", name, {})
-    return dict(model.state_dict())
-
-
 def _expected(name: str, layout: str) -> State:
-    return AIMConverter().save(_official(name), name, layout)
+    return AIMConverter().save(state_of(name), name, layout)

@@ -1,15 +1,10 @@
 """CatLIP's weights as CoreNet lays them out: the same tensors under other names."""
 
-import inspect
 import math
 
-import torch
-
-from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
-from corekit.checkpoint.key_names import renamed
+from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
+from corekit.checkpoint.key_names import changed_arguments, renamed
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.errors import CorekitError
 from corekit.registry import register
 
 MODELS = ("catlip_vit_b16", "catlip_vit_l16", "catlip_vit_h16")
@@ -43,7 +38,6 @@ class CatLIPConverter:
     """
 
     def detect(self, state: State) -> list[str]:
-        """The model that has exactly these names and shapes."""
         weights = _without_scalars(state)[0]
         if POSITIONS not in weights:  # a model need not be built to know
             return []
@@ -52,28 +46,22 @@ class CatLIPConverter:
     def load(self, state: State, name: str) -> Converted:
         """The weights as ``name`` has them, for ``flat1d`` positions."""
         weights, notes = _without_scalars(state)
-        if problems := differences(weights, _expected(name, weights)):
-            raise CorekitError(f"these weights, taken for CoreNet's, are not those of '{name}': "
-                               f"{'; '.join(problems)}")
+        check_state(weights, _expected(name, weights), name, "corenet")
         converted = {}
-        for ours in _official(name, weights):
+        for ours in state_of(name, tuple(_arguments(weights).items())):
             value = weights[renamed(ours, RULES)]
             value = value.float() if value.is_floating_point() else value
             converted[ours] = (value[0] if ours == "pos_embed" else value).contiguous()
-        defaults = inspect.signature(registry.find("model", name).load()).parameters
-        arguments = {key: value for key, value in _arguments(weights).items()
-                     if value != defaults[key].default}
         notes.append("the file does not say what size it was tuned for: preprocess.json has the "
                      f"{SIZE} pixels of pre-training; some fine-tuned models want 512")
         preprocess = Preprocess(SIZE, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        arguments = changed_arguments(name, _arguments(weights))
         return Converted(converted, arguments, preprocess, {}, notes)
 
     def layouts(self, name: str) -> list[str]:
-        """CoreNet's, the only one."""
         return ["corenet"] if name in MODELS else []
 
     def save(self, weights: State, name: str, layout: str) -> State:
-        """The weights without RangeAugment's scalars."""
         return {renamed(ours, RULES): value[None] if ours == "pos_embed" else value
                 for ours, value in weights.items() if ours not in AUGMENT}
 
@@ -97,12 +85,6 @@ def _arguments(state: State) -> dict[str, object]:
     return arguments
 
 
-def _official(name: str, state: State) -> State:
-    """The model's own state, on the meta device."""
-    with torch.device("meta"):
-        model: torch.nn.Module = registry.build("model", name, _arguments(state))
-    return dict(model.state_dict())
-
-
 def _expected(name: str, state: State) -> State:
-    return CatLIPConverter().save(_official(name, state), name, "corenet")
+    official = state_of(name, tuple(_arguments(state).items()))
+    return CatLIPConverter().save(official, name, "corenet")

@@ -4,20 +4,19 @@ corekit's names are timm's and open_clip's but for the beginnings. Every other d
 tables below, from corekit's name to the other; the way back is the same over the model's names.
 """
 
-import inspect
 import math
 import re
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 
 from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
-from corekit.checkpoint.key_names import Rules, renamed
+from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
+from corekit.checkpoint.key_names import Rules, changed_arguments, renamed
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.models.text_tower import open_clip_names
+from corekit.recipes.schema import Plain
 from corekit.registry import register
 
 from .preprocess import PREPROCESS, UNSTATED
@@ -27,7 +26,6 @@ TIMM: Rules = ((r"^image_tower\.", ""),)
 APPLE: Rules = (
     (r"^image_tower\.", "image_encoder.model."),
     (r"^text_tower\.", "text_encoder."),
-    # the convolutional towers
     (r"\.model\.stem\.", ".model.patch_embed."),
     (r"\.stages\.0\.blocks\.", ".network.0."), (r"\.stages\.1\.downsample\.", ".network.1."),
     (r"\.stages\.1\.blocks\.", ".network.2."), (r"\.stages\.2\.downsample\.", ".network.3."),
@@ -41,14 +39,12 @@ APPLE: Rules = (
     (r"\.identity\.", ".rbr_skip."), (r"\.large_conv\.", ".lkb_origin."),
     (r"\.pos_enc\.", ".pe."), (r"\.gamma$", ""),
     (r"\.(network\.\d\.\d+|resblocks\.\d)\.mlp\.(conv|fc)", r".\1.convffn.\2"),
-    # the vision transformer of B
     (r"\.patch_embed\.backbone\.(\d)\.conv\.", r".patch_emb.\1.block.conv."),
     (r"\.patch_embed\.backbone\.(\d)\.bn\.", r".patch_emb.\1.block.norm."),
     (r"\.model\.blocks\.", ".model.transformer."),
     (r"\.model\.norm\.", ".model.post_transformer_norm."),
     (r"\.model\.head\.weight$", ".model.classifier.proj"),
     (r"\.pos_embed$", ".pos_embed.pos_embed.pos_embed"),
-    # transformers
     (r"\.token_embedding\.", ".embedding_layer."),
     (r"\.positional_embedding$", ".positional_embedding.pos_embed.pos_embed"),
     (r"\.ln_final\.", ".final_layer_norm."), (r"\.text_projection$", ".projection_layer"),
@@ -78,23 +74,19 @@ class MobileCLIPConverter:
     """
 
     def detect(self, state: State) -> list[str]:
-        """The models that have exactly these names and shapes."""
         layout, names = _layout(state), []
         for name in IN_APPLES if layout == "apple" else PREPROCESS:
-            official = _official(name, tuple(_arguments(state, name, layout).items()))
+            official = _official(name, _arguments(state, name, layout))
             if not differences(state, _laid_out(official, layout), COUNTER):
                 names.append(name)
         return names
 
     def load(self, state: State, name: str) -> Converted:
-        """The weights as ``name`` has them."""
         layout = _layout(state)
         arguments = _arguments(state, name, layout)
-        official = _official(name, tuple(arguments.items()))
+        official = _official(name, arguments)
         expected = _laid_out(official, layout)
-        if problems := differences(state, expected, COUNTER):
-            raise CorekitError(f"these weights, in {layout}'s layout, are not those of '{name}': "
-                               f"{'; '.join(problems)}")
+        check_state(state, expected, name, layout, COUNTER)
         notes = []
         if missing := sum(key not in state for key in expected):
             notes.append(f"{missing} counters of batch norms are not in the file and start at 0")
@@ -110,9 +102,7 @@ class MobileCLIPConverter:
             weights[ours] = (tensor.T if published_name.endswith(TRANSPOSED)
                              else tensor.reshape(value.shape)).contiguous()
         weights = _without_norms(weights) if arguments["fused"] else weights
-        defaults = inspect.signature(registry.find("model", name).load()).parameters
-        changed = {key: value for key, value in arguments.items() if value != defaults[key].default}
-        preprocess = PREPROCESS[name]
+        changed, preprocess = changed_arguments(name, arguments), PREPROCESS[name]
         preprocess = replace(preprocess, size=arguments.get("image_size", preprocess.size))
         tokenizer = {"name": "clip_bpe", "context_length": arguments.get("context_length", 77)}
         has_text = arguments.get("text_tower", "") is not None
@@ -124,7 +114,6 @@ class MobileCLIPConverter:
                 if name in (IN_APPLES if layout == "apple" else PREPROCESS)]
 
     def save(self, weights: State, name: str, layout: str) -> State:
-        """The weights in a layout."""
         return _laid_out(_with_norms(weights), layout)
 
 
@@ -134,7 +123,7 @@ def _layout(state: State) -> str:
     return "open_clip" if any(key.startswith(("visual.", "text.")) for key in state) else "timm"
 
 
-def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
+def _arguments(state: State, name: str, layout: str) -> Plain:
     """The model's arguments, as far as the weights show them."""
     biases = [renamed(f"image_tower.{head}.bias", LAYOUTS[layout]) for head in ("head", "head.fc")]
     has_bias = any(bool(state[key].any()) for key in biases if key in state)
@@ -158,11 +147,10 @@ def _arguments(state: State, name: str, layout: str) -> registry.Arguments:
     return {key: value for key, value in arguments.items() if key in takes}
 
 
-@lru_cache(maxsize=64)  # finding a model builds many, some tenths of a second each
-def _official(name: str, arguments: tuple[tuple[str, object], ...]) -> State:
+def _official(name: str, arguments: Plain) -> State:
     """The model's state on the meta device, with the norms that published fused weights keep."""
     with torch.device("meta"):
-        return _with_norms(registry.build("model", name, dict(arguments)).state_dict())
+        return _with_norms(state_of(name, tuple(arguments.items())))
 
 
 def _laid_out(official: State, layout: str) -> State:

@@ -1,7 +1,7 @@
 """DataCompDR's stored augmentations: parameters drawn once, replayed on the picture."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
+from torchvision.transforms.autoaugment import _apply_op
 
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.transforms.base import SampleTransform
@@ -22,21 +23,16 @@ STORED = ("random_resized_crop", "random_horizontal_flip", "rand_augment")
 OPERATIONS = (  # in the order of their numbers in the stored entries
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
     "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
-Operation = Callable[[Image.Image, float], Image.Image]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for one augmentation of one picture.
+    """What was drawn for one augmentation of one picture."""
 
-    Args:
-        crop: top, left, height, width in pixels of the original picture; None: all of it.
-        flip: whether it is mirrored.
-        operations: RandAugment's, by name, with their magnitudes for a picture of the stored size.
-    """
-
+    # top, left, height, width in pixels of the original picture; None: all of it
     crop: tuple[int, int, int, int] | None
     flip: bool
+    # RandAugment's, by name, with their magnitudes for a picture of the stored size
     operations: tuple[tuple[str, float], ...]
 
 
@@ -44,10 +40,8 @@ def parse_augmentation(entry: Any, stored: Sequence[str], where: str) -> Augment
     """One entry of ``param_aug``: a list with the parameters of each stored transform in turn.
 
     Those are ``[top, left, height, width]``, true or false, and ``[[number of the operation,
-    magnitude], ...]`` or null where RandAugment was skipped.
-
-    Raises:
-        BadSampleError: ``augmentation``: it is not of this form.
+    magnitude], ...]`` or null where RandAugment was skipped. Raises a BadSampleError
+    (``augmentation``) where it is not of this form.
     """
     try:
         if len(entry) != len(stored):
@@ -99,11 +93,6 @@ class Replay(SampleTransform):
         self.scale = preprocess.size / stored_size
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
-        """The sample with ``image`` uint8 [3, size, size], and what else is in the picture.
-
-        Raises:
-            BadSampleError: ``augmentation``: the crop lies outside the picture.
-        """
         image: Image.Image = sample["image"]
         augmentation: Augmentation = sample["augmentation"]
         picture = image if image.mode == "RGB" else image.convert("RGB")
@@ -121,8 +110,10 @@ class Replay(SampleTransform):
             movement = self._movement(name, magnitude)
             if movement is not None:
                 sample = turn(sample, movement)
-            picture = (OTHERS[name](picture, magnitude) if name in OTHERS
-                       else _affine(picture, movement or Movement()))
+            if movement is not None and name.startswith("Translate"):
+                picture = F.affine(picture, 0.0, list(movement.translate), 1.0, [0.0, 0.0])
+            else:
+                picture = _apply_op(picture, name, magnitude, InterpolationMode.NEAREST, None)
         return {**sample, "image": to_tensor(picture)}
 
     def replay(self, image: Image.Image, augmentation: Augmentation) -> Tensor:
@@ -142,26 +133,3 @@ class Replay(SampleTransform):
             angle = math.degrees(math.atan(magnitude))
             return Movement(shear=(angle, 0.0) if name == "ShearX" else (0.0, angle), center=(0, 0))
         return None
-
-
-def _affine(picture: Image.Image, movement: Movement) -> Image.Image:
-    """Nearest neighbour, black outside."""
-    center = None if movement.center is None else list(movement.center)
-    moved: Image.Image = F.affine(
-        picture, movement.angle, list(movement.translate), 1.0, list(movement.shear),
-        InterpolationMode.NEAREST, center=center)  # type: ignore[arg-type]
-    return moved
-
-
-OTHERS: dict[str, Operation] = {
-    "Identity": lambda picture, _: picture,
-    "Rotate": lambda picture, magnitude: F.rotate(picture, magnitude, InterpolationMode.NEAREST),
-    "Brightness": lambda picture, magnitude: F.adjust_brightness(picture, 1 + magnitude),
-    "Color": lambda picture, magnitude: F.adjust_saturation(picture, 1 + magnitude),
-    "Contrast": lambda picture, magnitude: F.adjust_contrast(picture, 1 + magnitude),
-    "Sharpness": lambda picture, magnitude: F.adjust_sharpness(picture, 1 + magnitude),
-    "Posterize": lambda picture, magnitude: F.posterize(picture, int(magnitude)),
-    "Solarize": lambda picture, magnitude: F.solarize(picture, magnitude),
-    "AutoContrast": lambda picture, _: F.autocontrast(picture),
-    "Equalize": lambda picture, _: F.equalize(picture),
-}

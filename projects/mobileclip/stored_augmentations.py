@@ -1,10 +1,11 @@
 """Augmentations drawn once, to be stored: torchvision's own, by a generator a sample."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from PIL import Image
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import RandAugment, RandomResizedCrop
 
 from corekit.seeds import derive_seed
 
@@ -21,11 +22,7 @@ def draw_augmentation(image: Image.Image, seed: int, uid: str, number: int, size
 
     It is RandomResizedCrop's ``[top, left, height, width]`` in pixels of the picture, of which only
     the size is asked, and RandAugment's ``[number, magnitude]`` of each operation, in torchvision's
-    order of drawing.
-
-    Args:
-        size: height and width of the stored picture; translations are in its pixels.
-        magnitude: RandAugment's, out of ``BINS``.
+    order of drawing. Translations are in pixels of the stored picture's ``size``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "augmentation", uid, number))
@@ -39,19 +36,8 @@ def _draw_operation(size: int, magnitude: int) -> list[float]:
     return [number, -value if signed and torch.randint(2, (1,)) else value]
 
 
+@lru_cache(maxsize=1024)
 def magnitude_of(operation: str, size: int, magnitude: int) -> tuple[float, bool]:
     """torchvision's RandAugment value on a square picture, and whether it has a drawn sign."""
-    if operation in ("Identity", "AutoContrast", "Equalize"):
-        return 0.0, False
-    if operation == "Posterize":
-        return float(8 - round(magnitude / ((BINS - 1) / 4))), False
-    if operation == "Solarize":
-        return _step(255.0, 0.0, magnitude), False
-    translation = 150.0 / 331.0 * size
-    most = {"ShearX": 0.3, "ShearY": 0.3, "TranslateX": translation, "TranslateY": translation,
-            "Rotate": 30.0}
-    return _step(0.0, most.get(operation, 0.9), magnitude), True
-
-
-def _step(first: float, last: float, magnitude: int) -> float:
-    return float(torch.linspace(first, last, BINS)[magnitude].item())
+    values, signed = RandAugment()._augmentation_space(BINS, (size, size))[operation]
+    return float(values[magnitude] if values.ndim else values), signed

@@ -73,12 +73,12 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
         with torch.device("meta"):
             return dict(corekit.create_model(name, **SMALL).state_dict())
 
-    monkeypatch.setattr(layouts, "_official", official)
+    monkeypatch.setattr(layouts, "state_of", official)
 
 
 def weights_of(name: str) -> State:
     torch.manual_seed(0)
-    return {key: torch.randn(value.shape) for key, value in layouts._official(name).items()}
+    return {key: torch.randn(value.shape) for key, value in layouts.state_of(name).items()}
 
 
 @pytest.mark.usefixtures("narrow")

@@ -113,6 +113,20 @@ def test_the_whole_model_is_the_same_by_both_backends() -> None:
         assert (plain[name].dense() - blocks[name].dense()).abs().max() < 1e-5
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_gradients_are_the_same_by_both_backends() -> None:
+    image, text, uniform = (torch.randn(2, 3, 42, 42), torch.randint(WORDS, (2, LENGTH)),
+                            torch.rand(2))
+    grads = []
+    for backend in ("sdpa", "flex"):
+        model = pretrainer(attention=backend).cuda()
+        outputs = model(image.cuda(), text.cuda(), uniform.cuda())
+        torch.autograd.backward([out.dense().square().sum() for out in outputs.values()])
+        grads.append(torch.cat([value.grad.flatten() for value in model.parameters()
+                                if value.grad is not None]))
+    assert (grads[1] - grads[0]).norm() <= 1e-5 * grads[0].norm()
+
+
 @pytest.mark.parametrize("name", ["aimv2_pretrain", "aimv1_pretrain"])
 @pytest.mark.filterwarnings("error")
 def test_under_autocast_the_residual_stream_keeps_its_precision(name: str) -> None:

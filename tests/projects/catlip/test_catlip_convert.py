@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_told() -> None:
     for key, value, message in (
             (noise, torch.zeros(()), r"1 left over \(neural_augmentor.noise._low\)"),
             (head, torch.zeros(21, 768), r"\.weight is \[21, 768\] instead of \[20, 768\]")):
-        with pytest.raises(CorekitError, match=r"taken for CoreNet's, are not those of "
+        with pytest.raises(CorekitError, match=r"in corenet's layout, are not those of "
                                                r"'catlip_vit_b16': .*" + message):
             CONVERTER.load({**state, key: value}, "catlip_vit_b16")
     with pytest.raises(CorekitError, match=r"1 missing \(post_transformer_norm.bias\)"):
