@@ -56,7 +56,7 @@ def samples_per_second(policy: str, competitors: int, steps: int) -> float:
                             "run_dir=run"], cwd=folder, env=environment, check=True,
                            stdout=subprocess.DEVNULL)
             lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()[1:]
-        return statistics.median(json.loads(line)["samples_per_second"] for line in lines)
+        return statistics.median(float(json.loads(line)["samples_per_second"]) for line in lines)
     finally:
         for process in busy:
             process.kill()
