@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,9 +68,10 @@ def test_a_key_moves_no_cursor_and_forges_no_line(tmp_path: Path, logger: loggin
 
 def test_the_error_of_another_rank_forges_no_line(monkeypatch: pytest.MonkeyPatch,
                                                   capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch(HashStore(), 0, 2)
+    watch = SimpleNamespace(rank=0, store=HashStore())  # a real one would go on watching
     monkeypatch.setattr(os, "_exit", lambda status: None)
-    watch._leave(Failure(rank=1, teller=0, status=2, sentence="no a\x1b[2J\nb"))
+    failure = Failure(rank=1, teller=0, status=2, sentence="no a\x1b[2J\nb")
+    Watch._leave(watch, failure)  # type: ignore[arg-type]
     assert capsys.readouterr().err == "corekit: no a\\x1b[2J\\nb\n"
 
 
