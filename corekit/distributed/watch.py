@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from corekit.errors import CorekitError
 from corekit.patience import stall_seconds
+from corekit.printable import printable
 
 BEAT = 1.0  # seconds between two signs of life
 SUSPECT = 4  # beats that a rank may miss where an exchange has failed
@@ -166,13 +167,13 @@ class Watch:
 
     def _leave(self, failure: Failure) -> NoReturn:
         """End this process with another rank's error, told here where nobody else does."""
-        text = f"corekit: {failure.sentence}\n"
+        sentence = printable(failure.sentence)
         for handler in logging.getLogger("corekit").handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.stream.write(f"rank {failure.rank} ended the run: {failure.sentence}\n")
+                handler.stream.write(f"rank {failure.rank} ended the run: {sentence}\n")
                 handler.flush()
         if failure.teller == self.rank:
-            sys.stderr.write(text)
+            sys.stderr.write(f"corekit: {sentence}\n")
         sys.stdout.flush()
         sys.stderr.flush()
         try:

@@ -12,6 +12,7 @@ from corekit.data.fields import Label, Text, find_fields
 from corekit.data.shards.members import RawSample, decode_sample
 from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
+from corekit.files import leaves_folder
 from corekit.registry import register
 
 NUMBER = re.compile(r"-?\d+(\.0)?")  # pandas writes 3.0 where another row has none
@@ -146,7 +147,7 @@ class Table:
         if storage.is_local and "://" not in path:
             place = os.path.join(storage.url, os.path.expanduser(path))
             storage, name = Storage("/"), place.lstrip("/") if _is_there(place) else ""
-        elif name.startswith("/") or "://" in name or ".." in name.split("/"):
+        elif leaves_folder(name) or "://" in name:
             raise BadSampleError("path", f"{path} lies outside {storage.root}: fetch it first, as "
                                  "img2dataset does")
         content = storage.read_if_there(name) if name else None
