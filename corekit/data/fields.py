@@ -272,7 +272,7 @@ class LabelRows(Ragged):
     """The classes a sample has, of which there may be several: rows of a vocabulary, ascending."""
 
     offsets = "label_offsets"
-    noun = "list of labels"
+    noun = "label set"
     is_class = True
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:

@@ -61,7 +61,7 @@ def batch_symptoms(batch: Batch, streams: Streams, data: DataConfig
     for field in fields.values():
         if field.noun and not field.is_class:
             yield from of_data.values_symptoms(field, Counter(field.comparable(part)), look)
-        if isinstance(field, Text) and streams.tokenizer is not None:
+        if isinstance(field, Text) and field.caption in part and streams.tokenizer is not None:
             captions = [str(caption) for caption in part[field.caption]]
             length = tokenizer_info(streams.tokenizer).context_length
             yield of_data.cut_captions(captions, streams.tokenizer, length, of_data.CONTEXT)
