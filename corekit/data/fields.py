@@ -175,7 +175,8 @@ class Text(Field):
         return {self.name: tokenizer(captions), self.caption: captions}
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:
-        return list(batch.get(self.caption, batch[self.name]))
+        captions = batch[self.caption if self.caption in batch else self.name]
+        return list(captions)
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
