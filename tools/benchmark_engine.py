@@ -27,10 +27,11 @@ from corekit.distributed.process_group import connect
 from corekit.recipes.compose import compose
 from corekit.recipes.schema import RunConfig
 from corekit.train import trainer as loop
-from corekit.train.assemble import assemble
+from corekit.train.assemble import Parts, assemble
 from corekit.train.logger import RunLogger
 from corekit.train.materialise import Run, materialise
 from corekit.train.signals import StopSignals
+from corekit.train.symptoms.watch import Watch
 
 BATCHES = 4  # batches in memory
 
@@ -44,13 +45,16 @@ def main() -> None:
     recipe = compose("+recipe=mobileclip/quickstart", "engine.steps=1000000", "data.workers=0",
                      "~evaluators", *overrides)
     with tempfile.TemporaryDirectory() as folder:
-        bare, engine = build(recipe, Path(folder) / "bare"), build(recipe, Path(folder) / "engine")
+        bare, _ = build(recipe, Path(folder) / "bare")
+        engine, built = build(recipe, Path(folder) / "engine")
         parts = list(step_batches(engine.streams, 0, BATCHES, 0))
         logger = RunLogger(Path(folder) / "engine", engine.ranks, engine.config.engine.steps, 0, 0)
         counters = Counters(step=1)
+        watch = Watch(engine, built, logger, counters.step)
         bare_seconds(bare, parts, 3)
-        engine_seconds(engine, parts, 3, counters, logger)
-        sides = {"engine": lambda: engine_seconds(engine, parts, args.steps, counters, logger),
+        engine_seconds(engine, parts, 3, counters, logger, watch)
+        sides = {"engine": lambda: engine_seconds(engine, parts, args.steps, counters, logger,
+                                                  watch),
                  "bare": lambda: bare_seconds(bare, parts, args.steps)}
         times = timing.take_turns(sides, args.pairs)
         logger.close()
@@ -60,11 +64,12 @@ def main() -> None:
     print(f"engine / bare loop: {ratio.exactly}")
 
 
-def build(config: RunConfig, folder: Path) -> Run:
+def build(config: RunConfig, folder: Path) -> tuple[Run, Parts]:
+    """A run as the command builds it, and the parts it is made of."""
     folder.mkdir()
     ranks = connect("none", config.engine.device)
     parts = assemble(replace(config, run_dir=str(folder)), open_source(config))
-    return materialise(parts, ranks, Checkpoints(folder, 1, ranks), {}, begins=True)
+    return materialise(parts, ranks, Checkpoints(folder, 1, ranks), {}, begins=True), parts
 
 
 def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
@@ -97,7 +102,7 @@ def bare_seconds(run: Run, parts: list[WorkerBatch], steps: int) -> float:
 
 
 def engine_seconds(run: Run, parts: Iterable[WorkerBatch], steps: int, counters: Counters,
-                   logger: RunLogger) -> float:
+                   logger: RunLogger, watch: Watch) -> float:
     """Seconds a step of the trainer's own loop on these batches, again and again."""
     def from_memory(*_: object) -> Iterator[WorkerBatch]:
         yield from itertools.islice(itertools.cycle(parts), steps)
@@ -105,7 +110,7 @@ def engine_seconds(run: Run, parts: Iterable[WorkerBatch], steps: int, counters:
 
     def train() -> None:
         with mock.patch.object(loop, "step_batches", from_memory), contextlib.suppress(EnoughError):
-            loop.train(run, counters, logger, StopSignals(None, run.ranks))
+            loop.train(run, counters, logger, StopSignals(None, run.ranks), watch)
 
     return timing.seconds_of(train, run.ranks.device) / steps
 

@@ -31,6 +31,7 @@ from corekit.data.shards.indexing import load_index
 from corekit.data.shards.writer import write_shards
 from corekit.recipes.compose import compose
 from corekit.train.logger import RunLogger
+from corekit.train.symptoms.watch import Watch
 
 BATCHES = 4  # batches in memory
 SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
@@ -47,20 +48,21 @@ def main() -> int:
                          "data.streams=16", f"data.dataset.reinforcements={folder}/reinforcements",
                          "engine.batch_size=32", "engine.micro_batch=32", "engine.precision=fp32",
                          "engine.steps=1000000", "schedule.warmup_steps=0", *overrides)
-        run = build(recipe, folder / "run")
+        run, built = build(recipe, folder / "run")
         stream = step_batches(run.streams, 0, run.config.engine.steps, run.config.data.workers)
         stored_batches = [next(stream) for _ in range(BATCHES)]
         logger = RunLogger(folder / "run", run.ranks, run.config.engine.steps, 0, 0)
         counters = Counters(step=1)
+        watch = Watch(run, built, logger, counters.step)
 
         def from_shards(steps: int) -> float:
             for _ in range(2 * run.config.data.workers + 1):  # read ahead while nothing was timed
                 next(stream)
             batches = itertools.chain([next(stream)], itertools.islice(stream, steps - 1))
-            return engine_seconds(run, batches, steps, counters, logger)
+            return engine_seconds(run, batches, steps, counters, logger, watch)
 
         def from_memory(steps: int) -> float:
-            return engine_seconds(run, stored_batches, steps, counters, logger)
+            return engine_seconds(run, stored_batches, steps, counters, logger, watch)
 
         for side in (from_memory, from_shards):
             side(2)

@@ -172,13 +172,15 @@ def _check(options: argparse.Namespace) -> None:
 
 def _warnings(findings: "Findings", root: str, context_length: int) -> list[str]:
     """What keeps a model from learning from samples that are sound one by one."""
+    from corekit import registry
     from corekit.data.fields import Text
     from corekit.data.shards.check import known_fields
-    from corekit.data.tokenizers.clip_bpe import ClipTokenizer
     from corekit.train.symptoms.of_data import CONTEXT, cut_captions, values_symptoms
+    from corekit.train.symptoms.symptom import Symptom
 
     look = f"`corekit data check {shlex.quote(root)} --picture samples.png` draws some."
-    tokenizer, fields, symptoms = ClipTokenizer(context_length), known_fields(), []
+    tokenizer = registry.build("tokenizer", "clip_bpe", {"context_length": context_length})
+    fields, symptoms = known_fields(), list[Symptom | None]()
     for name, counts in findings.values.items():
         symptoms += values_symptoms(fields[name], counts, look)
         if isinstance(fields[name], Text):

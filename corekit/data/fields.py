@@ -178,7 +178,8 @@ class Text(Field):
         return {self.name: tokenizer(captions), self.caption: captions}
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:
-        return list(batch.get(self.caption, batch[self.name]))
+        captions = batch[self.caption if self.caption in batch else self.name]
+        return list(captions)
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
@@ -275,7 +276,7 @@ class LabelRows(Ragged):
     """The classes a sample has, of which there may be several: rows of a vocabulary, ascending."""
 
     offsets = "label_offsets"
-    noun = "list of labels"
+    noun = "label set"
     is_class = True
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:

@@ -37,13 +37,15 @@ class Guesses:
         if names - self.offers.keys():
             self.offers.update(_outputs(parts))
         self.seen: list[Batch] = []
+        self.samples = 0
         self.known: dict[str, Guess] = {}
 
     def see(self, read: Sequence[Batch]) -> None:
         """Keep what the losses need of some micro-batches, until there are enough."""
-        if not self.fields or sum(len(batch["key"]) for batch in self.seen) >= KEPT:
+        if not self.fields or self.samples >= KEPT:
             return
         for batch in read:
+            self.samples += len(batch["key"])
             entries = {entry: batch[entry] for field in self.fields.values()
                        for entry in field.entries if entry in batch}
             self.seen.append({"key": batch["key"], **entries})

@@ -61,7 +61,7 @@ def batch_symptoms(batch: Batch, streams: Streams, data: DataConfig
     for field in fields.values():
         if field.noun and not field.is_class:
             yield from of_data.values_symptoms(field, Counter(field.comparable(part)), look)
-        if isinstance(field, Text) and streams.tokenizer is not None:
+        if isinstance(field, Text) and field.caption in part and streams.tokenizer is not None:
             captions = [str(caption) for caption in part[field.caption]]
             length = tokenizer_info(streams.tokenizer).context_length
             yield of_data.cut_captions(captions, streams.tokenizer, length, of_data.CONTEXT)
@@ -98,11 +98,11 @@ def how_to_look(data: DataConfig) -> str:
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:
     """The norm of the gradient of each part of a model that is trained; all ranks call this."""
-    norms = {name: get_total_norm([value.grad for value in part.parameters()
-                                   if value.grad is not None])
+    grads = {name: [value.grad for value in part.parameters() if value.grad is not None]
              for name, part in parts(model).items()}
-    values = torch.stack([full(norm).float().cpu() for norm in norms.values()]) if norms else []
-    return {name: float(value) for name, value in zip(norms, values)}
+    norms = {name: full(get_total_norm(tensors)) for name, tensors in grads.items() if tensors}
+    values = torch.stack([*norms.values()]).tolist() if norms else []  # one wait for the device
+    return {**dict.fromkeys(grads, 0.0), **dict(zip(norms, values))}
 
 
 def parts(model: nn.Module) -> dict[str, nn.Module]:

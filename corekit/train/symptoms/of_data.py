@@ -14,7 +14,7 @@ from corekit.train.symptoms.symptom import Symptom
 FEWEST = 32  # samples that a share is taken of
 ALIKE = 0.5  # share of one value among all that is too much
 REPEATS = 16  # samples with each value, on average, that are too many
-CUT, PADDED, ONE_TOKEN = 0.3, 0.85, 0.5  # shares of captions, of positions, of tokens
+CUT, PADDED, ONE_TOKEN = 0.2, 0.85, 0.5  # shares of captions, of positions, of tokens
 CONTEXT = "data.tokenizer.context_length (and the model's)"
 LEAST_SPREAD, LARGEST = 0.02, 20.0  # of the numbers that a model sees of pictures
 
@@ -50,8 +50,9 @@ def one_class(noun: str, counts: Counter[Hashable], look: str) -> Symptom | None
 def off_by_one(counts: Counter[Hashable], look: str) -> Symptom | None:
     """Labels that seem to count from 1."""
     numbers, samples = {value for value in counts if isinstance(value, int)}, counts.total()
-    largest = max(numbers, default=0)
-    if samples < 10 * (largest + 1) or largest < 2 or numbers != set(range(1, largest + 1)):
+    least, largest = min(numbers, default=0), max(numbers, default=0)
+    few_missing = largest - len(numbers) <= largest / 50
+    if least != 1 or largest < 2 or samples < 10 * (largest + 1) or not few_missing:
         return None
     return Symptom("labels_off_by_one", f"the first {samples:,} labels are 1 to {largest}, and "
                    "none is 0: they probably count from 1, while classes are numbered from 0, so "
@@ -76,11 +77,11 @@ def cut_captions(captions: Sequence[str], tokenizer: Tokenizer, length: int | No
     pairs = [(whole, short) for whole, short in zip(captions, shortened) if short.strip()]
     if len(captions) < FEWEST or not pairs:
         return None
-    whole, short = (tokenizer(list(texts)) for texts in zip(*pairs))
+    whole, short = tokenizer([text for texts in zip(*pairs) for text in texts]).chunk(2)
     cut = int((whole == short).all(1).sum())
     if cut < CUT * len(captions):
         return None
-    return Symptom("captions_cut", f"{cut / len(captions):.0%} of captions are longer than the "
+    return Symptom("captions_cut", f"{cut:,} of {len(captions):,} captions are longer than the "
                    f"{length or whole.shape[1]} tokens that the model reads, and their ends are "
                    f"cut off: what is said there cannot be learnt. Set {key} to more, or shorten "
                    "the captions", explains=False)

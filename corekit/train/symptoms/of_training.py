@@ -62,10 +62,10 @@ def outgrown(growth: Sequence[float], rate: float, step: int) -> Symptom | None:
     factor = median(growth) if growth else 1.0
     if factor < GROWTH:
         return None
-    return Symptom("weights_outgrown", f"in {step} steps the weights have become {factor:.2g} "
-                   f"times as large (the median of {len(growth)} matrices), where less than 1.5 is "
-                   "usual: each step is too large. Probably the learning rate is far too high: "
-                   f"{LEARNING_RATE} is {rate:.2g}; {AGAIN}")
+    return Symptom("weights_outgrown", f"at step {step} the weights are {factor:.2g} times as "
+                   f"large as at the start (the median of {len(growth)} matrices), where less than "
+                   "1.5 is usual: each step is too large. Probably the learning rate is far too "
+                   f"high: {LEARNING_RATE} is {rate:.2g}; {AGAIN}")
 
 
 def risen(losses: Sequence[float], first: Sequence[float], guess: Guess | None,

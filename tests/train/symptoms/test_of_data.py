@@ -49,8 +49,8 @@ def test_captions_that_are_cut() -> None:
     tokenizer, long = ClipTokenizer(context_length=8), "one two three four five six seven"
     fits = "one two three four five six"
     assert sentence(of_data.cut_captions([long] * 20 + [fits] * 20, tokenizer, 8, "KEY")
-                    ).startswith("50% of captions are longer than the 8 tokens")
-    for fine in ([fits] * 40, [long] * 8 + [fits] * 32, ["word"] * 40, [long] * 31):
+                    ).startswith("20 of 40 captions are longer than the 8 tokens")
+    for fine in ([fits] * 40, [long] * 7 + [fits] * 33, ["word"] * 40, [long] * 31):
         assert of_data.cut_captions(fine, tokenizer, 8, "KEY") is None
 
 

@@ -47,7 +47,7 @@ def test_a_loss_that_rises() -> None:
 
 def test_weights_that_grow() -> None:
     said = sentence(of_training.outgrown([0.2, 7.2, 60.0], 0.2, 16))
-    assert said.startswith("in 16 steps the weights have become 7.2 times as large")
+    assert said.startswith("at step 16 the weights are 7.2 times as large as at the start")
     assert of_training.outgrown([1.0, 1.2, 9.0], 0.2, 16) is None
     assert of_training.outgrown([], 0.2, 16) is None
 

@@ -169,7 +169,7 @@ PLANTED: dict[str, tuple[Callable[[], RunConfig], Change, int, str]] = {
     "stands_at_guessing": (clip, shuffled, 100, "no better than guessing, ln 32 = 3.466"),
     "odd_pixels": (lambda: clip("data.preprocess.mean=[123,116,103]",
                                 "data.preprocess.std=[58,57,57]"), same, 1, "divide both by 255"),
-    "captions_cut": (clip, long, 1, "100% of captions are longer than the 16 tokens"),
+    "captions_cut": (clip, long, 1, "32 of 32 captions are longer than the 16 tokens"),
     "weights_outgrown": (lambda: clip("optimizer.learning_rate=1.0"), same, 16,
                          "optimizer.learning_rate is 1;"),
     "no_learning_rate": (lambda: replace(clip(), schedule=EntryConfig("never")), same, 1,
