@@ -6,8 +6,9 @@ from functools import lru_cache
 import torch
 
 from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, differences
 from corekit.checkpoint.key_names import Rules, renamed
+from corekit.checkpoint.read_state import State
 from corekit.constants import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError

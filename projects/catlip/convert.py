@@ -6,8 +6,9 @@ import math
 import torch
 
 from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, differences
 from corekit.checkpoint.key_names import renamed
+from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register

@@ -13,8 +13,9 @@ from functools import lru_cache
 import torch
 
 from corekit import registry
-from corekit.checkpoint.convert import Converted, State, differences
+from corekit.checkpoint.convert import Converted, differences
 from corekit.checkpoint.key_names import Rules, renamed
+from corekit.checkpoint.read_state import State
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.models.text_tower import open_clip_names
