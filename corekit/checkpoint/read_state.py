@@ -69,7 +69,8 @@ def _load(path: Path) -> object:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CorekitError(f"{path} cannot be read as weights: {brief(error, 200)}") from None
+        reason = "it is no file of weights" if isinstance(error, KeyError) else brief(error, 200)
+        raise CorekitError(f"{path} cannot be read as weights: {reason}") from None
     except pickle.UnpicklingError:
         raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
                            "weights, and corekit unpickles "

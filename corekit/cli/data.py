@@ -66,9 +66,11 @@ def _job(options: argparse.Namespace) -> None:
     from corekit.data.jobs.driver import run_job
     from corekit.data.jobs.ray_cluster import in_ray
     from corekit.data.loading.workers import in_processes
+    from corekit.data.storage import split_pattern
 
-    progress = run_job(options.job, _arguments(options.words), options.source, options.out,
-                       options.shards, options.workers, _task(options.task, os.environ),
+    source, pattern = split_pattern(options.source)
+    progress = run_job(options.job, _arguments(options.words), source, options.out,
+                       pattern or options.shards, options.workers, _task(options.task, os.environ),
                        in_ray if options.ray else in_processes,
                        _show_progress if sys.stderr.isatty() else lambda *_: None)
     print(f"{progress.written + progress.existing:,} shards, {progress.written:,} of them made "
@@ -116,8 +118,10 @@ def _show_progress(done: int, total: int) -> None:
 
 def _index(options: argparse.Namespace, beside: bool = True) -> "Index":
     from corekit.data.shards.indexing import build_index
+    from corekit.data.storage import split_pattern
 
-    index = build_index(options.root, options.shards, options.workers, beside)
+    folder, pattern = split_pattern(options.root)
+    index = build_index(folder, pattern or options.shards, options.workers, beside)
     print(f"{len(index):,} shards, {index.samples.sum():,} samples, "
           f"{index.sizes.sum() / 2**30:.2f} GiB under {options.root}")
     return index

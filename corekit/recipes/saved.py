@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from corekit.errors import CorekitError
 from corekit.recipes.build import run_config
 from corekit.recipes.hydra_schema import evaluation_schema
 from corekit.recipes.schema import Plain, RunConfig
@@ -13,8 +15,12 @@ RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its nam
 
 def load_saved_recipe(path: Path) -> DictConfig:
     """A ``recipe.yaml`` of weights or a run; keys of an earlier corekit get today's names."""
-    recipe = OmegaConf.load(path)
-    assert isinstance(recipe, DictConfig)
+    try:
+        recipe = OmegaConf.load(path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CorekitError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(recipe, DictConfig) or not recipe.get("model"):
+        raise CorekitError(f"{path} is no recipe of a model: take a whole copy of the folder")
     for old, new in RENAMED.items():
         value = OmegaConf.select(recipe, old)
         if value is not None:

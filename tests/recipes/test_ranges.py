@@ -27,8 +27,8 @@ FREE = {"seed"}  # any whole number
     ("engine.grad_clip=0", "must be greater than 0"),
     ("engine.ema_decay=2", "engine.ema_decay=null: without averaging"),
     ("data.preprocess.size=0", "data.preprocess.size=0 must be at least 1"),
-    ("data.transform.scale=[nan,1]", "data.transform.scale=nan .* must be a finite number"),
-    ("optimizer.weight_decay=inf", "optimizer.weight_decay=inf .* must be a finite number"),
+    ("data.transform.scale=[nan,1]", "data.transform.scale=nan must be a finite number"),
+    ("optimizer.weight_decay=inf", "optimizer.weight_decay=inf must be a finite number"),
     ("evaluators.zero_shot.max_bad_fraction=2", "max_bad_fraction=2 must be between 0 and 1"),
     ("evaluators.zero_shot.every_steps=0", "evaluators.zero_shot.every_steps=0 must be at least 1"),
 ])
