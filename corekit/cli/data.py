@@ -27,9 +27,11 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     check.add_argument("--picture", type=Path,
                        help="a PNG file to draw a few samples in, with their captions")
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
+    check.add_argument("--fields", nargs="*", metavar="FIELD=COLUMN", default=[],
+                       help="columns of a table, as in --fields image=photo text=words")
     check.set_defaults(run=_check)
     for command in (index, check):
-        command.add_argument("root", help="the folder or URL, as data.root names it")
+        command.add_argument("root", help="the folder, URL or table, as data.root names it")
         command.add_argument("--shards", default=SHARDS,
                              help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
@@ -133,7 +135,8 @@ def _open(options: argparse.Namespace) -> "RawSamples":
         return _index(options, beside=False)
     from corekit.data.datasets.table import Table
 
-    table = Table(options.root)
+    words = [word.partition("=") for word in options.fields]
+    table = Table(options.root, {field: column for field, _, column in words} or None)
     print(f"{table.samples.sum():,} samples in {options.root}")
     return table
 

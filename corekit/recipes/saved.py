@@ -20,7 +20,7 @@ def load_saved_recipe(path: Path) -> DictConfig:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CorekitError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, DictConfig) or not recipe.get("model"):
-        raise CorekitError(f"{path} is no recipe of a model: take a whole copy of the folder")
+        raise CorekitError(f"{path} is no recipe that corekit saved")
     for old, new in RENAMED.items():
         value = OmegaConf.select(recipe, old)
         if value is not None:

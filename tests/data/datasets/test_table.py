@@ -150,8 +150,10 @@ def test_parquet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_check_of_a_table(folder: Path) -> None:
-    table(folder, "filepath,title\n1.jpg,one\nnowhere.jpg,two\n")
-    done = corekit_command("corekit", "data", "check", "pairs.csv", folder=folder)
+    table(folder, "photo,words\n1.jpg,one\nnowhere.jpg,two\n",
+          fields={"image": "photo", "text": "words"})
+    done = corekit_command("corekit", "data", "check", "pairs.csv", "--fields", "image=photo",
+                           "text=words", folder=folder)
     assert done.returncode == 1, done.stderr
     assert "2 samples in pairs.csv" in done.stdout
     assert "missing_file: 1\n    ./pairs.csv: row 2: nowhere.jpg: there is no such" in done.stdout
