@@ -5,22 +5,20 @@ What a layout is belongs to the project whose models it holds: entries of kind `
 folders.
 """
 
-import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from corekit import registry
-from corekit.checkpoint.model_folder import brief, fill, model_folder, save_model_folder
+from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder
 from corekit.checkpoint.own_runs import config_beside
 from corekit.checkpoint.preprocessor_config import read_preprocessor
+from corekit.checkpoint.read_state import State, read_state
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.files import replacing
@@ -30,10 +28,6 @@ from corekit.recipes.saved import fused as fused_recipe
 from corekit.recipes.saved import load_plain
 from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
 
-State = dict[str, Tensor]
-WRAPPERS = ("state_dict", "model")  # keys under which checkpoints keep their weights
-# of names: from data parallelism, torch.compile, and modules that hold the model, as Lightning's
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 PICKLED = (".pt", ".pth", ".bin")
 PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors save beside weights
 
@@ -128,43 +122,6 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
-
-
-def read_state(path: Path) -> State:
-    """The tensors of a file of weights, without wrappers and common prefixes of their names.
-
-    Raises a CorekitError where it is missing or damaged, holds more than tensors and plain values,
-    or holds no weights.
-    """
-    if not path.is_file():
-        raise CorekitError(f"{path} does not exist")
-    try:
-        content: object = (load_file(path) if path.suffix == ".safetensors"
-                           else torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise CorekitError(f"{path} cannot be read as weights: {brief(error, 200)}") from None
-    except pickle.UnpicklingError:
-        raise CorekitError(f"{path} holds more than tensors and plain values, or is no file of "
-                           "weights, and corekit unpickles "
-                           "nothing else: save its state_dict alone, or as .safetensors") from None
-    while isinstance(content, Mapping) and not any(map(_is_tensor, content.values())):
-        wrapped = [content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if not wrapped:
-            break
-        content = wrapped[0]
-    if (not isinstance(content, Mapping) or not content
-            or not all(map(_is_tensor, content.values()))):
-        raise CorekitError(f"{path} holds no state_dict: a mapping of names to tensors, itself or "
-                           f"under {' or '.join(WRAPPERS)}")
-    state = {str(key): value for key, value in content.items()}
-    while prefix := next((each for each in PREFIXES if all(key.startswith(each) for key in state)),
-                         None):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:

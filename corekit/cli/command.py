@@ -13,7 +13,7 @@ from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.printable import plain_places
 from corekit.recipes import hydra_sources
-from corekit.recipes.explain import FOREIGN, explain
+from corekit.recipes.explain import ENDLESS, FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def compose_command(check: Callable[[DictConfig], T], config_name: str,
         with sentences(FOREIGN, explain, alike=True):
             configs.append(check(config))
 
-    with sentences(FOREIGN, explain, alike=True):
+    with sentences((*FOREIGN, ENDLESS), explain, alike=True):
         if "--experimental-rerun" in sys.argv:
             raise CorekitError("--experimental-rerun is refused: it would unpickle a file; the "
                                "same command line continues a run")

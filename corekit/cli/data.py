@@ -35,9 +35,11 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     check.add_argument("--samples", type=int, default=5, help="how many samples the picture shows")
     check.add_argument("--context-length", type=int, default=77,
                        help="tokens of CLIP's tokenizer that a model reads of a caption")
+    check.add_argument("--fields", nargs="*", metavar="FIELD=COLUMN", default=[],
+                       help="columns of a table, as in --fields image=photo text=words")
     check.set_defaults(run=_check)
     for command in (index, check):
-        command.add_argument("root", help="the folder or URL, as data.root names it")
+        command.add_argument("root", help="the folder, URL or table, as data.root names it")
         command.add_argument("--shards", default=SHARDS,
                              help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
@@ -74,9 +76,11 @@ def _job(options: argparse.Namespace) -> None:
     from corekit.data.jobs.driver import run_job
     from corekit.data.jobs.ray_cluster import in_ray
     from corekit.data.loading.workers import in_processes
+    from corekit.data.storage import split_pattern
 
-    progress = run_job(options.job, _arguments(options.words), options.source, options.out,
-                       options.shards, options.workers, _task(options.task, os.environ),
+    source, pattern = split_pattern(options.source)
+    progress = run_job(options.job, _arguments(options.words), source, options.out,
+                       pattern or options.shards, options.workers, _task(options.task, os.environ),
                        in_ray if options.ray else in_processes,
                        _show_progress if sys.stderr.isatty() else lambda *_: None)
     print(f"{progress.written + progress.existing:,} shards, {progress.written:,} of them made "
@@ -124,8 +128,10 @@ def _show_progress(done: int, total: int) -> None:
 
 def _index(options: argparse.Namespace, beside: bool = True) -> "Index":
     from corekit.data.shards.indexing import build_index
+    from corekit.data.storage import split_pattern
 
-    index = build_index(options.root, options.shards, options.workers, beside)
+    folder, pattern = split_pattern(options.root)
+    index = build_index(folder, pattern or options.shards, options.workers, beside)
     print(f"{len(index):,} shards, {index.samples.sum():,} samples, "
           f"{index.sizes.sum() / 2**30:.2f} GiB under {options.root}")
     return index
@@ -137,7 +143,8 @@ def _open(options: argparse.Namespace) -> "RawSamples":
         return _index(options, beside=False)
     from corekit.data.datasets.table import Table
 
-    table = Table(options.root)
+    words = [word.partition("=") for word in options.fields]
+    table = Table(options.root, {field: column for field, _, column in words} or None)
     print(f"{table.samples.sum():,} samples in {options.root}")
     return table
 

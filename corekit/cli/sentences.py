@@ -30,6 +30,10 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
         _fail(explain(error), alike)
     except BrokenPipeError:  # as in `corekit list recipes | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a place that cannot be written or read, such as a file as OUT
+        if error.filename is None:
+            raise
+        _fail(f"{printable(str(error.filename))}: {error.strerror}")
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -62,7 +62,7 @@ def _check_root(key: str, dataset: EntryConfig, data_root: str | None) -> None:
         where, root = "data.root", data_root
         if "root" in dataset.arguments:
             where, root = f"{key}.root", dataset.arguments["root"]
-        if root is None:
+        if root is None or not str(root).strip():  # as of data.root=$NOT_SET
             raise CorekitError(f"dataset '{dataset.name}' needs to know where its samples are: "
                                f"type {where}=FOLDER; `corekit data openmoji FOLDER` writes shards "
                                "to try with")

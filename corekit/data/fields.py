@@ -294,7 +294,7 @@ def _thumbnail(picture: "PilImage.Image | Tensor") -> bytes:
 
 def _utf8(content: bytes, name: str, where: str) -> str:
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # editors of Windows begin files with a mark
     except UnicodeDecodeError:
         raise BadSampleError("encoding", f"{where}: {name} is not UTF-8") from None
 

@@ -214,10 +214,21 @@ def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
 
 
 def read_lines(root: str, name: str) -> list[str]:
-    """The lines of a small text file in a folder or right above it; none where there is none."""
+    """The lines of a small text file in a folder or right above it; none where there is none.
+
+    Without spaces around them, and without empty lines at the end.
+
+    Raises:
+        CorekitError: it is not in UTF-8.
+    """
     above = os.path.dirname(root.rstrip("/") if "://" in root else os.path.abspath(root))
     for folder in (root, above):
         content = Storage(folder).read_if_there(name)
         if content is not None:
-            return content.decode("utf-8").splitlines()
+            try:
+                text = content.decode("utf-8-sig")
+            except UnicodeDecodeError:
+                raise CorekitError(f"{folder}/{name} is not in UTF-8: save it so") from None
+            # not splitlines(): other characters that it splits at would shift all later lines
+            return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
     return []

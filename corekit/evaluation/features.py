@@ -29,6 +29,13 @@ def check_field(evaluator: str, argument: str, dataset: Source, field: str) -> N
                            f"{hint if find_field(field).extensions else ''}")
 
 
+def check_batch_size(evaluator: str, batch_size: int) -> None:
+    """Raise a CorekitError for a batch size that is none."""
+    if batch_size < 1:
+        raise CorekitError(f"evaluator '{evaluator}' needs a batch_size of 1 or more, not "
+                           f"{batch_size}")
+
+
 @torch.no_grad()
 def encode(eval_model: EvalModel, source: Source, batch_size: int,
            output: str | None = None) -> Iterator[tuple[Chunk, Tensor]]:
@@ -165,6 +172,10 @@ def in_classes_of(train: Source, dataset: Source, label: Tensor) -> Tensor:
     names, own = list(dataset_info(train).class_names), list(dataset_info(dataset).class_names)
     if not names or not own or names == own:
         return label
+    twice = next((name for name in own if names.count(name) > 1), None)
+    if twice is not None:
+        raise CorekitError(f"the data set '{dataset_info(train).name}', which was trained on, has "
+                           f"two classes called '{twice}': give them two names")
     unknown = [name for name in own if name not in names]
     if unknown:
         raise CorekitError(f"the data set '{dataset_info(dataset).name}' has classes that "

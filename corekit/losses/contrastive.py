@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from corekit.losses.blockwise import Context
+from corekit.losses.blockwise import Context, check_block
 from corekit.losses.guess import Guess, one_of
 from corekit.registry import register
 
@@ -27,6 +27,7 @@ class Contrastive:
     compares_samples = True
 
     def __init__(self, block: int = 1024) -> None:
+        check_block("contrastive", block)
         self.block = block
 
     def __call__(self, image_features: Tensor, text_features: Tensor, logit_scale: Tensor,

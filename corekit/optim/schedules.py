@@ -38,6 +38,9 @@ class Cosine(Constant):
 
     def __init__(self, steps: int, warmup_steps: int = 0, final_fraction: float = 0.0) -> None:
         super().__init__(steps, warmup_steps)
+        if not 0 <= final_fraction <= 1:
+            raise CorekitError(f"schedule.final_fraction={final_fraction:g} must lie between 0 and "
+                               "1")
         self.final_fraction = final_fraction
 
     def __call__(self, step: int) -> float:

@@ -7,7 +7,7 @@ from corekit.errors import CorekitError
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
-from corekit.recipes.ranges import check_ranges
+from corekit.recipes.ranges import check_finite, check_ranges
 from corekit.recipes.schema import (
     EntryConfig,
     EvaluatorConfig,
@@ -115,6 +115,7 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
     arguments = {name: value for name, value in node.items() if name not in engine_keys}
     supplied = SUPPLIED.get(kind, ()) if supplied is None else supplied
     for name, value in arguments.items():
+        check_finite(f"{key}.{name}", value)
         _check_nested(f"{key}.{name}", name, value, supplied)
     for name, what in entry.signature.problems(arguments, supplied):
         unknown = name in arguments and "is not an" in what

@@ -12,7 +12,7 @@ from corekit.printable import plain_places
 from corekit.recipes import hydra_sources
 from corekit.recipes.build import evaluation_config, run_config
 from corekit.recipes.check import check_entry, check_names
-from corekit.recipes.explain import FOREIGN, explain
+from corekit.recipes.explain import ENDLESS, FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes.ranges import check_ranges
 from corekit.recipes.schema import EvaluationConfig, Plain, RunConfig
@@ -24,7 +24,7 @@ def compose(*words: str) -> RunConfig:
     try:
         with hydra.initialize_config_module("corekit.recipes", version_base="1.3"):
             composed = plain(hydra.compose("train", plain_places(words)))
-    except FOREIGN as error:
+    except (*FOREIGN, ENDLESS) as error:
         raise CorekitError(explain(error)) from None
     check_names(composed)
     return run_config(composed)

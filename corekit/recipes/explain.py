@@ -14,11 +14,14 @@ from corekit.signatures import nearest
 
 _DETAILS = ("full_key", "object_type", "reference_type", ":")  # how such lines of OmegaConf begin
 _REASONS = ("Value", "Invalid", "Key", "Cannot")
+ENDLESS = RecursionError  # what Hydra raises for a recipe that builds on itself
 FOREIGN = (HydraException, OmegaConfBaseException, yaml.YAMLError)  # what explain() explains
 
 
 def explain(error: Exception) -> str:
     """One sentence for an error of composition: what, where, and the nearest right thing."""
+    if isinstance(error, ENDLESS):
+        return "the `defaults` of a recipe lead back to the recipe itself: take that line out"
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
@@ -78,6 +81,8 @@ def _explain_value(text: str) -> str:
     key = keys[0] if keys else ""
     problems = [line for line in lines
                 if not line.startswith(_DETAILS) and "raised while" not in line]
+    if match := re.search(r"raised while resolving interpolation: (.*)", text):
+        problems = [match[1]]
     problem = problems[0] if problems else "the recipe does not compose"
     if "is not Optional" in text:
         command = f"'{key}=null' on the command line: " if "override" in problem else ""

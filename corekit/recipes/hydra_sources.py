@@ -31,14 +31,20 @@ class RecipeSource(ConfigSource):
         path = recipe_file(config_path)
         if path is None:
             raise ConfigLoadError(f"no recipe file for {config_path}")
-        text = path.read_text(encoding="utf-8")
         try:
+            text = path.read_text(encoding="utf-8-sig")  # without the mark of Windows' editors
             config = OmegaConf.create(text)
+        except UnicodeDecodeError as error:
+            raise CorekitError(f"{path} is not in UTF-8 ({error.reason}): save it so") from None
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             raise CorekitError(f"{path} is not valid YAML: {reason}") from None
+        header = self._get_header_dict(text)
+        if header.get("package") is None or not isinstance(config, DictConfig):
+            raise CorekitError(f"{path} is no recipe: its first line must be `# @package _global_`,"
+                               " and the others keys and values")
         return ConfigResult(provider=self.provider, path=f"file://{path}", config=config,
-                            header=self._get_header_dict(text))
+                            header=header)
 
     def available(self) -> bool:
         return True

@@ -59,6 +59,18 @@ def check_ranges(cls: type, recipe: Mapping[str, Any], prefix: str = "") -> None
                 check_range(key, value, extra, type(None) in get_args(get_args(hint)[0]))
 
 
+def check_finite(key: str, value: object) -> None:
+    """Refuse NaN and infinity in the arguments of an entry, at any depth."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CorekitError(f"{key}={value}{origin(key)} must be a finite number")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            check_finite(f"{key}.{name}", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            check_finite(key, item)
+
+
 def check_range(key: str, value: float, allowed: Range, takes_null: bool = False) -> None:
     """Refuse a number that is out of its range; a CorekitError says what the key takes."""
     if not allowed.holds(value):

@@ -39,7 +39,7 @@ def load_saved_recipe(path: Path) -> DictConfig:
         recipe = OmegaConf.create(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise CorekitError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(recipe, DictConfig):
+    if not isinstance(recipe, DictConfig) or not recipe.get("model"):
         raise CorekitError(f"{path} is no recipe: it needs a `model: {{name: ...}}`")
     for old, new in RENAMED.items():
         value = OmegaConf.select(recipe, old)

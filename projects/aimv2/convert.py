@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
+from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.key_names import Rules, renamed
+from corekit.checkpoint.read_state import State
 from corekit.constants import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError

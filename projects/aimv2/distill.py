@@ -96,6 +96,8 @@ class TokenDistance:
     """
 
     def __init__(self, beta: float = 2.0) -> None:
+        if beta < 0:
+            raise CorekitError(f"loss 'token_distance' needs a beta of 0 or more, not {beta:g}")
         self.beta = beta
 
     def __call__(self, predicted_tokens: Tensor, teacher_tokens: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from corekit.data.datasets.base import Sample
 from corekit.data.loading.batch_shape import FixedSize, Rounds
 from corekit.data.transforms.base import SampleTransform
 from corekit.data.transforms.decode import LazyJpeg
+from corekit.data.transforms.geometric import check_part
 from corekit.data.transforms.moving import cut_out
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
@@ -88,6 +89,7 @@ class FitArea(SampleTransform):
 
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (1.0, 1.0),
                  ratio: tuple[float, float] = (1.0, 1.0), flip: float = 0.0) -> None:
+        check_part("fit_area", scale, ratio, flip)
         self.size, self.interpolation, self.flip = preprocess.size, preprocess.interpolation, flip
         self.scale, self.ratio = list(scale), list(ratio)
 

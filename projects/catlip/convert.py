@@ -2,8 +2,9 @@
 
 import math
 
-from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
+from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.key_names import changed_arguments, renamed
+from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.registry import register
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 import torch
 
 from corekit import registry
-from corekit.checkpoint.convert import Converted, State, check_state, differences, state_of
+from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.key_names import Rules, changed_arguments, renamed
+from corekit.checkpoint.read_state import State
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.models.text_tower import open_clip_names

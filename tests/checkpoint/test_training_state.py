@@ -199,6 +199,8 @@ def test_the_best_one_is_kept_beside_the_last(tmp_path: Path) -> None:
         checkpoints.save(model, optimizer, None, Counters(step), RECIPE, PREPROCESS, {})
     append_record(tmp_path / "evaluations.jsonl", {"step": 4, "evaluator": "zero_shot", "by":
                                                    "corekit-eval", "metrics": {"top1": 1.0}})
+    append_record(tmp_path / "evaluations.jsonl", {"step": 4, "evaluator": "zero_shot", "failed":
+                                                   "half is lost", "metrics": {"top1": 1.0}})
     assert best_evaluation(tmp_path / "evaluations.jsonl", "zero_shot/top1") == (0.5, 2)
     assert best_evaluation(tmp_path / "evaluations.jsonl", "retrieval/top1") is None
     assert [path.name

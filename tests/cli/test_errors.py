@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from corekit import CorekitError
+from corekit.cli.sentences import sentences
+from corekit.recipes.compose import compose
+
 QUICKSTART = "+recipe=mobileclip/quickstart"
 WRONG = {
     "recipe name": (["+recipe=mobileclip/quikstart"],
@@ -45,6 +49,7 @@ WRONG = {
     "data folder": (["+recipe=mobileclip/pairs",
                      "data.root=/not/there"], ["data.root=/not/there", "not a folder"]),
     "no data folder": (["+recipe=mobileclip/pairs"], ["data.root=FOLDER"]),
+    "empty data folder": (["+recipe=mobileclip/pairs", "data.root="], ["data.root=FOLDER"]),
     "no recipe": ([], ["corekit-train +recipe="]),
     "unpickling": ([QUICKSTART, "--experimental-rerun", "x.pickle"], ["unpickle"]),
 }
@@ -92,6 +97,8 @@ def test_wrong_commands(case: str, tmp_path: Path) -> None:
      ["mine/recipes/one.yaml", "model.embed_dimm", "embed_dim"]),
     ("evaluators: null\n", ["mine/recipes/one.yaml", "evaluators cannot be null"]),
     ("engine: [\n", ["mine/recipes/one.yaml", "YAML"]),
+    ("defaults: [/recipe/mine/one]\n", ["lead back to the recipe itself"]),
+    ("run_dir: ${oc.env:NOPE}\n", ["'NOPE' not found"]),
     ("model:\n  name: mobileclip_nano\n", ["no loss"]),
 ])
 def test_wrong_recipes_are_named_with_their_file(body: str, parts: list[str],
@@ -105,6 +112,33 @@ def test_wrong_recipes_are_named_with_their_file(body: str, parts: list[str],
     for part in parts:
         assert part in done.stderr
     assert seconds < 2
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "first line must be"), (b"- a\n", "first line must be"), (b"hello", "first line must be"),
+    (b"engine: {steps: 3}\n", "first line must be"), ("# größe".encode("latin-1"), "not in UTF-8"),
+    ("# @package _global_".encode("utf-16"), "not in UTF-8"),
+    (b"\xef\xbb\xbf# @package _global_\r\nengine: {steps: 3}\r\n", "there is no model"),
+])
+def test_files_that_are_no_recipes(content: bytes, message: str, tmp_path: Path,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = tmp_path / "projects" / "mine" / "recipes"
+    recipes.mkdir(parents=True)
+    (recipes / "one.yaml").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorekitError, match=message):
+        compose("+recipe=mine/one")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                        ) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught, sentences():
+        (tmp_path / "file" / "folder").mkdir()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"corekit: {tmp_path}/file/folder: Not a directory\n"
+    with pytest.raises(OSError, match="odd"), sentences():  # of no place: no mistake of the user's
+        raise OSError("odd")
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -162,3 +162,20 @@ def test_arguments_inside_a_data_set_are_checked(model_folder: Path) -> None:
     assert "evaluators.knn.train_dataset.sample (on the command line)" in done.stderr
     assert "did you mean 'samples'" in done.stderr
     assert not (model_folder / "model.evaluations.jsonl").exists()
+
+
+@pytest.mark.parametrize(("words", "status"), [
+    ((), 2), (("evaluators.retrieval.max_bad_fraction=0.5",), 0)])
+def test_half_of_a_table_is_missing(model_folder: Path, words: tuple[str, ...],
+                                    status: int) -> None:
+    for number in range(2):
+        Image.new("RGB", (20, 16), (9 * number, 0, 0)).save(model_folder / f"{number}.png")
+    rows = [f"{number}.png,caption {number} {way}" for way in "ab" for number in range(4)]
+    (model_folder / "pairs.csv").write_text("\n".join(["filepath,title", *rows]))
+    done = corekit_command("corekit-eval", "checkpoint=model", "+evaluation=retrieval_table",
+                           "data.root=pairs.csv", *words, folder=model_folder)
+    assert done.returncode == status, done.stderr
+    assert "retrieval on 2 samples (2 more cannot be read) of pairs.csv: " in done.stdout
+    assert ("max_bad_fraction=0.01: its figures are of the others" in done.stderr) == bool(status)
+    (record,) = records(model_folder)
+    assert (record["evaluated"], record["unreadable"], record["captions"]) == (2, 2, 4)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from corekit import CorekitError
-from corekit.recipes.saved import load_config_of_weights, load_plain, schema_of_saved
+from corekit.recipes.saved import load_config, load_config_of_weights, load_plain, schema_of_saved
 
 MODEL = "model: {name: mobileclip_nano, context_length: 77}\n"
 DRAWN = "evaluators: {zero_shot: {name: zero_shot, dataset: {name: openmoji, samples: 4}}}\n"
@@ -78,3 +78,10 @@ def test_evaluators_that_name_a_place_are_for_the_person_who_types(recipe: Path,
         schema_of_saved(recipe, "theirs", own_evaluators=True, is_own_run=False)
     typed = schema_of_saved(recipe, "theirs", own_evaluators=False, is_own_run=False)
     assert not typed.evaluators
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"hello: 1\n", b"model: [", b"a: \xff\n"])
+def test_what_is_no_saved_recipe_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(content)
+    with pytest.raises(CorekitError, match=r"recipe.yaml (cannot be read|is no recipe)") as caught:
+        load_config(tmp_path / "recipe.yaml")
+    assert "\n" not in str(caught.value)

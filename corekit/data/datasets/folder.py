@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Sample, last_part
 from corekit.data.fields import find_fields
-from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    member_of,
+    split_extensions,
+)
 from corekit.data.storage import Storage, read_lines
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -22,11 +28,11 @@ FROM_FOLDER = "folder"
 class Folder:
     """Pictures in a folder and the folders below it, local or remote.
 
-    ``a/b.jpg`` is the sample ``a/b``; its caption is ``a/b.txt``. With ``label: folder`` its label
-    is the number of ``a`` among the sorted folders right under the root, which are the class names
-    unless ``classnames.txt`` in the root gives better ones in that order. Samples are numbered in
-    an order of their own, the same everywhere, so that neighbours, which are read together, are not
-    all of one class.
+    ``a/b.jpg`` is the sample ``a/b``; its caption is ``a/b.txt`` or in ``a/b.json``. With ``label:
+    folder`` its label is the number of ``a`` among the sorted folders right under the root, which
+    are the class names unless ``classnames.txt`` in the root gives better ones in that order.
+    Samples are numbered in an order of their own, the same everywhere, so that neighbours, which
+    are read together, are not all of one class.
 
     Args:
         root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run
@@ -103,11 +109,13 @@ class Folder:
             return RawSample(self.storage.root, printable, {},
                              ("encoding", "the name of a file is not UTF-8"))
         members = {own_extension: self.storage.read(name)}
-        for extensions in list(self.extensions.values())[1:]:
-            for extension in extensions:
+        for field, extensions in list(self.extensions.items())[1:]:
+            for stored in extensions:
+                extension = stored.partition(":")[0]
                 content = members.get(extension, self.storage.read_if_there(f"{key}.{extension}"))
                 if content is not None:
                     members[extension] = content
+                if member_of(members, stored, self.decoders[field]) is not None:
                     break
         return RawSample(self.storage.root, key, members)
 

@@ -176,8 +176,9 @@ def choose(columns: Columns, header: Sequence[str], where: str) -> dict[str, str
         if not known:
             raise CorekitError(
                 f"{where} has no column {' or '.join(names)} for {field}; its columns are "
-                f"{', '.join(printable(name)[:80] for name in header[:20])}: set the data set's "
-                f"fields, as in data.dataset.fields.{field}=COLUMN")
+                f"{', '.join(printable(name)[:80] for name in header[:20])}: name one, as in "
+                f"data.dataset.fields.{field}=COLUMN, or --fields {field}=COLUMN of `corekit data "
+                "check`")
         if header.count(known[0]) > 1:
             raise CorekitError(f"{where} has two columns called {known[0]}: rename one")
         chosen[field] = known[0]

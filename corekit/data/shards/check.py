@@ -124,7 +124,7 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
     findings.extensions.update(list(raw.members))
     absent = []
     for name, field in fields.items():
-        content = raw.member(field.extensions)
+        content = raw.member(field.extensions, field)
         if content is None:
             absent.append(name)
             continue
@@ -167,7 +167,7 @@ def _show(raw: RawSample, fields: Mapping[str, Field]) -> tuple[np.ndarray, str]
     image: Image.Image | None = None
     words = []
     for field in fields.values():
-        content = None if raw.bad is not None else raw.member(field.extensions)
+        content = None if raw.bad is not None else raw.member(field.extensions, field)
         if content is None:
             continue
         try:

@@ -30,10 +30,10 @@ class RawSample:
     members: Mapping[str, bytes]
     bad: tuple[str, str] | None = None
 
-    def member(self, extensions: Sequence[str]) -> bytes | None:
+    def member(self, extensions: Sequence[str], field: Field) -> bytes | None:
         """The first there is of members with these extensions, or values inside ``json:NAME``."""
         return next((content for each in extensions
-                     if (content := member_of(self.members, each)) is not None), None)
+                     if (content := member_of(self.members, each, field)) is not None), None)
 
 
 def member_key(name: str) -> tuple[str, str]:
@@ -139,12 +139,19 @@ def split_extensions(fields: Mapping[str, str]) -> dict[str, list[str]]:
     Raises:
         CorekitError: a caption would be a whole JSON object.
     """
-    stored = {field: extensions.split(";") for field, extensions in fields.items()}
+    stored = {field: [_as_stored(each) for each in extensions.split(";")]
+              for field, extensions in fields.items()}
     for field, extensions in stored.items():
-        if "json" in extensions and isinstance(find_field(field), Text):
+        if {"json", "json:"} & {*extensions} and isinstance(find_field(field), Text):
             raise CorekitError(f"fields.{field}=json would train on the JSON itself: name the key "
                                f"that holds the caption, as in fields.{field}=json:caption")
     return stored
+
+
+def _as_stored(typed: str) -> str:
+    """``.JPG`` as ``jpg``: extensions of members are in lower case."""
+    extension, colon, key = typed.strip().partition(":")
+    return extension.lower().removeprefix(".") + colon + key
 
 
 def default_fields(*names: str) -> dict[str, str]:
@@ -152,12 +159,15 @@ def default_fields(*names: str) -> dict[str, str]:
     return {name: ";".join(find_field(name).extensions) for name in names}
 
 
-def member_of(members: Mapping[str, bytes], stored: str) -> bytes | None:
+def member_of(members: Mapping[str, bytes], stored: str, field: Field) -> bytes | None:
     """The content of a field that is stored as an extension, or as ``json:NAME`` inside a member.
+
+    A caption in JSON must be a string: of a list or a number nobody knows what it is to be.
 
     Args:
         members: extension -> bytes.
         stored: an extension, or the extension of a JSON object, a colon, and a key of the object.
+        field: what it is to be.
     """
     extension, _, key = stored.partition(":")
     content = members.get(extension)
@@ -165,11 +175,11 @@ def member_of(members: Mapping[str, bytes], stored: str) -> bytes | None:
         return content
     try:
         value = json.loads(content).get(key)
-    except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
+    except (ValueError, AttributeError, RecursionError):  # no JSON, no object, or too deep
         return None
-    if value is None:
-        return None
-    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "surrogatepass")
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return None if value is None or isinstance(field, Text) else json.dumps(value).encode()
 
 
 def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
@@ -184,7 +194,7 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     sample: Sample = {"key": raw.key}
     for name, field in fields.items():
-        content = raw.member(extensions[name])
+        content = raw.member(extensions[name], field)
         if content is None:
             raise BadSampleError("missing_field",
                                  f"{where}: no {' or '.join(extensions[name])} for {name}; it has "

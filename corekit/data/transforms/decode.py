@@ -76,6 +76,10 @@ def decode_image(content: bytes, where: str) -> Image.Image:
             return _eight_bits(image).convert("RGB")
     except (BadSampleError, MemoryError):
         raise
+    except Image.UnidentifiedImageError:
+        begins = f"it begins with {content[:24]!r}" if content else "it is empty"
+        raise BadSampleError("image", f"{where}: no picture in {', '.join(FORMATS)}: {begins}"
+                             ) from None
     except Image.DecompressionBombError:
         raise BadSampleError("bomb", f"{where}: a picture too large to decode") from None
     except Exception as error:  # bad bytes raise anything in Pillow
@@ -83,9 +87,16 @@ def decode_image(content: bytes, where: str) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as the upper eight of them; Pillow would cut it off at 255."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        levels = np.asarray(image)
-        if levels.max(initial=0) > 255:
-            return Image.fromarray((levels.clip(0, 65535) >> 8).astype(np.uint8))
-    return image
+    """Grey of more than 8 bits, which Pillow would cut off at 255, in 8.
+
+    That is whole numbers up to 65,535, or fractions of 1; other numbers up to 255 stay as they are.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    levels = np.asarray(image)
+    least, most = levels.min(initial=0), levels.max(initial=0)
+    if not 0 <= least <= most < (256 if image.mode == "F" else 65536):  # also of NaN
+        raise ValueError(f"levels of grey from {least:g} to {most:g}: white is not known")
+    if image.mode == "F" and most <= 1:
+        return Image.fromarray((levels * 255).round().astype(np.uint8))
+    return Image.fromarray((levels.astype(np.int64) >> 8).astype(np.uint8)) if most > 255 else image

@@ -1,5 +1,6 @@
 """Crops: the random part of a picture that training sees, and the centre that evaluation sees."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,17 @@ from corekit.data.transforms.base import SampleTransform
 from corekit.data.transforms.decode import LazyJpeg
 from corekit.data.transforms.moving import crop, cut_out, move, resize
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
 from corekit.registry import register
+
+
+def check_part(transform: str, scale: Sequence[float], ratio: Sequence[float],
+               flip: float) -> None:
+    """Refuse a random part of a picture that cannot be drawn: torchvision takes the centre then."""
+    if not (0 < scale[0] <= scale[1] <= 1 and 0 < ratio[0] <= ratio[1] and 0 <= flip <= 1):
+        raise CorekitError(f"transform '{transform}' needs a scale between 0 and 1 and a ratio "
+                           f"above 0, smallest first, not {[*scale]} and {[*ratio]}, and a flip "
+                           f"from 0 to 1, not {flip:g}")
 
 
 @register("transform", "random_resized_crop")
@@ -38,6 +49,7 @@ class RandomResizedCrop(SampleTransform):
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
                  ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0,
                  scaled_decoding: bool = True) -> None:
+        check_part("random_resized_crop", scale, ratio, flip)
         self.size, self.interpolation = preprocess.size, preprocess.interpolation
         self.scale, self.ratio, self.flip = list(scale), list(ratio), flip
         self.scaled_decoding = scaled_decoding

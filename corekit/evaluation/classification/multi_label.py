@@ -7,7 +7,7 @@ from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.loading.ragged import pack
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import check_field, everywhere, outputs
+from corekit.evaluation.features import check_batch_size, check_field, everywhere, outputs
 from corekit.evaluation.metrics.average_precision import mean_average_precisions
 from corekit.linear_output import LinearOutput
 from corekit.registry import register
@@ -34,6 +34,7 @@ class MultiLabel:
     """
 
     def __init__(self, dataset: Source, features: str = "logits", batch_size: int = 256) -> None:
+        check_batch_size("multi_label", batch_size)
         check_field("multi_label", "dataset", dataset, "label_rows")
         self.dataset, self.features, self.batch_size = dataset, features, batch_size
 

@@ -5,7 +5,7 @@ import torch
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.features import check_field, encode
+from corekit.evaluation.features import check_batch_size, check_field, encode
 from corekit.evaluation.metrics.accuracy import count_hits, figures
 from corekit.registry import register
 
@@ -24,6 +24,7 @@ class Classification:
     """
 
     def __init__(self, dataset: Source, features: str = "logits", batch_size: int = 256) -> None:
+        check_batch_size("classification", batch_size)
         check_field("classification", "dataset", dataset, "label")
         self.dataset, self.features, self.batch_size = dataset, features, batch_size
 

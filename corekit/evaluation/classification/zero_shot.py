@@ -8,7 +8,7 @@ from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.image_grid import captioned_grid
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Picture, Result
-from corekit.evaluation.features import check_field, encode, encode_text
+from corekit.evaluation.features import check_batch_size, check_field, encode, encode_text
 from corekit.evaluation.metrics.accuracy import count_hits, figures
 from corekit.registry import register
 
@@ -42,10 +42,16 @@ class ZeroShot:
         # CLIP_benchmark writes {c} where the class name goes
         self.templates = [template.replace("{c}", "{}") for template in own_templates
                           if template.strip()]
+        check_batch_size("zero_shot", batch_size)
         check_field("zero_shot", "dataset", dataset, "label")
         if not self.class_names:
             raise CorekitError("evaluator 'zero_shot' needs class names: a classnames.txt beside "
                                "the shards, or class_names in the recipe")
+        if "" in self.class_names:
+            number = self.class_names.index("")
+            raise CorekitError(f"evaluator 'zero_shot': class {number} has no name, as an empty "
+                               "line in classnames.txt gives it; names of later classes may belong "
+                               "one line up")
         for template in self.templates:
             if "{}" not in template or set("{}") & set(template.replace("{}", "")):
                 raise CorekitError(f"the template '{template}' of evaluator 'zero_shot' must hold "

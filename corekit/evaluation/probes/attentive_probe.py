@@ -78,9 +78,11 @@ class AttentiveProbe(Probe):
     def __post_init__(self) -> None:
         super().__post_init__()
         no_classes = self.num_classes is not None and self.num_classes < 1
-        if no_classes or (self.grad_clip is not None and not self.grad_clip > 0):
+        no_clip = self.grad_clip is not None and not self.grad_clip > 0
+        if no_classes or no_clip or self.final_learning_rate < 0:
             raise CorekitError("evaluator 'attentive_probe' needs num_classes of 1 or more and "
-                               "grad_clip above 0, where they are given")
+                               "grad_clip above 0, where they are given, and a final_learning_rate "
+                               "of 0 or more")
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Train the heads on tokens, choose one, and report it."""

@@ -103,6 +103,31 @@ def test_the_first_extension_makes_the_picture_of_a_key(tmp_path: Path) -> None:
     assert by_key["x"]["image"].size == (48, 40)  # type: ignore[attr-defined]
 
 
+def test_captions_in_json_beside_the_picture(tmp_path: Path) -> None:
+    for name, text in (("a.json", b'{"caption": "one"}'), ("b.json", b"{}"), ("b.txt", b"two"),
+                       ("a.jpg", jpeg(0)), ("b.jpg", jpeg(1))):
+        write(tmp_path / name, text)
+    for stored in ("txt;json:caption", "json:caption;txt"):
+        by_key = samples(Folder(str(tmp_path), {"image": "jpg", "text": stored}))
+        assert {key: sample["text"] for key, sample in by_key.items()} == {"a": "one", "b": "two"}
+
+
+@pytest.mark.parametrize(("content", "names"), [
+    (b"\xef\xbb\xbfan ant \r\n a cat\r\ndog\r\n\r\n \r\n", ["an ant", "a cat", "dog"]),
+    ("ant\u2028x\ncat\x0b\ndog".encode(), ["ant\u2028x", "cat", "dog"]),
+    ("a\nb\n\xfc".encode("latin-1"), None), ("a\nb\nc".encode("utf-16"), None),
+])
+def test_class_names_as_editors_save_them(root: Path, content: bytes,
+                                          names: list[str] | None) -> None:
+    (root / "classnames.txt").write_bytes(content)
+    fields = {"image": "jpg", "label": "folder"}
+    if names is None:
+        with pytest.raises(CorekitError, match="classnames.txt is not in UTF-8"):
+            Folder(str(root), fields)
+    else:
+        assert Folder(str(root), fields).class_names == names
+
+
 @pytest.mark.parametrize(("name", "content", "caption", "kind"), [
     ("x.jpg", jpeg(0)[:300], b"fine", "image"),
     ("x.jpg", b"", b"fine", "image"),

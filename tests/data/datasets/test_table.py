@@ -78,7 +78,7 @@ def test_bad_rows_are_bad_samples(folder: Path) -> None:
     ("image,text\nx,y\n".encode("utf-16"), {}, "no text in UTF-8"),
     ("größe,text\n".encode("latin-1"), {}, "no text in UTF-8"),
     (b"\x1f\x8b\x08\0\0\0", {}, "no text in UTF-8"),
-    ('image,text\nx,"' + "y" * 140_000, {}, "cannot be read beyond line 1: .*quote"),
+    ('image,text\nx,"' + "y" * 140_000, {}, "cannot be read beyond line 2: .*quote"),
     ("image,text\nx,y\n", {"separator": "::"}, "one character"),
 ])
 def test_what_is_no_table_is_one_sentence(folder: Path, content: str | bytes,
@@ -150,8 +150,10 @@ def test_parquet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_check_of_a_table(folder: Path) -> None:
-    table(folder, "filepath,title\n1.jpg,one\nnowhere.jpg,two\n")
-    done = corekit_command("corekit", "data", "check", "pairs.csv", folder=folder)
+    table(folder, "photo,words\n1.jpg,one\nnowhere.jpg,two\n",
+          fields={"image": "photo", "text": "words"})
+    done = corekit_command("corekit", "data", "check", "pairs.csv", "--fields", "image=photo",
+                           "text=words", folder=folder)
     assert done.returncode == 1, done.stderr
     assert "2 samples in pairs.csv" in done.stdout
-    assert "missing_file: 1\n    pairs.csv: row 2: nowhere.jpg: there is no such" in done.stdout
+    assert "missing_file: 1\n    ./pairs.csv: row 2: nowhere.jpg: there is no such" in done.stdout

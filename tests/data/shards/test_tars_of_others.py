@@ -88,7 +88,8 @@ def test_captions_may_lie_in_json(tmp_path: Path) -> None:
         with pytest.raises(BadSampleError, match="no txt or json:caption for text; it has png"):
             source.decode(handle)
     other = WebDataset(str(tmp_path), fields={"image": "png", "text": "json:tags"})
-    assert other.decode(handles[0])["text"] == '["x"]'
+    with pytest.raises(BadSampleError, match="no json:tags for text"):  # which one is it?
+        other.decode(handles[0])
     with pytest.raises(CorekitError, match="train on the JSON itself.*fields.text=json:caption"):
         WebDataset(str(tmp_path), fields={"image": "png", "text": "json"})
 
@@ -124,3 +125,23 @@ def test_a_check_counts_a_sample_once_and_demands_pictures(tmp_path: Path) -> No
     for name, members, bad in (("unsorted", unsorted, 4), ("renamed", renamed, 4)):
         write(tmp_path / name / "0.tar", members)
         assert findings(tmp_path / name).problems()["missing_field"][0] == bad
+
+
+@pytest.mark.parametrize(("caption", "kind"), [
+    (b'["a", "b"]', "missing_field"), (b'{"en": "a"}', "missing_field"), (b"3", "missing_field"),
+    (b"NaN", "missing_field"), (b"null", "missing_field"), (b'""', "empty_text"),
+    (rb'"\ud800"', "encoding"), (b"[" * 100_000, "missing_field")])
+def test_json_is_never_a_caption_itself(tmp_path: Path, caption: bytes, kind: str) -> None:
+    write(tmp_path / "0.tar", [("0.png", picture()), ("0.json", b'{"caption": ' + caption + b"}")])
+    source = WebDataset(str(tmp_path))
+    with pytest.raises(BadSampleError) as caught:
+        source.decode(source.read(0, 0, 1)[0])
+    assert caught.value.kind == kind
+
+
+def test_extensions_as_people_type_them(tmp_path: Path) -> None:
+    write(tmp_path / "0.tar", [("0.JPG", picture()), ("0.txt", "\ufeffone".encode())])
+    source = WebDataset(str(tmp_path), fields={"image": ".JPG; png", "text": ".txt"})
+    assert source.decode(source.read(0, 0, 1)[0])["text"] == "one", "without the mark before it"
+    with pytest.raises(CorekitError, match="would train on the JSON itself"):
+        WebDataset(None, fields={"text": "json:"})

@@ -3,10 +3,12 @@ at smaller size.
 """
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
@@ -159,3 +161,26 @@ def test_grey_of_16_bits_keeps_its_upper_eight(kind: str) -> None:
     Image.fromarray(ramp).save(content, kind)
     decoded = np.asarray(decode_image(content.getvalue(), "here"))
     assert (decoded == (ramp >> 8).astype(np.uint8)[..., None]).all()
+
+
+@pytest.mark.parametrize(("values", "wanted"), [
+    (np.full((4, 4), 0.5, np.float32), 128), (np.full((4, 4), 100, np.float32), 100),
+    (np.full((4, 4), 51_300, np.int32), 200), (np.full((4, 4), 200, np.int32), 200),
+    (np.full((4, 4), np.nan, np.float32), None), (np.full((4, 4), 30_000, np.float32), None),
+    (np.full((4, 4), -5, np.int32), None), (np.full((4, 4), 100_000, np.int32), None),
+])
+def test_other_greys_keep_their_levels_or_are_bad(values: NDArray[Any], wanted: int | None) -> None:
+    content = io.BytesIO()
+    Image.fromarray(values).save(content, "TIFF")
+    if wanted is None:
+        with pytest.raises(BadSampleError, match="levels of grey"):
+            decode_image(content.getvalue(), "x")
+    else:
+        assert (np.asarray(decode_image(content.getvalue(), "x")) == wanted).all()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "it is empty"), (b"<!DOCTYPE html>", "it begins with b'<!DOCTYPE html>'")])
+def test_what_is_no_picture_is_shown(content: bytes, message: str) -> None:
+    with pytest.raises(BadSampleError, match=message):
+        decode_image(content, "x")

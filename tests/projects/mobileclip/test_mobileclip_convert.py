@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
-from corekit.checkpoint.convert import State
+from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.models.text_tower import open_clip_names
 from corekit.recipes.find import recipe_names
