@@ -62,6 +62,7 @@ def configure_logging() -> None:
     from errors on.
     """
     logging.getLogger().setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch reads it when it is imported
     logger = logging.getLogger("corekit")
     logger.setLevel(logging.INFO)
     rank = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))
