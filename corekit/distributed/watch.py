@@ -4,6 +4,7 @@ A rank that waits in an exchange for another one hears of its end by a thread, w
 process: nothing else could, least of all with NCCL.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from typing import NoReturn
 import torch.distributed as dist
 
 from corekit.errors import CorekitError
-from corekit.patience import stall_seconds
+from corekit.patience import stall_seconds, stalls
 from corekit.printable import printable
 
 BEAT = 1.0  # seconds between two signs of life
@@ -28,7 +29,6 @@ LINGER = 8.0  # seconds that a rank with an error stays, at most, for the others
 CONNECTION = re.compile(r"gloo/transport|[Cc]onnection (closed|reset)|by peer|[Bb]roken pipe|NCCL")
 
 log = logging.getLogger(__name__)
-stalls = logging.getLogger("corekit.stalls")  # what every rank's first one should hear of
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ class Watch:
         if first.teller != self.rank:
             self._leave(first)
         # should the way out be blocked, as in an exchange that never ends
-        threading.Timer(2 * LINGER, os._exit, [first.status]).start()
-        self._linger()
+        _leave_after(2 * LINGER, first.status)
+        with contextlib.suppress(dist.DistError):
+            self._linger()
 
     def _linger(self) -> None:
         """Wait until the others have heard of this rank's error, or a while."""
@@ -176,6 +177,7 @@ class Watch:
             sys.stderr.write(f"corekit: {sentence}\n")
         sys.stdout.flush()
         sys.stderr.flush()
+        _leave_after(BEAT, failure.status)  # should the store not answer
         try:
             self.store.set(f"life{self.rank}", "done")
         finally:
@@ -195,6 +197,12 @@ class _Words(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.watch.word = record.getMessage()
+
+
+def _leave_after(seconds: float, status: int) -> None:
+    timer = threading.Timer(seconds, os._exit, [status])
+    timer.daemon = True
+    timer.start()
 
 
 def _status(error: BaseException) -> int:
