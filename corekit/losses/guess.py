@@ -22,7 +22,8 @@ def one_of(candidates: int, times: float = 1.0) -> Guess:
     return Guess(times * math.log(candidates), f"{factor}ln {candidates}")
 
 
-def of_classes(label: Tensor, classes: int, smoothing: float = 0.0) -> Guess:
+def of_classes(label: Tensor, classes: int, smoothing: float = 0.0,
+               noun: str = "labels") -> Guess:
     """Of a cross-entropy over classes: the entropy of the labels, int64 [N].
 
     It is that of the frequencies seen, corrected as Miller and Madow do. Where there are too few
@@ -35,7 +36,7 @@ def of_classes(label: Tensor, classes: int, smoothing: float = 0.0) -> Guess:
     shares = (1 - smoothing) * counts / total + smoothing / classes
     bias = (1 - smoothing) * ((counts > 0).sum() - 1) / (2 * total)
     entropy = torch.special.entr(shares).sum() + bias
-    return Guess(min(float(entropy), math.log(classes)), "the entropy of the labels")
+    return Guess(min(float(entropy), math.log(classes)), f"the entropy of the {noun}")
 
 
 def of_many_labels(label_rows: Tensor, samples: int) -> Guess:

@@ -49,7 +49,7 @@ class NextToken:
 
     def guessing(self, text_logits: Tensor | LinearOutput, text: Tensor) -> Guess:
         """Tokens are as likely as they are frequent."""
-        return of_classes(text[self._counted(text)], num_classes(text_logits))
+        return of_classes(text[self._counted(text)], num_classes(text_logits), noun="tokens")
 
     def _counted(self, text: Tensor) -> Tensor:
         ends = text == self.end_token

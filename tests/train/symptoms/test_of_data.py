@@ -69,7 +69,7 @@ def test_tokens_that_are_one_and_the_same() -> None:
     assert "0: probably one that stands for all" in sentence(
         of_data.one_token(unknown, [str(number) for number in range(40)]))
     for captions in ([f"a photo of {number}" for number in range(40)], ["cat"] * 40):
-        for length in (16, 6):
+        for length in (16, 6, 3):
             tokens = ClipTokenizer(context_length=length)(captions)
             assert of_data.one_token(tokens, captions) is None
 

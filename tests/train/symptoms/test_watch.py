@@ -24,6 +24,7 @@ from tests.conftest import records
 
 KINDS = 16  # of colours, and of their names
 Change = Callable[[Sample], Sample]
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
 WORDS = ("+recipe=mobileclip/quickstart", "~evaluators", "data.workers=0", "data.streams=32",
          "data.preprocess.size=16", "data.tokenizer.vocab_size=1000", "engine.batch_size=32",
          "engine.micro_batch=32", "schedule=constant", "schedule.warmup_steps=1",
@@ -67,7 +68,7 @@ class Detached(BagOfTokens):
         return super().forward(text).detach()
 
 
-def image_tower(outputs: int) -> nn.Module:
+def image_tower(outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 64), nn.GELU(),
                          nn.Linear(64, outputs))
 
@@ -81,10 +82,13 @@ def tiny_clip(text_tower: str = "", init_logit_scale: float = 10.0) -> nn.Module
 class TinyClassifier(nn.Module):
     """Logits of colours."""
 
-    def __init__(self, num_classes: int = KINDS, factor: float = 1.0, frozen: bool = False) -> None:
+    def __init__(self, num_classes: int = KINDS, factor: float = 1.0, frozen: bool = False,
+                 zero_head: bool = False) -> None:
         super().__init__()
         self.tower, self.factor = image_tower(num_classes), factor
         self.requires_grad_(not frozen)
+        if zero_head:
+            nn.init.zeros_(self.tower[-1].weight)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"logits": self.tower(image) * self.factor}
@@ -164,7 +168,7 @@ def symptoms(caplog: pytest.LogCaptureFixture, folder: Path, config: RunConfig,
 PLANTED: dict[str, tuple[Callable[[], RunConfig], Change, int, str]] = {
     "same_caption": (clip, put(text="a photo"), 1,
                      "32 of 32 captions are the same one ('a photo')"),
-    "same_picture": (clip, put(image=Image.new("RGB", (16, 16), "red")), 1,
+    "same_picture": (clip, put(image=PICTURE), 1,
                      "32 of 32 pictures are the same one"),
     "stands_at_guessing": (clip, shuffled, 100, "no better than guessing, ln 32 = 3.466"),
     "odd_pixels": (lambda: clip("data.preprocess.mean=[123,116,103]",
@@ -211,6 +215,11 @@ def test_a_sound_run_is_left_in_peace_and_says_how_far_it_came(
     [line] = records(tmp_path / "report.jsonl")
     assert (line["step"], line["loss"], line["steps"]) == (100, label, 30)
     assert line["mean"] < line["guessing"] - 0.5
+
+
+def test_a_head_of_zeros_gives_no_gradient_in_the_first_step_alone(
+        caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    assert symptoms(caplog, tmp_path, classifier(zero_head=True)) == {}
 
 
 def test_weights_get_the_pixels_and_pairs_that_they_know(caplog: pytest.LogCaptureFixture,
