@@ -137,7 +137,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
         (tmp_path / "file" / "folder").mkdir()
     assert caught.value.code == 2
     assert capsys.readouterr().err == f"corekit: {tmp_path}/file/folder: Not a directory\n"
-    with pytest.raises(OSError), sentences():  # of no place: no mistake of the user's
+    with pytest.raises(OSError, match="odd"), sentences():  # of no place: no mistake of the user's
         raise OSError("odd")
 
 
