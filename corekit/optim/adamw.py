@@ -66,9 +66,9 @@ def _adamw(model: nn.Module, learning_rate: float, betas: tuple[float, float], e
            no_decay: list[str] | None, layer_decay: float,
            decay_at: Callable[[float], float]) -> torch.optim.Optimizer:
     """torch's AdamW; ``decay_at`` is the weight decay at a multiple of the learning rate."""
-    for key, value in (("weight_decay", decay_at(1.0)), ("layer_decay", layer_decay)):
-        if value < 0:
-            raise CorekitError(f"optimizer.{key} must be 0 or more, not {value:g}")
+    for key, number in (("weight_decay", decay_at(1.0)), ("layer_decay", layer_decay)):
+        if number < 0:
+            raise CorekitError(f"optimizer.{key} must be 0 or more")
     exempt, depth_of = undecayed(model, list(no_decay or [])), depths(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, value in model.named_parameters():

@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from corekit.data.datasets.base import BadSampleError
@@ -76,7 +76,7 @@ def decode_image(content: bytes, where: str) -> Image.Image:
             return _eight_bits(image).convert("RGB")
     except (BadSampleError, MemoryError):
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         begins = f"it begins with {content[:24]!r}" if content else "it is empty"
         raise BadSampleError("image", f"{where}: no picture in {', '.join(FORMATS)}: {begins}"
                              ) from None
