@@ -1,8 +1,11 @@
 """How long corekit waits in silence for data, for a server, or for another rank."""
 
+import logging
 import os
 
 from corekit.errors import CorekitError
+
+stalls = logging.getLogger("corekit.stalls")  # the first rank shows what any of them logs here
 
 VARIABLE = "COREKIT_STALL_SECONDS"
 DEFAULT = 20.0

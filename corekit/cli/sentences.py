@@ -27,7 +27,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     except foreign as error:
         _fail(explain(error), alike)
     except BrokenPipeError:  # as in `corekit list recipes | head -3`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up("stdout")
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -42,6 +42,11 @@ def _fail(sentence: str, alike: bool) -> None:
     sys.exit(2)
 
 
+def _give_up(name: str) -> None:
+    """Let what goes to a stream go nowhere."""
+    setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 class _Console(logging.Handler):
     """Messages on standard output, warnings and worse on standard error.
 
@@ -49,10 +54,17 @@ class _Console(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.WARNING:
-            print(f"corekit: {record.getMessage()}", file=sys.stderr, flush=True)
-        else:
-            print(record.getMessage(), flush=True)
+        is_warning = record.levelno >= logging.WARNING
+        try:
+            if is_warning:
+                print(f"corekit: {record.getMessage()}", file=sys.stderr, flush=True)
+            else:
+                print(record.getMessage(), flush=True)
+        except (OSError, ValueError) as error:  # as in `corekit-train ... | head -3`
+            _give_up("stderr" if is_warning else "stdout")
+            logging.getLogger(__name__).warning(
+                f"standard {'error' if is_warning else 'output'} takes no more ({error}): the work "
+                "goes on, and what it has to say goes to its log files alone")
 
 
 def configure_logging() -> None:
@@ -61,6 +73,9 @@ def configure_logging() -> None:
     Of several ranks only the first one does, others write to files. Other libraries' logs are shown
     from errors on.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            _give_up(name)
     logging.getLogger().setLevel(logging.ERROR)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch reads it when it is imported
     logger = logging.getLogger("corekit")

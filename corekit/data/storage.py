@@ -6,6 +6,7 @@ error that ends the run.
 """
 
 import glob
+import logging
 import os
 import stat
 import time
@@ -15,16 +16,21 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
 from fsspec import AbstractFileSystem
+from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from corekit.data.reading import answered
 from corekit.errors import CorekitError
 from corekit.files import write_bytes
+from corekit.patience import stall_seconds
 
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class StoredFile(NamedTuple):
@@ -73,7 +79,8 @@ class Storage:
                 raise CorekitError(f"data.root={self.root} is not a folder")
             return _local_files(path, pattern)
         infos: dict[str, dict[str, object]] = retry(
-            lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, self.failures)
+            lambda: system.glob(f"{path}/{pattern}", detail=True), self.root, self.failures,
+            ends=False)
         files = []
         for name, info in infos.items():
             relative = name[len(path):].lstrip("/")
@@ -135,11 +142,26 @@ class Storage:
 def _connect(root: str, process: int) -> tuple[AbstractFileSystem, str]:
     """File system and path; a process that was forked connects anew."""
     try:
-        system, path = url_to_fs(root)
+        system, path = url_to_fs(root, **_limits(root))
     except (ImportError, ValueError) as error:
         raise CorekitError(f"{root} cannot be reached: {error}; each kind of storage has an fsspec "
                            "driver of its own, such as s3fs") from None
     return system, str(path).rstrip("/")
+
+
+def _limits(root: str) -> dict[str, object]:
+    """Options by which a driver gives up a connection on which nothing comes."""
+    protocol, seconds = root.partition("://")[0], stall_seconds()
+    if protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+        key, limits = "client_kwargs", {"timeout": timeout}
+    elif protocol in ("s3", "s3a"):
+        key, limits = "config_kwargs", {"connect_timeout": seconds, "read_timeout": seconds}
+    else:
+        return {}
+    return {key: {**limits, **conf.get(protocol, {}).get(key, {})}}
 
 
 def _local_files(path: str, pattern: str) -> list[StoredFile]:
@@ -166,7 +188,7 @@ def split_pattern(root: str) -> tuple[str, str | None]:
     return (folder or ".", last) if last.endswith(".tar") or "{" in last else (root, None)
 
 
-def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
+def retry(action: Callable[[], T], what: str, failures: type[Exception], ends: bool = True) -> T:
     """The result of an action that is tried again where it fails.
 
     Args:
@@ -174,19 +196,22 @@ def retry(action: Callable[[], T], what: str, failures: type[Exception]) -> T:
         what: the file, named in the error.
         failures: what may pass when it is tried again; drivers of remote storage raise errors of
             their own.
+        ends: an action that takes minutes has failed.
 
     Raises:
         CorekitError: it failed every time.
     """
     for attempt in range(TRIES):
         try:
-            return action()
+            return answered(action, what, ends)
         except CorekitError:
             raise
         except failures as error:
             if attempt + 1 == TRIES:
                 raise CorekitError(f"{what} cannot be read, tried {TRIES} times: "
                                    f"{type(error).__name__}: {error}") from None
+            log.warning(f"{what}: {type(error).__name__}: {error}; trying it again, "
+                        f"{attempt + 2} of {TRIES}")
         time.sleep(FIRST_WAIT * 2**attempt)
     raise AssertionError("not reached")
 

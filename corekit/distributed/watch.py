@@ -19,7 +19,7 @@ from typing import NoReturn
 import torch.distributed as dist
 
 from corekit.errors import CorekitError
-from corekit.patience import stall_seconds
+from corekit.patience import stall_seconds, stalls
 
 BEAT = 1.0  # seconds between two signs of life
 SUSPECT = 4  # beats that a rank may miss where an exchange has failed
@@ -28,7 +28,6 @@ LINGER = 8.0  # seconds that a rank with an error stays, at most, for the others
 CONNECTION = re.compile(r"gloo/transport|[Cc]onnection (closed|reset)|by peer|[Bb]roken pipe|NCCL")
 
 log = logging.getLogger(__name__)
-stalls = logging.getLogger("corekit.stalls")  # what every rank's first one should hear of
 
 
 @dataclass(frozen=True)

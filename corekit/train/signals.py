@@ -1,4 +1,7 @@
-"""Requests from outside a run: a checkpoint by the clock, and the end by SIGTERM or SIGUSR1."""
+"""Requests from outside a run: a checkpoint by the clock, and the end by a signal.
+
+The signals are SIGTERM, SIGUSR1, and SIGHUP, where nohup has not asked for it to be ignored.
+"""
 
 import signal
 import time
@@ -25,7 +28,9 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         # SIGUSR1 is what SLURM is commonly told to send some minutes before a job's time is up
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                continue
             self.handlers_before[number] = signal.signal(number, self._note)
         return self
 

@@ -9,8 +9,8 @@ import torch
 
 from corekit.cli.sentences import sentences
 from corekit.distributed.process_group import joined
-from corekit.distributed.watch import stalls
 from corekit.errors import CorekitError
+from corekit.patience import stalls
 
 
 def main() -> None:

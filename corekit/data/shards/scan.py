@@ -89,7 +89,7 @@ def scan_stored(storage: Storage, name: str) -> Scan:
         with storage.open(name) as file:
             return scan_shard(file)
 
-    return retry(scan_once, storage.where(name), storage.failures)
+    return retry(scan_once, storage.where(name), storage.failures, ends=False)
 
 
 def hash_offsets(offsets: Offsets) -> str:

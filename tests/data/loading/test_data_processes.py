@@ -119,3 +119,47 @@ def test_one_that_is_killed_is_told_in_a_sentence(tmp_path: Path) -> None:
     message = process.communicate(timeout=30)[1].strip().splitlines()[-1]
     assert message.startswith("corekit.errors.CorekitError: a data process ended before its time")
     assert "lower data.workers or data.window" in message
+
+
+STALLED = """
+import os, signal, sys, threading, time
+from torch.utils.data import IterableDataset, get_worker_info
+from corekit.cli.sentences import configure_logging
+from corekit.data.loading import data_processes
+from corekit.data.loading.data_processes import DataProcesses
+from corekit.data.reading import reading
+
+class Stopped(IterableDataset):
+    def __iter__(self):
+        yield 0
+        if get_worker_info().id == 1:
+            with reading("s3://bucket/00007.tar"):
+                os.kill(os.getpid(), signal.SIGSTOP)
+        yield 1
+
+configure_logging()
+data_processes.LOOK = 0.1
+data_processes.ENDS_AFTER = 1000 if "GOES_ON" in sys.argv else 3
+items = DataProcesses(Stopped(), 2)
+if "GOES_ON" in sys.argv:
+    def wake():
+        while True:
+            time.sleep(2)
+            if items.readings[1].process:
+                os.kill(items.readings[1].process, signal.SIGCONT)
+    threading.Thread(target=wake, daemon=True).start()
+print([next(items) for _ in range(4)], "goes on")
+"""
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_one_that_is_stopped_is_named_with_its_shard(tmp_path: Path, goes_on: bool) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(STALLED)
+    done = subprocess.run([sys.executable, str(script), *["GOES_ON"] * goes_on], timeout=60,
+                          env={**os.environ, "COREKIT_STALL_SECONDS": "0.4"}, text=True,
+                          capture_output=True)
+    assert "waiting for data worker 1 of 2, process " in done.stderr, done.stderr
+    assert "which reads s3://bucket/00007.tar for " in done.stderr
+    assert ("goes on" in done.stdout) == goes_on
+    assert ("CorekitError: no batch for " in done.stderr) == (not goes_on)
