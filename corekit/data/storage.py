@@ -155,8 +155,9 @@ def _limits(root: str) -> dict[str, object]:
     if protocol in ("http", "https"):
         from aiohttp import ClientTimeout  # type: ignore[import-not-found,unused-ignore]
 
-        timeout = ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
-        key, limits = "client_kwargs", {"timeout": timeout}
+        key = "client_kwargs"
+        limits: dict[str, object] = {"timeout": ClientTimeout(
+            total=None, sock_connect=seconds, sock_read=seconds)}
     elif protocol in ("s3", "s3a"):
         key, limits = "config_kwargs", {"connect_timeout": seconds, "read_timeout": seconds}
     else:

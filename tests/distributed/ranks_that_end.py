@@ -18,6 +18,8 @@ def main() -> None:
     with sentences(), joined("ddp", "cpu") as ranks:
         ranks.barrier()
         print("ready", os.getpid(), flush=True)
+        if ending == "alike":
+            raise CorekitError("the same everywhere")
         if ranks.rank == int(sys.argv[2]):
             if ending == "user's error":
                 raise CorekitError("the disk of this rank is full")
@@ -30,10 +32,6 @@ def main() -> None:
             if ending == "stalled":
                 stalls.warning("no batch for 3 s")
                 time.sleep(3)
-        elif ending == "alike":
-            raise CorekitError("the same everywhere")
         elif ending == "slip":
             time.sleep(60)  # in no exchange
         ranks.sum(torch.ones(3))
-        if ending == "alike":
-            raise CorekitError("the same everywhere")
