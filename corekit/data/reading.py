@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from corekit.constants import ENDS_AFTER, stall_seconds, stalls
 from corekit.errors import CorekitError
-from corekit.patience import ENDS_AFTER, stall_seconds, stalls
 
 T = TypeVar("T")
 
@@ -70,7 +70,10 @@ def answered(action: Callable[[], T], what: str, ends: bool) -> T:
     thread, seconds, silences = threading.Thread(target=run, daemon=True), stall_seconds(), 0
     thread.start()
     with reading(what):
-        while thread.join(seconds) or thread.is_alive():
+        while True:
+            thread.join(seconds)
+            if not thread.is_alive():
+                break
             silences += 1
             text = f"{what} has not answered for {silences * seconds:.0f} s"
             if ends and silences >= ENDS_AFTER:

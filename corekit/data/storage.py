@@ -20,11 +20,10 @@ from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from corekit.constants import TABLES
+from corekit.constants import TABLES, stall_seconds
 from corekit.data.reading import answered
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder, write_bytes
-from corekit.patience import stall_seconds
 
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
@@ -175,10 +174,11 @@ def _limits(root: str) -> dict[str, object]:
     """Options by which a driver gives up a connection on which nothing comes."""
     protocol, seconds = root.partition("://")[0], stall_seconds()
     if protocol in ("http", "https"):
-        from aiohttp import ClientTimeout
+        from aiohttp import ClientTimeout  # type: ignore[import-not-found,unused-ignore]
 
-        timeout = ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
-        key, limits = "client_kwargs", {"timeout": timeout}
+        key = "client_kwargs"
+        limits: dict[str, object] = {"timeout": ClientTimeout(
+            total=None, sock_connect=seconds, sock_read=seconds)}
     elif protocol in ("s3", "s3a"):
         key, limits = "config_kwargs", {"connect_timeout": seconds, "read_timeout": seconds}
     else:

@@ -1,7 +1,7 @@
 """Fully sharded training (FSDP2): ranks share parameters, gradients and optimizer state."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,13 +48,14 @@ def shard(model: nn.Module, group: ProcessGroup) -> nn.Module:
 
 def unsharded_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Every parameter as the forward pass sees it; where it is shared out, a layer at a time."""
-    for module in _sharded(model) or [None]:
-        if module is not None:
-            module.unshard()
+    layers: Sequence[FSDPModule | None] = _sharded(model) or [None]
+    for layer in layers:
+        if layer is not None:
+            layer.unshard()
         yield from ((name, value) for name, value in model.named_parameters()
                     if not isinstance(value, DTensor))
-        if module is not None:
-            module.reshard()
+        if layer is not None:
+            layer.reshard()
 
 
 def synchronised(model: nn.Module, last: bool) -> contextlib.AbstractContextManager[object]:

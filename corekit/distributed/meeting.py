@@ -8,10 +8,10 @@ import time
 from datetime import timedelta
 from functools import lru_cache
 
-import torch.distributed as dist
+from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
+from corekit.constants import stall_seconds
 from corekit.errors import CorekitError
-from corekit.patience import stall_seconds
 
 PATIENCE = 600.0  # seconds until every rank has to be there
 AGENT = "TORCHELASTIC_USE_AGENT_STORE"  # set by torchrun, whose own process keeps the store
@@ -29,7 +29,7 @@ def environment_ranks() -> tuple[int, int, int]:
     return 0, 1, 0
 
 
-def meet(rank: int, world: int) -> tuple[dist.Store, dist.Store]:
+def meet(rank: int, world: int) -> tuple[Store, Store]:
     """The stores of this meeting, for torch and for ``Watch``, when every rank is there.
 
     They are two connections: a call of one waits for no call of the other.
@@ -45,13 +45,13 @@ def meet(rank: int, world: int) -> tuple[dist.Store, dist.Store]:
             _await_first_rank(host, port)
             stores = (_connection(host, port, "torch", False),
                       _connection(host, port, "watch", False))
-    except dist.DistError as error:
+    except DistError as error:
         raise CorekitError(f"rank {rank} cannot meet the others at {host}:{port} "
                            f"({str(error).splitlines()[0]}): is MASTER_PORT in use, or "
                            "MASTER_ADDR not the first rank's machine?") from None
     number = next(_meetings)
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    for_torch, for_watch = (dist.PrefixStore(f"corekit/{restart}/{number}/{name}", store)
+    for_torch, for_watch = (PrefixStore(f"corekit/{restart}/{number}/{name}", store)
                             for name, store in zip(("torch", "watch"), stores))
     _await_everyone(for_watch, rank, world)
     return for_torch, for_watch
@@ -73,9 +73,9 @@ def first_node(nodes: str) -> str:
 
 
 @lru_cache
-def _connection(host: str, port: int, purpose: str, is_first: bool) -> dist.TCPStore:
+def _connection(host: str, port: int, purpose: str, is_first: bool) -> TCPStore:
     """A connection, kept as long as the process: the first rank's ends with the store itself."""
-    return dist.TCPStore(host, port, is_master=is_first and os.environ.get(AGENT) != "True",
+    return TCPStore(host, port, is_master=is_first and os.environ.get(AGENT) != "True",
                          wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
 
 
@@ -84,14 +84,14 @@ def _await_first_rank(host: str, port: int) -> None:
     began = time.monotonic()
     while True:
         try:
-            dist.TCPStore(host, port, is_master=False, wait_for_workers=False,
+            TCPStore(host, port, is_master=False, wait_for_workers=False,
                           timeout=timedelta(seconds=stall_seconds()))
             return
-        except dist.DistError:
+        except DistError:
             _say_or_end("rank 0", began, f" at {host}:{port}")
 
 
-def _await_everyone(store: dist.Store, rank: int, world: int) -> None:
+def _await_everyone(store: Store, rank: int, world: int) -> None:
     """Wait for all ranks; the first one says which of them it misses."""
     store.set(f"life{rank}", "")
     began = said = time.monotonic()

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import Store  # type: ignore[attr-defined]
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
@@ -100,7 +101,7 @@ def joined(parallel: str, device: str) -> Iterator[ProcessGroup]:
         disconnect()
 
 
-def _connect(parallel: str, device: str, store: dist.Store | None) -> ProcessGroup:
+def _connect(parallel: str, device: str, store: Store | None) -> ProcessGroup:
     rank, world, local_rank = environment_ranks()
     if world > 1 and parallel == "none":
         raise CorekitError(f"{world} processes were started with engine.parallel=none: type "

@@ -16,10 +16,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-import torch.distributed as dist
+from torch.distributed import DistError, Store  # type: ignore[attr-defined]
 
+from corekit.constants import stall_seconds, stalls
 from corekit.errors import CorekitError
-from corekit.patience import stall_seconds, stalls
 from corekit.printable import printable
 
 BEAT = 1.0  # seconds between two signs of life
@@ -49,7 +49,7 @@ class Watch:
         rank, world: this process among them.
     """
 
-    def __init__(self, store: dist.Store, rank: int, world: int) -> None:
+    def __init__(self, store: Store, rank: int, world: int) -> None:
         self.store, self.rank, self.world = store, rank, world
         self.patience = stall_seconds()
         self.ended = threading.Event()
@@ -74,7 +74,7 @@ class Watch:
         self.threads[0].join(self.patience)
         try:
             self.store.set(f"life{self.rank}", "done")
-        except dist.DistError:  # the first rank has ended as well
+        except DistError:  # the first rank has ended as well
             return
 
     def fail(self, error: BaseException) -> None:
@@ -87,13 +87,13 @@ class Watch:
                 time.sleep(self.patience + 10 * BEAT)
                 self.failed = True
             first = self._claim(Failure(self.rank, self.rank, _status(error), _sentence(error)))
-        except dist.DistError:
+        except DistError:
             return
         if first.teller != self.rank:
             self._leave(first)
         # should the way out be blocked, as in an exchange that never ends
         _leave_after(2 * LINGER, first.status)
-        with contextlib.suppress(dist.DistError):
+        with contextlib.suppress(DistError):
             self._linger()
 
     def _linger(self) -> None:
@@ -111,7 +111,7 @@ class Watch:
             try:
                 self._live()
                 lost_since = None
-            except dist.DistError:
+            except DistError:
                 lost_since = lost_since or time.monotonic()
                 if time.monotonic() - lost_since > SUSPECT * BEAT and not self.failed:
                     self._leave(self._first_is_gone())
@@ -168,13 +168,12 @@ class Watch:
 
     def _leave(self, failure: Failure) -> NoReturn:
         """End this process with another rank's error, told here where nobody else does."""
-        sentence = printable(failure.sentence)
+        note = f"rank {failure.rank} ended the run: {failure.sentence}"
         for handler in logging.getLogger("corekit").handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.stream.write(f"rank {failure.rank} ended the run: {sentence}\n")
-                handler.flush()
+                handler.handle(logging.makeLogRecord({"msg": note}))
         if failure.teller == self.rank:
-            sys.stderr.write(f"corekit: {sentence}\n")
+            sys.stderr.write(f"corekit: {printable(failure.sentence)}\n")
         sys.stdout.flush()
         sys.stderr.flush()
         _leave_after(BEAT, failure.status)  # should the store not answer

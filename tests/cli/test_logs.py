@@ -2,6 +2,7 @@
 run keeps all of it in its files.
 """
 
+import io
 import logging
 import os
 import subprocess
@@ -120,3 +121,30 @@ def test_two_ranks_show_each_line_once(tmp_path: Path) -> None:
     assert "Trained mobileclip_nano" in first
     assert "step 4/4" in second
     assert "Trained" not in second
+
+
+class Closed(io.StringIO):
+    """A terminal or a reader that is gone."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_console_that_is_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    run = RunLogger(tmp_path, ProcessGroup(0, 1, torch.device("cpu")), 10, 0, 0)
+    monkeypatch.setattr(sys, "stdout", Closed())
+    for step in (1, 2):
+        log.info("step %d", step)
+    run.close()
+    assert capsys.readouterr().err.startswith("corekit: standard output takes no more")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert lines[::2] == ["step 1", "step 2"] or lines[1:] == ["step 1", "step 2"]
+
+
+def test_a_closed_standard_output_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    configure_logging()
+    log.info("step 1")
+    assert not sys.stdout.isatty()

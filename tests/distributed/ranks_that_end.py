@@ -8,6 +8,7 @@ import time
 import torch
 
 from corekit.cli.sentences import sentences
+from corekit.constants import stalls
 from corekit.distributed.process_group import joined
 from corekit.errors import CorekitError
 from corekit.patience import stalls
@@ -18,6 +19,8 @@ def main() -> None:
     with sentences(), joined("ddp", "cpu") as ranks:
         ranks.barrier()
         print("ready", os.getpid(), flush=True)
+        if ending == "alike":
+            raise CorekitError("the same everywhere")
         if ranks.rank == int(sys.argv[2]):
             if ending == "user's error":
                 raise CorekitError("the disk of this rank is full")
@@ -30,10 +33,6 @@ def main() -> None:
             if ending == "stalled":
                 stalls.warning("no batch for 3 s")
                 time.sleep(3)
-        elif ending == "alike":
-            raise CorekitError("the same everywhere")
         elif ending == "slip":
             time.sleep(60)  # in no exchange
         ranks.sum(torch.ones(3))
-        if ending == "alike":
-            raise CorekitError("the same everywhere")

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from ctypes import c_byte
+from ctypes import Array, c_byte
 from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray, RawValue
@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from corekit.constants import ENDS_AFTER, stall_seconds, stalls
 from corekit.data.loading.workers import end_with_parent
 from corekit.data.reading import Reading, show_in
 from corekit.errors import CorekitError
@@ -105,7 +106,7 @@ def _end(ended: c_byte, processes: Sequence[BaseProcess]) -> None:
         process.kill()
 
 
-def _stay(ended: c_byte, readings: Sequence[Reading], worker: int) -> None:
+def _stay(ended: c_byte, readings: "Array[Reading]", worker: int) -> None:
     """Keep a data process alive until its work is ended, whatever signals come."""
     show_in(readings[worker], os.getpid())
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):

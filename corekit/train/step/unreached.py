@@ -35,7 +35,8 @@ class Unreached:
         if group.world > 1:
             for name, value in unsharded_parameters(model):
                 if value.requires_grad:
-                    value.register_post_accumulate_grad_hook(self._note(name))
+                    value.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                        self._note(name))
 
     def _note(self, name: str) -> Callable[[Tensor], None]:
         def note(value: Tensor) -> None:
