@@ -14,8 +14,9 @@ from corekit.cli.sentences import sentences
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
-from corekit.recipes.hydra_schema import evaluation_schema
+from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes.saved import schema_of_saved
+from corekit.recipes.schema import EvaluationConfig
 from corekit.records import append_record
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """The command."""
     configs = compose_command(checked_evaluation, config_name="eval",
                               make_schema=_schema_of_checkpoint)
     with sentences(FOREIGN, explain):
@@ -46,7 +46,7 @@ def _schema_of_checkpoint() -> DictConfig:
                    if word.startswith("checkpoint=")]
     if not checkpoints:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
-            return evaluation_schema()
+            return recipe_schema(EvaluationConfig)
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
                            "--help tells more")
     others = any(word.startswith("+evaluation=") for word in words)

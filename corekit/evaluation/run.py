@@ -9,9 +9,9 @@ from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, connect, disconnect
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Evaluator, Result
+from corekit.evaluation.base import EvalModel, Result
 from corekit.optim.loss_scale import Precision
-from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
+from corekit.recipes.schema import EvaluationConfig, RunConfig
 
 Report = Callable[[Path, str, Result], None]  # folder of the weights, label of the evaluator
 
@@ -24,12 +24,6 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
     return EvalModel(model, preprocess, tokenizer, ranks.device,
                      lambda: precision.autocast(ranks.device), ranks.rank, ranks.world, ranks.sum,
                      config.data.workers)
-
-
-def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluator:
-    """One of the recipe's evaluators."""
-    evaluator: Evaluator = config.build("evaluator", preprocess=preprocess)
-    return evaluator
 
 
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
@@ -47,7 +41,8 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
             raise CorekitError(f"data.preprocess asks for {requested}, but these weights were "
                                f"trained with {preprocess} ({folder}/preprocess.json): leave "
                                "data.preprocess out")
-        evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
+        evaluators = {each.label: each.build("evaluator", preprocess=preprocess)
+                      for each in config.evaluators}
         model = load_model(config.model, config.seed, folder, ranks.device)
         tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
         eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)

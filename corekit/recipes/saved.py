@@ -5,8 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from corekit.recipes.build import run_config
-from corekit.recipes.hydra_schema import evaluation_schema
-from corekit.recipes.schema import Plain, RunConfig
+from corekit.recipes.hydra_schema import recipe_schema
+from corekit.recipes.schema import EvaluationConfig, Plain, RunConfig
 
 RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its name now
 
@@ -46,7 +46,7 @@ def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool) -> DictCo
 
     The recipe's evaluators count only with ``own_evaluators``.
     """
-    schema, saved = evaluation_schema(), load_saved_recipe(path)
+    schema, saved = recipe_schema(EvaluationConfig), load_saved_recipe(path)
     sections = {str(key): value for key, value in saved.items()
             if key in schema and key != "checkpoint"}
     if not own_evaluators:
