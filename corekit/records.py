@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,20 @@ def best_evaluation(path: Path, keep_best: str | None) -> tuple[float, int] | No
     figures = [(record["metrics"][metric], record["step"]) for record in records
                if math.isfinite(record["metrics"].get(metric, math.nan))]
     return max(figures, key=lambda figure: figure[0], default=None)
+
+
+def flat(node: object, prefix: str = "") -> dict[str, object]:
+    """The values of nested mappings by dotted keys; an empty mapping below another is a value."""
+    if not isinstance(node, Mapping) or (not node and prefix):
+        return {prefix.rstrip("."): node}
+    return {key: value for name, item in node.items()
+            for key, value in flat(item, f"{prefix}{name}.").items()}
+
+
+def changes(before: Mapping[str, object], now: Mapping[str, object], keys: Iterable[str]) -> str:
+    """What some keys were and are, for a message; of many the first four."""
+    return "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
+                     for key in list(keys)[:4])
 
 
 def figures(metrics: Mapping[str, float]) -> str:

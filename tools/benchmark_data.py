@@ -7,8 +7,6 @@ shapes under noise of every size) into batches of 224 x 224 crops, bicubic, with
 standard deviation, and tokenized captions. open_clip's pipeline has the stages of
 open_clip_train/data.py (shuffles, decode("pilrgb"), its training transform and tokenizer), and its
 worker normalises pixels. Corekit's are normalised where the batch is used, here in the timed loop.
-Rounds of equally many images alternate; the figures are medians over the rounds, and the median of
-the rounds' ratios with their range.
 """
 
 import io
@@ -49,7 +47,6 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
     """Print what both reach at one crop scale."""
     contenders: dict[str, Callable[[str, tuple[float, float], int], Iterator[Tensor]]] = {
         "corekit": corekit_images,
-        "corekit, decoded in full": partial(corekit_images, scaled_decoding=False),
         "open_clip": open_clip_images}
 
     def seconds_of_batch(start: Callable[..., Iterator[Tensor]]) -> float:
@@ -71,8 +68,7 @@ def compare(root: str, scale: tuple[float, float], batches: int, rounds: int, si
               f"open_clip ({min(ratio.values):.2f} to {max(ratio.values):.2f})")
 
 
-def corekit_images(root: str, scale: tuple[float, float], size: int,
-                   scaled_decoding: bool = True) -> Iterator[Tensor]:
+def corekit_images(root: str, scale: tuple[float, float], size: int) -> Iterator[Tensor]:
     """float32 [size, 3, 224, 224], normalised."""
     from corekit.data.loading.batch_shape import FixedSize
     from corekit.data.loading.loader import Streams, step_batches
@@ -84,7 +80,7 @@ def corekit_images(root: str, scale: tuple[float, float], size: int,
 
     source = WebDataset(root)
     preprocess = Preprocess(SIZE, "bicubic", CLIP_MEAN, CLIP_STD)
-    transform = RandomResizedCrop(preprocess, scale, scaled_decoding=scaled_decoding)
+    transform = RandomResizedCrop(preprocess, scale)
     tokenizer: Any = ClipTokenizer()
     order = ShuffledOrder(source.shard_sizes, STREAMS, 16, 0)
     shape = FixedSize(size, STREAMS)

@@ -5,7 +5,6 @@
 Both sides train the same model on the same batches in memory, in turns in one process. The bare
 loop is what one would write by hand: normalise, forward, the dense contrastive loss, backward,
 clip, optimizer. The trainer adds its wiring, its loss in blocks, checks, log lines, TensorBoard.
-Prints the time a step of both, and the median ratio with its 95 % interval.
 """
 
 import contextlib

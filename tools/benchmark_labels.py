@@ -49,15 +49,18 @@ def main() -> None:
     few = args.corenet_captions
     rounds = [captions[first:first + args.captions]
               for first in range(0, len(captions), args.captions)]
-    ours, fewer = Labelled(rounds), Labelled([some[:few] for some in rounds])
-    sides = {"theirs": lambda: fewer.next_round(lambda text: corenet_rows(text, keys)),
-             "ours": lambda: ours.next_round(lambda text: vocabulary.rows(labels(text)).tolist())}
-    times = timing.take_turns(sides, args.rounds)
-    if [rows[:few] for rows in ours.rows] != fewer.rows:
+    ours: list[list[list[int]]] = []
+    theirs: list[list[list[int]]] = []
+    times = timing.take_turns({
+        "theirs": timed(lambda text: corenet_rows(text, keys), [some[:few] for some in rounds],
+                        theirs),
+        "ours": timed(lambda text: vocabulary.rows(labels(text)).tolist(), rounds, ours)},
+        args.rounds)
+    if [rows[:few] for rows in ours] != theirs:
         raise SystemExit("the two sides do not give the same rows")
     ours_time, theirs_time = times.median("ours"), times.median("theirs")
     print(f"{len(captions):,} captions such as {captions[0]!r}, "
-          f"{statistics.mean(map(len, itertools.chain(*ours.rows))):.1f} labels each; "
+          f"{statistics.mean(map(len, itertools.chain(*ours))):.1f} labels each; "
           f"a vocabulary of {len(vocabulary):,}")
     print(f"  corekit                    {1 / ours_time:>10,.0f} captions/s (first round "
           f"{1 / times['ours'][0]:,.0f})")
@@ -66,21 +69,17 @@ def main() -> None:
           f"{args.corenet_captions * args.rounds:,} compared")
 
 
-class Labelled:
-    """Rounds of captions, and the rows that one side has given to them so far."""
+def timed(label: Callable[[str], list[int]], rounds: list[list[str]],
+          rows: list[list[list[int]]]) -> Callable[[], float]:
+    """Labels the next round at each call: seconds of a caption, of this process on its core."""
+    remaining = iter(rounds)
 
-    def __init__(self, rounds: list[list[str]]) -> None:
-        self.rounds = rounds
-        self.rows: list[list[list[int]]] = []
+    def next_round() -> float:
+        captions = next(remaining)
+        return timing.seconds_of(lambda: rows.append([label(caption) for caption in captions]),
+                                 clock=time.process_time) / len(captions)
 
-    def next_round(self, label: Callable[[str], list[int]]) -> float:
-        """Seconds of this process on its core for a caption of the next round."""
-        captions = self.rounds[len(self.rows)]
-
-        def side() -> None:
-            self.rows.append([label(caption) for caption in captions])
-
-        return timing.seconds_of(side, clock=time.process_time) / len(captions)
+    return next_round
 
 
 def corenet_rows(caption: str, keys: list[str]) -> list[int]:

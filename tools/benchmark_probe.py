@@ -4,9 +4,8 @@
 
 The linear probe is of ``clip_vit_b16``; the attentive one of ``aimv2_large_224``, 24 blocks, on a
 CPU a narrow copy, in which the heads weigh more. Both sides do a whole evaluation: features of the
-images, training of the heads, the choice on held-out samples, the figures of the test samples. They
-take turns. Prints the median time of each side, and the median of the turns' ratios with its range.
-Exits with 0 where that ratio is at most ``--limit``.
+images, training of the heads, the choice on held-out samples, the figures of the test samples.
+Exits with 0 where the median ratio is at most ``--limit``.
 """
 
 import sys

@@ -4,8 +4,7 @@
 
 Writes drawn scenes of 256 pixels with reinforcements of DataCompDR-12M's size (30 augmentations, 6
 captions, 1,536 random numbers in bf16), and trains MobileCLIP-S0 from them by the trainer's own
-loop. Both sides take turns in one process. Prints the time a step of both, and the median ratio
-with its 95 % interval. Exits with 0 where that median is at most ``--limit``.
+loop. Exits with 0 where the median ratio is at most ``--limit``.
 """
 
 import itertools

@@ -119,21 +119,17 @@ def main() -> int:
 
 def make(name: str, args: argparse.Namespace) -> Side:
     torch.manual_seed(0)
-    side = {"catlip": catlip, "aimv2": aimv2}.get(args.case, mobileclip)(name, args)
+    size = 256 if args.case == "mobileclip_s1" else args.image_size
+    image = torch.rand(args.batch_size, 3, size, size, device=args.device)
+    side = {"catlip": catlip, "aimv2": aimv2}.get(args.case, mobileclip)(name, image, args)
     if args.compile:
         side.model.compile()
     return side
 
 
-def pictures(args: argparse.Namespace) -> Tensor:
-    return torch.rand(args.batch_size, 3, args.image_size, args.image_size, device=args.device)
-
-
-def mobileclip(name: str, args: argparse.Namespace) -> Side:
+def mobileclip(name: str, image: Tensor, args: argparse.Namespace) -> Side:
     """Ours, or open_clip's as documented or at its best."""
     size = args.case.rpartition("_")[2]
-    args = argparse.Namespace(**{**vars(args), "image_size": 256 if size == "s1" else 224})
-    image = pictures(args)
     text = torch.randint(1, 49406, (args.batch_size, TOKENS), device=args.device)
     text[torch.arange(len(text)), torch.randint(5, TOKENS, (len(text),))] = 49407
     model: nn.Module = (corekit.create_model(args.case) if name == "ours"
@@ -155,9 +151,8 @@ def mobileclip(name: str, args: argparse.Namespace) -> Side:
     return Side(model, (image, text), lambda outputs: theirs(*outputs), optimizer, args)
 
 
-def catlip(name: str, args: argparse.Namespace) -> Side:
+def catlip(name: str, image: Tensor, args: argparse.Namespace) -> Side:
     """CatLIP, or CLIP with the same image tower."""
-    image = pictures(args)
     if name == "catlip":
         model = corekit.create_model("catlip_vit_b16", num_classes=CLASSES).to(args.device)
         rows = [torch.randperm(CLASSES)[:LABELS] for _ in range(args.batch_size)]
@@ -174,12 +169,12 @@ def catlip(name: str, args: argparse.Namespace) -> Side:
                 adamw(model, 1e-4, weight_decay=0.2), args)
 
 
-def aimv2(name: str, args: argparse.Namespace) -> Side:
+def aimv2(name: str, image: Tensor, args: argparse.Namespace) -> Side:
     """Pre-training with one kind of attention."""
     model = corekit.create_model("aimv2_pretrain", attention=name, width_divisor=args.width_divisor,
                                  depth_divisor=args.depth_divisor).to(args.device)
-    image, text = pictures(args), torch.randint(2, 32_000, (args.batch_size, TOKENS))
-    text, uniform = text.to(args.device), torch.rand(args.batch_size).to(args.device)
+    text = torch.randint(2, 32_000, (args.batch_size, TOKENS)).to(args.device)
+    uniform = torch.rand(args.batch_size).to(args.device)
     words = registry.build("loss", "next_token", {"end_token": 1})
     patches = registry.build("loss", "next_patch")
 

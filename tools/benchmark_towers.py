@@ -7,9 +7,8 @@ Ours is called as our README has it: ``corekit.load`` of a model folder, ``corek
 open_clip's documentation has it (``create_model``, timm's ``reparameterize_model``,
 ``encode_image`` without gradient), and once more in its best setting: channels_last and
 ``inference_mode``. S0, which open_clip cannot build, is timm's ``fastvit_mci0`` on their side, and
-AIMv2's encoders are timm's ``aimv2_*_patch14_*``.
-Weights are random. Exits with 0 where ours is at least ``--limit`` times as fast as the documented
-form and ``--limit-best`` times as fast as the best one, at every model and batch size.
+AIMv2's encoders are timm's ``aimv2_*_patch14_*``. Exits with 0 where ours is at least ``--limit``
+times as fast as documented and ``--limit-best`` times as fast as at its best, in every case.
 """
 
 import copy

@@ -6,8 +6,6 @@ Both have the image tower of ``catlip_vit_nano``; one learns the nouns of captio
 (``catlip/quickstart``), the other pairs (``catlip/clip_quickstart``). Short runs in turns measure
 how many steps each does in the time asked for; each then trains that many, with a schedule of its
 own, alone on the machine. The linear probe tells 200 concepts drawn alone apart (chance is 0.5 %).
-Finished runs are kept, so the same command goes on after an interruption. Prints both sides with
-the seconds that training really took.
 """
 
 import statistics

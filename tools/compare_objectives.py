@@ -5,11 +5,8 @@
 Trains ``aimv2/quickstart`` with the next patch alone, the next word alone and both, every seed with
 the same steps of the same batches, and probes the frozen encoder with attention over its tokens:
 top-1 on 1,000 scenes of 200 concepts, chance is 0.5 %. An untrained encoder (one step at a rate of
-1e-9) shows the probe of random features.
-
-The README's commands do it all; finished runs are kept, so the same command goes on after an
-interruption. Prints the table, writes ``objectives.json`` in the folder, and exits with 0 where the
-order is the paper's: both at least as good as words, and words better than patches.
+1e-9) shows the probe of random features. Exits with 0 where the order is the paper's: both at
+least as good as words, and words better than patches.
 """
 
 import sys

@@ -8,10 +8,8 @@ with a schedule of its own, and every seed. Zero-shot top-1 on 1,000 scenes of 2
 plain CLIP on the real captions, with crops drawn anew each time, and reinforced training with
 everything. Then, at ``--parts-steps``, the parts are added one by one as Vasu et al. (2024, table
 2) do: synthetic captions, distillation from one teacher, strong augmentations, a second teacher.
-
-The README's commands do it all; finished runs are kept, so the same command goes on after an
-interruption. Prints the tables, and writes ``curve.json`` in the folder. Exits with 0 where
-reinforced training reaches the last accuracy of CLIP with at most a third of its samples.
+Exits with 0 where reinforced training reaches the last accuracy of CLIP with at most a third of its
+samples.
 """
 
 import math

@@ -6,9 +6,7 @@ Pre-trains ``catlip_vit_nano`` on the nouns in captions of drawn scenes (``catli
 draws 200 concepts alone, exactly as many images of each as asked for and others for every seed, and
 tunes the whole model on them (``catlip/transfer_quickstart``), once from the rows of the concepts'
 nouns and once from a random head. Top-1 is on 1,000 images that no run has seen; chance is 0.5 %.
-
-The README's commands do it all; finished runs are kept. Prints the table, and exits with 0 where
-copied rows are ahead with 1 and with 5 images a class.
+Exits with 0 where copied rows are ahead with 1 and with 5 images a class.
 """
 
 import sys

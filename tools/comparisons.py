@@ -1,4 +1,7 @@
-"""Runs of corekit's commands that scripts compare over seeds."""
+"""Runs of corekit's commands that scripts compare over seeds.
+
+Finished runs are kept, so the same command goes on after an interruption.
+"""
 
 import argparse
 import json

@@ -15,8 +15,9 @@ from corekit.cli.train import check_roots_inside
 from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
-from corekit.recipes.hydra_schema import evaluation_schema
+from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes.saved import schema_of_saved
+from corekit.recipes.schema import EvaluationConfig
 from corekit.records import append_record
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """The command."""
     configs = compose_command(checked_evaluation, config_name="eval",
                               make_schema=_schema_of_checkpoint)
     with sentences(FOREIGN, explain):
@@ -50,7 +50,7 @@ def _schema_of_checkpoint() -> DictConfig:
                    if word.startswith("checkpoint=")]
     if not checkpoints:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
-            return evaluation_schema()
+            return recipe_schema(EvaluationConfig)
         raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
                            "--help tells more")
     others = any(word.startswith("+evaluation=") for word in words)

@@ -10,9 +10,9 @@ from corekit.checkpoint.load import load_model, trained_folder
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
-from corekit.evaluation.base import EvalModel, Evaluator, Result
+from corekit.evaluation.base import EvalModel, Result
 from corekit.optim.loss_scale import Precision
-from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig, RunConfig
+from corekit.recipes.schema import EvaluationConfig, RunConfig
 
 Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
 Report = Callable[[Path, Progress, str, Result], None]  # with the weights' folder and a label
@@ -26,12 +26,6 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
     return EvalModel(model, preprocess, tokenizer, ranks.device,
                      lambda: precision.autocast(ranks.device), ranks.rank, ranks.world, ranks.sum,
                      config.data.workers)
-
-
-def build_evaluator(config: EvaluatorConfig, preprocess: Preprocess) -> Evaluator:
-    """One of the recipe's evaluators."""
-    evaluator: Evaluator = config.build("evaluator", preprocess=preprocess)
-    return evaluator
 
 
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
@@ -53,7 +47,8 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
                                "data.preprocess out")
         # before the evaluators, whose data may take its time
         model = load_model(config.model, config.seed, folder, ranks.device)
-        evaluators = {each.label: build_evaluator(each, preprocess) for each in config.evaluators}
+        evaluators = {each.label: each.build("evaluator", preprocess=preprocess)
+                      for each in config.evaluators}
         tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
         eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
         problems = []

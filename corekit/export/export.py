@@ -48,20 +48,16 @@ class PartOfModel(nn.Module):
         self.model = model
 
 
-class ImageTower(PartOfModel):
-    """``image`` float32 [B, 3, H, W] to ``image_features`` [B, D] of unit length."""
+class Tower(PartOfModel):
+    """``image`` or ``text`` to ``image_features`` or ``text_features`` [B, D] of unit length."""
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        features = self.model.encode_image(image)  # type: ignore[operator]
-        return {"image_features": F.normalize(features.float(), dim=-1)}
+    def __init__(self, model: nn.Module, kind: str) -> None:
+        super().__init__(model)
+        self.kind = kind
 
-
-class TextTower(PartOfModel):
-    """``text`` int64 [B, L] to ``text_features`` [B, D] of unit length."""
-
-    def forward(self, text: Tensor) -> dict[str, Tensor]:
-        features = self.model.encode_text(text)  # type: ignore[operator]
-        return {"text_features": F.normalize(features.float(), dim=-1)}
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        features: Tensor = getattr(self.model, f"encode_{self.kind}")(samples)
+        return {f"{self.kind}_features": F.normalize(features.float(), dim=-1)}
 
 
 class Forward(PartOfModel):
@@ -88,16 +84,11 @@ def export_model(source: Path, target: Path, form: str,
     gives.
 
     Args:
-        source, target: the folder, and the one to write, where nothing may be.
         form: onnx (``.onnx``), or torch for torch.export (``.pt2``).
         batch: how many samples the files take at a time; None: any number.
 
     Returns:
         file -> largest difference of its outputs from the trained model's, on random inputs.
-
-    Raises:
-        CorekitError: no model is there or none that can be exported, a package is missing, or the
-            outputs differ.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
@@ -158,12 +149,12 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
                                f"{', '.join(missing)}: models with encode_image are exported, or "
                                "that need no more than image")
         return {"model": ExportedTower(partial(Forward, config=config), "image", images)}
-    parts = {"image": ExportedTower(ImageTower, "image", images)}
+    parts = {"image": ExportedTower(partial(Tower, kind="image"), "image", images)}
     if hasattr(model, "encode_text"):
         if tokenize is None:
             raise CorekitError(f"model '{config.name}' has encode_text, but its recipe no "
                                "data.tokenizer, which says how long captions are")
-        parts["text"] = ExportedTower(TextTower, "text", captions)
+        parts["text"] = ExportedTower(partial(Tower, kind="text"), "text", captions)
     return parts
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from corekit.recipes.build import is_free
-from corekit.recipes.schema import EvaluationConfig, RunConfig
+from corekit.recipes.schema import RunConfig
 
 FREE = dict[str, Any]
 
@@ -31,17 +31,12 @@ FREE_SECTIONS = free_sections()
 
 
 def recipe_schema(cls: type = RunConfig) -> DictConfig:
-    """The schema of a recipe: closed, but for the free sections."""
+    """The schema of a recipe or an evaluation: closed, but for the free sections."""
     schema = OmegaConf.structured(_structured(cls))
     assert isinstance(schema, DictConfig)
     for section in free_sections(cls):
         OmegaConf.set_struct(OmegaConf.select(schema, section), False)
     return schema
-
-
-def evaluation_schema() -> DictConfig:
-    """The schema of an evaluation, as that of a recipe."""
-    return recipe_schema(EvaluationConfig)
 
 
 def _structured(cls: type) -> type:

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from corekit.errors import CorekitError
 from corekit.recipes.build import run_config
-from corekit.recipes.hydra_schema import evaluation_schema
-from corekit.recipes.schema import Node, Plain, RunConfig
+from corekit.recipes.hydra_schema import recipe_schema
+from corekit.recipes.schema import EvaluationConfig, Node, Plain, RunConfig
 
 RENAMED = {"data.lanes": "data.streams"}  # key of an earlier corekit -> its name now
 NOT_OF_WEIGHTS = ("root", "dataset", "transform")  # keys of data that training alone needs
@@ -116,7 +116,7 @@ def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool,
     Raises:
         CorekitError: evaluators count that name a place, in a recipe that came with weights alone.
     """
-    schema, saved = evaluation_schema(), load_plain(path)
+    schema, saved = recipe_schema(EvaluationConfig), load_plain(path)
     sections = {key: value for key, value in saved.items() if key in schema and key != "checkpoint"}
     if not own_evaluators:
         sections.pop("evaluators", None)

@@ -20,7 +20,7 @@ from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Evaluator
-from corekit.evaluation.run import build_evaluator, make_eval_model
+from corekit.evaluation.run import make_eval_model
 from corekit.models.build import build_model
 from corekit.models.freeze import training_mode
 from corekit.models.layer_list import all_layers
@@ -144,7 +144,7 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
 
 def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[ScheduledEvaluator]:
     """The recipe's evaluators; a CorekitError where ``keep_best`` names none of them."""
-    evaluators = [ScheduledEvaluator(each, build_evaluator(each, preprocess))
+    evaluators = [ScheduledEvaluator(each, each.build("evaluator", preprocess=preprocess))
                   for each in config.evaluators]
     keep_best, labels = config.checkpoint.keep_best, [each.label for each in evaluators]
     if keep_best and keep_best.rpartition("/")[0] not in labels:

@@ -6,7 +6,6 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,7 @@ from corekit.errors import CorekitError
 from corekit.files import lock
 from corekit.recipes.saved import load_config, load_plain
 from corekit.recipes.schema import EngineConfig, RunConfig
-from corekit.records import best_evaluation
+from corekit.records import best_evaluation, changes, flat
 
 # What may change between one start of a run and the next without making it another training.
 CHANGEABLE = ("engine.steps", "engine.device", "engine.parallel", "engine.compile",
@@ -50,17 +49,15 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
     recipe = folder / "recipe.yaml"
     if not recipe.is_file():
         return
-    now = _flat(config.to_plain())
+    now = flat(config.to_plain())
     # A newer corekit may have keys that the run was begun without: they have their defaults. What
     # only an older one knew is in the file alone.
-    before = {**_flat(load_plain(recipe)), **_flat(load_config(recipe).to_plain())}
+    before = {**flat(load_plain(recipe)), **flat(load_config(recipe).to_plain())}
     different = [key for key in sorted(before.keys() | now.keys())
                  if before.get(key) != now.get(key) and not _may_change(key)]
     if different:
-        shown = "; ".join(f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                          for key in different[:4])
-        raise CorekitError(f"{folder} holds another run ({shown}): type run_dir=ANOTHER_FOLDER, or "
-                           "the same command again")
+        raise CorekitError(f"{folder} holds another run ({changes(before, now, different)}): type "
+                           "run_dir=ANOTHER_FOLDER, or the same command again")
     for checkpoint in complete_checkpoints(folder)[-1:]:
         environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
         if environment["data"] != source.fingerprint:
@@ -145,10 +142,3 @@ def _lock(folder: Path) -> IO[bytes]:
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
     return file
-
-
-def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, Mapping) or (not node and prefix):
-        return {prefix.rstrip("."): node}
-    return {key: value for name, item in node.items()
-            for key, value in _flat(item, f"{prefix}{name}.").items()}

@@ -11,7 +11,6 @@ from corekit.cli.sentences import sentences
 from corekit.constants import stalls
 from corekit.distributed.process_group import joined
 from corekit.errors import CorekitError
-from corekit.patience import stalls
 
 
 def main() -> None:

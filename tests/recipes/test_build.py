@@ -11,8 +11,8 @@ from corekit.recipes import hydra_sources
 from corekit.recipes.build import evaluation_config, run_config
 from corekit.recipes.compose import compose, plain
 from corekit.recipes.find import recipe_names
-from corekit.recipes.hydra_schema import FREE_SECTIONS, evaluation_schema, recipe_schema
-from corekit.recipes.schema import EntryConfig, LossConfig, ModelConfig
+from corekit.recipes.hydra_schema import FREE_SECTIONS, recipe_schema
+from corekit.recipes.schema import EntryConfig, EvaluationConfig, LossConfig, ModelConfig
 
 
 @pytest.mark.parametrize("name", recipe_names()[::4])
@@ -28,8 +28,8 @@ def test_defaults_of_the_schema_are_those_of_the_typed_recipe() -> None:
     schema = OmegaConf.to_container(recipe_schema(), enum_to_str=True)
     assert isinstance(schema, dict)
     assert run_config({"model": {"name": "m"}}).to_plain() == {**schema, "model": {"name": "m"}}
-    assert list(evaluation_schema()) == ["checkpoint", "model", "data", "engine", "evaluators",
-                                         "seed"]
+    assert list(recipe_schema(EvaluationConfig)) == ["checkpoint", "model", "data", "engine",
+                                                     "evaluators", "seed"]
     assert {"model", "loss", "data.dataset", "init.rename", "evaluators"} < set(FREE_SECTIONS)
     assert not {"engine", "data", "data.preprocess", "init"} & set(FREE_SECTIONS)
 

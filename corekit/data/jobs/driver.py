@@ -26,6 +26,7 @@ from corekit.data.shards.indexing import build_index
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder
+from corekit.records import changes, flat
 
 DRIVER = 1  # raise it with every change that makes other bytes
 READ = 64  # samples at a time
@@ -41,22 +42,16 @@ def run_job(name: str, arguments: Mapping[str, object], source: str, out: str | 
     """Do a job on every shard of a folder that has not been done yet.
 
     Args:
-        name: of an entry of kind ``job``.
-        arguments: of its constructor; plain values, checked against its signature.
-        source: the folder or URL of the shards.
+        name, arguments: of an entry of kind ``job``; plain values, checked against its signature.
         out: the folder to write, made where there is none; with several machines, one that all of
             them see.
-        pattern: of the shards' names under the source, which is searched.
+        pattern: of the shards' names under the source, a folder or a URL, which is searched.
         workers: processes; 0 and 1: this one.
         task: (i, n): this one takes the shards i, i + n, i + 2 n, ...
         spread: calls a function with many arguments, as
             ``corekit.data.loading.workers.in_processes`` and ``ray_cluster.in_ray`` do.
         on_progress: called after each shard with the number of this task's shards that are there,
             and of all it has.
-
-    Raises:
-        CorekitError: the source has no shards, the folder holds something else, or what the job
-            itself refuses.
     """
     job: Job = registry.build("job", name, arguments)
     number, tasks = task
@@ -92,20 +87,12 @@ def _claim(out: Path, fingerprint: str, made_by: dict[str, object]) -> Manifest:
     except OSError as error:
         raise CorekitError(f"{out} cannot be written to: {error.strerror or error}") from None
     if manifest.fingerprint != fingerprint:
-        before, now = _flat(manifest.made_by), _flat(made_by)
-        differences = [f"{key} was {before.get(key, 'absent')}, is {now.get(key, 'absent')}"
-                       for key in sorted(before.keys() | now.keys())
-                       if before.get(key, ...) != now.get(key, ...)]
-        raise CorekitError(f"{out} holds other shards ({'; '.join(differences[:4])}): choose "
-                           "another folder, or remove this one")
+        before, now = flat(manifest.made_by), flat(made_by)
+        different = [key for key in sorted(before.keys() | now.keys())
+                     if before.get(key, ...) != now.get(key, ...)]
+        raise CorekitError(f"{out} holds other shards ({changes(before, now, different)}): "
+                           "choose another folder, or remove this one")
     return manifest
-
-
-def _flat(node: object, prefix: str = "") -> dict[str, object]:
-    if not isinstance(node, Mapping) or not node:
-        return {prefix.rstrip("."): node}
-    return {key: value for name, item in node.items()
-            for key, value in _flat(item, f"{prefix}{name}.").items()}
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,6 @@ from corekit.constants import ENDS_AFTER, stall_seconds, stalls
 from corekit.data.loading.workers import end_with_parent
 from corekit.data.reading import Reading, show_in
 from corekit.errors import CorekitError
-from corekit.patience import ENDS_AFTER, stall_seconds, stalls
 
 LOOK = 2.0  # seconds after which a wait for data looks whether a data process was killed
 T = TypeVar("T")

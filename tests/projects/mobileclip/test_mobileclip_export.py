@@ -3,6 +3,7 @@ torch.export's files.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from corekit_projects.mobileclip.mci import MCi
 from torch import Tensor, nn
 
 import corekit
-from corekit.export.export import ImageTower, TextTower
+from corekit.export.export import Tower
 from corekit.export.files import trace, write_onnx, write_torch
 from corekit.models.clip import CLIP
 from corekit.models.conv_stem import ConvStem
@@ -64,9 +65,8 @@ def samples(count: int, text: bool) -> Tensor:
 def test_a_file_gives_what_the_training_form_gives(name: str, randomize: Callable[[nn.Module],
                                                                                   None],
                                                    tmp_path: Path) -> None:
-    text, wrap, output = (True, TextTower,
-                          "text_features") if "text" in name else (False, ImageTower,
-                                                                   "image_features")
+    text, kind = "text" in name, "text" if "text" in name else "image"
+    wrap, output = partial(Tower, kind=kind), f"{kind}_features"
     other = nn.Linear(1000, 1000)  # a tower that has no business in the file
     model = (CLIP(other, TOWERS[name]()) if text else CLIP(TOWERS[name](), other)).eval()
     randomize(model)
