@@ -33,7 +33,7 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     except OSError as error:  # a place that cannot be written or read, such as a file as OUT
         if error.filename is None:
             raise
-        _fail(f"{printable(str(error.filename))}: {error.strerror}")
+        _fail(f"{error.filename}: {error.strerror}", alike)
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)
