@@ -51,9 +51,10 @@ class Result:
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
-           pictures: dict[str, Picture] | None = None, **details: object) -> "Result":
-        """A result on a data set, under the name that the data set has."""
-        unreadable = int(dataset.shard_sizes.sum()) - samples
+           pictures: dict[str, Picture] | None = None, left_out: int = 0,
+           **details: object) -> "Result":
+        """A result on a data set, under its name; it leaves some samples out of its own accord."""
+        unreadable = int(dataset.shard_sizes.sum()) - samples - left_out
         name = dataset_info(dataset).name
         return cls(metrics, name, samples, pictures or {}, details, unreadable)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from corekit.data.datasets.base import BadSampleError
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import EvalModel, Result
 from corekit.models.layers.pooling import AttentionPool
@@ -22,8 +22,10 @@ SHARD = 7
 
 class Numbered:
     """Pictures whose colour is a number, from which ``Table`` knows the features; some may be
-    undecodable.
+    undecodable, and those in ``left_out`` are none of the data set's.
     """
+
+    left_out: frozenset[int] = frozenset()
 
     def __init__(self, numbers: Sequence[int], label: Sequence[int] | None = None,
                  text: Sequence[str] | None = None, bad: Sequence[int] = ()) -> None:
@@ -40,6 +42,8 @@ class Numbered:
         return list(range(shard * SHARD + first, shard * SHARD + first + count))
 
     def decode(self, handle: int) -> dict[str, Any]:
+        if handle in self.left_out:
+            raise BadSampleError(LEFT_OUT, "it has no labels")
         if handle in self.bad:
             raise BadSampleError("image", "broken")
         number = self.numbers[handle]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from corekit.data.datasets.base import BadSampleError, Batch, Source
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Batch, Source
 from corekit.data.fields import find_fields
 from corekit.data.loading.data_processes import DataProcesses
 from corekit.data.transforms.base import Transform
@@ -40,7 +40,7 @@ class _Chunks(IterableDataset[Chunk]):
 
     def _chunk(self, first: int, last: int) -> Chunk:
         samples: list[Batch] = []
-        bad = 0
+        left_out = 0
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
             count = min(last, int(self.starts[shard + 1])) - first
@@ -49,14 +49,15 @@ class _Chunks(IterableDataset[Chunk]):
                 try:
                     sample = self.crop(self.source.decode(handle), self.fields)
                     samples.append({**sample, "position": position})
-                except BadSampleError:
-                    bad += 1
+                except BadSampleError as error:
+                    left_out += error.kind == LEFT_OUT
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples]
                         for name in ("key", "position", *self.fields)}
         side = self.preprocess.size
         empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-        return {**chunk, "image": torch.stack(chunk["image"]) if samples else empty, "bad": bad}
+        return {**chunk, "image": torch.stack(chunk["image"]) if samples else empty,
+                "left_out": left_out}
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
@@ -64,9 +65,9 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     """This rank's chunks of all samples, each once.
 
     A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
-    stands in the source, and ``bad``, how many undecodable samples were left out. What it holds
-    depends on ``size`` alone, so figures are the same for any number of ranks and workers. All
-    ranks get the same number of chunks, some of which may hold no sample.
+    stands in the source, and ``left_out``, how many the source leaves out of its own accord. What
+    it holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
+    All ranks get the same number of chunks, some of which may hold no sample.
 
     Raises:
         CorekitError: the data cannot be read.

@@ -48,6 +48,7 @@ def multi_labelled(rows: list[list[int]]) -> Numbered:
     dataset = Numbered(range(SAMPLES), bad=BAD)
     dataset.values["label_rows"] = rows  # type: ignore[assignment]
     dataset.fields = ("image", "label_rows")
+    dataset.left_out = frozenset(BAD[:1])
     return dataset
 
 
@@ -86,6 +87,7 @@ def test_mean_average_precision_of_known_logits(wide: bool, ranks: int) -> None:
     assert actual.details == {"classes": [counted, CLASSES]}
     assert counted == CLASSES - 1
     assert actual.samples == len(GOOD)
+    assert actual.unreadable == len(BAD) - 1, "what the data set leaves out is not bad"
 
 
 def test_labels_that_are_no_classes_are_told() -> None:
