@@ -44,6 +44,7 @@ class MultiLabel:
         parts: list[Tensor] = []
         positions: list[int] = []
         labels: list[object] = []
+        left_out = torch.zeros((), dtype=torch.int64, device=eval_model.device)
         head: LinearOutput | None = None
         for chunk, logits in outputs(eval_model, self.dataset, self.batch_size, self.features):
             head = logits if isinstance(logits, LinearOutput) else None
@@ -51,6 +52,7 @@ class MultiLabel:
             parts.append(rows[:len(chunk["image"])].float())
             positions += chunk["position"]
             labels += chunk["label_rows"]
+            left_out += chunk["left_out"]
         total = int(self.dataset.shard_sizes.sum())
         position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
         gathered = everywhere(eval_model, total, position, torch.cat(parts))
@@ -67,7 +69,8 @@ class MultiLabel:
             return LinearOutput(gathered, head.weight, head.bias).block(first, last).dense()
 
         metrics, counted = mean_average_precisions(scores, classes, sample, row, block)
-        return Result.on(self.dataset, len(gathered), metrics, classes=[counted, classes])
+        return Result.on(self.dataset, len(gathered), metrics,
+                         left_out=int(eval_model.sum(left_out)), classes=[counted, classes])
 
     def _positives(self, eval_model: EvalModel, total: int, position: Tensor,
                    labels: list[object]) -> tuple[Tensor, Tensor]:

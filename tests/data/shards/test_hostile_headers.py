@@ -13,7 +13,7 @@ import pytest
 
 from corekit import CorekitError
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.fields import MOST_TEXT, find_field
+from corekit.data.fields import MOST_TEXT, Text, find_field
 from corekit.data.shards import index as index_module
 from corekit.data.shards import members as members_module
 from corekit.data.shards.check import check_shard
@@ -181,11 +181,11 @@ def test_a_caption_without_an_end_is_a_bad_sample() -> None:
 
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"caption": ' + b"[" * 200_000, b"{"])
 def test_json_without_an_end_holds_nothing(content: bytes) -> None:
-    assert member_of({"json": content}, "json:caption") is None
+    assert member_of({"json": content}, "json:caption", Text()) is None
 
 
 def test_half_a_character_is_no_caption() -> None:
-    content = member_of({"json": b'{"caption": "\\ud800"}'}, "json:caption")
+    content = member_of({"json": b'{"caption": "\\ud800"}'}, "json:caption", Text())
     assert content is not None
     with pytest.raises(BadSampleError, match="not UTF-8"):
         find_field("text").decode(content, "shard: key")
