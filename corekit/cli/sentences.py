@@ -3,8 +3,10 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 from corekit.errors import CorekitError
 from corekit.printable import PrintableFormatter, printable
@@ -22,6 +24,8 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     """
     configure_logging()
     wait_passively()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     except CorekitError as error:
@@ -37,6 +41,12 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    """Interrupt; a second one ends the process at once, whatever it still waits for."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
 
 
 def wait_passively() -> None:

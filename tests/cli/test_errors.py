@@ -1,6 +1,8 @@
 """The answers to wrong commands: one sentence, exit status 2, quickly, and nothing written."""
 
+import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +155,15 @@ def test_wrong_evaluations(words: list[str], message: str, tmp_path: Path) -> No
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_second_interrupt_ends_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended, sentences():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert ended.value.code == 130
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # waits for nothing
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "\ncorekit: interrupted\n"

@@ -1,27 +1,32 @@
 """The processes of a loader."""
 
+import errno
 import multiprocessing
 import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from ctypes import Array, c_byte
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from multiprocessing.sharedctypes import RawArray, RawValue
 from multiprocessing.util import Finalize
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from corekit.constants import ENDS_AFTER, stall_seconds, stalls
-from corekit.data.loading.workers import end_with_parent
+from corekit.data.loading.workers import KILLED, NO_SHARED_MEMORY, end_with_parent
 from corekit.data.reading import Reading, show_in
 from corekit.errors import CorekitError
 
-LOOK = 2.0  # seconds after which a wait for data looks whether a data process was killed
+LOOK = 1.0  # seconds after which a wait for data looks whether a data process was killed
+LOST = 86  # exit status of a data process that cannot hand its data over
 T = TypeVar("T")
 
 
@@ -38,10 +43,20 @@ class DataProcesses(Generic[T]):
         prefetch: items of each worker that are made ahead.
 
     Raises:
-        CorekitError: from ``next``, a data process was killed.
+        CorekitError: shared memory is full; from ``next``, a data process was killed.
     """
 
     def __init__(self, dataset: IterableDataset[T], workers: int, prefetch: int = 2) -> None:
+        try:
+            self._start(dataset, workers, prefetch)
+        except OSError as error:  # semaphores are there, too
+            if error.errno != errno.ENOSPC:
+                raise
+            # what torch asks when it removes the half-made one
+            _MultiProcessingDataLoaderIter._shutdown = True  # type: ignore[attr-defined]
+            raise _no_shared_memory() from None
+
+    def _start(self, dataset: IterableDataset[T], workers: int, prefetch: int) -> None:
         ended = RawValue(c_byte, 0)
         self.readings = RawArray(Reading, max(1, workers))
         self.workers, self.taken = workers, 0
@@ -54,9 +69,10 @@ class DataProcesses(Generic[T]):
         before = signal.getsignal(signal.SIGCHLD)
         others = multiprocessing.active_children()
         self._items = iter(loader)
-        own = [process for process in multiprocessing.active_children() if process not in others]
+        self.own = [process for process in multiprocessing.active_children()
+                    if process not in others]
         # when nobody has it any more, or else before multiprocessing waits for its processes
-        self.close = Finalize(self, _end, [ended, own], exitpriority=1)
+        self.close = Finalize(self, _end, [ended, self.own], exitpriority=1)
         if workers and threading.current_thread() is threading.main_thread():
             # torch's handler would raise in the middle of a step; `next` notices as well
             signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
@@ -70,7 +86,7 @@ class DataProcesses(Generic[T]):
             try:
                 item: T = next(self._items)
             except RuntimeError as error:
-                _raise_unless_late(error)
+                self._raise_unless_late(error)
             else:
                 self.taken += 1
                 return item
@@ -86,16 +102,20 @@ class DataProcesses(Generic[T]):
                 stalls.warning(text)
 
 
-def _raise_unless_late(error: RuntimeError) -> None:
-    """Raise what a loader raises, as a sentence where it can be one; nothing came in time: go on.
-    """
-    if str(error).startswith("DataLoader timed out"):
-        return
-    if not str(error).startswith("DataLoader worker"):
-        raise error
-    raise CorekitError("a data process ended before its time, as the system kills one where "
-                       f"memory is short ({str(error).splitlines()[0]}): lower data.workers or "
-                       "data.window, and start again") from None
+    def _raise_unless_late(self, error: RuntimeError) -> None:
+        """Raise what a loader raises, as a sentence where it can be one; nothing came: go on."""
+        if str(error).startswith("DataLoader timed out"):
+            return
+        if not str(error).startswith("DataLoader worker"):
+            raise error
+        if any(process.exitcode in (LOST, -signal.SIGBUS) for process in self.own):
+            raise _no_shared_memory() from None
+        raise CorekitError(f"a data process {KILLED} ({str(error).splitlines()[0]}): lower "
+                           "data.workers or data.window, and start again") from None
+
+
+def _no_shared_memory() -> CorekitError:
+    return CorekitError(f"{NO_SHARED_MEMORY}, or lower data.workers, 0 of which need none")
 
 
 def _end(ended: c_byte, processes: Sequence[BaseProcess]) -> None:
@@ -108,6 +128,15 @@ def _end(ended: c_byte, processes: Sequence[BaseProcess]) -> None:
 def _stay(ended: c_byte, readings: "Array[Reading]", worker: int) -> None:
     """Keep a data process alive until its work is ended, whatever signals come."""
     show_in(readings[worker], os.getpid())
+    Queue._on_queue_feeder_error = staticmethod(_lose)  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(lambda: bool(ended.value))
+
+
+def _lose(error: Exception, _: object) -> NoReturn:
+    """End a data process whose data cannot be sent, which would be waited for otherwise."""
+    if "shared memory" not in str(error) and "No space left" not in str(error):
+        traceback.print_exception(error)
+        os._exit(1)
+    os._exit(LOST)

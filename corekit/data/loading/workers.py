@@ -1,6 +1,8 @@
 """Processes that work on data, and end when the process that started them does."""
 
+import contextlib
 import ctypes
+import errno
 import multiprocessing
 import os
 import signal
@@ -8,11 +10,18 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext
 from typing import TypeVar
+
+from corekit.errors import CorekitError
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that comes when the parent has ended
 LOOK = 0.25  # seconds after which a data process looks again whether it is still wanted
+KILLED = "ended before its time, as the system kills one where memory is short"
+NO_SHARED_MEMORY = ("the shared memory of this machine, /dev/shm, is full, in which processes hand "
+                    "data to each other: enlarge it, as with `docker run --shm-size=8g`")
 
 T = TypeVar("T")
 
@@ -38,17 +47,47 @@ def in_processes(function: Callable[..., T], jobs: Sequence[tuple[object, ...]],
 
     The function is a top-level one, so that other processes can import it. With 0 or 1 workers this
     process does the work.
+
+    Raises:
+        CorekitError: a process was killed, or there is no shared memory for them.
     """
     if workers <= 1 or len(jobs) <= 1:
         yield from (function(*job) for job in jobs)
         return
     # Not forked: the parent may have threads (torch, a progress bar) that a fork would freeze.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, end_with_parent) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
+    others = multiprocessing.active_children()
+    with _pool(min(workers, len(jobs)), context) as pool:
         try:
+            with _no_interrupts():
+                futures = [pool.submit(function, *job) for job in jobs]
             for future in as_completed(futures):
                 yield future.result()
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.kill()  # a job may take long
+            if isinstance(error, BrokenProcessPool):
+                raise CorekitError(f"one of {workers} processes {KILLED}: lower the number of "
+                                   "workers, and type the same command again") from None
             raise
+
+
+def _pool(workers: int, context: SpawnContext) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(workers, context, end_with_parent)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise CorekitError(f"{NO_SHARED_MEMORY}, or work with one process") from None
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Hold interrupts back; processes that are started here get none, as their parent ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

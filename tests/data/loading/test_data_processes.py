@@ -2,14 +2,21 @@
 told in a sentence.
 """
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from torch.utils.data import DataLoader, IterableDataset
+
+from corekit.data.loading.data_processes import DataProcesses
+from corekit.errors import CorekitError
 
 SCRIPT = """
 import ctypes, multiprocessing, os, signal, sys, time
@@ -119,6 +126,43 @@ def test_one_that_is_killed_is_told_in_a_sentence(tmp_path: Path) -> None:
     message = process.communicate(timeout=30)[1].strip().splitlines()[-1]
     assert message.startswith("corekit.errors.CorekitError: a data process ended before its time")
     assert "lower data.workers or data.window" in message
+
+
+class WithoutSharedMemory:
+    """A batch for which there is no room, as torch notices when it hands it over."""
+
+    def __reduce__(self) -> NoReturn:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space")
+
+
+class Full(IterableDataset[WithoutSharedMemory]):
+    """Batches for which there is no room."""
+
+    def __init__(self, bus_error: bool) -> None:
+        self.bus_error = bus_error
+
+    def __iter__(self) -> Iterator[WithoutSharedMemory]:
+        if self.bus_error:
+            os.kill(os.getpid(), signal.SIGBUS)
+        yield WithoutSharedMemory()
+        time.sleep(600)
+
+
+@pytest.mark.parametrize("bus_error", [False, True])
+def test_too_little_shared_memory_is_told_in_a_sentence(bus_error: bool) -> None:
+    items, began = DataProcesses(Full(bus_error), 1), time.monotonic()
+    with pytest.raises(CorekitError, match=r"/dev/shm, is full.*lower data\.workers"):
+        next(items)
+    assert time.monotonic() - began < LIMIT
+
+
+def test_no_shared_memory_at_all_is_told_in_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(DataLoader, "__iter__", full)
+    with pytest.raises(CorekitError, match=r"/dev/shm, is full.*lower data\.workers"):
+        DataProcesses(Full(False), 1)
 
 
 STALLED = """
