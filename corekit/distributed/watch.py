@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -86,6 +87,9 @@ class Watch:
                 self.failed, self.lost = False, True  # by another's end, which is still to be found
                 time.sleep(self.patience + 10 * BEAT)
                 self.failed = True
+            elif threading.current_thread() is threading.main_thread():
+                # a launcher's, when the others have ended: this rank has still to tell why
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             first = self._claim(Failure(self.rank, self.rank, _status(error), _sentence(error)))
         except DistError:
             return

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import torch
@@ -22,6 +23,8 @@ def main() -> None:
             raise CorekitError("the same everywhere")
         if ranks.rank == int(sys.argv[2]):
             if ending == "user's error":
+                # as a launcher does when another rank has ended
+                threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGTERM]).start()
                 raise CorekitError("the disk of this rank is full")
             if ending == "slip":
                 raise IndexError("a slip of mine")
