@@ -15,8 +15,9 @@ from corekit import registry
 from corekit.cli.main import make_parser
 from corekit.recipes.compose import compose
 from corekit.recipes.find import recipe_names
-from corekit.recipes.hydra_schema import evaluation_schema, recipe_schema
+from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes.hydra_sources import known_keys
+from corekit.recipes.schema import EvaluationConfig
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"`(corekit[^`]*)`|(corekit(?:-train|-eval) [^;,)(]*|corekit data \w+)")
@@ -113,7 +114,7 @@ def test_every_pip_line_names_an_extra() -> None:
 
 
 def test_every_advised_key_is_one() -> None:
-    known = {*known_keys(recipe_schema()), *known_keys(evaluation_schema())}
+    known = {*known_keys(recipe_schema()), *known_keys(recipe_schema(EvaluationConfig))}
     keys = advised(KEY)
     assert len(keys) > 40
     for file, key in keys:
