@@ -53,7 +53,7 @@ def wait_passively() -> None:
     """Let OpenMP's waiting threads sleep, where the user says nothing else; before torch's import.
 
     They spin otherwise, and keep a core from the thread that all wait for: beside two other
-    processes on two cores a step takes 5 times as long so, alone as long (tools/benchmark_busy.py).
+    processes on two cores a step takes 4 times as long so, alone as long (tools/benchmark_busy.py).
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
