@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import free_port
 
-from corekit.distributed.meeting import first_node
+from corekit.distributed.rendezvous import first_node
 from tests.conftest import TINY
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "slurm.sbatch"

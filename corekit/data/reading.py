@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from corekit.constants import ENDS_AFTER, stall_seconds, stalls
+from corekit.data.stalls import ENDS_AFTER, stall_seconds, stalls
 from corekit.errors import CorekitError
 
 T = TypeVar("T")

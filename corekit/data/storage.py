@@ -20,8 +20,9 @@ from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from corekit.constants import TABLES, stall_seconds
+from corekit.constants import TABLES
 from corekit.data.reading import answered
+from corekit.data.stalls import stall_seconds
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder, write_bytes
 

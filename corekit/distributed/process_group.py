@@ -14,8 +14,8 @@ from torch.distributed import Store  # type: ignore[attr-defined]
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
-from corekit.distributed.meeting import environment_ranks, meet
-from corekit.distributed.watch import Watch
+from corekit.distributed.heartbeat import Heartbeat
+from corekit.distributed.rendezvous import environment_ranks, rendezvous
 from corekit.errors import CorekitError
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def connect(parallel: str, device: str) -> ProcessGroup:
             none``, or one of them does not come.
     """
     rank, world, _ = environment_ranks()
-    return _connect(parallel, device, meet(rank, world)[0] if world > 1 else None)
+    return _connect(parallel, device, rendezvous(rank, world)[0] if world > 1 else None)
 
 
 @contextlib.contextmanager
@@ -88,15 +88,15 @@ def joined(parallel: str, device: str) -> Iterator[ProcessGroup]:
     if world == 1:
         yield _connect(parallel, device, None)
         return
-    store, for_watch = meet(rank, world)
-    watch = Watch(for_watch, rank, world)
+    store, for_heartbeat = rendezvous(rank, world)
+    heartbeat = Heartbeat(for_heartbeat, rank, world)
     try:
         yield _connect(parallel, device, store)
     except BaseException as error:
-        watch.fail(error)
+        heartbeat.fail(error)
         raise
     else:
-        watch.stop()
+        heartbeat.stop()
     finally:
         disconnect()
 

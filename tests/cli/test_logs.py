@@ -20,8 +20,8 @@ from corekit import CorekitError
 from corekit.cli.data import _print_findings
 from corekit.cli.sentences import configure_logging, sentences
 from corekit.data.shards.check import Findings
+from corekit.distributed.heartbeat import Failure, Heartbeat
 from corekit.distributed.process_group import ProcessGroup
-from corekit.distributed.watch import Failure, Watch
 from corekit.train.logger import RunLogger
 from tests.conftest import TINY, corekit_command
 
@@ -69,10 +69,10 @@ def test_a_key_moves_no_cursor_and_forges_no_line(tmp_path: Path, logger: loggin
 
 def test_the_error_of_another_rank_forges_no_line(monkeypatch: pytest.MonkeyPatch,
                                                   capsys: pytest.CaptureFixture[str]) -> None:
-    watch = SimpleNamespace(rank=0, store=HashStore())  # a real one would go on watching
+    beat = SimpleNamespace(rank=0, store=HashStore())  # a real one would go on
     monkeypatch.setattr(os, "_exit", lambda status: None)
     failure = Failure(rank=1, teller=0, status=2, sentence="no a\x1b[2J\nb")
-    Watch._leave(watch, failure)  # type: ignore[arg-type]
+    Heartbeat._leave(beat, failure)  # type: ignore[arg-type]
     assert capsys.readouterr().err == "corekit: no a\\x1b[2J\\nb\n"
 
 

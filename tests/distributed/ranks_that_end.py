@@ -1,4 +1,4 @@
-"""Run by test_watch.py on each of several ranks, the last of which ends in the way it is told."""
+"""Run by test_heartbeat.py on each of several ranks, one of which ends in the way it is told."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 import torch
 
 from corekit.cli.sentences import sentences
-from corekit.constants import stalls
+from corekit.data.stalls import stalls
 from corekit.distributed.process_group import joined
 from corekit.errors import CorekitError
 

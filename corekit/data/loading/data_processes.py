@@ -20,9 +20,9 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from corekit.constants import ENDS_AFTER, stall_seconds, stalls
 from corekit.data.loading.workers import KILLED, NO_SHARED_MEMORY, end_with_parent
 from corekit.data.reading import Reading, show_in
+from corekit.data.stalls import ENDS_AFTER, stall_seconds, stalls
 from corekit.errors import CorekitError
 
 LOOK = 1.0  # seconds after which a wait for data looks whether a data process was killed
@@ -100,7 +100,6 @@ class DataProcesses(Generic[T]):
                     raise CorekitError(f"{text}. The last checkpoint stands; the same command goes "
                                        "on from it")
                 stalls.warning(text)
-
 
     def _raise_unless_late(self, error: RuntimeError) -> None:
         """Raise what a loader raises, as a sentence where it can be one; nothing came: go on."""

@@ -16,7 +16,7 @@ from corekit.distributed.fsdp import synchronised
 from corekit.train.step.forward import Forward
 from corekit.train.step.loss_terms import Divisors, StepFigures, WeightedLoss, step_divisors, totals
 from corekit.train.step.prepare import MicroBatch, Prepare
-from corekit.train.step.unreached import Unreached, awaited_roots
+from corekit.train.step.unused_parameters import UnusedParameters, awaited_roots
 from corekit.wiring import Outputs
 
 Grads = Mapping[str, Tensor]  # output -> gradient of the loss at it
@@ -33,7 +33,7 @@ class Step:
         self.forward, self.losses, self.prepare, self.steps = forward, losses, prepare, steps
         self.sample_losses = [loss for loss in losses if not loss.entry.compares_samples]
         self.statistics = RunningStatistics(forward.plain_model)
-        self.unreached = Unreached(forward.plain_model, forward.group)
+        self.unused = UnusedParameters(forward.plain_model, forward.group)
         self.message: str | None = None  # about the last step
 
     @property
@@ -60,12 +60,12 @@ class Step:
         """
         micro_batches = self.micro_batches(read, step, moved)
         self.statistics.begin(len(micro_batches))
-        self.unreached.begin()
+        self.unused.begin()
         figures = self.add_gradients(micro_batches, step)
-        missing = float(bool(self.unreached.here()))
+        missing = float(bool(self.unused.here()))
         losses, sums = totals(self.losses, figures, self.forward.group, [*requests, missing])
-        unreached = self.unreached.everywhere() if sums.pop() else []
-        self.message = self.unreached.sentence(unreached)
+        unreached = self.unused.everywhere() if sums.pop() else []
+        self.message = self.unused.sentence(unreached)
         return losses, sums
 
     def micro_batches(self, read: Sequence[Batch], step: int,

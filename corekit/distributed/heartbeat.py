@@ -1,4 +1,4 @@
-"""Ranks that watch each other: the first error ends them all, and so does a rank that is gone.
+"""Signs of life of ranks: the first error ends them all, and so does a rank that is gone.
 
 A rank that waits in an exchange for another one hears of its end by a thread, which ends the
 process: nothing else could, least of all with NCCL.
@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from torch.distributed import DistError, Store  # type: ignore[attr-defined]
 
-from corekit.constants import stall_seconds, stalls
+from corekit.data.stalls import stall_seconds, stalls
 from corekit.errors import CorekitError
 from corekit.printable import printable
 
@@ -42,7 +42,7 @@ class Failure:
     sentence: str
 
 
-class Watch:
+class Heartbeat:
     """Gives signs of life and looks for those of others while it lasts, in threads of its own.
 
     Args:
@@ -69,7 +69,7 @@ class Watch:
             thread.start()
 
     def stop(self) -> None:
-        """End the watch, since this rank's work is done."""
+        """End it, since this rank's work is done."""
         stalls.removeHandler(self.handler)
         self.ended.set()
         self.threads[0].join(self.patience)
@@ -194,12 +194,12 @@ _REASONS = ("it was killed, as the system does where memory is short, or it is s
 class _Words(logging.Handler):
     """Keeps a rank's newest stall, to be told by the first rank."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, heartbeat: Heartbeat) -> None:
         super().__init__()
-        self.watch = watch
+        self.heartbeat = heartbeat
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.watch.word = record.getMessage()
+        self.heartbeat.word = record.getMessage()
 
 
 def _leave_after(seconds: float, status: int) -> None:

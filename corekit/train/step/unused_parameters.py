@@ -14,7 +14,7 @@ from corekit.errors import CorekitError
 SHOWN = 8  # names in the sentence
 
 
-class Unreached:
+class UnusedParameters:
     """Finds the trained parameters that a step's loss does not reach on any rank.
 
     Such a parameter has no gradient, so that the optimizer leaves it as it is, as with one process.

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from corekit.constants import stall_seconds
+from corekit.data.stalls import stall_seconds
 from corekit.errors import CorekitError
 
 PATIENCE = 600.0  # seconds until every rank has to be there
@@ -29,8 +29,8 @@ def environment_ranks() -> tuple[int, int, int]:
     return 0, 1, 0
 
 
-def meet(rank: int, world: int) -> tuple[Store, Store]:
-    """The stores of this meeting, for torch and for ``Watch``, when every rank is there.
+def rendezvous(rank: int, world: int) -> tuple[Store, Store]:
+    """The stores of this meeting, for torch and for ``Heartbeat``, when every rank is there.
 
     They are two connections: a call of one waits for no call of the other.
 
@@ -40,21 +40,22 @@ def meet(rank: int, world: int) -> tuple[Store, Store]:
     host, port = _address()
     try:
         if rank == 0:
-            stores = _connection(host, port, "torch", True), _connection(host, port, "watch", False)
+            stores = (_connection(host, port, "torch", True),
+                      _connection(host, port, "heartbeat", False))
         else:
             _await_first_rank(host, port)
             stores = (_connection(host, port, "torch", False),
-                      _connection(host, port, "watch", False))
+                      _connection(host, port, "heartbeat", False))
     except DistError as error:
         raise CorekitError(f"rank {rank} cannot meet the others at {host}:{port} "
                            f"({str(error).splitlines()[0]}): is MASTER_PORT in use, or "
                            "MASTER_ADDR not the first rank's machine?") from None
     number = next(_meetings)
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    for_torch, for_watch = (PrefixStore(f"corekit/{restart}/{number}/{name}", store)
-                            for name, store in zip(("torch", "watch"), stores))
-    _await_everyone(for_watch, rank, world)
-    return for_torch, for_watch
+    for_torch, for_heartbeat = (PrefixStore(f"corekit/{restart}/{number}/{name}", store)
+                            for name, store in zip(("torch", "heartbeat"), stores))
+    _await_everyone(for_heartbeat, rank, world)
+    return for_torch, for_heartbeat
 
 
 def _address() -> tuple[str, int]:
@@ -76,7 +77,7 @@ def first_node(nodes: str) -> str:
 def _connection(host: str, port: int, purpose: str, is_first: bool) -> TCPStore:
     """A connection, kept as long as the process: the first rank's ends with the store itself."""
     return TCPStore(host, port, is_master=is_first and os.environ.get(AGENT) != "True",
-                         wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
+                    wait_for_workers=False, timeout=timedelta(seconds=PATIENCE))
 
 
 def _await_first_rank(host: str, port: int) -> None:
@@ -85,7 +86,7 @@ def _await_first_rank(host: str, port: int) -> None:
     while True:
         try:
             TCPStore(host, port, is_master=False, wait_for_workers=False,
-                          timeout=timedelta(seconds=stall_seconds()))
+                     timeout=timedelta(seconds=stall_seconds()))
             return
         except DistError:
             _say_or_end("rank 0", began, f" at {host}:{port}")
