@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ from corekit.errors import CorekitError
 from corekit.printable import printable
 
 BEAT = 1.0  # seconds between two signs of life
+GONE = 3  # silences without any that a rank is told of before it counts as gone
 SUSPECT = 4  # beats that a rank may miss where an exchange has failed
 LINGER = 8.0  # seconds that a rank with an error stays, at most, for the others to hear of it
 # what an exchange raises where another rank is gone
@@ -128,21 +130,25 @@ class Heartbeat:
         if self.store.check(["failure"]) and not self.failed:
             self._leave(Failure(**json.loads(self.store.get("failure"))))
         if self.rank == 0:
-            self._look()
+            self._look_for(range(1, self.world))
+        elif self.rank == 1:
+            self._look_for([0])
 
-    def _look(self) -> None:
-        """Look for the signs of life of all ranks."""
-        lives = self.store.multi_get([f"life{rank}" for rank in range(self.world)])
-        allowed = self.patience / BEAT
-        if any(json.loads(life)[2] for life in lives if life not in (b"", b"done")):
-            allowed = min(allowed, SUSPECT)
-        for rank, life in enumerate(each.decode() for each in lives):
+    def _look_for(self, ranks: Sequence[int]) -> None:
+        """Look for the signs of life of other ranks, and tell what they say of themselves."""
+        lives = self.store.multi_get([f"life{rank}" for rank in ranks])
+        silence = max(1, round(self.patience / BEAT))
+        lost = self.lost or any(json.loads(life)[2] for life in lives
+                                if life not in (b"", b"done"))
+        for rank, life in zip(ranks, (each.decode() for each in lives)):
             if life == "done":
                 continue
-            self.missed[rank] = self.missed[rank] + 1 if life == self.seen[rank] else 0
-            self.seen[rank] = life
-            if self.missed[rank] > allowed and not self.failed:
-                self._claim(self._is_gone(rank, life))
+            missed = self.missed[rank] + 1 if life == self.seen[rank] else 0
+            self.missed[rank], self.seen[rank] = missed, life
+            if missed > (SUSPECT if lost else GONE * silence) and not self.failed:
+                self._claim(Failure(rank, self.rank, 2, f"{self._silent(rank)}: {_REASONS}"))
+            elif missed and missed % silence == 0:
+                self._tell(f"{self._silent(rank)}: waiting for it")
             word = json.loads(life)[1] if life else ""
             if rank and word != self.words[rank]:
                 self.words[rank] = word
@@ -150,16 +156,29 @@ class Heartbeat:
 
     def _guard(self) -> None:
         """Notice that the store itself does not answer, where the first rank is stopped."""
-        beats = -1
-        while not self.ended.wait(self.patience + SUSPECT * BEAT):
-            if beats == self.beats and not self.failed:
-                self._leave(self._first_is_gone())
+        beats, silences = -1, 0
+        while not self.ended.wait(self.patience):
+            silences = silences + 1 if beats == self.beats else 0
             beats = self.beats
+            if silences > GONE and not self.failed:
+                self._leave(self._first_is_gone())
+            elif silences and self.rank == 1:
+                self._tell(f"rank 0 has given no sign of life for {silences * self.patience:.0f} "
+                           "s: waiting for it")
 
-    def _is_gone(self, rank: int, life: str) -> Failure:
+    def _silent(self, rank: int) -> str:
+        """The beginning of a sentence on a rank."""
+        life = self.seen[rank]
         where = "of {3}, process {4},".format(*json.loads(life)) if life else "of this run"
-        return Failure(rank, 0, 2, f"rank {rank} {where} has given no sign of life for "
-                                   f"{self.missed[rank] * BEAT:.0f} s: {_REASONS}")
+        return (f"rank {rank} {where} has given no sign of life for "
+                f"{self.missed[rank] * BEAT:.0f} s")
+
+    def _tell(self, sentence: str) -> None:
+        """Warn; the second rank, which shows no log, of the first one."""
+        log.warning(sentence)
+        if self.rank:
+            sys.stderr.write(f"corekit: {printable(sentence)}\n")
+            sys.stderr.flush()
 
     def _first_is_gone(self) -> Failure:
         return Failure(0, 1, 2, f"rank 0 at {os.environ['MASTER_ADDR']} gives no sign of life: "

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -30,7 +31,9 @@ def main() -> None:
                 raise IndexError("a slip of mine")
             if ending == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
-            if ending == "stopped":
+            if ending == "paused":
+                subprocess.Popen(["sh", "-c", f"sleep 4; kill -CONT {os.getpid()}"])
+            if ending in ("stopped", "paused"):
                 os.kill(os.getpid(), signal.SIGSTOP)
             if ending == "stalled":
                 stalls.warning("no batch for 3 s")

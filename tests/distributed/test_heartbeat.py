@@ -8,7 +8,7 @@ import pytest
 from commands import start_ranks
 
 SCRIPT = "tests.distributed.ranks_that_end"
-SILENCE = 3.0  # seconds, instead of 20
+SILENCE = 2.0  # seconds, instead of 20
 
 
 def end(folder: Path, ending: str, culprit: int, monkeypatch: pytest.MonkeyPatch,
@@ -46,12 +46,24 @@ def test_one_ranks_end_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     expected = [status, status]
     expected[culprit] = own
     assert codes == expected, printed
-    assert printed.count(sentence.format(culprit)) == 1, printed
-    assert printed.count("corekit: ") == (ending != "slip"), printed
+    assert sentence.format(culprit) in printed, printed
+    told = [line for line in printed.splitlines()
+            if line.startswith("corekit: ") and "waiting for it" not in line]
+    assert len(told) == (ending != "slip"), printed
     assert printed.count("Traceback") == (ending == "slip")
     if ending in ("killed", "stopped"):
-        assert "no sign of life" in printed
-        assert "memory is short" in printed
+        assert "no sign of life" in told[0]
+        assert "memory is short" in told[0]
+    assert "waiting for it" in printed or ending != "stopped"
+
+
+@pytest.mark.parametrize("culprit", [0, 1])
+def test_a_rank_that_stops_for_a_while_is_waited_for(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, culprit: int) -> None:
+    codes, printed = end(tmp_path, "paused", culprit, monkeypatch)
+    assert codes == [0, 0], printed
+    assert f"corekit: rank {culprit} " in printed
+    assert "has given no sign of life" in printed
 
 
 def test_an_error_of_all_ranks_is_told_once(tmp_path: Path,
