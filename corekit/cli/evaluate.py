@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
+    """The command."""
     configs = compose_command(checked_evaluation, config_name="eval",
                               make_schema=_schema_of_checkpoint)
     with sentences(FOREIGN, explain):
@@ -76,6 +77,10 @@ def _report(folder: Path, progress: "Progress", label: str, result: "Result") ->
     """Log a result and append it to the records."""
     where = _records_path(folder)
     log.info(f"{label} on {result}  ({where})")
+    if where.is_symlink() and not is_own_run(folder):
+        log.warning("%s is a link that may have come with the weights: the figures are not "
+                    "recorded; remove it", where)
+        return
     try:
         append_record(where, {**result.record(*progress, label), "by": "corekit-eval"})
     except OSError as error:
@@ -88,10 +93,5 @@ def _records_path(folder: Path) -> Path:
     checkpoint = folder.resolve().parent
     run = checkpoint.parent.parent
     if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
-        path = run / "evaluations.jsonl"
-    else:
-        path = folder.with_name(folder.name + ".evaluations.jsonl")
-    if path.is_symlink() and not is_own_run(folder):
-        raise CorekitError(f"{path} is a link that may have come with the weights, and figures "
-                           "would be written to where it leads: remove it")
-    return path
+        return run / "evaluations.jsonl"
+    return folder.with_name(folder.name + ".evaluations.jsonl")

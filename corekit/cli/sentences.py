@@ -37,7 +37,8 @@ def sentences(foreign: tuple[type[Exception], ...] = (),
     except OSError as error:  # a place that cannot be written or read, such as a file as OUT
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}", alike)
+        _fail(f"{error.filename}: {error.strerror} (COREKIT_TRACEBACK=1 shows who asked for it)",
+              alike)
     except KeyboardInterrupt:
         print("\ncorekit: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -138,7 +138,9 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as caught, sentences():
         (tmp_path / "file" / "folder").mkdir()
     assert caught.value.code == 2
-    assert capsys.readouterr().err == f"corekit: {tmp_path}/file/folder: Not a directory\n"
+    assert capsys.readouterr().err == (
+        f"corekit: {tmp_path}/file/folder: Not a directory (COREKIT_TRACEBACK=1 shows who asked "
+        "for it)\n")
     with pytest.raises(OSError, match="odd"), sentences():  # of no place: no mistake of the user's
         raise OSError("odd")
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 import corekit.evaluation.run
-from corekit import CorekitError
-from corekit.cli.evaluate import _records_path, main
+from corekit.cli.evaluate import _report, main
+from corekit.evaluation.base import Result
 
 THEIRS = ("model: {name: mobileclip_nano, context_length: 77}\n"
           "data: {root: 'ftp://127.0.0.1:9/set'}\n")
@@ -85,9 +85,15 @@ def test_what_is_evaluated_on_is_typed(recipe: str, words: tuple[str, ...], sent
     assert str(Path.home()) not in printed.err + printed.out
 
 
-def test_figures_go_to_no_file_that_their_link_leads_to(tmp_path: Path) -> None:
-    records = tmp_path / "theirs.evaluations.jsonl"
-    assert _records_path(tmp_path / "theirs") == records
-    records.symlink_to(tmp_path / ".bashrc")
-    with pytest.raises(CorekitError, match="is a link that may have come with the weights"):
-        _records_path(tmp_path / "theirs")
+def test_figures_go_to_no_file_that_their_link_leads_to(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, result = tmp_path / "theirs", Result({"top1": 0.5}, "set", 2)
+    (tmp_path / "mine").touch()
+    (tmp_path / "theirs.evaluations.jsonl").symlink_to("mine")
+    _report(folder, (None, None), "zero_shot", result)
+    assert (tmp_path / "mine").read_bytes() == b""
+    assert "top1 50.00%" in caplog.text
+    assert "is a link that may have come with the weights: the figures are not rec" in caplog.text
+    (tmp_path / "theirs.evaluations.jsonl").unlink()
+    _report(folder, (None, None), "zero_shot", result)
+    assert json.loads((tmp_path / "theirs.evaluations.jsonl").read_text())["evaluated"] == 2

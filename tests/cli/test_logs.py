@@ -18,7 +18,7 @@ from torch.distributed import HashStore
 
 from corekit import CorekitError
 from corekit.cli.data import _print_findings
-from corekit.cli.sentences import configure_logging, sentences
+from corekit.cli.sentences import configure_logging, sentences, wait_passively
 from corekit.data.shards.check import Findings
 from corekit.distributed.heartbeat import Failure, Heartbeat
 from corekit.distributed.process_group import ProcessGroup
@@ -148,3 +148,16 @@ def test_a_closed_standard_output_is_none(monkeypatch: pytest.MonkeyPatch) -> No
     configure_logging()
     log.info("step 1")
     assert not sys.stdout.isatty()
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    for variables, policy in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active"),
+                              ({"GOMP_SPINCOUNT": "1000"}, None)):
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        wait_passively()
+        assert os.environ.get("OMP_WAIT_POLICY") == policy
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
