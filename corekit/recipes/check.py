@@ -119,7 +119,9 @@ def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | Non
         _check_nested(f"{key}.{name}", name, value, supplied)
     for name, what in entry.signature.problems(arguments, supplied):
         unknown = name in arguments and "is not an" in what
-        remedy = f"; to leave it out, type '~{key}.{name}'" if unknown else ""
+        # the nearest of the engine's own keys, where no argument is near
+        near = nearest(name, engine_keys) if unknown and "did you mean" not in what else ""
+        remedy = f"{near}; to leave it out, type '~{key}.{name}'" if unknown else ""
         if unknown and (kind, name) == ("optimizer", "learning_rate"):
             remedy = ". The schedule scales `learning_rate`: give the optimizer this parameter"
         raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')}: {kind} '{entry.name}': "

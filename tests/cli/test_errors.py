@@ -38,6 +38,8 @@ WRONG = {
     "nested argument": ([QUICKSTART, "evaluators.zero_shot.dataset.sample=3"],
                         ["dataset.sample", "did you mean 'samples'"]),
     "evaluator": ([QUICKSTART, "evaluators.zero_shot.name=zeroshot"], ["did you mean 'zero_shot'"]),
+    "key of the engine": ([QUICKSTART, "evaluators.zero_shot.every_step=3"],
+                          ["did you mean 'every_steps'", "'~evaluators.zero_shot.every_step'"]),
     "leftover of a recipe": ([QUICKSTART, "data.transform.name=center_crop"],
                              ["data.transform.scale", "quickstart.yaml",
                               "'~data.transform.scale'"]),
