@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from corekit.constants import WRITING
+WRITING = ".writing"  # the suffix of files and folders that are not complete yet
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 NAMES = {
-    "registry", "signatures", "source", "kinds", "errors", "seeds", "files", "records", "constants",
+    "registry", "signatures", "source", "kinds", "errors", "seeds", "files", "records", "stalls",
     "projects", "linear_output", "wiring"
 }
 PIECES = {"data", "models", "losses"}

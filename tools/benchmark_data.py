@@ -23,7 +23,7 @@ import webdataset as wds
 from PIL import Image
 from torch import Tensor
 
-from corekit.constants import CLIP_MEAN, CLIP_STD
+from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
 
 SIZE, STREAMS = 224, 32
 

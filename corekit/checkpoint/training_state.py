@@ -31,12 +31,11 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from corekit.checkpoint.checksums import write_checksums
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.checkpoint.own_runs import refuse_somebody_elses
-from corekit.constants import WRITING
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import from_files, full_state, is_sharded, local, to_files
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
-from corekit.files import publish, set_aside
+from corekit.files import WRITING, publish, set_aside
 from corekit.models.text_tower import open_clip_names
 from corekit.optim.ema import Ema
 from corekit.recipes.schema import Node

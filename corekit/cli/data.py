@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corekit.constants import SHARDS, TABLES
+from corekit.data.storage import SHARDS, TABLES
 from corekit.errors import CorekitError
 from corekit.printable import printable
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from corekit.data.stalls import ENDS_AFTER, stall_seconds, stalls
 from corekit.errors import CorekitError
+from corekit.stalls import ENDS_AFTER, stall_seconds, stalls
 
 T = TypeVar("T")
 

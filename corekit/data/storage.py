@@ -20,12 +20,13 @@ from fsspec.config import conf
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from corekit.constants import TABLES
 from corekit.data.reading import answered
-from corekit.data.stalls import stall_seconds
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder, write_bytes
+from corekit.stalls import stall_seconds
 
+SHARDS = "**/*.tar"  # the pattern of shards' names where none is given
+TABLES = (".csv", ".tsv", ".parquet")  # how lists of files end
 TRIES = 4
 FIRST_WAIT = 0.5  # seconds, doubled after each try
 # of fsspec's: they open places that a file or another URL names, and `reference` ran templates

@@ -20,9 +20,9 @@ from typing import NoReturn
 
 from torch.distributed import DistError, Store  # type: ignore[attr-defined]
 
-from corekit.data.stalls import stall_seconds, stalls
 from corekit.errors import CorekitError
 from corekit.printable import printable
+from corekit.stalls import stall_seconds, stalls
 
 BEAT = 1.0  # seconds between two signs of life
 GONE = 3  # silences without any that a rank is told of before it counts as gone

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from corekit.data.stalls import stall_seconds
 from corekit.errors import CorekitError
+from corekit.stalls import stall_seconds
 
 PATIENCE = 600.0  # seconds until every rank has to be there
 AGENT = "TORCHELASTIC_USE_AGENT_STORE"  # set by torchrun, whose own process keeps the store

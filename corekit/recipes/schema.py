@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal
 
 from corekit import registry
-from corekit.constants import CLIP_MEAN, CLIP_STD
 from corekit.recipes.ranges import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, Range
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the red, green and blue of CLIP's images
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Plain = dict[str, Any]  # what YAML holds: strings, numbers, lists and mappings of them
 Node = Mapping[str, Any]  # the same, to read

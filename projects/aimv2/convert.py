@@ -7,9 +7,9 @@ import torch
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.key_names import Rules, renamed
 from corekit.checkpoint.read_state import State
-from corekit.constants import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
@@ -20,6 +20,7 @@ ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json
 
 WIDTHS = {768: "base", 1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = (224, 336, 448)
 NATIVE, LIT = "aimv2_large_native", "aimv2_large_lit"
 ENCODERS = tuple(f"aimv2_{size}_{pixels}" for size in WIDTHS.values() for pixels in SIZES)

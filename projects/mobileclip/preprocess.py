@@ -6,8 +6,8 @@ First generation, and MobileCLIP2-S0, -S2 and -B: pixels in [0, 1], no mean and 
 nothing is stated: taken to be as their successors'.
 """
 
-from corekit.constants import CLIP_MEAN, CLIP_STD
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
 
 UNSTATED = ("mobileclip_s3", "mobileclip_s4", "mobileclip_l14")
 

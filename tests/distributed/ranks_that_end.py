@@ -10,9 +10,9 @@ import time
 import torch
 
 from corekit.cli.sentences import sentences
-from corekit.data.stalls import stalls
 from corekit.distributed.process_group import joined
 from corekit.errors import CorekitError
+from corekit.stalls import stalls
 
 
 def main() -> None:

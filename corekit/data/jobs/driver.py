@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from corekit import registry
-from corekit.constants import SHARDS
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.jobs.base import Job, JobWithEnd, Progress, Refuse
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, record_path, write_tar
@@ -24,6 +23,7 @@ from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index
 from corekit.data.shards.indexing import build_index
 from corekit.data.shards.members import RawSample
+from corekit.data.storage import SHARDS
 from corekit.errors import CorekitError
 from corekit.files import leaves_folder
 from corekit.records import changes, flat

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
-from corekit.constants import WRITING
 from corekit.errors import CorekitError
-from corekit.files import lock, publish, write_text
+from corekit.files import WRITING, lock, publish, write_text
 
 MANIFEST = "manifest.json"
 PATIENCE = 5.0  # seconds: what a killed process may take to go

@@ -22,8 +22,8 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from corekit.data.loading.workers import KILLED, NO_SHARED_MEMORY, end_with_parent
 from corekit.data.reading import Reading, show_in
-from corekit.data.stalls import ENDS_AFTER, stall_seconds, stalls
 from corekit.errors import CorekitError
+from corekit.stalls import ENDS_AFTER, stall_seconds, stalls
 
 LOOK = 1.0  # seconds after which a wait for data looks whether a data process was killed
 LOST = 86  # exit status of a data process that cannot hand its data over

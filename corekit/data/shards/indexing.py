@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from braceexpand import braceexpand
 
-from corekit.constants import SHARDS
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.index import Index
 from corekit.data.shards.scan import Offsets, Scan, hash_offsets, scan_stored
@@ -24,7 +23,7 @@ from corekit.data.shards.table import (
     table_beside,
     table_in_cache,
 )
-from corekit.data.storage import Storage, StoredFile
+from corekit.data.storage import SHARDS, Storage, StoredFile
 from corekit.errors import CorekitError
 
 MOST = 10_000  # shards that training indexes itself: scanning more takes long
