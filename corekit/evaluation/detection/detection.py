@@ -1,0 +1,147 @@
+"""Detection: COCO's average precision and recall of a model's boxes and masks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.loading.whole_picture import WholePicture
+from corekit.data.transforms.preprocess import Preprocess
+from corekit.errors import CorekitError
+from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.detection.ground_truth import (
+    Json,
+    categories,
+    coco_content,
+    image_id,
+    picture_truth,
+)
+from corekit.evaluation.detection.paste import in_picture, pasted, pasted_then_resized
+from corekit.evaluation.features import check_batch_size, check_field
+from corekit.evaluation.gathering import gathered
+from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision, mask_api
+from corekit.evaluation.whole_pictures import model_method, whole_pictures
+from corekit.registry import register
+
+NOTHING = Precision({}, {})
+KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
+
+
+@register("evaluator", "detection")
+class Detection:
+    """COCO's 12 figures of boxes, ``box_ap`` and so on, and of masks where model and data have any.
+
+    The ground truth are the data set's annotations, in pixels of the picture's own size. A figure
+    of which the ground truth has nothing, such as large objects, is left out.
+
+    Args:
+        dataset: with the fields ``boxes`` and ``box_labels``, perhaps ``masks`` and ``iscrowd``.
+        preprocess: gives the interpolation, and the size where ``size`` is not set.
+        size: pixels of a side of what the model sees.
+        keep_aspect: the longest side gets ``size`` pixels, and the square is padded. False: the
+            picture is squeezed into the square, as CoreNet does.
+        longest: the shortest side gets ``size`` instead, and the longest at most so many pixels.
+        paste: masks get the picture's ``own`` size, or, as CoreNet's, that of what the model
+            ``seen`` first.
+        batch_size: images of one forward pass.
+
+    Raises:
+        CorekitError: the data set lacks a field, or no package is there that computes the figures.
+    """
+
+    def __init__(self, dataset: Source, preprocess: Preprocess, size: int | None = None,
+                 keep_aspect: bool = True, longest: int | None = None,
+                 paste: Literal["own", "seen"] = "own", batch_size: int = 8) -> None:
+        mask_api()
+        check_batch_size("detection", batch_size)
+        for field in ("boxes", "box_labels"):
+            check_field("detection", "dataset", dataset, field)
+        self.dataset, self.paste, self.batch_size = dataset, paste, batch_size
+        self.resize = WholePicture(size or preprocess.size, preprocess.interpolation, keep_aspect,
+                                   longest)
+        self.categories = categories(dataset)
+        self.ids = [category["id"] for category in self.categories]
+
+    @torch.no_grad()
+    def __call__(self, eval_model: EvalModel) -> Result:
+        """Evaluate; every picture counts once, whatever the number of ranks."""
+        detect = model_method(eval_model, "detection", "detect")
+        truth: dict[int, bytes] = {}
+        results: dict[str, dict[int, bytes]] = {kind: {} for kind in KINDS}
+        counts = torch.zeros(3, dtype=torch.int64, device=eval_model.device)
+        for chunk, images in whole_pictures(eval_model, self.dataset, self.batch_size, self.resize):
+            with eval_model.autocast():
+                detections: Any = detect(images)
+            counts[:2] += torch.tensor([len(chunk["position"]), chunk["left_out"]],
+                                       device=counts.device)
+            for place, position in enumerate(chunk["position"]):
+                sample = {name: chunk[name][place] for name in (*self.dataset.fields, "size", "key")
+                          if name != "image"}
+                number = image_id(sample, position)
+                truth[position] = picture_truth(sample, number, self.ids)
+                of_picture = self._results(sample, number, detections[place])
+                counts[2] += "mask" in of_picture
+                for kind, items in of_picture.items():
+                    results[kind][position] = b",\n".join(json.dumps(item).encode()
+                                                          for item in items)
+        samples, left_out, with_masks = eval_model.sum(counts).tolist()
+        if not with_masks:
+            del results["mask"]
+        return self._result(eval_model, truth, results, (samples, left_out))
+
+    def _results(self, sample: Mapping[str, Any], number: int,
+                 detected: Mapping[str, Tensor]) -> dict[str, list[Json]]:
+        """COCO's results of one picture: of boxes, and of masks where there are any."""
+        labels: list[int] = detected["labels"].tolist()
+        wrong = [label for label in labels if not 0 <= label < len(self.ids)]
+        if wrong:
+            raise CorekitError(f"evaluator 'detection': the model finds class {wrong[0]}, but "
+                               f"'{dataset_info(self.dataset).name}' has {len(self.ids)} classes")
+        common = [{"image_id": number, "category_id": self.ids[label], "score": score}
+                  for label, score in zip(labels, detected["scores"].double().tolist())]
+        seen, own = detected["boxes"].float().cpu(), sample["size"]
+        boxes = in_picture(seen, self.resize, own)
+        items = {"box": [{**each, "bbox": [left, top, right - left, bottom - top]}
+                         for each, (left, top, right, bottom) in zip(common,
+                                                                     boxes.double().tolist())]}
+        if "masks" in detected and "masks" in self.dataset.fields:
+            masks = detected["masks"].float().cpu()
+            encoded = (pasted(masks, boxes, own) if self.paste == "own" else
+                       pasted_then_resized(masks, seen, self.resize.padded(own), own))
+            items["mask"] = [{**each, "segmentation": mask} for each, mask in zip(common, encoded)]
+        return items
+
+    def _result(self, eval_model: EvalModel, truth: Mapping[int, bytes],
+                results: Mapping[str, Mapping[int, bytes]], counts: Sequence[int]) -> Result:
+        """The figures, which the first rank computes, on every rank."""
+        samples, left_out = counts
+        total = int(self.dataset.shard_sizes.sum())
+        content = coco_content(gathered(eval_model, total, truth), self.categories)
+        metrics: dict[str, float] = {}
+        by_class: dict[str, dict[str, float]] = {}
+        for kind, items in results.items():
+            text = b"[" + b",\n".join(filter(None, gathered(eval_model, total, items))) + b"]"
+            precision = NOTHING
+            if eval_model.rank == 0:
+                precision = average_precision(content, text, KINDS[kind])
+            metrics |= {f"{kind}_{name}": value for name, value
+                        in on_every_rank(eval_model, precision.metrics, SUMMARY).items()}
+            for each in self.categories:
+                if each["id"] in precision.by_class:
+                    of_class = by_class.setdefault(each["name"], {})
+                    of_class[f"{kind}_ap"] = precision.by_class[each["id"]]
+        return Result.on(self.dataset, samples, metrics, left_out=left_out, by_class=by_class)
+
+
+def on_every_rank(eval_model: EvalModel, figures: Mapping[str, float],
+                  names: Sequence[str]) -> dict[str, float]:
+    """The first rank's figures, of these names, of which some may be missing."""
+    if eval_model.world == 1:
+        return dict(figures)
+    values = torch.tensor([figures.get(name, -1.0) for name in names], dtype=torch.float64)
+    share = values if eval_model.rank == 0 else torch.zeros_like(values)
+    summed = eval_model.sum(share.to(eval_model.device)).tolist()
+    return {name: value for name, value in zip(names, summed) if value >= 0}
