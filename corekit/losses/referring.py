@@ -1,0 +1,62 @@
+"""The loss of a model that finds what a phrase names."""
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss
+
+from corekit.registry import register
+
+MIDDLE = 0.5  # of a box's sides: cells whose middle lies in there answer for it
+
+
+@register("loss", "referring")
+class Referring:
+    """A cross-entropy over the cells of a map, and the boxes of the cells that should answer.
+
+    Cells in the middle half of the box share the target, or the nearest cell where none is there.
+    Their boxes are compared by 1 - GIoU (Rezatofighi et al., 2019) and by L1, in sides of the true
+    box.
+
+    Args:
+        box_weight: of the boxes' two losses, beside the scores'.
+    """
+
+    def __init__(self, box_weight: float = 1.0) -> None:
+        self.box_weight = box_weight
+
+    def __call__(self, cell_scores: Tensor, cell_boxes: Tensor, cell_centers: Tensor,
+                 boxes: Tensor, box_offsets: Tensor) -> dict[str, Tensor]:
+        """Sums over the samples with a box.
+
+        Args:
+            cell_scores: [B, N].
+            cell_boxes: [B, N, 4], x1 y1 x2 y2 in pixels.
+            cell_centers: [B, N, 2], x y in pixels.
+            boxes: [sum n, 4]; the first of a sample counts.
+            box_offsets: int64 [B + 1].
+        """
+        has_box = box_offsets.diff() > 0
+        scores, found = cell_scores[has_box].float(), cell_boxes[has_box].float()
+        true = boxes[box_offsets[:-1][has_box]].float()[:, None]
+        share = answering(cell_centers[has_box].float(), true)
+        score = F.cross_entropy(scores, share, reduction="sum")
+        wide = true.expand_as(found)
+        sides = (true[..., 2:] - true[..., :2]).repeat(1, 1, 2)
+        giou = generalized_box_iou_loss(found, wide)
+        l1 = ((found - wide).abs() / sides).mean(-1)
+        return {"score": score, "giou": self.box_weight * (share * giou).sum(),
+                "l1": self.box_weight * (share * l1).sum()}
+
+    def weights(self, box_offsets: Tensor) -> Tensor:
+        """The number of samples with a box."""
+        return (box_offsets.diff() > 0).sum()
+
+
+def answering(centers: Tensor, boxes: Tensor) -> Tensor:
+    """The share of each cell in the answer, [B, N], for middles [B, N, 2] and boxes [B, 1, 4]."""
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+    distance = (centers - middle).abs()
+    is_near = (distance <= MIDDLE / 2 * (boxes[..., 2:] - boxes[..., :2])).all(-1)
+    nearest = F.one_hot(distance.sum(-1).argmin(1), centers.shape[1]).bool()
+    target = (is_near | nearest).float()
+    return target / target.sum(1, keepdim=True)
