@@ -79,6 +79,7 @@ class DatasetInfo:
 
     name: str  # what records call it; its class in lower case
     class_names: Sequence[str] = ()  # of the classes that labels are numbers of
+    segmentation_names: Sequence[str] = ()  # of pixels' classes; none: the same
     num_classes: int | None = None  # None: not known
     templates: Sequence[str] = ()  # sentences with {} for a class name
     attribution: str | None = None  # the text of ATTRIBUTION.md beside shards of its samples

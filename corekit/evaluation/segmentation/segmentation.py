@@ -93,7 +93,8 @@ class Segmentation:
         return count_pixels(prediction, label, classes)
 
     def _result(self, counts: Tensor, samples: Sequence[int]) -> Result:
-        names = dataset_info(self.dataset).class_names
+        info = dataset_info(self.dataset)
+        names = info.segmentation_names or info.class_names
         if names and len(names) != len(counts):
             raise CorekitError(f"evaluator 'segmentation': its dataset has {len(names)} classes, "
                                f"but the model has {len(counts)}")
