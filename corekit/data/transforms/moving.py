@@ -82,15 +82,19 @@ def _collapsed(value: Placed) -> Placed:
     return value
 
 
-def cut_out(sample: Sample, top: int, left: int, height: int, width: int, size: tuple[int, int],
+def cut_out(sample: Sample, part: tuple[int, int, int, int], size: tuple[int, int],
             flip: bool = False) -> Sample:
-    """What a rectangle of the picture holds, but for the picture: resized, perhaps mirrored.
+    """What a part of the picture holds, but for the picture: resized, perhaps mirrored.
 
-    ``size`` is (height, width). The rectangle may reach beyond the picture, where masks are 0.
+    Args:
+        sample: what else is in it stays as it is.
+        part: left, top, right, bottom; it may reach beyond the picture, where masks are 0.
+        size: (height, width) that it gets.
+        flip: whether to mirror it.
     """
     def step(value: Placed) -> Placed:
-        part = resize(crop(value, left, top, left + width, top + height), size)
-        return mirror(part) if flip else part
+        output = resize(crop(value, *part), size)
+        return mirror(output) if flip else output
 
     return move(sample, step)
 
@@ -136,6 +140,31 @@ def resize(value: Placed, size: tuple[int, int]) -> Placed:
         return Mask(mask.new_zeros(*mask.shape[:-2], *size))
     resized = torch_functional.interpolate(pixels, size, mode="nearest-exact")
     return Mask(resized.reshape(*mask.shape[:-2], *size))
+
+
+def boxes_around_masks(sample: Sample) -> Sample:
+    """The sample with its masks drawn, and its boxes tight around them."""
+    sample = {name: draw(value) for name, value in sample.items()}
+    masks = [value for value in sample.values() if isinstance(value, Mask) and value.ndim == 3]
+    for name, boxes in sample.items():
+        if isinstance(boxes, BoundingBoxes):
+            if not masks:
+                raise CorekitError(f"`{name}` are to lie around masks, but the dataset has none")
+            sample[name] = _tight(boxes, masks[0].as_subclass(Tensor))
+    return sample
+
+
+def _tight(boxes: BoundingBoxes, masks: Tensor) -> BoundingBoxes:
+    """Boxes around masks [n, H, W]; a point where a mask is empty."""
+    edges = []
+    for axis in (1, 2):  # first what each column holds, then each row
+        is_filled = masks.amax(axis) != 0
+        first = is_filled.int().argmax(1)
+        last = is_filled.shape[1] - is_filled.flip(1).int().argmax(1)
+        edges += [first, torch.where(is_filled.any(1), last, first)]
+    left, right, top, bottom = edges
+    tight = torch.stack([left, top, right, bottom], 1).float()
+    return tv_tensors.wrap(tight, like=boxes)  # type: ignore[no-any-return]
 
 
 def is_visible(value: Tensor) -> Tensor:
