@@ -36,7 +36,7 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
     A mask is placed such that 0 is what lies outside the picture, as transforms fill it.
 
     Raises:
-        BadSampleError: a mask has not the size of the picture.
+        BadSampleError: a box is nowhere in the picture, or a mask has another size than it.
     """
     canvas = (image.height, image.width)
     if field.geometry == "mask":
@@ -50,6 +50,7 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
         return Mask(mask.as_subclass(Tensor) ^ field.outside)
     if field.geometry == "boxes":
         boxes = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 4)
+        _check_boxes(boxes, canvas, f"{key}: {field.name}")
         return BoundingBoxes(boxes, format="XYXY",  # type: ignore[call-overload, no-any-return]
                              canvas_size=canvas)
     if field.geometry == "image":
@@ -59,6 +60,17 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
                            "on: install a newer one")
     points = torch.as_tensor(value, dtype=torch.float32)
     return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
+
+
+def _check_boxes(boxes: Tensor, canvas: tuple[int, int], where: str) -> None:
+    """Refuse what would be a box of something else, or none, after the transform."""
+    first, last = boxes[:, :2], boxes[:, 2:]
+    for kind, wrong in (("not_finite", ~boxes.isfinite()), ("no_area", last <= first),
+                        ("outside", (last <= 0) | (first >= torch.tensor(canvas[::-1])))):
+        rows = wrong.any(1)
+        if bool(rows.any()):
+            box = boxes[rows][0].tolist()
+            raise BadSampleError(kind, f"{where}: {box} in {canvas[1]} x {canvas[0]} pixels")
 
 
 def draw(value: object) -> object:
