@@ -118,7 +118,8 @@ def _members(sample: Sample, fields: Mapping[str, Field],
         if field.geometry == "image" and image_format in extensions:
             extension = image_format
         else:
-            extension = next(each for each in extensions if each == "json" or each not in members)
+            free = (each.partition(":")[0] for each in extensions)
+            extension = next(each for each in free if each == "json" or each not in members)
         content = field.encode(sample[name], extension)
         if content is not None and extension in members:
             content = merged(members[extension], content)

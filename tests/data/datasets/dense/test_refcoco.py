@@ -23,7 +23,7 @@ def content() -> dict[str, Any]:
 
 
 def test_a_sample_is_a_phrase_and_its_box(tmp_path: Path) -> None:
-    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations").mkdir(parents=True)
     file = tmp_path / "annotations" / "finetune_refcoco_testA.json"
     file.write_text(json.dumps(content()))
     picture(tmp_path / "train2014" / "COCO_train2014_000000000007.jpg")
