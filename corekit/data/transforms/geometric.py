@@ -3,17 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
-from torchvision.tv_tensors import TVTensor
 
 from corekit.data.datasets.base import Sample
 from corekit.data.transforms.base import SampleTransform
-from corekit.data.transforms.decode import LazyJpeg
-from corekit.data.transforms.moving import crop, cut_out, move, resize
+from corekit.data.transforms.moving import Placed, crop, cut_out, move, resize
+from corekit.data.transforms.pixels import resized_part
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -46,6 +43,8 @@ class RandomResizedCrop(SampleTransform):
         scaled_decoding: False: every JPEG is decoded in full.
     """
 
+    moves_outlines = True
+
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
                  ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0,
                  scaled_decoding: bool = True) -> None:
@@ -60,24 +59,19 @@ class RandomResizedCrop(SampleTransform):
         image: Image.Image = sample["image"]
         # before pixels are decoded
         top, left, height, width = TorchvisionCrop.get_params(image, self.scale, self.ratio)
-        factor = 1
-        if self.scaled_decoding and isinstance(image, LazyJpeg):
-            factor = image.shrink(min(height, width) // size)
-        edges = [round(edge / factor) for edge in (left, top, left + width, top + height)]
-        part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
-        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
-        # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-        resized = F.interpolate(pixels, (size, size), mode=self.interpolation, antialias=True)
-        cropped = resized[0].contiguous()
+        part = left, top, left + width, top + height
+        cropped, part = resized_part(image, part, (size, size), self.interpolation,
+                                     self.scaled_decoding)
         flip = bool(self.flip) and torch.rand(()).item() < self.flip
-        left, top, right, bottom = (factor * edge for edge in edges)
-        output = cut_out(sample, top, left, bottom - top, right - left, (size, size), flip)
+        output = cut_out(sample, part, (size, size), flip)
         return {**output, "image": cropped.flip(-1) if flip else cropped}
 
 
 @register("transform", "center_crop")
 class CenterCrop(SampleTransform):
     """No augmentation: training sees what evaluation sees."""
+
+    moves_outlines = True
 
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
@@ -88,7 +82,7 @@ class CenterCrop(SampleTransform):
         image: Image.Image = sample["image"]
         middle, (width, height), begin = preprocess.geometry(*image.size)
 
-        def step(value: TVTensor) -> TVTensor:
+        def step(value: Placed) -> Placed:
             part = crop(value, *middle)
             square = (*begin, begin[0] + preprocess.size, begin[1] + preprocess.size)
             return crop(resize(part, (height, width)), *square)
