@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.image_grid import Picture
 from corekit.data.loading.whole_picture import WholePicture
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.evaluation.album import Album
 from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.detection.drawn import draw_annotations
 from corekit.evaluation.detection.ground_truth import (
     Json,
     categories,
@@ -27,6 +31,7 @@ from corekit.evaluation.whole_pictures import model_method, whole_pictures
 from corekit.registry import register
 
 NOTHING = Precision({}, {})
+LOOKS, LEAST_SCORE = 8, 0.5  # pictures to look at; scores of what is drawn on them
 KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 
@@ -71,6 +76,7 @@ class Detection:
         detect = model_method(eval_model, "detection", "detect")
         truth: dict[int, bytes] = {}
         results: dict[str, dict[int, bytes]] = {kind: {} for kind in KINDS}
+        album = Album(LOOKS if eval_model.rank == 0 else 0)
         counts = torch.zeros(3, dtype=torch.int64, device=eval_model.device)
         for chunk, images in whole_pictures(eval_model, self.dataset, self.batch_size, self.resize):
             with eval_model.autocast():
@@ -84,13 +90,15 @@ class Detection:
                 truth[position] = picture_truth(sample, number, self.ids)
                 of_picture = self._results(sample, number, detections[place])
                 counts[2] += "mask" in of_picture
+                if not album.is_full:
+                    self._show(album, chunk["image"][place], sample, truth[position], of_picture)
                 for kind, items in of_picture.items():
                     results[kind][position] = b",\n".join(json.dumps(item).encode()
                                                           for item in items)
         samples, left_out, with_masks = eval_model.sum(counts).tolist()
         if not with_masks:
             del results["mask"]
-        return self._result(eval_model, truth, results, (samples, left_out))
+        return self._result(eval_model, truth, results, (samples, left_out), album.pictures())
 
     def _results(self, sample: Mapping[str, Any], number: int,
                  detected: Mapping[str, Tensor]) -> dict[str, list[Json]]:
@@ -114,18 +122,31 @@ class Detection:
             items["mask"] = [{**each, "segmentation": mask} for each, mask in zip(common, encoded)]
         return items
 
+    def _show(self, album: Album, image: Tensor, sample: Mapping[str, Any], truth: bytes,
+              results: Mapping[str, Sequence[Json]]) -> None:
+        """Truth and prediction on the picture, in its own pixels."""
+        _, objects = json.loads(truth)
+        best = [{**box, **mask} for box, mask in zip_longest(
+            results["box"], results.get("mask", ()), fillvalue={}) if box["score"] >= LEAST_SCORE]
+        picture = self.resize.own_picture(image, sample["size"])
+        album.add(sample["key"], *(draw_annotations(picture, items, self.categories)
+                                   for items in (objects, best)))
+
     def _result(self, eval_model: EvalModel, truth: Mapping[int, bytes],
-                results: Mapping[str, Mapping[int, bytes]], counts: Sequence[int]) -> Result:
+                results: Mapping[str, Mapping[int, bytes]], counts: Sequence[int],
+                pictures: dict[str, Picture]) -> Result:
         """The figures, which the first rank computes, on every rank."""
         samples, left_out = counts
         total = int(self.dataset.shard_sizes.sum())
         content = coco_content(gathered(eval_model, total, truth), self.categories)
         metrics: dict[str, float] = {}
         by_class: dict[str, dict[str, float]] = {}
+        files = {"ground_truth.json": json.dumps(content).encode()}
         for kind, items in results.items():
             text = b"[" + b",\n".join(filter(None, gathered(eval_model, total, items))) + b"]"
             precision = NOTHING
             if eval_model.rank == 0:
+                files[f"{kind}_results.json"] = text
                 precision = average_precision(content, text, KINDS[kind])
             metrics |= {f"{kind}_{name}": value for name, value
                         in on_every_rank(eval_model, precision.metrics, SUMMARY).items()}
@@ -133,7 +154,8 @@ class Detection:
                 if each["id"] in precision.by_class:
                     of_class = by_class.setdefault(each["name"], {})
                     of_class[f"{kind}_ap"] = precision.by_class[each["id"]]
-        return Result.on(self.dataset, samples, metrics, left_out=left_out, by_class=by_class)
+        return Result.on(self.dataset, samples, metrics, pictures, left_out, files,
+                         by_class=by_class)
 
 
 def on_every_rank(eval_model: EvalModel, figures: Mapping[str, float],

@@ -48,12 +48,16 @@ def coco_content(pictures: Iterable[bytes], of_dataset: Sequence[Json]) -> Json:
 def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> list[Json]:
     """The objects of one sample, in pixels of its picture.
 
-    ``area`` is the sample's own where it has one, else that of the mask, else that of the box.
+    ``area`` is the sample's own in ``areas``, else that of the mask, else that of the box.
     """
     boxes = np.asarray(sample["boxes"], dtype=np.float64).reshape(-1, 4)
-    masks = [rle(mask, sample["size"]) for mask in sample["masks"]] if "masks" in sample else None
+    masks = None
+    if "masks" in sample:
+        # stored as polygons or run lengths, or pixels
+        as_json = getattr(sample["masks"], "as_json", lambda: sample["masks"])
+        masks = [rle(mask, sample["size"]) for mask in as_json()]
     crowds = np.asarray(sample.get("iscrowd", np.zeros(len(boxes)))).tolist()
-    areas = sample.get("area")
+    areas = sample.get("areas")
     if areas is None:
         sides = boxes[:, 2:] - boxes[:, :2]
         areas = sides.prod(1) if masks is None else [mask_api().area(mask) for mask in masks]
