@@ -36,7 +36,8 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
         exclude: patterns of tensors of the model that stay as they are, and of the file's that are
             left out.
         rename: how names begin in the file -> how they begin in the model; the longest beginning
-            counts. Where all fits, beginnings may be left over: those of another kind of file.
+            counts, and '' is every name's. Where all fits, beginnings may be left over: those of
+            another kind of file.
         new_head: makes the head's rows of the file's; None: they are taken as they are.
 
     Returns:
@@ -139,5 +140,8 @@ def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor
 
 
 def _renamed(name: str, rename: Mapping[str, str]) -> str:
-    beginning = max((known for known in rename if name.startswith(known)), key=len, default="")
-    return rename[beginning] + name.removeprefix(beginning) if beginning else name
+    beginnings = [known for known in rename if name.startswith(known)]
+    if not beginnings:
+        return name
+    beginning = max(beginnings, key=len)
+    return rename[beginning] + name.removeprefix(beginning)

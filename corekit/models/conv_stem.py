@@ -6,13 +6,13 @@ from corekit.models.fusion import convolution, exact, norm_as_scale
 
 
 class ConvStemLayer(nn.Module):
-    """A convolution whose stride is its kernel, then batch norm and GELU but after the last one."""
+    """A convolution, then batch norm and GELU but after the last one; its stride is its kernel."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0,
-                 last: bool = False) -> None:
+                 last: bool = False, stride: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, padding,
-                              bias=last)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride or kernel_size,
+                              padding, bias=last)
         self.bn = None if last else nn.BatchNorm2d(out_channels)
         self.act = None if last else nn.GELU()
 
@@ -33,12 +33,16 @@ class ConvStemLayer(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Patches of 16x16 pixels in three steps (4, 2, 2): [B, 3, H, W] to [B, D, H / 16, W / 16]."""
+    """Patches of 16x16 pixels in three steps (4, 2, 2): [B, 3, H, W] to [B, D, H / 16, W / 16].
 
-    def __init__(self, width: int, padding: int) -> None:
+    With a first stride of 2 patches overlap, 8 pixels from one to the next.
+    """
+
+    def __init__(self, width: int, padding: int, first_stride: int = 4) -> None:
         super().__init__()
+        self.stride = 4 * first_stride
         hidden = width // 4
-        self.backbone = nn.Sequential(ConvStemLayer(3, hidden, 4, padding),
+        self.backbone = nn.Sequential(ConvStemLayer(3, hidden, 4, padding, stride=first_stride),
                                       ConvStemLayer(hidden, hidden, 2),
                                       ConvStemLayer(hidden, width, 2, last=True))
 

@@ -18,9 +18,15 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 
 def towers(model: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
-    """(path, module) of the parts with a stack each: a CLIP's two towers, or the model itself."""
+    """(path, module) of the parts with a stack each: a CLIP's two towers, or the model itself.
+
+    A model whose other parts hold stacks of their own names its towers in ``towers``.
+    """
     children = [(f"{path}{name}.", child) for name, child in model.named_children()
                 if layers(child)]
+    if named := getattr(model, "towers", ()):
+        return [tower for name in named
+                for tower in towers(model.get_submodule(name), f"{path}{name}.")]
     if len(children) > 1 and not any(isinstance(child, Lists) for _, child in children):
         return [tower for name, child in children for tower in towers(child, name)]
     return [(path, model)] if layers(model) else []

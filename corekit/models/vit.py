@@ -1,6 +1,7 @@
 """The vision transformer (Dosovitskiy et al., 2021) as an image tower, and CLIP's ViT-B/16."""
 
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,12 @@ from corekit.models.layers.block import Block
 from corekit.models.layers.drop_path import drop_path_rates
 from corekit.models.layers.linear import init_weights
 from corekit.models.layers.mlp import MLP
-from corekit.models.layers.patch_embed import PatchEmbed
+from corekit.models.layers.patch_embed import PatchEmbed, stride_of
 from corekit.models.layers.positions import is_position_table, resample_positions
 from corekit.models.text_tower import TextTransformer
 from corekit.registry import register
+
+Own = TypeVar("Own", bound="ViT")
 
 
 class ViT(nn.Module):
@@ -24,7 +27,7 @@ class ViT(nn.Module):
     std 0.02 cut at ±2, the head's with std D^-½, biases at 0.
 
     Args:
-        patch_embed: [B, 3, H, W] to [B, D, h, w].
+        patch_embed: [B, 3, H, W] to [B, D, h, w], with its ``stride`` in pixels.
         grid_size: h = w for which the position table is made; at others it is interpolated
             bilinearly.
         width, layers, heads: D, transformer blocks, and attention heads, which divide D.
@@ -45,6 +48,7 @@ class ViT(nn.Module):
         self.grid_size = grid_size
         self.class_position = class_position
         self.patch_embed = patch_embed
+        self.strides, self.widths = (stride_of(patch_embed),), (width,)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
         self.pos_embed = nn.Parameter(torch.empty(1, grid_size**2 + class_position, width))
         norm_layer, hidden = partial(nn.LayerNorm, eps=norm_eps), int(width * mlp_ratio)
@@ -63,16 +67,32 @@ class ViT(nn.Module):
         features: Tensor = self.head(self.norm(self.trunk(image, class_only=True)[:, 0]))
         return features
 
+    def dense(self: Own) -> Own:
+        """Itself without class token and head, for ``feature_map`` alone."""
+        self.cls_token = self.head = None  # type: ignore[assignment]
+        return self
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """The patches after the last norm, [B, D, h, w]."""
+        patches = self.patch_embed(image)
+        tokens = self.norm(self.blocks_of(patches))[:, -patches[0, 0].numel():]
+        return tokens.transpose(1, 2).unflatten(2, patches.shape[2:])  # type: ignore[no-any-return]
+
     def trunk(self, image: Tensor, class_only: bool = False) -> Tensor:
         """What comes before the last norm: [B, 1 + patches, D], the class token first.
 
         With ``class_only`` the last block computes that token alone, [B, 1, D].
         """
-        patches = self.patch_embed(image)
+        return self.blocks_of(self.patch_embed(image), class_only)
+
+    def blocks_of(self, patches: Tensor, class_only: bool = False) -> Tensor:
+        """The same for embedded patches [B, D, h, w]; without a class token it is left out."""
         class_position, patch_positions = self.positions(*patches.shape[2:])
         tokens = patches.flatten(2).transpose(1, 2) + patch_positions
-        first = self.cls_token if class_position is None else self.cls_token + class_position
-        x = torch.cat([first.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
+        x = tokens
+        if self.cls_token is not None:
+            first = self.cls_token if class_position is None else self.cls_token + class_position
+            x = torch.cat([first.to(tokens.dtype).expand(tokens.shape[0], -1, -1), tokens], dim=1)
         if self.norm_pre is not None:
             x = self.norm_pre(x)
         *others, last = self.blocks

@@ -40,6 +40,7 @@ class CatLIP(ViT):
         prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section
             4.1), so that a short training need not first learn that most classes are absent. None:
             the bias starts at 0, as CoreNet's does.
+        first_stride: of the stem: 4 for patches side by side, 2 for a map at stride 8.
         head_std: of the head's weights. Small ones keep the loss of many classes near K ln 2 at
             first; but while they are small, the encoder learns only what all classes have in
             common, for which a short training has no time.
@@ -49,8 +50,9 @@ class CatLIP(ViT):
 
     def __init__(self, num_classes: int, image_size: int, width: int, layers: int, heads: int, *,
                  pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0,
-                 prior: float | None = None, head_std: float = HEAD_STD) -> None:
-        super().__init__(ConvStem(width, padding=1), image_size // 16, width, layers, heads,
+                 prior: float | None = None, head_std: float = HEAD_STD,
+                 first_stride: int = 4) -> None:
+        super().__init__(ConvStem(width, 1, first_stride), image_size // 16, width, layers, heads,
                          num_classes, class_position=False, norm_eps=NORM_EPS, head_bias=True,
                          drop_path_rate=drop_path_rate, head_layer=LinearHead)
         self.pos_embed_interp = pos_embed_interp
