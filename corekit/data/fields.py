@@ -37,6 +37,7 @@ class Field:
         extensions: of the members of a shard that may hold it, the one to write first.
         geometry: what of the picture it is, so that transforms move it: ``boxes`` are float
             [n, 4], x1 y1 x2 y2 in pixels; ``points`` float [n, 2]; ``mask`` [..., H, W].
+        outside: what a ``mask`` of the field holds outside the picture.
         offsets: of a ragged field, the batch entry that says where each sample's rows begin. Fields
             with the same offsets have a row for the same things: what one loses, all lose.
         noun: what messages call its values; '' where these may well be alike in all samples.
@@ -46,6 +47,7 @@ class Field:
     name: str = ""
     extensions: tuple[str, ...] = ()
     geometry: Geometry | None = None
+    outside: int = 0
     offsets: str | None = None
     noun: str = ""
     is_class: bool = False

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError, Batch
 from corekit.data.fields import Geometry, Ragged
+from corekit.data.outlines import Outlines, outline
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.registry import register
 
@@ -19,25 +21,44 @@ if TYPE_CHECKING:
 
 
 class OfObjects(Ragged):
-    """A value for each object in a picture, kept in the sample's ``json`` member."""
+    """A value for each object in a picture, kept in the sample's ``json`` member as COCO has it.
+
+    That is an object with ``annotations``, a list with an object for each of the objects.
+    """
 
     extensions: tuple[str, ...] = ("json", )
     offsets = "box_offsets"
+    annotation = ""  # its key in an annotation
+    missing: object = None  # its value where an annotation has no such key; None: it must
 
-    @property
-    def note(self) -> str:
-        """Its key in the json member."""
-        return self.name
-
-    def decode(self, content: bytes, where: str) -> NDArray[np.generic]:
+    def decode(self, content: bytes, where: str) -> object:
         try:
-            value = np.asarray(json.loads(content)[self.note], dtype=self.dtype)
-            return value.reshape(-1, *self.row)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise BadSampleError(self.name, f"{where}: its json holds no {self.note}") from None
+            notes = _parsed(content)
+            rows = [each.get(self.annotation, self.missing) for each in notes["annotations"]]
+            return self.from_annotations(rows, notes)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+            raise BadSampleError(self.name, f"{where}: its json holds no {self.name}, as COCO has "
+                                 "them") from None
 
     def encode(self, value: object, extension: str) -> bytes | None:
-        return json.dumps({self.note: np.asarray(value).tolist()}).encode()
+        annotations = [{self.annotation: row} for row in self.to_annotations(value)]
+        return json.dumps({"annotations": annotations}).encode()
+
+    def from_annotations(self, rows: list[Any], notes: dict[str, Any]) -> object:
+        """The field's value from that of every annotation."""
+        return np.array(rows, dtype=self.dtype).reshape(len(rows), *self.row)
+
+    def to_annotations(self, value: object) -> list[object]:
+        """What every annotation says of it."""
+        rows: list[object] = np.asarray(value).tolist()
+        return rows
+
+
+@lru_cache(maxsize=1)
+def _parsed(content: bytes) -> dict[str, Any]:
+    """The content of a json member, which several fields ask for one after the other."""
+    notes: dict[str, Any] = json.loads(content)
+    return notes
 
 
 @register("field", "boxes")
@@ -47,36 +68,69 @@ class Boxes(OfObjects):
     dtype = "float32"
     row = (4, )
     geometry: Geometry | None = "boxes"
+    annotation = "bbox"
+
+    def from_annotations(self, rows: list[Any], notes: dict[str, Any]) -> NDArray[np.float32]:
+        boxes = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes.astype(np.float32)
+
+    def to_annotations(self, value: object) -> list[object]:
+        boxes = np.array(value, dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] -= boxes[:, :2]
+        return super().to_annotations(boxes)
 
 
 @register("field", "box_labels")
 class BoxLabels(OfObjects):
-    """The number of the class of each box's object, int64 [n]."""
+    """The class of each box's object, int64 [n]: its place among the class names, from 0 on."""
 
     dtype = "int64"
+    annotation = "category_id"
 
-    @property
-    def note(self) -> str:
-        return "labels"
+
+@register("field", "iscrowd")
+class IsCrowd(OfObjects):
+    """Whether each box holds a crowd instead of one object: uint8 [n], 0 or 1."""
+
+    dtype = "uint8"
+    annotation = "iscrowd"
+    missing = 0
+
+
+@register("field", "areas")
+class Areas(OfObjects):
+    """The area of each object in pixels of the whole picture as annotated: float64 [n]."""
+
+    dtype = "float64"
+    annotation = "area"
 
 
 @register("field", "masks")
 class Masks(OfObjects):
-    """The pixels of each box's object, uint8 [n, H, W]; not written to shards.
+    """The pixels of each box's object: uint8 [n, H, W], or ``Outlines`` until they are drawn.
 
     Where pictures differ in size, a batch has a list of them, one for each sample.
     """
 
-    extensions = ()
     dtype = "uint8"
     geometry: Geometry | None = "mask"
+    annotation = "segmentation"
 
-    def encode(self, value: object, extension: str) -> None:
-        return None
+    def from_annotations(self, rows: list[Any], notes: dict[str, Any]) -> Outlines:
+        return Outlines.of([outline(row) for row in rows], int(notes["height"]),
+                           int(notes["width"]))
+
+    def encode(self, value: object, extension: str) -> bytes:
+        outlines = value if isinstance(value, Outlines) else Outlines.of_masks(np.asarray(value))
+        annotations = [{self.annotation: row} for row in outlines.as_json()]
+        height, width = outlines.canvas
+        return json.dumps({"height": height, "width": width, "annotations": annotations}).encode()
 
     def collate(self, values: Sequence[Any], tokenizer: Tokenizer | None) -> Batch:
         from corekit.data.loading.ragged import pack
 
+        values = [value.draw() if isinstance(value, Outlines) else value for value in values]
         shapes = [tuple(value.shape[1:]) for value in values]
         if len(set(shapes)) > 1:
             return {self.name: list(values)}

@@ -89,11 +89,11 @@ def _add_examples(examples: dict[K, tuple[int, list[V]]],
 
 
 def known_fields() -> dict[str, Field]:
-    """The fields that members are known to hold by their extensions, which no other field has."""
+    """The fields that members are known to hold by a first extension that no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
     claims = Counter(extension for each in fields.values() for extension in each.extensions)
     return {name: each for name, each in fields.items()
-            if each.extensions and all(claims[extension] == 1 for extension in each.extensions)}
+            if each.extensions and claims[each.extensions[0]] == 1}
 
 
 def check_index(index: RawSamples, workers: int = 0) -> Iterator[Findings]:

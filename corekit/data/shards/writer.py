@@ -13,7 +13,7 @@ from corekit.data.loading.workers import in_processes
 from corekit.errors import CorekitError
 from corekit.files import write_text
 
-WRITER = 1  # raise it with every change that makes other bytes
+WRITER = 2  # raise it with every change that makes other bytes
 
 IMAGE_FORMATS = ("jpg", "png", "webp")
 
@@ -100,10 +100,22 @@ def _members(sample: Sample, fields: Mapping[str, Field],
         extensions = field.extensions
         if name not in sample or not extensions:
             continue
-        extension = image_format if image_format in extensions else extensions[0]
+        if field.geometry == "image" and image_format in extensions:
+            extension = image_format
+        else:
+            extension = next(each for each in extensions if each == "json" or each not in members)
         content = field.encode(sample[name], extension)
         if content is not None and extension in members:
-            content = json.dumps({**json.loads(members[extension]), **json.loads(content)}).encode()
+            content = merged(members[extension], content)
         if content is not None:
             members[extension] = content
     return members
+
+
+def merged(content: str | bytes, more: bytes) -> bytes:
+    """Two json members of one sample as one; their annotations are of the same objects."""
+    notes, others = json.loads(content), json.loads(more)
+    rows = notes.get("annotations"), others.get("annotations")
+    if None not in rows:
+        others["annotations"] = [{**row, **other} for row, other in zip(*rows, strict=True)]
+    return json.dumps({**notes, **others}).encode()

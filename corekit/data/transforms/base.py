@@ -12,7 +12,7 @@ from torchvision.tv_tensors import TVTensor
 
 from corekit.data.datasets.base import Sample
 from corekit.data.fields import Field
-from corekit.data.transforms.moving import drop_emptied, place
+from corekit.data.transforms.moving import draw, drop_emptied, place
 from corekit.data.transforms.preprocess import to_tensor
 from corekit.errors import CorekitError
 
@@ -31,11 +31,13 @@ class SampleTransform:
         moves: the geometries that are right after it, of ``corekit.data.fields.Geometry``.
         reads: the fields it reads beside the image.
         sized: whether it follows the ``size`` of the step.
+        moves_outlines: whether masks come as ``Outlines`` where they are stored so; else drawn.
     """
 
     moves = ALL
     reads: tuple[str, ...] = ()
     sized = True
+    moves_outlines = False
 
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, H, W], ``size`` pixels a side in steps with one."""
@@ -104,11 +106,15 @@ class Transform:
         if not self.of_sample:
             values = {name: sample[name] for name in self.reads if name in sample}
             return {**sample, "image": self.function(image, **values, **more)}
-        movable = {name: place(sample[name], fields[name], image)
+        movable = {name: place(sample[name], fields[name], image, str(sample.get("key", "")))
                    for name in moved_fields(fields) if name in sample}
+        if not getattr(self.function, "moves_outlines", False):
+            movable = {name: draw(value) for name, value in movable.items()}
         output: Sample = self.function({**sample, **movable}, **more)
         output = drop_emptied(output, fields) if movable else output
-        return {name: _plain(value) for name, value in output.items()}
+        plain = {name: _plain(value) for name, value in output.items()}
+        return {name: value ^ fields[name].outside if name in movable and fields[name].outside
+                else value for name, value in plain.items()}
 
     def check(self, label: str, fields: Mapping[str, Field]) -> None:
         """Raise a CorekitError where it would not move a field with the picture."""

@@ -8,12 +8,11 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
-from torchvision.tv_tensors import TVTensor
 
 from corekit.data.datasets.base import Sample
 from corekit.data.transforms.base import SampleTransform
 from corekit.data.transforms.decode import LazyJpeg
-from corekit.data.transforms.moving import crop, cut_out, move, resize
+from corekit.data.transforms.moving import Placed, crop, cut_out, move, resize
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -45,6 +44,8 @@ class RandomResizedCrop(SampleTransform):
         flip: probability of a horizontal mirror image.
         scaled_decoding: False: every JPEG is decoded in full.
     """
+
+    moves_outlines = True
 
     def __init__(self, preprocess: Preprocess, scale: tuple[float, float] = (0.9, 1.0),
                  ratio: tuple[float, float] = (0.75, 1.3333), flip: float = 0.0,
@@ -79,6 +80,8 @@ class RandomResizedCrop(SampleTransform):
 class CenterCrop(SampleTransform):
     """No augmentation: training sees what evaluation sees."""
 
+    moves_outlines = True
+
     def __init__(self, preprocess: Preprocess) -> None:
         self.preprocess = preprocess
 
@@ -88,7 +91,7 @@ class CenterCrop(SampleTransform):
         image: Image.Image = sample["image"]
         middle, (width, height), begin = preprocess.geometry(*image.size)
 
-        def step(value: TVTensor) -> TVTensor:
+        def step(value: Placed) -> Placed:
             part = crop(value, *middle)
             square = (*begin, begin[0] + preprocess.size, begin[1] + preprocess.size)
             return crop(resize(part, (height, width)), *square)

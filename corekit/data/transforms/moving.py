@@ -1,12 +1,14 @@
 """Boxes, masks and points move with their picture, as torchvision's ``tv_tensors``.
 
+Masks that are stored as polygons or run lengths move as such, and are drawn at the end.
+
 A transform that moves the picture does the same to everything of these types in its sample. What a
 box or mask keeps of its object may become nothing on the way; such rows leave the sample when the
 transform is done, with all that belongs to them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -18,23 +20,38 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes, Mask, TVTensor
 
-from corekit.data.datasets.base import Sample
+from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.fields import Field
+from corekit.data.outlines import Outlines
 from corekit.errors import CorekitError
 
 # pixels of a box that still shows something, as torchvision's SanitizeBoundingBoxes
 LEAST_SIDE = 1.0
+Placed: TypeAlias = TVTensor | Outlines  # what moves with the picture
 
 
-def place(value: object, field: Field, image: Image.Image) -> TVTensor:
-    """A field's value as the type that transforms move, in the picture it belongs to."""
+def place(value: object, field: Field, image: Image.Image, key: str = "") -> Placed:
+    """A field's value as the type that transforms move, in the picture it belongs to.
+
+    A mask is placed such that 0 is what lies outside the picture, as transforms fill it.
+
+    Raises:
+        BadSampleError: a mask has not the size of the picture.
+    """
     canvas = (image.height, image.width)
+    if field.geometry == "mask":
+        mask = value if isinstance(value, Outlines) else Mask(torch.as_tensor(value))
+        size = mask.canvas if isinstance(mask, Outlines) else tuple(mask.shape[-2:])
+        if size != canvas:
+            raise BadSampleError("mask_size", f"{key}: {field.name} of {size[1]} x {size[0]} "
+                                 f"pixels for a picture of {canvas[1]} x {canvas[0]}")
+        if isinstance(mask, Outlines) or not field.outside:
+            return mask
+        return Mask(mask.as_subclass(Tensor) ^ field.outside)
     if field.geometry == "boxes":
         boxes = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 4)
         return BoundingBoxes(boxes, format="XYXY",  # type: ignore[call-overload, no-any-return]
                              canvas_size=canvas)
-    if field.geometry == "mask":
-        return Mask(torch.as_tensor(value))
     if field.geometry == "image":
         return tv_tensors.Image(value)
     if not hasattr(tv_tensors, "KeyPoints"):
@@ -44,16 +61,21 @@ def place(value: object, field: Field, image: Image.Image) -> TVTensor:
     return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
 
 
-def move(sample: Sample, step: Callable[[TVTensor], TVTensor]) -> Sample:
+def draw(value: object) -> object:
+    """The masks of outlines; anything else as it is."""
+    return Mask(torch.from_numpy(value.draw())) if isinstance(value, Outlines) else value
+
+
+def move(sample: Sample, step: Callable[[Placed], Placed]) -> Sample:
     """Apply one movement to every field of a sample that has a place in its picture.
 
     A box of which nothing is left becomes a point, so that no later turn makes it a box again.
     """
-    return {name: _collapsed(step(value)) if isinstance(value, TVTensor) else value
+    return {name: _collapsed(step(value)) if isinstance(value, (TVTensor, Outlines)) else value
             for name, value in sample.items()}
 
 
-def _collapsed(value: TVTensor) -> TVTensor:
+def _collapsed(value: Placed) -> Placed:
     if isinstance(value, BoundingBoxes):
         is_empty = ~is_visible(value)
         value[is_empty, 2:] = value[is_empty, :2]
@@ -66,9 +88,9 @@ def cut_out(sample: Sample, top: int, left: int, height: int, width: int, size: 
 
     ``size`` is (height, width). The rectangle may reach beyond the picture, where masks are 0.
     """
-    def step(value: TVTensor) -> TVTensor:
+    def step(value: Placed) -> Placed:
         part = resize(crop(value, left, top, left + width, top + height), size)
-        return F.horizontal_flip(part) if flip else part
+        return mirror(part) if flip else part
 
     return move(sample, step)
 
@@ -85,17 +107,26 @@ class Movement(NamedTuple):
 def turn(sample: Sample, to: Movement) -> Sample:
     """Apply a picture's movement to all else in it; boxes end at the picture's edges."""
     center = None if to.center is None else list(to.center)
-    return move(sample, lambda value: F.affine(value, to.angle, list(to.translate), 1.0,
+    return move(sample, lambda value: F.affine(draw(value), to.angle, list(to.translate), 1.0,
                                                list(to.shear), center=center))
 
 
-def crop(value: TVTensor, left: int, top: int, right: int, bottom: int) -> TVTensor:
-    """The inside of a rectangle; boxes end at its edges."""
+def crop(value: Placed, left: int, top: int, right: int, bottom: int) -> Placed:
+    """The inside of a rectangle, which may reach beyond the picture; boxes end at its edges."""
+    if isinstance(value, Outlines):
+        return value.crop(left, top, right, bottom)
     return F.crop(value, top, left, bottom - top, right - left)
 
 
-def resize(value: TVTensor, size: tuple[int, int]) -> TVTensor:
+def mirror(value: Placed) -> Placed:
+    """The value mirrored, left and right."""
+    return value.flip() if isinstance(value, Outlines) else F.horizontal_flip(value)
+
+
+def resize(value: Placed, size: tuple[int, int]) -> Placed:
     """The value resized to ``size`` (height, width)."""
+    if isinstance(value, Outlines):
+        return value.resize(*size)
     if not isinstance(value, Mask):
         return F.resize(value, list(size), antialias=True)
     # at the pixels' middles, which torchvision's nearest neighbour is not
@@ -116,7 +147,17 @@ def is_visible(value: Tensor) -> Tensor:
 
 
 def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
-    """The sample without the rows, in all fields of a group, of which no box or pixel is left."""
+    """The sample with its masks drawn, and without the rows of which no box or pixel is left.
+
+    A row goes from all fields of a group. Outlines are drawn where a box is left.
+    """
+    sample = _drop_invisible(sample, fields)
+    if not any(isinstance(value, Outlines) for value in sample.values()):
+        return sample
+    return _drop_invisible({name: draw(value) for name, value in sample.items()}, fields)
+
+
+def _drop_invisible(sample: Sample, fields: Mapping[str, Field]) -> Sample:
     groups: dict[str, list[str]] = {}
     for name, field in fields.items():
         if field.offsets is not None and name in sample:
@@ -124,13 +165,15 @@ def drop_emptied(sample: Sample, fields: Mapping[str, Field]) -> Sample:
     for names in groups.values():
         masks = [is_visible(sample[name]) for name in names
                  if isinstance(sample[name], (BoundingBoxes, Mask))]
-        visible = torch.stack(masks).all(0) if masks else torch.ones(0, dtype=torch.bool)
-        if not bool(visible.all()):
+        if masks and not bool((visible := torch.stack(masks).all(0)).all()):
             sample = {**sample, **{name: _rows(sample[name], visible) for name in names}}
     return sample
 
 
-def _rows(value: Tensor | NDArray[np.generic] | Sequence[object], mask: Tensor) -> object:
+def _rows(value: Tensor | NDArray[np.generic] | Outlines | Sequence[object],
+          mask: Tensor) -> object:
+    if isinstance(value, Outlines):
+        return value.rows(mask.tolist())
     if isinstance(value, Tensor):
         return value[mask]
     if isinstance(value, np.ndarray):

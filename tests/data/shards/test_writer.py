@@ -13,6 +13,7 @@ from PIL import Image
 
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.shards import writer as shard_writer
+from corekit.data.shards.members import default_fields
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.shards.writer import write_shards
 from corekit.errors import CorekitError
@@ -72,8 +73,17 @@ def test_the_webdataset_library_reads_what_the_source_gave(source, tmp_path, ima
         assert sample["txt"].decode() == wanted["text"]
         assert int(sample["cls"]) == wanted["label"]
         notes = json.loads(sample["json"])
-        assert notes == {"boxes": wanted["boxes"].tolist(), "labels": wanted["box_labels"].tolist(),
-                         "nouns": wanted["nouns"]}
+        assert {**notes, "annotations": [each.pop("segmentation")["size"]
+                                         for each in notes["annotations"]]} == {
+            "height": 32, "width": 32, "nouns": wanted["nouns"],
+            "annotations": [[32, 32]] * len(wanted["boxes"])}
+        assert notes["annotations"] == [
+            {"bbox": [left, top, right - left, bottom - top], "category_id": label, "iscrowd": 0}
+            for (left, top, right, bottom), label in zip(wanted["boxes"].tolist(),
+                                                         wanted["box_labels"].tolist())]
+        classes = np.asarray(Image.open(io.BytesIO(
+            sample["seg.png" if image_format == "png" else "png"])))
+        assert np.array_equal(classes, wanted["segmentation"])
         image = np.asarray(Image.open(io.BytesIO(sample[image_format]))).astype(int)
         assert np.abs(image -
                       np.asarray(wanted["image"])).mean() <= {"png": 0, "jpg": 5,
@@ -87,6 +97,18 @@ def test_corekit_reads_what_it_wrote(source, tmp_path):
     sample = read.decode(read.read(1, 3, 1)[0])
     assert sample["text"] == source.decode(13)["text"]
     assert read.class_names == source.class_names
+
+
+def test_objects_come_back_from_shards_as_they_were(source, tmp_path):
+    write_shards(source, tmp_path)
+    names = ("image", "boxes", "box_labels", "masks", "iscrowd", "segmentation")
+    read = WebDataset(str(tmp_path), fields=default_fields(*names))
+    for handle, index in zip(read.read(0, 0, 25), range(25), strict=True):
+        sample, wanted = read.decode(handle), source.decode(index)
+        for name in names[1:]:
+            value = sample[name].draw() if name == "masks" else sample[name]
+            assert value.dtype == wanted[name].dtype
+            assert np.array_equal(value, wanted[name])
 
 
 def test_shards_cross_the_shards_of_the_source(tmp_path, monkeypatch):

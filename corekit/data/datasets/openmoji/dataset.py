@@ -22,6 +22,7 @@ from corekit.data.datasets.openmoji.concepts import (
 )
 from corekit.data.datasets.openmoji.scene import annotate_scene, draw_scene, paint_scene
 from corekit.data.fields import Field
+from corekit.data.segmentation import IGNORED
 from corekit.errors import CorekitError
 from corekit.registry import register
 from corekit.seeds import derive_seed
@@ -76,7 +77,12 @@ class OpenMoji:
             there is.
         annotations: also give ``boxes`` (float32 [n, 4]: x1, y1, x2, y2 in pixels), ``masks``
             (uint8 [n, H, W]), ``box_labels`` (int64 [n]), all of what is visible and with the main
-            object first, and ``nouns``, the names of the concepts in the scene.
+            object first, ``iscrowd`` (uint8 [n], all 0), ``nouns``, the names of the concepts in
+            the scene, and ``segmentation`` (uint8 [H, W]): at each pixel the concept that is seen
+            there, and where none is, the background, which is class number ``concepts``. So 20
+            concepts make 21 classes, the last of them called background; ``class_names`` are those
+            of the concepts alone, and ``segmentation_names`` have it too. More than 254 concepts
+            have no ``segmentation``, whose numbers end there.
 
     Raises:
         CorekitError: an argument out of range, or the extra ``demo`` is not installed.
@@ -107,8 +113,11 @@ class OpenMoji:
         self.class_names, self.templates = list(concept_names()[:concepts]), list(TEMPLATES)
         self.attribution = ATTRIBUTION
         self.fields: tuple[str, ...] = ("image", "text", "label")
+        self.segmentation_names = [*self.class_names, "background"]
         if annotations:
-            self.fields += ("boxes", "masks", "box_labels", "nouns")
+            self.fields += ("boxes", "masks", "box_labels", "iscrowd", "nouns")
+        if annotations and concepts < IGNORED:
+            self.fields += ("segmentation", )
         sizes = [min(_SHARD, samples - first) for first in range(0, samples, _SHARD)]
         self.shard_sizes = np.array(sizes, dtype=np.int64)
         self.fingerprint = self._fingerprint()
@@ -139,8 +148,13 @@ class OpenMoji:
         image, masks, boxes = annotate_scene(scene, self._emoji)
         labels = np.array([placed.concept for placed in scene.objects], dtype=np.int64)
         nouns = [self.class_names[concept] for concept in dict.fromkeys(labels.tolist())]
-        return sample | {"image": image, "boxes": boxes, "masks": masks, "box_labels": labels,
-                         "nouns": nouns}
+        sample |= {"image": image, "boxes": boxes, "masks": masks, "box_labels": labels,
+                   "iscrowd": np.zeros(len(labels), dtype=np.uint8), "nouns": nouns}
+        if "segmentation" in self.fields:
+            sample["segmentation"] = classes = np.full(image.size, len(self._emoji), np.uint8)
+            for mask, label in zip(masks, labels):
+                classes[mask != 0] = label
+        return sample
 
     def _fingerprint(self) -> str:
         try:
