@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any, Literal
 
 import torch
@@ -11,11 +10,12 @@ from torch import Tensor
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.image_grid import Picture
 from corekit.data.loading.whole_picture import WholePicture
+from corekit.data.outlines import mask_functions
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.album import Album
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.detection.drawn import draw_annotations
+from corekit.evaluation.detection.drawn import draw_annotations, together
 from corekit.evaluation.detection.ground_truth import (
     Json,
     categories,
@@ -26,7 +26,7 @@ from corekit.evaluation.detection.ground_truth import (
 from corekit.evaluation.detection.paste import in_picture, pasted, pasted_then_resized
 from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.gathering import gathered
-from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision, mask_api
+from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision
 from corekit.evaluation.whole_pictures import model_method, whole_pictures
 from corekit.registry import register
 
@@ -60,7 +60,7 @@ class Detection:
     def __init__(self, dataset: Source, preprocess: Preprocess, size: int | None = None,
                  keep_aspect: bool = True, longest: int | None = None,
                  paste: Literal["own", "seen"] = "own", batch_size: int = 8) -> None:
-        mask_api()
+        mask_functions()
         check_batch_size("detection", batch_size)
         for field in ("boxes", "box_labels"):
             check_field("detection", "dataset", dataset, field)
@@ -126,8 +126,7 @@ class Detection:
               results: Mapping[str, Sequence[Json]]) -> None:
         """Truth and prediction on the picture, in its own pixels."""
         _, objects = json.loads(truth)
-        best = [{**box, **mask} for box, mask in zip_longest(
-            results["box"], results.get("mask", ()), fillvalue={}) if box["score"] >= LEAST_SCORE]
+        best = [each for each in together(results) if each["score"] >= LEAST_SCORE]
         picture = self.resize.own_picture(image, sample["size"])
         album.add(sample["key"], *(draw_annotations(picture, items, self.categories)
                                    for items in (objects, best)))

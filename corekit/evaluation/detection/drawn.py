@@ -1,11 +1,19 @@
 """Objects in COCO's form, drawn on their picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corekit.data.drawing import draw_objects
 from corekit.data.image_grid import Picture
+from corekit.data.outlines import mask_functions
 from corekit.evaluation.detection.ground_truth import Json
-from corekit.evaluation.metrics.coco import mask_api
+
+
+def together(results: Mapping[str, Sequence[Json]]) -> list[Json]:
+    """Results of boxes with those of masks, where there are any."""
+    items = [{**each} for each in results["box"]]
+    for item, mask in zip(items, results.get("mask", ())):
+        item.update(mask)
+    return items
 
 
 def draw_annotations(picture: Picture, items: Sequence[Json], of_dataset: Sequence[Json]
@@ -20,6 +28,6 @@ def draw_annotations(picture: Picture, items: Sequence[Json], of_dataset: Sequen
         labels.append(place[item["category_id"]])
         score = f" {item['score']:.0%}" if "score" in item else ""
         texts.append(f"{names[item['category_id']]}{score}")
-    masks = [mask_api().decode(item["segmentation"]).astype(bool) for item in items
+    masks = [mask_functions().decode(item["segmentation"]).astype(bool) for item in items
              if "segmentation" in item]
     return draw_objects(picture, boxes, labels, texts, masks)

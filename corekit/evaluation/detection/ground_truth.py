@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.outlines import mask_functions
 from corekit.errors import CorekitError
-from corekit.evaluation.metrics.coco import Rle, mask_api
+from corekit.evaluation.metrics.coco import Rle
 
 Json = dict[str, Any]
 
@@ -60,7 +61,7 @@ def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> l
     areas = sample.get("areas")
     if areas is None:
         sides = boxes[:, 2:] - boxes[:, :2]
-        areas = sides.prod(1) if masks is None else [mask_api().area(mask) for mask in masks]
+        areas = sides.prod(1) if masks is None else [mask_functions().area(mask) for mask in masks]
     items: list[Json] = []
     for place, (box, label) in enumerate(zip(boxes.tolist(), sample["box_labels"])):
         left, top, right, bottom = box
@@ -76,7 +77,7 @@ def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> l
 
 def rle(mask: object, size: tuple[int, int]) -> Rle:
     """COCO's run lengths, as JSON has them, of a mask [H, W], polygons, or run lengths."""
-    api = mask_api()
+    api = mask_functions()
     if isinstance(mask, Mapping) and isinstance(mask["counts"], (str, bytes)):
         encoded: Rle = dict(mask)
     elif isinstance(mask, Mapping):

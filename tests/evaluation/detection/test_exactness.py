@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from corekit.data.outlines import mask_functions
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result, write_files
 from corekit.evaluation.detection.detection import Detection
@@ -78,10 +79,13 @@ def test_ranks_change_nothing(ranks: int) -> None:
 
 def test_pycocotools_stands_in_and_a_sentence_for_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = alone().metrics
-    for module in ("faster_coco_eval", "faster_coco_eval.core.mask"):
+    mask_functions.cache_clear()
+    for module in ("faster_coco_eval", "faster_coco_eval.core"):
         monkeypatch.setitem(sys.modules, module, None)
     assert Detection(Annotated(), PREPROCESS)(guesses_model()).metrics == expected
+    mask_functions.cache_clear()
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
     with pytest.raises(CorekitError, match=r"pip install 'corekit\[detection\]'"):
         Detection(Annotated(), PREPROCESS)
+    mask_functions.cache_clear()

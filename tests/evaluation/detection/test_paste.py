@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from corekit.data.loading.whole_picture import WholePicture
+from corekit.data.outlines import mask_functions
 from corekit.evaluation.detection.detection import Detection
 from corekit.evaluation.detection.paste import in_picture, pasted, pasted_then_resized
-from corekit.evaluation.metrics.coco import mask_api
 from tests.evaluation.detection.annotated import PREPROCESS, Annotated, guesses_model
 
 SIZE = (37, 50)
@@ -26,8 +26,9 @@ def masks(every: float) -> torch.Tensor:
 def test_run_lengths_are_of_the_pixels_that_torchvision_pastes(every: float) -> None:
     expected = paste_masks_in_image(masks(every)[:, None], BOXES, SIZE)[:, 0] > 0.5
     encoded = list(pasted(masks(every), BOXES, SIZE))
-    assert np.array_equal(mask_api().decode(encoded).transpose(2, 0, 1), expected.numpy())
-    whole = mask_api().encode(np.asfortranarray(expected.permute(1, 2, 0).numpy().astype("uint8")))
+    assert np.array_equal(mask_functions().decode(encoded).transpose(2, 0, 1), expected.numpy())
+    pixels = expected.permute(1, 2, 0).numpy().astype("uint8")
+    whole = mask_functions().encode(np.asfortranarray(pixels))
     assert [each["counts"] for each in encoded] == [each["counts"].decode() for each in whole]
 
 
@@ -37,7 +38,7 @@ def test_corenets_masks_are_resized_after_pasting() -> None:
     probabilities = paste_masks_in_image(masks(0.3)[:, None], boxes, seen)
     resized = F.interpolate(probabilities, own, mode="bilinear", align_corners=True)[:, 0] > 0.5
     encoded = list(pasted_then_resized(masks(0.3), boxes, seen, own))
-    assert np.array_equal(mask_api().decode(encoded).transpose(2, 0, 1), resized.numpy())
+    assert np.array_equal(mask_functions().decode(encoded).transpose(2, 0, 1), resized.numpy())
 
 
 def test_boxes_come_back_to_the_pictures_own_pixels() -> None:
