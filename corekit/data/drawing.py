@@ -1,7 +1,7 @@
 """What a model finds in a picture, drawn on it."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,18 +23,18 @@ def colour(number: int) -> tuple[int, int, int]:
 
 
 def draw_objects(picture: Picture, boxes: Sequence[Sequence[float]], labels: Sequence[int],
-                 names: Sequence[str], masks: Sequence[Mask] = ()) -> Picture:
+                 names: Sequence[str], masks: Iterable[Mask] = ()) -> Picture:
     """The picture with a box and a name for each object, and its mask where there are any.
 
     ``boxes`` are x1 y1 x2 y2 in pixels, ``labels`` choose the colours, and ``names`` are what is
-    written; the first object is drawn last.
+    written; later objects lie over earlier ones.
     """
     pixels = picture.astype(np.float32)
-    for mask, label in reversed([*zip(masks, labels)]):
+    for mask, label in zip(masks, labels):
         _tint(pixels, mask, label)
     image, factor = _canvas(pixels)
     draw, line = ImageDraw.Draw(image), max(1, min(image.size) // 200)
-    for box, label, name in reversed([*zip(boxes, labels, names)]):
+    for box, label, name in zip(boxes, labels, names):
         left, top, right, bottom = (factor * edge for edge in box)
         right, bottom = max(left, right - 1), max(top, bottom - 1)
         draw.rectangle((left, top, right, bottom), outline=colour(label), width=line)
@@ -55,23 +55,24 @@ def draw_classes(picture: Picture, classes: NDArray[np.integer[Any]],
     pixels = picture.astype(np.float32)
     for number in order:
         _tint(pixels, classes == number, number)
-    image, _ = _canvas(pixels)
-    draw_names(image, [names[number] for number in order[:LEGEND]], order)
-    return np.asarray(image)
+    named = order[:LEGEND]
+    return draw_lines(pixels.astype(np.uint8), [names[number] for number in named], named)
 
 
-def draw_names(image: Image.Image, names: Sequence[str], numbers: Sequence[int]) -> None:
-    """Lines of text in the upper left corner, each in the colour of a class."""
+def draw_lines(picture: Picture, lines: Sequence[str], numbers: Sequence[int]) -> Picture:
+    """The picture with lines of text in the upper left corner, each in the colour of a class."""
+    image, _ = _canvas(picture)
     height = _font(image).size + 4
-    for line, (name, number) in enumerate(zip(names, numbers)):
-        _write(image, (1, 1 + line * height), name, colour(number))
+    for place, (line, number) in enumerate(zip(lines, numbers)):
+        _write(image, (1, 1 + place * height), line, colour(number))
+    return np.asarray(image)
 
 
 def _tint(pixels: NDArray[np.float32], mask: Mask, number: int) -> None:
     pixels[mask] = (1 - STRENGTH) * pixels[mask] + STRENGTH * np.array(colour(number))
 
 
-def _canvas(pixels: NDArray[np.float32]) -> tuple[Image.Image, int]:
+def _canvas(pixels: NDArray[Any]) -> tuple[Image.Image, int]:
     """The picture to draw on, and how many times larger than it was."""
     factor = -(-LEAST // min(pixels.shape[:2]))
     return Image.fromarray(pixels.astype(np.uint8).repeat(factor, 0).repeat(factor, 1)), factor

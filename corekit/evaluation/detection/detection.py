@@ -23,7 +23,7 @@ from corekit.evaluation.detection.ground_truth import (
     image_id,
     picture_truth,
 )
-from corekit.evaluation.detection.paste import in_picture, pasted, pasted_then_resized
+from corekit.evaluation.detection.objects import found_objects
 from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.gathering import gathered
 from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision
@@ -108,19 +108,11 @@ class Detection:
         if wrong:
             raise CorekitError(f"evaluator 'detection': the model finds class {wrong[0]}, but "
                                f"'{dataset_info(self.dataset).name}' has {len(self.ids)} classes")
-        common = [{"image_id": number, "category_id": self.ids[label], "score": score}
-                  for label, score in zip(labels, detected["scores"].double().tolist())]
-        seen, own = detected["boxes"].float().cpu(), sample["size"]
-        boxes = in_picture(seen, self.resize, own)
-        items = {"box": [{**each, "bbox": [left, top, right - left, bottom - top]}
-                         for each, (left, top, right, bottom) in zip(common,
-                                                                     boxes.double().tolist())]}
-        if "masks" in detected and "masks" in self.dataset.fields:
-            masks = detected["masks"].float().cpu()
-            encoded = (pasted(masks, boxes, own) if self.paste == "own" else
-                       pasted_then_resized(masks, seen, self.resize.padded(own), own))
-            items["mask"] = [{**each, "segmentation": mask} for each, mask in zip(common, encoded)]
-        return items
+        named = [{"image_id": number, "category_id": self.ids[label]} for label in labels]
+        with_masks = "masks" in self.dataset.fields
+        items = found_objects(detected, self.resize, sample["size"], self.paste, with_masks)
+        return {kind: [{**name, **each} for name, each in zip(named, of_kind)]
+                for kind, of_kind in items.items()}
 
     def _show(self, album: Album, image: Tensor, sample: Mapping[str, Any], truth: bytes,
               results: Mapping[str, Sequence[Json]]) -> None:

@@ -18,7 +18,8 @@ def together(results: Mapping[str, Sequence[Json]]) -> list[Json]:
 
 def draw_annotations(picture: Picture, items: Sequence[Json], of_dataset: Sequence[Json]
                      ) -> Picture:
-    """The picture with annotations or results on it; these with their scores."""
+    """The picture with annotations or results on it, these with their scores; first ones on top."""
+    items = items[::-1]
     names = {each["id"]: each["name"] for each in of_dataset}
     place = {number: label for label, number in enumerate(names)}
     boxes, labels, texts = [], [], []
@@ -28,6 +29,7 @@ def draw_annotations(picture: Picture, items: Sequence[Json], of_dataset: Sequen
         labels.append(place[item["category_id"]])
         score = f" {item['score']:.0%}" if "score" in item else ""
         texts.append(f"{names[item['category_id']]}{score}")
-    masks = [mask_functions().decode(item["segmentation"]).astype(bool) for item in items
-             if "segmentation" in item]
+    # one at a time: 100 of a large picture would be a gigabyte
+    masks = (mask_functions().decode(item["segmentation"]).astype(bool) for item in items
+             if "segmentation" in item)
     return draw_objects(picture, boxes, labels, texts, masks)

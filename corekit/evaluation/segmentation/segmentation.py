@@ -1,8 +1,7 @@
 """Segmentation: mean intersection over union of a model's classes of pixels."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,15 +10,15 @@ from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.drawing import draw_classes
 from corekit.data.image_grid import Picture
 from corekit.data.loading.eval_loader import Chunk
-from corekit.data.loading.whole_picture import Size, WholePicture
+from corekit.data.loading.whole_picture import WholePicture
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.album import Album
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.metrics.confusion import count_pixels, figures, intersection_over_union
+from corekit.evaluation.segmentation.logits import picture_logits
 from corekit.evaluation.whole_pictures import (
-    Images,
     model_method,
     same_size_groups,
     selected,
@@ -76,7 +75,9 @@ class Segmentation:
                                     device=samples.device)
             for places in same_size_groups(eval_model, chunk["size"], PIXELS):
                 own = chunk["size"][places[0]] if places else (1, 1)
-                logits = self._logits(eval_model, segment, selected(images, places or [0]), own)
+                with eval_model.autocast():
+                    logits = picture_logits(segment, selected(images, places or [0]), self.resize,
+                                            own)
                 if not counts.numel():
                     counts = counts.new_zeros(logits.shape[1], logits.shape[1])
                 prediction = logits[:len(places)].argmax(1)
@@ -86,15 +87,6 @@ class Segmentation:
                         self._show(album, chunk, place, guess)
         return self._result(eval_model.sum(counts), eval_model.sum(samples).tolist(),
                             album.pictures())
-
-    def _logits(self, eval_model: EvalModel, segment: Callable[..., Any], images: Images,
-                own: Size) -> Tensor:
-        """[B, K, H, W] at the pictures' own size, without what was padded."""
-        sides = zip(own, self.resize.padded(own), self.resize.content(own))
-        size = tuple(round(side * padded / content) for side, padded, content in sides)
-        with eval_model.autocast():
-            logits: Tensor = segment(images, size)
-        return logits[:, :, :own[0], :own[1]]
 
     def _counted(self, prediction: Tensor, chunk: Chunk, place: int, classes: int) -> Tensor:
         label = torch.as_tensor(chunk["segmentation"][place], device=prediction.device)
