@@ -145,6 +145,13 @@ class Captions:
         return Prediction({"captions": captions}, _with_scores(image, captions, "caption"))
 
 
+def method(eval_model: EvalModel, name: str) -> Callable[..., Any]:
+    """A method of the model, which has it."""
+    bound: Callable[..., Any] | None = eval_model.method(name)
+    assert bound is not None
+    return bound
+
+
 def named(names: Sequence[str], label: int) -> str:
     """The name of a class, or its number where it has none."""
     return names[label] if 0 <= label < len(names) else f"class {label}"

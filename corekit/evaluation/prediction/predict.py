@@ -19,6 +19,7 @@ from corekit.data.transforms.decode import FORMATS, decode_image
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
+from corekit.evaluation.detection.objects import Paste
 from corekit.evaluation.prediction.kinds import Captions, Labels, Objects, PixelClasses, Predictor
 from corekit.files import replacing, write_bytes, write_text
 from corekit.recipes.schema import RunConfig
@@ -105,7 +106,7 @@ def make_predictor(folder: Path, captions: Sequence[str], threshold: float) -> P
     return Labels(eval_model, _class_names(config), threshold, independent)
 
 
-def _resizing(config: RunConfig, preprocess: Preprocess) -> tuple[WholePicture, str]:
+def _resizing(config: RunConfig, preprocess: Preprocess) -> tuple[WholePicture, Paste]:
     """How the recipe's evaluator resizes pictures, and at which size it pastes masks."""
     arguments = next((each.arguments for each in config.evaluators if each.name in EVALUATORS), {})
     resize = WholePicture(arguments.get("size") or preprocess.size, preprocess.interpolation,
