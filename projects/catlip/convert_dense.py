@@ -1,6 +1,7 @@
 """CatLIP's detectors and segmenters as CoreNet lays them out: the same tensors, other names."""
 
 import math
+import re
 
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.key_names import Rules, changed_arguments, renamed
@@ -19,13 +20,12 @@ CORENET: dict[str, object] = {"norm": "std", "bare_top": True, "roi_aligned": Fa
                               "pooled_levels": 5, "rpn_background": 0.7}
 
 
-def _numbered(pattern: str, replacement: str, numbers: range, step: int = 3) -> Rules:
-    """Rules for layers in a row, whose convolution and norm CoreNet numbers one by one."""
-    rules: list[tuple[str, str]] = []
-    for number in numbers:
-        rules += [(pattern.format(rf"{number}\.0"), replacement.format(f"{step * number}.block.conv")),
-                  (pattern.format(rf"{number}\.1"), replacement.format(str(step * number + 1)))]
-    return tuple(rules)
+def _numbered(name: str, layers: int) -> Rules:
+    """Rules for convolutions in a row, which CoreNet numbers with their norms and activations."""
+    return tuple((rf"^{re.escape(name)}\.{layer}\.{number}\.",
+                  f"model.{name}.{3 * layer + number}.{part}")
+                 for layer in range(layers)
+                 for number, part in enumerate(("block.conv.", "")))
 
 
 def _levels(ours: str, theirs: str) -> Rules:
@@ -45,12 +45,12 @@ HEADS: Rules = (  # corekit's name -> CoreNet's
     *_levels("projections", "backbone_proj_layers"), *_levels("outputs", "fpn_proj_layers"),
     (r"^pyramid\.1\.extra\.0\.", "model.backbone.extra_layers.64.block.conv."),
     (r"^pyramid\.1\.extra\.1\.", "model.backbone.extra_layers.64.block.norm."),
-    *_numbered(r"^rpn\.head\.conv\.{}\.", "model.rpn.head.conv.{}.", range(2)),
+    *_numbered("rpn.head.conv", 2),
     (r"^rpn\.head\.(cls_logits|bbox_pred)\.", r"model.rpn.head.\1.block.conv."),
     (r"^roi_heads\.box_head\.5\.", "model.roi_heads.box_head.13."),
-    *_numbered(r"^roi_heads\.box_head\.{}\.", "model.roi_heads.box_head.{}.", range(4)),
+    *_numbered("roi_heads.box_head", 4),
     (r"^roi_heads\.box_predictor\.", "model.roi_heads.box_predictor."),
-    *_numbered(r"^roi_heads\.mask_head\.{}\.", "model.roi_heads.mask_head.{}.", range(4)),
+    *_numbered("roi_heads.mask_head", 4),
     (r"^roi_heads\.mask_predictor\.([03])\.", r"model.roi_heads.mask_predictor.\1.block.conv."),
     (r"^roi_heads\.mask_predictor\.1\.", "model.roi_heads.mask_predictor.1."),
     (r"^aspp\.branches\.([0-3])\.0\.", r"seg_head.aspp.aspp_layer.convs.\1.block.conv."),
@@ -141,7 +141,7 @@ def _arguments(name: str, state: State) -> dict[str, object]:
 
 def _divisors(name: str, state: State, width: int) -> dict[str, object]:
     """How narrow and shallow a copy of the model is; nothing where it is the model itself."""
-    number = [names.index(name) for names in (DETECTORS, SEGMENTERS) if name in names][0]
+    number = (DETECTORS if name in DETECTORS else SEGMENTERS).index(name)
     start = f"{_encoder(name)}transformer."
     layers = len({key.removeprefix(start).split(".")[0] for key in state if key.startswith(start)})
     sides = {"width_divisor": (WIDTHS[number], width), "depth_divisor": (LAYERS[number], layers)}

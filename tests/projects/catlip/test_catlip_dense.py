@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import corekit
 from corekit import CorekitError
+from corekit.optim.adamw import adamw
 
 CONVERTER = CatLIPDenseConverter()
 SMALL = {"width_divisor": 12, "depth_divisor": 6, "pos_embed_interp": "flat1d"}  # one head
@@ -152,3 +153,29 @@ def test_logits_are_corenets_at_any_size(segmenter: nn.Module, size: tuple[int, 
     assert (segmenter.segment(image, size) - expected).abs().max() <= 1e-5
     if size == (96, 128):
         assert torch.equal(segmenter(image)["logits"].detach(), segmenter.segment(image, size))
+
+
+@pytest.mark.parametrize(("name", "decay", "layers"), [("catlip_mask_rcnn_b16", 0.7, 12),
+                                                       ("catlip_mask_rcnn_l16", 0.8, 24),
+                                                       ("catlip_mask_rcnn_h16", 0.9, 32)])
+def test_layer_decay_is_corenets(name: str, decay: float, layers: int) -> None:
+    with torch.device("meta"):
+        model = corekit.create_model("range_augment", model=corekit.create_model(name))
+    optimizer = adamw(model, 3e-4, weight_decay=0.1, layer_decay=decay,
+                      no_decay=["norms", "biases", "pyramid.0.*"])
+    group_of = {id(value): group for group in optimizer.param_groups for value in group["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(group_of)
+    for key, value in model.named_parameters():
+        depth, group = layers + 1, group_of[id(value)]
+        if key.startswith(("neural_augmentor.", "encoder.patch_embed.", "encoder.pos_embed")):
+            depth = 0
+        elif key.startswith("encoder.blocks."):
+            depth = 1 + int(key.split(".")[2])
+        elif key.startswith("encoder.norm."):
+            depth = layers
+        assert group["lr_scale"] == pytest.approx(decay ** (layers + 1 - depth)), key
+        decayed = value.ndim != 1 and not key.startswith("pyramid.0.")
+        assert group["weight_decay"] == (0.1 if decayed else 0.0), key
+    if name.endswith("b16"):
+        scale = group_of[id(model.encoder.blocks[0].attn.qkv.weight)]["lr_scale"]
+        assert round(scale, 5) == 0.01384
