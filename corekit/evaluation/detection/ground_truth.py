@@ -69,7 +69,9 @@ def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> l
             raise CorekitError(f"{sample['key']}: a box has the label {int(label)}, but its data "
                                f"set has {len(ids)} class names")
         items.append({"image_id": number, "category_id": ids[int(label)],
-                      "bbox": [left, top, right - left, bottom - top],
+                      # float32 has the decimals of an annotation file, and some of its own
+                      "bbox": [round(value, 3) for value in (left, top, right - left,
+                                                             bottom - top)],
                       "area": float(areas[place]), "iscrowd": int(crowds[place]),
                       **({} if masks is None else {"segmentation": masks[place]})})
     return items

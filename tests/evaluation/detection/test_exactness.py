@@ -4,13 +4,15 @@ import contextlib
 import io
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from corekit.data.outlines import mask_functions
+from corekit.data.datasets.dense.coco_instances import CocoInstances
+from corekit.data.outlines import mask_functions, run_lengths
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result, write_files
 from corekit.evaluation.detection.detection import Detection
@@ -75,6 +77,40 @@ def test_ranks_change_nothing(ranks: int) -> None:
         assert result.samples == PICTURES
     assert results[0].files == alone().files
     assert results[0].details == alone().details
+
+
+def coco_folder(root: Path) -> Path:
+    """The annotated pictures as COCO lays them out; numbers have gaps, crowds run lengths."""
+    images, objects, dataset = [], [], Annotated()
+    (root / "val2017").mkdir(parents=True)
+    for handle in dataset.read(0, 0, PICTURES):
+        sample, number = dataset.decode(handle), 7 * handle + 3
+        sample["image"].save(root / f"val2017/{number:012d}.png")
+        images.append({"id": number, "file_name": f"{number:012d}.png",
+                       "width": sample["image"].width, "height": sample["image"].height})
+        for box, label, crowd, area, mask in zip(*(sample[name] for name in (
+                "boxes", "box_labels", "iscrowd", "areas", "masks"))):
+            left, top, right, bottom = box.round(2).tolist()
+            objects.append({
+                "id": 10 * len(objects) + 5, "image_id": number,
+                "category_id": (3, 17, 44)[label], "iscrowd": int(crowd), "area": area,
+                "bbox": [left, top, round(right - left, 2), round(bottom - top, 2)],
+                "segmentation": run_lengths(mask) if crowd else [[
+                    left, top, right, top, right, bottom - 0.5, left, bottom]]})
+    content = {"images": images, "annotations": objects, "categories": [
+        {"id": number, "name": str(number)} for number in (3, 17, 44)]}
+    (root / "annotations").mkdir()
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    return root
+
+
+def test_cocos_own_file_gives_the_same_figures(tmp_path: Path) -> None:
+    root = coco_folder(tmp_path / "coco")
+    dataset = CocoInstances(str(root), "val2017")
+    result = Detection(dataset, PREPROCESS)(guesses_model())
+    official = root / "annotations/instances_val2017.json"
+    files = {**result.files, "ground_truth.json": official.read_bytes()}
+    assert result.metrics == reference(replace(result, files=files), tmp_path)
 
 
 def test_pycocotools_stands_in_and_a_sentence_for_neither(monkeypatch: pytest.MonkeyPatch) -> None:
