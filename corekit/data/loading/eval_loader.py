@@ -5,11 +5,14 @@ from contextlib import closing
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import IterableDataset, get_worker_info
 
-from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Batch, Source
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Batch, Sample, Source
 from corekit.data.fields import find_fields
+from corekit.data.loading.collate import stack
 from corekit.data.loading.data_processes import DataProcesses
+from corekit.data.loading.whole_picture import WholePicture
 from corekit.data.transforms.base import Transform
 from corekit.data.transforms.geometric import CenterCrop
 from corekit.data.transforms.preprocess import Preprocess
@@ -20,10 +23,12 @@ Chunk = Batch
 
 class _Chunks(IterableDataset[Chunk]):
     def __init__(self, source: Source, preprocess: Preprocess, size: int, rank: int,
-                 world: int) -> None:
+                 world: int, resize: WholePicture | None) -> None:
+        self.resize = resize
         self.source, self.preprocess, self.size = source, preprocess, size
         self.rank, self.world = rank, world
         self.fields, self.crop = find_fields(source.fields), Transform.of(CenterCrop(preprocess))
+        self.names = ["key", "position", *self.fields, *(["size"] if resize else [])]
         self.starts = np.concatenate([[0], np.cumsum(source.shard_sizes)])
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -47,21 +52,28 @@ class _Chunks(IterableDataset[Chunk]):
             handles = self.source.read(shard, first - int(self.starts[shard]), count)
             for position, handle in enumerate(handles, first):
                 try:
-                    sample = self.crop(self.source.decode(handle), self.fields)
+                    sample = self._prepared(self.source.decode(handle))
                     samples.append({**sample, "position": position})
                 except BadSampleError as error:
                     left_out += error.kind == LEFT_OUT
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples]
-                        for name in ("key", "position", *self.fields)}
-        side = self.preprocess.size
+                        for name in self.names}
+        side = self.preprocess.size if self.resize is None else self.resize.size
         empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-        return {**chunk, "image": torch.stack(chunk["image"]) if samples else empty,
+        return {**chunk, "image": stack(chunk["image"]) if samples else empty,
                 "left_out": left_out}
+
+    def _prepared(self, sample: Sample) -> Sample:
+        """The sample with the picture as the model sees it."""
+        if self.resize is None:
+            return self.crop(sample, self.fields)
+        image: Image.Image = sample["image"]
+        return {**sample, "image": self.resize(image), "size": (image.height, image.width)}
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
-           workers: int = 0) -> Iterator[Chunk]:
+           workers: int = 0, resize: WholePicture | None = None) -> Iterator[Chunk]:
     """This rank's chunks of all samples, each once.
 
     A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
@@ -69,10 +81,14 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     it holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
     All ranks get the same number of chunks, some of which may hold no sample.
 
+    With ``resize`` pictures are resized by it and not cut, and listed where their shapes differ.
+    Other fields stay as the source gives them, in pixels of the picture itself, whose ``size``
+    (height, width) stands beside them.
+
     Raises:
         CorekitError: the data cannot be read.
     """
-    dataset = _Chunks(source, preprocess, size, rank, world)
+    dataset = _Chunks(source, preprocess, size, rank, world, resize)
     with closing(DataProcesses(dataset, workers)) as parts:
         for chunk in parts:
             if "error" in chunk:
