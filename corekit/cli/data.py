@@ -4,15 +4,18 @@ import argparse
 import os
 import shlex
 import sys
-from itertools import islice
+from collections import Counter
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corekit.data.datasets.base import dataset_info
 from corekit.data.storage import SHARDS, TABLES
 from corekit.errors import CorekitError
-from corekit.printable import printable
+from corekit.printable import override, printable
 
 if TYPE_CHECKING:  # --help needs no numpy
+    from corekit.data.datasets.base import Source
     from corekit.data.shards.check import Findings, RawSamples
     from corekit.data.shards.index import Index
 
@@ -26,7 +29,7 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "index", help="index a folder of tar shards, so that runs start at once")
     index.set_defaults(run=_index)
     check = data.add_parser(
-        "check", help="what is in a folder of shards, and what is wrong with it",
+        "check", help="what is in a folder of shards or a data set, and what is wrong with it",
         description="Read and decode every sample; say what there is and which samples are bad, by "
                     "kind, and what keeps a model from learning. Exit status: 0 where all is "
                     "well, 1 where something is wrong, 2 where nothing could be checked.")
@@ -37,9 +40,26 @@ def add_commands(data: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
                        help="tokens of CLIP's tokenizer that a model reads of a caption")
     check.add_argument("--fields", nargs="*", metavar="FIELD=COLUMN", default=[],
                        help="columns of a table, as in --fields image=photo text=words")
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, job=None)
+    shards = data.add_parser(
+        "shards", allow_abbrev=False, help="write any data set as WebDataset shards",
+        usage="corekit data shards SOURCE OUT [KEY=VALUE ...] [options]",
+        description="Write a data set as tar shards: pictures as they are, KEY.json with their "
+                    "objects as COCO has them, KEY.png with their class maps. Bad samples are "
+                    "counted and left out. The same command goes on where it was stopped.")
+    shards.add_argument("source", help="a data set of `corekit list datasets`, with its arguments "
+                                       "as KEY=VALUE, or a folder laid out as COCO, LVIS, ADE20k, "
+                                       "Cityscapes or Pascal VOC are")
+    shards.add_argument("out", help="the folder to write")
+    shards.add_argument("--samples-per-shard", type=int, default=1000)
+    shards.add_argument("--image-format", choices=["jpg", "png", "webp"], default="jpg",
+                        help="of pictures that are not JPEGs already, or of all")
+    shards.add_argument("--workers", type=int, default=2, help="processes")
+    shards.set_defaults(run=_shards, job=None)
     for command in (index, check):
-        command.add_argument("root", help="the folder, URL or table, as data.root names it")
+        command.add_argument("root", help="the folder, URL or table, as data.root names it" + (
+            "; also a folder laid out as COCO, LVIS, ADE20k, Cityscapes or Pascal VOC are, or the "
+            "name of a data set with its arguments as KEY=VALUE" if command is check else ""))
         command.add_argument("--shards", default=SHARDS,
                              help="pattern of the shards' names under it")
         command.add_argument("--workers", type=int, default=2, help="processes")
@@ -85,10 +105,34 @@ def _job(options: argparse.Namespace) -> None:
                        _show_progress if sys.stderr.isatty() else lambda *_: None)
     print(f"{progress.written + progress.existing:,} shards, {progress.written:,} of them made "
           f"now; {progress.samples:,} samples under {options.out}")
-    bad = ", ".join(f"{kind} {count:,}" for kind, count in sorted(progress.bad.items()))
-    print(f"{'bad':<12}" + (f"{bad}: left out" if bad else "none"))
+    _print_bad(progress.bad)
     if not progress.complete:
         print(f"of {progress.shards:,} shards in all some are still to come, from other tasks")
+
+
+def _shards(options: argparse.Namespace) -> None:
+    from corekit.data.datasets.dense.layouts import open_source
+    from corekit.data.fields import find_fields
+    from corekit.data.shards.writer import write_shards
+
+    source = open_source(options.source, _arguments(options.words))
+    manifest = write_shards(source, Path(options.out), options.samples_per_shard,
+                            options.image_format, workers=options.workers)
+    written = sum(shard.samples for shard in manifest.shards)
+    bad = sum((Counter(shard.bad) for shard in manifest.shards), Counter[str]())
+    print(f"{len(manifest.shards):,} shards, {written:,} samples under {options.out}")
+    _print_bad(bad)
+    stored = {name: options.image_format if field.geometry == "image" else field.extensions[0]
+              for name, field in find_fields(source.fields).items() if field.extensions}
+    listed = ", ".join(f"{name}: {extension}" for name, extension in stored.items())
+    print(f"train on them with {override('data.root', options.out)} "
+          f"'data.dataset={{name: webdataset, fields: {{{listed}}}}}'")
+
+
+def _print_bad(counts: "Counter[str]") -> None:
+    """A line with the samples that were left out."""
+    bad = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
+    print(f"{'bad':<12}" + (f"{bad}: left out" if bad else "none"))
 
 
 def _arguments(words: list[str]) -> dict[str, object]:
@@ -149,20 +193,45 @@ def _open(options: argparse.Namespace) -> "RawSamples":
     return table
 
 
+def _sources(options: argparse.Namespace) -> "list[Source]":
+    """The data sets to check; none where the root holds shards or is a table."""
+    from corekit import registry
+    from corekit.data.datasets.dense.layouts import layouts, open_source
+
+    if options.root in registry.names("dataset"):
+        sources = [open_source(options.root, _arguments(options.words))]
+    elif options.words:
+        raise CorekitError(f"{' '.join(options.words)}: KEY=VALUE goes with the name of a data set "
+                           f"of `corekit list datasets`, which {options.root} is not")
+    else:
+        whole = {"coco_instances": {"crowds": True, "unannotated": True}}
+        sources = [open_source(name, {"root": options.root, "split": split, **whole.get(name, {})})
+                   for name, splits in layouts(options.root).items() for split in splits]
+    for source in sources:
+        print(f"{source.shard_sizes.sum():,} samples in {dataset_info(source).name}")
+    return sources
+
+
 def _check(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.progress import track
 
     from corekit.data.shards.check import Findings, check_index, picture_of
+    from corekit.data.shards.check_source import check_source, source_picture
 
     if options.samples < 1 or (options.picture is not None
                               and not options.picture.absolute().parent.is_dir()):
         raise CorekitError(f"--picture {options.picture} with {options.samples} samples cannot be "
                            "drawn: it needs a folder that is there, and at least one sample")
-    index, findings = _open(options), Findings()
-    for part in track(check_index(index, options.workers), "reading", total=len(index.samples),
-                      console=Console(stderr=True), transient=True,
-                      disable=not sys.stderr.isatty()):
+    sources, findings = _sources(options), Findings()
+    if sources:
+        parts = chain.from_iterable(check_source(each, options.workers) for each in sources)
+        shards = sum(len(each.shard_sizes) for each in sources)
+    else:
+        index = _open(options)
+        parts, shards = check_index(index, options.workers), len(index.samples)
+    for part in track(parts, "reading", total=shards, console=Console(stderr=True),
+                      transient=True, disable=not sys.stderr.isatty()):
         findings.add(part)
     _print_findings(findings)
     warnings = _warnings(findings, options.root, options.context_length)
@@ -171,7 +240,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.picture is not None:
         from PIL import Image
 
-        Image.fromarray(picture_of(index, options.samples)).save(options.picture, "PNG")
+        picture = (source_picture(sources[0], options.samples) if sources
+                   else picture_of(index, options.samples))
+        Image.fromarray(picture).save(options.picture, "PNG")
         print(f"{'picture':<12}{options.picture}")
     if findings.problems() or warnings or not findings.samples:
         sys.exit(1)

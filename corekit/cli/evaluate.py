@@ -77,15 +77,30 @@ def _report(folder: Path, progress: "Progress", label: str, result: "Result") ->
     """Log a result and append it to the records."""
     where = _records_path(folder)
     log.info(f"{label} on {result}  ({where})")
-    if where.is_symlink() and not is_own_run(folder):
+    is_link = where.is_symlink() or where.with_suffix("").is_symlink()
+    if is_link and not is_own_run(folder):
         log.warning("%s is a link that may have come with the weights: the figures are not "
                     "recorded; remove it", where)
         return
     try:
-        append_record(where, {**result.record(*progress, label), "by": "corekit-eval"})
+        record = {**result.record(*progress, label), "by": "corekit-eval"}
+        if result.files:
+            record["files"] = _write_files(where, label, result)
+        append_record(where, record)
     except OSError as error:
         log.warning("%s cannot be written to (%s): the figures are not recorded", where,
                     error.strerror)
+
+
+def _write_files(records: Path, label: str, result: "Result") -> str:
+    """Write the files of an evaluation beside its record, under a name that is free."""
+    from corekit.evaluation.base import write_files  # imports torch
+
+    parent, number = records.with_suffix("") / label, 1
+    while (parent / f"corekit_eval_{number}").exists():
+        number += 1
+    write_files(parent / f"corekit_eval_{number}", result.files)
+    return str((parent / f"corekit_eval_{number}").relative_to(records.parent))
 
 
 def _records_path(folder: Path) -> Path:

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from corekit.cli import convert, export
 from corekit.cli.data import add_commands, add_jobs
 from corekit.cli.listing import list_names, show
 from corekit.cli.registered import add_registered
 from corekit.cli.replay import add_replay, add_seen
 from corekit.cli.sentences import sentences
+from corekit.cli.trained import convert, export, predict
 
 
 def main() -> None:
@@ -48,6 +48,7 @@ def make_parser(entries: bool) -> argparse.ArgumentParser:
 
     convert.add_command(commands)
     export.add_command(commands)
+    predict.add_command(commands)
     add_replay(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(

@@ -114,6 +114,8 @@ class Image(Field):
 
     def encode(self, value: object, extension: str) -> bytes:
         assert isinstance(value, PilImage.Image)
+        if extension in ("jpg", "jpeg") and hasattr(value, "jpeg"):
+            return bytes(value.jpeg)
         content, picture = io.BytesIO(), value.convert("RGB")
         if extension == "png":
             picture.save(content, "PNG")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError, Batch
-from corekit.data.fields import Geometry, Ragged
+from corekit.data.fields import Geometry, Ragged, WholeNumber
 from corekit.data.outlines import Outlines, outline
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.registry import register
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from corekit.data.transforms.preprocess import Preprocess
+
+
+@register("field", "image_id")
+class ImageId(WholeNumber):
+    """The number that a data set has for a picture, int64 [B]; in the sample's ``json`` member."""
+
+    extensions: tuple[str, ...] = ("json:image_id", )
+
+    def encode(self, value: object, extension: str) -> bytes:
+        return json.dumps({self.name: value}).encode()
 
 
 class OfObjects(Ragged):
@@ -36,6 +46,8 @@ class OfObjects(Ragged):
             notes = _parsed(content)
             rows = [each.get(self.annotation, self.missing) for each in notes["annotations"]]
             return self.from_annotations(rows, notes)
+        except BadSampleError as error:
+            raise BadSampleError(error.kind, f"{where}: {error.message}") from None
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             raise BadSampleError(self.name, f"{where}: its json holds no {self.name}, as COCO has "
                                  "them") from None
@@ -87,6 +99,14 @@ class BoxLabels(OfObjects):
 
     dtype = "int64"
     annotation = "category_id"
+    num_classes: int | None = None  # where the dataset knows how many there are
+
+    def from_annotations(self, rows: list[Any], notes: dict[str, Any]) -> NDArray[np.int64]:
+        labels = np.array(rows, dtype=np.int64).reshape(len(rows))
+        if len(rows) and not 0 <= labels.min() <= labels.max() < (self.num_classes or 2**31):
+            raise BadSampleError("unknown_category", f"category_id {labels.min()} or "
+                                 f"{labels.max()} is not one of {self.num_classes} classes")
+        return labels
 
 
 @register("field", "iscrowd")

@@ -180,8 +180,8 @@ def mask_functions() -> ModuleType:
         try:
             from pycocotools import mask
         except ImportError:
-            raise CorekitError("masks that are stored as polygons or compressed run lengths need "
-                               "the package faster-coco-eval: pip install 'corekit[detection]'"
-                               ) from None
+            raise CorekitError("masks stored as polygons or compressed run lengths, and evaluating "
+                               "detection, need the package faster-coco-eval: pip install "
+                               "'corekit[detection]'") from None
     module: ModuleType = mask
     return module

@@ -1,8 +1,9 @@
 """What evaluators get and what they return."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.files import replacing
 from corekit.recipes.schema import EvaluatorConfig
 from corekit.records import figures
 
@@ -46,17 +48,18 @@ class Result:
     dataset: str  # its name
     samples: int  # how many were evaluated
     pictures: dict[str, Picture] = field(default_factory=dict)  # to look at, by title
+    files: dict[str, bytes] = field(default_factory=dict)  # to keep, by name; of the first rank
     details: dict[str, object] = field(default_factory=dict)  # what else the record holds, as JSON
     unreadable: int = 0  # how many were not evaluated, because they cannot be read
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
            pictures: dict[str, Picture] | None = None, left_out: int = 0,
-           **details: object) -> "Result":
+           files: dict[str, bytes] | None = None, **details: object) -> "Result":
         """A result on a data set, under its name; it leaves some samples out of its own accord."""
         unreadable = int(dataset.shard_sizes.sum()) - samples - left_out
         name = dataset_info(dataset).name
-        return cls(metrics, name, samples, pictures or {}, details, unreadable)
+        return cls(metrics, name, samples, pictures or {}, files or {}, details, unreadable)
 
     def problem(self, config: EvaluatorConfig) -> str | None:
         """What is wrong where more samples are lost than the recipe allows."""
@@ -83,6 +86,14 @@ class Result:
         return {"step": step, "samples": samples, "evaluator": evaluator, "dataset": self.dataset,
                 "evaluated": self.samples, "metrics": self.metrics, **self.details,
                 **({"unreadable": self.unreadable} if self.unreadable else {})}
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files, complete or not at all."""
+    with replacing(folder) as writing:
+        writing.mkdir()
+        for name, content in files.items():
+            (writing / name).write_bytes(content)
 
 
 class Evaluator(Protocol):

@@ -27,7 +27,7 @@ def gathered(eval_model: EvalModel, total: int, own: Mapping[int, bytes]) -> Ite
             size += lengths[last]
             last += 1
         block = b"".join(own.get(number, bytes(lengths[number])) for number in range(first, last))
-        summed = bytes(_sum(eval_model, block))
+        summed = _sum(eval_model, block)
         if eval_model.rank == 0:
             begin = 0
             for number in range(first, last):
@@ -36,8 +36,8 @@ def gathered(eval_model: EvalModel, total: int, own: Mapping[int, bytes]) -> Ite
         first = last
 
 
-def _sum(eval_model: EvalModel, block: bytes) -> memoryview:
+def _sum(eval_model: EvalModel, block: bytes) -> bytes:
     if not block or eval_model.world == 1:
-        return memoryview(block)
+        return block
     tensor = torch.frombuffer(bytearray(block), dtype=torch.uint8).to(eval_model.device)
-    return memoryview(eval_model.sum(tensor).cpu().numpy())
+    return eval_model.sum(tensor).cpu().numpy().tobytes()

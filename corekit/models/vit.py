@@ -1,6 +1,7 @@
 """The vision transformer (Dosovitskiy et al., 2021) as an image tower, and CLIP's ViT-B/16."""
 
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from corekit.models.layers.patch_embed import PatchEmbed, stride_of
 from corekit.models.layers.positions import is_position_table, resample_positions
 from corekit.models.text_tower import TextTransformer
 from corekit.registry import register
+
+Own = TypeVar("Own", bound="ViT")
 
 
 class ViT(nn.Module):
@@ -64,7 +67,7 @@ class ViT(nn.Module):
         features: Tensor = self.head(self.norm(self.trunk(image, class_only=True)[:, 0]))
         return features
 
-    def dense(self) -> "ViT":
+    def dense(self: Own) -> Own:
         """Itself without class token and head, for ``feature_map`` alone."""
         self.cls_token = self.head = None  # type: ignore[assignment]
         return self

@@ -14,7 +14,7 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
     n-th layer and what follows it at depth n, what follows the last one (norm, head) at layers + 1,
     as is what belongs to no tower. A tower may list in ``of_last_layer`` the modules that follow
     its last layer and count as part of it, and in ``before_layers`` those that come before its
-    layers wherever they are in its list.
+    layers wherever they are in its list. A model around towers may list the latter, too.
     """
     depth_of: dict[str, tuple[int, int]] = {}
     for path, tower in towers(model):
@@ -37,4 +37,7 @@ def depths(model: nn.Module) -> dict[str, tuple[int, int]]:
             elif name.split(".")[0] in before:
                 number = 0
             depth_of[path + name] = (number, last)
-    return {name: depth_of.get(name, (1, 1)) for name, _ in model.named_parameters()}
+    beside: Sequence[str] = getattr(model, "before_layers", ())
+    deepest = max((last for _, last in depth_of.values()), default=1)
+    return {name: depth_of.get(name, (0, deepest) if name.split(".")[0] in beside else (1, 1))
+            for name, _ in model.named_parameters()}

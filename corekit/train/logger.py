@@ -17,13 +17,15 @@ from rich import progress
 from torch.utils.tensorboard import SummaryWriter
 
 from corekit.distributed.process_group import ProcessGroup
-from corekit.evaluation.base import Result
+from corekit.evaluation.base import Result, write_files
+from corekit.files import remove
 from corekit.printable import PrintableFormatter
 from corekit.records import Record, append_record, cut_back
 
 log = logging.getLogger(__name__)
 
 REPORT = "report.jsonl"
+STEP = "step_"  # before the number of a step in names
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16 FLOPs a second
 
 
@@ -153,6 +155,8 @@ class RunLogger:
         """The line of an evaluation; a failed one is no candidate for the best."""
         if self.ranks.is_first:
             record = result.record(step, samples, label)
+            if result.files:
+                record["files"] = self._write_files(step, label, result)
             append_record(self.run / "evaluations.jsonl",
                           record if problem is None else {**record, "failed": problem})
             self._scalars(label, result.metrics, step)
@@ -161,6 +165,15 @@ class RunLogger:
         self.say(f"step {step}  {label} on {result}")
         if problem is not None:
             log.warning(problem)
+
+    def _write_files(self, step: int, label: str, result: Result) -> str:
+        """Write the files of an evaluation and remove those of steps before; where they are."""
+        name = f"evaluations/{label}/{STEP}{step:08d}"
+        write_files(self.run / name, result.files)
+        for folder in (self.run / name).parent.glob(f"{STEP}*"):
+            if folder.name != f"{STEP}{step:08d}":
+                remove(folder)
+        return name
 
     def picture(self, title: str, image: NDArray[np.uint8] | None, step: int) -> None:
         """A picture for TensorBoard, uint8 [H, W, 3], if there is one."""

@@ -112,8 +112,8 @@ class FitArea(SampleTransform):
         resized = F.interpolate(pixels, (rows, columns), mode=self.interpolation,
                                 antialias=True)[0].contiguous()
         flip = bool(self.flip) and torch.rand(()).item() < self.flip
-        x1, y1, x2, y2 = (factor * edge for edge in box)
-        sample = cut_out(sample, y1, x1, y2 - y1, x2 - x1, (rows, columns), flip)
+        left, top, right, bottom = (factor * edge for edge in box)
+        sample = cut_out(sample, (left, top, right, bottom), (rows, columns), flip)
         return {**sample, "image": resized.flip(-1) if flip else resized}
 
 

@@ -24,6 +24,7 @@ RULES = (  # corekit's name -> CoreNet's
     (r"^blocks\.(\d+)\.mlp\.fc2\.", r"transformer.\1.pre_norm_ffn.4."),
 )
 POSITIONS = "pos_embed.pos_embed.pos_embed"
+LEFT_OUT = "RangeAugment's 6 learned scalars, which only training uses, are left out"
 AUGMENT = tuple(f"neural_augmentor.{kind}.{end}" for kind in ("brightness", "contrast", "noise")
                 for end in ("_low", "_high"))
 
@@ -72,7 +73,7 @@ def _without_scalars(state: State) -> tuple[State, list[str]]:
     if any(key not in state or state[key].ndim for key in AUGMENT):
         return dict(state), []
     weights = {key: value for key, value in state.items() if key not in AUGMENT}
-    return weights, ["RangeAugment's 6 learned scalars, which only training uses, are left out"]
+    return weights, [LEFT_OUT]
 
 
 def _arguments(state: State) -> dict[str, object]:

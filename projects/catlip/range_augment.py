@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from corekit.errors import CorekitError
+from corekit.models.dense.encoder import Images
 from corekit.registry import register
 
 LEVELS = 255.0  # errors are counted in levels of 8-bit pixels
@@ -45,11 +46,11 @@ class Range(nn.Module):
     def high(self) -> Tensor:
         return _between(self._high, self.high_bounds)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, count: int, device: torch.device) -> Tensor:
         """Magnitudes [B, 1, 1, 1]: of a random half of the images from the range, else neutral."""
-        count, low = len(image), self.low
-        uniform = torch.rand(count, dtype=self._low.dtype, device=image.device)
-        augmented = torch.randperm(count, device=image.device) < max(1, count // 2)
+        low = self.low
+        uniform = torch.rand(count, dtype=self._low.dtype, device=device)
+        augmented = torch.randperm(count, device=device) < max(1, count // 2)
         magnitude = low + uniform * (self.high - low)
         return torch.where(augmented, magnitude, self.neutral).view(count, 1, 1, 1)
 
@@ -59,8 +60,9 @@ class RangeAugment(nn.Module):
 
     In random order, each on a random half of the images: brightness x * m; contrast mean + (x -
     mean) * m about each channel's mean; noise x + m * N(0, 1). Then pixels are clipped to [0, 1].
-    Draws come from torch's generators, which the trainer seeds for every micro-batch. What the
-    backward pass needs is computed again instead of kept.
+    Images of different sizes come as a list of [3, H, W]. Draws come from torch's generators, which
+    the trainer seeds for every micro-batch. What the backward pass needs is computed again instead
+    of kept.
 
     Raises:
         CorekitError: the first images have pixels outside [0, 1].
@@ -76,31 +78,44 @@ class RangeAugment(nn.Module):
 
     # its order is drawn; the model after it stays one graph
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented images, float [B, 3, H, W], and each one's mean squared error, [B]."""
-        if not self.checked and image.device.type != "meta":
-            lowest, highest = image.aminmax()
+    def forward(self, image: Images) -> tuple[Images, Tensor]:
+        """Augmented images, [B, 3, H, W] or a list as they came, and each one's squared error.
+
+        That is the mean over its pixels, [B].
+        """
+        alike = [image] if isinstance(image, Tensor) else [each[None] for each in image]
+        if not self.checked and alike[0].device.type != "meta":
+            ends = [each.aminmax() for each in alike]
+            lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
             if lowest < 0 or highest > 1:
                 raise CorekitError("model 'range_augment' wants pixels from 0 to 1, but they go "
                                    f"from {lowest:.2f} to {highest:.2f}: set "
                                    "data.preprocess.mean=[0,0,0] and data.preprocess.std=[1,1,1]")
             self.checked = True
-        augmented, error = checkpoint(self._augment, image, use_reentrant=False)
-        return augmented, error
+        augmented, error = checkpoint(self._augment, *alike, use_reentrant=False)
+        if isinstance(image, Tensor):
+            return augmented[0], error
+        return [each[0] for each in augmented], error
 
-    def _augment(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = image
+    def _augment(self, *images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The same for images [n, 3, H, W] of several sizes, whose sizes change no number."""
+        counts = [len(each) for each in images]
+        augmented = list(images)
         for index in torch.randperm(3, device="cpu").tolist():
             strength = (self.brightness, self.contrast, self.noise)[index]
-            magnitude = strength(x)
-            if strength is self.brightness:
-                x = x * magnitude
-            elif strength is self.contrast:
-                x = x * magnitude + x.mean((2, 3), keepdim=True) * (1 - magnitude)
-            else:
-                x = x + torch.randn_like(x) * magnitude
-        x = x.clamp(0, 1)
-        return x, (x - image).square().mean((1, 2, 3))
+            magnitudes = strength(sum(counts), images[0].device).split(counts)
+            augmented = [self._apply_one(strength, x, magnitude)
+                         for x, magnitude in zip(augmented, magnitudes)]
+        augmented = [x.clamp(0, 1) for x in augmented]
+        errors = [(x - image).square().mean((1, 2, 3)) for x, image in zip(augmented, images)]
+        return augmented, torch.cat(errors)
+
+    def _apply_one(self, strength: nn.Module, x: Tensor, magnitude: Tensor) -> Tensor:
+        if strength is self.brightness:
+            return x * magnitude
+        if strength is self.contrast:
+            return x * magnitude + x.mean((2, 3), keepdim=True) * (1 - magnitude)
+        return x + torch.randn_like(x) * magnitude
 
 
 @register("model", "range_augment")

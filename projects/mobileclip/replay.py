@@ -103,7 +103,8 @@ class Replay(SampleTransform):
                                  f"{picture.height} x {picture.width}")
         square = (self.size, self.size)
         picture = F.resized_crop(picture, top, left, height, width, [*square], self.interpolation)
-        sample = cut_out(sample, top, left, height, width, square, augmentation.flip)
+        part = left, top, left + width, top + height
+        sample = cut_out(sample, part, square, augmentation.flip)
         if augmentation.flip:
             picture = F.hflip(picture)
         for name, magnitude in augmentation.operations:

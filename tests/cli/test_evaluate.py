@@ -97,3 +97,12 @@ def test_figures_go_to_no_file_that_their_link_leads_to(
     (tmp_path / "theirs.evaluations.jsonl").unlink()
     _report(folder, (None, None), "zero_shot", result)
     assert json.loads((tmp_path / "theirs.evaluations.jsonl").read_text())["evaluated"] == 2
+
+
+def test_files_of_an_evaluation_overwrite_none(tmp_path: Path) -> None:
+    for content in (b"1", b"2"):
+        _report(tmp_path / "model", (None, None), "coco",
+                Result({"box_ap": 0.5}, "set", 2, files={"box_results.json": content}))
+    records = (tmp_path / "model.evaluations.jsonl").read_text().splitlines()
+    names = [json.loads(line)["files"] for line in records]
+    assert [(tmp_path / name / "box_results.json").read_bytes() for name in names] == [b"1", b"2"]

@@ -1,7 +1,16 @@
 """What the trainer writes of a run."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from corekit.distributed.process_group import ProcessGroup
+from corekit.evaluation.base import Result
+from corekit.train.logger import RunLogger
 
 PEAKS = """
 import torch
@@ -27,3 +36,17 @@ def test_peak_memory_is_the_process_own() -> None:
     beside, _ = peaks()
     del ballast
     assert abs(beside - alone) < 100 << 20
+
+
+def test_files_of_the_latest_evaluation_are_kept(tmp_path: Path) -> None:
+    logger = RunLogger(tmp_path, ProcessGroup(0, 1, torch.device("cpu")), 20, 0, 0)
+    for step in (10, 20):
+        result = Result({"box_ap": 0.5}, "set", 2, {"drawn": np.zeros((8, 8, 3), dtype=np.uint8)},
+                        {"box_results.json": f"[{step}]".encode()})
+        logger.evaluation(step, 2 * step, "coco", result)
+    logger.close()
+    records = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").open()]
+    assert [each["files"] for each in records] == [
+        "evaluations/coco/step_00000010", "evaluations/coco/step_00000020"]
+    assert not (tmp_path / records[0]["files"]).exists()
+    assert (tmp_path / records[1]["files"] / "box_results.json").read_bytes() == b"[20]"

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -50,3 +52,9 @@ class WholePicture:
         if (height, width) != own:
             image = image.resize((width, height), _PIL[self.interpolation])
         return F.pad(to_tensor(image), (0, wide - width, 0, tall - height))
+
+    def own_picture(self, image: Tensor, own: Size) -> NDArray[np.uint8]:
+        """A picture uint8 [H, W, 3] of its own size, from what the model sees of it."""
+        height, width = self.content(own)
+        content = image[:, :height, :width].permute(1, 2, 0).numpy()
+        return np.asarray(Image.fromarray(content).resize(own[::-1], _PIL[self.interpolation]))

@@ -91,9 +91,10 @@ def _add_examples(examples: dict[K, tuple[int, list[V]]],
 def known_fields() -> dict[str, Field]:
     """The fields that members are known to hold by a first extension that no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
+    stored = {name: each for name, each in fields.items()
+              if each.extensions and ":" not in each.extensions[0]}
     claims = Counter(extension for each in fields.values() for extension in each.extensions)
-    return {name: each for name, each in fields.items()
-            if each.extensions and claims[each.extensions[0]] == 1}
+    return {name: each for name, each in stored.items() if claims[each.extensions[0]] == 1}
 
 
 def check_index(index: RawSamples, workers: int = 0) -> Iterator[Findings]:
@@ -122,7 +123,7 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     findings.extensions.update(list(raw.members))
-    absent = []
+    absent, image = list[str](), None
     for name, field in fields.items():
         content = raw.member(field.extensions, field)
         if content is None:
@@ -131,6 +132,7 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
         value = field.decode(content, where)
         if isinstance(value, Image.Image):
             value.load()
+            image = value
             findings.widths[value.width] += 1
             findings.heights[value.height] += 1
         elif isinstance(value, str):
@@ -138,6 +140,10 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
         if compares and field.noun:
             counts = findings.values.setdefault(name, Counter())
             counts.update(field.comparable({name: [value]}))
+    if image is not None:
+        from corekit.data.shards.check_source import check_annotations
+
+        check_annotations(raw, image)
     if absent:
         has = ", ".join(raw.members) or "nothing"
         findings.add(Findings(missing={tuple(absent): (1, [(where, has)])}))

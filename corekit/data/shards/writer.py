@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from corekit.data.datasets.base import DatasetInfo, Sample, Source, dataset_info
+from corekit.data.datasets.base import BadSampleError, DatasetInfo, Sample, Source, dataset_info
 from corekit.data.fields import Field, find_fields
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
@@ -78,24 +80,37 @@ def _write_notes(info: DatasetInfo, out: Path, attribution: str | None) -> None:
 def _write_shard(source: Source, out: Path, name: str, first: int, count: int,
                  image_format: str) -> WrittenShard:
     fields = find_fields(source.fields)
-    return write_tar(out, name, (_members(sample, fields, image_format)
-                                 for sample in _samples(source, first, count)))
+    bad: Counter[str] = Counter()
+    shard = write_tar(out, name, (_members(sample, fields, image_format)
+                                  for sample in _samples(source, first, count, bad)))
+    return replace(shard, bad=dict(bad))
 
 
-def _samples(source: Source, first: int, count: int) -> Iterator[Sample]:
-    """The samples first, ..., first + count - 1, counted over all shards of the source."""
+def _samples(source: Source, first: int, count: int, bad: Counter[str]) -> Iterator[Sample]:
+    """The samples first, ..., first + count - 1, counted over all shards of the source.
+
+    Bad ones are counted by kind and left out.
+    """
     begin = 0
     for shard, size in enumerate(source.shard_sizes.tolist()):
         skip, stop = max(0, first - begin), min(size, first + count - begin)
         if skip < stop:
             for handle in source.read(shard, skip, stop - skip):
-                yield source.decode(handle)
+                try:
+                    sample = source.decode(handle)
+                    sample["image"].load()  # a JPEG is decoded here, where it can be bad
+                except BadSampleError as error:
+                    bad[error.kind] += 1
+                else:
+                    yield sample
         begin += size
 
 
 def _members(sample: Sample, fields: Mapping[str, Field],
              image_format: str) -> dict[str, bytes | str]:
-    members: dict[str, bytes | str] = {"__key__": sample["key"]}
+    folder, slash, file = str(sample["key"]).rpartition("/")
+    # what follows a dot is the extension of a member
+    members: dict[str, bytes | str] = {"__key__": folder + slash + file.replace(".", "_")}
     for name, field in fields.items():
         extensions = field.extensions
         if name not in sample or not extensions:
@@ -103,7 +118,8 @@ def _members(sample: Sample, fields: Mapping[str, Field],
         if field.geometry == "image" and image_format in extensions:
             extension = image_format
         else:
-            extension = next(each for each in extensions if each == "json" or each not in members)
+            free = (each.partition(":")[0] for each in extensions)
+            extension = next(each for each in free if each == "json" or each not in members)
         content = field.encode(sample[name], extension)
         if content is not None and extension in members:
             content = merged(members[extension], content)

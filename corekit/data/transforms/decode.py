@@ -54,6 +54,8 @@ class LazyJpeg(JpegImageFile):
 def decode_image(content: bytes, where: str) -> Image.Image:
     """An RGB picture of encoded bytes; JPEGs are decoded later, when pixels are asked for.
 
+    That of a JPEG keeps its bytes as ``jpeg``, so that it can be stored again without loss.
+
     Raises:
         BadSampleError: ``image``: not a picture, or cut off; ``bomb``: more than ``MAX_PIXELS``
             pixels.
@@ -69,8 +71,10 @@ def decode_image(content: bytes, where: str) -> Image.Image:
                 image = Image.open(io.BytesIO(content), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise BadSampleError("bomb", f"{where}: {image.width} x {image.height} pixels")
-            if image.mode == "RGB" and isinstance(image, LazyJpeg):
-                return image
+            if isinstance(image, LazyJpeg):
+                rgb = image if image.mode == "RGB" else image.convert("RGB")
+                rgb.jpeg = content  # type: ignore[attr-defined]
+                return rgb
             if image.mode == "P" and "transparency" in image.info:
                 image = image.convert("RGBA")
             return _eight_bits(image).convert("RGB")

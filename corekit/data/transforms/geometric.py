@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 from corekit.data.datasets.base import Sample
 from corekit.data.transforms.base import SampleTransform
-from corekit.data.transforms.decode import LazyJpeg
 from corekit.data.transforms.moving import Placed, crop, cut_out, move, resize
+from corekit.data.transforms.pixels import resized_part
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -61,18 +59,11 @@ class RandomResizedCrop(SampleTransform):
         image: Image.Image = sample["image"]
         # before pixels are decoded
         top, left, height, width = TorchvisionCrop.get_params(image, self.scale, self.ratio)
-        factor = 1
-        if self.scaled_decoding and isinstance(image, LazyJpeg):
-            factor = image.shrink(min(height, width) // size)
-        edges = [round(edge / factor) for edge in (left, top, left + width, top + height)]
-        part = (image if image.mode == "RGB" else image.convert("RGB")).crop(tuple(edges))
-        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
-        # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-        resized = F.interpolate(pixels, (size, size), mode=self.interpolation, antialias=True)
-        cropped = resized[0].contiguous()
+        part = left, top, left + width, top + height
+        cropped, part = resized_part(image, part, (size, size), self.interpolation,
+                                     self.scaled_decoding)
         flip = bool(self.flip) and torch.rand(()).item() < self.flip
-        left, top, right, bottom = (factor * edge for edge in edges)
-        output = cut_out(sample, top, left, bottom - top, right - left, (size, size), flip)
+        output = cut_out(sample, part, (size, size), flip)
         return {**output, "image": cropped.flip(-1) if flip else cropped}
 
 

@@ -36,7 +36,7 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
     A mask is placed such that 0 is what lies outside the picture, as transforms fill it.
 
     Raises:
-        BadSampleError: a mask has not the size of the picture.
+        BadSampleError: a box is nowhere in the picture, or a mask has another size than it.
     """
     canvas = (image.height, image.width)
     if field.geometry == "mask":
@@ -50,6 +50,7 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
         return Mask(mask.as_subclass(Tensor) ^ field.outside)
     if field.geometry == "boxes":
         boxes = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 4)
+        _check_boxes(boxes, canvas, f"{key}: {field.name}")
         return BoundingBoxes(boxes, format="XYXY",  # type: ignore[call-overload, no-any-return]
                              canvas_size=canvas)
     if field.geometry == "image":
@@ -59,6 +60,17 @@ def place(value: object, field: Field, image: Image.Image, key: str = "") -> Pla
                            "on: install a newer one")
     points = torch.as_tensor(value, dtype=torch.float32)
     return tv_tensors.KeyPoints(points, canvas_size=canvas)  # type: ignore[no-any-return]
+
+
+def _check_boxes(boxes: Tensor, canvas: tuple[int, int], where: str) -> None:
+    """Refuse what would be a box of something else, or none, after the transform."""
+    first, last = boxes[:, :2], boxes[:, 2:]
+    for kind, wrong in (("not_finite", ~boxes.isfinite()), ("no_area", last <= first),
+                        ("outside", (last <= 0) | (first >= torch.tensor(canvas[::-1])))):
+        rows = wrong.any(1)
+        if bool(rows.any()):
+            box = boxes[rows][0].tolist()
+            raise BadSampleError(kind, f"{where}: {box} in {canvas[1]} x {canvas[0]} pixels")
 
 
 def draw(value: object) -> object:
@@ -82,15 +94,19 @@ def _collapsed(value: Placed) -> Placed:
     return value
 
 
-def cut_out(sample: Sample, top: int, left: int, height: int, width: int, size: tuple[int, int],
+def cut_out(sample: Sample, part: tuple[int, int, int, int], size: tuple[int, int],
             flip: bool = False) -> Sample:
-    """What a rectangle of the picture holds, but for the picture: resized, perhaps mirrored.
+    """What a part of the picture holds, but for the picture: resized, perhaps mirrored.
 
-    ``size`` is (height, width). The rectangle may reach beyond the picture, where masks are 0.
+    Args:
+        sample: what else is in it stays as it is.
+        part: left, top, right, bottom; it may reach beyond the picture, where masks are 0.
+        size: (height, width) that it gets.
+        flip: whether to mirror it.
     """
     def step(value: Placed) -> Placed:
-        part = resize(crop(value, left, top, left + width, top + height), size)
-        return mirror(part) if flip else part
+        output = resize(crop(value, *part), size)
+        return mirror(output) if flip else output
 
     return move(sample, step)
 
@@ -136,6 +152,31 @@ def resize(value: Placed, size: tuple[int, int]) -> Placed:
         return Mask(mask.new_zeros(*mask.shape[:-2], *size))
     resized = torch_functional.interpolate(pixels, size, mode="nearest-exact")
     return Mask(resized.reshape(*mask.shape[:-2], *size))
+
+
+def boxes_around_masks(sample: Sample) -> Sample:
+    """The sample with its masks drawn, and its boxes tight around them."""
+    sample = {name: draw(value) for name, value in sample.items()}
+    masks = [value for value in sample.values() if isinstance(value, Mask) and value.ndim == 3]
+    for name, boxes in sample.items():
+        if isinstance(boxes, BoundingBoxes):
+            if not masks:
+                raise CorekitError(f"`{name}` are to lie around masks, but the dataset has none")
+            sample[name] = _tight(boxes, masks[0].as_subclass(Tensor))
+    return sample
+
+
+def _tight(boxes: BoundingBoxes, masks: Tensor) -> BoundingBoxes:
+    """Boxes around masks [n, H, W]; a point where a mask is empty."""
+    edges = []
+    for axis in (1, 2):  # first what each column holds, then each row
+        is_filled = masks.amax(axis) != 0
+        first = is_filled.int().argmax(1)
+        last = is_filled.shape[1] - is_filled.flip(1).int().argmax(1)
+        edges += [first, torch.where(is_filled.any(1), last, first)]
+    left, right, top, bottom = edges
+    tight = torch.stack([left, top, right, bottom], 1).float()
+    return tv_tensors.wrap(tight, like=boxes)  # type: ignore[no-any-return]
 
 
 def is_visible(value: Tensor) -> Tensor:

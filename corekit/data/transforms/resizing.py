@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -10,35 +9,11 @@ from torch.nn import functional as F
 
 from corekit.data.datasets.base import Sample
 from corekit.data.transforms.base import SampleTransform
-from corekit.data.transforms.decode import LazyJpeg
-from corekit.data.transforms.moving import crop, cut_out, move
+from corekit.data.transforms.moving import Placed, crop, cut_out, move
+from corekit.data.transforms.pixels import Part, resized_part
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.registry import register
-
-
-def resized_part(image: Image.Image, edges: tuple[int, int, int, int], height: int, width: int,
-                 interpolation: str) -> Tensor:
-    """uint8 [3, height, width] of a part (left, top, right, bottom) of a picture."""
-    part = image if image.mode == "RGB" else image.convert("RGB")
-    if edges != (0, 0, *image.size):
-        part = part.crop(edges)
-    # torch has a fast kernel for images whose channels lie side by side, as Pillow lays them
-    pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
-    if (part.height, part.width) != (height, width):
-        pixels = F.interpolate(pixels, (height, width), mode=interpolation, antialias=True)
-    return pixels[0].contiguous()
-
-
-def resized(image: Image.Image, height: int, width: int, interpolation: str,
-            scaled_decoding: bool = False) -> Tensor:
-    """uint8 [3, height, width] of a whole picture.
-
-    With ``scaled_decoding`` a JPEG is decoded smaller where that still is at least this size.
-    """
-    if scaled_decoding and isinstance(image, LazyJpeg):
-        image.shrink(min(image.height // height, image.width // width))
-    return resized_part(image, (0, 0, *image.size), height, width, interpolation)
 
 
 def is_drawn(probability: float) -> bool:
@@ -52,14 +27,24 @@ def check_flip(transform: str, flip: float) -> None:
         raise CorekitError(f"transform '{transform}' needs a flip from 0 to 1, not {flip:g}")
 
 
+def resized(sample: Sample, part: Part, size: tuple[int, int], interpolation: str,
+            scaled_decoding: bool, flip: bool) -> Sample:
+    """A part of a picture and what else it holds, resized to (height, width), perhaps mirrored."""
+    pixels, part = resized_part(sample["image"], part, size, interpolation, scaled_decoding)
+    output = cut_out({**sample, "image": None}, part, size, flip)
+    return {**output, "image": pixels.flip(-1) if flip else pixels}
+
+
 def pad(sample: Sample, height: int, width: int) -> Sample:
-    """The sample with its picture grown to a size, right and below, where masks are empty."""
+    """The sample with its picture grown to a size, right and below; masks that have it stay."""
+    def step(value: Placed) -> Placed:
+        return crop(value, 0, 0, width, height)
+
     image: Tensor = sample["image"]
-    if tuple(image.shape[1:]) == (height, width):
-        return sample
-    moved = move({**sample, "image": None}, lambda value: crop(value, 0, 0, width, height))
     margins = (0, width - image.shape[2], 0, height - image.shape[1])
-    return {**moved, "image": F.pad(image, margins)}
+    if not any(margins):
+        return sample
+    return {**move({**sample, "image": None}, step), "image": F.pad(image, margins)}
 
 
 @register("transform", "square_resize")
@@ -84,11 +69,9 @@ class SquareResize(SampleTransform):
         """The sample with ``image`` uint8 [3, size, size], and what else is in it."""
         side = size or self.size
         image: Image.Image = sample["image"]
-        width, height = image.size
-        flip = is_drawn(self.flip)
-        output = cut_out(sample, 0, 0, height, width, (side, side), flip)
-        pixels = resized(image, side, side, self.interpolation, self.scaled_decoding)
-        return {**output, "image": pixels.flip(-1) if flip else pixels}
+        whole = 0, 0, *image.size
+        return resized(sample, whole, (side, side), self.interpolation, self.scaled_decoding,
+                       is_drawn(self.flip))
 
 
 @register("transform", "shortest_side")
@@ -129,8 +112,6 @@ class ShortestSide(SampleTransform):
         image: Image.Image = sample["image"]
         width, height = image.size
         high, wide = self.resized_size(height, width, size)
-        flip = is_drawn(self.flip)
-        output = cut_out(sample, 0, 0, height, width, (high, wide), flip)
-        pixels = resized(image, high, wide, self.interpolation, self.scaled_decoding)
-        output["image"] = pixels.flip(-1) if flip else pixels
+        output = resized(sample, (0, 0, width, height), (high, wide), self.interpolation,
+                         self.scaled_decoding, is_drawn(self.flip))
         return pad(output, *(-(-side // self.divisor) * self.divisor for side in (high, wide)))

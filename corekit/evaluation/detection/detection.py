@@ -1,32 +1,28 @@
 """Detection: COCO's average precision and recall of a model's boxes and masks."""
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.datasets.base import Source
 from corekit.data.loading.whole_picture import WholePicture
+from corekit.data.outlines import mask_functions
 from corekit.data.transforms.preprocess import Preprocess
-from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.detection.ground_truth import (
-    Json,
-    categories,
-    coco_content,
-    image_id,
-    picture_truth,
-)
-from corekit.evaluation.detection.paste import in_picture, pasted, pasted_then_resized
+from corekit.evaluation.detection.collected import Collected
+from corekit.evaluation.detection.ground_truth import coco_content
 from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.gathering import gathered
-from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision, mask_api
+from corekit.evaluation.metrics.coco import SUMMARY, Precision, average_precision
 from corekit.evaluation.whole_pictures import model_method, whole_pictures
 from corekit.registry import register
 
 NOTHING = Precision({}, {})
+AHEAD = 2  # chunks whose masks are not pasted yet
 KINDS: dict[str, Literal["bbox", "segm"]] = {"box": "bbox", "mask": "segm"}
 
 
@@ -55,85 +51,66 @@ class Detection:
     def __init__(self, dataset: Source, preprocess: Preprocess, size: int | None = None,
                  keep_aspect: bool = True, longest: int | None = None,
                  paste: Literal["own", "seen"] = "own", batch_size: int = 8) -> None:
-        mask_api()
+        mask_functions()
         check_batch_size("detection", batch_size)
         for field in ("boxes", "box_labels"):
             check_field("detection", "dataset", dataset, field)
-        self.dataset, self.paste, self.batch_size = dataset, paste, batch_size
+        self.dataset, self.batch_size = dataset, batch_size
         self.resize = WholePicture(size or preprocess.size, preprocess.interpolation, keep_aspect,
                                    longest)
-        self.categories = categories(dataset)
-        self.ids = [category["id"] for category in self.categories]
+        self.paste: Literal["own", "seen"] = paste
 
     @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every picture counts once, whatever the number of ranks."""
         detect = model_method(eval_model, "detection", "detect")
-        truth: dict[int, bytes] = {}
-        results: dict[str, dict[int, bytes]] = {kind: {} for kind in KINDS}
+        collected = Collected(self.dataset, self.resize, self.paste, eval_model.rank == 0)
         counts = torch.zeros(3, dtype=torch.int64, device=eval_model.device)
-        for chunk, images in whole_pictures(eval_model, self.dataset, self.batch_size, self.resize):
-            with eval_model.autocast():
-                detections: Any = detect(images)
-            counts[:2] += torch.tensor([len(chunk["position"]), chunk["left_out"]],
-                                       device=counts.device)
-            for place, position in enumerate(chunk["position"]):
-                sample = {name: chunk[name][place] for name in (*self.dataset.fields, "size", "key")
-                          if name != "image"}
-                number = image_id(sample, position)
-                truth[position] = picture_truth(sample, number, self.ids)
-                of_picture = self._results(sample, number, detections[place])
-                counts[2] += "mask" in of_picture
-                for kind, items in of_picture.items():
-                    results[kind][position] = b",\n".join(json.dumps(item).encode()
-                                                          for item in items)
+        # masks are pasted in a thread while the model runs on the next pictures
+        with ThreadPoolExecutor(1) as thread:
+            pending: deque[Future[None]] = deque()
+            for chunk, images in whole_pictures(eval_model, self.dataset, self.batch_size,
+                                                self.resize):
+                with eval_model.autocast():
+                    detections: Any = detect(images)
+                counts[:2] += torch.tensor([len(chunk["position"]), chunk["left_out"]],
+                                           device=counts.device)
+                on_cpu = [{name: value.cpu() for name, value in each.items()}
+                          for each in detections]
+                pending.append(thread.submit(collected.add, chunk, on_cpu))
+                if len(pending) > AHEAD:
+                    pending.popleft().result()
+            for each in pending:
+                each.result()
+        counts[2] = len(collected.results["mask"])
         samples, left_out, with_masks = eval_model.sum(counts).tolist()
         if not with_masks:
-            del results["mask"]
-        return self._result(eval_model, truth, results, (samples, left_out))
+            del collected.results["mask"]
+        return self._result(eval_model, collected, samples, left_out)
 
-    def _results(self, sample: Mapping[str, Any], number: int,
-                 detected: Mapping[str, Tensor]) -> dict[str, list[Json]]:
-        """COCO's results of one picture: of boxes, and of masks where there are any."""
-        labels: list[int] = detected["labels"].tolist()
-        wrong = [label for label in labels if not 0 <= label < len(self.ids)]
-        if wrong:
-            raise CorekitError(f"evaluator 'detection': the model finds class {wrong[0]}, but "
-                               f"'{dataset_info(self.dataset).name}' has {len(self.ids)} classes")
-        common = [{"image_id": number, "category_id": self.ids[label], "score": score}
-                  for label, score in zip(labels, detected["scores"].double().tolist())]
-        seen, own = detected["boxes"].float().cpu(), sample["size"]
-        boxes = in_picture(seen, self.resize, own)
-        items = {"box": [{**each, "bbox": [left, top, right - left, bottom - top]}
-                         for each, (left, top, right, bottom) in zip(common,
-                                                                     boxes.double().tolist())]}
-        if "masks" in detected and "masks" in self.dataset.fields:
-            masks = detected["masks"].float().cpu()
-            encoded = (pasted(masks, boxes, own) if self.paste == "own" else
-                       pasted_then_resized(masks, seen, self.resize.padded(own), own))
-            items["mask"] = [{**each, "segmentation": mask} for each, mask in zip(common, encoded)]
-        return items
-
-    def _result(self, eval_model: EvalModel, truth: Mapping[int, bytes],
-                results: Mapping[str, Mapping[int, bytes]], counts: Sequence[int]) -> Result:
+    def _result(self, eval_model: EvalModel, collected: Collected, samples: int,
+                left_out: int) -> Result:
         """The figures, which the first rank computes, on every rank."""
-        samples, left_out = counts
         total = int(self.dataset.shard_sizes.sum())
-        content = coco_content(gathered(eval_model, total, truth), self.categories)
+        content = coco_content(gathered(eval_model, total, collected.truth),
+                               collected.categories)
         metrics: dict[str, float] = {}
         by_class: dict[str, dict[str, float]] = {}
-        for kind, items in results.items():
+        files = {"ground_truth.json": json.dumps(content).encode()}
+        for kind, items in collected.results.items():
             text = b"[" + b",\n".join(filter(None, gathered(eval_model, total, items))) + b"]"
             precision = NOTHING
             if eval_model.rank == 0:
+                files[f"{kind}_results.json"] = text
                 precision = average_precision(content, text, KINDS[kind])
             metrics |= {f"{kind}_{name}": value for name, value
                         in on_every_rank(eval_model, precision.metrics, SUMMARY).items()}
-            for each in self.categories:
+            for each in collected.categories:
                 if each["id"] in precision.by_class:
                     of_class = by_class.setdefault(each["name"], {})
                     of_class[f"{kind}_ap"] = precision.by_class[each["id"]]
-        return Result.on(self.dataset, samples, metrics, left_out=left_out, by_class=by_class)
+        return Result.on(self.dataset, samples, metrics, collected.album.pictures(), left_out,
+                         files, by_class=by_class)
 
 
 def on_every_rank(eval_model: EvalModel, figures: Mapping[str, float],

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.outlines import mask_functions
 from corekit.errors import CorekitError
-from corekit.evaluation.metrics.coco import Rle, mask_api
+from corekit.evaluation.metrics.coco import Rle
 
 Json = dict[str, Any]
 
@@ -48,15 +49,19 @@ def coco_content(pictures: Iterable[bytes], of_dataset: Sequence[Json]) -> Json:
 def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> list[Json]:
     """The objects of one sample, in pixels of its picture.
 
-    ``area`` is the sample's own where it has one, else that of the mask, else that of the box.
+    ``area`` is the sample's own in ``areas``, else that of the mask, else that of the box.
     """
     boxes = np.asarray(sample["boxes"], dtype=np.float64).reshape(-1, 4)
-    masks = [rle(mask, sample["size"]) for mask in sample["masks"]] if "masks" in sample else None
+    masks = None
+    if "masks" in sample:
+        # stored as polygons or run lengths, or pixels
+        as_json = getattr(sample["masks"], "as_json", lambda: sample["masks"])
+        masks = [rle(mask, sample["size"]) for mask in as_json()]
     crowds = np.asarray(sample.get("iscrowd", np.zeros(len(boxes)))).tolist()
-    areas = sample.get("area")
+    areas = sample.get("areas")
     if areas is None:
         sides = boxes[:, 2:] - boxes[:, :2]
-        areas = sides.prod(1) if masks is None else [mask_api().area(mask) for mask in masks]
+        areas = sides.prod(1) if masks is None else [mask_functions().area(mask) for mask in masks]
     items: list[Json] = []
     for place, (box, label) in enumerate(zip(boxes.tolist(), sample["box_labels"])):
         left, top, right, bottom = box
@@ -64,7 +69,9 @@ def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> l
             raise CorekitError(f"{sample['key']}: a box has the label {int(label)}, but its data "
                                f"set has {len(ids)} class names")
         items.append({"image_id": number, "category_id": ids[int(label)],
-                      "bbox": [left, top, right - left, bottom - top],
+                      # float32 has the decimals of an annotation file, and some of its own
+                      "bbox": [round(value, 3) for value in (left, top, right - left,
+                                                             bottom - top)],
                       "area": float(areas[place]), "iscrowd": int(crowds[place]),
                       **({} if masks is None else {"segmentation": masks[place]})})
     return items
@@ -72,7 +79,7 @@ def annotations(sample: Mapping[str, Any], number: int, ids: Sequence[int]) -> l
 
 def rle(mask: object, size: tuple[int, int]) -> Rle:
     """COCO's run lengths, as JSON has them, of a mask [H, W], polygons, or run lengths."""
-    api = mask_api()
+    api = mask_functions()
     if isinstance(mask, Mapping) and isinstance(mask["counts"], (str, bytes)):
         encoded: Rle = dict(mask)
     elif isinstance(mask, Mapping):

@@ -58,11 +58,22 @@ def _resized(masks: Tensor, boxes: Tensor, size: Size) -> Iterator[tuple[Tensor,
 def _run_lengths(part: NDArray[np.bool_], left: int, top: int, size: Size) -> Rle:
     """Run lengths of a picture with this part at a place, and nothing elsewhere."""
     height, width = size
-    columns = np.zeros((part.shape[1], height), dtype=np.int8)
-    columns[:, top:top + part.shape[0]] = part.T
-    flat = columns.reshape(-1)
-    edges = np.flatnonzero(np.diff(flat, prepend=0, append=0)) + left * height
-    counts = np.diff(edges, prepend=0, append=height * width)
+    rows, columns = part.shape
+    # each column ends with a 0, so that none runs into the next
+    flat = np.zeros((columns, rows + 1), dtype=np.bool_)
+    flat[:, :rows] = part.T
+    flat = flat.reshape(-1)
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[:1].any():
+        edges = np.concatenate([[0], edges])
+    column, row = np.divmod(edges, rows + 1)
+    edges = (left + column) * height + top + row
+    # where a column is full, its end is the next one's beginning, which is no edge
+    is_edge = np.ones(len(edges), dtype=np.bool_)
+    is_edge[1:] = edges[1:] != edges[:-1]
+    is_edge[:-1] &= is_edge[1:]
+    edges = edges[is_edge]
+    counts = np.diff(np.concatenate([[0], edges, [height * width]]))
     if len(counts) > 1 and not counts[-1]:
         counts = counts[:-1]
     return rle({"size": [height, width], "counts": counts.tolist()}, size)

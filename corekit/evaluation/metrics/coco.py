@@ -4,13 +4,12 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.errors import CorekitError
+from corekit.data.outlines import mask_functions
 
 SUMMARY = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100",
            "ar_small", "ar_medium", "ar_large")
@@ -28,31 +27,13 @@ class Precision(NamedTuple):
     by_class: dict[int, float]
 
 
-def mask_api() -> ModuleType:
-    """The module that encodes masks as COCO's run lengths.
-
-    Raises:
-        CorekitError: neither package is installed.
-    """
-    try:
-        import faster_coco_eval.core.mask as api
-    except ImportError:
-        try:
-            import pycocotools.mask as api
-        except ImportError:
-            raise CorekitError("detection is evaluated by faster-coco-eval: pip install "
-                               "'corekit[detection]'") from None
-    module: ModuleType = api
-    return module
-
-
 def average_precision(truth: Mapping[str, Any], results: bytes,
                       kind: Literal["bbox", "segm"]) -> Precision:
     """COCO's figures of results, which are a JSON list as COCO defines it.
 
     ``truth`` has ``images``, ``annotations`` with ids from 1 on, and ``categories``.
     """
-    mask_api()
+    mask_functions()  # or a sentence
     try:
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as Evaluation

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from corekit.data.segmentation import IGNORED
 from corekit.errors import CorekitError
-
-IGNORED = 255  # the label of pixels that count nowhere
 
 
 def count_pixels(prediction: Tensor, label: Tensor, classes: int) -> Tensor:

@@ -1,22 +1,24 @@
 """Segmentation: mean intersection over union of a model's classes of pixels."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.drawing import draw_classes
+from corekit.data.image_grid import Picture
 from corekit.data.loading.eval_loader import Chunk
-from corekit.data.loading.whole_picture import Size, WholePicture
+from corekit.data.loading.whole_picture import WholePicture
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.evaluation.album import Album
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.metrics.confusion import count_pixels, figures, intersection_over_union
+from corekit.evaluation.segmentation.logits import picture_logits
 from corekit.evaluation.whole_pictures import (
-    Images,
     model_method,
     same_size_groups,
     selected,
@@ -24,6 +26,7 @@ from corekit.evaluation.whole_pictures import (
 )
 from corekit.registry import register
 
+LOOKS = 8  # pictures to look at
 PIXELS = 2**18  # of the logits that are held at a time, where one picture has not more
 
 
@@ -54,6 +57,9 @@ class Segmentation:
         check_batch_size("segmentation", batch_size)
         check_field("segmentation", "dataset", dataset, "segmentation")
         self.dataset, self.batch_size = dataset, batch_size
+        # of a data set that has a name for what is no object, too
+        self.names: Sequence[str] = getattr(dataset, "segmentation_names",
+                                            dataset_info(dataset).class_names)
         self.resize = WholePicture(size or preprocess.size, preprocess.interpolation, keep_aspect,
                                    longest)
 
@@ -62,28 +68,25 @@ class Segmentation:
         """Evaluate; every pixel counts once, whatever the number of ranks."""
         segment = model_method(eval_model, "segmentation", "segment")
         counts = torch.zeros(0, 0, dtype=torch.int64, device=eval_model.device)
+        album = Album(LOOKS if eval_model.rank == 0 else 0)
         samples = torch.zeros(2, dtype=torch.int64, device=eval_model.device)
         for chunk, images in whole_pictures(eval_model, self.dataset, self.batch_size, self.resize):
             samples += torch.tensor([len(chunk["position"]), chunk["left_out"]],
                                     device=samples.device)
             for places in same_size_groups(eval_model, chunk["size"], PIXELS):
                 own = chunk["size"][places[0]] if places else (1, 1)
-                logits = self._logits(eval_model, segment, selected(images, places or [0]), own)
+                with eval_model.autocast():
+                    logits = picture_logits(segment, selected(images, places or [0]), self.resize,
+                                            own)
                 if not counts.numel():
                     counts = counts.new_zeros(logits.shape[1], logits.shape[1])
                 prediction = logits[:len(places)].argmax(1)
                 for guess, place in zip(prediction, places):
                     counts += self._counted(guess, chunk, place, len(counts))
-        return self._result(eval_model.sum(counts), eval_model.sum(samples).tolist())
-
-    def _logits(self, eval_model: EvalModel, segment: Callable[..., Any], images: Images,
-                own: Size) -> Tensor:
-        """[B, K, H, W] at the pictures' own size, without what was padded."""
-        sides = zip(own, self.resize.padded(own), self.resize.content(own))
-        size = tuple(round(side * padded / content) for side, padded, content in sides)
-        with eval_model.autocast():
-            logits: Tensor = segment(images, size)
-        return logits[:, :, :own[0], :own[1]]
+                    if not album.is_full:
+                        self._show(album, chunk, place, guess)
+        return self._result(eval_model.sum(counts), eval_model.sum(samples).tolist(),
+                            album.pictures())
 
     def _counted(self, prediction: Tensor, chunk: Chunk, place: int, classes: int) -> Tensor:
         label = torch.as_tensor(chunk["segmentation"][place], device=prediction.device)
@@ -92,14 +95,22 @@ class Segmentation:
                                f"pixels, but the picture {list(prediction.shape)}")
         return count_pixels(prediction, label, classes)
 
-    def _result(self, counts: Tensor, samples: Sequence[int]) -> Result:
-        info = dataset_info(self.dataset)
-        names = info.segmentation_names or info.class_names
+    def _show(self, album: Album, chunk: Chunk, place: int, prediction: Tensor) -> None:
+        """Truth and prediction on the picture, in its own pixels."""
+        picture = self.resize.own_picture(chunk["image"][place], chunk["size"][place])
+        label = torch.as_tensor(chunk["segmentation"][place]).numpy()
+        album.add(chunk["key"][place], *(
+            draw_classes(picture, classes, self.names)
+            for classes in (label, prediction.cpu().numpy())))
+
+    def _result(self, counts: Tensor, samples: Sequence[int],
+                pictures: dict[str, Picture]) -> Result:
+        names = self.names
         if names and len(names) != len(counts):
             raise CorekitError(f"evaluator 'segmentation': its dataset has {len(names)} classes, "
                                f"but the model has {len(counts)}")
         ious = intersection_over_union(counts.cpu()).tolist()
         by_class = {names[number] if names else str(number): iou
                     for number, iou in enumerate(ious) if not math.isnan(iou)}
-        return Result.on(self.dataset, samples[0], figures(counts.cpu()), left_out=samples[1],
-                         by_class=by_class)
+        return Result.on(self.dataset, samples[0], figures(counts.cpu()), pictures,
+                         left_out=samples[1], by_class=by_class)

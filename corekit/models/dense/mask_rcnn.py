@@ -44,7 +44,7 @@ class MaskRCNN(nn.Module):
         assert isinstance(encoder, DenseEncoder)
         self.encoder, self.pyramid = encoder, pyramid
         self.sizes, self.divisor = sizes, divisor
-        self.rpn = proposal_network(channels, sizes, norm_layer)
+        self.rpn = proposal_network(channels, strides, sizes, norm_layer)
         self.roi_heads = roi_heads(channels, num_classes + 1, strides, sizes, norm_layer)
 
     def forward(self, image: Images, boxes: Tensor, box_labels: Tensor, box_offsets: Tensor,

@@ -14,10 +14,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
+from corekit.models.dense.anchors import ASPECT_RATIOS, StridedAnchors, anchor_arguments
 from corekit.models.dense.pyramid import level_of
 from corekit.models.layers.norm import NormLayer
-
-ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class HeadSizes:
 
     Attributes:
         anchors: side of the anchors of each level, in pixels, finest first.
+        whole_steps: anchors step by the picture's side over the map's, cut to whole pixels, as
+            torchvision's do, and not by the level's stride.
         box_convs, box_width: 3x3 convolutions of the box head, and its hidden layer.
         mask_convs: 3x3 convolutions of the mask head.
         rpn_background: IoU below which an anchor is background.
@@ -47,6 +48,7 @@ class HeadSizes:
     pooled_levels: int = 4
     roi_aligned: bool = True
     sampling_ratio: int = 2
+    whole_steps: bool = False
 
 
 class RoIPool(MultiScaleRoIAlign):
@@ -123,11 +125,11 @@ class MaskPredictor(nn.Sequential):
         return super().forward(x).float()
 
 
-def proposal_network(channels: int, sizes: HeadSizes,
+def proposal_network(channels: int, strides: Sequence[float], sizes: HeadSizes,
                      norm_layer: NormLayer) -> RegionProposalNetwork:
     """torchvision's RPN: one side of anchors a level, three ratios, positive from IoU 0.7."""
-    anchors = AnchorGenerator(tuple((side,) for side in sizes.anchors),
-                              (ASPECT_RATIOS,) * len(sizes.anchors))
+    anchors = (AnchorGenerator(*anchor_arguments(sizes.anchors)) if sizes.whole_steps
+               else StridedAnchors(sizes.anchors, strides))
     kept = dict(zip(("training", "testing"), sizes.proposals))
     head = RPNHead(channels, len(ASPECT_RATIOS), norm_layer)
     return RegionProposalNetwork(anchors, head, 0.7, sizes.rpn_background, sizes.rpn_samples, 0.5,

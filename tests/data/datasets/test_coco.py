@@ -41,12 +41,12 @@ def test_rows_are_the_places_of_categories(root: Path) -> None:
     first, second, gone = source.read(0, 0, 3)
     sample = source.decode(first)
     assert (sample["key"], sample["label_rows"].tolist(),
-            sample["label_rows"].dtype) == ("val2017/b.jpg", [0, 2], np.int32)
+            sample["label_rows"].dtype) == ("val2017/b", [0, 2], np.int32)
     assert sample["image"].convert("RGB").getpixel((0, 0))[2] > 200
     assert source.decode(second)["label_rows"].shape == (0,), "no objects, no rows"
     with pytest.raises(BadSampleError):
         source.decode(gone)
-    assert source.read(0, 1, 1)[0][0].key == "val2017/a.jpg"
+    assert source.read(0, 1, 1)[0][0].key == "val2017/a"
 
 
 def test_what_is_not_cocos_is_refused(root: Path) -> None:

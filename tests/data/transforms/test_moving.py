@@ -28,7 +28,7 @@ from corekit.errors import CorekitError
 FIELDS = find_fields(["image", "boxes", "masks", "box_labels"])
 PIXELS = Preprocess(32, "bilinear", (0, 0, 0), (1, 1, 1))
 Box = list[float]
-Point = Callable[[float, float], tuple[float, float]]
+Point = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def scene(seed: int, width: int = 57, height: int = 41) -> dict[str, Any]:
@@ -56,13 +56,10 @@ def moved_box(box: Box, to: Point, width: float, height: float) -> Box:
 
 def moved_mask(mask: Any, back: Point, width: int, height: int) -> Any:
     """A mask's pixels looked up where the middle of each new pixel was before; 0 outside."""
-    moved = np.zeros((height, width), np.uint8)
-    for row in range(height):
-        for column in range(width):
-            x, y = back(column + 0.5, row + 0.5)
-            if 0 <= x < mask.shape[1] and 0 <= y < mask.shape[0]:
-                moved[row, column] = mask[math.floor(y), math.floor(x)]
-    return moved
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    xs, ys = (np.floor(places).astype(int) for places in back(columns, rows))
+    inside = (xs >= 0) & (xs < mask.shape[1]) & (ys >= 0) & (ys < mask.shape[0])
+    return np.where(inside, mask[ys.clip(0, mask.shape[0] - 1), xs.clip(0, mask.shape[1] - 1)], 0)
 
 
 def by_hand(sample: dict[str, Any], steps: Sequence[tuple[Point, Point, int, int]],

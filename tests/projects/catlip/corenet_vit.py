@@ -51,39 +51,51 @@ def shapes(width: int, layers: int, classes: int, scalars: bool = False) -> dict
 
 def forward(state: State, image: Tensor, heads: int) -> Tensor:
     """Logits of a model in evaluation."""
+    x, _ = patches(state, image)
+    x = torch.cat([state["cls_token"].expand(len(x), 1, x.shape[2]), x], 1)
+    return affine(state, "classifier", blocks(state, x, heads)[:, 0])
+
+
+def patches(state: State, image: Tensor, first_stride: int = 4) -> tuple[Tensor, torch.Size]:
+    """Patches with their positions, [B, L, D], and the grid of them."""
     x = image
-    for number in range(3):
+    for number, stride in enumerate((first_stride, 2, 2)):
         name = f"patch_emb.{number}.block."
-        x = F.conv2d(x, state[name + "conv.weight"], state.get(name + "conv.bias"),
-                     stride=2 if number else 4, padding=0 if number else 1)
+        x = F.conv2d(x, state[name + "conv.weight"], state.get(name + "conv.bias"), stride,
+                     padding=0 if number else 1)
         if number < 2:
             norm = [
                 state[f"{name}norm.{part}"]
                 for part in ("running_mean", "running_var", "weight", "bias")
             ]
             x = F.gelu(F.batch_norm(x, *norm, eps=1e-5))
+    grid = x.shape[2:]
     x = x.flatten(2).transpose(1, 2)
-    batch, tokens, width = x.shape
-    x = x + F.interpolate(state["pos_embed.pos_embed.pos_embed"], size=(tokens, width),
-                          mode="bilinear")[0]
-    x = torch.cat([state["cls_token"].expand(batch, 1, width), x], 1)
+    table = F.interpolate(state["pos_embed.pos_embed.pos_embed"], size=x.shape[1:],
+                          mode="bilinear")
+    return x + table[0], grid
 
-    def affine(name: str, x: Tensor) -> Tensor:
-        return F.linear(x, state[name + ".weight"], state[name + ".bias"])
 
-    def norm(name: str, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (width,), state[name + ".weight"], state[name + ".bias"], eps=1e-6)
+def affine(state: State, name: str, x: Tensor) -> Tensor:
+    return F.linear(x, state[name + ".weight"], state[name + ".bias"])
 
+
+def layer_norm(state: State, name: str, x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[2:], state[name + ".weight"], state[name + ".bias"], eps=1e-6)
+
+
+def blocks(state: State, x: Tensor, heads: int) -> Tensor:
+    """All blocks and the last norm."""
     layer = 0
     while f"transformer.{layer}.pre_norm_ffn.0.weight" in state:
-        name = f"transformer.{layer}."
-        parts = affine(name + "pre_norm_mha.1.qkv_proj", norm(name + "pre_norm_mha.0", x))
+        mha, ffn = (f"transformer.{layer}.pre_norm_{part}." for part in ("mha", "ffn"))
+        parts = affine(state, mha + "1.qkv_proj", layer_norm(state, mha + "0", x))
         query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2)
                              for part in parts.chunk(3, dim=2))
         attention = (query @ key.transpose(2, 3) * query.shape[-1] ** -0.5).softmax(3)
-        x = x + affine(name + "pre_norm_mha.1.out_proj_attn",
-                       (attention @ value).transpose(1, 2).flatten(2))
-        x = x + affine(name + "pre_norm_ffn.4",
-                       F.gelu(affine(name + "pre_norm_ffn.1", norm(name + "pre_norm_ffn.0", x))))
+        mixed = (attention @ value).transpose(1, 2).flatten(2)
+        x = x + affine(state, mha + "1.out_proj_attn", mixed)
+        hidden = F.gelu(affine(state, ffn + "1", layer_norm(state, ffn + "0", x)))
+        x = x + affine(state, ffn + "4", hidden)
         layer += 1
-    return affine("classifier", norm("post_transformer_norm", x[:, 0]))
+    return layer_norm(state, "post_transformer_norm", x)

@@ -77,7 +77,8 @@ def test_ranges_start_where_corenets_do_and_stay_within_their_bounds() -> None:
 
 def test_half_of_the_images_get_a_magnitude_drawn_evenly_from_the_range() -> None:
     torch.manual_seed(0)
-    magnitude = Range(0.5, 1.5, (0.2, 0.2), (1.2, 1.2), 1.0)(torch.zeros(4000, 3, 1, 1)).flatten()
+    strength = Range(0.5, 1.5, (0.2, 0.2), (1.2, 1.2), 1.0)
+    magnitude = strength(4000, torch.device("cpu")).flatten()
     drawn = magnitude[magnitude != 1.0]
     assert len(drawn) == 2000
     assert drawn.min() >= 0.2
@@ -168,6 +169,18 @@ def test_gradients_are_those_of_finite_differences() -> None:
         assert value.grad is not None
         assert value.grad.item() == pytest.approx((above - below).item() / 2e-6, rel=1e-4,
                                                   abs=1e-7), name
+
+
+def test_a_list_is_augmented_as_a_batch_is() -> None:
+    image, augment = images()[:4], only(RangeAugment(), "brightness", 0.5)
+    torch.manual_seed(0)
+    augmented, error = augment(image)
+    torch.manual_seed(0)
+    listed, errors = augment(list(image))
+    assert torch.equal(torch.stack(listed), augmented)
+    assert torch.equal(errors, error)
+    sizes = [tuple(each.shape) for each in augment([image[0], image[1][:, :5]])[0]]
+    assert sizes == [tuple(image[0].shape), (3, 5, image.shape[3])]
 
 
 def test_only_the_given_images_are_kept_for_the_backward_pass() -> None:

@@ -1,0 +1,101 @@
+"""The check of objects and class maps, in a data set of any layout or beside pictures in shards."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from PIL import Image
+
+from corekit import registry
+from corekit.data.datasets.base import BadSampleError, Sample, Source
+from corekit.data.datasets.dense.coco_instances import AnnotatedPictures
+from corekit.data.fields import Field, find_field, find_fields
+from corekit.data.image_grid import captioned_grid, outlined
+from corekit.data.loading.workers import in_processes
+from corekit.data.object_fields import OfObjects
+from corekit.data.shards.check import NAMED, READ, Findings
+from corekit.data.shards.members import RawSample
+from corekit.data.transforms.base import moved_fields
+from corekit.data.transforms.moving import place
+
+
+def check_source(source: Source, workers: int = 0) -> Iterator[Findings]:
+    """The findings of each shard as soon as it is checked, and what was left out before."""
+    if isinstance(source, AnnotatedPictures):
+        damage = source.damage
+        yield Findings(bad={kind: (count, [f"{source.name}: {damage.examples[kind]}"])
+                            for kind, count in damage.counts.items()})
+    jobs = [(source, shard) for shard in range(len(source.shard_sizes))]
+    yield from in_processes(check_source_shard, jobs, workers)
+
+
+def check_source_shard(source: Source, shard: int) -> Findings:
+    """Read and decode every sample of one shard, every picture at its full size."""
+    findings, fields = Findings(), find_fields(source.fields)
+    count = int(source.shard_sizes[shard])
+    for first in range(0, count, READ):
+        for handle in source.read(shard, first, min(READ, count - first)):
+            try:
+                sample = source.decode(handle)
+                check_places(sample, fields)
+            except BadSampleError as error:
+                findings.add(Findings(bad={error.kind: (1, [error.message])}))
+                continue
+            findings.extensions.update(list(fields))
+            findings.widths[sample["image"].width] += 1
+            findings.heights[sample["image"].height] += 1
+    findings.samples = count
+    return findings
+
+
+def check_places(sample: Sample, fields: Mapping[str, Field]) -> None:
+    """Raise a BadSampleError where something is not in its picture, or the picture is bad."""
+    image: Image.Image = sample["image"]
+    image.load()
+    for name in moved_fields(fields):
+        if name in sample:
+            place(sample[name], fields[name], image, str(sample["key"]))
+
+
+def check_annotations(raw: RawSample, image: Image.Image) -> None:
+    """The same for a sample of a shard: its objects in KEY.json, its class map in KEY.png."""
+    names = ["segmentation"] if "png" in raw.members and {"jpg", "jpeg"} & {*raw.members} else []
+    content = raw.members.get("json", b"")
+    if b'"annotations"' in content:
+        names += _annotated(content)
+    where, fields = f"{raw.where}: {raw.key}", {name: find_field(name) for name in names}
+    sample: Sample = {"key": where, "image": image}
+    for name, field in fields.items():
+        member = raw.member(field.extensions, field)
+        if member is not None:
+            sample[name] = field.decode(member, where)
+    check_places(sample, fields)
+
+
+def _annotated(content: bytes) -> list[str]:
+    """The fields of objects that the annotations of a json member speak of, boxes at least."""
+    try:
+        keys = {key for each in json.loads(content)["annotations"] for key in each}
+    except (ValueError, LookupError, TypeError, RecursionError):
+        keys = set()
+    return ["boxes", *(name for name in registry.names("field") if name != "boxes"
+                       and isinstance(field := find_field(name), OfObjects)
+                       and field.annotation in keys)]
+
+
+def source_picture(source: Source, count: int) -> np.ndarray:
+    """uint8 [H, W, 3]: the first sound samples of a data set, with the boxes of their objects."""
+    images, captions = [], []
+    handles = (handle for shard, size in enumerate(source.shard_sizes.tolist())
+               for handle in source.read(shard, 0, min(size, count + NAMED)))
+    for handle in handles:
+        try:
+            sample = source.decode(handle)
+            image = np.asarray(sample["image"])
+        except BadSampleError:
+            continue
+        images.append(outlined(image, sample.get("boxes", [])))
+        captions.append(f"{sample['key']}\n{image.shape[1]} x {image.shape[0]}")
+        if len(images) == count:
+            break
+    return captioned_grid(images, captions, columns=min(5, max(1, len(images))), lines=8)
