@@ -55,12 +55,12 @@ def verify(parts: Parts) -> list[str]:
     check(wiring, givers)
     for frozen in parts.frozen:
         _run_frozen(parts, frozen, values, givers)
-    with ShapesOnly():
+    with ShapesOnly(), torch.no_grad():
         outputs = rename_outputs(parts.model(**wiring.pick(values)), config.model.outputs)
     givers[wiring.label] = list(outputs)
     _check_classes(config, source, outputs.get("logits"))
     if "image" in parts.fields:
-        _check_sizes(parts.sizes, wiring, values)
+        _check_sizes(parts, wiring, values)
     defaults = _defaulted(wiring, values)
     for term, loss in zip(parts.losses, config.loss, strict=True):
         check(term.wiring, givers)
@@ -81,7 +81,7 @@ def _run_frozen(parts: Parts, frozen: Frozen, values: Batch, givers: dict[str, l
         module, tokenizer = frozen.wiring.function, tokenizer_info(parts.tokenizer)
         assert isinstance(module, nn.Module)
         _check_context_length(module, tokenizer, f"frozen.{frozen.label}")
-    with ShapesOnly():
+    with ShapesOnly(), torch.no_grad():
         outputs = frozen(values)
     values.update(outputs)
     givers[f"frozen model `{frozen.label}`"] = list(outputs)
@@ -129,12 +129,13 @@ def _check_transform(parts: Parts, transform: Transform, givers: Mapping[str, li
     transform.check(label, parts.fields)
 
 
-def _check_sizes(table: list[tuple[int, int]], wiring: Wiring[object], values: Batch) -> None:
+def _check_sizes(parts: Parts, wiring: Wiring[object], values: Batch) -> None:
     """Refuse a model that cannot take the smallest or the largest images of the sampler."""
-    for size in {size for size, _ in (*table[:1], *table[-1:])}:
+    ends = {size for size, _ in (*parts.sizes[:1], *parts.sizes[-1:])}
+    for size in ends - {parts.preprocess.size}:  # the model has run on images of that size
         image = values["image"].new_zeros(len(values["key"]), 3, size, size)
         try:
-            with ShapesOnly():
+            with ShapesOnly(), torch.no_grad():
                 wiring({**values, "image": image})
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
