@@ -54,6 +54,9 @@ MODELS: dict[str, dict[str, Any]] = {
     **small("mobileclip_l14", "mobileclip2_l14", width=32, image_size=PIXELS),
     "catlip_vit_nano": {"num_classes": CONCEPTS},
     "catlip_clip_nano": {},
+    "catlip_mask_rcnn_nano": {"num_classes": CONCEPTS},
+    "catlip_deeplabv3_nano": {"num_classes": CONCEPTS + 1},
+    "catlip_referring_nano": {},
     **small("catlip_vit_b16", width=12, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
@@ -66,6 +69,7 @@ MODELS: dict[str, dict[str, Any]] = {
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {
     "openmoji": {"samples": 32, "concepts": CONCEPTS},
+    "openmoji_referring": {"samples": 32, "concepts": CONCEPTS},
     "webdataset": {"shards": "*.tar"},
     "reinforced": {},
     "coco_labels": {},

@@ -35,7 +35,8 @@ def catlip_mask_rcnn_nano(num_classes: int = 20, image_size: int = 128, rois: in
     simple = SimplePyramid(NANO_WIDTH, (2, 1, 0.5), norm_layer)
     pyramid = nn.Sequential(simple, FeaturePyramid(simple.widths, 64, norm_layer))
     sizes = HeadSizes(anchors=(24, 48, 96), box_convs=1, box_width=256, mask_convs=1,
-                      rpn_samples=64, rois=rois, proposals=(500, 200), pooled_levels=3)
+                      rpn_samples=64, rois=rois, proposals=(500, 200), pooled_levels=3,
+                      sampling_ratio=1)  # of a cell of a pooled region, often half of one
     return MaskRCNN(encoder, pyramid, (8, 16, 32), 64, num_classes, sizes, norm_layer, divisor=32)
 
 

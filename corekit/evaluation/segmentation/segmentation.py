@@ -57,9 +57,8 @@ class Segmentation:
         check_batch_size("segmentation", batch_size)
         check_field("segmentation", "dataset", dataset, "segmentation")
         self.dataset, self.batch_size = dataset, batch_size
-        # of a data set that has a name for what is no object, too
-        self.names: Sequence[str] = getattr(dataset, "segmentation_names",
-                                            dataset_info(dataset).class_names)
+        info = dataset_info(dataset)
+        self.names = info.segmentation_names or info.class_names
         self.resize = WholePicture(size or preprocess.size, preprocess.interpolation, keep_aspect,
                                    longest)
 
