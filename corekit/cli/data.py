@@ -230,8 +230,9 @@ def _check(options: argparse.Namespace) -> None:
     else:
         index = _open(options)
         parts, shards = [check_index(index, options.workers)], len(index.samples)
-    for part in track(chain.from_iterable(parts), "reading", total=shards, console=Console(stderr=True),
-                      transient=True, disable=not sys.stderr.isatty()):
+    for part in track(chain.from_iterable(parts), "reading", total=shards,
+                      console=Console(stderr=True), transient=True,
+                      disable=not sys.stderr.isatty()):
         findings.add(part)
     _print_findings(findings)
     warnings = _warnings(findings, options.root, options.context_length)
