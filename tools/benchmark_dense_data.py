@@ -105,7 +105,8 @@ def write_coco(root: Path, pictures: int) -> None:
     """COCO's layout with photos and polygons."""
     (root / "annotations").mkdir()
     (root / "train2017").mkdir()
-    draw, images, annotations = np.random.default_rng(0), [], []
+    draw, images = np.random.default_rng(0), []
+    annotations: list[dict[str, object]] = []
     for number in range(pictures):
         (root / "train2017" / f"{number}.jpg").write_bytes(photo(number))
         images.append({"id": number, "file_name": f"{number}.jpg", "width": 640, "height": 480})

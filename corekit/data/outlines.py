@@ -185,7 +185,8 @@ def decode_run_lengths(outline: RunLengths) -> NDArray[np.uint8]:
     """uint8 [height, width] of run lengths."""
     size, counts = outline["size"], outline["counts"]
     values = np.arange(len(counts), dtype=np.uint8) % 2
-    return np.repeat(values, counts).reshape(size[::-1]).T
+    pixels: NDArray[np.uint8] = np.repeat(values, counts).reshape(size[::-1]).T
+    return pixels
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> RunLengths:

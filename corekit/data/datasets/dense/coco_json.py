@@ -74,7 +74,7 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
         labels: dict[int | None, int] = {item["id"]: place for place, item in enumerate(categories)}
         annotated = {item.get("image_id") for item in parsed["annotations"]}
         numbers: dict[int | None, int] = {}
-        pictures = []
+        pictures: list[dict[str, Any]] = []
         for item in parsed["images"]:
             if item["id"] in numbers:
                 damage.add("duplicate_picture", f"image {item['id']}")
