@@ -60,7 +60,7 @@ class ReferringExpressions:
                 answers = refer(images, text)["boxes"].float().cpu()
             right = [self._hits(boxes, true, size) for boxes, true, size
                      in zip(answers, chunk["boxes"], chunk["size"])]
-            counts += torch.tensor([*(sum(hits) for hits in zip(*right or [[0] * len(AT)])),
+            counts += torch.tensor([*(sum(hits) for hits in zip(*right or [[False] * len(AT)])),
                                     len(chunk["key"]), chunk["left_out"]], device=counts.device)
         *hits, samples, left_out = eval_model.sum(counts).tolist()
         metrics = {f"precision_at_{k}": count / max(1, samples) for k, count in zip(AT, hits)}
