@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,16 @@ LONGEST = tuple(f"tests/{name}" for name in (
     "test_wheel", "projects/catlip/test_catlip_chain", "train/test_run_dir",
     "projects/aimv2/test_aimv2_ranks", "cli/test_",
     "projects/mobileclip/test_mobileclip_models", "train/step/test_accumulate", "test_slurm"))
+# of each kind the suite runs one member; `sh tools/test.sh --slow` runs all, as CI does
+SLOW = re.compile("|".join((
+    r"train/test_resume.*ranks 3", r"train/test_resume_sharded.*then-ranks",
+    r"train/test_compile.*(aimv2|catlip)", r"test_wheel.*(composes_every_recipe|strangers_package)",
+    r"cli/test_new.*spawned_workers", r"test_aimv2_ranks.*as_one", r"cli/test_signals.*2-10",
+    r"test_mobileclip_convert.*agree_with_open_clip.*(S2|S3|S4|L-14)",
+    # recipes that differ from another one in size, data or numbers alone
+    r"test_recipes.*(catlip/\w*(_|\b)[lh](_512)?\b|catlip/\w+_512|places365|mobileclip/(s[134]|l14)\b"
+    r"|mobileclip2_(s[234]|b|l14)|dfndr|b_lt|datacompdr1b|aimv2/(1b|3b|huge|large_\d+|aimv1_[137]b))",
+)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,8 +56,17 @@ def pytest_configure(config: pytest.Config) -> None:
         socket.setdefaulttimeout(before)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run every member of slow kinds of tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that at the end no process waits for another's."""
+    if not config.getoption("--slow"):
+        slow = [item for item in items if SLOW.search(item.nodeid)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
     def place(item: pytest.Item) -> int:
         return next((number for number, name in enumerate(LONGEST) if item.nodeid.startswith(name)),
                     len(LONGEST))
