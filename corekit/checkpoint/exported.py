@@ -91,6 +91,12 @@ class OnnxTower(OnnxProgram):
 class OnnxDetector(OnnxProgram):
     """An ONNX file that gives the objects in one picture, as a model that detects."""
 
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        """The objects in one picture, [1, 3, H, W]."""
+        outputs = self.session.run(None, {self.input: samples.detach().cpu().numpy()})
+        return {name: torch.from_numpy(value).to(samples.device)
+                for name, value in zip(self.outputs, outputs, strict=True)}
+
     def detect(self, image: Tensor | list[Tensor]) -> list[dict[str, Tensor]]:
         """The objects in each picture [3, H, W] of the size that the file is for."""
         return [self(each[None]) for each in image]

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from corekit.checkpoint.exported import OnnxProgram
+from corekit.checkpoint.exported import OnnxDetector
 from corekit.export.files import Program
 
 OPSET = 16  # from which on RoIAlign is as torchvision's
@@ -51,4 +51,4 @@ def write_detector(model: nn.Module, example: Tensor, path: Path, outputs: list[
         torch.onnx.export(module, (example,), path, dynamo=False, opset_version=OPSET,
                           input_names=["image"], output_names=outputs,
                           dynamic_axes={name: {0: OBJECTS} for name in outputs})
-    return OnnxProgram(path)
+    return OnnxDetector(path)

@@ -1,6 +1,7 @@
 """Detection: COCO's average precision and recall of a model's boxes and masks."""
 
 import json
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,9 +99,9 @@ class Detection:
         by_class: dict[str, dict[str, float]] = {}
         files: dict[str, bytes | bytearray] = {"ground_truth.json": json.dumps(content).encode()}
         for kind, items in collected.results.items():
-            text = bytearray(b"[")  # grows while what it is made of goes
+            text = bytearray(b"[")
             for piece in filter(None, gathered(eval_model, total, items)):
-                text += b",\n" * (len(text) > 1) + piece
+                text += b",\n" * (len(text) > 1) + zlib.decompress(piece)
             text += b"]"
             precision = NOTHING
             if eval_model.rank == 0:

@@ -67,9 +67,9 @@ def average_precision(truth: Mapping[str, Any], results: bytes | bytearray,
             evaluation.params.catIds = ids
             evaluation.evaluate()
             evaluation.accumulate()
-            parts.append(evaluation.eval)
+            parts.append({name: evaluation.eval[name] for name in ("precision", "recall")})
         evaluation.params.catIds = sorted(coco.cats)
-        evaluation.eval = {**parts[-1], **{
+        evaluation.eval = {**evaluation.eval, **{
             name: np.concatenate([part[name] for part in parts], axis)
             for name, axis in (("precision", 2), ("recall", 1))}}
         evaluation.summarize()
