@@ -225,13 +225,14 @@ def _check(options: argparse.Namespace) -> None:
                            "drawn: it needs a folder that is there, and at least one sample")
     sources, findings = _sources(options), Findings()
     if sources:
-        parts = chain.from_iterable(check_source(each, options.workers) for each in sources)
+        parts = [check_source(each, options.workers) for each in sources]
         shards = sum(len(each.shard_sizes) for each in sources)
     else:
         index = _open(options)
-        parts, shards = check_index(index, options.workers), len(index.samples)
-    for part in track(parts, "reading", total=shards, console=Console(stderr=True),
-                      transient=True, disable=not sys.stderr.isatty()):
+        parts, shards = [check_index(index, options.workers)], len(index.samples)
+    for part in track(chain.from_iterable(parts), "reading", total=shards,
+                      console=Console(stderr=True), transient=True,
+                      disable=not sys.stderr.isatty()):
         findings.add(part)
     _print_findings(findings)
     warnings = _warnings(findings, options.root, options.context_length)

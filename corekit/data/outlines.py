@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from corekit.errors import CorekitError
 
+FURTHEST = 100_000  # pixels from a corner of the picture that a polygon may be away
+
 Polygons: TypeAlias = list[NDArray[np.float64]]  # each [points, 2], x y in pixels
-RunLengths: TypeAlias = dict[str, object]  # size [height, width] and counts, as COCO has them
+RunLengths: TypeAlias = dict[str, list[int]]  # size [height, width] and counts, as COCO's
 Outline: TypeAlias = Polygons | RunLengths
 
 
@@ -127,16 +129,19 @@ class Outlines:
 def outline(annotation: object) -> Outline:
     """COCO's ``segmentation`` of an object; a ValueError where it is none."""
     if isinstance(annotation, dict):
-        height, width = annotation["size"]
+        height, width = (int(side) for side in annotation["size"])
         counts = annotation["counts"]
-        if isinstance(counts, list) and sum(counts) != height * width:
+        counts = listed_counts(counts) if isinstance(counts, (str, bytes)) else counts
+        if np.asarray(counts).dtype.kind != "i" or min(counts) < 0 or sum(counts) != height * width:
             raise ValueError("run lengths do not fill their picture")
-        return {"size": [int(height), int(width)], "counts": counts}
+        return {"size": [height, width], "counts": counts}
+    if not isinstance(annotation, list):
+        raise ValueError("neither polygons nor run lengths")
     polygons = [np.array(each, dtype=np.float64) for each in annotation]
     # less than three points are no polygon, and COCO's package would take four numbers for a box
     polygons = [each.reshape(-1, 2) for each in polygons if each.size >= 6]
-    if not polygons or not all(np.isfinite(each).all() for each in polygons):
-        raise ValueError("no polygon of three points")
+    if not polygons or not all((np.abs(each) < FURTHEST).all() for each in polygons):
+        raise ValueError("no polygon of three points, or one that is far outside")
     return polygons
 
 
@@ -152,15 +157,36 @@ def _draw_polygon(part: NDArray[np.uint8], points: NDArray[np.float64]) -> None:
     part[top:bottom, left:right] |= mask_functions().decode(encoded)[:, :, 0]
 
 
+def listed_counts(encoded: str | bytes) -> list[int]:
+    """Run lengths from COCO's compressed string; a ValueError where it is none.
+
+    A number is written in letters of five bits each, the lowest first; from the fourth number on it
+    is the difference to the last but one. COCO's package trusts that the string is sound.
+    """
+    letters = encoded.encode() if isinstance(encoded, str) else encoded
+    counts: list[int] = []
+    number = bits = 0
+    for letter in letters:
+        code = letter - 48
+        if not 0 <= code < 64 or bits > 40:
+            raise ValueError("no letter of a run length")
+        number |= (code & 31) << bits
+        bits += 5
+        if code & 32:  # more of this number follow
+            continue
+        if code & 16:
+            number -= 1 << bits
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+        number = bits = 0
+    return counts
+
+
 def decode_run_lengths(outline: RunLengths) -> NDArray[np.uint8]:
-    """uint8 [height, width] of run lengths, compressed or listed."""
+    """uint8 [height, width] of run lengths."""
     size, counts = outline["size"], outline["counts"]
-    assert isinstance(size, (list, tuple))
-    if isinstance(counts, list):
-        values = np.arange(len(counts), dtype=np.uint8) % 2
-        return np.repeat(values, counts).reshape(size[::-1]).T
-    decoded: NDArray[np.uint8] = mask_functions().decode([outline])[:, :, 0]
-    return decoded
+    values = np.arange(len(counts), dtype=np.uint8) % 2
+    pixels: NDArray[np.uint8] = np.repeat(values, counts).reshape(size[::-1]).T
+    return pixels
 
 
 def run_lengths(mask: NDArray[np.uint8]) -> RunLengths:

@@ -34,13 +34,14 @@ def test_polygons_are_drawn_as_cocos_package_draws_them() -> None:
 
 def test_run_lengths_are_cocos() -> None:
     draw = np.random.default_rng(1)
-    for share in (0.0, 0.3, 0.9, 1.0):
-        mask = (draw.random((7, 5)) < share).astype(np.uint8)
+    for share in (0.0, 0.002, 0.3, 0.9, 1.0):
+        mask = (draw.random((70, 50)) < share).astype(np.uint8)
         ours = run_lengths(mask)
         assert np.array_equal(decode_run_lengths(ours), mask)
         theirs = mask_functions.encode(np.asfortranarray(mask))
-        assert mask_functions.frPyObjects(ours, 7, 5) == theirs
-        assert np.array_equal(decode_run_lengths(theirs), mask), "compressed, as others store them"
+        assert mask_functions.frPyObjects(ours, 70, 50) == theirs
+        compressed = outline({**theirs, "counts": theirs["counts"].decode()})
+        assert compressed == ours == outline(theirs), "as others store them"
 
 
 def test_a_piece_of_a_picture_holds_what_the_whole_one_does_there() -> None:
@@ -61,7 +62,12 @@ def test_a_piece_of_a_picture_holds_what_the_whole_one_does_there() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[], [[1, 2, 3, 4]], [[0, 0, 1, 1, float("nan"), 2]], [[1, "a"]],
-                                   {"size": [2, 2], "counts": [3]}, {"size": [2, 2]}])
+                                   {"size": [2, 2], "counts": [3]}, {"size": [2, 2]},
+                                   {"size": [2, 2], "counts": "32"}, {"size": [9, 9], "counts": ""},
+                                   {"size": [2, 2], "counts": [6, -2]},
+                                   {"size": [2, 2], "counts": [1.5, 2.5]}, [[0, 0, 1e9, 1, 2, 2]],
+                                   "polygon", {"size": [0, 0], "counts": []},
+                                   {"size": [2, 2], "counts": "\x01"}])
 def test_what_is_no_outline_is_refused(wrong: object) -> None:
     with pytest.raises((ValueError, KeyError)):
         outline(wrong)

@@ -112,9 +112,11 @@ class Transform:
             movable = {name: draw(value) for name, value in movable.items()}
         output: Sample = self.function({**sample, **movable}, **more)
         output = drop_emptied(output, fields) if movable else output
-        plain = {name: _plain(value) for name, value in output.items()}
-        return {name: value ^ fields[name].outside if name in movable and fields[name].outside
-                else value for name, value in plain.items()}
+        output = {name: _plain(value) for name, value in output.items()}
+        for name in movable:
+            if fields[name].outside:
+                output[name] = output[name] ^ fields[name].outside
+        return output
 
     def check(self, label: str, fields: Mapping[str, Field]) -> None:
         """Raise a CorekitError where it would not move a field with the picture."""

@@ -183,7 +183,7 @@ def is_visible(value: Tensor) -> Tensor:
     """bool [n]: which boxes [n, 4] or masks [n, H, W] still show something."""
     rows = value.as_subclass(Tensor)
     if isinstance(value, Mask):
-        return rows.flatten(1).bool().any(1)
+        return rows.flatten(1).amax(1) != 0 if rows.numel() else rows.flatten(1).any(1)
     return (rows[:, 2:] - rows[:, :2] >= LEAST_SIDE).all(1)
 
 

@@ -141,4 +141,4 @@ class ClassLimitedCrop(SampleTransform):
         """Whether one class covers too much of a placed map, on which 0 is no class."""
         counts = np.bincount(classes.numpy().ravel(), minlength=IGNORED + 1)
         counts = counts[0 if self.ignored_is_class else 1:]
-        return (counts > 0).sum() < 2 or counts.max() >= self.limit * counts.sum()
+        return bool((counts > 0).sum() < 2 or counts.max() >= self.limit * counts.sum())

@@ -179,6 +179,21 @@ def test_boxes_bound_masks_and_every_object_is_seen(size, objects):
         assert pixels(plain, index).tobytes() == np.asarray(sample["image"]).tobytes()
 
 
+def test_class_maps_have_the_concepts_and_behind_them_the_background():
+    source = OpenMoji(samples=20, annotations=True, concepts=20, objects=(2, 4))
+    assert source.segmentation_names == [*source.class_names, "background"]
+    for index in range(20):
+        sample = source.decode(index)
+        classes = sample["segmentation"]
+        assert (classes.dtype, classes.shape) == (np.uint8, (64, 64))
+        assert (classes[~sample["masks"].any(0)] == 20).all()
+        for mask, label in zip(sample["masks"], sample["box_labels"]):
+            assert (classes[mask != 0] == label).all()
+        assert sample["iscrowd"].tolist() == [0] * len(sample["boxes"])
+    assert "segmentation" in OpenMoji(annotations=True, concepts=254).fields
+    assert "segmentation" not in OpenMoji(annotations=True, concepts=255).fields, "255 is ignored"
+
+
 def test_masks_lie_where_the_drawing_is():
     """Outside the masks a plain background is one colour; inside them next to nothing is of that
     colour.

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError
@@ -75,6 +76,17 @@ def test_outlines_move_as_drawn_masks_do(name: str) -> None:
         for mask, wanted in zip(moved["masks"].numpy(), drawn["masks"].numpy()):
             perimeter = 2 * (wanted.any(0).sum() + wanted.any(1).sum())
             assert (mask != wanted).sum() <= perimeter, "polygons round where masks look up"
+
+
+def test_torchvisions_transforms_get_drawn_masks_and_fill_maps_with_no_class() -> None:
+    sample = outlined(scene(5))
+    sample["segmentation"] = np.full((41, 57), 7, np.uint8)
+    fields = find_fields(["image", "boxes", "masks", "box_labels", "segmentation"])
+    moved = Transform.of(v2.Compose([v2.Pad(3), v2.RandomHorizontalFlip(1.0)]))(sample, fields)
+    assert moved["masks"].shape[1:] == moved["segmentation"].shape == (47, 63)
+    assert (moved["segmentation"][3:-3, 3:-3] == 7).all()
+    assert (moved["segmentation"] == 255).sum() == 47 * 63 - 41 * 57
+    assert np.array_equal(moved["masks"][:, 3:-3, 3:-3], sample["masks"].draw()[:, :, ::-1])
 
 
 def test_a_mask_of_another_size_is_a_bad_sample() -> None:

@@ -1,6 +1,5 @@
 """Random scales and crops against a slow geometry by hand, on 1,000 random scenes in all."""
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -85,10 +84,13 @@ def test_jitter_draws_all_scales_and_places() -> None:
     widths = [size[1] * 96 / (part[2] - part[0]) / 24 for part, size in drawn]
     assert 0.08 < min(widths) < 0.15
     assert 1.9 < max(widths) < 2.05
-    large = [part for part, size in drawn if size == (24, 24)]
-    places = [(part[0] > 36, part[1] > 8) for part in large]
-    counts = Counter(places)
-    assert min(counts.values()) > len(large) * 0.05, "the axes are drawn each by itself"
+    enlarge = LargeScaleJitter(SMALL, (3.0, 5.0))
+    parts = np.array([enlarge.draw(48, 96, 24)[0] for _ in range(1000)])
+    room = np.array([96, 48]) - (parts[:, 2:] - parts[:, :2])
+    across, down = (parts[:, :2] / room).T
+    assert min(across.min(), down.min()) == 0
+    assert max(across.max(), down.max()) == 1
+    assert abs(np.corrcoef(across, down)[0, 1]) < 0.1, "the axes are drawn each by itself"
 
 
 def classes_of(sample: dict[str, Any], classes: int = 5) -> Any:

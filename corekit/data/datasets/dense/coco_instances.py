@@ -75,7 +75,8 @@ class AnnotatedPictures(Pictures):
 
     def annotation(self, number: int, sample: Sample, raw: RawSample) -> Sample:
         """The objects of a picture."""
-        check_size(sample["image"], *self.objects.sizes[number].tolist(), f"{raw.where}: {raw.key}")
+        width, height = self.objects.sizes[number].tolist()
+        check_size(sample["image"], width, height, f"{raw.where}: {raw.key}")
         return {"image_id": self.image_ids[number], **self.objects.sample(number, self.masks)}
 
 

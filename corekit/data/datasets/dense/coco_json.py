@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,10 +71,10 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
     parsed, damage = parse_file(content, where), Damage()
     try:
         categories = sorted(parsed["categories"], key=lambda item: int(item["id"]))
-        labels = {item["id"]: place for place, item in enumerate(categories)}
+        labels: dict[int | None, int] = {item["id"]: place for place, item in enumerate(categories)}
         annotated = {item.get("image_id") for item in parsed["annotations"]}
-        numbers: dict[int, int] = {}
-        pictures = []
+        numbers: dict[int | None, int] = {}
+        pictures: list[dict[str, Any]] = []
         for item in parsed["images"]:
             if item["id"] in numbers:
                 damage.add("duplicate_picture", f"image {item['id']}")
@@ -87,7 +88,7 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
         raise CorekitError(f"{where} is not as COCO's: {type(error).__name__}: {error}") from None
     if not pictures:
         raise CorekitError(f"{where} has no annotated pictures")
-    columns, seen = ObjectColumns(), set[object]()
+    columns, seen = ObjectColumns(), set[int | None]()
     for item in parsed["annotations"]:
         try:
             _add(item, numbers, sizes, labels, columns, seen, crowds, masks, damage)
@@ -97,19 +98,18 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
                        hashlib.sha256(content).hexdigest(), damage)
 
 
-def _add(item: dict[str, Any], numbers: dict[int, int], sizes: list[tuple[int, int]],
-         labels: dict[int, int], columns: ObjectColumns, seen: set[object], crowds: bool,
+def _add(item: dict[str, Any], numbers: dict[int | None, int], sizes: list[tuple[int, int]],
+         labels: dict[int | None, int], columns: ObjectColumns, seen: set[int | None], crowds: bool,
          masks: bool, damage: Damage) -> None:
     """Add one annotation to the columns, or raise a BadSampleError of its kind of damage."""
-    try:
-        picture = numbers[item["image_id"]]
-    except (KeyError, TypeError):
-        raise BadSampleError("unknown_picture", "") from None
-    number = item.get("id")
+    picture = numbers.get(_number(item, "image_id"))
+    if picture is None:
+        raise BadSampleError("unknown_picture", "")
+    number = _number(item, "id")
     if number is not None and number in seen:
         raise BadSampleError("duplicate_id", "")
     seen.add(number)
-    label = labels.get(item.get("category_id", -1))
+    label = labels.get(_number(item, "category_id"))
     if label is None:
         raise BadSampleError("unknown_category", "")
     is_crowd = item.get("iscrowd", 0) == 1
@@ -120,11 +120,19 @@ def _add(item: dict[str, Any], numbers: dict[int, int], sizes: list[tuple[int, i
         area = float(item.get("area", width * height))
     except (ValueError, KeyError, TypeError, OverflowError):
         raise BadSampleError("no_box", "") from None
+    if not math.isfinite(area):
+        raise BadSampleError("not_finite", "")
     box = clipped_box((left, top, left + width, top + height), *sizes[picture])
     drawn = _outline(item, sizes[picture]) if masks else None
     if is_crowd and isinstance(item.get("segmentation"), list):
         damage.add("crowd_polygons", f"annotation {number}, which is kept as it is")
     columns.add(picture, box, label, is_crowd, area, drawn)
+
+
+def _number(item: dict[str, Any], key: str) -> int | None:
+    """A whole number of an annotation; None where it is not one."""
+    value = item.get(key)
+    return value if isinstance(value, int) else None
 
 
 def _outline(item: dict[str, Any], size: tuple[int, int]) -> Outline:

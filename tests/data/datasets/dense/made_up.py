@@ -13,10 +13,11 @@ from corekit.data.outlines import run_lengths
 WIDTH, HEIGHT = 60, 40
 
 
-def picture(path: Path, colour: str = "red", size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-    """Write a picture of one colour."""
+def picture(path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+    """Write a picture of noise, which a second compression would change."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
 
 
 def class_map(path: Path, numbers: list[int], size: tuple[int, int] = (WIDTH, HEIGHT)) -> Any:

@@ -9,8 +9,13 @@ import pytest
 
 from corekit.data.datasets.base import BadSampleError, Source
 from corekit.data.datasets.dense.coco_instances import CocoInstances, Lvis
+from corekit.data.loading.batch_shape import FixedSize
+from corekit.data.loading.loader import Streams, step_batches
+from corekit.data.loading.shuffled_order import ShuffledOrder
+from corekit.data.transforms.resizing import SquareResize
 from corekit.errors import CorekitError
 from tests.data.datasets.dense.made_up import annotation, coco, crowd_mask, instances, picture
+from tests.data.transforms.test_moving import PIXELS
 
 
 @pytest.mark.parametrize("folder", ["", "images/"])
@@ -94,3 +99,21 @@ def test_without_a_root_there_is_nothing() -> None:
     with pytest.raises(CorekitError, match=r"instances_train2017.json does not exist: data.root is "
                                            r"a folder with COCO's annotations/ and train2017/"):
         CocoInstances("/nowhere")
+
+
+def test_batches_of_training_replace_and_count_what_is_bad(tmp_path: Path) -> None:
+    coco(tmp_path, instances())
+    (tmp_path / "train2017" / "c.jpg").unlink()
+    source = CocoInstances(str(tmp_path))
+    order = ShuffledOrder(source.shard_sizes, 1, 3, 0)
+    streams = Streams(source, order, FixedSize(3, 1), range(1), 0, SquareResize(PIXELS), None)
+    part = next(step_batches(streams, 0, 1, 0))
+    batch, counts = part.batch, part.batch["box_offsets"].diff().tolist()
+    assert {kind: len(keys) for kind, keys in part.bad.items()} == {"missing_file": 1}
+    assert set(batch["image_id"].tolist()) <= {30, 40}
+    assert counts == [int(number == 40) for number in batch["image_id"].tolist()]
+    assert batch["image"].shape == (3, 3, 32, 32)
+    assert batch["masks"].shape == (sum(counts), 32, 32)
+    assert batch["masks"].float().mean() > 0.95, "the whole picture is its object"
+    assert batch["boxes"].tolist() == [[0, 0, 32, 32]] * sum(counts)
+    assert batch["box_labels"].tolist() == [1] * sum(counts)

@@ -31,16 +31,27 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+MORE: dict[str, dict[str, Any]] = {  # further ways to the same kinds
+    "not_finite 2": {"area": float("nan")}, "no_box 2": {"bbox": None},
+    "no_box 3": {"bbox": [1, 2, 3, "wide"]}, "unknown_category 2": {"category_id": [1]},
+    "unknown_picture 2": {"image_id": "40"}, "no_outline 2": {"segmentation": None},
+    "no_outline 3": {"segmentation": {"size": [40, 60], "counts": "damaged"}},
+    "outside 2": {"bbox": [5, -11, 10, 10]}, "no_area 2": {"bbox": [5, 5, 5, -5]},
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *MORE])
 def test_a_damaged_annotation_is_left_out_and_counted(
         tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     content = instances()
     coco(tmp_path, content)
     sound = CocoInstances(str(tmp_path)).objects
-    content["annotations"].insert(2, {**annotation(50, 40, 1, [5, 5, 10, 10]), **KINDS[kind]})
+    content["annotations"].insert(2, {**annotation(50, 40, 1, [5, 5, 10, 10]),
+                                     **{**KINDS, **MORE}[kind]})
     coco(tmp_path, content)
     with caplog.at_level(logging.WARNING):
         source = CocoInstances(str(tmp_path))
+    kind = kind.partition(" ")[0]
     assert source.damage.counts == {kind: 1}
     assert f"damaged annotations are left out: {kind}: 1, such as annotation" in caplog.text
     assert np.array_equal(source.objects.boxes, sound.boxes)
