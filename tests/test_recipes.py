@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from corekit import registry
@@ -58,6 +59,13 @@ MODELS: dict[str, dict[str, Any]] = {
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_clip_vit_b16", width=24, image_size=PIXELS),
+    **small("catlip_mask_rcnn_b16", width=12, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_mask_rcnn_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_mask_rcnn_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
+    **small("catlip_deeplabv3_b16", width=12, image_size=PIXELS),
+    **small("catlip_deeplabv3_l16", width=16, image_size=PIXELS),
+    **small("catlip_deeplabv3_h16", width=20, image_size=PIXELS),
+    **small("aimv2_vitdet_mask_rcnn_large", width=16, num_classes=CONCEPTS),
     # the same divisors, because some start from, or learn from, runs of others
     **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
     **small("aimv2_student", width=16, teacher_width=3072 // 16),
@@ -69,6 +77,8 @@ DATASETS: dict[str, dict[str, Any]] = {
     "webdataset": {"shards": "*.tar"},
     "reinforced": {},
     "coco_labels": {},
+    "coco_instances": {},
+    "ade20k": {},
     "mixture": {},
     "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
 }
@@ -87,14 +97,17 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Where the data sets find shards: those with teachers' embeddings have captions of every
     captioner.
     """
-    folders = {
-        name: tmp_path_factory.mktemp(name) for name in ("webdataset", "reinforced", "coco_labels")
-    }
-    drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1))
+    folders = {name: tmp_path_factory.mktemp(name)
+               for name in ("webdataset", "reinforced", "coco_labels", "ade20k")}
+    folders["coco_instances"] = folders["coco_labels"]
+    drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1),
+                     annotations=True)
     write_shards(drawn, folders["webdataset"])
     for split in ("train2017", "val2017"):
         write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)],
                    drawn.class_names)
+    for split in ("training", "validation"):
+        write_ade20k(folders["ade20k"], split, [drawn.decode(number) for number in range(8)])
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     write_unigram(folders["webdataset"] / "letters.model")
@@ -111,13 +124,32 @@ def write_coco(root: Path, split: str, samples: list[dict[str, Any]], names: lis
     (root / "annotations").mkdir(exist_ok=True)
     (root / "annotations" / f"instances_{split}.json").write_text(
         json.dumps({
-            "images": [{"id": number + 50, "file_name": f"{number}.jpg"}
+            "images": [{"id": number + 50, "file_name": f"{number}.jpg", "height": 72, "width": 72}
                        for number in range(len(samples))],
             "categories": [{"id": 3 * place + 1, "name": name} for place, name in enumerate(names)],
             "annotations": [{
-                "id": number, "image_id": number + 50, "category_id": 3 * sample["label"] + 1
+                "id": number + 1, "image_id": number + 50, "iscrowd": 0,
+                "category_id": 3 * sample["label"] + 1, **outline(*sample["boxes"][0].tolist())
             } for number, sample in enumerate(samples)]
         }))
+
+
+def outline(left: float, top: float, right: float, bottom: float) -> dict[str, Any]:
+    """A box as COCO has it, which the object fills."""
+    width, height = right - left, bottom - top
+    return {"bbox": [left, top, width, height], "area": width * height,
+            "segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
+
+
+def write_ade20k(root: Path, split: str, samples: list[dict[str, Any]]) -> None:
+    """Pictures and maps in ADE20k's layout, whose first class is 1."""
+    for number, sample in enumerate(samples, 1):
+        name = f"{split}/ADE_{split[:3]}"
+        for folder, picture, end in (("images", sample["image"], "jpg"),
+                                     ("annotations", sample["segmentation"] + 1, "png")):
+            path = root / folder / f"{name}_{number:08d}.{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (Image.fromarray(picture) if end == "png" else picture).save(path)
 
 
 @pytest.fixture(autouse=True)

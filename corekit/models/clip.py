@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.models.dense.encoder import dense_encoder
+
 MAX_LOGIT_SCALE = 100.0
 STANDS_AT_LIMIT = (
     "the logit scale stands at its largest value, 100, where training usually begins at 14 and "
@@ -29,6 +31,10 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         return {"image_features": self.encode_image(image, normalize=True)}
+
+    def dense(self) -> nn.Module:
+        """The image tower as an encoder of maps."""
+        return dense_encoder(self.image_tower)
 
 
 class CLIP(ImageEncoder):

@@ -189,7 +189,8 @@ def _check_classes(config: RunConfig, source: Source, logits: Tensor | LinearOut
     classes = dataset_info(source).num_classes
     if classes is None or logits is None:
         return
-    width = logits.shape[-1] if isinstance(logits, Tensor) else logits.classes
+    width = (logits.shape[1 if logits.ndim == 4 else -1] if isinstance(logits, Tensor)  # of pixels
+             else logits.classes)
     if width != classes:
         key: str = "model"
         model: EntryConfig = config.model

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from corekit.errors import CorekitError
@@ -46,25 +47,40 @@ def block(width: int, generation: int = 2, head_width: int = HEAD_WIDTH) -> Bloc
     return Block(width, attn, mlp(width, generation), partial(norm, generation=generation))
 
 
+class ResampledConv2d(nn.Conv2d):
+    """A convolution whose kernel may come from one of another size."""
+
+    def refit(self, name: str, value: Tensor) -> Tensor | None:
+        """A square kernel of another size at this one's, with the same sum; else None."""
+        side = self.kernel_size[0]
+        if name != "weight" or value.ndim != 4 or value.shape[2] != value.shape[3]:
+            return None
+        resized = F.interpolate(value, (side, side), mode="bicubic", antialias=True)
+        return resized * (value.shape[2] / side) ** 2
+
+
 class Patches(PatchEmbed):
     """Patches of 14x14 pixels and a norm: [B, 3, H, W] to [B, N, D], and the grid of patches.
 
-    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out.
+    The grid is (H // 14, W // 14): a rest at the right and the lower edge is left out. With another
+    ``patch_size`` weights for 14x14 pixels are resampled to it where ``init.path`` names them.
 
     Raises:
         CorekitError: an image without a whole patch.
     """
 
-    def __init__(self, width: int, generation: int) -> None:
-        super().__init__(width, PATCH_SIZE)
+    def __init__(self, width: int, generation: int, patch_size: int = PATCH_SIZE) -> None:
+        super().__init__(width, patch_size)
+        if patch_size != PATCH_SIZE:
+            self.proj = ResampledConv2d(3, width, patch_size, patch_size)
         self.norm = norm(width, generation)
         nn.init.xavier_uniform_(self.proj.weight.view(width, -1))
         nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> tuple[Tensor, tuple[int, int]]:  # type: ignore[override]
-        if min(image.shape[2:]) < PATCH_SIZE:
+        if min(image.shape[2:]) < self.stride:
             raise CorekitError(f"an image of {image.shape[3]} x {image.shape[2]} pixels holds no "
-                               f"patch of {PATCH_SIZE} x {PATCH_SIZE}: resize it first")
+                               f"patch of {self.stride} x {self.stride}: resize it first")
         patches = super().forward(image)
         # torch's fused norm wants one dtype
         tokens = patches.flatten(2).transpose(1, 2).to(self.proj.weight.dtype)

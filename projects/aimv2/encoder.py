@@ -47,14 +47,17 @@ class Encoder(nn.Module):
         grid_size: side of the position table in patches; None: sines and cosines, for any grid.
         generation: 1 for AIMv1, 2 for AIMv2.
         most_patches: more than these are refused; None: any number.
+        patch_size: pixels of a patch's side; 14 as published.
     """
 
     def __init__(self, width: int, layers: int, grid_size: int | None, *, generation: int = 2,
-                 most_patches: int | None = None, head_width: int = HEAD_WIDTH) -> None:
+                 most_patches: int | None = None, head_width: int = HEAD_WIDTH,
+                 patch_size: int = PATCH_SIZE) -> None:
         super().__init__()
         self.width, self.head_width = width, head_width
         self.grid_size, self.most_patches = grid_size, most_patches
-        self.patch_embed = Patches(width, generation)
+        self.patch_embed = Patches(width, generation, patch_size)
+        self.strides, self.widths = (self.patch_embed.stride,), (width,)
         if grid_size is None and width % 4:
             raise CorekitError("sines and cosines of two directions need a width that 4 divides, "
                                f"not {width}: choose another width_divisor")
@@ -108,6 +111,17 @@ class Encoder(nn.Module):
         return {"tokens": tokens, "pooled": tokens.sum(1) / is_patch.sum(1, keepdim=True),
                 "layers": tuple(others)}
 
+    def dense(self) -> "Encoder":
+        """Itself, an encoder of maps."""
+        return self
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """The tokens after the last norm as a map, [B, D, H // 14, W // 14]."""
+        tokens = self.features(image, norm=True)["tokens"]
+        side = self.patch_embed.stride
+        return tokens.transpose(1, 2).reshape(len(tokens), self.width, image.shape[2] // side,
+                                              image.shape[3] // side)
+
     def embed(self, image: Images) -> Tensor:
         """What the first block is given, [B, N, D]: patches and where they are."""
         if isinstance(image, list):
@@ -146,6 +160,10 @@ class EncoderWrapper(nn.Module):
     def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
         """The encoder's ``encode_image``."""
         return self.encoder.encode_image(image, normalize)
+
+    def dense(self) -> Encoder:
+        """The encoder as one of maps."""
+        return self.encoder.dense()
 
     def encode_tokens(self, image: Tensor) -> Tensor:
         """The encoder's tokens after its last norm, [B, N, D]."""

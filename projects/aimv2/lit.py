@@ -29,6 +29,10 @@ class ImageTower(nn.Module):
         features: Tensor = self.projection(self.head(tokens))
         return features
 
+    def dense(self) -> Encoder:
+        """The encoder as one of maps."""
+        return self.encoder.dense()
+
 
 class TextTower(nn.Module):
     """Token ids int64 [B, L] to features [B, embed_dim]: those of the first ``end_token``.

@@ -17,7 +17,7 @@ SEGMENTERS = ("catlip_deeplabv3_b16", "catlip_deeplabv3_l16", "catlip_deeplabv3_
 WIDTHS, LAYERS = (768, 1024, 1280), (12, 24, 32)  # of B, L and H
 # where CoreNet is not as models here are by themselves
 CORENET: dict[str, object] = {"norm": "std", "bare_top": True, "roi_aligned": False,
-                              "pooled_levels": 5, "rpn_background": 0.7}
+                              "pooled_levels": 5, "rpn_background": 0.7, "whole_steps": True}
 
 
 def _numbered(name: str, layers: int) -> Rules:

@@ -46,8 +46,8 @@ def catlip_mask_rcnn(num_classes: int = 80, image_size: int = 224,
                      pos_embed_interp: Interpolation = "grid2d", drop_path_rate: float = 0.0,
                      norm: Literal["layer_norm", "std"] = "layer_norm", bare_top: bool = False,
                      roi_aligned: bool = True, pooled_levels: int = 4, rpn_background: float = 0.3,
-                     width_divisor: int = 1, depth_divisor: int = 1, *, width: int, layers: int,
-                     heads: int) -> nn.Module:
+                     whole_steps: bool = False, width_divisor: int = 1, depth_divisor: int = 1, *,
+                     width: int, layers: int, heads: int) -> nn.Module:
     """Mask R-CNN over CatLIP's vision transformer, whose blocks all see the whole picture.
 
     Levels at strides 4 to 64 of 256 channels. In training it gives the five losses that loss
@@ -64,6 +64,8 @@ def catlip_mask_rcnn(num_classes: int = 80, image_size: int = 224,
         roi_aligned: pixels have their centres at halves in RoIAlign; CoreNet false.
         pooled_levels: levels that regions are pooled from; CoreNet 5, with stride 64.
         rpn_background: IoU below which an anchor is background; CoreNet 0.7.
+        whole_steps: anchors step by the picture's side over the map's, cut to whole pixels; CoreNet
+            true. Where 64 divides the side both are the same.
         width_divisor: divides widths and heads: above 1, a narrow copy, to try things.
         depth_divisor: divides the number of blocks (one stays).
         width, layers, heads: of the transformer.
@@ -75,7 +77,8 @@ def catlip_mask_rcnn(num_classes: int = 80, image_size: int = 224,
     simple = SimplePyramid(encoder.widths[0], (4, 2, 1, 0.5), norm_layer)
     levels = FeaturePyramid(simple.widths, channels, norm_layer, extra="conv", bare_top=bare_top)
     sizes = HeadSizes(box_width=BOX_WIDTH // width_divisor, rpn_background=rpn_background,
-                      pooled_levels=pooled_levels, roi_aligned=roi_aligned)
+                      pooled_levels=pooled_levels, roi_aligned=roi_aligned,
+                      whole_steps=whole_steps)
     model = MaskRCNN(encoder, nn.Sequential(simple, levels), STRIDES, channels, num_classes, sizes,
                      norm_layer, divisor=32)
     for layer in model.roi_heads.modules():

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -89,12 +91,23 @@ class MCi(nn.Module):
         self.final_conv = MobileOneBlock(last, 2 * last, (3, 3), groups=last, squeeze_ratio=1 / 16)
         self.apply(init_weights)
         self.head = Head(2 * last, embed_dim, head_bias)
+        self.widths = tuple(widths)
+        self.strides = tuple(accumulate([4, *strides[1:]], mul))
 
     def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.head(self.final_conv(self.feature_map(image)[-1]))
+        return features
+
+    def dense(self) -> "MCi":
+        """Itself without the last convolution and the head, for ``feature_map`` alone."""
+        self.final_conv = self.head = None  # type: ignore[assignment]
+        return self
+
+    def feature_map(self, image: Tensor) -> list[Tensor]:
+        """The map of each stage, from stride 4 on."""
         if image.device.type == "cpu":  # twice as fast or more; on a GPU, the caller's choice
             image = image.contiguous(memory_format=torch.channels_last)
-        x = self.stem(image)
+        maps = [self.stem(image)]
         for stage in self.stages:
-            x = stage(x)
-        features: Tensor = self.head(self.final_conv(x))
-        return features
+            maps.append(stage(maps[-1]))
+        return maps[1:]

@@ -14,10 +14,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
+from corekit.models.dense.anchors import ASPECT_RATIOS, StridedAnchors, anchor_arguments
 from corekit.models.dense.pyramid import level_of
 from corekit.models.layers.norm import NormLayer
-
-ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,8 @@ class HeadSizes:
 
     Attributes:
         anchors: side of the anchors of each level, in pixels, finest first.
+        whole_steps: anchors step by the picture's side over the map's, cut to whole pixels, as
+            torchvision's do, and not by the level's stride.
         box_convs, box_width: 3x3 convolutions of the box head, and its hidden layer.
         mask_convs: 3x3 convolutions of the mask head.
         rpn_background: IoU below which an anchor is background.
@@ -47,9 +48,10 @@ class HeadSizes:
     pooled_levels: int = 4
     roi_aligned: bool = True
     sampling_ratio: int = 2
+    whole_steps: bool = False
 
 
-class RoIPool(MultiScaleRoIAlign):
+class RoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
     """RoIAlign from the level that fits a region's size, whose strides are known beforehand.
 
     Args:
@@ -72,7 +74,8 @@ class RoIPool(MultiScaleRoIAlign):
         features = {name: level.float() for name, level in x.items()}
         if self.aligned:
             boxes = [self._moved(each) for each in boxes]
-        return super().forward(features, boxes, image_shapes)
+        pooled: Tensor = super().forward(features, boxes, image_shapes)
+        return pooled
 
     def _moved(self, boxes: Tensor) -> Tensor:
         strides = boxes.new_tensor(self.strides)
@@ -100,7 +103,7 @@ class RPNHead(nn.Module):
                 [self.bbox_pred(x).float() for x in hidden])
 
 
-class BoxPredictor(FastRCNNPredictor):
+class BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
     """Class scores and box deltas of each class, in float32."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,21 +116,24 @@ class MaskPredictor(nn.Sequential):
 
     def __init__(self, channels: int, classes: int, norm_layer: NormLayer) -> None:
         up = nn.ConvTranspose2d(channels, channels, 2, 2, bias=False)
-        super().__init__(up, norm_layer(channels), nn.ReLU(inplace=True),
-                         nn.Conv2d(channels, classes, 1))
-        for layer in (self[0], self[3]):
+        last = nn.Conv2d(channels, classes, 1)
+        super().__init__(up, norm_layer(channels), nn.ReLU(inplace=True), last)
+        for layer in (up, last):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self[3].bias)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).float()
+        for layer in self:
+            x = layer(x)
+        return x.float()
 
 
-def proposal_network(channels: int, sizes: HeadSizes,
+def proposal_network(channels: int, strides: Sequence[float], sizes: HeadSizes,
                      norm_layer: NormLayer) -> RegionProposalNetwork:
     """torchvision's RPN: one side of anchors a level, three ratios, positive from IoU 0.7."""
-    anchors = AnchorGenerator(tuple((side,) for side in sizes.anchors),
-                              (ASPECT_RATIOS,) * len(sizes.anchors))
+    anchors = (AnchorGenerator(*anchor_arguments(sizes.anchors)) if sizes.whole_steps
+               else StridedAnchors(sizes.anchors, strides))
     kept = dict(zip(("training", "testing"), sizes.proposals))
     head = RPNHead(channels, len(ASPECT_RATIOS), norm_layer)
     return RegionProposalNetwork(anchors, head, 0.7, sizes.rpn_background, sizes.rpn_samples, 0.5,
