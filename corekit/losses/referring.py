@@ -6,16 +6,16 @@ from torchvision.ops import generalized_box_iou_loss
 
 from corekit.registry import register
 
-MIDDLE = 0.5  # of a box's sides: cells whose middle lies in there answer for it
+MIDDLE = 0.5  # of a box's sides: cells whose middle lies in there should have the best score
 
 
 @register("loss", "referring")
 class Referring:
-    """A cross-entropy over the cells of a map, and the boxes of the cells that should answer.
+    """A cross-entropy over the cells of a map, and the boxes of the cells in the true box.
 
-    Cells in the middle half of the box share the target, or the nearest cell where none is there.
-    Their boxes are compared by 1 - GIoU (Rezatofighi et al., 2019) and by L1, in sides of the true
-    box.
+    Cells in the middle half of the box share the target of the scores, and all cells in it are
+    asked for the box; the nearest cell where none is there. Boxes are compared by 1 - GIoU
+    (Rezatofighi et al., 2019) and by L1, in sides of the true box.
 
     Args:
         box_weight: of the boxes' two losses, beside the scores'.
@@ -38,8 +38,9 @@ class Referring:
         has_box = box_offsets.diff() > 0
         scores, found = cell_scores[has_box].float(), cell_boxes[has_box].float()
         true = boxes[box_offsets[:-1][has_box]].float()[:, None]
-        share = answering(cell_centers[has_box].float(), true)
-        score = F.cross_entropy(scores, share, reduction="sum")
+        centers = cell_centers[has_box].float()
+        score = F.cross_entropy(scores, shares(centers, true, MIDDLE), reduction="sum")
+        share = shares(centers, true, 1.0)
         wide = true.expand_as(found)
         sides = (true[..., 2:] - true[..., :2]).repeat(1, 1, 2)
         giou = generalized_box_iou_loss(found, wide)
@@ -52,11 +53,17 @@ class Referring:
         return (box_offsets.diff() > 0).sum()
 
 
-def answering(centers: Tensor, boxes: Tensor) -> Tensor:
-    """The share of each cell in the answer, [B, N], for middles [B, N, 2] and boxes [B, 1, 4]."""
+def shares(centers: Tensor, boxes: Tensor, part: float) -> Tensor:
+    """Equal shares [B, N] of the cells in the middle part of a box, which add up to 1.
+
+    Args:
+        centers: [B, N, 2], the middles of the cells.
+        boxes: [B, 1, 4].
+        part: of the box's sides.
+    """
     middle = (boxes[..., :2] + boxes[..., 2:]) / 2
     distance = (centers - middle).abs()
-    is_near = (distance <= MIDDLE / 2 * (boxes[..., 2:] - boxes[..., :2])).all(-1)
+    is_near = (distance <= part / 2 * (boxes[..., 2:] - boxes[..., :2])).all(-1)
     nearest = F.one_hot(distance.sum(-1).argmin(1), centers.shape[1]).bool()
     target = (is_near | nearest).float()
     return target / target.sum(1, keepdim=True)

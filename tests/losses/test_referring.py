@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from corekit.losses.referring import Referring, answering
+from corekit.losses.referring import Referring, shares
 
 CENTERS = torch.cartesian_prod(torch.arange(4, 32, 8.0), torch.arange(4, 32, 8.0)).flip(-1)
 
 
 def test_cells_in_the_middle_half_of_the_box_answer_together() -> None:
-    share = answering(CENTERS[None], torch.tensor([[[0.0, 0, 32, 16]]]))
+    share = shares(CENTERS[None], torch.tensor([[[0.0, 0, 32, 16]]]), 0.5)
     # middles at x 12 and 20, y 4 and 12: within 8 and 4 pixels of (16, 8)
     assert share.view(4, 4).tolist() == [[0, 0.25, 0.25, 0], [0, 0.25, 0.25, 0], [0] * 4, [0] * 4]
 
 
 def test_the_nearest_cell_answers_for_a_box_between_the_middles() -> None:
-    share = answering(CENTERS[None], torch.tensor([[[6.5, 6.5, 8.5, 8.5]]]))
+    share = shares(CENTERS[None], torch.tensor([[[6.5, 6.5, 8.5, 8.5]]]), 1.0)
     assert share.view(4, 4).nonzero().tolist() == [[0, 0]]
 
 
