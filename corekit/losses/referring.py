@@ -15,21 +15,25 @@ class Referring:
 
     Cells in the middle half of the box share the target of the scores, and all cells in it are
     asked for the box; the nearest cell where none is there. Boxes are compared by 1 - GIoU
-    (Rezatofighi et al., 2019) and by L1, in sides of the true box.
+    (Rezatofighi et al., 2019) and by L1, in sides of the true box. That a cell is in the true box
+    or not is learned too, by a binary cross-entropy of each: a box is four numbers, from which it
+    would take long to learn what belongs together.
 
     Args:
         box_weight: of the boxes' two losses, beside the scores'.
+        inside_weight: of the mean over cells of the binary cross-entropy.
     """
 
-    def __init__(self, box_weight: float = 1.0) -> None:
-        self.box_weight = box_weight
+    def __init__(self, box_weight: float = 1.0, inside_weight: float = 5.0) -> None:
+        self.box_weight, self.inside_weight = box_weight, inside_weight
 
-    def __call__(self, cell_scores: Tensor, cell_boxes: Tensor, cell_centers: Tensor,
-                 boxes: Tensor, box_offsets: Tensor) -> dict[str, Tensor]:
+    def __call__(self, cell_scores: Tensor, cell_inside: Tensor, cell_boxes: Tensor,
+                 cell_centers: Tensor, boxes: Tensor, box_offsets: Tensor) -> dict[str, Tensor]:
         """Sums over the samples with a box.
 
         Args:
             cell_scores: [B, N].
+            cell_inside: [B, N], logits.
             cell_boxes: [B, N, 4], x1 y1 x2 y2 in pixels.
             cell_centers: [B, N, 2], x y in pixels.
             boxes: [sum n, 4]; the first of a sample counts.
@@ -45,7 +49,11 @@ class Referring:
         sides = (true[..., 2:] - true[..., :2]).repeat(1, 1, 2)
         giou = generalized_box_iou_loss(found, wide)
         l1 = ((found - wide).abs() / sides).mean(-1)
-        return {"score": score, "giou": self.box_weight * (share * giou).sum(),
+        is_inside = ((centers > true[..., :2]) & (centers < true[..., 2:])).all(-1).float()
+        inside = F.binary_cross_entropy_with_logits(cell_inside[has_box].float(), is_inside,
+                                                    reduction="none").mean(1).sum()
+        return {"score": score, "inside": self.inside_weight * inside,
+                "giou": self.box_weight * (share * giou).sum(),
                 "l1": self.box_weight * (share * l1).sum()}
 
     def weights(self, box_offsets: Tensor) -> Tensor:

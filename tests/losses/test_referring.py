@@ -1,5 +1,7 @@
 """The loss of referring expressions against its formula."""
 
+import math
+
 import pytest
 import torch
 
@@ -25,8 +27,9 @@ def test_parts_are_cross_entropy_giou_and_l1_over_samples_with_a_box() -> None:
     scores = torch.randn(2, 16)
     found = torch.tensor([0.0, 0, 8, 4]).expand(2, 16, 4)
     loss = Referring(box_weight=2.0)
-    parts = loss(scores, found, CENTERS.expand(2, -1, -1), boxes, offsets)
+    parts = loss(scores, torch.zeros(2, 16), found, CENTERS.expand(2, -1, -1), boxes, offsets)
     assert parts["score"] == pytest.approx(float(-scores[0].log_softmax(0)[0]))
+    assert float(parts["inside"]) == pytest.approx(5 * math.log(2))
     assert float(parts["giou"]) == pytest.approx(2 * 0.5)  # half of the box, nothing beside it
     assert float(parts["l1"]) == pytest.approx(2 * (4 / 8) / 4)
     assert int(loss.weights(offsets)) == 1

@@ -43,7 +43,7 @@ class Referring(nn.Module):
         self.blocks = nn.ModuleList(
             Block(width, Attention(width, heads), MLP(width, 4 * width)) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.score = nn.Linear(width, 1)
+        self.score, self.inside = nn.Linear(width, 1), nn.Linear(width, 1)
         self.box = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.02)
@@ -56,8 +56,9 @@ class Referring(nn.Module):
             text: int64 [B, L], ended by the last id of the vocabulary.
 
         Returns:
-            ``cell_scores`` [B, N], ``cell_boxes`` [B, N, 4], x1 y1 x2 y2 in pixels, and
-            ``cell_centers`` [B, N, 2], x y in pixels.
+            ``cell_scores`` [B, N]; ``cell_inside`` [B, N], logits of being in the box;
+            ``cell_boxes`` [B, N, 4], x1 y1 x2 y2 in pixels; and ``cell_centers`` [B, N, 2], x y in
+            pixels.
         """
         features = maps_of(self.encoder, image)[-1]
         centers = self._centers(features)
@@ -75,8 +76,8 @@ class Referring(nn.Module):
         cells = self.norm(x[:, :count])
         reach = self.stride * F.softplus(self.box(cells).float())
         boxes = torch.cat([centers - reach[..., :2], centers + reach[..., 2:]], -1)
-        return {"cell_scores": self.score(cells)[..., 0], "cell_boxes": boxes,
-                "cell_centers": centers.expand(len(image), -1, -1)}
+        return {"cell_scores": self.score(cells)[..., 0], "cell_inside": self.inside(cells)[..., 0],
+                "cell_boxes": boxes, "cell_centers": centers.expand(len(image), -1, -1)}
 
     @torch.no_grad()
     def refer(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
