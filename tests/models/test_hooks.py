@@ -18,6 +18,10 @@ from tests.test_recipes import MODELS, PIXELS
 ENCODERS = ("aimv2_base_224", "aimv2_large_native", "aimv1_600m")
 NAMES = [name for name in (*MODELS, *ENCODERS) if name != "token_teacher"]
 CAPTION = (1, 5, 7, 3)
+OBJECTS = {  # one in each of two images
+    "boxes": torch.tensor([[4.0, 4, 40, 40], [8, 20, 60, 60]]), "box_labels": torch.tensor([0, 1]),
+    "box_offsets": torch.arange(3), "masks": torch.ones(2, PIXELS, PIXELS, dtype=torch.uint8)
+}
 
 
 class Adapter(nn.Module):
@@ -42,12 +46,16 @@ def build(name: str) -> nn.Module:
     return registry.build("model", name, arguments).train()  # type: ignore[no-any-return]
 
 
-def outputs_of(model: nn.Module) -> dict[str, Tensor]:
+def outputs_of(model: nn.Module) -> dict[Any, Tensor]:
     """What a model gives for two images and captions, as tensors."""
     torch.manual_seed(1)
     batch: dict[str, Tensor] = {"image": torch.rand(2, 3, PIXELS, PIXELS)}
-    if "text" in inspect.signature(model.forward).parameters:
+    names = inspect.signature(model.forward).parameters
+    if "text" in names:
         batch["text"] = torch.tensor([CAPTION, CAPTION])
+    if "masks" in names and not model.training:  # a detector's forward is its losses
+        return dict(enumerate(each["boxes"] for each in model.detect(**batch)))
+    batch.update({name: value for name, value in OBJECTS.items() if name in names})
     outputs = model(**batch)
     return {name: value if isinstance(value, Tensor) else value.dense()
             for name, value in outputs.items()}
