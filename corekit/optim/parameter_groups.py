@@ -44,7 +44,7 @@ def matching(model: nn.Module, pattern: str, key: str, other: str = "a parameter
     """The names that a pattern matches, whole or from one of their parts on.
 
     Raises:
-        CorekitError: there are none; the message has the recipe's key, and what else could be meant.
+        CorekitError: there are none; the message has the recipe's key, and what else it could be.
     """
     names = [name for name, _ in model.named_parameters()]
     result = {*fnmatch.filter(names, pattern), *fnmatch.filter(names, f"*.{pattern}")}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,19 +183,19 @@ class _Maps(nn.Module):
 def _detector(levels: int, sizes: Sizes) -> Any:
     """transformers' detector with a stand-in for the encoder, of which the widths alone count."""
     try:
-        import scipy  # noqa: F401
         from transformers import (
             BertConfig,
             MMGroundingDinoConfig,
             MMGroundingDinoForObjectDetection,
             ResNetConfig,
         )
-    except ImportError as error:
-        raise CorekitError(f"MM-Grounding-DINO needs {error.name or 'a newer transformers'}: "
-                           "pip install 'corekit[grounding]'") from None
-    stages = [f"stage{number + 1}" for number in range(1, levels + 1)]
-    backbone = ResNetConfig(embedding_size=8, hidden_sizes=[8] + [sizes.width] * levels,
-                            depths=[1] * (levels + 1), layer_type="basic", out_features=stages)
+    except ImportError:
+        raise _missing() from None
+    if find_spec("scipy") is None:  # of the matching, long after
+        raise _missing()
+    backbone: Any = ResNetConfig(embedding_size=8, hidden_sizes=[8] + [sizes.width] * levels,
+                                 depths=[1] * (levels + 1), layer_type="basic")
+    backbone.out_features = [f"stage{number + 1}" for number in range(1, levels + 1)]
     vocab_size = sizes.vocab_size if sizes.bert_ids else sizes.vocab_size + FIRST_FREE
     text = BertConfig(vocab_size=vocab_size, hidden_size=sizes.text_width,
                       num_hidden_layers=sizes.text_layers, num_attention_heads=sizes.text_heads,
@@ -208,6 +209,11 @@ def _detector(levels: int, sizes: Sizes) -> Any:
         num_feature_levels=levels + 1, max_text_len=sizes.context_length + 2, class_cost=2.0,
         auxiliary_loss=True, decoder_bbox_embed_share=False, decoder_cls_embed_share=False)
     return MMGroundingDinoForObjectDetection(config)
+
+
+def _missing() -> CorekitError:
+    return CorekitError("MM-Grounding-DINO needs transformers, 4.56 or newer, and scipy: "
+                        "pip install 'corekit[grounding]'")
 
 
 def _pixel_mask(batch: Tensor, sizes: Sequence[Size]) -> Tensor:
