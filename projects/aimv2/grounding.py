@@ -19,7 +19,8 @@ from .vitdet import WindowedEncoder
 SCALES = (2, 1, 0.5)  # of the map; the detector adds one more level at half the last
 
 
-@register("model", "aimv2_mm_grounding_dino_large")
+@register("model", "aimv2_mm_grounding_dino_large",
+          "MM-Grounding-DINO over AIMv2-L in ViTDet's form, 458.0 M parameters.")
 def aimv2_mm_grounding_dino_large(
         context_length: int = 256, vocab_size: int = 30522, end_token: int | None = None,
         bert_ids: bool = False, queries: int = 900, patch_size: int = 16, window: int | None = 16,

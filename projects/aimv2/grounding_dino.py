@@ -42,7 +42,7 @@ class GroundingDino(nn.Module):
 
     The whole phrase is one name, as for referring expressions. In training ``forward`` gives six
     losses. Pictures of different sizes come as a list and are padded with zeros at the right and
-    below, which the detector does not look at.
+    below; the encoder sees these, the detector does not.
 
     Args:
         encoder: a ``DenseEncoder``.
