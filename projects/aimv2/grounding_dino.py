@@ -88,7 +88,8 @@ class GroundingDino(nn.Module):
         assert self.training, "losses are of training; use refer()"
         if boxes.is_meta:  # whose detector looks at values
             return self._shapes_alone(image)
-        return self._losses(image, text, boxes, box_offsets)
+        result: dict[str, Tensor] = self._losses(image, text, boxes, box_offsets)
+        return result
 
     @torch.no_grad()
     def refer(self, image: Images, text: Tensor) -> dict[str, Tensor]:

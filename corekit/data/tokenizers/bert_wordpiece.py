@@ -10,7 +10,7 @@ from corekit.registry import register
 
 if TYPE_CHECKING:
     import torch
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -69,7 +69,7 @@ class BertWordPiece:
 
 @lru_cache(maxsize=4)
 def _vocabulary(path: str) -> "BertWordPieceTokenizer":
-    from tokenizers.implementations import BertWordPieceTokenizer
+    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
     try:
         pieces = Path(path).read_text(encoding="utf-8").splitlines()
