@@ -34,6 +34,8 @@ def load_exported(folder: Path) -> nn.Module:
         raise CorekitError(f"{folder} holds programs of torch.export, whose loading unpickles, and "
                            "corekit unpickles nothing: export with --format onnx, or call "
                            "torch.export.load yourself on files that you trust")
+    if "boxes" in files.get("model.onnx", {}):
+        return OnnxDetector(folder / "model.onnx").eval()
     if "image.onnx" not in files:
         return OnnxProgram(folder / "model.onnx").eval()
     image = OnnxTower(folder / "image.onnx")
@@ -84,3 +86,17 @@ class OnnxTower(OnnxProgram):
     def forward(self, samples: Tensor) -> Tensor:  # type: ignore[override]
         (features,) = super().forward(samples).values()
         return features
+
+
+class OnnxDetector(OnnxProgram):
+    """An ONNX file that gives the objects in one picture, as a model that detects."""
+
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        """The objects in one picture, [1, 3, H, W]."""
+        outputs = self.session.run(None, {self.input: samples.detach().cpu().numpy()})
+        return {name: torch.from_numpy(value).to(samples.device)
+                for name, value in zip(self.outputs, outputs, strict=True)}
+
+    def detect(self, image: Tensor | list[Tensor]) -> list[dict[str, Tensor]]:
+        """The objects in each picture [3, H, W] of the size that the file is for."""
+        return [self(each[None]) for each in image]

@@ -48,14 +48,15 @@ class Result:
     dataset: str  # its name
     samples: int  # how many were evaluated
     pictures: dict[str, Picture] = field(default_factory=dict)  # to look at, by title
-    files: dict[str, bytes] = field(default_factory=dict)  # to keep, by name; of the first rank
+    # to keep, by name; of the first rank
+    files: dict[str, bytes | bytearray] = field(default_factory=dict)
     details: dict[str, object] = field(default_factory=dict)  # what else the record holds, as JSON
     unreadable: int = 0  # how many were not evaluated, because they cannot be read
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
            pictures: dict[str, Picture] | None = None, left_out: int = 0,
-           files: dict[str, bytes] | None = None, **details: object) -> "Result":
+           files: dict[str, bytes | bytearray] | None = None, **details: object) -> "Result":
         """A result on a data set, under its name; it leaves some samples out of its own accord."""
         unreadable = int(dataset.shard_sizes.sum()) - samples - left_out
         name = dataset_info(dataset).name
@@ -88,7 +89,7 @@ class Result:
                 **({"unreadable": self.unreadable} if self.unreadable else {})}
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes | bytearray]) -> None:
     """Write a folder of files, complete or not at all."""
     with replacing(folder) as writing:
         writing.mkdir()

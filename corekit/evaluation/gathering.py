@@ -1,6 +1,6 @@
 """Bytes of each sample, brought from all ranks to the first one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 
 import torch
 
@@ -10,7 +10,7 @@ from corekit.evaluation.features import everywhere
 BLOCK = 2**24  # bytes of one exchange
 
 
-def gathered(eval_model: EvalModel, total: int, own: Mapping[int, bytes]) -> Iterator[bytes]:
+def gathered(eval_model: EvalModel, total: int, own: MutableMapping[int, bytes]) -> Iterator[bytes]:
     """What the ranks have for each of ``total`` samples, in order; on the first rank only.
 
     ``own`` has this rank's share by the samples' numbers, a number on one rank only. All ranks have
@@ -26,7 +26,7 @@ def gathered(eval_model: EvalModel, total: int, own: Mapping[int, bytes]) -> Ite
         while last < total and size + lengths[last] <= BLOCK:
             size += lengths[last]
             last += 1
-        block = b"".join(own.get(number, bytes(lengths[number])) for number in range(first, last))
+        block = b"".join(own.pop(number, bytes(lengths[number])) for number in range(first, last))
         summed = _sum(eval_model, block)
         if eval_model.rank == 0:
             begin = 0

@@ -19,6 +19,7 @@ from corekit.checkpoint.model_folder import EXPORT, model_folder
 from corekit.checkpoint.own_runs import config_beside
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.errors import CorekitError
+from corekit.export.detector import OBJECTS, Detections, write_detector
 from corekit.export.files import BATCH, Program, check_packages, trace, write_onnx, write_torch
 from corekit.files import replacing
 from corekit.models.clip import MAX_LOGIT_SCALE
@@ -101,6 +102,9 @@ def export_model(source: Path, target: Path, form: str,
     if form == "onnx":
         check_packages()
     model, preprocess, tokenize = load(folder)
+    detects = hasattr(model, "detect")
+    if detects:
+        batch = _batch_of_detector(form, batch)
     parts = _parts(model, config_beside(folder).model, preprocess.size, tokenize)
     folded = reparameterize(model)
     write, suffix = (write_onnx, ".onnx") if form == "onnx" else (write_torch, ".pt2")
@@ -114,10 +118,12 @@ def export_model(source: Path, target: Path, form: str,
         for name, part in parts.items():
             file, example, expected = name + suffix, part.sample(batch or 2), part.wrap(model)
             outputs = expected(example)
-            files[file] = _interface({part.input: example, **outputs}, batch)
+            files[file] = _interface({part.input: example}, batch or BATCH) | _interface(
+                outputs, OBJECTS if detects else batch or BATCH)
             doc = "; ".join(f"{key}: {value}" for key, value in files[file].items())
-            program = write(trace(part.wrap(folded), example, dynamic=batch is None),
-                            writing / file, part.input, list(outputs), doc)
+            program = (write_detector(folded, example, writing / file, list(outputs)) if detects
+                       else write(trace(part.wrap(folded), example, dynamic=batch is None),
+                            writing / file, part.input, list(outputs), doc))
             differences[file] = max(_difference(program, expected, part.sample(size), file)
                                     for size in ([batch] if batch else [1, SEVERAL]))
         for name in ("recipe.yaml", "preprocess.json"):
@@ -125,6 +131,16 @@ def export_model(source: Path, target: Path, form: str,
         text = json.dumps({**content, "files": files}, indent=2)
         (writing / EXPORT).write_text(text + "\n", encoding="utf-8")
     return differences
+
+
+def _batch_of_detector(form: str, batch: int | None) -> int:
+    """1, all that a file of a model with ``detect`` takes; a CorekitError for anything else."""
+    if form != "onnx":
+        raise CorekitError("a model that detects is exported as ONNX alone: torch.export takes no "
+                           "number of objects that depends on the picture")
+    if batch not in (None, 1):
+        raise CorekitError(f"--batch {batch}: a model that detects takes one picture at a time")
+    return 1
 
 
 def _parts(model: nn.Module, config: ModelConfig, size: int,
@@ -142,6 +158,8 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
         return tokenize([" ".join(draw.choices(words, k=draw.randint(1, 40)))
                          for _ in range(count)])
 
+    if hasattr(model, "detect"):
+        return {"model": ExportedTower(Detections, "image", images)}
     if not hasattr(model, "encode_image"):
         missing = model_wiring(config, model).missing(["image"])
         if missing:
@@ -158,14 +176,14 @@ def _parts(model: nn.Module, config: ModelConfig, size: int,
     return parts
 
 
-def _interface(tensors: dict[str, Tensor], batch: int | None) -> dict[str, str]:
+def _interface(tensors: dict[str, Tensor], rows: int | str) -> dict[str, str]:
     """What a file takes and gives, for people: name -> dtype, shape, meaning."""
     meaning = {"image": ", prepared as preprocess.json says",
                "text": ", ids of the recipe's tokenizer", "image_features": ", of unit length",
                "text_features": ", of unit length"}
     interface = {}
     for name, value in tensors.items():
-        shape = str([batch or BATCH, *value.shape[1:]]).replace("'", "")
+        shape = str([rows, *value.shape[1:]]).replace("'", "")
         dtype = str(value.dtype).removeprefix("torch.")
         interface[name] = f"{dtype} {shape}{meaning.get(name, '')}"
     return interface
@@ -175,6 +193,11 @@ def _difference(program: Program, expected: nn.Module, samples: Tensor, name: st
     """The largest difference of a file's outputs from a module's; an error above the tolerance."""
     outputs, largest = program(samples), 0.0
     for key, value in expected(samples).items():
+        if outputs[key].shape != value.shape:
+            raise CorekitError(f"{name} gives {len(outputs[key])} {key}, and the model "
+                               f"{len(value)}: it was not kept")
+        if not value.numel():  # nothing is detected
+            continue
         difference = float((outputs[key] - value).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(value.abs().max())):  # nan too
             raise CorekitError(f"{name} gives {key} {difference:.1e} away from the model's for a "

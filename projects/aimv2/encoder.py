@@ -119,8 +119,8 @@ class Encoder(nn.Module):
         """The tokens after the last norm as a map, [B, D, H // 14, W // 14]."""
         tokens = self.features(image, norm=True)["tokens"]
         side = self.patch_embed.stride
-        grid = image.shape[2] // side, image.shape[3] // side
-        return tokens.transpose(1, 2).unflatten(2, grid)
+        return tokens.transpose(1, 2).reshape(len(tokens), self.width, image.shape[2] // side,
+                                              image.shape[3] // side)
 
     def embed(self, image: Images) -> Tensor:
         """What the first block is given, [B, N, D]: patches and where they are."""

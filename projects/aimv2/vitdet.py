@@ -56,7 +56,7 @@ class WindowedEncoder(Encoder):
         for block, is_global in zip(self.blocks, self.is_global, strict=True):
             x = block(x, bidirectional if is_global else local)
         tokens: Tensor = self.norm(x)
-        return tokens.transpose(1, 2).unflatten(2, grid)
+        return tokens.transpose(1, 2).reshape(len(tokens), self.width, *grid)
 
 
 @register("model", "aimv2_vitdet_mask_rcnn_base",

@@ -14,7 +14,8 @@ def catlip_referring_nano(image_size: int = 64, context_length: int = 16, vocab_
                           layers: int = 2) -> nn.Module:
     """A finder of referring expressions over catlip_vit_nano with patches at stride 8.
 
-    No paper has it. Gives cell_scores, cell_boxes and cell_centers, which loss referring reads.
+    No paper has it. Gives cell_scores, cell_inside, cell_boxes and cell_centers, which loss
+    referring reads.
 
     Args:
         image_size: height and width in pixels that the position table is made for.

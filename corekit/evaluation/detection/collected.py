@@ -1,6 +1,7 @@
 """What an evaluation of detection collects on a rank: truth and results of each picture."""
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class Collected:
         self.ids = [category["id"] for category in self.categories]
         self.album = Album(LOOKS if with_pictures else 0)
         self.truth: dict[int, bytes] = {}  # by the picture's place in the data set
+        # compressed: a third of what 500,000 masks take
         self.results: dict[str, dict[int, bytes]] = {"box": {}, "mask": {}}
 
     def add(self, chunk: Chunk, detections: Sequence[Mapping[str, Tensor]]) -> None:
@@ -48,8 +50,8 @@ class Collected:
             if not self.album.is_full:
                 self._show(chunk["image"][place], sample, self.truth[position], of_picture)
             for kind, items in of_picture.items():
-                lines = [json.dumps(item).encode() for item in items]
-                self.results[kind][position] = b",\n".join(lines)
+                lines = b",\n".join(json.dumps(item).encode() for item in items)
+                self.results[kind][position] = zlib.compress(lines, 1) if lines else b""
 
     def _results(self, sample: Mapping[str, Any], number: int,
                  detected: Mapping[str, Tensor]) -> dict[str, list[Json]]:

@@ -53,7 +53,7 @@ class Objects:
 
     def __call__(self, image: Image.Image) -> Prediction:
         own = image.height, image.width
-        detect: Callable[[Tensor], Any] = self.eval_model.model.detect
+        detect = method(self.eval_model, "detect")
         detected = detect(_pixels(self.eval_model, self.resize(image)))[0]
         chosen = detected["scores"] >= self.threshold
         detected = {name: values[chosen] for name, values in detected.items()}
@@ -79,7 +79,7 @@ class PixelClasses:
 
     def __call__(self, image: Image.Image) -> Prediction:
         own = image.height, image.width
-        segment: Callable[..., Any] = self.eval_model.model.segment
+        segment = method(self.eval_model, "segment")
         pixels = _pixels(self.eval_model, self.resize(image))
         logits = picture_logits(segment, pixels, self.resize, own, _limited(own))[0]
         classes = logits.argmax(0).to(torch.uint8 if len(logits) <= 256 else torch.int32)

@@ -10,7 +10,7 @@ from torchvision.models.detection.image_list import ImageList
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
 
 
-class StridedAnchors(AnchorGenerator):
+class StridedAnchors(AnchorGenerator):  # type: ignore[misc]
     """torchvision's anchors, stepping by each level's own stride.
 
     torchvision steps by the picture's side over the map's, cut to whole pixels: 60 instead of 64

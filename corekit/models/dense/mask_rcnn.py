@@ -1,6 +1,6 @@
 """Mask R-CNN (He et al., 2017) over any encoder: boxes, classes and masks of objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,9 @@ class MaskRCNN(nn.Module):
         images, maps = self._maps(image)
         if images.tensors.is_meta:
             return shapes_alone(self.rpn, self.roi_heads, maps, self.sizes)
-        return self._losses(images, maps, targets_of(boxes, box_labels, box_offsets, masks))
+        targets = targets_of(boxes, box_labels, box_offsets, masks)
+        losses: dict[str, Tensor] = self._losses(images, maps, targets)
+        return losses
 
     @torch.no_grad()
     def detect(self, image: Images) -> list[dict[str, Tensor]]:
@@ -88,7 +90,7 @@ class MaskRCNN(nn.Module):
     # regions differ in number from step to step; the encoder stays one graph
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _losses(self, images: ImageList, maps: list[Tensor],
-                targets: list[dict[str, Tensor]]) -> Mapping[str, Tensor]:
+                targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         features = _named(maps)
         proposals, of_proposals = self.rpn(images, features, targets)
         _, of_regions = self.roi_heads(features, proposals, images.image_sizes, targets)

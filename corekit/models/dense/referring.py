@@ -1,5 +1,6 @@
 """Referring expressions: where in a picture is what a phrase names."""
 
+import math
 from functools import partial
 
 import torch
@@ -10,6 +11,8 @@ from corekit.models.dense.encoder import DenseEncoder, maps_of
 from corekit.models.layers.attention import Attention
 from corekit.models.layers.block import Block
 from corekit.models.layers.mlp import MLP
+
+WAVES = 4  # of a cell's place in the picture: half a period over it, one, two and four
 
 
 class Referring(nn.Module):
@@ -34,12 +37,13 @@ class Referring(nn.Module):
         self.encoder, self.stride = encoder, encoder.strides[-1]
         self.context_length, self.end_token = context_length, vocab_size - 1
         self.projection = nn.Linear(encoder.widths[-1], width)
+        self.place = nn.Linear(4 * WAVES, width)
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
         self.blocks = nn.ModuleList(
             Block(width, Attention(width, heads), MLP(width, 4 * width)) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.score = nn.Linear(width, 1)
+        self.score, self.inside = nn.Linear(width, 1), nn.Linear(width, 1)
         self.box = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.02)
@@ -52,11 +56,14 @@ class Referring(nn.Module):
             text: int64 [B, L], ended by the last id of the vocabulary.
 
         Returns:
-            ``cell_scores`` [B, N], ``cell_boxes`` [B, N, 4], x1 y1 x2 y2 in pixels, and
-            ``cell_centers`` [B, N, 2], x y in pixels.
+            ``cell_scores`` [B, N]; ``cell_inside`` [B, N], logits of being in the box;
+            ``cell_boxes`` [B, N, 4], x1 y1 x2 y2 in pixels; and ``cell_centers`` [B, N, 2], x y in
+            pixels.
         """
         features = maps_of(self.encoder, image)[-1]
-        cells = self.projection(features.flatten(2).transpose(1, 2))
+        centers = self._centers(features)
+        places = self.place(_waves(centers / centers.new_tensor(image.shape[:1:-1])))
+        cells = self.projection(features.flatten(2).transpose(1, 2)) + places
         words = self.token_embedding(text) + self.positional_embedding[:text.shape[1]]
         x, count = torch.cat([cells, words], 1), cells.shape[1]
         # padding follows the end of the phrase
@@ -67,11 +74,10 @@ class Referring(nn.Module):
         for block in self.blocks:
             x = block(x, attention)
         cells = self.norm(x[:, :count])
-        centers = self._centers(features)
         reach = self.stride * F.softplus(self.box(cells).float())
         boxes = torch.cat([centers - reach[..., :2], centers + reach[..., 2:]], -1)
-        return {"cell_scores": self.score(cells)[..., 0], "cell_boxes": boxes,
-                "cell_centers": centers.expand(len(image), -1, -1)}
+        return {"cell_scores": self.score(cells)[..., 0], "cell_inside": self.inside(cells)[..., 0],
+                "cell_boxes": boxes, "cell_centers": centers.expand(len(image), -1, -1)}
 
     @torch.no_grad()
     def refer(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
@@ -86,3 +92,9 @@ class Referring(nn.Module):
         rows, columns = (self.stride * (torch.arange(side, device=features.device) + 0.5)
                          for side in features.shape[2:])
         return torch.cartesian_prod(rows, columns).flip(-1)
+
+
+def _waves(places: Tensor) -> Tensor:
+    """Sines and cosines of places [N, 2], shares of the picture's sides: [N, 4 · WAVES]."""
+    angles = places[..., None] * math.pi * 2.0**torch.arange(WAVES, device=places.device)
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)

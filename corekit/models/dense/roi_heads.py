@@ -51,7 +51,7 @@ class HeadSizes:
     whole_steps: bool = False
 
 
-class RoIPool(MultiScaleRoIAlign):
+class RoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
     """RoIAlign from the level that fits a region's size, whose strides are known beforehand.
 
     Args:
@@ -74,7 +74,8 @@ class RoIPool(MultiScaleRoIAlign):
         features = {name: level.float() for name, level in x.items()}
         if self.aligned:
             boxes = [self._moved(each) for each in boxes]
-        return super().forward(features, boxes, image_shapes)
+        pooled: Tensor = super().forward(features, boxes, image_shapes)
+        return pooled
 
     def _moved(self, boxes: Tensor) -> Tensor:
         strides = boxes.new_tensor(self.strides)
@@ -102,7 +103,7 @@ class RPNHead(nn.Module):
                 [self.bbox_pred(x).float() for x in hidden])
 
 
-class BoxPredictor(FastRCNNPredictor):
+class BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]
     """Class scores and box deltas of each class, in float32."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,14 +116,17 @@ class MaskPredictor(nn.Sequential):
 
     def __init__(self, channels: int, classes: int, norm_layer: NormLayer) -> None:
         up = nn.ConvTranspose2d(channels, channels, 2, 2, bias=False)
-        super().__init__(up, norm_layer(channels), nn.ReLU(inplace=True),
-                         nn.Conv2d(channels, classes, 1))
-        for layer in (self[0], self[3]):
+        last = nn.Conv2d(channels, classes, 1)
+        super().__init__(up, norm_layer(channels), nn.ReLU(inplace=True), last)
+        for layer in (up, last):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self[3].bias)
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).float()
+        for layer in self:
+            x = layer(x)
+        return x.float()
 
 
 def proposal_network(channels: int, strides: Sequence[float], sizes: HeadSizes,

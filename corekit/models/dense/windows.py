@@ -29,17 +29,20 @@ def _windowed(query: Tensor, key: Tensor, value: Tensor, grid: Size, window: int
 def _split(x: Tensor, grid: Size, window: int) -> Tensor:
     """[B, H, L, d] to [B · windows, H, window², d]."""
     (height, width), (rows, columns) = grid, _windows(grid, window)
-    square = x.unflatten(2, grid)
+    batch, heads, _, channels = x.shape
+    square = x.reshape(batch, heads, height, width, channels)
     square = F.pad(square, (0, 0, 0, columns * window - width, 0, rows * window - height))
-    square = square.unflatten(3, (columns, window)).unflatten(2, (rows, window))
-    return square.permute(0, 2, 4, 1, 3, 5, 6).flatten(4, 5).flatten(0, 2)
+    square = square.reshape(batch, heads, rows, window, columns, window, channels)
+    return square.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, heads, window**2, channels)
 
 
 def _join(x: Tensor, grid: Size, window: int) -> Tensor:
     """The way back."""
     rows, columns = _windows(grid, window)
-    square = x.unflatten(2, (window, window)).unflatten(0, (-1, rows, columns))
-    square = square.permute(0, 3, 1, 4, 2, 5, 6).flatten(4, 5).flatten(2, 3)
+    _, heads, _, channels = x.shape
+    square = x.reshape(-1, rows, columns, heads, window, window, channels)
+    square = square.permute(0, 3, 1, 4, 2, 5, 6)
+    square = square.reshape(-1, heads, rows * window, columns * window, channels)
     return square[:, :, :grid[0], :grid[1]].flatten(2, 3)
 
 

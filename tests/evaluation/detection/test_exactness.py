@@ -16,6 +16,7 @@ from corekit.data.outlines import mask_functions, run_lengths
 from corekit.errors import CorekitError
 from corekit.evaluation.base import Result, write_files
 from corekit.evaluation.detection.detection import Detection
+from corekit.evaluation.metrics import coco
 from corekit.evaluation.metrics.coco import SUMMARY
 from tests.evaluation.detection.annotated import (
     MANY,
@@ -67,6 +68,12 @@ def test_figures_are_pycocotools_to_the_bit(tmp_path: Path) -> None:
                             if each["image_id"] == MANY + 1], return_counts=True)[1]
     assert of_classes.max() > 100
     assert len(Guesses()._of(MANY)["boxes"]) == of_classes.sum()
+
+
+def test_groups_of_categories_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coco, "AT_A_TIME", 10)
+    result = Detection(Annotated(), PREPROCESS, batch_size=2)(guesses_model())
+    assert (result.metrics, result.details) == (alone().metrics, alone().details)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])

@@ -86,8 +86,8 @@ def test_what_is_padded_is_not_evaluated() -> None:
     dataset = Pictures()
     decode = dataset.decode
     dataset.decode = lambda handle: {  # type: ignore[method-assign]
-        **decode(handle), "image": Image.new("RGB", SIZES[handle][::-1], (200, 0, 0)),
-        "segmentation": np.zeros(SIZES[handle], dtype=np.uint8)}
+        **decode(handle), "image": Image.new("RGB", SIZES[handle][::-1], (0, 0, 200)),
+        "segmentation": np.full(SIZES[handle], 2, dtype=np.uint8)}
     for longest in (None, 64):
         evaluator = Segmentation(dataset, PREPROCESS, longest=longest)
         assert evaluator(model()).metrics == {"mean_iou": 1, "pixel_accuracy": 1}
