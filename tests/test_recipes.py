@@ -28,6 +28,7 @@ from corekit.optim import loss_scale as precision
 from corekit.recipes.find import recipe_names
 from tests.conftest import records
 from tests.data.tokenizers.unigram_file import write_unigram
+from tests.data.tokenizers.wordpiece_file import write_wordpieces
 from tests.plain import dry_run, model_of, preprocess_of, sampler_of, train
 from tests.projects.mobileclip.reinforced_shards import write_together
 from tests.projects.recipe_tables import composed_recipe as composed
@@ -58,6 +59,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "catlip_mask_rcnn_nano": {"num_classes": CONCEPTS},
     "catlip_deeplabv3_nano": {"num_classes": CONCEPTS + 1},
     "catlip_referring_nano": {},
+    "aimv2_mm_grounding_dino_nano": {},
     **small("catlip_vit_b16", width=12, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_l16", width=16, image_size=PIXELS, num_classes=CONCEPTS),
     **small("catlip_vit_h16", width=20, image_size=PIXELS, num_classes=CONCEPTS),
@@ -69,6 +71,7 @@ MODELS: dict[str, dict[str, Any]] = {
     **small("catlip_deeplabv3_l16", width=16, image_size=PIXELS),
     **small("catlip_deeplabv3_h16", width=20, image_size=PIXELS),
     **small("aimv2_vitdet_mask_rcnn_large", width=16, num_classes=CONCEPTS),
+    **small("aimv2_mm_grounding_dino_large", width=16, queries=20, vocab_size=1040),
     # the same divisors, because some start from, or learn from, runs of others
     **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
     **small("aimv2_student", width=16, teacher_width=3072 // 16),
@@ -82,6 +85,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     "reinforced": {},
     "coco_labels": {},
     "coco_instances": {},
+    "refcoco": {},
     "ade20k": {},
     "mixture": {},
     "mined_labels": {"vocabulary": "openmoji", "size": CONCEPTS},
@@ -103,18 +107,21 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """
     folders = {name: tmp_path_factory.mktemp(name)
                for name in ("webdataset", "reinforced", "coco_labels", "ade20k")}
-    folders["coco_instances"] = folders["coco_labels"]
+    folders["coco_instances"] = folders["refcoco"] = folders["coco_labels"]
     drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1),
                      annotations=True)
     write_shards(drawn, folders["webdataset"])
     for split in ("train2017", "val2017"):
         write_coco(folders["coco_labels"], split, [drawn.decode(number) for number in range(8)],
                    drawn.class_names)
+    for split in ("train", "val"):
+        write_refcoco(folders["refcoco"], split, [drawn.decode(number) for number in range(8)])
     for split in ("training", "validation"):
         write_ade20k(folders["ade20k"], split, [drawn.decode(number) for number in range(8)])
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     write_unigram(folders["webdataset"] / "letters.model")
+    write_wordpieces(folders["webdataset"] / "vocab.txt")
     return folders
 
 
@@ -135,6 +142,22 @@ def write_coco(root: Path, split: str, samples: list[dict[str, Any]], names: lis
                 "id": number + 1, "image_id": number + 50, "iscrowd": 0,
                 "category_id": 3 * sample["label"] + 1, **outline(*sample["boxes"][0].tolist())
             } for number, sample in enumerate(samples)]
+        }))
+
+
+def write_refcoco(root: Path, split: str, samples: list[dict[str, Any]]) -> None:
+    """Phrases in MDETR's layout, one a picture."""
+    (root / "train2014").mkdir(exist_ok=True)
+    for number, sample in enumerate(samples):
+        sample["image"].save(root / "train2014" / f"{number}.jpg")
+    (root / "annotations" / f"finetune_refcoco_{split}.json").write_text(
+        json.dumps({
+            "images": [{"id": number, "file_name": f"{number}.jpg", "height": 72, "width": 72,
+                        "caption": "the left one"} for number in range(len(samples))],
+            "categories": [{"id": 1, "name": "object"}],
+            "annotations": [{"id": number, "image_id": number, "category_id": 1, "iscrowd": 0,
+                             **outline(*sample["boxes"][0].tolist())}
+                            for number, sample in enumerate(samples)]
         }))
 
 
@@ -227,6 +250,10 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
     for section, values in SHRUNKEN.items():
         recipe[section].update(values)
     recipe["data"]["preprocess"]["size"] = PIXELS
+    if "shortest" in recipe["data"]["transform"]:
+        # its coarsest map, at stride 64, then has more than one cell to normalise
+        recipe["data"]["transform"].update(shortest=2 * PIXELS, longest=4 * PIXELS)
+        recipe["evaluators"]["referring"]["size"] = 2 * PIXELS
     if "largest" in recipe["sampler"]:
         recipe["sampler"].update(smallest=PIXELS // 2, largest=PIXELS)
     if "exponents" in recipe["sampler"]:
@@ -242,8 +269,10 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
             node["root"] = str(shards[node["name"]])
         if "synthetic_text" in node.get("fields", {}):
             node["fields"]["synthetic_text"] = "txt"
-    if recipe["data"]["tokenizer"].get("name") == "sentencepiece":
-        recipe["data"]["tokenizer"]["path"] = str(shards["webdataset"] / "letters.model")
+    tokenizer = recipe["data"]["tokenizer"]
+    if file := {"sentencepiece": "letters.model", "bert_wordpiece": "vocab.txt"}.get(
+            tokenizer.get("name")):
+        tokenizer["path"] = str(shards["webdataset"] / file)
     if "teacher_widths" in recipe["loss"]:
         recipe["loss"]["teacher_widths"] = [TEACHER] * len(recipe["loss"]["teacher_widths"])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),

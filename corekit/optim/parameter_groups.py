@@ -1,4 +1,4 @@
-"""The parameters that weight decay leaves alone."""
+"""Parameters by patterns of their names, and those that weight decay leaves alone."""
 
 import fnmatch
 
@@ -18,7 +18,8 @@ def undecayed(model: nn.Module, no_decay: list[str]) -> set[str]:
     """
     exempt: set[str] = set()
     for pattern in no_decay:
-        exempt |= _group(model, pattern) if pattern in GROUPS else _matching(model, pattern)
+        exempt |= _group(model, pattern) if pattern in GROUPS else matching(
+            model, pattern, "optimizer.no_decay", f"a group ({', '.join(GROUPS)})")
     return exempt
 
 
@@ -39,11 +40,15 @@ def _group(model: nn.Module, group: str) -> set[str]:
             if sum(length > 1 for length in value.shape) < 2}
 
 
-def _matching(model: nn.Module, pattern: str) -> set[str]:
+def matching(model: nn.Module, pattern: str, key: str, other: str = "a parameter") -> set[str]:
+    """The names that a pattern matches, whole or from one of their parts on.
+
+    Raises:
+        CorekitError: there are none; the message has the recipe's key, and what else it could be.
+    """
     names = [name for name, _ in model.named_parameters()]
-    matching = {*fnmatch.filter(names, pattern), *fnmatch.filter(names, f"*.{pattern}")}
-    if not matching:
-        raise CorekitError(f"optimizer.no_decay: '{pattern}' is neither a group "
-                           f"({', '.join(GROUPS)}) nor the name or pattern of a parameter of this "
-                           "model")
-    return matching
+    result = {*fnmatch.filter(names, pattern), *fnmatch.filter(names, f"*.{pattern}")}
+    if not result:
+        raise CorekitError(f"{key}: '{pattern}' is neither {other} nor the name or pattern of a "
+                           "parameter of this model")
+    return result

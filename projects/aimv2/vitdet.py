@@ -15,6 +15,7 @@ from corekit.models.layers.attention import bidirectional
 from corekit.models.layers.drop_path import DropPath, drop_path_rates
 from corekit.registry import register
 
+from .blocks import HEAD_WIDTH
 from .encoder import Encoder
 
 GLOBAL = 4  # blocks that see the whole map: the last of each quarter
@@ -30,13 +31,15 @@ class WindowedEncoder(Encoder):
         patch_size: pixels of a patch's side.
         window: cells of a window's side; None: every block sees the whole map.
         drop_path_rate: stochastic depth of the last block.
+        head_width: of an attention head.
     """
 
     of_last_layer = ("norm",)
 
     def __init__(self, width: int, layers: int, grid_size: int, *, patch_size: int = 14,
-                 window: int | None = 16, drop_path_rate: float = 0.0) -> None:
-        super().__init__(width, layers, grid_size, patch_size=patch_size)
+                 window: int | None = 16, drop_path_rate: float = 0.0,
+                 head_width: int = HEAD_WIDTH) -> None:
+        super().__init__(width, layers, grid_size, patch_size=patch_size, head_width=head_width)
         self.window = window
         quarter = max(1, layers // GLOBAL)
         self.is_global = [number % quarter == quarter - 1 for number in range(layers)]

@@ -1,6 +1,7 @@
 """Schedules, parameter groups, AdamW and EMA against their closed forms."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -153,3 +154,17 @@ def test_decoupled_decay_is_torchs_times_the_learning_rate() -> None:
                                                                       r"must be above 0")):
         with pytest.raises(CorekitError, match=caught):
             adamw_decoupled(nn.Linear(2, 2), **wrong)
+
+
+@pytest.mark.parametrize("factory", [adamw, adamw_decoupled])
+def test_parameters_named_by_a_pattern_learn_at_a_part_of_the_rate(
+        factory: Callable[..., torch.optim.Optimizer]) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    optimizer = factory(model, 1e-3, weight_decay=0.2, rate_factors={"0.*": 0.1, "0.bias": 0.5})
+    scale_of = {id(value): group["lr_scale"] for group in optimizer.param_groups
+                for value in group["params"]}
+    assert [scale_of[id(value)] for value in model.parameters()] == [0.1, 0.5, 1, 1]
+    with pytest.raises(CorekitError, match=r"optimizer\.rate_factors: '3\.\*' is neither"):
+        factory(model, 1e-3, rate_factors={"3.*": 0.1})
+    with pytest.raises(CorekitError, match=r"optimizer\.rate_factors\.0\.\*.* must be"):
+        factory(model, 1e-3, rate_factors={"0.*": -1.0})

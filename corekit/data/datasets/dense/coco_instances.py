@@ -1,13 +1,22 @@
 """COCO's layout and LVIS's annotations of the same pictures: boxes and masks of objects."""
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from corekit.data.datasets.base import Sample
-from corekit.data.datasets.dense.coco_json import Annotations, read_annotations
+from corekit.data.datasets.dense.coco_json import (
+    Annotations,
+    coco_number,
+    parse_file,
+    read_annotations,
+)
 from corekit.data.datasets.dense.pictures import Pictures, check_size
 from corekit.data.shards.members import RawSample
 from corekit.errors import CorekitError
 from corekit.registry import register
+
+log = logging.getLogger(__name__)
 
 
 class AnnotatedPictures(Pictures):
@@ -19,10 +28,10 @@ class AnnotatedPictures(Pictures):
     """
 
     def __init__(self, root: str | None, split: str, name: str, masks: bool, crowds: bool | None,
-                 unannotated: bool | None) -> None:
+                 unannotated: bool | None, without: Sequence[str] = ()) -> None:
         fields = ("image", "image_id", "boxes", "box_labels", "iscrowd", "areas")
         super().__init__(root, (*fields, "masks") if masks else fields, name)
-        self.split, self.masks = split, masks
+        self.split, self.masks, self.without = split, masks, list(without)
         is_training = split.startswith("train")
         self.crowds = not is_training if crowds is None else crowds
         self.unannotated = not is_training if unannotated is None else unannotated
@@ -52,7 +61,7 @@ class AnnotatedPictures(Pictures):
         self.image_ids = [int(picture["id"]) for picture in pictures]
         names = [self.picture_name(picture) for picture in pictures]
         folder = self.folder_of(names, self.folders())
-        rules = f"{self.masks} {self.crowds} {self.unannotated}"
+        rules = " ".join([str(self.masks), str(self.crowds), str(self.unannotated), *self.without])
         self.number([{"image": folder + name} for name in names],
                     f"{annotations.fingerprint} {rules}")
         self.keep(pictures, categories)
@@ -67,11 +76,25 @@ class AnnotatedPictures(Pictures):
             if content is not None:
                 where = self.storage.where(name)
                 annotations = read_annotations(content, where, self.crowds, self.unannotated,
-                                               self.masks)
+                                               self.masks, self._left_out())
                 annotations.damage.warn(where)
+                if self.without:
+                    log.info("%s: %d pictures are left out, which are in %s", where,
+                             annotations.left_out, ", ".join(self.without))
                 return annotations
         raise CorekitError(f"{self.storage.where(names[0])} does not exist: data.root is a folder "
                            f"with COCO's annotations/ and {self.folders()[0]}")
+
+    def _left_out(self) -> set[int]:
+        """COCO's numbers of the pictures in the files of ``without``."""
+        result: set[int] = set()
+        for name in self.without:
+            where, content = self.storage.where(name), self.storage.read_if_there(name)
+            if content is None:
+                raise CorekitError(f"{where} does not exist: data.dataset.without names annotation "
+                                   "files below data.root")
+            result |= {coco_number(picture) for picture in parse_file(content, where)["images"]}
+        return result
 
     def annotation(self, number: int, sample: Sample, raw: RawSample) -> Sample:
         """The objects of a picture."""
@@ -98,14 +121,17 @@ class CocoInstances(AnnotatedPictures):
         crowds: whether annotations of crowds are kept; None: except in splits called train...
         unannotated: whether pictures without any annotation are kept; None: likewise. Others stay
             also where only crowds are in them.
+        without: annotation files below the root whose pictures are left out, such as RefCOCO's for
+            tests, which are pictures of train2017: annotations/finetune_refcoco_testA.json.
 
     Raises:
         CorekitError: the annotations are missing, cut off, or not COCO's.
     """
 
     def __init__(self, root: str | None, split: str = "train2017", masks: bool = True,
-                 crowds: bool | None = None, unannotated: bool | None = None) -> None:
-        super().__init__(root, split, f"coco_{split}", masks, crowds, unannotated)
+                 crowds: bool | None = None, unannotated: bool | None = None,
+                 without: Sequence[str] = ()) -> None:
+        super().__init__(root, split, f"coco_{split}", masks, crowds, unannotated, without)
 
     def annotation_files(self) -> list[str]:
         """The names that the annotation file may have."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Annotations:
         objects: of these pictures.
         damage: what was left out, by kind; ``crowd_polygons`` alone stay.
         fingerprint: of the file's bytes.
+        left_out: how many pictures were left out by their numbers.
     """
 
     categories: list[dict[str, Any]]
@@ -33,6 +34,7 @@ class Annotations:
     objects: ObjectTable
     fingerprint: str
     damage: Damage = field(default_factory=Damage)
+    left_out: int = 0
 
 
 def parse_file(content: bytes, where: str) -> dict[str, Any]:
@@ -54,8 +56,13 @@ def parse_file(content: bytes, where: str) -> dict[str, Any]:
     return dict(parsed)
 
 
+def coco_number(picture: dict[str, Any]) -> int:
+    """COCO's number of a picture, which files of phrases have beside one for each phrase."""
+    return int(picture.get("original_id", picture["id"]))
+
+
 def read_annotations(content: bytes, where: str, crowds: bool = True, unannotated: bool = True,
-                     masks: bool = True) -> Annotations:
+                     masks: bool = True, left_out: Collection[int] = ()) -> Annotations:
     """The pictures and objects of an annotation file.
 
     Args:
@@ -64,6 +71,7 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
         crowds: keep annotations of crowds.
         unannotated: keep pictures without any annotation.
         masks: keep the outlines.
+        left_out: pictures that are not kept, by COCO's numbers.
 
     Raises:
         CorekitError: the file is damaged as a whole, or no picture is left.
@@ -75,9 +83,13 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
         annotated = {item.get("image_id") for item in parsed["annotations"]}
         numbers: dict[int | None, int] = {}
         pictures: list[dict[str, Any]] = []
+        count = 0
         for item in parsed["images"]:
             if item["id"] in numbers:
                 damage.add("duplicate_picture", f"image {item['id']}")
+            elif left_out and coco_number(item) in left_out:
+                numbers[item["id"]] = -1
+                count += 1
             elif unannotated or item["id"] in annotated:
                 numbers[item["id"]] = len(pictures)
                 pictures.append(item)
@@ -95,7 +107,7 @@ def read_annotations(content: bytes, where: str, crowds: bool = True, unannotate
         except BadSampleError as error:
             damage.add(error.kind, f"annotation {item.get('id')} of image {item.get('image_id')}")
     return Annotations(categories, pictures, ObjectTable(columns, sizes),
-                       hashlib.sha256(content).hexdigest(), damage)
+                       hashlib.sha256(content).hexdigest(), damage, count)
 
 
 def _add(item: dict[str, Any], numbers: dict[int | None, int], sizes: list[tuple[int, int]],

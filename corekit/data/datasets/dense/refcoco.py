@@ -1,11 +1,13 @@
 """RefCOCO, RefCOCO+ and RefCOCOg in the JSON files that MDETR's authors made of them."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.dense.coco_instances import AnnotatedPictures
+from corekit.data.datasets.dense.coco_json import coco_number
 from corekit.data.shards.members import RawSample
 from corekit.registry import register
 
@@ -24,6 +26,8 @@ class RefCoco(AnnotatedPictures):
             samples, as a dry run needs it.
         dataset: whose phrases.
         split: train, val, testA, testB, or test.
+        without: annotation files below the root whose pictures are left out, such as those of
+            RefCOCO's tests from the phrases of RefCOCO+.
 
     Attributes:
         image_ids: COCO's number of the picture of each sample.
@@ -34,10 +38,10 @@ class RefCoco(AnnotatedPictures):
 
     def __init__(self, root: str | None,
                  dataset: Literal["refcoco", "refcoco+", "refcocog"] = "refcoco",
-                 split: str = "train") -> None:
+                 split: str = "train", without: Sequence[str] = ()) -> None:
         self.dataset = dataset
         self.texts: list[str] = []
-        super().__init__(root, split, f"{dataset}_{split}", False, True, True)
+        super().__init__(root, split, f"{dataset}_{split}", False, True, True, without)
         self.fields = ("image", "text", "boxes")
 
     def annotation_files(self) -> list[str]:
@@ -60,7 +64,7 @@ class RefCoco(AnnotatedPictures):
     def keep(self, pictures: list[dict[str, Any]], categories: list[dict[str, Any]]) -> None:
         """Keep the phrases."""
         self.texts = [str(picture.get("caption", "")).strip() for picture in pictures]
-        self.image_ids = [int(picture.get("original_id", picture["id"])) for picture in pictures]
+        self.image_ids = [coco_number(picture) for picture in pictures]
         self.phrase_ids = [int(picture["id"]) for picture in pictures]
         self.class_names = []
 
