@@ -53,8 +53,9 @@ def outputs_of(model: nn.Module) -> dict[Any, Tensor]:
     names = inspect.signature(model.forward).parameters
     if "text" in names:
         batch["text"] = torch.tensor([CAPTION, CAPTION])
-    if "masks" in names and not model.training:  # a detector's forward is its losses
-        return dict(enumerate(each["boxes"] for each in model.detect(**batch)))
+    if "boxes" in names and not model.training:  # forward is the losses
+        found = model.detect(**batch) if "masks" in names else [model.refer(**batch)]
+        return dict(enumerate(each["boxes"] for each in found))
     batch.update({name: value for name, value in OBJECTS.items() if name in names})
     outputs = model(**batch)
     return {name: value if isinstance(value, Tensor) else value.dense()
