@@ -250,7 +250,7 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
     for section, values in SHRUNKEN.items():
         recipe[section].update(values)
     recipe["data"]["preprocess"]["size"] = PIXELS
-    if "shortest" in recipe["data"]["transform"]:
+    if "shortest" in recipe["data"]["transform"] and "referring" in recipe["evaluators"]:
         # its coarsest map, at stride 64, then has more than one cell to normalise
         recipe["data"]["transform"].update(shortest=2 * PIXELS, longest=4 * PIXELS)
         recipe["evaluators"]["referring"]["size"] = 2 * PIXELS
