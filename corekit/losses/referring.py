@@ -24,7 +24,7 @@ class Referring:
         inside_weight: of the mean over cells of the binary cross-entropy.
     """
 
-    def __init__(self, box_weight: float = 1.0, inside_weight: float = 5.0) -> None:
+    def __init__(self, box_weight: float = 2.0, inside_weight: float = 5.0) -> None:
         self.box_weight, self.inside_weight = box_weight, inside_weight
 
     def __call__(self, cell_scores: Tensor, cell_inside: Tensor, cell_boxes: Tensor,
