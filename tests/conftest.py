@@ -32,8 +32,9 @@ SLOW = re.compile("|".join((
     r"cli/test_new.*spawned_workers", r"test_aimv2_ranks.*as_one", r"cli/test_signals.*2-10",
     r"test_mobileclip_convert.*agree_with_open_clip.*(S2|S3|S4|L-14)",
     # recipes that differ from another one in size, data or numbers alone
-    r"test_recipes.*(catlip/\w*(_|\b)[lh](_512)?\b|catlip/\w+_512|places365|mobileclip/(s[134]|l14)\b"
-    r"|mobileclip2_(s[234]|b|l14)|dfndr|b_lt|datacompdr1b|aimv2/(1b|3b|huge|large_\d+|aimv1_[137]b))",
+    r"test_recipes.*catlip/(\w*(_|\b)[lh](_512)?\b|\w+_512|places365)",
+    r"test_recipes.*mobileclip/(s[134]\b|l14\b|mobileclip2_(s[234]|b|l14)|dfndr|b_lt|datacompdr1b)",
+    r"test_recipes.*aimv2/(1b|3b|huge|large_\d+|aimv1_[137]b)",
 )))
 
 

@@ -170,8 +170,9 @@ class RunLogger:
         """Write the files of an evaluation and remove those of steps before; where they are."""
         name = f"evaluations/{label}/{STEP}{step:08d}"
         write_files(self.run / name, result.files)
-        for folder in (self.run / name).parent.glob(f"{STEP}*"):
-            if folder.name != f"{STEP}{step:08d}":
+        for folder in (self.run / name).parent.iterdir():
+            # a copy that somebody made has another name
+            if re.fullmatch(rf"{STEP}\d{{8}}", folder.name) and folder != self.run / name:
                 remove(folder)
         return name
 

@@ -44,7 +44,9 @@ def test_files_of_the_latest_evaluation_are_kept(tmp_path: Path) -> None:
         result = Result({"box_ap": 0.5}, "set", 2, {"drawn": np.zeros((8, 8, 3), dtype=np.uint8)},
                         {"box_results.json": f"[{step}]".encode()})
         logger.evaluation(step, 2 * step, "coco", result)
+        (tmp_path / "evaluations" / "coco" / "step_00000010_mine").mkdir(exist_ok=True)
     logger.close()
+    assert (tmp_path / "evaluations" / "coco" / "step_00000010_mine").is_dir(), "somebody's copy"
     records = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").open()]
     assert [each["files"] for each in records] == [
         "evaluations/coco/step_00000010", "evaluations/coco/step_00000020"]

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from corekit.data.transforms.preprocess import to_tensor
+from corekit.data.transforms.preprocess import RESAMPLING, to_tensor
 
-_PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 Size = tuple[int, int]  # height, width
 
 
@@ -50,11 +49,11 @@ class WholePicture:
         (height, width), (tall, wide) = self.content(own), self.padded(own)
         image = image.convert("RGB")
         if (height, width) != own:
-            image = image.resize((width, height), _PIL[self.interpolation])
+            image = image.resize((width, height), RESAMPLING[self.interpolation])
         return F.pad(to_tensor(image), (0, wide - width, 0, tall - height))
 
     def own_picture(self, image: Tensor, own: Size) -> NDArray[np.uint8]:
         """A picture uint8 [H, W, 3] of its own size, from what the model sees of it."""
         height, width = self.content(own)
-        content = image[:, :height, :width].permute(1, 2, 0).numpy()
-        return np.asarray(Image.fromarray(content).resize(own[::-1], _PIL[self.interpolation]))
+        content = Image.fromarray(image[:, :height, :width].permute(1, 2, 0).numpy())
+        return np.asarray(content.resize(own[::-1], RESAMPLING[self.interpolation]))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from corekit.errors import CorekitError
 
-_PIL = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Preprocess:
     crop_fraction: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.interpolation not in _PIL:
+        if self.interpolation not in RESAMPLING:
             raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor "
                                "bicubic")
         is_valid = len(self.mean) == len(self.std) == 3 and min(self.std) > 0 and self.size > 0
@@ -50,7 +50,7 @@ class Preprocess:
         if middle != (0, 0, *image.size):
             image = image.crop(middle)
         if (width, height) != image.size:
-            image = image.resize((width, height), _PIL[self.interpolation])
+            image = image.resize((width, height), RESAMPLING[self.interpolation])
         return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
 
     def geometry(self, width: int, height: int

@@ -3,13 +3,14 @@
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
 from corekit.data.datasets.openmoji.referring import OpenMojiReferring, refer
 
 BOXES = np.array([[0, 0, 10, 10], [40, 0, 50, 10], [20, 40, 44, 64]], dtype=np.float32)
 
 
-def phrases(nouns: list[str], boxes: np.ndarray = BOXES) -> set[tuple[str, int]]:  # type: ignore[type-arg]
+def phrases(nouns: list[str], boxes: NDArray[np.float32] = BOXES) -> set[tuple[str, int]]:
     return {refer(Random(seed), boxes, nouns, 64) for seed in range(200)}
 
 

@@ -54,6 +54,13 @@ def test_a_right_box_counts_among_the_first(ranks: int) -> None:
                                   "precision_at_10": 5 / 7}
 
 
+@pytest.mark.parametrize(("height", "is_right"), [(16.0, True), (15.9, False)])
+def test_half_of_a_box_is_right(height: float, is_right: bool) -> None:
+    evaluator = ReferringExpressions(OpenMojiReferring(SAMPLES), PREPROCESS)
+    found = torch.tensor([[8.0, 8, 40, 8 + height]])
+    assert evaluator._hits(found, [[8.0, 8, 40, 40]], (64, 64)) == [is_right] * 3
+
+
 def test_a_model_that_finds_nothing_is_refused() -> None:
     scenes = OpenMojiReferring(SAMPLES)
     with pytest.raises(CorekitError, match="needs a model with a method `refer`"):
