@@ -43,6 +43,15 @@ def test_everything_finds_its_place(weights: tuple[Path, dict[str, torch.Tensor]
     assert torch.equal(mine["head"].weight, state["classifier.weight"])
 
 
+def test_the_longest_beginning_counts_and_none_is_that_of_every_name(
+        weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
+    path, state = weights
+    mine = nn.ModuleDict({"all": model()})
+    start_from(mine, str(path), [], {"": "all.", "encoder.": "all.trunk.", "classifier": "all.head"})
+    assert torch.equal(mine["all"]["head"].weight, state["classifier.weight"])  # type: ignore[index]
+    assert torch.equal(mine["all"]["trunk"][0].bias, state["encoder.0.bias"])  # type: ignore[index]
+
+
 def test_a_new_head_stays_random(weights: tuple[Path, dict[str, torch.Tensor]]) -> None:
     path, state = weights
     mine = model(classes=9)

@@ -1,9 +1,8 @@
 """The loss of referring expressions against its formula."""
 
-import math
-
 import pytest
 import torch
+from torchvision.ops import generalized_box_iou
 
 from corekit.losses.referring import Referring, shares
 
@@ -22,14 +21,24 @@ def test_the_nearest_cell_answers_for_a_box_between_the_middles() -> None:
 
 
 def test_parts_are_cross_entropy_giou_and_l1_over_samples_with_a_box() -> None:
-    boxes = torch.tensor([[0.0, 0, 8, 8]])
+    box = torch.tensor([0.0, 0, 16, 32])  # the left half: 8 cells, of which 4 in its middle
     offsets = torch.tensor([0, 1, 1])  # the second sample has none
-    scores = torch.randn(2, 16)
-    found = torch.tensor([0.0, 0, 8, 4]).expand(2, 16, 4)
-    loss = Referring(box_weight=2.0)
-    parts = loss(scores, torch.zeros(2, 16), found, CENTERS.expand(2, -1, -1), boxes, offsets)
-    assert parts["score"] == pytest.approx(float(-scores[0].log_softmax(0)[0]))
-    assert float(parts["inside"]) == pytest.approx(5 * math.log(2))
-    assert float(parts["giou"]) == pytest.approx(2 * 0.5)  # half of the box, nothing beside it
-    assert float(parts["l1"]) == pytest.approx(2 * (4 / 8) / 4)
+    scores, insides = torch.randn(2, 16), torch.randn(2, 16)
+    found = torch.cat([CENTERS - 4 * torch.rand(16, 2), CENTERS + 4 * torch.rand(16, 2)], 1)
+    loss = Referring(box_weight=2.0, inside_weight=3.0)
+    parts = loss(scores, insides, found.expand(2, -1, -1), CENTERS.expand(2, -1, -1), box[None],
+                 offsets)
+    is_inside = CENTERS[:, 0] < 16
+    middle = is_inside & ((CENTERS[:, 1] - 16).abs() < 8) & ((CENTERS[:, 0] - 8).abs() <= 4)
+    assert (int(is_inside.sum()), int(middle.sum())) == (8, 4)
+    log_scores = scores[0].log_softmax(0)
+    assert float(parts["score"]) == pytest.approx(-float(log_scores[middle].mean()), rel=1e-5)
+    likely = insides[0].sigmoid()
+    binary = -torch.where(is_inside, likely.log(), (1 - likely).log()).mean()
+    assert float(parts["inside"]) == pytest.approx(3 * float(binary), rel=1e-5)
+    overlap = generalized_box_iou(found[is_inside], box[None])[:, 0]
+    assert float(parts["giou"]) == pytest.approx(2 * float((1 - overlap).mean()), rel=1e-5)
+    sides = torch.tensor([16.0, 32, 16, 32])
+    l1 = ((found[is_inside] - box).abs() / sides).mean()
+    assert float(parts["l1"]) == pytest.approx(2 * float(l1), rel=1e-5)
     assert int(loss.weights(offsets)) == 1

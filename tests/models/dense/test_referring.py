@@ -1,5 +1,6 @@
 """The finder of referring expressions."""
 
+import pytest
 import torch
 
 import corekit
@@ -33,7 +34,7 @@ def test_it_learns_two_pictures_by_heart() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     image, text = torch.rand(2, 3, 32, 32), torch.tensor([[3, 63], [4, 63]])
     boxes = torch.tensor([[2.0, 2, 14, 14], [10, 16, 30, 30]])
-    for _ in range(40):
+    for _ in range(80):
         parts = Referring()(**model(image, text), boxes=boxes, box_offsets=torch.arange(3))
         optimizer.zero_grad()
         sum(parts.values()).backward()  # type: ignore[union-attr]
@@ -41,3 +42,11 @@ def test_it_learns_two_pictures_by_heart() -> None:
     model.eval()
     found = model.refer(image, text)["boxes"][:, 0]
     assert (found - boxes).abs().max() < 3
+
+
+def test_cells_know_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = corekit.create_model("catlip_referring_nano", **SMALL).eval()
+    monkeypatch.setattr(model.encoder, "feature_map", lambda image: torch.ones(1, 192, 4, 4))
+    scores = model(torch.zeros(1, 3, 32, 32), torch.tensor([[3, 63]]))["cell_scores"]
+    assert len(scores[0].unique()) == 16
