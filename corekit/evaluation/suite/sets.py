@@ -1,0 +1,98 @@
+"""Tables of evaluation sets: a line of a CSV file for each set of a suite."""
+
+import csv
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+from corekit.errors import CorekitError
+from corekit.signatures import nearest
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """One evaluation set of a suite: a line of its table.
+
+    Attributes:
+        key: its name in records and in ``sets``, such as ``vtab/dtd``.
+        name: what tables for people call it.
+        folders: patterns of its folder below the suite's root; the first that is there counts.
+        task: the entry of kind ``eval_task`` that evaluates it.
+        metric: the figure that stands for the set in the average.
+        samples, captions, classes: how many there are; None: not checked.
+        chance: the figure of guessing.
+        group: the place among a sample's ``metadata`` of the group that worst-group figures are of.
+        averages: names of the averages it is part of, beside that of the whole suite.
+    """
+
+    key: str
+    name: str
+    folders: tuple[str, ...]
+    task: str
+    metric: str
+    samples: int | None = None
+    captions: int | None = None
+    classes: int | None = None
+    chance: float | None = None
+    group: int | None = None
+    averages: tuple[str, ...] = ()
+
+
+def read_table(table: str) -> list[EvalSet]:
+    """The sets of a table: one of corekit's by its name, or a CSV file of one's own.
+
+    Raises:
+        CorekitError: there is no such table, or a line of it is none of a set.
+    """
+    own = {Path(each.name).stem: each for each in files(__package__).joinpath("tables").iterdir()
+           if each.name.endswith(".csv")}
+    if table in own:
+        text = own[table].read_text(encoding="utf-8")
+    elif table.endswith(".csv") and Path(table).is_file():
+        text = Path(table).read_text(encoding="utf-8-sig")
+    else:
+        raise CorekitError(f"there is no table of evaluation sets '{table}'{nearest(table, own)}; "
+                           "name a CSV file, or one of " + ", ".join(sorted(own)))
+    return [_set(row, f"{table}, line {number}")
+            for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
+
+
+def picked(sets: Sequence[EvalSet], patterns: Sequence[str]) -> list[EvalSet]:
+    """The sets whose keys or names fit one of the patterns; none: all.
+
+    Raises:
+        CorekitError: a pattern fits no set.
+    """
+    for pattern in patterns:
+        if not any(_fits(each, pattern) for each in sets):
+            hint = nearest(pattern, [each.key for each in sets])
+            raise CorekitError(f"no evaluation set fits '{pattern}'{hint}")
+    return [each for each in sets
+            if not patterns or any(_fits(each, pattern) for pattern in patterns)]
+
+
+def _fits(each: EvalSet, pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(word, pattern) for word in (each.key, each.name))
+
+
+def _set(row: dict[str, str], where: str) -> EvalSet:
+    unknown = [name for name in row if name not in {item.name for item in fields(EvalSet)}]
+    if unknown or None in row.values():
+        raise CorekitError(f"{where}: a table of evaluation sets has the columns "
+                           f"{', '.join(item.name for item in fields(EvalSet))}")
+    try:
+        return EvalSet(
+            row["key"], row["name"], _words(row["folders"]), row["task"], row["metric"],
+            *(int(row[name]) if row.get(name) else None
+              for name in ("samples", "captions", "classes")),
+            chance=float(row["chance"]) if row.get("chance") else None,
+            group=int(row["group"]) if row.get("group") else None,
+            averages=_words(row.get("averages", "")))
+    except (KeyError, ValueError) as error:
+        raise CorekitError(f"{where} is no evaluation set: {error}") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.split(";") if word)
