@@ -7,9 +7,10 @@ rank writes the features of its own chunks; the folder gets its name when all of
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -60,21 +61,25 @@ class StoredFeatures:
     @contextmanager
     def writing(self) -> Iterator["Writer"]:
         """What this rank's chunks are added to; the folder is there at the end of the block."""
-        model, temporary = self.eval_model, self.folder.with_name(f".{self.folder.name}{WRITING}")
-        if model.rank:
-            _all(model, True)  # the folder is there
-            with Writer(temporary, model.rank, self.names) as writer:
+        model = self.eval_model
+        if model.rank == 0:
+            with replacing(self.folder) as temporary:
+                temporary.mkdir()
+                with self._writing(temporary) as writer:
+                    yield writer
+        else:
+            with self._writing(self.folder.with_name(f".{self.folder.name}{WRITING}")) as writer:
                 yield writer
-            _all(model, True)  # every rank is done
-            _all(model, True)
-            return
-        with replacing(self.folder) as temporary:
-            temporary.mkdir()
-            _all(model, True)
-            with Writer(temporary, 0, self.names) as writer:
-                yield writer
-            _all(model, True)
         _all(model, True)  # the folder has its name
+
+    @contextmanager
+    def _writing(self, temporary: Path) -> Iterator["Writer"]:
+        rank = self.eval_model.rank
+        _all(self.eval_model, True)  # the folder is there
+        with (open(temporary / f"rank_{rank}.jsonl", "w", encoding="utf-8") as samples,
+              open(temporary / f"rank_{rank}.float32", "wb") as features):
+            yield Writer(samples, features, self.names)
+        _all(self.eval_model, True)  # every rank is done
 
     def read(self, batch_size: int) -> Iterator[tuple[Chunk, Tensor]]:
         """This rank's chunks, as ``chunks`` gives them but without images, with their features."""
@@ -104,30 +109,20 @@ class StoredFeatures:
 class Writer:
     """Writes the features of one rank's chunks as they come."""
 
-    def __init__(self, folder: Path, rank: int, names: Sequence[str]) -> None:
-        self.names = names
-        self._files = ExitStack()
-        self._samples = self._files.enter_context(
-            open(folder / f"rank_{rank}.jsonl", "w", encoding="utf-8"))
-        self._features = self._files.enter_context(open(folder / f"rank_{rank}.float32", "wb"))
-        self._shape: list[int] = []
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
+    def __init__(self, samples: IO[str], features: IO[bytes], names: Sequence[str]) -> None:
+        self.samples, self.features, self.names = samples, features, names
+        self.is_empty = True
 
     def add(self, chunk: Chunk, features: Tensor) -> None:
         """The samples of a chunk, without their images."""
-        if not self._shape:
-            self._shape = list(features.shape[1:])
-            self._samples.write(json.dumps({"shape": self._shape}) + "\n")
+        if self.is_empty:
+            self.samples.write(json.dumps({"shape": list(features.shape[1:])}) + "\n")
+            self.is_empty = False
         for place, (position, key) in enumerate(zip(chunk["position"], chunk["key"])):
             values = {name: _plain(chunk[name][place]) for name in self.names}
             line = {"position": position, "key": key, **values}
-            self._samples.write(json.dumps(line) + "\n")
-        self._features.write(features.cpu().float().contiguous().numpy().tobytes())
+            self.samples.write(json.dumps(line) + "\n")
+        self.features.write(features.cpu().float().contiguous().numpy().tobytes())
 
 
 class Part:
