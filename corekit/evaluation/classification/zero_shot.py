@@ -10,6 +10,7 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Picture, Result
 from corekit.evaluation.features import check_batch_size, check_field, encode, encode_text
 from corekit.evaluation.metrics.accuracy import count_hits, figures
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.registry import register
 
 EXAMPLES = 8
@@ -69,7 +70,7 @@ class ZeroShot:
                 raise CorekitError(f"a label is {max(wrong)}, but there are "
                                    f"{len(self.class_names)} class names")
             scores = F.normalize(features, dim=-1) @ weights.T  # [n, K]
-            best = scores.topk(min(5, len(self.class_names))).indices
+            best = best_classes(scores)
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
             hits += count_hits(best, label, len(self.class_names))
             if len(examples) < EXAMPLES:

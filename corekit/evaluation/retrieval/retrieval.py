@@ -11,10 +11,9 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, encode, encode_text, everywhere
 from corekit.evaluation.metrics.recall import recall_at
+from corekit.evaluation.metrics.retrieval import AT
+from corekit.evaluation.metrics.ties import TIE
 from corekit.registry import register
-
-AT = (1, 5, 10)
-TIE = 1e-6  # cosines no further apart are equal: rounding leaves so much of equal features
 
 
 @register("evaluator", "retrieval")
