@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+TIE = 1e-6  # cosines no further apart are equal: rounding leaves so much of equal features
+
 
 def best_classes(scores: Tensor, k: int = 5) -> Tensor:
     """The k classes of highest score, best first: int64 [n, k] of scores [n, K], or [n, K].

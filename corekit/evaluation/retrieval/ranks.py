@@ -14,9 +14,9 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.features import encode, everywhere
 from corekit.evaluation.gathering import gathered
+from corekit.evaluation.metrics.ties import TIE
 from corekit.evaluation.text_features import TextFeatures
 
-TIE = 1e-6  # cosines no further apart are equal: rounding leaves so much of equal features
 Ranks = dict[str, NDArray[np.int64]]
 
 

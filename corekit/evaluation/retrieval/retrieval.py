@@ -1,17 +1,13 @@
 """Retrieval: images by their captions, and captions by their images."""
 
-import torch
-
 from corekit.data.datasets.base import Source
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field
-from corekit.evaluation.metrics.recall import recall_at
+from corekit.evaluation.metrics.retrieval import retrieval_figures
 from corekit.evaluation.retrieval.ranks import retrieval_ranks
 from corekit.evaluation.text_features import TextFeatures
 from corekit.registry import register
-
-AT = (1, 5, 10)
 
 
 @register("evaluator", "retrieval")
@@ -45,9 +41,7 @@ class Retrieval:
         """Evaluate; every image and every caption counts once, whatever the number of ranks."""
         ranks = retrieval_ranks(eval_model, self.dataset, TextFeatures(eval_model),
                                 self.batch_size, self.block)
-        of = {name: torch.from_numpy(values) for name, values in ranks.items()}
-        of_image = of["image_above"], of["image_tied"], of["image_right"]
-        of_text = of["text_above"], of["text_tied"], torch.ones_like(of["text_tied"])
-        metrics = {f"image_to_text_r{k}": recall_at(k, *of_image) for k in AT}
-        metrics |= {f"text_to_image_r{k}": recall_at(k, *of_text) for k in AT}
-        return Result.on(self.dataset, len(of_image[0]), metrics, captions=len(of_text[0]))
+        of_ways = {name: figure.value for name, figure in retrieval_figures(ranks).items()
+                   if "_to_" in name}
+        metrics = {name: value for name, value in of_ways.items() if value is not None}
+        return Result.on(self.dataset, len(ranks["image_right"]), metrics, captions=len(ranks["text_owner"]))
