@@ -44,4 +44,5 @@ class Retrieval:
         of_ways = {name: figure.value for name, figure in retrieval_figures(ranks).items()
                    if "_to_" in name}
         metrics = {name: value for name, value in of_ways.items() if value is not None}
-        return Result.on(self.dataset, len(ranks["image_right"]), metrics, captions=len(ranks["text_owner"]))
+        return Result.on(self.dataset, len(ranks["image_right"]), metrics,
+                         captions=len(ranks["text_owner"]))
