@@ -64,8 +64,8 @@ class Suite:
             if folder is not None:
                 expected = each if check else replace(each, samples=None, captions=None,
                                                       classes=None)
-                self.tasks[each.key] = registry.build("eval_task", each.task, folder=folder,
-                                                      eval_set=expected, batch_size=batch_size)
+                self.tasks[each.key] = registry.build("task", each.task, supplied={
+                    "folder": folder, "eval_set": expected, "batch_size": batch_size})
 
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; all figures are the same on any number of ranks."""

@@ -20,7 +20,7 @@ IMAGE = "jpg;jpeg;png;webp"
 
 
 class Task(Protocol):
-    """The contract of kind ``eval_task``: a set in a folder, opened, checked and not yet predicted.
+    """The contract of kind ``task``: a set in a folder, opened, checked and not yet predicted.
 
     Its constructor gets ``folder``, ``eval_set`` and ``batch_size``, and raises a CorekitError
     where the folder is not the set that the table describes.

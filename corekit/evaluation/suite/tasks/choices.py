@@ -76,7 +76,7 @@ class _Choices:
         return len(next(iter(predictions.values())))
 
 
-@register("eval_task", "selection")
+@register("task", "selection")
 class Selection(_Choices):
     """The right caption of a picture among wrong ones, as in SugarCrepe and ARO.
 
@@ -96,7 +96,7 @@ class Selection(_Choices):
                 "tied": np.asarray((np.abs(ahead) <= TIE).sum())}
 
 
-@register("eval_task", "matching")
+@register("task", "matching")
 class Matching(_Choices):
     """Two pictures and two captions, as in Winoground.
 
@@ -113,7 +113,7 @@ class Matching(_Choices):
         return {"scores": scores[:, list(instance.right)]}
 
 
-@register("eval_task", "winogavil")
+@register("task", "winogavil")
 class WinoGAViL(_Choices):
     """As many pictures as belong to a cue, chosen by cosine.
 

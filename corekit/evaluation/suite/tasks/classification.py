@@ -34,7 +34,7 @@ class _Named:
         check_count(eval_set, source)
 
 
-@register("eval_task", "classification")
+@register("task", "classification")
 class Classification(_Named):
     """Top-1, top-5, recall and F1 over classes, and figures of groups where the table names one.
 
@@ -62,7 +62,7 @@ class Classification(_Named):
         return len(predictions["label"])
 
 
-@register("eval_task", "multi_label")
+@register("task", "multi_label")
 class MultiLabel(_Named):
     """Mean average precision of images that have several classes.
 

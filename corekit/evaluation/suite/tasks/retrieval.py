@@ -13,7 +13,7 @@ from corekit.registry import register
 BLOCK = 2048  # images, and captions, that are compared at once
 
 
-@register("eval_task", "retrieval")
+@register("task", "retrieval")
 class RetrievalTask:
     """Recall at 1, 5 and 10, both ways, and the mean of both at 1.
 
