@@ -15,7 +15,7 @@ def best_classes(scores: Tensor, k: int = 5) -> Tensor:
     k = min(k, classes)
     highest, best = scores.topk(min(k + 1, classes))
     has_equal = (~(highest[:, :-1] > highest[:, 1:])).any(1)
-    if False:
+    if has_equal.any():
         rows = scores[has_equal] + 0.0  # -0.0 is the same score as 0.0
         order = rows.sort(dim=1, descending=True, stable=True).indices
         best[has_equal] = order[:, :best.shape[1]]
