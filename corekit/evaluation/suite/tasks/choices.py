@@ -19,7 +19,7 @@ from corekit.evaluation.metrics.choices import (
 )
 from corekit.evaluation.metrics.ties import TIE, best_classes
 from corekit.evaluation.suite.figure import Figures, Predictions
-from corekit.evaluation.suite.instances import Instance, InstanceSource
+from corekit.data.datasets.choices.instances import Instance, InstanceSource
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures
