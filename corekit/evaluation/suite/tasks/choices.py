@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corekit import registry
+from corekit.data.datasets.choices.instances import Instance, InstanceSource
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.features import encode, everywhere
@@ -19,7 +20,6 @@ from corekit.evaluation.metrics.choices import (
 )
 from corekit.evaluation.metrics.ties import TIE, best_classes
 from corekit.evaluation.suite.figure import Figures, Predictions
-from corekit.data.datasets.choices.instances import Instance, InstanceSource
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures
