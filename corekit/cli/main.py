@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from corekit.cli.data import add_commands, add_jobs
+from corekit.cli.data import add_commands
+from corekit.cli.data_writing import add_jobs, add_shards
 from corekit.cli.listing import list_names, show
 from corekit.cli.registered import add_registered
 from corekit.cli.replay import add_replay, add_seen
@@ -54,6 +55,7 @@ def make_parser(entries: bool) -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(
         dest="data", required=True, metavar="WHAT")
     add_commands(data)
+    add_shards(data)
     add_seen(data)
 
     if entries:

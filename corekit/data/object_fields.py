@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import BadSampleError, Batch
-from corekit.data.fields import Geometry, Ragged, WholeNumber
+from corekit.data.fields import Geometry, WholeNumber
 from corekit.data.outlines import Outlines, outline
+from corekit.data.ragged_fields import Ragged
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.registry import register
 

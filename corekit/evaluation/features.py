@@ -13,6 +13,7 @@ from corekit.data.loading.eval_loader import Chunk, chunks
 from corekit.data.shards.members import default_fields
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
+from corekit.evaluation.stored_features import StoredFeatures
 from corekit.linear_output import LinearOutput, dense
 
 METHODS = {None: "encode_image", "tokens": "encode_tokens"}  # output -> method that may give it
@@ -42,7 +43,7 @@ def encode(eval_model: EvalModel, source: Source, batch_size: int,
     """This rank's chunks of a data set, each with the features of its images, float32 [n, ...].
 
     All ranks run the model equally often, as sharded models need it: on one blank image where a
-    chunk has none.
+    chunk has none. Where features are kept and found, no image is read, and chunks have none.
 
     Args:
         eval_model, source: the model, and the data set.
@@ -54,6 +55,21 @@ def encode(eval_model: EvalModel, source: Source, batch_size: int,
     Raises:
         CorekitError: the data set is empty, or the model has no such output.
     """
+    if not StoredFeatures.are_kept(eval_model, source, output):
+        yield from _encoded(eval_model, source, batch_size, output)
+        return
+    stored = StoredFeatures(eval_model, source, output)
+    if stored.is_complete():
+        yield from stored.read(batch_size)
+        return
+    with stored.writing() as writer:
+        for chunk, features in _encoded(eval_model, source, batch_size, output):
+            writer.add(chunk, features)
+            yield chunk, features
+
+
+def _encoded(eval_model: EvalModel, source: Source, batch_size: int,
+             output: str | None) -> Iterator[tuple[Chunk, Tensor]]:
     for chunk, features in outputs(eval_model, source, batch_size, output):
         yield chunk, dense(features)[:len(chunk["image"])].float()
 
@@ -65,12 +81,17 @@ def outputs(eval_model: EvalModel, source: Source, batch_size: int,
     if not source.shard_sizes.sum():
         raise CorekitError("the data set of an evaluator holds no samples; set data.root, or its "
                            "own root")
+    read = 0
     for chunk in chunks(source, eval_model.preprocess, batch_size, eval_model.rank,
                         eval_model.world, eval_model.workers):
         images: Tensor = chunk["image"]
         if not len(images):
             images = torch.zeros(1, *images.shape[1:], dtype=torch.uint8)
         yield chunk, encode_pixels(eval_model, images, output)
+        read += len(chunk["position"])
+        eval_model.progress(batch_size * eval_model.world)
+    if not int(eval_model.sum(torch.tensor([read], device=eval_model.device))):
+        raise CorekitError("the data set of an evaluator holds no sample that can be read")
 
 
 @torch.no_grad()
@@ -156,8 +177,6 @@ def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
     label = torch.tensor(labels, dtype=torch.int64, device=device)
     readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
     label = everywhere(eval_model, total, position, label)[readable]
-    if not len(label):
-        raise CorekitError("the data set of an evaluator holds no sample that can be read")
     if int(label.min()) < 0:
         raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
     return everywhere(eval_model, total, position, torch.cat(parts))[readable], label

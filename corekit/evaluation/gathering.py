@@ -1,4 +1,4 @@
-"""Bytes of each sample, brought from all ranks to the first one."""
+"""Bytes of each sample, brought from all ranks to the first one, or to all of them."""
 
 from collections.abc import Iterator, MutableMapping
 
@@ -10,8 +10,9 @@ from corekit.evaluation.features import everywhere
 BLOCK = 2**24  # bytes of one exchange
 
 
-def gathered(eval_model: EvalModel, total: int, own: MutableMapping[int, bytes]) -> Iterator[bytes]:
-    """What the ranks have for each of ``total`` samples, in order; on the first rank only.
+def gathered(eval_model: EvalModel, total: int, own: MutableMapping[int, bytes],
+             on_all_ranks: bool = False) -> Iterator[bytes]:
+    """What the ranks have for each of ``total`` samples, in order; by default on the first rank.
 
     ``own`` has this rank's share by the samples' numbers, a number on one rank only. All ranks have
     to exhaust it. Other ranks hold no more than one exchange.
@@ -28,7 +29,7 @@ def gathered(eval_model: EvalModel, total: int, own: MutableMapping[int, bytes])
             last += 1
         block = b"".join(own.pop(number, bytes(lengths[number])) for number in range(first, last))
         summed = _sum(eval_model, block)
-        if eval_model.rank == 0:
+        if on_all_ranks or eval_model.rank == 0:
             begin = 0
             for number in range(first, last):
                 yield summed[begin:begin + lengths[number]]

@@ -72,9 +72,10 @@ class Source(Protocol):
 class DatasetInfo:
     """Optional attributes of a dataset, by their names; each has a default.
 
-    ``belongs_to`` has fields that are of no use without another one, as features of a picture are
-    without the crop that they were made of. ``order`` says which sample a stream's k-th draw is, of
-    (streams, window, seed), as a mixture does.
+    ``version`` is another string also where the same shards were written again; None: as
+    ``fingerprint``. ``belongs_to`` has fields that are of no use without another one, as features
+    of a picture are without the crop that they were made of. ``order`` says which sample a stream's
+    k-th draw is, of (streams, window, seed), as a mixture does.
     """
 
     name: str  # what records call it; its class in lower case
@@ -82,6 +83,7 @@ class DatasetInfo:
     segmentation_names: Sequence[str] = ()  # of pixels' classes; none: the same
     num_classes: int | None = None  # None: not known
     templates: Sequence[str] = ()  # sentences with {} for a class name
+    version: str | None = None
     attribution: str | None = None  # the text of ATTRIBUTION.md beside shards of its samples
     belongs_to: Mapping[str, str] = field(default_factory=dict)
     key_of: Callable[[Any], str] | None = None  # of a handle that was read, before decoding

@@ -27,7 +27,7 @@ class Index:
     """The shards of a folder: names, bytes and samples of each, and on request the offsets of one.
 
     ``places`` are the folders that offsets are read from; ``cut`` has the bytes left of shards that
-    were cut short after they were indexed.
+    were cut short after they were indexed; ``modified``, when each was written, as far as known.
     """
 
     storage: Storage
@@ -37,6 +37,7 @@ class Index:
     samples: NDArray[np.int64]
     hashes: list[str]
     cut: dict[int, int] = field(default_factory=dict)
+    modified: list[float | None] = field(default_factory=list)
     _kept: dict[int, Offsets] = field(default_factory=dict)  # those that could not be written
     _recent: OrderedDict[int, Offsets] = field(default_factory=OrderedDict)
 
@@ -50,6 +51,11 @@ class Index:
         for row in zip(self.names, self.sizes.tolist(), self.samples.tolist(), self.hashes):
             digest.update("{} {} {} {}\n".format(*row).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    @property
+    def version(self) -> str:
+        """A hash of the fingerprint, and of when the shards were written."""
+        return hashlib.sha256(f"{self.fingerprint} {self.modified}".encode()).hexdigest()
 
     def alone(self, shard: int) -> "Index":
         """The index of one of the shards, as number 0, to be sent to another process."""

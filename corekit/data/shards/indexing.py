@@ -115,7 +115,8 @@ def _complete(storage: Storage, files: list[StoredFile], known: list[ShardTable]
     places = {table.storage.root: table.storage for table in (*known, *targets)}
     index = Index(storage, tuple(places.values()), [file.name for file in files],
                   np.array([file.size for file in files], dtype=np.int64),
-                  np.zeros(len(files), dtype=np.int64), [""] * len(files))
+                  np.zeros(len(files), dtype=np.int64), [""] * len(files),
+                  modified=[file.modified for file in files])
     stale = []
     for shard, file in enumerate(files):
         entry = next((entry for table in known if (entry := table.entry(file))), None)

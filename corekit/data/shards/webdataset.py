@@ -43,6 +43,7 @@ class WebDataset:
         self.index = load_index(root, shards) if root is not None else None
         self.shard_sizes = self.index.samples if self.index else np.zeros(0, dtype=np.int64)
         self.fingerprint = self.index.fingerprint if self.index else ""
+        self.version = self.index.version if self.index else None
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
         self.class_names = read_lines(root, "classnames.txt") if root else []

@@ -9,6 +9,7 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_field, in_classes_of, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.registry import register
 
 
@@ -85,22 +86,23 @@ def _elect(candidates: Tensor, ballots: Tensor, classes: int) -> Tensor:
     ``candidates`` int64 [n, k] are the neighbours' classes, ``ballots`` [n, k] are above 0.
     """
     votes = ballots.new_zeros(len(ballots), classes).scatter_add_(1, candidates, ballots)
-    most, best = votes.topk(min(5, classes))
-    return best.masked_fill(most == 0, -1)
+    best = best_classes(votes)
+    return best.masked_fill(votes.gather(1, best) == 0, -1)
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
     """The k highest products of queries [n, D] with keys [N, D], and their numbers: [n, k] each.
 
-    ``block`` keys are compared at once, so that [n, N] is never held.
+    Of equal products the first key comes first. ``block`` keys are compared at once, so that [n, N]
+    is never held.
     """
     products = queries.new_empty(len(queries), 0)
     numbers = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for first in range(0, len(keys), block):
         of_block = queries @ keys[first:first + block].T
-        highest, places = of_block.topk(min(k, of_block.shape[1]))
-        products = torch.cat([products, highest], 1)
+        places = best_classes(of_block, k)
+        products = torch.cat([products, of_block.gather(1, places)], 1)
         numbers = torch.cat([numbers, places + first], 1)
-        products, order = products.topk(min(k, products.shape[1]))
-        numbers = numbers.gather(1, order)
+        order = best_classes(products, k)
+        products, numbers = products.gather(1, order), numbers.gather(1, order)
     return products, numbers

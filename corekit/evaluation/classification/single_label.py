@@ -7,6 +7,7 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import check_batch_size, check_field, encode
 from corekit.evaluation.metrics.accuracy import count_hits, figures
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.registry import register
 
 
@@ -39,7 +40,7 @@ class Classification:
                 raise CorekitError(f"evaluator 'classification': a label is {wrong[0]}, but the "
                                    f"model has {classes} classes")
             label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
-            new_hits = count_hits(logits.topk(min(5, classes)).indices, label, classes)
+            new_hits = count_hits(best_classes(logits), label, classes)
             hits = new_hits if not hits.numel() else hits + new_hits
         hits = eval_model.sum(hits)
         return Result.on(self.dataset, int(hits[0].sum()), figures(hits))

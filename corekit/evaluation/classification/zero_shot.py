@@ -1,15 +1,17 @@
 """Zero-shot classification: images against the text features of class names in templates."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.image_grid import captioned_grid
+from corekit.data.loading.eval_loader import Chunk
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Picture, Result
-from corekit.evaluation.features import check_batch_size, check_field, encode, encode_text
+from corekit.evaluation.classification.predictions import zero_shot_predictions
+from corekit.evaluation.features import check_batch_size, check_field
 from corekit.evaluation.metrics.accuracy import count_hits, figures
+from corekit.evaluation.text_features import TextFeatures
 from corekit.registry import register
 
 EXAMPLES = 8
@@ -57,35 +59,22 @@ class ZeroShot:
                 raise CorekitError(f"the template '{template}' of evaluator 'zero_shot' must hold "
                                    "{} or {c} for the class name, and no other braces")
 
-    @torch.no_grad()
     def __call__(self, eval_model: EvalModel) -> Result:
         """Evaluate; every sample counts once, whatever the number of ranks."""
-        weights = self._class_weights(eval_model)  # [K, D]
-        hits = torch.zeros(3, len(self.class_names), dtype=torch.int64, device=eval_model.device)
         examples: list[Example] = []
-        for chunk, features in encode(eval_model, self.dataset, self.batch_size):
-            wrong = [label for label in chunk["label"] if not 0 <= label < len(self.class_names)]
-            if wrong:
-                raise CorekitError(f"a label is {max(wrong)}, but there are "
-                                   f"{len(self.class_names)} class names")
-            scores = F.normalize(features, dim=-1) @ weights.T  # [n, K]
-            best = scores.topk(min(5, len(self.class_names))).indices
-            label = torch.tensor(chunk["label"], dtype=torch.int64, device=eval_model.device)
-            hits += count_hits(best, label, len(self.class_names))
-            if len(examples) < EXAMPLES:
-                of_chunk = zip(chunk["image"], chunk["label"], best.cpu(), strict=True)
-                examples += list(of_chunk)[:EXAMPLES - len(examples)]
-        hits = eval_model.sum(hits)
-        return Result.on(self.dataset, int(hits[0].sum()), figures(hits),
-                         {"examples": self._picture(examples)})
 
-    def _class_weights(self, eval_model: EvalModel) -> Tensor:
-        sentences = [template.replace("{}", name) for name in self.class_names
-                     for template in self.templates]
-        features = [encode_text(eval_model, sentences[first:first + self.batch_size])
-                    for first in range(0, len(sentences), self.batch_size)]
-        by_class = torch.cat(features).view(len(self.class_names), len(self.templates), -1)
-        return F.normalize(by_class.mean(1), dim=-1)
+        def look(chunk: Chunk, best: Tensor) -> None:
+            # chunks have no images where features were kept
+            of_chunk = zip(chunk["image"], chunk["label"], best.cpu())
+            examples.extend(list(of_chunk)[:EXAMPLES - len(examples)])
+
+        predictions = zero_shot_predictions(eval_model, self.dataset, self.class_names,
+                                            self.templates, TextFeatures(eval_model),
+                                            self.batch_size, look)
+        best, label = (torch.from_numpy(predictions[name]) for name in ("best", "label"))
+        metrics = figures(count_hits(best, label, len(self.class_names)))
+        pictures = {"examples": self._picture(examples)} if examples else {}
+        return Result.on(self.dataset, len(label), metrics, pictures)
 
     def _picture(self, examples: list[Example]) -> Picture:
         images, captions = [], []

@@ -19,16 +19,21 @@ def count_hits(best: Tensor, label: Tensor, classes: int) -> Tensor:
 
 
 def figures(hits: Tensor) -> dict[str, float]:
-    """``top1``, ``top5`` and ``mean_per_class_recall`` of the counts of samples, [3, K]."""
+    """``top1``, ``top5`` and ``mean_per_class_recall`` of the counts of samples, [3, K].
+
+    Of fewer than five classes there is no ``top5``: it would be 1 whatever the model gives.
+    """
     count, top1, top5 = hits.cpu()
     present = count > 0
     total = int(count.sum())
     if not total:
         raise CorekitError("the data set of an evaluator holds no sample that can be read")
-    return {"top1": int(top1.sum()) / total, "top5": int(top5.sum()) / total,
+    among_five = {"top5": int(top5.sum()) / total} if len(count) >= 5 else {}
+    return {"top1": int(top1.sum()) / total, **among_five,
             "mean_per_class_recall": float((top1[present].double() / count[present]).mean())}
 
 
 def accuracy(best: Tensor, label: Tensor) -> dict[str, float]:
     """The figures of guesses int64 [N, 5 or fewer] at labels int64 [N]."""
-    return figures(count_hits(best, label, int(label.max()) + 1 if len(label) else 0))
+    labelled = int(label.max()) + 1 if len(label) else 0
+    return figures(count_hits(best, label, max(labelled, best.shape[1])))

@@ -18,6 +18,7 @@ from corekit.evaluation.base import EvalModel
 from corekit.evaluation.detection.drawn import draw_annotations, together
 from corekit.evaluation.detection.objects import Paste, found_objects
 from corekit.evaluation.features import encode_pixels, encode_text
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.evaluation.segmentation.logits import picture_logits
 from corekit.linear_output import dense
 from corekit.models.clip import MAX_LOGIT_SCALE
@@ -111,9 +112,9 @@ class Labels:
         logits = dense(encode_pixels(self.eval_model, pixels, "logits"))[0].float()
         scores = logits.sigmoid() if self.independent else logits.softmax(0)
         count = int((scores >= self.threshold).sum()) if self.independent else BEST
-        best = scores.topk(min(count, len(scores)))
+        best = best_classes(scores[None], count)[0]
         labels = [{"class": named(self.names, label), "label": label, "score": score}
-                  for score, label in zip(best.values.tolist(), best.indices.tolist())]
+                  for score, label in zip(scores[best].tolist(), best.tolist())]
         return Prediction({"labels": labels}, _with_scores(image, labels, "class"))
 
 

@@ -8,8 +8,9 @@ from torch.func import functional_call
 
 from corekit.errors import CorekitError
 from corekit.evaluation.metrics.accuracy import count_hits
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import Score, best_classes, scores
+from corekit.evaluation.probes.probe import Score, scores
 
 Labelled = tuple[Tensor, Tensor]  # tokens [B, N, D] and labels int64 [B] of this rank
 MOMENTUM, EPSILON = 0.1, 1e-6  # of the norm: a step's share in running ones; added to variances

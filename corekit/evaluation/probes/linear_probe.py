@@ -13,8 +13,9 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.features import in_classes_of, labelled_features
 from corekit.evaluation.metrics.accuracy import accuracy
+from corekit.evaluation.metrics.ties import best_classes
 from corekit.evaluation.probes.grid import Grid, cross_entropies
-from corekit.evaluation.probes.probe import Probe, Score, best, best_classes, scores, shuffled
+from corekit.evaluation.probes.probe import Probe, Score, best, scores, shuffled
 from corekit.registry import register
 
 LEARNING_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

@@ -86,11 +86,6 @@ def rank(score: Score) -> tuple[bool, float, float]:
     return loss is not None, score["validation_top1"] or 0.0, -(loss or 0.0)
 
 
-def best_classes(logits: Tensor) -> Tensor:
-    """The five highest classes or fewer: int64 [n, 5] of logits [n, K]."""
-    return logits.topk(min(5, logits.shape[1])).indices
-
-
 def shuffled(count: int, seed: int) -> Tensor:
     """0 to count - 1 in an order that the seed decides."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

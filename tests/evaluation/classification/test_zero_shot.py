@@ -13,6 +13,7 @@ from corekit.data.datasets.base import BadSampleError
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.classification.zero_shot import ZeroShot
+from tests.evaluation.known import on_ranks
 
 CLASSES = 10
 # label, class that the model sees; class 9 has no sample
@@ -55,12 +56,11 @@ def tokenize(sentences: Any) -> Tensor:
     return torch.tensor([[int(word) for word in sentence.split()[-2:]] for sentence in sentences])
 
 
-def eval_model(rank: int = 0, world: int = 1, total: Any = lambda tensor: tensor,
-               workers: int = 0) -> EvalModel:
+def eval_model(workers: int = 0) -> EvalModel:
     import contextlib
 
     return EvalModel(Known(), Preprocess(4, "bilinear", (0, 0, 0), (1, 1, 1)), tokenize,
-                     torch.device("cpu"), contextlib.nullcontext, rank, world, total, workers)
+                     torch.device("cpu"), contextlib.nullcontext, workers=workers)
 
 
 def evaluator(batch_size: int = 3) -> ZeroShot:
@@ -84,19 +84,9 @@ def test_figures_of_known_features(batch_size: int, workers: int) -> None:
 
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_every_sample_counts_once_on_any_number_of_ranks(world: int) -> None:
-    shares: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        shares.append(tensor.clone())
-        return tensor + (tensor.sum() == 0)  # a rank without samples must not end in an error here
-
-    for rank in range(world):
-        evaluator()(eval_model(rank, world, keep))
-    total = sum(shares)
-    assert isinstance(total, Tensor)
-    result = evaluator()(eval_model(total=lambda tensor: total))
-    assert result.metrics == evaluator()(eval_model()).metrics
-    assert result.samples == 11
+    for result in on_ranks(evaluator(), eval_model(), world):
+        assert result.metrics == evaluator()(eval_model()).metrics
+        assert result.samples == 11
 
 
 def test_what_it_cannot_do_is_said() -> None:
