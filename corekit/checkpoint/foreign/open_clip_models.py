@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,12 @@ from corekit.signatures import nearest
 CONFIG = "open_clip_config.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 # What open_clip raises for a name, a file or a download.
-REFUSED = (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError, ImportError,
-           pickle.UnpicklingError)
+REFUSED = (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError, AssertionError,
+           ImportError, pickle.UnpicklingError)
 DEFAULTS: Node = {"mean": CLIP_MEAN, "std": CLIP_STD, "interpolation": "bicubic",
                   "resize_mode": "shortest", "fill_color": 0}  # open_clip's own
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class OpenClip:
     model: str
     pretrained: str | None = None
     hub: bool = False
+
+    def check(self) -> None:
+        """Refuse, before anything is loaded, what is not there or would have to be unpickled."""
+        if self.model.startswith("local-dir:"):
+            folder = Path(self.model.partition(":")[2])
+            self.config()
+            if not any(folder.glob("*.safetensors")):
+                raise CorekitError(f"{folder} holds no weights as .safetensors: put "
+                                   "open_clip_model.safetensors there, or name a file of weights "
+                                   "by open_clip:NAME,FILE")
+        elif ":" not in self.model:
+            check_name(self.model)
+
+    def reads_text(self) -> bool:
+        """Whether it has a text tower: all of open_clip's have."""
+        return True
 
     def load(self) -> nn.Module:
         """The model with its weights, in evaluation mode; its forward gives a dict.
@@ -70,8 +89,19 @@ class OpenClip:
             raise self.refusal(error, " the tokenizer of") from None
         return tokenizer
 
-    def preprocess(self) -> Preprocess | None:
-        """What pictures its weights want; None where nothing says it, as for most files.
+    def preprocess(self) -> Preprocess:
+        """What pictures its weights want: open_clip's own defaults where nothing says it."""
+        known = self.known_preprocess()
+        if known is not None:
+            return known
+        preprocess = self.preprocess_of({"size": self.image_size()})
+        log.warning("nothing says how open_clip's %s wants pictures: its defaults are taken "
+                    "(resize=%s, %s, mean %s); data.preprocess.KEY=VALUE changes them", self.model,
+                    preprocess.resize, preprocess.interpolation, [*preprocess.mean])
+        return preprocess
+
+    def known_preprocess(self) -> Preprocess | None:
+        """What pictures its weights want; None where nothing says it.
 
         A file's are those of all published weights of the name, where these agree.
         """
@@ -107,7 +137,7 @@ class OpenClip:
         """The preprocessing of settings, or the one that is known; a CorekitError without one."""
         if settings is not None:
             return self.preprocess_of(settings)
-        preprocess = self.preprocess()
+        preprocess = self.known_preprocess()
         if preprocess is None:
             raise CorekitError(f"nothing says how open_clip's {self.model} with "
                                f"pretrained={self.pretrained} wants pictures: give preprocess, "

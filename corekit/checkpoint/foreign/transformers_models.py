@@ -1,11 +1,13 @@
 """Models of transformers: a folder with ``config.json`` and weights, read and never run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from corekit.checkpoint.foreign.offline import loading
 from corekit.checkpoint.model_folder import brief
 from corekit.checkpoint.preprocessor_config import read_preprocessor
+from corekit.data.jobs.manifest import sha256
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
@@ -20,6 +23,7 @@ from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # the first there is
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+HASHED = (".safetensors", ".json", ".txt", ".model")  # weights, settings and vocabularies
 # What transformers raises for a folder that it cannot make a model of.
 REFUSED = (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError, ImportError,
            SafetensorError)
@@ -80,14 +84,19 @@ class TransformersFolder:
         raise CorekitError(f"nothing says how {self.path} wants pictures: put its "
                            f"{PROCESSORS[0]} beside {CONFIG}")
 
-    def check_weights(self) -> None:
-        """Refuse a folder without weights that are read as tensors."""
+    def check(self) -> None:
+        """Refuse, before anything is loaded, a folder that holds no weights as tensors."""
+        self.model_type()
         if any((self.path / name).is_file() for name in WEIGHTS):
             return
         pickles = [path.name for path in sorted(self.path.glob("*.bin"))]
         what = f"only {pickles[0]}, a pickle" if pickles else "no weights"
         raise CorekitError(f"{self.path} holds {what}: put {WEIGHTS[0]} there, as "
-                           "save_pretrained(safe_serialization=True) of transformers writes it")
+                           "save_pretrained of transformers writes it")
+
+    def reads_text(self) -> bool:
+        """Whether it has a text tower."""
+        return self.model_type() in OF_BOTH
 
     def load(self) -> nn.Module:
         """Its model with its weights in float32, in evaluation mode.
@@ -95,10 +104,9 @@ class TransformersFolder:
         Raises:
             CorekitError: something is missing, or does not fit. No code of the folder is run.
         """
-        self.check_weights()
-        model_type = self.model_type()
+        self.check()
         try:
-            with loading():
+            with loading(), quiet_transformers():
                 from transformers import AutoModel
 
                 loaded, report = AutoModel.from_pretrained(
@@ -111,14 +119,19 @@ class TransformersFolder:
             raise CorekitError(f"{self.path}: the weights are not those of its {CONFIG}: "
                                f"{len(unfit)} are missing, such as {unfit[0]}")
         network = loaded.float().eval()
-        if model_type in OF_IMAGES:
+        if not self.reads_text():
             return ImageFeatures(network).eval()
-        return Features(network, self.tokenizer()).eval()
+        return Features(network, self.tokenizer(), self.model_type() == "aimv2").eval()
+
+    def identity(self) -> dict[str, object]:
+        """Hashes of the weights, and of what else decides features."""
+        files = [path for path in sorted(self.path.iterdir()) if path.suffix in HASHED]
+        return {"sha256": {path.name: sha256(path) for path in files}}
 
     def tokenizer(self) -> HuggingFaceTokenizer:
         """The tokenizer whose files are in the folder."""
         try:
-            with loading():
+            with loading(), quiet_transformers():
                 from transformers import AutoTokenizer
 
                 tokenizer: HuggingFaceTokenizer = AutoTokenizer.from_pretrained(
@@ -130,7 +143,7 @@ class TransformersFolder:
     def context_length(self) -> int:
         """Tokens that captions are cut or padded to: all that the model has places for."""
         try:
-            with loading():
+            with loading(), quiet_transformers():
                 from transformers import AutoConfig
 
                 config = AutoConfig.from_pretrained(self.path, local_files_only=True,
@@ -144,6 +157,22 @@ class TransformersFolder:
             return CorekitError(f"transformers' models need {error.name}: pip install "
                                 "'corekit[language]'")
         return CorekitError(f"{self.path} holds no{what} that transformers loads: {brief(error)}")
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Let transformers draw no bar and warn of nothing: what matters is checked after loading."""
+    from transformers.utils import logging
+
+    verbosity, draws = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if draws:
+            logging.enable_progress_bar()
 
 
 class ImageFeatures(nn.Module):
@@ -171,12 +200,19 @@ class ImageFeatures(nn.Module):
 
 
 class Features(ImageFeatures):
-    """A model of pictures and captions, by ``get_image_features`` and ``get_text_features``."""
+    """A model of pictures and captions, by ``get_image_features`` and ``get_text_features``.
 
-    def __init__(self, network: nn.Module, tokenizer: HuggingFaceTokenizer) -> None:
+    Args:
+        network: the model.
+        tokenizer: its tokenizer, which says whether padding is masked: SigLIP's text tower sees it.
+        causal: whether the text tower needs the whole mask of what sees what. AIMv2's does: its
+            tokens see later ones wherever no caption of a batch is padded (transformers 5.24).
+    """
+
+    def __init__(self, network: nn.Module, tokenizer: HuggingFaceTokenizer,
+                 causal: bool = False) -> None:
         super().__init__(network)
-        # SigLIP sees its padding; AIMv2's text tower is causal only where it gets a mask
-        self.masks = "attention_mask" in tokenizer.model_input_names
+        self.masks, self.causal = "attention_mask" in tokenizer.model_input_names, causal
         self.padding, self.end = tokenizer.pad_token_id, tokenizer.eos_token_id
 
     def tower(self) -> nn.Module:
@@ -190,6 +226,9 @@ class Features(ImageFeatures):
     def encode_text(self, text: Tensor, normalize: bool = False) -> Tensor:
         """Features [B, D] of token ids [B, L]."""
         masks = {"attention_mask": self.mask(text)} if self.masks else {}
+        if self.causal:
+            earlier = torch.ones(2 * text.shape[1:], dtype=torch.bool, device=text.device).tril()
+            masks["attention_mask"] = earlier & self.mask(text).bool()[:, None, None]
         return self._features("text", normalize, input_ids=text, **masks)
 
     def mask(self, text: Tensor) -> Tensor:
