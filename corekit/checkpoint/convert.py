@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from corekit import registry
+from corekit.checkpoint.foreign.open_clip_models import CONFIG as OPEN_CLIP_CONFIG
+from corekit.checkpoint.foreign.open_clip_models import OpenClip
 from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder
 from corekit.checkpoint.own_runs import config_beside
 from corekit.checkpoint.preprocessor_config import read_preprocessor
@@ -82,7 +84,7 @@ def convert_in(source: Path, target: Path, name: str | None = None,
         weights, notes = load_file(folder / "model.safetensors"), list[str]()
     else:
         name, converted = _read_foreign(source, name)
-        converted = _with_preprocessing(converted, source.parent / PREPROCESSOR)
+        converted = _with_preprocessing(converted, source.parent)
         model = ModelConfig(name, converted.arguments)
         preprocess, weights, notes = converted.preprocess, converted.weights, converted.notes
         values = {**vars(preprocess), "mean": [*preprocess.mean], "std": [*preprocess.std]}
@@ -117,11 +119,22 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     if layout not in known:
         layouts = f"there are {', '.join(sorted(known))}" if known else "no converter knows it"
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': {layouts}")
+    _check_resize(folder)
     saved = known[layout].save(weights, name, layout)
     state = {key: value.contiguous() for key, value in saved.items()}
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
     return name
+
+
+def _check_resize(folder: Path) -> None:
+    """Refuse to write weights alone where pictures are to be resized in another way than usual."""
+    file = folder / "preprocess.json"
+    resize = Preprocess.load(file).resize if file.is_file() else "shortest"
+    if resize != "shortest":
+        raise CorekitError(f"the model in {folder} wants pictures with resize={resize}, which a "
+                           "file of weights cannot say; where whoever loads it resizes so, put "
+                           "resize: shortest into the preprocess.json of a copy of the folder")
 
 
 def differences(state: State, expected: State, optional: str | None = None) -> list[str]:
@@ -180,11 +193,14 @@ def _read_foreign(source: Path, name: str | None) -> tuple[str, Converted]:
                        f"as {', '.join(list(state)[:3])}); --model NAME says what differs from one")
 
 
-def _with_preprocessing(converted: Converted, beside: Path) -> Converted:
-    """The weights with the preprocessing of the file beside them, or a note of what is assumed."""
+def _with_preprocessing(converted: Converted, folder: Path) -> Converted:
+    """The weights with the preprocessing that lies beside them, or a note of what is assumed."""
     preprocess, note = converted.preprocess, converted.assumed
-    if beside.is_file():
-        preprocess = read_preprocessor(beside, preprocess)
+    beside = next((folder / name for name in (PREPROCESSOR, OPEN_CLIP_CONFIG)
+                   if (folder / name).is_file()), None)
+    if beside is not None:
+        preprocess = (read_preprocessor(beside, preprocess) if beside.name == PREPROCESSOR
+                      else OpenClip(f"local-dir:{folder}").known_preprocess() or preprocess)
         note = f"preprocess.json has what {beside.name} beside the weights says"
     notes = [*converted.notes, *([note] if note else [])]
     return replace(converted, preprocess=preprocess, notes=notes)

@@ -29,6 +29,9 @@ def user_name() -> str | None:
 def config_beside(folder: Path) -> RunConfig:
     """The recipe beside a folder's weights: all of it only where it is one's own run's."""
     path = folder / "recipe.yaml"
+    if not path.is_file():
+        raise CorekitError(f"{folder} holds no run and no model folder of corekit: no recipe.yaml "
+                           "lies beside its weights")
     return load_config(path) if is_own_run(folder) else load_config_of_weights(path)
 
 

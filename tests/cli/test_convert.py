@@ -100,6 +100,23 @@ def test_the_way_back_gives_the_same_file(layout: str, folder: Path, published: 
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_open_clips_resize_mode_is_read_and_never_lost(published: Path, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "s0.pt").symlink_to(published)
+    wants = {"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "bilinear",
+             "resize_mode": "longest", "fill_color": 9}
+    (tmp_path / "in" / "open_clip_config.json").write_text(json.dumps(
+        {"model_cfg": {"vision_cfg": {"image_size": 256}}, "preprocess_cfg": wants}))
+    convert(tmp_path / "in" / "s0.pt", tmp_path / "out")
+    assert "preprocess.json has what open_clip_config.json beside" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "preprocess.json").read_text())
+    assert (content["size"], content["resize"], content["fill"]) == (256, "longest", 9)
+    message = refused(capsys, tmp_path / "out", tmp_path / "back.safetensors", "--to", "open_clip")
+    assert "wants pictures with resize=longest, which a file of weights cannot say" in message
+    assert not (tmp_path / "back.safetensors").exists()
+
+
 def test_a_model_folder_is_fused_and_loads_fused(folder: Path, tmp_path: Path) -> None:
     convert(folder, tmp_path / "fused", "--fuse")
     assert "fused: true" in (tmp_path / "fused" / "recipe.yaml").read_text()

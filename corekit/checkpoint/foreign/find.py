@@ -54,10 +54,11 @@ class ForeignModel:
         source.check()
         preprocess = source.preprocess()
         values = {**vars(preprocess), "mean": [*preprocess.mean], "std": [*preprocess.std]}
-        of_tokenizer = {key: value for key, value in self.arguments.items() if key != "pretrained"}
-        tokenizer = {"name": self.library, **of_tokenizer} if source.reads_text() else None
-        return {"model": {"name": self.library, **self.arguments},
-                "data": {"preprocess": values, "tokenizer": tokenizer}}
+        data: Plain = {"preprocess": values}
+        if source.reads_text():
+            data["tokenizer"] = {"name": self.library, **{
+                key: value for key, value in self.arguments.items() if key != "pretrained"}}
+        return {"model": {"name": self.library, **self.arguments}, "data": data}
 
 
 def find_foreign(checkpoint: str | Path) -> ForeignModel | None:
