@@ -16,6 +16,7 @@ from torch import nn
 import corekit.checkpoint.load
 from corekit.cli.evaluate import _report, main
 from corekit.evaluation.base import Result
+from tests.checkpoint.foreign.peers import write_open_clip
 
 THEIRS = ("model: {name: mobileclip_nano, context_length: 77}\n"
           "data: {root: 'ftp://127.0.0.1:9/set'}\n")
@@ -59,6 +60,27 @@ def test_figures_are_told_where_they_cannot_be_recorded(
     main()
     assert "zero_shot on 16 samples of openmoji: top1" in caplog.text
     assert "folder.evaluations.jsonl cannot be written to (Is a directory)" in caplog.text
+
+
+def test_models_of_other_libraries_are_evaluated_with_typed_keys(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    write_open_clip(tmp_path / "peer", resize_mode="squash")
+    monkeypatch.chdir(tmp_path)
+    words = ["corekit-eval", "checkpoint=peer", "+evaluation=openmoji", "engine.device=cpu"]
+    monkeypatch.setattr(sys, "argv", [*words, *SMALL, "engine.precision=bf16",
+                                      "data.preprocess.resize=longest"])
+    main()
+    record = json.loads((tmp_path / "peer.evaluations.jsonl").read_text())
+    assert (record["evaluated"], record["step"]) == (16, None)
+    for wrong, sentence in (("data.preprocess.resize=fit", "one of [shortest, squash, longest]"),
+                            ("data.tokenizer.name=clip_bpee", "did you mean 'clip_bpe'"),
+                            ("checkpoint=open_clip:ViT-B-32,nowhere.pt", "no file nowhere.pt")):
+        monkeypatch.setattr(sys, "argv", [*words, *SMALL, wrong])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("recipe", "words", "sentence"), [

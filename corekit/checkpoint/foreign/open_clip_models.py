@@ -87,7 +87,9 @@ class OpenClip:
             with loading(self.hub):
                 tokenizer: Tokenizer = library().get_tokenizer(self.model)
         except REFUSED as error:
-            raise self.refusal(error, " the tokenizer of") from None
+            hint = "" if self.hub else " without a download, which data.tokenizer.hub=true allows"
+            raise CorekitError(f"the tokenizer of open_clip's {self.model} cannot be had{hint}: "
+                               f"{brief(error)}") from None
         return tokenizer
 
     def preprocess(self) -> Preprocess:
@@ -189,11 +191,10 @@ class OpenClip:
             return {}
         return dict(library().pretrained.get_pretrained_cfg(self._name, self.pretrained) or {})
 
-    def refusal(self, error: Exception, what: str = "") -> CorekitError:
+    def refusal(self, error: Exception) -> CorekitError:
         """The sentence about what open_clip raised."""
         weights = f" with pretrained={self.pretrained}" if self.pretrained else ""
-        return CorekitError(f"open_clip's {self.model}{weights} cannot be had:{what} "
-                            f"{brief(error)}")
+        return CorekitError(f"open_clip's {self.model}{weights} cannot be had: {brief(error)}")
 
     @property
     def _name(self) -> str:

@@ -51,6 +51,20 @@ def test_features_and_pixels_are_the_librarys(resize: str, tmp_path: Path,
     assert outputs.keys() >= {"image_features", "text_features", "logit_scale"}
 
 
+@torch.no_grad()
+def test_a_file_of_weights_is_that_of_a_name(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = open_clip.create_model("ViT-S-32-alt").eval()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in
+                               theirs.state_dict().items()}}, tmp_path / "epoch_1.pt")
+    model, preprocess, tokenizer = corekit.load(f"open_clip:ViT-S-32-alt,{tmp_path}/epoch_1.pt")
+    images = preprocess(Image.new("RGB", (300, 200), (200, 30, 90)))[None]
+    assert tokenizer is not None
+    text = tokenizer(CAPTIONS)
+    assert torch.allclose(model.encode_image(images), theirs.encode_image(images), atol=1e-5)
+    assert torch.allclose(model.encode_text(text), theirs.encode_text(text), atol=1e-5)
+
+
 def test_what_pictures_a_file_wants_is_what_published_weights_of_its_name_want(
         caplog: pytest.LogCaptureFixture) -> None:
     for name, expected in (("ViT-B-32", Preprocess(224, "bicubic", CLIP_MEAN, CLIP_STD)),
@@ -106,9 +120,18 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     config = json.loads(Path("peer/open_clip_config.json").read_text())
     config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "somebody/elses"
     Path("peer/open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(CorekitError, match="cannot be had: the tokenizer of"):
+    with pytest.raises(CorekitError, match="the tokenizer of open_clip's local-dir:peer cannot"):
         corekit.load("peer")
     torch.save(load_file(weights), "peer/open_clip_pytorch_model.bin")
     Path(weights).unlink()
     with pytest.raises(CorekitError, match="peer holds no weights as .safetensors: put open_clip_"):
         corekit.load("peer")
+
+
+def test_what_is_on_the_hub_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *place, **_: asked.append(place) or [])
+    with pytest.raises(CorekitError, match="without a download, which data.tokenizer.hub"):
+        OpenClip("ViT-B-16-SigLIP", "file").tokenizer()
+    assert not asked
