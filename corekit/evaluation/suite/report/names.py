@@ -21,9 +21,11 @@ THEIRS = {
 GROUPS = {"wilds/fmow": "region", "wilds/camelyon17": "slide", "fairness/geode": "region",
           "fairness/dollar_street": "income_ds"}
 OF_GROUP = re.compile(r"(top[15])_group_(\d+)")
-# DataComp's names for which CLIP_benchmark's JSON has no place: they are in its own file only
-CLIP_BENCHMARKS = {"retrieval": "zeroshot_retrieval", "selection": "image_caption_selection",
-                   "matching": "image_caption_selection"}
+# what CLIP_benchmark calls the tasks that are no zero-shot classification, and sets of other names
+TASKS = {"retrieval": "zeroshot_retrieval", "selection": "image_caption_selection",
+         "matching": "image_caption_selection"}
+SETS = {"retrieval/flickr_1k_test_image_text_retrieval": "flickr30k",
+        "retrieval/mscoco_2014_5k_test_image_text_retrieval": "mscoco_captions"}
 
 
 def their_figure(eval_set: EvalSet, name: str) -> str | None:
@@ -59,14 +61,6 @@ def find_set(sets: Iterable[EvalSet], word: str) -> EvalSet | None:
     plain = _plain(word)
     return next((each for each in sets
                  if plain in {_plain(name) for name in (each.key, each.name, *each.folders)}), None)
-
-
-def wds_name(eval_set: EvalSet) -> str:
-    """What CLIP_benchmark calls the set, such as ``wds/vtab/dtd`` or ``wds/flickr30k``."""
-    folders = [folder for folder in eval_set.folders
-               if folder.startswith("wds_") and not folder.endswith("_test")]
-    own = [folder for folder in folders if _plain(folder) != _plain(eval_set.key)]
-    return "wds/" + (own[0].removeprefix("wds_") if own else eval_set.key)
 
 
 def _plain(name: str) -> str:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from corekit.errors import CorekitError
 from corekit.evaluation.suite.figure import Figure, Predictions
 from corekit.evaluation.suite.store import PREDICTIONS, RECORD, SetRecord, set_folder
+from corekit.records import Record
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_store(store: Path, name: str) -> Results:
 def read_record(path: Path) -> SetRecord:
     """The record of one set; a CorekitError where the file is none."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: Record = json.loads(path.read_text(encoding="utf-8"))
         figures = {name: Figure(**figure) for name, figure in content.pop("figures").items()}
         known = {each.name for each in fields(SetRecord)}
         return SetRecord(figures=figures,
