@@ -75,7 +75,9 @@ def recipe_path(checkpoint: str) -> Path:
 
 def _report(folder: Path, progress: "Progress", label: str, result: "Result") -> None:
     """Log a result and append it to the records."""
-    where = _records_path(folder)
+    from corekit.evaluation.run import records_path  # imports torch
+
+    where = records_path(folder)
     log.info(f"{label} on {result}  ({where})")
     is_link = where.is_symlink() or where.with_suffix("").is_symlink()
     if is_link and not is_own_run(folder):
@@ -101,12 +103,3 @@ def _write_files(records: Path, label: str, result: "Result") -> str:
         number += 1
     write_files(parent / f"corekit_eval_{number}", result.files)
     return str((parent / f"corekit_eval_{number}").relative_to(records.parent))
-
-
-def _records_path(folder: Path) -> Path:
-    """The run's ``evaluations.jsonl``, or a file beside a model folder that belongs to no run."""
-    checkpoint = folder.resolve().parent
-    run = checkpoint.parent.parent
-    if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
-        return run / "evaluations.jsonl"
-    return folder.with_name(folder.name + ".evaluations.jsonl")

@@ -38,6 +38,12 @@ class EvalModel:
     fingerprint: str = ""  # a hash of the weights, and of what they are weights of
     store: Path | None = None  # the folder for what a suite keeps; None: it keeps nothing
     features: Path | None = None  # the folder where features are kept and found again
+    # is called with how many samples more went through the model, over all ranks
+    progress: Callable[[int], None] = lambda samples: None
+
+    def all_agree(self, flag: bool) -> bool:
+        """Whether a flag is set on every rank; all ranks wait for each other here."""
+        return int(self.sum(torch.tensor([int(flag)], device=self.device))) == self.world
 
     def method(self, name: str) -> Callable[[Tensor], Tensor] | None:
         """A method that models may have: ``encode_image``, ``encode_text``, ``encode_tokens``."""

@@ -87,6 +87,7 @@ def outputs(eval_model: EvalModel, source: Source, batch_size: int,
         if not len(images):
             images = torch.zeros(1, *images.shape[1:], dtype=torch.uint8)
         yield chunk, encode_pixels(eval_model, images, output)
+        eval_model.progress(batch_size * eval_model.world)
 
 
 @torch.no_grad()

@@ -1,7 +1,9 @@
 """Models as evaluators take them, and the evaluation of what a run left behind."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,7 +13,11 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.probes.probe import digest as weights_digest
+from corekit.evaluation.stored_features import digest
+from corekit.files import lock
 from corekit.optim.loss_scale import Precision
+from corekit.recipes.build import to_plain
 from corekit.recipes.schema import EvaluationConfig, RunConfig
 
 Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
@@ -25,7 +31,7 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
     precision = Precision(config.engine.precision)
     return EvalModel(model, preprocess, tokenizer, ranks.device,
                      lambda: precision.autocast(ranks.device), ranks.rank, ranks.world, ranks.sum,
-                     config.data.workers)
+                     config.data.workers, config.engine.precision)
 
 
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
@@ -52,13 +58,60 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
         tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
         eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
         problems = []
-        for each in config.evaluators:
-            result = evaluators[each.label](eval_model)
-            if ranks.is_first:
-                report(folder, progress, each.label, result)
-            problems.append(result.problem(each))
+        with keeping(eval_model, config, folder) as eval_model:
+            for each in config.evaluators:
+                result = evaluators[each.label](eval_model)
+                if ranks.is_first:
+                    report(folder, progress, each.label, result)
+                problems.append(result.problem(each))
         if any(problems):
             raise CorekitError("; ".join(filter(None, problems)))
+
+
+@contextmanager
+def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> Iterator[EvalModel]:
+    """The model with the folder where suites keep their sets, for one command at a time.
+
+    It is named by a hash of the weights, the model and the tokenizer, below ``store``.
+
+    Raises:
+        CorekitError: nothing can be written there, or another command is at work.
+    """
+    if not config.store and not any(each.name == "suite" for each in config.evaluators):
+        yield eval_model
+        return
+    described = {"weights": weights_digest(eval_model.model), "model": to_plain(config)["model"],
+                 "tokenizer": to_plain(config.data)["tokenizer"]}
+    fingerprint = digest(described)
+    base = Path(config.store).expanduser() if config.store else store_beside(folder)
+    store = base / fingerprint[:16]
+    with ExitStack() as stack:
+        if eval_model.rank == 0:
+            try:
+                store.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lock(store / "lock", patience=1))
+            except BlockingIOError:
+                raise CorekitError(f"another corekit-eval of these weights is at work in {store}: "
+                                   "wait until it ends, or type store=ANOTHER_FOLDER") from None
+            except OSError as error:
+                raise CorekitError(f"{store} cannot be written to ({error.strerror}), so that "
+                                   "nothing of a suite would be kept: type store=FOLDER") from None
+        yield replace(eval_model, fingerprint=fingerprint, store=store,
+                      features=store / "features" if config.store else None)
+
+
+def store_beside(folder: Path) -> Path:
+    """Where suites keep what they need to go on, unless ``store`` says it."""
+    return records_path(folder).with_suffix("") / "suite"
+
+
+def records_path(folder: Path) -> Path:
+    """The run's ``evaluations.jsonl``, or a file beside a model folder that belongs to no run."""
+    checkpoint = folder.resolve().parent
+    run = checkpoint.parent.parent
+    if checkpoint.parent.name == "checkpoints" and (run / "recipe.yaml").is_file():
+        return run / "evaluations.jsonl"
+    return folder.with_name(folder.name + ".evaluations.jsonl")
 
 
 def _pinned(folder: Path) -> tuple[Path, Progress]:

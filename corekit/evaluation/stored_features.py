@@ -56,7 +56,7 @@ class StoredFeatures:
 
     def is_complete(self) -> bool:
         """Whether every rank sees them."""
-        return _all(self.eval_model, self.folder.is_dir())
+        return self.eval_model.all_agree(self.folder.is_dir())
 
     @contextmanager
     def writing(self) -> Iterator["Writer"]:
@@ -70,16 +70,16 @@ class StoredFeatures:
         else:
             with self._writing(self.folder.with_name(f".{self.folder.name}{WRITING}")) as writer:
                 yield writer
-        _all(model, True)  # the folder has its name
+        model.all_agree(True)  # the folder has its name
 
     @contextmanager
     def _writing(self, temporary: Path) -> Iterator["Writer"]:
         rank = self.eval_model.rank
-        _all(self.eval_model, True)  # the folder is there
+        self.eval_model.all_agree(True)  # the folder is there
         with (open(temporary / f"rank_{rank}.jsonl", "w", encoding="utf-8") as samples,
               open(temporary / f"rank_{rank}.float32", "wb") as features):
             yield Writer(samples, features, self.names)
-        _all(self.eval_model, True)  # every rank is done
+        self.eval_model.all_agree(True)  # every rank is done
 
     def read(self, batch_size: int) -> Iterator[tuple[Chunk, Tensor]]:
         """This rank's chunks, as ``chunks`` gives them but without images, with their features."""
@@ -142,12 +142,6 @@ class Part:
 def data_version(source: Source) -> str:
     """Another string wherever the samples, or when their files were written, are others."""
     return dataset_info(source).version or source.fingerprint
-
-
-def _all(eval_model: EvalModel, flag: bool) -> bool:
-    """Whether a flag is set on every rank; all ranks wait for each other here."""
-    flags = torch.tensor([int(flag)], device=eval_model.device)
-    return int(eval_model.sum(flags)) == eval_model.world
 
 
 def _plain(value: object) -> object:

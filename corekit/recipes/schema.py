@@ -208,3 +208,7 @@ class EvaluationConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     evaluators: tuple[EvaluatorConfig, ...] = ()
     seed: int = 0
+    sets: list[str] = field(default_factory=list)  # of a suite, by pattern; none: all
+    # the folder where suites keep what they need to go on, and evaluators keep features; None: a
+    # suite's lies beside evaluations.jsonl
+    store: str | None = None

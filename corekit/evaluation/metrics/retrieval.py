@@ -1,15 +1,13 @@
 """Figures of retrieval, from the stored ranks of a set."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from corekit.evaluation.metrics.recall import hit_chances
 from corekit.evaluation.metrics.uncertainty import from_influences, mean_figure
 from corekit.evaluation.suite.figure import Figures, Predictions
 
 AT = (1, 5, 10)
+Integers = NDArray[np.int64]
 
 
 def retrieval_figures(predictions: Predictions) -> Figures:
@@ -23,21 +21,17 @@ def retrieval_figures(predictions: Predictions) -> Figures:
         predictions: ``image_above``, ``image_tied``, ``image_right`` [images], ``text_above``,
             ``text_tied`` and ``text_owner`` [captions], the image of each.
     """
-    of_image = [_tensor(predictions[f"image_{name}"]) for name in ("above", "tied", "right")]
-    of_text = [_tensor(predictions[f"text_{name}"]) for name in ("above", "tied")]
-    owner: NDArray[np.int64] = np.asarray(predictions["text_owner"], dtype=np.int64)
-    images, captions = len(of_image[0]), len(owner)
+    of = {name: np.asarray(values, dtype=np.int64) for name, values in predictions.items()}
+    images, owner = len(of["image_above"]), of["text_owner"]
     figures: Figures = {}
-    if not images:
-        return figures
     for k in AT:
-        hit = hit_chances(k, *of_image).numpy()
+        hit = hit_chances(k, of["image_above"], of["image_tied"], of["image_right"])
         figures[f"image_to_text_r{k}"] = mean_figure(hit)
-        found = hit_chances(k, *of_text, torch.ones_like(of_text[0])).numpy()
-        recall = float(found.mean())
+        of_captions = hit_chances(k, of["text_above"], of["text_tied"], np.ones_like(owner))
+        recall = float(of_captions.mean())
         # what an image's weight adds to the mean over captions
-        influence = np.bincount(owner, found - recall, images) / captions
-        figures[f"text_to_image_r{k}"] = from_influences(recall, captions, influence)
+        influence = np.bincount(owner, of_captions - recall, images) / len(owner)
+        figures[f"text_to_image_r{k}"] = from_influences(recall, len(owner), influence)
         if k == 1:
             both = (hit - hit.mean()) / images + influence
             mean = (float(hit.mean()) + recall) / 2
@@ -45,5 +39,16 @@ def retrieval_figures(predictions: Predictions) -> Figures:
     return figures
 
 
-def _tensor(values: NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(np.asarray(values, dtype=np.int64))
+def hit_chances(k: int, above: Integers, tied: Integers, right: Integers) -> NDArray[np.float64]:
+    """Of each query, how probable a right answer among the first k is: [queries].
+
+    A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and
+    ``right`` right ones in any order. With s places left for these, none of the right ones is among
+    them with probability C(tied, s) / C(tied + right, s) = product over i = 1 ... right of
+    (tied - s + i) / (tied + i), or 0.
+    """
+    places = np.maximum(k - above, 0)
+    missed = np.ones(len(above))
+    for i in range(1, int(right.max()) + 1):
+        missed *= np.where(right >= i, np.maximum((tied - places + i) / (tied + i), 0.0), 1.0)
+    return 1 - missed

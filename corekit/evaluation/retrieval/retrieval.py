@@ -41,7 +41,7 @@ class Retrieval:
         """Evaluate; every image and every caption counts once, whatever the number of ranks."""
         ranks = retrieval_ranks(eval_model, self.dataset, TextFeatures(eval_model),
                                 self.batch_size, self.block)
-        of_ways = {name: figure.value for name, figure in retrieval_figures(ranks).items()
-                   if "_to_" in name}
-        metrics = {name: value for name, value in of_ways.items() if value is not None}
-        return Result.on(self.dataset, len(ranks["image_right"]), metrics, captions=len(ranks["text_owner"]))
+        metrics = {name: figure.value for name, figure in retrieval_figures(ranks).items()
+                   if figure.value is not None and name != "mean_r1"}
+        return Result.on(self.dataset, len(ranks["image_above"]), metrics,
+                         captions=len(ranks["text_above"]))

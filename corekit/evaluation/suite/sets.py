@@ -19,7 +19,7 @@ class EvalSet:
         key: its name in records and in ``sets``, such as ``vtab/dtd``.
         name: what tables for people call it.
         folders: patterns of its folder below the suite's root; the first that is there counts.
-        task: the entry of kind ``eval_task`` that evaluates it.
+        task: the entry of kind ``task`` that evaluates it.
         metric: the figure that stands for the set in the average.
         samples, captions, classes: how many there are; None: not checked.
         chance: the figure of guessing.

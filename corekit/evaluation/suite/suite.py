@@ -1,0 +1,142 @@
+"""The ``suite`` evaluator: the sets of a table under one folder, and their average."""
+
+import fnmatch
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from corekit import registry
+from corekit.data.storage import Storage
+from corekit.errors import CorekitError
+from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.stored_features import data_version, digest
+from corekit.evaluation.suite.progress import Progress
+from corekit.evaluation.suite.sets import EvalSet, picked, read_table
+from corekit.evaluation.suite.store import SetRecord, keep, kept_predictions
+from corekit.evaluation.suite.tasks.base import Task
+from corekit.evaluation.text_features import TextFeatures
+from corekit.registry import register
+
+log = logging.getLogger(__name__)
+
+
+@register("evaluator", "suite")
+class Suite:
+    """Every set of a table that lies under a folder, and the average of their main figures.
+
+    Predictions of a set are kept whole or not at all, with hashes of all that decides them. Sets
+    that are kept are not evaluated again, so that a suite that was killed goes on at the unfinished
+    one. There is an average only where every set of the table was evaluated.
+
+    Args:
+        table: one of corekit's tables (datacomp, vtab, ...), or a CSV file of one's own.
+        root: the folder that holds the sets' folders.
+        sets: patterns of the sets to evaluate, by key or name, such as ``imagenet*``; none: all.
+        batch_size: images of one forward pass.
+        check: refuse sets that have not as many samples, captions or classes as the table says.
+        keep_features: keep the features of images and sentences too, beside the predictions.
+
+    Raises:
+        CorekitError: there is no such table, no set of it is there, or one is not what it says.
+    """
+
+    def __init__(self, table: str, root: str | None, sets: list[str] | None = None,
+                 batch_size: int = 256, check: bool = True, keep_features: bool = True) -> None:
+        self.table, self.keep_features = table, keep_features
+        self.sets = read_table(table)
+        self.tasks: dict[str, Task] = {}
+        self.picked = picked(self.sets, sets or [])
+        if root is None:
+            return
+        folders = {each.key: find_folder(root, each) for each in self.picked}
+        missing = [each.key for each in self.picked if folders[each.key] is None]
+        if len(missing) == len(self.picked):
+            raise CorekitError(f"{root} holds none of the {len(missing)} sets of table '{table}'; "
+                               f"'{missing[0]}' would be a folder "
+                               f"{' or '.join(self.picked[0].folders)}")
+        if missing:
+            log.warning("%d of %d sets are not under %s: %s", len(missing), len(self.picked), root,
+                        ", ".join(missing))
+        for each in self.picked:
+            folder = folders[each.key]
+            if folder is not None:
+                expected = each if check else replace(each, samples=None, captions=None,
+                                                      classes=None)
+                self.tasks[each.key] = registry.build("task", each.task, supplied={
+                    "folder": folder, "eval_set": expected, "batch_size": batch_size})
+
+    def __call__(self, eval_model: EvalModel) -> Result:
+        """Evaluate; all figures are the same on any number of ranks."""
+        store = eval_model.store
+        if store is not None and self.keep_features and eval_model.features is None:
+            eval_model = replace(eval_model, features=store / "features")
+        texts = TextFeatures(eval_model)
+        by_key = {each.key: each for each in self.sets}
+        progress = Progress(self.table, {key: int(task.source.shard_sizes.sum())
+                                         for key, task in self.tasks.items()})
+        eval_model = replace(eval_model, progress=progress.advance)
+        records = [self._evaluate(eval_model, by_key[key], task, texts, progress)
+                   for key, task in self.tasks.items()]
+        return self._result(records)
+
+    def _evaluate(self, eval_model: EvalModel, each: EvalSet, task: Task, texts: TextFeatures,
+                  progress: Progress) -> SetRecord:
+        started, store = time.monotonic(), eval_model.store
+        hashes = _hashes(eval_model, task)
+        kept = kept_predictions(store, each.key, hashes) if store is not None else None
+        kept = kept if eval_model.all_agree(kept is not None) else None
+        if kept is None:
+            progress.begin(each.key)
+            try:
+                predictions = task.predict(eval_model, texts)
+            except CorekitError as error:
+                raise CorekitError(f"{each.key}: {error}") from None
+        else:
+            predictions = dict(kept)
+        count = task.count(predictions)
+        unreadable = len_of(task) - count
+        record = SetRecord(each.key, each.name, each.task, each.metric,
+                           task.figures(predictions), count, unreadable, hashes)
+        if kept is None and store is not None and eval_model.rank == 0:
+            keep(store, record, predictions)
+        progress.end(each.key, record, time.monotonic() - started, was_kept=kept is not None)
+        return record
+
+    def _result(self, records: Sequence[SetRecord]) -> Result:
+        metrics = {record.key: record.value for record in records if record.value is not None}
+        samples = sum(record.samples for record in records)
+        details = {"sets": {record.key: {name: asdict(figure)
+                                         for name, figure in record.figures.items()}
+                            for record in records}}
+        return Result(metrics, self.table, samples, details=dict(details),
+                      unreadable=sum(record.unreadable for record in records))
+
+
+def len_of(task: Task) -> int:
+    """How many samples a set has."""
+    instances = getattr(task.source, "instances", None)
+    return int(task.source.shard_sizes.sum()) if instances is None else len(instances)
+
+
+def find_folder(root: str, eval_set: EvalSet) -> str | None:
+    """The set's folder below a suite's root: the first of its patterns that is there."""
+    storage = Storage(root)
+    for pattern in eval_set.folders:
+        if storage.is_local and set(pattern) & set("*?["):
+            found = sorted(path for path in Path(storage.url).iterdir()
+                           if fnmatch.fnmatchcase(path.name, pattern) and path.is_dir())
+            if found:
+                return str(found[0])
+        elif Storage(f"{storage.url}/{pattern}").is_folder():
+            return f"{storage.url}/{pattern}"
+    return None
+
+
+def _hashes(eval_model: EvalModel, task: Task) -> dict[str, str]:
+    """Hashes of all that decides the predictions of a set."""
+    return {"weights": eval_model.fingerprint,
+            "preprocess": digest(asdict(eval_model.preprocess)),
+            "precision": eval_model.precision, "data": data_version(task.source),
+            "names": digest(list(task.names)), "templates": digest(list(task.templates))}
