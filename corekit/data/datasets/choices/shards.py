@@ -53,7 +53,9 @@ class Choices(WebDataset):
         if content is None:
             raise CorekitError(f"{where} does not exist: it says what to choose among the pictures")
         self._read(content, where, numbers)
-        self.fingerprint = hashlib.sha256(self.fingerprint.encode() + content).hexdigest()
+        self.fingerprint, self.version = (
+            hashlib.sha256(each.encode() + content).hexdigest()
+            for each in (self.index.fingerprint, self.index.version))
 
     def _read(self, content: bytes, where: str, numbers: dict[str, int]) -> None:
         for number, row in enumerate(parse_rows(content, where), 1):

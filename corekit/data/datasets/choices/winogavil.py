@@ -13,7 +13,8 @@ class Winogavil(ChoicePictures):
 
     ``winogavil_dataset.csv``, or the same rows as ``winogavil.jsonl``, has ``cue``, ``candidates``
     and ``associations``, lists of names of pictures; those lie in ``winogavil_images/`` or
-    ``images/`` as ``NAME.jpg``.
+    ``images/`` as ``NAME.jpg``. The sentence of a choice is the cue in lower case behind "A" or
+    "An", as DataComp asks for it.
 
     Args:
         root: the folder; ``data.root`` where the recipe gives none. None: no samples, as a dry run
@@ -30,12 +31,17 @@ class Winogavil(ChoicePictures):
             self.open([names], ["winogavil_images/", "images/", ""], [".jpg", "", ".png"])
 
     def choice(self, row: Row) -> Choice:
-        """The cue, and the places of the associated pictures among the candidates."""
+        """The sentence with the cue, and the places of the associated pictures among the candidates."""
         candidates, associations = _names(row["candidates"]), _names(row["associations"])
         if not set(associations) <= set(candidates) or len(set(candidates)) < len(candidates):
             raise BadSampleError("right", "")
-        return Choice([(name, None) for name in candidates], [row["cue"]],
+        return Choice([(name, None) for name in candidates], [_sentence(row["cue"])],
                       [place for place, name in enumerate(candidates) if name in associations])
+
+
+def _sentence(cue: str) -> str:
+    cue = cue.strip().lower()
+    return f"{'An' if cue[:1] in tuple('aeiou') else 'A'} {cue}" if cue else ""
 
 
 def _names(value: object) -> list[str]:

@@ -64,8 +64,8 @@ def winogavil(root: Path) -> Winogavil:
     with open(root / "winogavil_dataset.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["", "candidates", "cue", "associations", "ID"])
-        for number, (cue, right) in enumerate([("bald", ["ash", "eagle"]), ("Plush", ["tea party"]),
-                                               ("gone", ["horse"])]):
+        for number, (cue, right) in enumerate([("bald", ["ash", "eagle"]), ("Odd cup", ["tea party"]),
+                                               ("gone", ["horse"]), (" ", ["ash"])]):
             table.writerow([number, json.dumps(candidates), cue, json.dumps(right), number])
     return Winogavil(str(root))
 
@@ -111,9 +111,9 @@ def test_winoground_names_may_lack_their_ending(tmp_path: Path) -> None:
 
 def test_winogavil_has_each_picture_once(tmp_path: Path) -> None:
     source = winogavil(tmp_path)
-    assert source.instances == [Instance((0, 1, 2, 3, 4), ("bald",), (0, 2)),
-                                Instance((0, 1, 2, 3, 4), ("Plush",), (1,))]
-    assert source.damage.counts == {"right": 1}
+    assert source.instances == [Instance((0, 1, 2, 3, 4), ("A bald",), (0, 2)),
+                                Instance((0, 1, 2, 3, 4), ("An odd cup",), (1,))]
+    assert source.damage.counts == {"right": 1, "empty_caption": 1}
     assert source.shard_sizes.sum() == 5
 
 
