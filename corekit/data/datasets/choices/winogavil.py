@@ -31,7 +31,7 @@ class Winogavil(ChoicePictures):
             self.open([names], ["winogavil_images/", "images/", ""], [".jpg", "", ".png"])
 
     def choice(self, row: Row) -> Choice:
-        """The sentence with the cue, and the places of the associated pictures among the candidates."""
+        """The sentence with the cue, and the places of the associated pictures."""
         candidates, associations = _names(row["candidates"]), _names(row["associations"])
         if not set(associations) <= set(candidates) or len(set(candidates)) < len(candidates):
             raise BadSampleError("right", "")

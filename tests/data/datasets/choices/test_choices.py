@@ -64,9 +64,9 @@ def winogavil(root: Path) -> Winogavil:
     with open(root / "winogavil_dataset.csv", "w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["", "candidates", "cue", "associations", "ID"])
-        for number, (cue, right) in enumerate([("bald", ["ash", "eagle"]), ("Odd cup", ["tea party"]),
-                                               ("gone", ["horse"]), (" ", ["ash"])]):
-            table.writerow([number, json.dumps(candidates), cue, json.dumps(right), number])
+        for cue, right in [("bald", ["ash", "eagle"]), ("Odd cup", ["tea party"]),
+                           ("gone", ["horse"]), (" ", ["ash"])]:
+            table.writerow([0, json.dumps(candidates), cue, json.dumps(right), 0])
     return Winogavil(str(root))
 
 
