@@ -1,6 +1,7 @@
 """What transformers' image processors write beside weights, read as corekit's preprocessing."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +10,23 @@ from corekit.errors import CorekitError
 from corekit.recipes.schema import Plain
 
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+SQUARE = "makes pictures that are not square"
 
 
 def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
-    """The preprocessing of a ``preprocessor_config.json``.
+    """The preprocessing of a ``preprocessor_config.json``, or of a ``processor_config.json``.
 
+    Pictures are resized by Pillow, as transformers' processors do with ``backend="pil"``.
     ``otherwise`` counts for steps that the file says nothing of or leaves out, such as the size
     where it resizes and crops nothing.
 
     Raises:
-        CorekitError: it is no such file, or asks for what corekit does not do: a crop larger than
-            the picture, a picture that is not square, values that are not scaled to [0, 1].
+        CorekitError: it is no such file, or asks for what corekit does not do: a picture that is
+            not square, patches, values that are not scaled to [0, 1].
     """
     try:
-        result = _read(json.loads(path.read_text(encoding="utf-8")), otherwise)
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        result = _read(settings.get("image_processor", settings), otherwise)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CorekitError(
             f"{path} cannot be read as the settings of an image processor: {error}") from None
@@ -34,21 +38,14 @@ def read_preprocessor(path: Path, otherwise: Preprocess) -> Preprocess:
 
 def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     """The preprocessing, or what is in the way of it."""
+    if "max_num_patches" in settings:
+        return "cuts pictures of any shape into patches"
     scale = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(scale * 255 - 1) > 1e-6:
         return "does not scale values to [0, 1]"
-    sides = []
-    for key, switch in (("size", "do_resize"), ("crop_size", "do_center_crop")):
-        if settings.get(switch, True) and settings.get(key) is not None:
-            side = _side(settings[key])
-            if side is None:
-                return "makes pictures that are not square"
-            sides.append(side)
-    if sides and sides[-1] > sides[0]:
-        return f"resizes to {sides[0]} pixels and crops {sides[-1]}"
-    preprocess = otherwise
-    if sides:
-        preprocess = replace(preprocess, size=sides[-1], crop_fraction=sides[-1] / sides[0])
+    preprocess = _square(settings, replace(otherwise, crop_rounding="down"))
+    if isinstance(preprocess, str):
+        return preprocess
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"
@@ -59,10 +56,33 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
                    std=tuple(settings.get("image_std", preprocess.std)))
 
 
-def _side(size: int | dict[str, int]) -> int | None:
+def _square(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
+    """The preprocessing with its sizes: what is resized to what, and which square is cut out."""
+    resized = settings.get("size") if settings.get("do_resize", True) else None
+    cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    if resized is None and cropped is None:
+        return otherwise
+    if resized is None:
+        return "crops pictures without resizing them"
+    target = _side(resized)
+    crop = target if cropped is None else _side(cropped)
+    if target is None or crop is None:
+        return SQUARE
+    # a number is the shorter side where a square is cut out, and both sides elsewhere
+    is_shorter = (cropped is not None if isinstance(resized, int)
+                  else resized.get("shortest_edge") is not None)
+    if is_shorter and cropped is None:
+        return SQUARE
+    return replace(otherwise, size=crop, crop_fraction=crop / target,
+                   resize="shortest" if is_shorter else "squash")
+
+
+def _side(size: int | Mapping[str, int]) -> int | None:
     """Pixels of the shorter side, or of the square; None for another shape."""
     if isinstance(size, int):
         return size
-    if "shortest_edge" in size:
+    if size.get("longest_edge") is not None:
+        return None
+    if size.get("shortest_edge") is not None:
         return int(size["shortest_edge"])
     return int(size["height"]) if size["height"] == size["width"] else None

@@ -81,13 +81,17 @@ def outputs(eval_model: EvalModel, source: Source, batch_size: int,
     if not source.shard_sizes.sum():
         raise CorekitError("the data set of an evaluator holds no samples; set data.root, or its "
                            "own root")
+    read = 0
     for chunk in chunks(source, eval_model.preprocess, batch_size, eval_model.rank,
                         eval_model.world, eval_model.workers):
         images: Tensor = chunk["image"]
         if not len(images):
             images = torch.zeros(1, *images.shape[1:], dtype=torch.uint8)
         yield chunk, encode_pixels(eval_model, images, output)
+        read += len(chunk["position"])
         eval_model.progress(batch_size * eval_model.world)
+    if not int(eval_model.sum(torch.tensor([read], device=eval_model.device))):
+        raise CorekitError("the data set of an evaluator holds no sample that can be read")
 
 
 @torch.no_grad()
@@ -173,8 +177,6 @@ def labelled_features(eval_model: EvalModel, source: Source, batch_size: int,
     label = torch.tensor(labels, dtype=torch.int64, device=device)
     readable = everywhere(eval_model, total, position, torch.ones_like(label)) > 0
     label = everywhere(eval_model, total, position, label)[readable]
-    if not len(label):
-        raise CorekitError("the data set of an evaluator holds no sample that can be read")
     if int(label.min()) < 0:
         raise CorekitError(f"a label is {int(label.min())}; labels are 0 or more")
     return everywhere(eval_model, total, position, torch.cat(parts))[readable], label

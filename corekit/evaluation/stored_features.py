@@ -98,7 +98,7 @@ class StoredFeatures:
             samples = [parts[number].samples[place] for number, place in zip(of_part, of_row)]
             chunk: Chunk = {name: [sample[name] for sample in samples]
                             for name in ["key", *self.names]}
-            chunk |= {"position": position[low:high].tolist(), "left_out": 0,
+            chunk |= {"position": position[low:high].tolist(), "left_out": 0, "problem": None,
                       "image": torch.empty(0, 3, 0, 0, dtype=torch.uint8)}
             features = np.empty((high - low, *parts[0].features.shape[1:]), dtype=np.float32)
             for number in np.unique(of_part):

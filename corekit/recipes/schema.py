@@ -22,6 +22,8 @@ Parallel = Literal["none", "ddp", "fsdp"]  # how several processes share a train
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # auto takes CUDA, then MPS, then the CPU
 NonFinite = Literal["raise", "skip"]  # what a loss or gradient that is not finite does
 Interpolation = Literal["bilinear", "bicubic"]
+ResizeMode = Literal["shortest", "squash", "longest"]  # the side that gets the new length, or both
+CropRounding = Literal["even", "down"]  # of half a pixel: as torchvision does, as transformers does
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,11 @@ class PreprocessConfig:
     interpolation: Interpolation = "bicubic"
     mean: list[float] = field(default_factory=lambda: list(CLIP_MEAN))
     std: list[float] = field(default_factory=lambda: list(CLIP_STD))
-    # size / shorter side of the resized picture that it is cut from
+    # size / side of the resized picture that it is cut from
     crop_fraction: Annotated[float, POSITIVE] = 1.0
+    resize: ResizeMode = "shortest"
+    fill: Annotated[int, Range(0, 255)] = 0  # level of what lies beside a picture that is padded
+    crop_rounding: CropRounding = "even"
 
 
 @dataclass(frozen=True)

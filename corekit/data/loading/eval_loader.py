@@ -1,5 +1,6 @@
 """The loader of evaluations: every sample of a source once, in chunks."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -19,6 +20,7 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 
 Chunk = Batch
+log = logging.getLogger(__name__)
 
 
 class _Chunks(IterableDataset[Chunk]):
@@ -45,7 +47,7 @@ class _Chunks(IterableDataset[Chunk]):
 
     def _chunk(self, first: int, last: int) -> Chunk:
         samples: list[Batch] = []
-        left_out = 0
+        left_out, problem = 0, None
         while first < last:
             shard = int(np.searchsorted(self.starts, first, side="right")) - 1
             count = min(last, int(self.starts[shard + 1])) - first
@@ -55,14 +57,17 @@ class _Chunks(IterableDataset[Chunk]):
                     sample = self._prepared(self.source.decode(handle))
                     samples.append({**sample, "position": position})
                 except BadSampleError as error:
-                    left_out += error.kind == LEFT_OUT
+                    if error.kind == LEFT_OUT:
+                        left_out += 1
+                    else:
+                        problem = problem or error.message
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples]
                         for name in self.names}
         side = self.preprocess.size if self.resize is None else self.resize.size
         empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
         return {**chunk, "image": stack(chunk["image"]) if samples else empty,
-                "left_out": left_out}
+                "left_out": left_out, "problem": problem}
 
     def _prepared(self, sample: Sample) -> Sample:
         """The sample with the picture as the model sees it."""
@@ -77,8 +82,9 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     """This rank's chunks of all samples, each once.
 
     A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
-    stands in the source, and ``left_out``, how many the source leaves out of its own accord. What
-    it holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
+    stands in the source, ``left_out``, how many the source leaves out of its own accord, and
+    ``problem``, what is wrong with the first that cannot be read, which is logged once. What it
+    holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
     All ranks get the same number of chunks, some of which may hold no sample.
 
     With ``resize`` pictures are resized by it and not cut, and listed where their shapes differ.
@@ -90,7 +96,11 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
     """
     dataset = _Chunks(source, preprocess, size, rank, world, resize)
     with closing(DataProcesses(dataset, workers)) as parts:
+        problems = 0
         for chunk in parts:
             if "error" in chunk:
                 raise CorekitError(chunk["error"])
+            if chunk["problem"] is not None and not problems:
+                log.warning("%s; other samples that cannot be read are counted", chunk["problem"])
+            problems += chunk["problem"] is not None
             yield chunk

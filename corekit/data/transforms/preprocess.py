@@ -8,18 +8,26 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import functional as F
 
 from corekit.errors import CorekitError
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESIZE_MODES = ("shortest", "squash", "longest")
+CROP_ROUNDINGS = ("even", "down")
+LONGEST = 100  # times its shorter side: a longer picture is cut before it is resized
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize the shorter side, crop the centre, scale to [0, 1], normalise by ``mean`` and ``std``.
+    """Resize, take the square in the middle, scale to [0, 1], normalise by ``mean`` and ``std``.
 
-    ``crop_fraction`` is ``size`` over the shorter side that the picture is resized to, which is
-    rounded: 0.9655 for 224 of 232.
+    ``crop_fraction`` is ``size`` over the side that the picture is resized to, which is rounded:
+    0.9655 for 224 of 232. Pixels equal those of torchvision's Resize and CenterCrop on a Pillow
+    picture, and those of open_clip in its three modes, to the bit: a picture is resized in its own
+    colour mode and made RGB afterwards.
     """
 
     size: int  # pixels of the square the model sees
@@ -27,15 +35,23 @@ class Preprocess:
     mean: tuple[float, float, float]  # of the three channels, for values in [0, 1]
     std: tuple[float, float, float]
     crop_fraction: float = 1.0
+    # which side gets the new length: the shorter, the longer (then padded), or both (squash)
+    resize: str = "shortest"
+    fill: int = 0  # level from 0 to 255 of what lies beside a picture that is padded
+    # where half a pixel is left over: even, as torchvision rounds, or down, as transformers does
+    crop_rounding: str = "even"
 
     def __post_init__(self) -> None:
-        if self.interpolation not in RESAMPLING:
-            raise CorekitError(f"interpolation '{self.interpolation}' is neither bilinear nor "
-                               "bicubic")
+        for name, choices in (("interpolation", tuple(RESAMPLING)), ("resize", RESIZE_MODES),
+                              ("crop_rounding", CROP_ROUNDINGS)):
+            if getattr(self, name) not in choices:
+                raise CorekitError(f"{name} '{getattr(self, name)}' of a preprocessing is none of "
+                                   f"{', '.join(choices)}")
         is_valid = len(self.mean) == len(self.std) == 3 and min(self.std) > 0 and self.size > 0
-        if not is_valid or not 0 < self.crop_fraction <= 1:
+        if not is_valid or not 0 < self.crop_fraction <= self.size or not 0 <= self.fill <= 255:
             raise CorekitError("preprocessing needs a positive size, three values of mean and of "
-                               "std > 0, and a crop_fraction above 0 and up to 1")
+                               "std > 0, a crop_fraction above 0 that leaves a pixel of the "
+                               "picture, and a fill from 0 to 255")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
 
@@ -45,29 +61,56 @@ class Preprocess:
 
     def crop(self, image: Image.Image) -> Tensor:
         """uint8 [3, size, size]: the centre of the picture, resized."""
-        middle, (width, height), (left, top) = self.geometry(*image.size)
-        image = image.convert("RGB")
+        middle, resized, (left, top) = self.geometry(*image.size)
         if middle != (0, 0, *image.size):
             image = image.crop(middle)
-        if (width, height) != image.size:
-            image = image.resize((width, height), RESAMPLING[self.interpolation])
-        return to_tensor(image.crop((left, top, left + self.size, top + self.size)))
+        if resized != image.size:
+            image = image.resize(resized, RESAMPLING[self.interpolation])
+        right, bottom = left + self.size, top + self.size
+        padding = [max(0, -left), max(0, -top),
+                   max(0, right - resized[0]), max(0, bottom - resized[1])]
+        if any(padding):
+            image = F.pad(image, padding, fill=self.fill)
+        left, top = max(0, left), max(0, top)
+        return to_tensor(image.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
 
-    def geometry(self, width: int, height: int
-                 ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int]]:
+    def geometry(self, width: int, height: int) -> tuple[Box, tuple[int, int], tuple[int, int]]:
         """The rectangles and sizes of ``crop`` for a picture of this size.
 
         Returns:
             the part of it that is resized (left, top, right, bottom), the (width, height) that
-            this part gets, and where the square begins in it (left, top).
+            this part gets, and where the square begins in it (left, top), below 0 where the square
+            is larger.
         """
-        left, top, right, bottom = _at_most_two_to_one(width, height)
-        part = right - left, bottom - top
-        shorter = round(self.size / self.crop_fraction)
+        sides = width, height
+        resized = self._resized(width, height)
+        begin = [self._begin(side) for side in resized]
+        edges = [(0, width), (0, height)]
+        longer = int(height > width)
+        if self.resize == "shortest" and sides[longer] > LONGEST * min(sides):
+            edges[longer], short = _middle(sides[longer], min(sides), resized[longer])
+            begin[longer] -= (resized[longer] - short) // 2
+            resized[longer] = short
+        (left, right), (top, bottom) = edges
+        return (left, top, right, bottom), (resized[0], resized[1]), (begin[0], begin[1])
+
+    def _resized(self, width: int, height: int) -> list[int]:
+        """The (width, height) that a whole picture gets."""
+        target = round(self.size / self.crop_fraction)
+        if self.resize == "squash":
+            return [target, target]
+        if self.resize == "longest":  # to the nearest pixel, as open_clip does
+            ratio = max(width / target, height / target)
+            return [max(1, round(width / ratio)), max(1, round(height / ratio))]
         # rounded down, as torchvision does
-        wide, high = (int(shorter * side / min(part)) for side in part)
-        begin = round((wide - self.size) / 2), round((high - self.size) / 2)
-        return (left, top, right, bottom), (wide, high), begin
+        return [int(target * side / min(width, height)) for side in (width, height)]
+
+    def _begin(self, side: int) -> int:
+        """Where the square begins in a side of this length; below 0 where it is longer."""
+        if self.crop_rounding == "down":
+            return (side - self.size) // 2
+        half = (side - self.size) / 2
+        return round(half) if half > 0 else int(half)
 
     def normalize(self, images: Tensor) -> Tensor:
         """float32 of uint8 images [B, 3, H, W], on the device where they are."""
@@ -90,11 +133,21 @@ class Preprocess:
                                f"{error}") from None
 
 
-def _at_most_two_to_one(width: int, height: int) -> tuple[int, int, int, int]:
-    """The middle of a very long picture, since 3 x 5,000 pixels would become 256 x 426,666."""
-    wide, high = min(width, 2 * height), min(height, 2 * width)
-    left, top = (width - wide) // 2, (height - high) // 2
-    return left, top, left + wide, top + high
+def _middle(long: int, shorter: int, resized: int) -> tuple[tuple[int, int], int]:
+    """The edges of the middle of a long side, and the length that it gets.
+
+    3 x 5,000 pixels would become 256 x 426,666. As much is cut off at both ends, before and after
+    resizing, so that the middle of the picture stays where it is.
+
+    Args:
+        long: the long side of the picture.
+        shorter: its other side.
+        resized: the length that the whole long side would get.
+    """
+    part = LONGEST * shorter + (long - LONGEST * shorter) % 2
+    odd = resized % 2
+    first = (long - part) // 2
+    return (first, first + part), 2 * round((part * resized / long - odd) / 2) + odd
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -146,19 +146,23 @@ def test_boxes_of_a_jpeg_decoded_smaller_are_in_pixels_of_the_whole(seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_center_crop(seed: int) -> None:
+@pytest.mark.parametrize("resize", ["shortest", "squash", "longest"])
+def test_center_crop(seed: int, resize: str) -> None:
     width, height = (57, 41) if seed % 2 else (40, 130)
-    sample = scene(seed, width, height)
-    preprocess = Preprocess(32, "bilinear", (0, 0, 0), (1, 1, 1), crop_fraction=0.8)
-    wide, high = min(width, 2 * height), min(height, 2 * width)
-    left, top = (width - wide) // 2, (height - high) // 2
-    across, down = int(40 * wide / min(wide, high)), int(40 * high / min(wide, high))
-    x, y = round((across - 32) / 2), round((down - 32) / 2)
-    steps = [
-        cut(left, top, left + wide, top + high, across, down),
-        cut(x, y, x + 32, y + 32, 32, 32)
-    ]
-    check(CenterCrop(preprocess), sample, steps)
+    preprocess = Preprocess(32, "bilinear", (0, 0, 0), (1, 1, 1), 0.8, resize)
+    across, down = {"shortest": (int(40 * width / min(width, height)),
+                                 int(40 * height / min(width, height))),
+                    "squash": (40, 40),
+                    "longest": (round(40 * width / max(width, height)),
+                                round(40 * height / max(width, height)))}[resize]
+    x, y = ((round if side > 32 else int)((side - 32) / 2) for side in (across, down))
+    steps = [cut(0, 0, width, height, across, down), cut(x, y, x + 32, y + 32, 32, 32)]
+    check(CenterCrop(preprocess), scene(seed, width, height), steps)
+
+
+def test_center_crop_of_a_very_long_picture() -> None:
+    steps = [cut(21, 0, 421, 4, 3200, 32), cut(1584, 0, 1616, 32, 32, 32)]
+    check(CenterCrop(PIXELS), scene(1, 442, 4), steps)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
