@@ -123,7 +123,8 @@ class Suite:
         table = result_table(self.sets, results, self.published)
         return Result(
             {key: value for key, value in values.items() if value is not None}, self.table,
-            sum(record.samples for record in records), {"sets": suite_picture(self.sets, results, self.published)},
+            sum(record.samples for record in records),
+            {"sets": suite_picture(self.sets, results, self.published)},
             {**report_files(self.sets, results, self.published, name, "corekit")},
             {"sets": {record.key: {key: asdict(figure) for key, figure in record.figures.items()}
                       for record in records}},
