@@ -96,7 +96,7 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
             except OSError as error:
                 raise CorekitError(f"{store} cannot be written to ({error.strerror}), so that "
                                    "nothing of a suite would be kept: type store=FOLDER") from None
-        yield replace(eval_model, fingerprint=fingerprint, store=store,
+        yield replace(eval_model, name=str(config.checkpoint), fingerprint=fingerprint, store=store,
                       features=store / "features" if config.store else None)
 
 

@@ -88,8 +88,9 @@ def write_sets(root: Path) -> Path:
     write_choices(root / "right_test", [([number], [f"{number}", f"{number + 5}", "9"], [0])
                                         for number in range(5)])
     write_shards(root / "pairs_test", [{"png": picture(number)} for number in range(8)])
-    write_choices(root / "pairs_test", [([2 * number, 2 * number + 1], [f"{number}", f"{number + 40}"],
-                                         [0, 1]) for number in range(4)])
+    write_choices(root / "pairs_test", [([2 * number, 2 * number + 1],
+                                         [f"{number}", f"{number + 40}"], [0, 1])
+                                        for number in range(4)])
     write_shards(root / "cues_test", [{"png": picture(number)} for number in range(10)])
     write_choices(root / "cues_test", [(list(range(number, number + 5 + number % 2)),
                                         [f"{number + 3}"], [0, 2]) for number in range(4)])

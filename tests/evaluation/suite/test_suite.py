@@ -177,7 +177,7 @@ def test_there_is_no_average_of_a_part(root: Path) -> None:
     assert result.metrics["average_all"] == pytest.approx(np.mean(values[:2]))
     some = suite(root, sets=["two", "pl*"])(eval_model(Counting()))
     assert set(some.metrics) == {"plain", "two", "average_all"}
-    assert "2 of 8" in str(some)
+    assert "2 of 8" in some.table
 
 
 def damage(root: Path, what: str) -> None:

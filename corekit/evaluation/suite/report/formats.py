@@ -76,7 +76,8 @@ def _mapping(where: str, text: str, keys: Sequence[str]) -> Record:
     return dict(content)
 
 
-def _clip_benchmarks(rows: Sequence[tuple[str, Record]], sets: Sequence[EvalSet]) -> Iterator[Results]:
+def _clip_benchmarks(rows: Sequence[tuple[str, Record]],
+                     sets: Sequence[EvalSet]) -> Iterator[Results]:
     models: dict[str, dict[str, SetRecord]] = {}
     for where, row in rows:
         language = row.get("language") or "en"
@@ -91,13 +92,15 @@ def _clip_benchmarks(rows: Sequence[tuple[str, Record]], sets: Sequence[EvalSet]
 def _csv_models(path: Path, sets: Sequence[EvalSet]) -> Iterator[Results]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
+        header = list(reader.fieldnames or [])
         rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
-    header = list(reader.fieldnames or [])
     for where, row in rows:
         if None in row or None in row.values():
             raise CorekitError(f"{where} has not as many cells as there are columns")
     if "model_fullname" in header:
-        yield from _clip_benchmarks([(where, {**row, "metrics": row}) for where, row in rows], sets)
+        cells = [{name: text for name, text in row.items() if text} for _, row in rows]
+        yield from _clip_benchmarks([(where, {**row, "metrics": figures}) for (where, row), figures
+                                     in zip(rows, cells)], sets)
     elif header[:2] == ["key", "figure"]:
         yield from (_of_column(rows, name, sets) for name in header[2:])
     elif header[:2] == ["name", "pretrained"]:
@@ -135,7 +138,10 @@ def _of_metrics(sets: Sequence[EvalSet], row: Record, where: str, key: str) -> S
     metrics: Record = row["metrics"]
     values = {our: _number(metrics[their], where, their)
               for our, their in our_figures(known, metrics).items()}
+    both = values.get("image_to_text_r1"), values.get("text_to_image_r1")
     main = _number(metrics.get("main_metric"), where, "main_metric")
+    if both[0] is not None and both[1] is not None:  # of which CLIP_benchmark writes no mean
+        values.setdefault("mean_r1", sum(both) / 2)
     if main is not None:
         values.setdefault(known.metric, main)
     counts = {name.rpartition(":")[2]: _number(metrics[name], where, name) for name in metrics
