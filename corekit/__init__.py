@@ -41,7 +41,8 @@ def load(path: str) -> "tuple[nn.Module, Preprocess, Tokenizer | None]":
     """A trained model in evaluation mode, its preprocessing and its tokenizer.
 
     Args:
-        path: a run directory, one of its checkpoints, or a model folder.
+        path: a run directory, one of its checkpoints, a model folder, an exported folder, a folder
+            of transformers or of open_clip's hub layout, or ``open_clip:NAME,FILE``.
 
     Returns:
         (model, preprocess, tokenize): a module on the CPU; PIL image -> float32 [3, H, W]; strings

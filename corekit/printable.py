@@ -8,7 +8,8 @@ from collections.abc import Sequence
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)  # what neither a shell nor Hydra wants in quotes
 
 _PLACE = re.compile(r"(\+{0,2}(?:run_dir|checkpoint|[\w.]+\.(?:root|path))=)(.*)", re.DOTALL)
-_HYDRAS = re.compile(r"""null|['"].*['"]|.*\$\{.*|.*,.*|""", re.DOTALL)  # values that it is to read
+# values that Hydra is to read; the comma of open_clip:NAME,FILE belongs to the name
+_HYDRAS = re.compile(r"""null|['"].*['"]|.*\$\{.*|(?!open_clip:).*,.*|""", re.DOTALL)
 
 
 def printable(text: str) -> str:

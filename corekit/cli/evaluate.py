@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from corekit.checkpoint.foreign.find import find_foreign
 from corekit.checkpoint.own_runs import is_own_run
 from corekit.cli.command import compose_command
 from corekit.cli.sentences import sentences
@@ -16,7 +17,7 @@ from corekit.errors import CorekitError
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
-from corekit.recipes.saved import schema_of_saved
+from corekit.recipes.saved import schema_of_saved, schema_of_sections
 from corekit.recipes.schema import EvaluationConfig
 from corekit.records import append_record
 
@@ -52,10 +53,14 @@ def _schema_of_checkpoint() -> DictConfig:
     if not checkpoints:
         if any(word in ("--help", "-h", "--hydra-help") for word in words):
             return recipe_schema(EvaluationConfig)
-        raise CorekitError("type checkpoint=RUN, a run directory or a model folder; corekit-eval "
+        raise CorekitError("type checkpoint=RUN: a run directory, a model folder, a folder of "
+                           "transformers or open_clip, or open_clip:NAME,FILE; corekit-eval "
                            "--help tells more")
     others = any(word.startswith("+evaluation=") for word in words)
     checkpoint = checkpoints[-1]
+    foreign = find_foreign(checkpoint)
+    if foreign is not None:
+        return schema_of_sections(foreign.recipe(), checkpoint)
     return schema_of_saved(recipe_path(checkpoint), checkpoint, own_evaluators=not others,
                            is_own_run=is_own_run(Path(checkpoint)))
 
@@ -70,7 +75,8 @@ def recipe_path(checkpoint: str) -> Path:
     if not path.exists():
         raise CorekitError(f"checkpoint={checkpoint} does not exist")
     raise CorekitError(f"checkpoint={checkpoint} holds no trained model: a run has "
-                       "model/model.safetensors once its first checkpoint is complete")
+                       "model/model.safetensors once its first checkpoint is complete, and a "
+                       "folder of another library config.json or open_clip_config.json")
 
 
 def _report(folder: Path, progress: "Progress", label: str, result: "Result") -> None:

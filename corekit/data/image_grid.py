@@ -1,6 +1,5 @@
 """Pictures for people: images in a grid, each with a few lines of text below it."""
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
 CELL, LINE = 160, 13  # pixels: width of an image in the grid, height of a line of text
-
-
-def png(picture: Picture) -> bytes:
-    """The picture as a PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG")
-    return content.getvalue()
 
 
 def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: int = 4,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from corekit.checkpoint.load import load_model, trained_folder
+from corekit.checkpoint.load import load_for_evaluation, place_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
@@ -37,26 +37,18 @@ def make_eval_model(model: nn.Module, config: RunConfig | EvaluationConfig, prep
 def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
     """Run the recipe's evaluators on the weights of ``checkpoint``; the first rank reports.
 
-    The preprocessing is the one saved with the weights: another one in the recipe is refused.
-
     Raises:
         CorekitError: an evaluator could not read too many of its samples; all have reported before.
     """
     assert config.checkpoint is not None
     with joined(config.engine.parallel, config.engine.device) as ranks:
-        folder, progress = ranks.broadcast(_pinned(trained_folder(config.checkpoint)))
-        preprocess = Preprocess.load(folder / "preprocess.json")
-        requested = Preprocess(**vars(config.data.preprocess))
-        if preprocess != requested:
-            raise CorekitError(f"data.preprocess asks for {requested}, but these weights were "
-                               f"trained with {preprocess} ({folder}/preprocess.json): leave "
-                               "data.preprocess out")
+        folder, progress = ranks.broadcast(_pinned(place_of(config.checkpoint)))
         # before the evaluators, whose data may take its time
-        model = load_model(config.model, config.seed, folder, ranks.device)
-        evaluators = {each.label: each.build("evaluator", preprocess=preprocess)
+        loaded = load_for_evaluation(config, folder, ranks.device)
+        evaluators = {each.label: each.build("evaluator", preprocess=loaded.preprocess)
                       for each in config.evaluators}
-        tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
-        eval_model = make_eval_model(model, config, preprocess, tokenizer, ranks)
+        eval_model = make_eval_model(loaded.model, config, loaded.preprocess, loaded.tokenizer,
+                                     ranks)
         problems = []
         with keeping(eval_model, config, folder) as eval_model:
             for each in config.evaluators:

@@ -116,13 +116,19 @@ def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool,
     Raises:
         CorekitError: evaluators count that name a place, in a recipe that came with weights alone.
     """
-    schema, saved = recipe_schema(EvaluationConfig), load_plain(path)
-    sections = {key: value for key, value in saved.items() if key in schema and key != "checkpoint"}
+    saved, keys = load_plain(path), recipe_schema(EvaluationConfig)
+    sections = {key: value for key, value in saved.items() if key in keys and key != "checkpoint"}
     if not own_evaluators:
         sections.pop("evaluators", None)
     if not is_own_run:
         _refuse_places(sections, path)
         sections |= _of_weights(saved, path)
+    return schema_of_sections(sections, checkpoint)
+
+
+def schema_of_sections(sections: Node, checkpoint: str) -> DictConfig:
+    """The schema of an evaluation of what was typed, with sections of a recipe as its values."""
+    schema = recipe_schema(EvaluationConfig)
     schema.merge_with(sections)
     schema.checkpoint = checkpoint
     return schema

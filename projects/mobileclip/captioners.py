@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from corekit.checkpoint.foreign.open_clip_models import OpenClip
 from corekit.data.shards.indexing import build_index
 from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.transforms.preprocess import Preprocess
@@ -54,15 +55,14 @@ class CoCa:
         if not 0 < top_p <= 1 or length <= SHORTEST:
             raise CorekitError("captioner 'coca': top_p must be above 0 and at most 1, and length "
                                f"above {SHORTEST}, not {top_p} and {length}")
-        self.source = (model, pretrained, preprocess)
+        self.source, self.preprocess = OpenClip(model, pretrained, hub=True), preprocess
         self.top_p, self.length = top_p, length
         self._loaded: tuple[nn.Module, Preprocess] | None = None
 
     def identity(self, count: int) -> dict[str, object]:
         """The hash of the weights."""
-        from .open_clip_models import open_clip_identity  # imports open_clip
-
-        return open_clip_identity(*self.source)
+        self.source.wanted(self.preprocess)  # raises where it is wrong or missing
+        return self.source.identity()
 
     @torch.inference_mode()
     def captions(self, images: list[Image.Image], uids: list[str], count: int, seed: int,
@@ -83,13 +83,11 @@ class CoCa:
 
     def _load(self, device: torch.device) -> tuple[nn.Module, Preprocess]:
         if self._loaded is None:
-            from .open_clip_models import load_open_clip
-
-            model, preprocess = load_open_clip(*self.source)
+            model = self.source.load()
             if not hasattr(model, "text_decoder"):
-                raise CorekitError(f"captioner 'coca': open_clip's {self.source[0]} is no CoCa: it "
-                                   "writes no captions")
-            self._loaded = model.to(device), preprocess
+                raise CorekitError(f"captioner 'coca': open_clip's {self.source.model} is no CoCa: "
+                                   "it writes no captions")
+            self._loaded = model.to(device), self.source.wanted(self.preprocess)
         return self._loaded
 
     def _write(self, model: nn.Module, pixels: Tensor, count: int, seeds: list[int]) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corekit.checkpoint.foreign.open_clip_models import OpenClip
 from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.checkpoint.own_runs import config_beside
 from corekit.data.jobs.manifest import sha256
@@ -98,23 +99,20 @@ class OpenClipTeacher:
         model: open_clip's name for it, such as ``ViT-L-14``; or ``local-dir:FOLDER`` or
             ``hf-hub:OWNER/REPOSITORY``, which hold weights and preprocessing.
         pretrained: open_clip's tag of published weights, or a file of weights.
-        preprocess: size, interpolation, mean and std, where nothing else tells them, as for a file.
+        preprocess: size, interpolation, mean and std, and perhaps resize_mode, where nothing else
+            tells them, as for most files.
     """
 
     def __init__(self, model: str, pretrained: str | None = None,
                  preprocess: dict[str, object] | None = None) -> None:
-        self.model, self.pretrained, self.preprocess = model, pretrained, preprocess
+        self.source, self.preprocess = OpenClip(model, pretrained, hub=True), preprocess
 
     def identity(self) -> dict[str, object]:
         """Hashes of the weights, downloaded if need be; a CorekitError where there are none."""
-        from .open_clip_models import open_clip_identity  # imports open_clip
-
-        return open_clip_identity(self.model, self.pretrained, self.preprocess)
+        self.source.wanted(self.preprocess)  # raises where it is wrong or missing
+        return self.source.identity()
 
     def load(self) -> Teacher:
         """The model in evaluation mode."""
-        from .open_clip_models import load_open_clip, open_clip_tokenizer
-
-        model, preprocess = load_open_clip(self.model, self.pretrained, self.preprocess)
-        return Teacher(f"open_clip's {self.model}", model, preprocess,
-                       open_clip_tokenizer(self.model))
+        return Teacher(f"open_clip's {self.source.model}", self.source.load(),
+                       self.source.wanted(self.preprocess), self.source.tokenizer())

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-import corekit.evaluation.run
+import corekit.checkpoint.load
 from corekit.cli.evaluate import _report, main
 from corekit.evaluation.base import Result
 
@@ -31,7 +31,7 @@ def test_step_and_weights_are_of_one_checkpoint(
     link.unlink()
     link.symlink_to("checkpoints/step_00000002/model")
     weights = load_file(checkpoints / "step_00000002" / "model" / "model.safetensors")
-    load_model = corekit.evaluation.run.load_model
+    load_model = corekit.checkpoint.load.load_model
 
     def while_training_goes_on(*args: Any) -> nn.Module:
         link.unlink()
@@ -41,7 +41,7 @@ def test_step_and_weights_are_of_one_checkpoint(
         shutil.rmtree(checkpoints / "step_00000002")
         return model
 
-    monkeypatch.setattr(corekit.evaluation.run, "load_model", while_training_goes_on)
+    monkeypatch.setattr(corekit.checkpoint.load, "load_model", while_training_goes_on)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["corekit-eval", "checkpoint=run", *SMALL])
     main()

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from corekit.checkpoint.load import load, trained_folder
-from corekit.checkpoint.own_runs import config_beside
+from corekit.checkpoint.load import config_of, load
 from corekit.data.datasets.base import BadSampleError, dataset_info
 from corekit.data.image_grid import Picture
 from corekit.data.loading.whole_picture import WholePicture
@@ -85,7 +84,7 @@ def _write(target: Path, file: Path, image: Image.Image, predictor: Predictor) -
 def make_predictor(folder: Path, captions: Sequence[str], threshold: float) -> Predictor:
     """What predicts with a trained model; a CorekitError where it can say nothing of pictures."""
     model, preprocess, tokenizer = load(folder)
-    config = config_beside(trained_folder(folder))
+    config = config_of(folder)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     eval_model = EvalModel(model.to(device), preprocess, tokenizer, device, nullcontext)
     reads_text = hasattr(model, "encode_text")

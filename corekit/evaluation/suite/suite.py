@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from corekit import registry
-from corekit.data.image_grid import png
 from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.stored_features import data_version, digest
 from corekit.evaluation.suite.progress import Progress
 from corekit.evaluation.suite.report.averages import WHOLE, averages
+from corekit.evaluation.suite.report.export import report_files
 from corekit.evaluation.suite.report.picture import suite_picture
 from corekit.evaluation.suite.report.published import find_results
 from corekit.evaluation.suite.report.results import Results
@@ -121,11 +121,11 @@ class Suite:
         values |= {each.name if each.name == WHOLE else f"{WHOLE}_{each.name}":
                    each.figure.value for each in means if each.figure is not None}
         table = result_table(self.sets, results, self.published)
-        picture = suite_picture(self.sets, results, self.published)
         return Result(
             {key: value for key, value in values.items() if value is not None}, self.table,
-            sum(record.samples for record in records), {"sets": picture},
-            {"table.txt": (table + "\n").encode(), "table.png": png(picture)},
+            sum(record.samples for record in records),
+            {"sets": suite_picture(self.sets, results, self.published)},
+            {**report_files(self.sets, results, self.published, name, "corekit")},
             {"sets": {record.key: {key: asdict(figure) for key, figure in record.figures.items()}
                       for record in records}},
             sum(record.unreadable for record in records), table)

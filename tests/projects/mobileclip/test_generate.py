@@ -422,7 +422,7 @@ def test_what_cannot_teach_is_said_before_anything_is_written(
             (str(unknown), "preprocess.json is not a preprocessing"),
             (peer(model=f"local-dir:{tmp_path / 'plain'}"),
              "nothing says how open_clip's local-dir.*give preprocess"),
-            (peer(model="ViT-B-32", pretrained=weights), "nothing says how open_clip's ViT-B-32"),
+            (peer(model="ViT-H-14", pretrained=weights), "nothing says how open_clip's ViT-H-14"),
             (peer(model="ViT-B-32"), "nothing says how|has no weights"),
             (nobody, "nobody cannot be had"),
             (peer(model="ViT-B-32", preprocess={"size": [224, 200]}), "cannot be used"),
