@@ -25,7 +25,7 @@ from typing import Any
 from commands import start, start_ranks
 from safetensors import safe_open
 
-DONE = re.compile(r"datacomp \d+/\d+ (\S+): (.*)")
+DONE = re.compile(r"sets \d+/\d+ (\S+): (.*)")
 KEPT = "kept from before"
 
 
@@ -43,8 +43,9 @@ def main() -> int:
         here = Path(folder)
         sets = (args.sets or make_sets(here / "sets")).absolute()
         wait([start("corekit-train", "+recipe=mobileclip/quickstart", "engine.steps=2",
-                    "engine.batch_size=8", "engine.micro_batch=8", "~evaluators.zero_shot",
-                    "run_dir=run", folder=here, output=here / "train")])
+                    "engine.batch_size=16", "engine.micro_batch=16", "~evaluators.zero_shot",
+                    "schedule.warmup_steps=1", "run_dir=run", folder=here,
+                    output=here / "train")], here / "train")
         words = ["checkpoint=run", "+evaluation=datacomp", f"data.root={sets}",
                  f"evaluators.datacomp.table={sets / 'sets.csv'}"]
         whole = evaluate(here, [*words, "store=whole"], 1)
@@ -86,7 +87,7 @@ def make_sets(folder: Path) -> Path:
 def evaluate(folder: Path, words: Sequence[str], ranks: int) -> dict[str, str]:
     """The line of each set of a suite that is left alone."""
     output = folder / "evaluated"
-    wait(start_ranks("corekit-eval", *words, folder=folder, output=output, ranks=ranks))
+    wait(start_ranks("corekit-eval", *words, folder=folder, output=output, ranks=ranks), output)
     return dict(DONE.findall(output.read_text()))
 
 
@@ -104,12 +105,13 @@ def kill(processes: Sequence[Any], output: Path, finished: int, seconds: float) 
         process.join()
 
 
-def wait(processes: Sequence[Any]) -> None:
+def wait(processes: Sequence[Any], output: Path) -> None:
     """Let processes end; stop where one fails."""
     for process in processes:
         process.join()
         if process.exitcode:
-            sys.exit(f"a command ended with status {process.exitcode}")
+            sys.exit(f"a command ended with status {process.exitcode}: "
+                     + output.with_name(f"{output.name}.err").read_text()[-500:])
 
 
 def kept_sets(store: Path) -> set[str]:
@@ -132,7 +134,7 @@ def seconds_a_kept_set(folder: Path, words: Sequence[str]) -> float:
         lines = len(DONE.findall(output.read_text() if output.is_file() else ""))
         seen += [time.monotonic()] * (lines - len(seen))
         time.sleep(0.001)
-    wait([process])
+    wait([process], output)
     return (seen[-1] - seen[0]) / (len(seen) - 1)
 
 
