@@ -89,7 +89,7 @@ def comparison_table(sets: Sequence[EvalSet], first: Results, second: Results) -
     lines.append(lines[3])
     lines.append(_average(sets, differences))
     different = [first.records[key].name for key, p in adjusted.items() if p < LEVEL]
-    verdict = (f"Of {len(tested)} sets, chance alone makes {LEVEL * len(tested):.1f} differ at "
+    verdict = (f"Of {len(tested)} tests, chance alone makes {LEVEL * len(tested):.2g} differ at "
                f"p < {LEVEL}. By Holm's rule for all of them together, "
                f"{len(different)} differ (*){': ' if different else ''}{', '.join(different)}")
     for note in (verdict, *comparison.notes):
