@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_for_evaluation, place_of
+from corekit.data.jobs.manifest import sha256
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
@@ -72,9 +73,12 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
     if not config.store and not any(each.name == "suite" for each in config.evaluators):
         yield eval_model
         return
-    described = {"weights": weights_digest(eval_model.model), "model": to_plain(config)["model"],
-                 "tokenizer": to_plain(config.data)["tokenizer"]}
-    fingerprint = digest(described)
+    # an exported model has its weights in files
+    has_weights = next(eval_model.model.parameters(), None) is not None
+    weights = (weights_digest(eval_model.model) if has_weights else
+               {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()})
+    fingerprint = digest({"weights": weights, "model": to_plain(config)["model"],
+                          "tokenizer": to_plain(config.data)["tokenizer"]})
     base = Path(config.store).expanduser() if config.store else store_beside(folder)
     store = base / fingerprint[:16]
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -123,12 +124,10 @@ class OpenClip:
                 if len(set(size)) != 1:
                     raise ValueError(f"pictures of {size} pixels are not square")
                 size = size[0]
-            mean, std = (each if isinstance(each, (list, tuple)) else (each,) * 3
-                         for each in (settings["mean"], settings["std"]))
             interpolation = settings["interpolation"]
             return Preprocess(int(size), "bicubic" if interpolation == "random" else interpolation,
-                              mean, std, resize=settings["resize_mode"],
-                              fill=int(settings["fill_color"]))
+                              _channels(settings["mean"]), _channels(settings["std"]),
+                              resize=settings["resize_mode"], fill=int(settings["fill_color"]))
         except (KeyError, TypeError, ValueError, CorekitError) as error:
             raise CorekitError(f"the preprocessing of open_clip's {self.model} cannot be used: "
                                f"{dict(settings)} ({error})") from None
@@ -147,9 +146,10 @@ class OpenClip:
     def image_size(self) -> object:
         """Pixels of the pictures that its architecture is for: a number, or two."""
         try:
-            config = (self.config()["model_cfg"] if ":" in self.model
-                      else library().get_model_config(self._name))
-            return config["vision_cfg"].get("image_size", 224)
+            architecture: Node = (self.config()["model_cfg"] if ":" in self.model
+                                  else library().get_model_config(self._name))
+            size: object = architecture["vision_cfg"].get("image_size", 224)
+            return size
         except REFUSED as error:
             raise self.refusal(error) from None
 
@@ -213,6 +213,12 @@ class OpenClip:
         if tag := self.tag():
             return [Path(library().pretrained.download_pretrained(tag))]
         return [Path(self.pretrained)] if self.pretrained else []
+
+
+def _channels(value: float | Sequence[float]) -> tuple[float, float, float]:
+    """A value of each channel, of which open_clip also takes one for all."""
+    red, green, blue = value if isinstance(value, Sequence) else (value,) * 3
+    return red, green, blue
 
 
 def library() -> ModuleType:

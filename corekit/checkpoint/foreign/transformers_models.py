@@ -1,6 +1,7 @@
 """Models of transformers: a folder with ``config.json`` and weights, read and never run."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,8 +64,8 @@ class TransformersFolder:
     def model_type(self) -> str:
         """What ``config.json`` calls the architecture; a CorekitError where corekit has no use."""
         try:
-            config = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
-            name = str(config["model_type"])
+            content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            name = str(content["model_type"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorekitError(f"{self.path / CONFIG} is no configuration of transformers: "
                                f"{error!r}") from None
@@ -162,17 +163,17 @@ class TransformersFolder:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Let transformers draw no bar and warn of nothing: what matters is checked after loading."""
-    from transformers.utils import logging
+    from transformers.utils import logging as log
 
-    verbosity, draws = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    verbosity, draws = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(logging.ERROR)
+    log.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        log.set_verbosity(verbosity)
         if draws:
-            logging.enable_progress_bar()
+            log.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class ImageFeatures(nn.Module):
@@ -213,7 +214,8 @@ class Features(ImageFeatures):
                  causal: bool = False) -> None:
         super().__init__(network)
         self.masks, self.causal = "attention_mask" in tokenizer.model_input_names, causal
-        self.padding, self.end = tokenizer.pad_token_id, tokenizer.eos_token_id
+        self.padding, self.end = (-1 if token is None else token for token in (
+            tokenizer.pad_token_id, tokenizer.eos_token_id))
 
     def tower(self) -> nn.Module:
         """The encoder of pictures."""
@@ -234,9 +236,9 @@ class Features(ImageFeatures):
     def mask(self, text: Tensor) -> Tensor:
         """int64 [B, L]: 1 where a caption is, as the tokenizer's ``attention_mask``."""
         if self.padding != self.end:
-            return (text != self.padding).long()
-        ends = (text == self.end).long()  # captions are padded with what ends them
-        return (ends.cumsum(1) - ends == 0).long()
+            return text.ne(self.padding).long()
+        ends = text.eq(self.end).long()  # captions are padded with what ends them
+        return (ends.cumsum(1) - ends).eq(0).long()
 
     def _features(self, kind: str, normalize: bool, **inputs: Tensor) -> Tensor:
         # transformers 5 puts the features beside other outputs, 4 returns them alone

@@ -1,5 +1,7 @@
 """Figures of single-label classification, from the stored predictions of a set."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,13 +101,14 @@ def group_estimates(name: str, hit: Values, group: Integers) -> Estimates:
     leaves out groups of fewer than 100 samples. Each has the samples and the standard error of its
     group alone: that a minimum of several noisy figures is too low is not in it.
     """
-    groups = {f"{name}_group_{number}": mean_of(hit, group == number)
-              for number in np.unique(group)}
-    large = [each for each in groups.values() if each.samples >= LEAST_OF_GROUP]
-    return {**groups, f"worst_group_{name}": _lowest([*groups.values()]),
-            f"worst_group_{name}_of_100": _lowest(large)}
+    groups = {int(number): mean_of(hit[group == number]) for number in np.unique(group)}
+    large = [number for number, each in groups.items() if each.samples >= LEAST_OF_GROUP]
 
+    def lowest(numbers: Iterable[int]) -> Estimate:
+        """That of the group of the lowest figure, the first of equals, among all samples."""
+        worst = min(numbers, key=lambda number: groups[number].value or 0.0, default=None)
+        return NONE if worst is None else mean_of(hit, group == worst)
 
-def _lowest(estimates: list[Estimate]) -> Estimate:
-    """The one of the lowest value, the first of equals."""
-    return min(estimates, key=lambda each: each.value or 0.0, default=NONE)
+    return {**{f"{name}_group_{number}": each for number, each in groups.items()},
+            f"worst_group_{name}": lowest(groups),
+            f"worst_group_{name}_of_100": lowest(large)}

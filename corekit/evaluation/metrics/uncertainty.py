@@ -64,13 +64,17 @@ def mean_of(values: ArrayLike, among: NDArray[np.bool_] | None = None) -> Estima
     binomial share.
     """
     of_samples = np.asarray(values, dtype=np.float64)
-    counted = np.ones(len(of_samples), dtype=bool) if among is None else among
-    count = int(counted.sum())
+    counted = of_samples if among is None else of_samples[among]
+    count = len(counted)
     if not count:
         return NONE
-    mean = math.fsum(of_samples[counted]) / count
-    influences = np.where(counted, of_samples - mean, 0.0) / count
-    return Estimate(mean, count, influences, of_samples if among is None else None)
+    mean = math.fsum(counted.tolist()) / count  # the same bits on every machine
+    influences = (counted - mean) / count
+    if among is None:
+        return Estimate(mean, count, influences, of_samples)
+    of_all = np.zeros(len(of_samples))
+    of_all[among] = influences
+    return Estimate(mean, count, of_all)
 
 
 def interval(figure: Figure) -> tuple[float, float] | None:

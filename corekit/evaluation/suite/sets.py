@@ -96,10 +96,9 @@ def _set(row: dict[str, str], where: str) -> EvalSet:
     try:
         return EvalSet(
             row["key"], row["name"], _words(row["folders"]), row["task"], row["metric"],
-            *(int(row[name]) if row.get(name) else None
-              for name in ("samples", "captions", "classes")),
+            samples=_number(row, "samples"), captions=_number(row, "captions"),
+            classes=_number(row, "classes"), group=_number(row, "group"),
             chance=float(row["chance"]) if row.get("chance") else None,
-            group=int(row["group"]) if row.get("group") else None,
             averages=_words(row.get("averages", "")))
     except (KeyError, ValueError) as error:
         raise CorekitError(f"{where} is no evaluation set: {error}") from None
@@ -107,3 +106,7 @@ def _set(row: dict[str, str], where: str) -> EvalSet:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(";") if word)
+
+
+def _number(row: dict[str, str], name: str) -> int | None:
+    return int(row[name]) if row.get(name) else None

@@ -53,7 +53,7 @@ class Suite:
     def __init__(self, table: str, root: str | None, sets: list[str] | None = None,
                  batch_size: int = 256, check: bool = True, keep_features: bool = True,
                  published: list[str] | None = None) -> None:
-        self.table, self.keep_features = table, keep_features
+        self.table, self.keep_features = Path(table).stem, keep_features
         self.sets = read_table(table)
         self.published = [row for word in published or [] for row in find_results(word, self.sets)]
         self.tasks: dict[str, Task] = {}

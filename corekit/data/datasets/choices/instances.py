@@ -27,7 +27,10 @@ class Instance:
 class InstanceSource(Source, Protocol):
     """A data set of pictures, each once, and of the choices among them."""
 
-    instances: Sequence[Instance]
+    @property
+    def instances(self) -> Sequence[Instance]:
+        """The choices."""
+        ...
 
     def key(self, number: int) -> str:
         """The key of a picture, by its number."""

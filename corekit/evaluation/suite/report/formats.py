@@ -138,10 +138,10 @@ def _of_metrics(sets: Sequence[EvalSet], row: Record, where: str, key: str) -> S
     metrics: Record = row["metrics"]
     values = {our: _number(metrics[their], where, their)
               for our, their in our_figures(known, metrics).items()}
-    both = values.get("image_to_text_r1"), values.get("text_to_image_r1")
+    to_text, to_image = values.get("image_to_text_r1"), values.get("text_to_image_r1")
     main = _number(metrics.get("main_metric"), where, "main_metric")
-    if both[0] is not None and both[1] is not None:  # of which CLIP_benchmark writes no mean
-        values.setdefault("mean_r1", sum(both) / 2)
+    if to_text is not None and to_image is not None:  # of which CLIP_benchmark writes no mean
+        values.setdefault("mean_r1", (to_text + to_image) / 2)
     if main is not None:
         values.setdefault(known.metric, main)
     counts = {name.rpartition(":")[2]: _number(metrics[name], where, name) for name in metrics

@@ -17,6 +17,7 @@ ROW, TOP, BOTTOM = 22, 86, 16  # pixels
 LEGEND = 44  # from the top
 LEFT, BARS, RIGHT = 190, 640, 120  # of names, of 0 to 100 %, of numbers
 BAR, AVERAGE, INK, GRID, CHANCE = "#9db8d9", "#6f9bcb", "#222222", "#e4e4e4", "#777777"
+NOTHING = Figure(None, 0)
 MARKS = ("#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3")  # of published rows, as many as are drawn
 
 
@@ -33,8 +34,7 @@ def suite_picture(sets: Sequence[EvalSet], results: Results,
              [_value(other, each.key) for other in published[:len(MARKS)]]) for each in present]
     of_others = [averages(sets, other.records) for other in published[:len(MARKS)]]
     means = [(average.name.replace("_", " "), average.figure, None,
-              [None if others[number].figure is None else others[number].figure.value
-               for others in of_others])
+              [(others[number].figure or NOTHING).value for others in of_others])
              for number, average in enumerate(of_table) if average.figure is not None]
     height = TOP + ROW * (len(rows) + len(means)) + (ROW // 2 if means else 0) + BOTTOM
     sheet = Image.new("RGB", (FINE * (LEFT + BARS + RIGHT), FINE * height), "white")
