@@ -1,13 +1,15 @@
 """Compare every figure of a suite with clip_benchmark's, of the same open_clip model, and the time.
 
-    pip install --no-deps --target PEER clip-benchmark==1.6.2    # and scikit-learn, requests, ...
+    pip install --no-deps --target PEER clip-benchmark==1.6.2 scikit-learn scipy joblib \\
+        threadpoolctl narwhals requests urllib3 idna charset-normalizer certifi "numpy==2.2.*"
     python tools/make_evaluation_sets.py SETS
-    PYTHONPATH=PEER python tools/compare_clip_benchmark.py SETS [--rounds 3] [--out FOLDER]
+    PYTHONPATH=PEER python tools/compare_clip_benchmark.py SETS [--model NAME] [--rounds 3]
 
-The model has random weights; the one that is called small is described here. clip_benchmark's own datasets and metrics evaluate it; for groups, F1
-and WinoGAViL, which it has not, its logits or features go through DataComp's rules, written down
-here. A figure may differ by as many samples as a tie decided. With --rounds both are timed, in
-turns, from the folders to the figures, corekit keeping nothing.
+The model has random weights; the one called small is described here. clip_benchmark's own data sets
+and metrics evaluate it. For groups, F1 and WinoGAViL, which it has not, its logits or the features
+go through DataComp's rules, written down here. A figure may differ by as many samples as a tie
+decided. With --rounds both are timed, in turns, from the folders to the figures, and corekit keeps
+nothing.
 """
 
 import argparse
@@ -42,6 +44,7 @@ from webdataset import WebDataset
 import corekit
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.suite.sets import EvalSet, picked, read_table
+from corekit.evaluation.suite.store import PREDICTIONS, set_folder
 from corekit.evaluation.suite.suite import Suite
 
 Figures = dict[str, float]
@@ -199,24 +202,52 @@ class Counting(torch.nn.Module):
         return features
 
 
-def compare(key: str, ours: Mapping[str, Mapping[str, Any]], theirs: Figures) -> list[str]:
+def tied_samples(name: str, kept: Mapping[str, Any]) -> int:
+    """How many samples of a figure are decided by the order of equal scores."""
+    if "_to_" in name:
+        way, k = name.split("_to_")[0], int(name.rpartition("_r")[2])
+        above, tied = kept[f"{way}_above"], kept[f"{way}_tied"]
+        right = kept["image_right"] if way == "image" else 1
+        return int(((above < k) & (above + tied + right > k) & (tied > 0)).sum())
+    if "scores" in kept or name == "mean_r1":
+        return 0
+    tied = kept["tied"] > 0
+    return int((tied & (kept["above"] == 0) if "above" in kept else tied).sum())
+
+
+def compare(key: str, ours: Mapping[str, Mapping[str, Any]], theirs: Figures,
+            kept: Mapping[str, Any]) -> list[str]:
     """A line for each figure that both have; what differs by more than ties explain ends in !."""
-    ties = ours.get("ties", {"value": 0})["value"] or 0
     lines = []
     for name, value in theirs.items():
         own = ours[name]["value"]
         if own is None or math.isnan(value):
             same = own is None and math.isnan(value)
-            lines.append(f"{key:<32} {name:<24} {'none' if same else f'{own} {value} !'}")
+            lines.append(f"{key:<50} {name:<22} {'none' if same else f'{own} {value} !'}")
             continue
-        samples = ours[name]["samples"]
-        difference = own - value
+        ties, difference = tied_samples(name, kept), own - value
         # theirs are rounded to single precision
-        fine = abs(difference) <= ties * ours["ties"]["samples"] / samples + 3e-7 if ties else (
-            abs(difference) <= 3e-7)
-        lines.append(f"{key:<32} {name:<24} {own:.6f} {value:.6f} {difference:+.1e}"
-                     f"{f'  ties {ties:.3f}' if ties else ''}{'' if fine else ' !'}")
+        fine = abs(difference) <= ties / ours[name]["samples"] + 3e-7
+        lines.append(f"{key:<50} {name:<22} {own:.6f} {value:.6f} {difference:+.1e}"
+                     f"{f'  {ties} ties' if ties else ''}{'' if fine else ' !'}")
     return lines
+
+
+def write_model(config: Any, folder: Path) -> None:
+    """Write a model with random weights, as open_clip's hub has them."""
+    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD,
+                  "interpolation": "bicubic", "resize_mode": "shortest"}
+    (folder / "open_clip_config.json").write_text(json.dumps(
+        {"model_cfg": config, "preprocess_cfg": preprocess}))
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**config)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -227,43 +258,43 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="the folder to write the model to")
     parser.add_argument("--pick", nargs="*", default=[], help="patterns of sets; default: all")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=0, help="how often both are timed")
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "small.json").write_text(json.dumps(SMALL))
-    open_clip.add_model_config(folder / "small.json")
-    weights = folder / f"{options.model}.safetensors"
-    torch.manual_seed(0)
-    save_file(open_clip.create_model(options.model).state_dict(), weights)
-    model, _, transform = open_clip.create_model_and_transforms(options.model, str(weights))
-    peer = Peer(model.eval(), transform, open_clip.get_tokenizer(options.model), options.sets,
+    write_model(SMALL if options.model == "small" else open_clip.get_model_config(options.model),
+                folder)
+    name = f"local-dir:{folder}"
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    peer = Peer(model.eval(), transform, open_clip.get_tokenizer(name), options.sets,
                 options.workers)
-    loaded = corekit.load(f"open_clip:{options.model},{weights}")
+    loaded = corekit.load(folder)
     table = str(options.sets / "sets.csv")
     sets = picked(read_table(table), options.pick)
-    theirs: dict[str, Figures] = {}
-    times: dict[str, list[float]] = {"clip_benchmark": [], "corekit": []}
-    for _ in range(options.rounds):
-        started = time.perf_counter()
-        theirs = {each.key: peer.evaluate(each) for each in sets}
-        times["clip_benchmark"].append(time.perf_counter() - started)
+    def ours(store: Path | None = None) -> tuple[Any, Counting]:
         counting = Counting(loaded.model)
         eval_model = EvalModel(counting, loaded.preprocess, loaded.tokenizer, torch.device("cpu"),
-                               nullcontext, workers=options.workers)
-        started = time.perf_counter()
-        result = Suite(table, str(options.sets), options.pick)(eval_model)
-        times["corekit"].append(time.perf_counter() - started)
-    ours: Any = result.details["sets"]
-    lines = [line for key, figures in theirs.items() for line in compare(key, ours[key], figures)]
+                               nullcontext, workers=options.workers, store=store)
+        result = Suite(table, str(options.sets), options.pick, keep_features=False)(eval_model)
+        return result.details["sets"], counting
+
+    def theirs() -> dict[str, Figures]:
+        return {each.key: peer.evaluate(each) for each in sets}
+
+    figures, counting = ours(folder)
+    lines = []
+    for key, of_set in theirs().items():
+        with np.load(set_folder(folder, key) / PREDICTIONS) as kept:
+            lines += compare(key, figures[key], of_set, dict(kept))
     print("\n".join(lines))
     wrong = [line for line in lines if line.endswith("!")]
-    print(f"{len(lines)} figures of {len(theirs)} sets, {len(wrong)} of them differ")
+    print(f"{len(lines)} figures of {len(sets)} sets, {len(wrong)} of them differ")
     print(f"{counting.sentences / len(counting.distinct):.4f} text passes a distinct sentence")
-    for name, seconds in times.items():
-        print(f"{name:<16} {median(seconds):.1f} s: {' '.join(f'{each:.1f}' for each in seconds)}")
-    ratio = median(a / b for a, b in zip(times["clip_benchmark"], times["corekit"]))
-    print(f"clip_benchmark takes {ratio:.2f} times as long")
+    seconds = [(_seconds(theirs), _seconds(ours)) for _ in range(options.rounds)]
+    if seconds:
+        print(f"clip_benchmark {median(each for each, _ in seconds):.1f} s, corekit "
+              f"{median(each for _, each in seconds):.1f} s: {len(seconds)} times each, "
+              f"{median(each / own for each, own in seconds):.2f} times as long")
     sys.exit(bool(wrong))
 
 
