@@ -19,7 +19,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,24 +182,18 @@ class Peer:
                 for name, sizes in groups.items()}
 
 
-class Counting(torch.nn.Module):
-    """A model that counts the sentences that go through its text tower."""
+class Counting:
+    """A tokenizer that counts sentences, which the text tower gets as they come."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model, self.sentences, self.distinct = model, 0, set[bytes]()
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self.sentences, self.distinct = tokenizer, 0, set[str]()
 
-    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """The model's."""
-        features: torch.Tensor = self.model.encode_image(images)
-        return features
-
-    def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
-        """The model's, counted."""
-        self.sentences += len(tokens)
-        self.distinct |= {row.numpy().tobytes() for row in tokens}
-        features: torch.Tensor = self.model.encode_text(tokens)
-        return features
+    def __call__(self, sentences: Sequence[str]) -> torch.Tensor:
+        """The tokenizer's."""
+        self.sentences += len(sentences)
+        self.distinct |= {*sentences}
+        tokens: torch.Tensor = self.tokenizer(sentences)
+        return tokens
 
 
 def tied_samples(name: str, kept: Mapping[str, Any]) -> int:
@@ -272,8 +266,8 @@ def main() -> None:
     table = str(options.sets / "sets.csv")
     sets = picked(read_table(table), options.pick)
     def ours(store: Path | None = None) -> tuple[Any, Counting]:
-        counting = Counting(loaded.model)
-        eval_model = EvalModel(counting, loaded.preprocess, loaded.tokenizer, torch.device("cpu"),
+        counting = Counting(loaded.tokenizer)
+        eval_model = EvalModel(loaded.model, loaded.preprocess, counting, torch.device("cpu"),
                                nullcontext, workers=options.workers, store=store)
         result = Suite(table, str(options.sets), options.pick, keep_features=False)(eval_model)
         return result.details["sets"], counting
