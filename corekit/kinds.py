@@ -17,3 +17,4 @@ declare_kind("converter", "other people's weights to model folders and back: cor
 declare_kind("job", "work over all shards of a data set: corekit data")
 declare_kind("command", "a command of its own: corekit data")
 declare_kind("head", "where the rows of a head for new classes come from: init.head")
+declare_kind("reference", "published figures of models, beside which a suite is printed")

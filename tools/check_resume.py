@@ -1,6 +1,7 @@
 """Kill a small run at random moments, continue it, and compare it with an undisturbed run.
 
-    python tools/check_resume.py [--kills 10] [--ranks 1] [--then-ranks N] [WORDS ...]
+    python tools/check_resume.py [--run clip | detector] [--kills 10] [--ranks 1]
+        [--then-ranks N] [WORDS ...]
 
 Every third kill waits for the middle of a checkpoint's writing. With --then-ranks the second half
 of the starts is on that many ranks. WORDS change the run, as in "sampler={name: variable_size,
@@ -26,17 +27,26 @@ from typing import Any
 from commands import start_ranks
 
 BATCH = 12
-WORDS = ("+recipe=mobileclip/quickstart", f"engine.batch_size={BATCH}", "data.streams=12",
-         "data.window=8", "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1",
+WORDS = (f"engine.batch_size={BATCH}", "data.streams=12", "data.window=8",
+         "data.dataset.samples=200", "data.dataset.concepts=10", "data.workers=1",
          "schedule.warmup_steps=2", "log.every_steps=1", "checkpoint.every_steps=2",
-         "evaluators.zero_shot.dataset.samples=20", "evaluators.zero_shot.dataset.concepts=10",
-         "evaluators.zero_shot.every_steps=4", "engine.ema_decay=0.9", "model.vocab_size=4096",
-         "data.tokenizer.vocab_size=4096")
+         "engine.ema_decay=0.9")
+RUNS = {
+    "clip": ("+recipe=mobileclip/quickstart", "evaluators.zero_shot.dataset.samples=20",
+             "evaluators.zero_shot.dataset.concepts=10", "evaluators.zero_shot.every_steps=4",
+             "model.vocab_size=4096", "data.tokenizer.vocab_size=4096"),
+    "detector": ("+recipe=catlip/detection_quickstart", "data.dataset.size=64",
+                 "data.preprocess.size=64", "model.num_classes=10",
+                 "evaluators.detection.dataset.samples=4", "evaluators.detection.dataset.size=64",
+                 "evaluators.detection.dataset.concepts=10",
+                 "evaluators.detection.every_steps=4"),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", default="clip", choices=RUNS)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--parallel", default="ddp", choices=("ddp", "fsdp"))
@@ -50,8 +60,8 @@ def main() -> int:
     steps = 2 * (3 + args.kills)
     later = args.then_ranks or args.ranks
     micro_batch = BATCH // (2 * max(args.ranks, later))
-    words = [*WORDS, f"engine.micro_batch={micro_batch}", *args.words, f"engine.steps={steps}",
-             f"engine.parallel={args.parallel}"]
+    words = [*RUNS[args.run], *WORDS, f"engine.micro_batch={micro_batch}", *args.words,
+             f"engine.steps={steps}", f"engine.parallel={args.parallel}"]
     with tempfile.TemporaryDirectory() as folder:
         uninterrupted, killed = Path(folder) / "whole", Path(folder) / "killed"
         wait(start(words, uninterrupted, args.ranks))

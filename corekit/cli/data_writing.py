@@ -26,6 +26,9 @@ def add_shards(data: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     shards.add_argument("--samples-per-shard", type=int, default=1000)
     shards.add_argument("--image-format", choices=["jpg", "png", "webp"], default="jpg",
                         help="of pictures that are not JPEGs already, or of all")
+    shards.add_argument("--split", metavar="NAME",
+                        help="write an evaluation set as CLIP_benchmark lays them out, such as "
+                             "OUT/test/0.tar")
     shards.add_argument("--workers", type=int, default=2, help="processes")
     shards.set_defaults(run=_shards, job=None)
 
@@ -82,15 +85,20 @@ def _shards(options: argparse.Namespace) -> None:
 
     source = open_source(options.source, arguments(options.words))
     manifest = write_shards(source, Path(options.out), options.samples_per_shard,
-                            options.image_format, workers=options.workers)
+                            options.image_format, workers=options.workers,
+                            split=options.split)
     written = sum(shard.samples for shard in manifest.shards)
     bad = sum((Counter(shard.bad) for shard in manifest.shards), Counter[str]())
     print(f"{len(manifest.shards):,} shards, {written:,} samples under {options.out}")
     _print_bad(bad)
+    if hasattr(source, "instances"):
+        print(f"{len(source.instances):,} choices among them in instances.jsonl")
+        return
     stored = {name: options.image_format if field.geometry == "image" else field.extensions[0]
               for name, field in find_fields(source.fields).items() if field.extensions}
+    folder = f"{options.out}/{options.split}" if options.split else options.out
     listed = ", ".join(f"{name}: {extension}" for name, extension in stored.items())
-    print(f"train on them with {override('data.root', options.out)} "
+    print(f"train on them with {override('data.root', folder)} "
           f"'data.dataset={{name: webdataset, fields: {{{listed}}}}}'")
 
 

@@ -85,6 +85,8 @@ def _report(folder: Path, progress: "Progress", label: str, result: "Result") ->
 
     where = records_path(folder)
     log.info(f"{label} on {result}  ({where})")
+    for line in result.table.splitlines():
+        log.info(line)
     is_link = where.is_symlink() or where.with_suffix("").is_symlink()
     if is_link and not is_own_run(folder):
         log.warning("%s is a link that may have come with the weights: the figures are not "

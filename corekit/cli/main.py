@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from corekit.cli import compare
 from corekit.cli.data import add_commands
 from corekit.cli.data_writing import add_jobs, add_shards
 from corekit.cli.listing import list_names, show
@@ -50,6 +51,7 @@ def make_parser(entries: bool) -> argparse.ArgumentParser:
     convert.add_command(commands)
     export.add_command(commands)
     predict.add_command(commands)
+    compare.add_command(commands)
     add_replay(commands)
 
     data = commands.add_parser("data", help="make, index and check data").add_subparsers(

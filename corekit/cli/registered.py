@@ -83,3 +83,22 @@ def openmoji(out: str, samples: int = 20_000, seed: int = 0,
     source = OpenMoji(samples, seed, split, size=size, objects=(least, most))
     write_shards(source, Path(out), workers=workers)
     print(f"{samples:,} scenes under {out}; train on them with {override('data.root', out)}")
+
+
+@registry.register("command", "photographs")
+def photographs(out: str, packages: str = "/", workers: int = 2) -> None:
+    """write evaluation sets of real photographs, from two packages of Debian
+
+    Args:
+        out: the folder to write.
+        packages: the folder that tuxpaint-stamps-default and gcompris-qt-data lie under.
+        workers: processes.
+    """
+    from pathlib import Path
+
+    from corekit.data.photographs.sets import write_photographs
+
+    for name, count in write_photographs(Path(packages), Path(out), workers).items():
+        print(f"{name:<12}{count:,} photographs")
+    print("evaluate a model on them with corekit-eval checkpoint=MODEL +evaluation=photographs "
+          f"{override('data.root', out)}")

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +32,14 @@ class Array(Field):
             raise BadSampleError(self.name, f"{where}: {self.name} is no .npy file with one row of "
                                  f"whole numbers: {error}") from None
 
-    def from_array(self, array: NDArray[Any]) -> NDArray[np.int64]:
+    def from_array(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
         """The value from what the file holds; a ValueError where it does not fit."""
         if array.dtype.kind == "f":
             raise ValueError(f"it holds {array.dtype}")
-        if array.dtype == np.uint64 and (array > np.iinfo(np.int64).max).any():
+        numbers = array.astype(np.int64)
+        if array.dtype.kind == "u" and (numbers < 0).any():
             raise ValueError("a number has more than 63 bits")
-        return array.astype(np.int64)
+        return numbers
 
     def encode(self, value: object, extension: str) -> bytes:
         content = io.BytesIO()
@@ -76,14 +76,14 @@ class LabelVector(Array):
     noun = "label set"
     is_class = True
 
-    def from_array(self, array: NDArray[Any]) -> NDArray[np.int64]:
+    def from_array(self, array: NDArray[np.generic]) -> NDArray[np.int64]:
         """0 and 1, also where floating-point numbers say so."""
         if not np.isin(array, (0, 1)).all():
             raise ValueError("it holds more than 0 and 1")
         return array.astype(np.uint8)
 
 
-def _parsed(content: bytes) -> NDArray[Any]:
+def _parsed(content: bytes) -> NDArray[np.generic]:
     """The one row of numbers in a ``.npy`` file.
 
     numpy's own reader would take the memory that a header claims, and recurse as deep as it nests.

@@ -240,6 +240,19 @@ def retry(action: Callable[[], T], what: str, failures: type[Exception], ends: b
     raise AssertionError("not reached")
 
 
+def read_text(storage: Storage, name: str) -> str | None:
+    """The text of a small file; None where there is none.
+
+    Raises:
+        CorekitError: it is not in UTF-8.
+    """
+    content = storage.read_if_there(name)
+    try:
+        return None if content is None else content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CorekitError(f"{storage.where(name)} is not in UTF-8: save it so") from None
+
+
 def read_lines(root: str, name: str) -> list[str]:
     """The lines of a small text file in a folder or right above it; none where there is none.
 
@@ -250,12 +263,8 @@ def read_lines(root: str, name: str) -> list[str]:
     """
     above = os.path.dirname(root.rstrip("/") if "://" in root else os.path.abspath(root))
     for folder in (root, above):
-        content = Storage(folder).read_if_there(name)
-        if content is not None:
-            try:
-                text = content.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                raise CorekitError(f"{folder}/{name} is not in UTF-8: save it so") from None
+        text = read_text(Storage(folder), name)
+        if text is not None:
             # not splitlines(): other characters that it splits at would shift all later lines
             return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
     return []

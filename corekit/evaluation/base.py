@@ -35,6 +35,7 @@ class EvalModel:
     sum: Callable[[Tensor], Tensor] = lambda tensor: tensor  # over them
     workers: int = 0  # data processes of a rank
     precision: str = "fp32"  # of the forward pass
+    name: str = "model"  # in tables
     fingerprint: str = ""  # a hash of the weights, and of what they are weights of
     store: Path | None = None  # the folder for what a suite keeps; None: it keeps nothing
     features: Path | None = None  # the folder where features are kept and found again
@@ -62,6 +63,7 @@ class Result:
     files: dict[str, bytes | bytearray] = field(default_factory=dict)
     details: dict[str, object] = field(default_factory=dict)  # what else the record holds, as JSON
     unreadable: int = 0  # how many were not evaluated, because they cannot be read
+    table: str = ""  # for people, of more figures than a line has room for
 
     @classmethod
     def on(cls, dataset: Source, samples: int, metrics: dict[str, float],
@@ -87,7 +89,9 @@ class Result:
     def __str__(self) -> str:
         """The line for people."""
         lost = f" ({self.unreadable} more cannot be read)" if self.unreadable else ""
-        return f"{self.samples} samples{lost} of {self.dataset}: {figures(self.metrics)}"
+        average = {name: value for name, value in self.metrics.items() if name == "average"}
+        shown = figures(average if self.table else self.metrics)
+        return f"{self.samples} samples{lost} of {self.dataset}{': ' if shown else ''}{shown}"
 
     def record(self, step: int | None, samples: int | None, evaluator: str) -> dict[str, object]:
         """The line of ``evaluations.jsonl``, under the evaluator's label in the recipe.

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from corekit.checkpoint.load import load_for_evaluation, place_of
+from corekit.data.jobs.manifest import sha256
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
@@ -17,7 +18,6 @@ from corekit.evaluation.probes.probe import digest as weights_digest
 from corekit.evaluation.stored_features import digest
 from corekit.files import lock
 from corekit.optim.loss_scale import Precision
-from corekit.recipes.build import to_plain
 from corekit.recipes.schema import EvaluationConfig, RunConfig
 
 Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
@@ -72,9 +72,13 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
     if not config.store and not any(each.name == "suite" for each in config.evaluators):
         yield eval_model
         return
-    described = {"weights": weights_digest(eval_model.model), "model": to_plain(config)["model"],
-                 "tokenizer": to_plain(config.data)["tokenizer"]}
-    fingerprint = digest(described)
+    # an exported model has its weights in files
+    has_weights = next(eval_model.model.parameters(), None) is not None
+    weights = (weights_digest(eval_model.model) if has_weights else
+               {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()})
+    tokenizer = config.data.tokenizer
+    fingerprint = digest({"weights": weights, "model": config.model.to_plain(),
+                          "tokenizer": tokenizer.to_plain() if tokenizer else None})
     base = Path(config.store).expanduser() if config.store else store_beside(folder)
     store = base / fingerprint[:16]
     with ExitStack() as stack:
@@ -88,7 +92,7 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
             except OSError as error:
                 raise CorekitError(f"{store} cannot be written to ({error.strerror}), so that "
                                    "nothing of a suite would be kept: type store=FOLDER") from None
-        yield replace(eval_model, fingerprint=fingerprint, store=store,
+        yield replace(eval_model, name=str(config.checkpoint), fingerprint=fingerprint, store=store,
                       features=store / "features" if config.store else None)
 
 

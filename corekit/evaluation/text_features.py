@@ -1,6 +1,8 @@
 """Features of sentences: each distinct one goes through the text tower once."""
 
 import json
+import logging
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +17,10 @@ from corekit.evaluation.features import encode_text, everywhere
 from corekit.evaluation.stored_features import digest, identity
 from corekit.files import write_bytes
 
+EVERY = 30.0  # seconds between two lines of a long list of sentences
 BATCH = 256  # sentences of one forward pass; always so many, so that features do not depend on it
+
+log = logging.getLogger(__name__)
 
 
 class TextFeatures:
@@ -68,9 +73,12 @@ class TextFeatures:
 
     def _encode(self, sentences: Sequence[str]) -> Tensor:
         model = self.eval_model
-        rows, positions = [], []
+        rows, positions, last = [], list[int](), time.monotonic()
         step = BATCH * model.world
         for first in range(0, len(sentences), step):
+            if time.monotonic() - last > EVERY:
+                last = time.monotonic()
+                log.info("%s of %s sentences encoded", f"{first:,}", f"{len(sentences):,}")
             begin = first + model.rank * BATCH
             own = sentences[begin:begin + BATCH]
             # all ranks run the model equally often

@@ -214,6 +214,8 @@ class EvaluationConfig:
     evaluators: tuple[EvaluatorConfig, ...] = ()
     seed: int = 0
     sets: list[str] = field(default_factory=list)  # of a suite, by pattern; none: all
+    # rows beside a suite's figures, such as mobileclip/mobileclip_s0
+    published: list[str] = field(default_factory=list)
     # the folder where suites keep what they need to go on, and evaluators keep features; None: a
     # suite's lies beside evaluations.jsonl
     store: str | None = None

@@ -5,18 +5,28 @@ sample behind the cut counts as a bad one.
 """
 
 import hashlib
+import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.data.shards.members import MOST_BYTES, RawSample, parse_sample
+from corekit.data.shards.members import (
+    BLOCK,
+    BROKEN,
+    MOST_BYTES,
+    PLAIN,
+    RawSample,
+    member_key,
+    parse_sample,
+)
 from corekit.data.shards.scan import Offsets, hash_offsets, scan_stored
 from corekit.data.shards.table import stored_offsets
-from corekit.data.storage import Storage
+from corekit.data.storage import Storage, retry
 from corekit.errors import CorekitError
 
 KEPT_SHARDS = 256  # of which a process remembers the offsets: 80 kB each, for 10,000 samples
@@ -63,7 +73,7 @@ class Index:
         cut = {0: self.cut[shard]} if shard in self.cut else {}
         offsets = {0: self._kept[shard]} if shard in self._kept else {}
         return Index(self.storage, self.places, self.names[row], self.sizes[row],
-                     self.samples[row], self.hashes[row], cut, offsets)
+                     self.samples[row], self.hashes[row], cut, self.modified[row], offsets)
 
     def offsets(self, shard: int) -> Offsets:
         """int64 [samples + 1]: where the samples of a shard begin, and the last one ends.
@@ -119,3 +129,27 @@ class Index:
         where = self.storage.where(self.names[shard])
         return [parse_sample(where, first + position, content, length)
                 for position, (content, length) in enumerate(self.read(shard, first, count))]
+
+    def keys(self, shard: int) -> list[str]:
+        """The keys of a shard's samples, by the header of the first member of each."""
+        def read_once() -> list[bytes]:
+            with self.storage.open(self.names[shard]) as file:
+                return [_block(file, offset) for offset in self.offsets(shard)[:-1].tolist()]
+
+        headers = retry(read_once, self.storage.where(self.names[shard]), self.storage.failures)
+        return [_key(header) or self.read_samples(shard, position, 1)[0].key
+                for position, header in enumerate(headers)]
+
+
+def _block(file: IO[bytes], offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(BLOCK)
+
+
+def _key(header: bytes) -> str | None:
+    """The key of a sample by the header that it begins with; None where that is of another kind."""
+    try:
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except BROKEN:
+        return None
+    return member_key(member.name)[0] if member.type in PLAIN else None

@@ -7,6 +7,7 @@ from corekit.data.fields import find_fields
 from corekit.data.object_fields import BoxLabels
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.members import RawSample, decode_sample, default_fields, split_extensions
+from corekit.data.shards.notes import CLASS_NAMES, TEMPLATES
 from corekit.data.storage import read_lines, split_pattern
 from corekit.errors import CorekitError
 from corekit.registry import register
@@ -46,11 +47,11 @@ class WebDataset:
         self.version = self.index.version if self.index else None
         if self.index and not self.shard_sizes.sum():
             raise CorekitError(f"the shards under {root} hold no samples")
-        self.class_names = read_lines(root, "classnames.txt") if root else []
+        self.class_names = read_lines(root, CLASS_NAMES) if root else []
         for field in self.decoders.values():
             if self.class_names and isinstance(field, BoxLabels):
                 field.num_classes = len(self.class_names)
-        self.templates = read_lines(root, "zeroshot_classification_templates.txt") if root else []
+        self.templates = read_lines(root, TEMPLATES) if root else []
 
     def read(self, shard: int, first: int, count: int) -> list[RawSample]:
         """The bytes of neighbouring samples, by one ranged read."""

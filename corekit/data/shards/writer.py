@@ -6,14 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from corekit.data.datasets.base import BadSampleError, DatasetInfo, Sample, Source, dataset_info
+from corekit.data.datasets.base import BadSampleError, Sample, Source, dataset_info
+from corekit.data.datasets.choices.instances import InstanceSource
 from corekit.data.fields import Field, find_fields
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
+from corekit.data.shards.notes import (
+    INSTANCES,
+    write_instances,
+    write_notes,
+    write_split_notes,
+)
 from corekit.errors import CorekitError
-from corekit.files import write_text
 
 WRITER = 2  # raise it with every change that makes other bytes
 
@@ -22,7 +28,8 @@ IMAGE_FORMATS = ("jpg", "png", "webp")
 
 def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
                  image_format: Literal["jpg", "png", "webp"] = "jpg",
-                 attribution: str | None = None, workers: int = 0) -> Manifest:
+                 attribution: str | None = None, workers: int = 0,
+                 split: str | None = None) -> Manifest:
     """Write all samples of a source as tar shards ``000000.tar``, ... with a ``manifest.json``.
 
     A sample has a member for each field that can be encoded, by the first of its extensions, such
@@ -30,7 +37,7 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
     one member. Shards that are there and whole are kept, so a run that was interrupted goes on
     where it stopped. A source with class names also gets the ``classnames.txt`` and
     ``zeroshot_classification_templates.txt`` that CLIP_benchmark reads, with its ``{c}`` for the
-    class name.
+    class name. One with choices among its pictures gets ``instances.jsonl``.
 
     Args:
         source: what to write; picklable where there are workers.
@@ -39,6 +46,8 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
         image_format: how images are encoded.
         attribution: the text of ``ATTRIBUTION.md``; None: the source's own, if it has one.
         workers: processes that write; 0 or 1: this one does.
+        split: as CLIP_benchmark lays out evaluation sets: shards ``SPLIT/0.tar``, ... and
+            ``SPLIT/nshards.txt``, and in the folder itself what is known of them.
 
     Raises:
         CorekitError: the folder holds other shards, or an argument is out of range.
@@ -51,30 +60,31 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000,
     total = int(source.shard_sizes.sum())
     decides = json.dumps([WRITER, source.fingerprint, samples_per_shard, image_format])
     fingerprint = hashlib.sha256(decides.encode()).hexdigest()
-    manifest = Manifest(fingerprint, total).begin(out, "*.tar")
+    folder, digits = (out / split, 1) if split else (out, 6)
+    manifest = Manifest(fingerprint, total).begin(folder, "*.tar")
     if manifest.fingerprint != fingerprint:
-        raise CorekitError(f"{out} holds shards of other samples or with other arguments; choose "
-                           "another folder, or remove this one")
-    _write_notes(dataset_info(source), out, attribution)
-    manifest.shards = [shard for shard in manifest.shards if shard.is_whole(out)]
+        raise CorekitError(f"{folder} holds shards of other samples or with other arguments; "
+                           "choose another folder, or remove this one")
+    write_notes(dataset_info(source), out, attribution)
+    if hasattr(source, "instances"):
+        _write_choices(cast(InstanceSource, source), out)
+    manifest.shards = [shard for shard in manifest.shards if shard.is_whole(folder)]
     done = {shard.name for shard in manifest.shards}
-    jobs = [(source, out, name, first, min(samples_per_shard, total - first), image_format)
-            for first in range(0, total, samples_per_shard)
-            if (name := f"{first // samples_per_shard:06d}.tar") not in done]
+    starts = range(0, total, samples_per_shard)
+    names = {first: f"{number:0{digits}d}.tar" for number, first in enumerate(starts)}
+    jobs = [(source, folder, name, first, min(samples_per_shard, total - first), image_format)
+            for first, name in names.items() if name not in done]
     for shard in in_processes(_write_shard, jobs, workers):  # in no set order
         manifest.shards = sorted([*manifest.shards, shard], key=lambda shard: shard.name)
-        manifest.save(out / MANIFEST)
+        manifest.save(folder / MANIFEST)
+    if split:
+        write_split_notes(source.fields, out, split, len(starts))
     return manifest
 
 
-def _write_notes(info: DatasetInfo, out: Path, attribution: str | None) -> None:
-    if info.class_names:
-        write_text(out / "classnames.txt", "".join(f"{name}\n" for name in info.class_names))
-    if info.templates:
-        write_text(out / "zeroshot_classification_templates.txt",
-                   "".join(template.replace("{}", "{c}") + "\n" for template in info.templates))
-    if attribution or info.attribution:
-        write_text(out / "ATTRIBUTION.md", attribution or str(info.attribution))
+def _write_choices(source: InstanceSource, out: Path) -> None:
+    keys = [stored_key(source.key(number)) for number in range(int(source.shard_sizes.sum()))]
+    write_instances(source.instances, keys, out / INSTANCES)
 
 
 def _write_shard(source: Source, out: Path, name: str, first: int, count: int,
@@ -108,9 +118,7 @@ def _samples(source: Source, first: int, count: int, bad: Counter[str]) -> Itera
 
 def _members(sample: Sample, fields: Mapping[str, Field],
              image_format: str) -> dict[str, bytes | str]:
-    folder, slash, file = str(sample["key"]).rpartition("/")
-    # what follows a dot is the extension of a member
-    members: dict[str, bytes | str] = {"__key__": folder + slash + file.replace(".", "_")}
+    members: dict[str, bytes | str] = {"__key__": stored_key(str(sample["key"]))}
     for name, field in fields.items():
         extensions = field.extensions
         if name not in sample or not extensions:
@@ -126,6 +134,12 @@ def _members(sample: Sample, fields: Mapping[str, Field],
         if content is not None:
             members[extension] = content
     return members
+
+
+def stored_key(key: str) -> str:
+    """A sample's key as shards have it: what follows a dot would be an extension."""
+    folder, slash, file = key.rpartition("/")
+    return folder + slash + file.replace(".", "_")
 
 
 def merged(content: str | bytes, more: bytes) -> bytes:

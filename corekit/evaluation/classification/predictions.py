@@ -71,20 +71,19 @@ def zero_shot_predictions(eval_model: EvalModel, dataset: Source, names: Sequenc
     total = int(dataset.shard_sizes.sum())
     position = torch.tensor(positions, dtype=torch.int64, device=eval_model.device)
     readable = everywhere(eval_model, total, position, torch.ones_like(position)) > 0
-    arrays: Arrays = {
+    arrays: dict[str, NDArray[np.int64]] = {
         name: everywhere(eval_model, total, position, torch.cat(parts).long())[readable]
         .cpu().numpy() for name, parts in rows.items()}
-    arrays["tied"] = arrays["tied"] > 0
     _check_labels(arrays["label"], len(names))
     arrays["classes"] = np.array(len(names))
     if "metadata" in declared(dataset.fields):
         content = list(gathered(eval_model, total, metadata, on_all_ranks=True))
         arrays["metadata"] = _rows([each for each in content if each])
-    return arrays
+    return {**arrays, "tied": arrays["tied"] > 0}
 
 
-def _check_labels(label: NDArray[np.generic], classes: int) -> None:
-    low, high = int(label.min()), int(label.max())  # type: ignore[operator]
+def _check_labels(label: NDArray[np.int64], classes: int) -> None:
+    low, high = int(label.min()), int(label.max())
     if low < 0:
         raise CorekitError(f"a label is {low}; labels are 0 or more")
     if high >= classes:

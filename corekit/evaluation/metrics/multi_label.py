@@ -1,16 +1,24 @@
 """Mean average precision of a multi-label set, from its stored scores."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from corekit.errors import CorekitError
-from corekit.evaluation.metrics.uncertainty import from_influences
+from corekit.evaluation.metrics.uncertainty import (
+    Estimate,
+    Estimates,
+    Floats,
+    Values,
+    figures_of,
+)
 from corekit.evaluation.suite.figure import Figures, Predictions
-
-Floats = NDArray[np.float64]
 
 
 def multi_label_figures(predictions: Predictions) -> Figures:
+    """The figures of ``multi_label_estimates``."""
+    return figures_of(multi_label_estimates(predictions))
+
+
+def multi_label_estimates(predictions: Predictions) -> Estimates:
     """``map_macro``: the mean of average precision over the classes that have a positive.
 
     It is CLIP_benchmark's ``mean_average_precision`` where every class has one (there a class
@@ -35,10 +43,10 @@ def multi_label_figures(predictions: Predictions) -> Figures:
         total += precision
         influences += influence
     count = len(columns)
-    return {"map_macro": from_influences(total / count, len(scores), influences / count)}
+    return {"map_macro": Estimate(total / count, len(scores), influences / count)}
 
 
-def average_precision(scores: NDArray[np.generic], hit: Floats) -> tuple[float, Floats]:
+def average_precision(scores: Values, hit: Floats) -> tuple[float, Floats]:
     """Average precision of one class, and its derivative by each sample's weight: [N] and [N].
 
     With precision p = TP / n among the n samples that score as high as a positive, average

@@ -3,7 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from corekit.evaluation.metrics.uncertainty import from_influences, mean_figure
+from corekit.evaluation.metrics.uncertainty import (
+    Estimate,
+    Estimates,
+    Floats,
+    figures_of,
+    mean_of,
+)
 from corekit.evaluation.suite.figure import Figures, Predictions
 
 AT = (1, 5, 10)
@@ -11,6 +17,11 @@ Integers = NDArray[np.int64]
 
 
 def retrieval_figures(predictions: Predictions) -> Figures:
+    """The figures of ``retrieval_estimates``."""
+    return figures_of(retrieval_estimates(predictions))
+
+
+def retrieval_estimates(predictions: Predictions) -> Estimates:
     """Recall at 1, 5 and 10 from images to captions and back, and the mean of both at 1.
 
     Where scores are equal, a query counts with its mean over all orders of the equal ones. The
@@ -23,23 +34,23 @@ def retrieval_figures(predictions: Predictions) -> Figures:
     """
     of = {name: np.asarray(values, dtype=np.int64) for name, values in predictions.items()}
     images, owner = len(of["image_above"]), of["text_owner"]
-    figures: Figures = {}
+    estimates: Estimates = {}
     for k in AT:
-        hit = hit_chances(k, of["image_above"], of["image_tied"], of["image_right"])
-        figures[f"image_to_text_r{k}"] = mean_figure(hit)
+        of_images = hit_chances(k, of["image_above"], of["image_tied"], of["image_right"])
         of_captions = hit_chances(k, of["text_above"], of["text_tied"], np.ones_like(owner))
         recall = float(of_captions.mean())
         # what an image's weight adds to the mean over captions
-        influence = np.bincount(owner, of_captions - recall, images) / len(owner)
-        figures[f"text_to_image_r{k}"] = from_influences(recall, len(owner), influence)
+        influences = np.bincount(owner, of_captions - recall, images) / len(owner)
+        estimates[f"image_to_text_r{k}"] = mean_of(of_images)
+        estimates[f"text_to_image_r{k}"] = Estimate(recall, len(owner), influences)
         if k == 1:
-            both = (hit - hit.mean()) / images + influence
-            mean = (float(hit.mean()) + recall) / 2
-            figures["mean_r1"] = from_influences(mean, images, both / 2)
-    return figures
+            mean = float(of_images.mean())
+            both = (of_images - mean) / images + influences
+            estimates["mean_r1"] = Estimate((mean + recall) / 2, images, both / 2)
+    return estimates
 
 
-def hit_chances(k: int, above: Integers, tied: Integers, right: Integers) -> NDArray[np.float64]:
+def hit_chances(k: int, above: Integers, tied: Integers, right: Integers) -> Floats:
     """Of each query, how probable a right answer among the first k is: [queries].
 
     A query's first places go to the ``above`` wrong answers, the next to ``tied`` wrong and

@@ -44,8 +44,8 @@ def retrieval_ranks(eval_model: EvalModel, dataset: Source, texts: TextFeatures,
     features = texts([line for lines in captions for line in lines])
     counts = torch.tensor([len(lines) for lines in captions], device=eval_model.device)
     owner = torch.repeat_interleave(counts)
-    own = torch.cat([(images[rows] * texts_of).sum(1) for rows, texts_of in zip(
-        owner.split(block), features.split(block))])  # each caption's score with its own image
+    own = torch.cat([(images[rows] * of_rows).sum(1) for rows, of_rows in zip(
+        torch.split(owner, block), torch.split(features, block))])  # each with its own image
     best = own.new_full((len(images),), -1.0).scatter_reduce(0, owner, own, "amax")
     right = torch.zeros_like(counts).index_add_(0, owner, (own >= best[owner] - TIE).long())
     of_images = torch.zeros(2, len(images), dtype=torch.int64, device=eval_model.device)

@@ -4,7 +4,6 @@ import csv
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib.resources import files
 from pathlib import Path
 
 from corekit.errors import CorekitError
@@ -46,8 +45,7 @@ def read_table(table: str) -> list[EvalSet]:
     Raises:
         CorekitError: there is no such table, or a line of it is none of a set.
     """
-    own = {Path(each.name).stem: each for each in files(__package__).joinpath("tables").iterdir()
-           if each.name.endswith(".csv")}
+    own = _own_tables()
     if table in own:
         text = own[table].read_text(encoding="utf-8")
     elif table.endswith(".csv") and Path(table).is_file():
@@ -57,6 +55,15 @@ def read_table(table: str) -> list[EvalSet]:
                            "name a CSV file, or one of " + ", ".join(sorted(own)))
     return [_set(row, f"{table}, line {number}")
             for number, row in enumerate(csv.DictReader(text.splitlines()), 2)]
+
+
+def known_sets() -> list[EvalSet]:
+    """The sets of all of corekit's tables; of two with one key that of ``datacomp`` comes first."""
+    tables = sorted(_own_tables(), key=lambda name: (name != "datacomp", name))
+    by_key: dict[str, EvalSet] = {}
+    for each in (each for table in tables for each in read_table(table)):
+        by_key.setdefault(each.key, each)
+    return [*by_key.values()]
 
 
 def picked(sets: Sequence[EvalSet], patterns: Sequence[str]) -> list[EvalSet]:
@@ -73,6 +80,10 @@ def picked(sets: Sequence[EvalSet], patterns: Sequence[str]) -> list[EvalSet]:
             if not patterns or any(_fits(each, pattern) for pattern in patterns)]
 
 
+def _own_tables() -> dict[str, Path]:
+    return {path.stem: path for path in Path(__file__).with_name("tables").glob("*.csv")}
+
+
 def _fits(each: EvalSet, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(word, pattern) for word in (each.key, each.name))
 
@@ -85,10 +96,9 @@ def _set(row: dict[str, str], where: str) -> EvalSet:
     try:
         return EvalSet(
             row["key"], row["name"], _words(row["folders"]), row["task"], row["metric"],
-            *(int(row[name]) if row.get(name) else None
-              for name in ("samples", "captions", "classes")),
+            samples=_number(row, "samples"), captions=_number(row, "captions"),
+            classes=_number(row, "classes"), group=_number(row, "group"),
             chance=float(row["chance"]) if row.get("chance") else None,
-            group=int(row["group"]) if row.get("group") else None,
             averages=_words(row.get("averages", "")))
     except (KeyError, ValueError) as error:
         raise CorekitError(f"{where} is no evaluation set: {error}") from None
@@ -96,3 +106,7 @@ def _set(row: dict[str, str], where: str) -> EvalSet:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(";") if word)
+
+
+def _number(row: dict[str, str], name: str) -> int | None:
+    return int(row[name]) if row.get(name) else None

@@ -13,6 +13,12 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.stored_features import data_version, digest
 from corekit.evaluation.suite.progress import Progress
+from corekit.evaluation.suite.report.averages import WHOLE, averages
+from corekit.evaluation.suite.report.export import report_files
+from corekit.evaluation.suite.report.picture import suite_picture
+from corekit.evaluation.suite.report.published import find_results
+from corekit.evaluation.suite.report.results import Results
+from corekit.evaluation.suite.report.table import result_table
 from corekit.evaluation.suite.sets import EvalSet, picked, read_table
 from corekit.evaluation.suite.store import SetRecord, keep, kept_predictions
 from corekit.evaluation.suite.tasks.base import Task
@@ -37,15 +43,19 @@ class Suite:
         batch_size: images of one forward pass.
         check: refuse sets that have not as many samples, captions or classes as the table says.
         keep_features: keep the features of images and sentences too, beside the predictions.
+        published: rows beside which the figures are printed, such as ``mobileclip/mobileclip_s0``
+            or ``open_clip/ViT-B-16 openai``; or files of figures.
 
     Raises:
         CorekitError: there is no such table, no set of it is there, or one is not what it says.
     """
 
     def __init__(self, table: str, root: str | None, sets: list[str] | None = None,
-                 batch_size: int = 256, check: bool = True, keep_features: bool = True) -> None:
-        self.table, self.keep_features = table, keep_features
+                 batch_size: int = 256, check: bool = True, keep_features: bool = True,
+                 published: list[str] | None = None) -> None:
+        self.table, self.keep_features = Path(table).stem, keep_features
         self.sets = read_table(table)
+        self.published = [row for word in published or [] for row in find_results(word, self.sets)]
         self.tasks: dict[str, Task] = {}
         self.picked = picked(self.sets, sets or [])
         if root is None:
@@ -79,7 +89,7 @@ class Suite:
         eval_model = replace(eval_model, progress=progress.advance)
         records = [self._evaluate(eval_model, by_key[key], task, texts, progress)
                    for key, task in self.tasks.items()]
-        return self._result(records)
+        return self._result(eval_model.name, records)
 
     def _evaluate(self, eval_model: EvalModel, each: EvalSet, task: Task, texts: TextFeatures,
                   progress: Progress) -> SetRecord:
@@ -104,14 +114,21 @@ class Suite:
         progress.end(each.key, record, time.monotonic() - started, was_kept=kept is not None)
         return record
 
-    def _result(self, records: Sequence[SetRecord]) -> Result:
-        metrics = {record.key: record.value for record in records if record.value is not None}
-        samples = sum(record.samples for record in records)
-        details = {"sets": {record.key: {name: asdict(figure)
-                                         for name, figure in record.figures.items()}
-                            for record in records}}
-        return Result(metrics, self.table, samples, details=dict(details),
-                      unreadable=sum(record.unreadable for record in records))
+    def _result(self, name: str, records: Sequence[SetRecord]) -> Result:
+        results = Results(name, {record.key: record for record in records})
+        means = [each for each in averages(self.sets, results.records) if each.figure is not None]
+        values = {record.key: record.value for record in records}
+        values |= {each.name if each.name == WHOLE else f"{WHOLE}_{each.name}":
+                   each.figure.value for each in means if each.figure is not None}
+        table = result_table(self.sets, results, self.published)
+        return Result(
+            {key: value for key, value in values.items() if value is not None}, self.table,
+            sum(record.samples for record in records),
+            {"sets": suite_picture(self.sets, results, self.published)},
+            {**report_files(self.sets, results, self.published, name, "corekit")},
+            {"sets": {record.key: {key: asdict(figure) for key, figure in record.figures.items()}
+                      for record in records}},
+            sum(record.unreadable for record in records), table)
 
 
 def len_of(task: Task) -> int:

@@ -16,11 +16,14 @@ VISION = {**TOWER, "image_size": 32, "patch_size": 16}
 
 
 def write_transformers(folder: Path, kind: str) -> nn.Module:
-    """A CLIP, SigLIP, AIMv2 or an AIMv2 encoder alone, with its processors; the model itself."""
+    """A CLIP, MetaCLIP 2, SigLIP, AIMv2 or an AIMv2 encoder alone, with its processors; the model itself."""
     import transformers
 
     model_class, config = {
         "clip": (transformers.CLIPModel, transformers.CLIPConfig(
+            text_config={**TEXT, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 1},
+            vision_config=VISION, projection_dim=16)),
+        "metaclip_2": (transformers.MetaClip2Model, transformers.MetaClip2Config(
             text_config={**TEXT, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 1},
             vision_config=VISION, projection_dim=16)),
         "siglip": (transformers.SiglipModel, transformers.SiglipConfig(

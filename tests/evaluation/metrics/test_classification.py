@@ -86,7 +86,7 @@ def test_the_standard_error_of_f1_is_its_spread() -> None:
     for _ in range(300):
         cells = draws.choice(16, 400, p=confusion.ravel())
         label, guess = np.array(outcomes)[cells].T
-        figures.append(f1_macro(label, guess))
+        figures.append(f1_macro(label, guess).figure())
     spread = np.std([figure.value for figure in figures])
     claimed = np.mean([figure.standard_error for figure in figures])
     assert claimed == pytest.approx(spread, rel=0.12)

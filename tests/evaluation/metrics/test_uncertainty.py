@@ -7,7 +7,7 @@ import pytest
 
 from corekit.evaluation.metrics.classification import mean_per_class_recall
 from corekit.evaluation.metrics.retrieval import retrieval_figures
-from corekit.evaluation.metrics.uncertainty import interval, mean_figure
+from corekit.evaluation.metrics.uncertainty import interval, mean_of
 from corekit.evaluation.suite.figure import Figure
 
 Draws = np.random.Generator
@@ -15,12 +15,12 @@ Draws = np.random.Generator
 
 def share(draws: Draws) -> tuple[Figure, float]:
     """Top-1 of 711 samples, of which 90 % are right."""
-    return mean_figure(draws.random(711) < 0.9), 0.9
+    return mean_of(draws.random(711) < 0.9).figure(), 0.9
 
 
 def few(draws: Draws) -> tuple[Figure, float]:
     """Top-1 of 40 samples near 1."""
-    return mean_figure(draws.random(40) < 0.93), 0.93
+    return mean_of(draws.random(40) < 0.93).figure(), 0.93
 
 
 def recall(draws: Draws) -> tuple[Figure, float]:
@@ -28,7 +28,8 @@ def recall(draws: Draws) -> tuple[Figure, float]:
     count = np.arange(30) % 12 * 5 + 5
     chance = np.linspace(0.3, 0.98, 30)
     label = np.repeat(np.arange(30), count)
-    return mean_per_class_recall(label, draws.random(len(label)) < chance[label]), chance.mean()
+    estimate = mean_per_class_recall(label, draws.random(len(label)) < chance[label])
+    return estimate.figure(), chance.mean()
 
 
 def mean_r1(draws: Draws) -> tuple[Figure, float]:
@@ -46,7 +47,7 @@ def mean_r1(draws: Draws) -> tuple[Figure, float]:
 def jaccard(draws: Draws) -> tuple[Figure, float]:
     """854 Jaccard indices of 0, 1/3, 1/2 and 1."""
     values, chances = np.array([0, 1 / 3, 1 / 2, 1]), np.array([.3, .2, .1, .4])
-    return mean_figure(draws.choice(values, 854, p=chances)), float(values @ chances)
+    return mean_of(draws.choice(values, 854, p=chances)).figure(), float(values @ chances)
 
 
 @pytest.mark.parametrize("draw", [share, few, recall, mean_r1, jaccard])
@@ -65,12 +66,12 @@ def test_a_binomial_share_has_wilsons_interval() -> None:
     for right, samples, low, high in ((81, 263, .2553, .3662), (0, 20, 0, .1611),
                                       (1, 29, .0061, .1718)):
         values = np.arange(samples) < right
-        assert interval(mean_figure(values)) == pytest.approx((low, high), abs=5e-5)
+        assert interval(mean_of(values).figure()) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_edges() -> None:
     assert interval(Figure(None, 0)) is None
     assert interval(Figure(0.5, 10)) is None, "a published figure without an error"
-    assert interval(mean_figure([0.25] * 5)) == (0.25, 0.25)
-    assert interval(mean_figure([1.0] * 20)) == pytest.approx((1 - .1611, 1), abs=5e-5)
-    assert mean_figure([]).value is None
+    assert interval(mean_of([0.25] * 5).figure()) == (0.25, 0.25)
+    assert interval(mean_of([1.0] * 20).figure()) == pytest.approx((1 - .1611, 1), abs=5e-5)
+    assert mean_of([]).value is None

@@ -81,6 +81,14 @@ def test_mean_iou_is_that_of_a_loop_over_pixels(ranks: int) -> None:
     assert list(by_class.values()) == pytest.approx(expected)  # type: ignore[attr-defined]
 
 
+def test_classes_of_pixels_have_names_of_their_own() -> None:
+    dataset = Pictures()
+    dataset.segmentation_names = ["sky", "sea", "land", "background"]  # type: ignore[attr-defined]
+    dataset.class_names = dataset.class_names[:3]  # of objects alone
+    by_class = Segmentation(dataset, PREPROCESS)(model()).details["by_class"]
+    assert list(by_class) == ["sky", "sea", "land"]  # type: ignore[call-overload]
+
+
 def test_what_is_padded_is_not_evaluated() -> None:
     """A picture of one colour is that class everywhere, whatever is black beside it."""
     dataset = Pictures()

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corekit import registry
 from corekit.data.datasets.choices.instances import Instance, InstanceSource
+from corekit.data.datasets.choices.shards import Choices
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.features import encode, everywhere
@@ -35,7 +35,7 @@ class _Choices:
     METRICS: Callable[[Predictions], Figures]
 
     def __init__(self, folder: str, eval_set: EvalSet, batch_size: int) -> None:
-        self.source: InstanceSource = registry.build("dataset", "choices", root=folder)
+        self.source: InstanceSource = Choices(folder)
         self.eval_set, self.batch_size = eval_set, batch_size
         count = len(self.source.instances)
         if eval_set.samples not in (None, count):
