@@ -10,7 +10,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     compare = commands.add_parser(
         "compare", help="two models on the sets of a suite, with a test of each difference",
         description="Compare what two models reach on the sets that both were evaluated on: the "
-                    "difference B - A, its 95 %% interval, and a test. It is paired where both "
+                    "difference B - A, its 95 % interval, and a test. It is paired where both "
                     "models' predictions are kept, and unpaired of published figures.")
     place = ("a run or model folder that a suite was evaluated on; a published row such as "
              "mobileclip/mobileclip_s0; or a file of figures: DataComp's eval_results.jsonl, "

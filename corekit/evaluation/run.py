@@ -18,7 +18,6 @@ from corekit.evaluation.probes.probe import digest as weights_digest
 from corekit.evaluation.stored_features import digest
 from corekit.files import lock
 from corekit.optim.loss_scale import Precision
-from corekit.recipes.build import to_plain
 from corekit.recipes.schema import EvaluationConfig, RunConfig
 
 Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
@@ -77,8 +76,9 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
     has_weights = next(eval_model.model.parameters(), None) is not None
     weights = (weights_digest(eval_model.model) if has_weights else
                {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()})
-    fingerprint = digest({"weights": weights, "model": to_plain(config)["model"],
-                          "tokenizer": to_plain(config.data)["tokenizer"]})
+    tokenizer = config.data.tokenizer
+    fingerprint = digest({"weights": weights, "model": config.model.to_plain(),
+                          "tokenizer": tokenizer.to_plain() if tokenizer else None})
     base = Path(config.store).expanduser() if config.store else store_beside(folder)
     store = base / fingerprint[:16]
     with ExitStack() as stack:

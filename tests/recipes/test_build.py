@@ -29,7 +29,8 @@ def test_defaults_of_the_schema_are_those_of_the_typed_recipe() -> None:
     assert isinstance(schema, dict)
     assert run_config({"model": {"name": "m"}}).to_plain() == {**schema, "model": {"name": "m"}}
     assert list(recipe_schema(EvaluationConfig)) == ["checkpoint", "model", "data", "engine",
-                                                     "evaluators", "seed"]
+                                                     "evaluators", "seed", "sets", "published",
+                                                     "store"]
     assert {"model", "loss", "data.dataset", "init.rename", "evaluators"} < set(FREE_SECTIONS)
     assert not {"engine", "data", "data.preprocess", "init"} & set(FREE_SECTIONS)
 

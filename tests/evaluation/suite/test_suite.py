@@ -228,6 +228,23 @@ def test_what_is_wrong_with_a_set_is_one_sentence(root: Path, what: str, sentenc
     assert "\n" not in str(error.value)
 
 
+def test_sets_of_another_size_are_taken_where_they_are_not_checked(root: Path) -> None:
+    damage(root, "samples")
+    damage(root, "captions")
+    result = suite(root, check=False)(eval_model(Counting()))
+    assert set(result.metrics) > set(TABLE)
+
+
+def test_classes_of_one_name_tie_and_the_first_counts(root: Path, tmp_path: Path) -> None:
+    names = [str(number % 3) for number in range(6)]
+    write_names(root / "plain_test", names, ["{c}", "1{c}"])
+    suite(root, sets=["plain"])(keeping(tmp_path))
+    with np.load(tmp_path / "plain" / "predictions.npz") as kept_of:
+        assert kept_of["tied"].all()
+        assert set(kept_of["best"][:, 0].tolist()) <= {0, 1, 2}
+        assert (kept_of["best"][:, 1] == kept_of["best"][:, 0] + 3).all()
+
+
 def test_sets_that_are_missing_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(root / "cues_test")
     suite(root)

@@ -19,7 +19,7 @@ from corekit.evaluation.suite.report.paired import (
 )
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.report.table import SHORT, WIDTH
-from corekit.evaluation.suite.sets import EvalSet
+from corekit.evaluation.suite.sets import EvalSet, known_sets
 from corekit.evaluation.suite.store import SetRecord
 
 LEVEL = 0.05  # of the test over all sets
@@ -46,7 +46,7 @@ def compare(sets: Sequence[EvalSet], first: Results, second: Results) -> Compari
     common = [key for key in keys if key in second.records]
     if not common:
         raise CorekitError(f"{first.name} and {second.name} have no evaluation set in common")
-    by_key = {each.key: each for each in sets}
+    by_key = {each.key: each for each in [*known_sets(), *sets]}
     differences: dict[str, Difference] = {}
     for key in common:
         group = by_key[key].group if key in by_key else None
@@ -78,7 +78,7 @@ def comparison_table(sets: Sequence[EvalSet], first: Results, second: Results) -
     differences = comparison.differences
     tested = {key: each.p_value for key, each in differences.items() if each.p_value is not None}
     adjusted = dict(zip(tested, holm([*tested.values()])))
-    lines = [f"A  {first.name}", f"B  {second.name}",
+    lines = [f"A  {_described(first)}", f"B  {_described(second)}",
              f"{'set':<23}{'figure':<14}{'A %':>7}{'B %':>7}{'B - A':>8}{'95 % interval':>18}"
              f"{'p':>8}  test"]
     lines.append("-" * (len(lines[-1]) + 4))
@@ -89,12 +89,18 @@ def comparison_table(sets: Sequence[EvalSet], first: Results, second: Results) -
     lines.append(lines[3])
     lines.append(_average(sets, differences))
     different = [first.records[key].name for key, p in adjusted.items() if p < LEVEL]
-    verdict = (f"Of {len(tested)} sets, chance alone makes {LEVEL * len(tested):.1f} differ at "
+    verdict = (f"Of {len(tested)} tests, chance alone makes {LEVEL * len(tested):.2g} differ at "
                f"p < {LEVEL}. By Holm's rule for all of them together, "
                f"{len(different)} differ (*){': ' if different else ''}{', '.join(different)}")
     for note in (verdict, *comparison.notes):
         lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _described(results: Results) -> str:
+    """The name, and where its predictions are kept."""
+    where = "" if results.store is None or str(results.store) == results.name else results.store
+    return f"{results.name}  ({where})" if where else results.name
 
 
 def _line(name: str, figure: str, each: Difference, is_sure: bool) -> str:

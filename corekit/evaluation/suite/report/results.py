@@ -40,14 +40,14 @@ class Results:
 def find_store(place: Path) -> Path | None:
     """The folder of kept sets that a place means; None where there is none.
 
-    A place is such a folder itself, a ``store`` above several models', or a run or model folder
-    that a suite was evaluated on. Of several models the one evaluated last counts.
+    A place is such a folder itself, a ``store`` above several models', or a run, a model folder or
+    another model's name that a suite was evaluated on. Of several models the one evaluated last
+    counts.
     """
-    if not place.is_dir():
-        return None
-    beside = place.resolve().with_name(place.resolve().name + ".evaluations")
-    for base in (place.parent, place, place / "evaluations" / "suite", beside / "suite"):
-        stores = [place] if base == place.parent else sorted(base.glob("*/"))
+    whole = place.resolve()
+    beside = whole.with_name(whole.name + ".evaluations")
+    for stores in ([place], *(sorted(base.glob("*/")) for base in (
+            place, place / "suite", place / "evaluations" / "suite", beside / "suite"))):
         newest = [(max(record.stat().st_mtime for record in records), store) for store in stores
                   if (records := list(store.glob(f"*/{RECORD}")))]
         if newest:

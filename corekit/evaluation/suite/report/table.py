@@ -9,6 +9,7 @@ from corekit.evaluation.suite.figure import Figure
 from corekit.evaluation.suite.report.averages import Average, averages, main_figure
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.sets import EvalSet
+from corekit.evaluation.suite.store import SetRecord
 
 WIDTH = 100  # columns
 SHORT = {"mean_per_class_recall": "class recall"}
@@ -112,10 +113,10 @@ def _notes(sets: Sequence[EvalSet], results: Results, fitting: Sequence[Results]
         record = results.records.get(each.key)
         if record is None:
             continue
-        figure, large = main_figure(record), record.figures.get(f"{record.metric}_of_100")
-        if large is not None and large.value is not None and figure.samples < FEW:
-            notes.append(f"{each.name}: its worst group has {figure.samples} samples; without "
-                         f"groups of fewer than 100 it is {100 * large.value:.2f} %")
+        notes += [f"{of}{each.name}: {note}" for of, note in (
+            ("", _without_small_groups(record)),
+            *((f"{other.name}, ", _without_small_groups(other.records.get(each.key)))
+              for other in fitting)) if note]
         if record.unreadable:
             notes.append(f"{each.name}: {record.unreadable:,} more samples cannot be read")
         ties = record.figures.get("ties")
@@ -123,6 +124,18 @@ def _notes(sets: Sequence[EvalSet], results: Results, fitting: Sequence[Results]
             notes.append(f"{each.name}: equal scores decide {100 * ties.value:.2f} % of "
                          f"{ties.samples:,}")
     return notes
+
+
+def _without_small_groups(record: SetRecord | None) -> str:
+    """What the worst group is without groups of fewer than 100 samples, where that is another."""
+    if record is None:
+        return ""
+    figure = main_figure(record)
+    large = record.figures.get(f"{record.metric}_of_100", figure)
+    if large.value is None or large.value == figure.value:
+        return ""
+    few = f"the worst group has {figure.samples} samples; " if figure.samples < FEW else ""
+    return f"{few}without groups of fewer than 100 samples it is {100 * large.value:.2f} %"
 
 
 def _cut(name: str, width: int) -> str:

@@ -108,6 +108,16 @@ def test_the_newest_of_several_models_is_taken(tmp_path: Path) -> None:
     assert find_store(tmp_path / "nothing") is None
 
 
+@pytest.mark.parametrize("store", ["", "abc", "suite/abc", "evaluations/suite/abc",
+                                   "../name.evaluations/suite/abc"])
+def test_places_that_mean_a_store(store: str, tmp_path: Path) -> None:
+    """As typed, above several models, and where ``corekit-eval`` keeps what it needs."""
+    keep_suite(tmp_path / "name" / store, 0.5, seed=1)
+    place = find_store(tmp_path / "name")
+    assert place is not None
+    assert place.resolve() == (tmp_path / "name" / store).resolve()
+
+
 def test_damaged_stores_are_one_sentence(tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
     keep_suite(tmp_path, 0.5, seed=1)

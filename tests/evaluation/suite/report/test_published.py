@@ -97,3 +97,19 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
             } == {"cifar10": 0.75, "mine/set": 0.25}
     assert large.records["cifar10"].figures["top1"].standard_error == pytest.approx(
         math.sqrt(.75 * .25 / 10000))
+
+
+def test_a_project_of_ones_own_adds_its_rows(tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "published_rows_test"
+    (project / "recipes").mkdir(parents=True)
+    (project / "rows.csv").write_text("key,figure,small\ncifar10,top1,0.5\n")
+    (project / "rows.py").write_text(
+        "from pathlib import Path\n\nfrom corekit.registry import register\n\n\n"
+        '@register("reference", "own_rows")\ndef own_rows() -> Path:\n    """Rows of our own."""\n'
+        '    return Path(__file__).with_name("rows.csv")\n')
+    monkeypatch.setenv("COREKIT_PROJECTS", str(project))
+    (row, ) = find_results("own_rows/small", known_sets())
+    assert row.records["cifar10"].value == 0.5
+    with pytest.raises(CorekitError, match="mobileclip, open_clip, own_rows"):
+        find_results("nothing", known_sets())

@@ -74,8 +74,12 @@ def test_notes_of_a_small_group_ties_and_lost_samples() -> None:
                   worst_group_top1=Figure(0.0, 4, 0.0),
                   worst_group_top1_of_100=Figure(0.1527, 2593, 0.007))
     object.__setattr__(each, "unreadable", 12)
-    text = result_table([worst], Results("run", {"wilds/fmow": each}))
-    assert "worst group has 4 samples; without groups of fewer than 100 it is 15.27 %" in text
+    paper = record(worst, 0.0, None, worst_group_top1_of_100=Figure(0.2, 22108))
+    text = result_table([worst], Results("run", {"wilds/fmow": each}),
+                        [Results("paper", {"wilds/fmow": paper})])
+    assert ("FMoW: the worst group has 4 samples; without groups of fewer than 100 samples it is "
+            "15.27 %") in text
+    assert "paper, FMoW: without groups of fewer than 100 samples it is 20.00 %" in text
     assert "equal scores decide 25.00 % of 22,108" in text
     assert "12 more samples cannot be read" in text
 
