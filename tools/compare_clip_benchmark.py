@@ -29,19 +29,21 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from clip_benchmark.datasets.builder import build_dataset, get_dataset_collate_fn
-from clip_benchmark.datasets.sugar_crepe import SugarCrepe
-from clip_benchmark.metrics import (
+from clip_benchmark.datasets import (  # type: ignore[import-not-found,unused-ignore]
+    builder,
+    sugar_crepe,
+)
+from clip_benchmark.metrics import (  # type: ignore[import-not-found,unused-ignore]
     image_caption_selection,
     zeroshot_classification,
     zeroshot_retrieval,
 )
 from PIL import Image
 from safetensors.torch import save_file
-from sklearn.metrics import f1_score, jaccard_score
+from sklearn import metrics as sklearn_metrics  # type: ignore[import-not-found,unused-ignore]
 from webdataset import WebDataset
 
-import corekit
+from corekit.checkpoint.load import load
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.suite.sets import EvalSet, picked, read_table
 from corekit.evaluation.suite.store import PREDICTIONS, set_folder
@@ -103,18 +105,18 @@ class Peer:
         raw = self.root / "raw"
         crepe = raw / "sugar_crepe"
         source = Pairs(raw / "winoground", self.transform) if each.task == "matching" else (
-            SugarCrepe(str(crepe / "val2017"), str(crepe / "swap_obj.json"), self.transform))
+            sugar_crepe.SugarCrepe(crepe / "val2017", crepe / "swap_obj.json", self.transform))
         loader = torch.utils.data.DataLoader(
             source, batch_size=BATCH, num_workers=self.workers,
-            collate_fn=get_dataset_collate_fn("sugar_crepe/swap_obj"))
+            collate_fn=builder.get_dataset_collate_fn("sugar_crepe/swap_obj"))
         metrics = image_caption_selection.evaluate(self.model, loader, self.tokenizer, "cpu", False)
         if each.task == "selection":
             return {"accuracy": metrics["text_acc"]}
         return {SELECTION[name]: value for name, value in metrics.items()}
 
     def _loader(self, folder: Path, task: str = "zeroshot_classification") -> Any:
-        dataset = build_dataset(f"wds/{folder.name}", root=str(folder), transform=self.transform,
-                                split="test", task=task)
+        dataset = builder.build_dataset(f"wds/{folder.name}", root=str(folder), split="test",
+                                        transform=self.transform, task=task)
         loader = torch.utils.data.DataLoader(dataset.batched(BATCH), batch_size=None,
                                              shuffle=False, num_workers=self.workers)
         loader.classes, loader.templates = dataset.classes, dataset.templates
@@ -138,8 +140,8 @@ class Peer:
         figures = {CLASSIFICATION[name]: value for name, value in metrics.items()}
         logits, target = kept[0]
         if each.metric == "f1_macro":
-            figures["f1_macro"] = f1_score(target, logits.argmax(1), average="macro",
-                                           labels=target.unique())
+            figures["f1_macro"] = sklearn_metrics.f1_score(
+                target, logits.argmax(1), average="macro", labels=np.unique(target))
         if each.group is not None:
             figures |= self._groups(folder, each.group, logits, target)
         return figures
@@ -155,7 +157,7 @@ class Peer:
         for k in (1, 5):
             if logits.shape[1] >= k:
                 hit = (logits.topk(k).indices == target[:, None]).any(1).float()
-                of_groups = [float(hit[groups == each].mean()) for each in groups.unique()]
+                of_groups = [float(hit[groups == each].mean()) for each in np.unique(groups)]
                 figures[f"worst_group_top{k}"] = min(of_groups)
         return figures
 
@@ -174,7 +176,8 @@ class Peer:
                 cosines = (self.model.encode_text(text, normalize=True)
                            @ self.model.encode_image(images, normalize=True).T)[0].numpy()
                 chosen = np.isin(np.arange(len(names)), np.argsort(cosines)[-right.sum():])
-                scores.setdefault(len(names), []).append(jaccard_score(right, chosen))
+                jaccard = sklearn_metrics.jaccard_score(right, chosen)
+                scores.setdefault(len(names), []).append(jaccard)
         groups = {"jaccard": (5, 6, 10, 12), "jaccard_5": (5,), "jaccard_6": (6,),
                   "jaccard_10": (10,), "jaccard_12": (12,), "jaccard_5_6": (5, 6),
                   "jaccard_10_12": (10, 12)}
@@ -262,7 +265,7 @@ def main() -> None:
     model, _, transform = open_clip.create_model_and_transforms(name)
     peer = Peer(model.eval(), transform, open_clip.get_tokenizer(name), options.sets,
                 options.workers)
-    loaded = corekit.load(folder)
+    loaded = load(folder)
     table = str(options.sets / "sets.csv")
     sets = picked(read_table(table), options.pick)
     def ours(store: Path | None = None) -> tuple[Any, Counting]:

@@ -65,7 +65,7 @@ def read_photograph(root: Path, photograph: Photograph) -> Image.Image:
     """
     try:
         content = _content(root, photograph)
-        image = Image.open(io.BytesIO(content), formats=("PNG", "WEBP"))
+        image: Image.Image = Image.open(io.BytesIO(content), formats=("PNG", "WEBP"))
         if image.width * image.height > MAX_PIXELS:
             raise BadSampleError("bomb", f"{photograph.path}: {image.width} x {image.height}")
         image = image.convert("RGBA") if photograph.package == STAMPS else image.convert("RGB")

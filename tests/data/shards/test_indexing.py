@@ -1,5 +1,6 @@
 """Where indexes lie, which ones are believed, and which folders are not searched unasked."""
 
+import io
 import json
 import logging
 import os
@@ -245,3 +246,15 @@ def test_a_file_that_is_no_tar_counts_as_one_bad_sample(
     with tarfile.open(root / "2.tar", "w"):
         pass
     assert load_index(root).samples.tolist() == [5, 4, 0]
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_keys_are_those_of_the_samples_whatever_their_headers_are(tmp_path: Path,
+                                                                  kind: int) -> None:
+    names = ["a.txt", "long/" + "b" * 90 + "/" + "c" * 60 + ".txt", "ü.txt"]
+    with tarfile.open(tmp_path / "0.tar", "w", format=kind) as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    index = load_index(tmp_path)
+    assert index.keys(0) == [name.removesuffix(".txt") for name in names]
+    assert index.keys(0) == [sample.key for sample in index.read_samples(0, 0, 3)]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from corekit import CorekitError
+from corekit.cli.main import main
 from corekit.data.datasets.base import BadSampleError
 from corekit.data.datasets.choices.base import ChoicePictures
 from corekit.data.datasets.choices.captions import SUGAR_CREPE, Aro, SugarCrepe
@@ -203,3 +204,17 @@ def test_files_that_are_cut_off_or_missing_are_one_sentence(tmp_path: Path) -> N
     with pytest.raises(CorekitError, match="holds none of the pictures, such as 00a.png: they lie "
                                            "in val2017/ or images/val2017/"):
         SugarCrepe(str(tmp_path), "swap_obj")
+
+
+def test_the_command_writes_a_set_as_evaluations_read_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    winoground(tmp_path / "source")
+    out = str(tmp_path / "set")
+    monkeypatch.setattr("sys.argv", ["corekit", "data", "shards", "winoground", out,
+                                     f"root={tmp_path}/source", "--split", "test", "--workers=1"])
+    main()
+    assert "2 choices among them in instances.jsonl" in capsys.readouterr().out
+    assert (tmp_path / "set" / "test" / "nshards.txt").read_text() == "1\n"
+    assert len(Choices(out).instances) == 2
