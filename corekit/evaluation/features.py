@@ -64,7 +64,8 @@ def encode(eval_model: EvalModel, source: Source, batch_size: int,
         return
     with stored.writing() as writer:
         for chunk, features in _encoded(eval_model, source, batch_size, output):
-            writer.add(chunk, features)
+            if writer is not None:
+                writer.add(chunk, features)
             yield chunk, features
 
 

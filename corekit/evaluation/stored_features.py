@@ -6,6 +6,7 @@ rank writes the features of its own chunks; the folder gets its name when all of
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,9 +22,10 @@ from corekit.data.datasets.base import Source, dataset_info, declared
 from corekit.data.fields import find_fields
 from corekit.data.loading.eval_loader import Chunk
 from corekit.evaluation.base import EvalModel
-from corekit.files import WRITING, replacing
+from corekit.files import WRITING, publish, remove
 
 FORMAT = 1  # of what is kept
+log = logging.getLogger(__name__)
 
 
 def identity(eval_model: EvalModel) -> dict[str, object]:
@@ -59,27 +61,32 @@ class StoredFeatures:
         return self.eval_model.all_agree(self.folder.is_dir())
 
     @contextmanager
-    def writing(self) -> Iterator["Writer"]:
-        """What this rank's chunks are added to; the folder is there at the end of the block."""
-        model = self.eval_model
-        if model.rank == 0:
-            with replacing(self.folder) as temporary:
-                temporary.mkdir()
-                with self._writing(temporary) as writer:
-                    yield writer
-        else:
-            with self._writing(self.folder.with_name(f".{self.folder.name}{WRITING}")) as writer:
-                yield writer
-        model.all_agree(True)  # the folder has its name
+    def writing(self) -> Iterator["Writer | None"]:
+        """What this rank's chunks are added to; the folder is there at the end of the block.
 
-    @contextmanager
-    def _writing(self, temporary: Path) -> Iterator["Writer"]:
-        rank = self.eval_model.rank
-        self.eval_model.all_agree(True)  # the folder is there
-        with (open(temporary / f"rank_{rank}.jsonl", "w", encoding="utf-8") as samples,
-              open(temporary / f"rank_{rank}.float32", "wb") as features):
-            yield Writer(samples, features, self.names)
-        self.eval_model.all_agree(True)  # every rank is done
+        None: the ranks have not one disk in common, and nothing is kept.
+        """
+        model, temporary = self.eval_model, self.folder.with_name(f".{self.folder.name}{WRITING}")
+        if model.rank == 0:
+            remove(temporary)  # left by a process that was killed
+            temporary.mkdir(parents=True)
+        model.all_agree(True)
+        try:
+            if not model.all_agree(temporary.is_dir()):
+                log.warning("%s is not on a disk that all ranks share: no features are kept",
+                            self.folder.parent)
+                yield None
+                return
+            with (open(temporary / f"rank_{model.rank}.jsonl", "w", encoding="utf-8") as samples,
+                  open(temporary / f"rank_{model.rank}.float32", "wb") as features):
+                yield Writer(samples, features, self.names)
+            model.all_agree(True)  # every rank is done
+            if model.rank == 0:
+                publish(temporary, self.folder)
+        finally:
+            if model.rank == 0:
+                remove(temporary)
+        model.all_agree(True)  # the folder has its name
 
     def read(self, batch_size: int) -> Iterator[tuple[Chunk, Tensor]]:
         """This rank's chunks, as ``chunks`` gives them but without images, with their features."""
