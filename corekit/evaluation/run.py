@@ -8,13 +8,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from corekit.checkpoint.load import load_for_evaluation, place_of
-from corekit.data.jobs.manifest import sha256
+from corekit.checkpoint.foreign.find import find_foreign
+from corekit.checkpoint.load import identity, load_for_evaluation, place_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.process_group import ProcessGroup, joined
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.probes.probe import digest as weights_digest
 from corekit.evaluation.stored_features import digest
 from corekit.files import lock
 from corekit.optim.loss_scale import Precision
@@ -72,12 +71,10 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
     if not config.store and not any(each.name == "suite" for each in config.evaluators):
         yield eval_model
         return
-    # an exported model has its weights in files
-    has_weights = next(eval_model.model.parameters(), None) is not None
-    weights = (weights_digest(eval_model.model) if has_weights else
-               {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()})
-    tokenizer = config.data.tokenizer
-    fingerprint = digest({"weights": weights, "model": config.model.to_plain(),
+    checkpoint, tokenizer = str(config.checkpoint), config.data.tokenizer
+    # a run's link may name another folder by now
+    files = identity(checkpoint if find_foreign(checkpoint) else folder)
+    fingerprint = digest({"files": files, "model": config.model.to_plain(),
                           "tokenizer": tokenizer.to_plain() if tokenizer else None})
     base = Path(config.store).expanduser() if config.store else store_beside(folder)
     store = base / fingerprint[:16]
@@ -92,7 +89,7 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
             except OSError as error:
                 raise CorekitError(f"{store} cannot be written to ({error.strerror}), so that "
                                    "nothing of a suite would be kept: type store=FOLDER") from None
-        yield replace(eval_model, name=str(config.checkpoint), fingerprint=fingerprint, store=store,
+        yield replace(eval_model, name=checkpoint, fingerprint=fingerprint, store=store,
                       features=store / "features" if config.store else None)
 
 

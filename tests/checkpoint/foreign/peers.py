@@ -16,7 +16,7 @@ VISION = {**TOWER, "image_size": 32, "patch_size": 16}
 
 
 def write_transformers(folder: Path, kind: str) -> nn.Module:
-    """A CLIP, MetaCLIP 2, SigLIP, AIMv2 or an AIMv2 encoder alone, with its processors; the model itself."""
+    """A CLIP, MetaCLIP 2, SigLIP, AIMv2 or an AIMv2 encoder alone, with its processors."""
     import transformers
 
     model_class, config = {

@@ -205,6 +205,8 @@ def damage(root: Path, what: str) -> None:
 
         write_shards(root / "several_test", [{"png": picture(number), "npy": npy([0, 1])}
                                              for number in range(9)])
+    elif what == "counted":
+        (root / "plain_test" / "test" / "nshards.txt").write_text("3\n")
     elif what == "truncated":
         shard = root / "plain_test" / "test" / "0.tar"
         shard.write_bytes(shard.read_bytes()[:700])
@@ -212,6 +214,7 @@ def damage(root: Path, what: str) -> None:
 
 @pytest.mark.parametrize(("what", "sentence"), [
     ("samples", "'plain' .*has 6 samples, but its table says 12"),
+    ("counted", "plain_test/test lacks 2.tar, which its nshards.txt counts"),
     ("truncated", "'plain' .*has 7 samples, but its table says 12"),
     ("classes", "has 5 names in classnames.txt, but its table says 6"),
     ("names", "has no classnames.txt"),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.shards.notes import missing_shards
 from corekit.data.shards.webdataset import WebDataset
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
@@ -44,7 +45,15 @@ class Task(Protocol):
 
 
 def open_shards(folder: str, **fields: str) -> WebDataset:
-    """The test shards of a set's folder."""
+    """The test shards of a set's folder.
+
+    Raises:
+        CorekitError: there are none, or fewer than ``nshards.txt`` counts.
+    """
+    missing = missing_shards(f"{folder}/test")
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise CorekitError(f"{folder}/test lacks {missing[0]}{more}, which its nshards.txt counts")
     return WebDataset(folder, SHARDS, {"image": IMAGE, **fields})
 
 
@@ -67,14 +76,13 @@ def check_classes(eval_set: EvalSet, source: Source, names: Sequence[str]) -> No
                            f" but its table says {eval_set.classes:,} classes")
 
 
-def checked_templates(eval_set: EvalSet, source: Source) -> list[str]:
-    """The templates of a set's folder, with ``{}`` for the name.
+def checked_templates(eval_set: EvalSet, source: Source, templates: Sequence[str]) -> list[str]:
+    """The templates of a set's folder, with ``{}`` for the name in the place of ``{c}``.
 
     Raises:
         CorekitError: there are none, or one has not exactly one place for the name.
     """
-    templates = [template.replace("{c}", "{}") for template in dataset_info(source).templates
-                 if template.strip()]
+    templates = [template.replace("{c}", "{}") for template in templates]
     if not templates:
         raise CorekitError(f"{_where(eval_set, source)} has no "
                            "zeroshot_classification_templates.txt, which has a sentence with {c} "

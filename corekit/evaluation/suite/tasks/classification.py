@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from corekit.data.datasets.base import Source
+from corekit.data.shards.notes import read_set_names
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.classification.predictions import class_scores, zero_shot_predictions
@@ -26,12 +27,13 @@ from corekit.registry import register
 class _Named:
     """A set with class names and templates in its folder, where an empty line is a name too."""
 
-    def __init__(self, source: Source, eval_set: EvalSet, batch_size: int) -> None:
-        self.source, self.eval_set, self.batch_size = source, eval_set, batch_size
-        self.names: list[str] = source.class_names  # type: ignore[attr-defined]
-        check_classes(eval_set, source, self.names)
-        self.templates = checked_templates(eval_set, source)
-        check_count(eval_set, source)
+    def __init__(self, folder: str, eval_set: EvalSet, batch_size: int, **fields: str) -> None:
+        self.source: Source = open_shards(folder, **fields)
+        self.eval_set, self.batch_size = eval_set, batch_size
+        self.names, templates = read_set_names(folder)
+        check_classes(eval_set, self.source, self.names)
+        self.templates = checked_templates(eval_set, self.source, templates)
+        check_count(eval_set, self.source)
 
 
 @register("task", "classification")
@@ -46,7 +48,7 @@ class Classification(_Named):
 
     def __init__(self, folder: str, eval_set: EvalSet, batch_size: int) -> None:
         metadata = {} if eval_set.group is None else {"metadata": "npy"}
-        super().__init__(open_shards(folder, label="cls", **metadata), eval_set, batch_size)
+        super().__init__(folder, eval_set, batch_size, label="cls", **metadata)
 
     def predict(self, eval_model: EvalModel, texts: TextFeatures) -> Arrays:
         """The best classes of every image; a CorekitError for a label that has no class."""
@@ -73,7 +75,7 @@ class MultiLabel(_Named):
     """
 
     def __init__(self, folder: str, eval_set: EvalSet, batch_size: int) -> None:
-        super().__init__(open_shards(folder, label_vector="npy"), eval_set, batch_size)
+        super().__init__(folder, eval_set, batch_size, label_vector="npy")
 
     @torch.no_grad()
     def predict(self, eval_model: EvalModel, texts: TextFeatures) -> Arrays:
