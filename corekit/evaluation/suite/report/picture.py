@@ -14,6 +14,7 @@ from corekit.evaluation.suite.sets import EvalSet
 
 FINE = 2  # drawn so many times larger, for smooth edges
 ROW, TOP, BOTTOM = 22, 86, 16  # pixels
+LETTERS = 26  # of a name
 LEGEND = 44  # from the top
 LEFT, BARS, RIGHT = 190, 640, 120  # of names, of 0 to 100 %, of numbers
 BAR, AVERAGE, INK, GRID, CHANCE = "#9db8d9", "#6f9bcb", "#222222", "#e4e4e4", "#777777"
@@ -99,7 +100,8 @@ class _Canvas:
 def _row(canvas: _Canvas, top: float, name: str, figure: Figure, colour: str,
          chance: float | None, marks: Sequence[float | None]) -> None:
     middle = top + ROW / 2
-    canvas.text(LEFT - 10, middle, name, anchor="rm")
+    shown = name if len(name) <= LETTERS else name[:LETTERS - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    canvas.text(LEFT - 10, middle, shown, anchor="rm")
     if figure.value is None:
         canvas.text(LEFT + 6, middle, "no figure")
         return
