@@ -58,6 +58,9 @@ APPLE: Rules = (
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
 # the image head of these has no bias
 IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
+APPLES_B = ("mobileclip_b", "mobileclip_b_lt")
+ALONG_TOKENS = ("at other sizes than the weights' own, positions are stretched along the row of "
+                "tokens, as Apple's code does: pos_embed_interp, flat1d in recipe.yaml")
 TRANSPOSED = (".head.proj", ".classifier.proj")  # ends of names
 NORM_EPS = 1e-5
 COUNTER = "num_batches_tracked"
@@ -94,6 +97,9 @@ class MobileCLIPConverter:
         if name in UNSTATED:
             notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
                          "has what its successor wants")
+        if name in APPLES_B:
+            arguments["pos_embed_interp"] = "flat1d"
+            notes.append(ALONG_TOKENS)
         weights, published = {}, open_clip_names(official)
         for ours, value in official.items():
             published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
