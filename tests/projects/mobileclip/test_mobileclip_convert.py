@@ -4,6 +4,7 @@ open_clip's own outputs.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.models.text_tower import open_clip_names
 from corekit.recipes.find import recipe_names
+from corekit.recipes.schema import ModelConfig
 from tests.plain import compose
 
 DATA = Path(__file__).parents[2] / "data" / "mobileclip"
@@ -173,6 +175,50 @@ def test_converted_bs_positions_are_stretched_as_in_apples_code() -> None:
     assert "pos_embed_interp" in CONVERTER.load(state, "mobileclip_b").notes[0]
     own = corekit.create_model("mobileclip_b", width_divisor=12, depth_divisor=12, vocab_size=9)
     assert own.image_tower.pos_embed_interp == "grid2d", "a new training keeps the grid"
+
+
+TIMMS_B = {"stem_padding": 0, "norm_eps": 1e-6}
+
+
+def test_layouts_that_run_a_model_otherwise_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoken(name: str, layout: str, **arguments: object) -> str:
+        saved = {"visual.trunk.head.weight": torch.zeros(1), "head.weight": torch.zeros(1)}
+        return " ".join(CONVERTER.remarks(ModelConfig(name, arguments), {}, saved, layout))
+
+    monkeypatch.setattr("corekit_projects.mobileclip.convert.compare_with_timm", lambda *_: [])
+    pairs = [(name, layout) for name in PREPROCESS for layout in CONVERTER.layouts(name)]
+    assert {pair for pair in pairs if spoken(*pair)} == {
+        ("mobileclip_s0", "open_clip"),  # which has no hybrid text tower
+        *((name, layout) for name in ("mobileclip_b", "mobileclip_b_lt")
+          for layout in ("apple", "open_clip", "timm"))}
+    assert "stem_padding 0 instead of 1, norm_eps 1e-06 instead of 1e-05" in spoken(
+        "mobileclip_b", "timm")
+    assert "of other sizes than the weights' own" in spoken("mobileclip_b", "apple")
+    assert not spoken("mobileclip_b", "apple", pos_embed_interp="flat1d")
+    assert not spoken("mobileclip_b", "open_clip", **TIMMS_B)
+    assert "causal True instead of False" in spoken("mobileclip_b", "open_clip", causal=False,
+                                                    **TIMMS_B)
+
+
+@pytest.mark.parametrize(("name", "arguments", "fused"), [
+    ("mobileclip_b", {}, False), ("mobileclip_b", TIMMS_B, False), ("mobileclip2_s0", {}, True)])
+def test_how_far_timms_features_are_is_measured(name: str, arguments: dict[str, Any], fused: bool,
+                                                randomize: Randomize) -> None:
+    arguments = {"text_tower": None, **arguments, **({"fused": True} if fused else {})}
+    model = corekit.create_model(name, **arguments)
+    randomize(model)
+    weights = model.state_dict()
+    saved = CONVERTER.save(weights, name, "timm")
+    remarks = CONVERTER.remarks(ModelConfig(name, arguments), weights, saved, "timm")
+    if name == "mobileclip_b" and arguments.get("stem_padding") != 0:
+        percent = re.search(r"vit_base_mci_224 .* are ([\d.]+)% away", remarks[-1])
+        assert percent is not None
+        assert 1 < float(percent[1]) < 100
+    else:
+        assert remarks == []
+        short = {key: value[..., :-1] if value.ndim else value for key, value in saved.items()}
+        (remark,) = CONVERTER.remarks(ModelConfig(name, arguments), weights, short, "timm")
+        assert "does not take these weights" in remark
 
 
 @pytest.mark.parametrize(("theirs", "names", "size"), [
