@@ -4,7 +4,7 @@ import inspect
 import re
 
 from corekit import registry
-from corekit.recipes.schema import Plain
+from corekit.recipes.schema import Node, Plain
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -22,7 +22,7 @@ def changed_arguments(name: str, arguments: Plain) -> Plain:
     return {key: value for key, value in arguments.items() if value != defaults[key].default}
 
 
-def run_otherwise(name: str, arguments: Plain, runs: Plain, layout: str) -> list[str]:
+def run_otherwise(name: str, arguments: Node, runs: Node, layout: str) -> list[str]:
     """A sentence on the arguments of a model that code of a layout has other values of, if any."""
     defaults = inspect.signature(registry.find("model", name).load()).parameters
     ours = {key: arguments.get(key, defaults[key].default) for key in runs if key in defaults}

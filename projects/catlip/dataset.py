@@ -61,7 +61,8 @@ class MinedLabels:
         self.shard_sizes = dataset.shard_sizes
         self.vocabulary = read_vocabulary(vocabulary, size) if vocabulary is not None else None
         if self.vocabulary is not None:
-            self.vocabulary.check(str(vocabulary))
+            self.vocabulary.check()
+            warn_of_other_nltk(f"vocabulary {vocabulary}", self.vocabulary.versions.get("nltk"))
         self.num_classes = len(self.vocabulary) if self.vocabulary is not None else None
         self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns,
                                         compounds, empty)
@@ -172,7 +173,7 @@ def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -
         raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
                            "data.dataset.vocabulary, or with another size of it: give the one they "
                            "were made with, or label again")
-    warn_of_other_nltk(f"{labels}, a folder of labels,", nltk)
+    warn_of_other_nltk(f"{labels}, a folder of labels,", nltk and str(nltk))
 
 
 def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:

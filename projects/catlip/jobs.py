@@ -17,7 +17,7 @@ from corekit.data.shards.members import RawSample, decode_sample
 from corekit.files import write_text
 from corekit.registry import register
 
-from .versions import versions
+from .versions import versions, warn_of_other_nltk
 from .vocabulary import Vocabulary, choose, read_vocabulary
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ class LabelCaptions(_OfCaptions):
     def vocabulary(self) -> Vocabulary:
         """Read when it is first used."""
         vocabulary = read_vocabulary(self.path, self.size)
-        vocabulary.check(self.path)
+        vocabulary.check()
+        warn_of_other_nltk(f"vocabulary {self.path}", vocabulary.versions.get("nltk"))
         return vocabulary
 
     def identity(self) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+from functools import lru_cache
 
 WORDNET = "3.0"
 
@@ -11,8 +12,9 @@ def versions() -> dict[str, str]:
     return {"nltk": importlib.metadata.version("nltk"), "wordnet": WORDNET}
 
 
-def warn_of_other_nltk(what: str, made_with: object) -> None:
-    """Warn, where another NLTK is here than something was made with; None: that is not known."""
+@lru_cache
+def warn_of_other_nltk(what: str, made_with: str | None) -> None:
+    """Warn once where another NLTK is here than made something; None: that is not known."""
     try:
         here = versions()["nltk"]
     except importlib.metadata.PackageNotFoundError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from corekit.errors import CorekitError
 
 from .pickled_counts import read_pickled_counts
-from .versions import versions, warn_of_other_nltk
+from .versions import versions
 
 VOCABULARIES = Path(__file__).parent / "vocabularies"  # tables that come with the project
 COLUMNS = ("synset", "lemma", "gloss", "count")
@@ -45,15 +45,10 @@ class Vocabulary:
         """int32 [n]: the rows of those keys that have one, ascending."""
         return np.array(sorted(self.row[key] for key in keys if key in self.row), dtype=np.int32)
 
-    def check(self, path: str | Path) -> None:
-        """A warning where another NLTK counted it, and
-
-        Raises:
-            CorekitError: WordNet lacks some synsets: no caption would ever name them.
-        """
+    def check(self) -> None:
+        """A CorekitError where WordNet lacks some synsets: no caption would ever name them."""
         from .wordnet import open_wordnet
 
-        warn_of_other_nltk(f"vocabulary {path}", self.versions.get("nltk"))
         unknown = [key for key in self.counts if key not in open_wordnet().called]
         if unknown:
             raise CorekitError(f"{len(unknown):,} of the vocabulary's {len(self):,} synsets are "
@@ -135,7 +130,7 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
 
 def _versions(content: bytes) -> dict[str, str]:
     titles = content.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
-    return dict(match.groups() for title in titles if (match := _VERSION.fullmatch(title.strip())))
+    return {match[1]: match[2] for title in titles if (match := _VERSION.fullmatch(title.strip()))}
 
 
 def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:

@@ -18,7 +18,7 @@ from corekit.checkpoint.read_state import State
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.models.text_tower import open_clip_names
-from corekit.recipes.schema import ModelConfig, Plain
+from corekit.recipes.schema import ModelConfig, Node, Plain
 from corekit.registry import register
 
 from .preprocess import PREPROCESS, UNSTATED
@@ -146,7 +146,7 @@ def _size(name: str) -> str:
     return name.removeprefix("mobileclip2_").removeprefix("mobileclip_").removesuffix("_lt")
 
 
-def _pixels(name: str, arguments: Plain) -> int:
+def _pixels(name: str, arguments: Node) -> int:
     size = arguments.get("image_size", PREPROCESS[name].size)
     assert isinstance(size, int)
     return size

@@ -26,6 +26,7 @@ def compare_with_timm(model: ModelConfig, weights: State, saved: State, name: st
     """
     try:
         import timm
+        from timm.utils.model import reparameterize_model
     except ModuleNotFoundError:
         return []
     if not timm.is_model(name) or sum(value.numel() for value in saved.values()) > LARGEST:
@@ -34,7 +35,7 @@ def compare_with_timm(model: ModelConfig, weights: State, saved: State, name: st
         theirs: nn.Module = timm.create_model(name, num_classes=classes)
     theirs = theirs.to_empty(device="cpu").eval()
     if model.arguments.get("fused"):
-        theirs = timm.utils.model.reparameterize_model(theirs)
+        theirs = reparameterize_model(theirs)
     try:
         theirs.load_state_dict(saved, assign=True)
     except RuntimeError:

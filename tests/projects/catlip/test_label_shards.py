@@ -253,5 +253,9 @@ def test_labels_of_another_nltk_are_told(caplog: pytest.LogCaptureFixture) -> No
         manifest.write_text(json.dumps({**written, "made_by": {**written["made_by"],
                                                                "nltk": version}}))
         assert StoredLabels("in", "labels", path).shard_sizes.sum() == 16
-    (warning,) = [message for message in caplog.messages if "NLTK" in message]
+    Path("other.tsv").write_text(Path(path).read_text().replace(f"nltk {here}", "nltk 3.9.1", 1))
+    MinedLabels(WebDataset("in"), "other.tsv")
+    MinedLabels(WebDataset("in"), "other.tsv")  # told once
+    warning, of_table = [message for message in caplog.messages if "NLTK" in message]
     assert f"labels, a folder of labels, was made with NLTK 3.8.1, and {here}" in warning
+    assert f"vocabulary other.tsv was made with NLTK 3.9.1, and {here}" in of_table
