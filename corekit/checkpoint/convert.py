@@ -8,7 +8,7 @@ folders.
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,8 @@ from corekit.recipes.saved import load_plain
 from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
 
 PICKLED = (".pt", ".pth", ".bin")
+NO_LAYOUT = ("no other library has a class for it; `corekit export` writes it as ONNX, or with "
+             "--format torch as .pt2, for programs without corekit")
 PREPROCESSOR = "preprocessor_config.json"  # what transformers' image processors save beside weights
 
 
@@ -60,6 +62,14 @@ class Converter(Protocol):
 
     def save(self, weights: State, name: str, layout: str) -> State:
         """The model's weights in a layout; a CorekitError where the layout cannot hold them."""
+
+
+@runtime_checkable
+class ConverterWithRemarks(Protocol):
+    """A converter that knows what code of its layouts makes of weights that the model does not."""
+
+    def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
+        """Sentences on that, for weights and what was saved of them; none where all is equal."""
 
 
 def convert_in(source: Path, target: Path, name: str | None = None,
@@ -97,12 +107,13 @@ def convert_in(source: Path, target: Path, name: str | None = None,
     return model.name, notes
 
 
-def convert_out(source: Path, target: Path, layout: str) -> str:
+def convert_out(source: Path, target: Path, layout: str) -> tuple[str, list[str]]:
     """Write the weights of a run, a checkpoint or a model folder to a file, in another layout.
 
     The target is ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own, and the layout
-    one of those that the model's converter writes. Returns the model's name. Raises a CorekitError
-    where no model is there, or no converter writes it in that layout.
+    one of those that the model's converter writes. Returns the model's name, and sentences on what
+    code of that layout computes otherwise. Raises a CorekitError where no model is there, or no
+    converter writes it in that layout.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a file that is not")
@@ -117,14 +128,17 @@ def convert_out(source: Path, target: Path, layout: str) -> str:
     weights = load_file(folder / "model.safetensors")
     known = {each: converter for converter in _converters() for each in converter.layouts(name)}
     if layout not in known:
-        layouts = f"there are {', '.join(sorted(known))}" if known else "no converter knows it"
+        layouts = f"there are {', '.join(sorted(known))}" if known else NO_LAYOUT
         raise CorekitError(f"model '{name}' cannot be written in the layout '{layout}': {layouts}")
     _check_resize(folder)
-    saved = known[layout].save(weights, name, layout)
+    converter = known[layout]
+    saved = converter.save(weights, name, layout)
     state = {key: value.contiguous() for key, value in saved.items()}
     with replacing(target) as file:
         save_file(state, file) if target.suffix == ".safetensors" else torch.save(state, file)
-    return name
+    if not isinstance(converter, ConverterWithRemarks):
+        return name, []
+    return name, converter.remarks(ModelConfig(name, model.arguments), weights, state, layout)
 
 
 def _check_resize(folder: Path) -> None:

@@ -43,12 +43,14 @@ class CLIP(ImageEncoder):
     ``forward`` gives ``image_features`` [B, D], ``text_features`` [B, D], with ``synthetic_text``
     also ``synthetic_text_features`` [B, D], and ``logit_scale`` []. Features have unit length and
     are float32 under autocast too: similarities are multiplied by up to 100, which bfloat16's 8
-    bits would not stand. The parameter of the scale is its logarithm.
+    bits would not stand. The parameter of the scale is its logarithm. It is held at 100 at most,
+    and at least at ``least_logit_scale``, where there is one: OpenAI's training has none.
     """
 
     def __init__(self, image_tower: nn.Module, text_tower: nn.Module,
-                 init_logit_scale: float = 1 / 0.07) -> None:
+                 init_logit_scale: float = 1 / 0.07, least_logit_scale: float = 0.0) -> None:
         super().__init__(image_tower)
+        self.least_logit_scale = least_logit_scale
         self.text_tower = text_tower
         self.logit_scale = nn.Parameter(torch.tensor(math.log(init_logit_scale)))
 
@@ -68,14 +70,16 @@ class CLIP(ImageEncoder):
             outputs["text_features"] = both[:text.shape[0]]
             outputs["synthetic_text_features"] = both[text.shape[0]:]
         scale = self.logit_scale.exp()
+        limited = scale.clamp(self.least_logit_scale, MAX_LOGIT_SCALE)
         # the gradient of the scale itself, also where it is cut off: it must be able to come down
-        outputs["logit_scale"] = scale + (scale.clamp(max=MAX_LOGIT_SCALE) - scale).detach()
+        outputs["logit_scale"] = scale + (limited - scale).detach()
         return outputs
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Hold the scale at its largest value, as OpenAI's training did; the trainer calls this."""
-        self.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        """Hold the scale within its limits, as OpenAI's training did; the trainer calls this."""
+        least = math.log(self.least_logit_scale) if self.least_logit_scale else None
+        self.logit_scale.clamp_(least, math.log(MAX_LOGIT_SCALE))
 
     def limits(self) -> Mapping[str, tuple[Tensor, float, str]]:
         """The parameter that ``after_step`` holds: its value, the largest, what that means."""

@@ -13,7 +13,12 @@ from corekit.models.layers.drop_path import drop_path_rates
 from corekit.models.layers.linear import init_weights
 from corekit.models.layers.mlp import MLP
 from corekit.models.layers.patch_embed import PatchEmbed, stride_of
-from corekit.models.layers.positions import is_position_table, resample_positions
+from corekit.models.layers.positions import (
+    Interpolation,
+    is_position_table,
+    resample_along_tokens,
+    resample_positions,
+)
 from corekit.models.text_tower import TextTransformer
 from corekit.registry import register
 
@@ -28,12 +33,14 @@ class ViT(nn.Module):
 
     Args:
         patch_embed: [B, 3, H, W] to [B, D, h, w], with its ``stride`` in pixels.
-        grid_size: h = w for which the position table is made; at others it is interpolated
-            bilinearly.
+        grid_size: h = w for which the position table is made.
         width, layers, heads: D, transformer blocks, and attention heads, which divide D.
         mlp_ratio: hidden width of the feed-forward parts over D.
         norm_pre: a layer norm before the first block, as CLIP has it.
         class_position: whether the class token has a row in the position table.
+        pos_embed_interp: how the position table is stretched to other grids: ``grid2d``, bilinearly
+            over the grid; or ``flat1d``, linearly along the row of all tokens, as Apple's code has
+            it.
         norm_eps: epsilon of every layer norm.
         head_bias, head_layer: of the projection to features.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
@@ -41,12 +48,14 @@ class ViT(nn.Module):
 
     def __init__(self, patch_embed: nn.Module, grid_size: int, width: int = 768, layers: int = 12,
                  heads: int = 12, embed_dim: int = 512, *, mlp_ratio: float = 4.0,
-                 norm_pre: bool = False, class_position: bool = True, norm_eps: float = 1e-5,
+                 norm_pre: bool = False, class_position: bool = True,
+                 pos_embed_interp: Interpolation = "grid2d", norm_eps: float = 1e-5,
                  head_bias: bool = False, drop_path_rate: float = 0.0,
                  head_layer: type[nn.Linear] = nn.Linear) -> None:
         super().__init__()
         self.grid_size = grid_size
         self.class_position = class_position
+        self.pos_embed_interp = pos_embed_interp
         self.patch_embed = patch_embed
         self.strides, self.widths = (stride_of(patch_embed),), (width,)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width))
@@ -108,6 +117,8 @@ class ViT(nn.Module):
 
     def resample_positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
         """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
+        if self.pos_embed_interp == "flat1d":
+            return resample_along_tokens(table, grid)
         return resample_positions(table, grid, "bilinear")
 
     def refit(self, name: str, value: Tensor) -> Tensor | None:

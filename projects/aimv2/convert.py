@@ -5,11 +5,12 @@ import math
 import torch
 
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
+from corekit.checkpoint.foreign.timm_towers import compare_with_timm
 from corekit.checkpoint.key_names import Rules, renamed
 from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.recipes.schema import CLIP_MEAN, CLIP_STD
+from corekit.recipes.schema import CLIP_MEAN, CLIP_STD, ModelConfig
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
@@ -17,6 +18,12 @@ from .blocks import PATCH_SIZE
 ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
            "and std and the whole square, as that of the published models has; Apple's README and "
            "trainer have ImageNet's and a smaller crop")
+
+NO_CLASSIFIER = ("Apple's file also has the seven tensors of a classifier over the features "
+                 "(head.*), which corekit's model does not have: load this one into Apple's code "
+                 "with strict=False, or put the seven beside it")
+NOT_CAUSAL = ("transformers' text tower of AIMv2 lets tokens see later ones wherever no caption of "
+              "a batch is padded: give it the whole causal mask as attention_mask")
 
 WIDTHS = {768: "base", 1024: "large", 1536: "huge", 2048: "1b", 3072: "3b"}
 WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
@@ -136,6 +143,18 @@ class AIMConverter:
             else:
                 converted[published_name] = value
         return converted
+
+    def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
+        """AIMv1's classifier, transformers' captions, and how far timm's features are."""
+        if layout == "apple":
+            return [NO_CLASSIFIER] if model.name in (*FIRST, "aimv1_pretrain") else []
+        if layout == "transformers":
+            return [NOT_CAUSAL] if model.name == LIT else []
+        if model.name not in ENCODERS:
+            return []
+        _, size, pixels = model.name.split("_")
+        return compare_with_timm(model, weights, saved, f"aimv2_{size}_patch14_{pixels}", 0,
+                                 int(pixels))
 
 
 def _look(state: State) -> tuple[str, str]:

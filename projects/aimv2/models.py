@@ -98,4 +98,4 @@ def aimv2_large_lit(embed_dim: int = 768, context_length: int = 77, vocab_size: 
     image_tower = ImageTower(encoder, width, embed_dim)
     text_tower = TextTower(768 // width_divisor, max(1, 12 // depth_divisor), embed_dim,
                            context_length, vocab_size)
-    return CLIP(image_tower, text_tower)
+    return CLIP(image_tower, text_tower, least_logit_scale=1.0)  # as in Apple's code

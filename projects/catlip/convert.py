@@ -3,9 +3,10 @@
 import math
 
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
-from corekit.checkpoint.key_names import changed_arguments, renamed
+from corekit.checkpoint.key_names import changed_arguments, renamed, run_otherwise
 from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import ModelConfig
 from corekit.registry import register
 
 MODELS = ("catlip_vit_b16", "catlip_vit_l16", "catlip_vit_h16")
@@ -66,6 +67,10 @@ class CatLIPConverter:
     def save(self, weights: State, name: str, layout: str) -> State:
         return {renamed(ours, RULES): value[None] if ours == "pos_embed" else value
                 for ours, value in weights.items() if ours not in AUGMENT}
+
+    def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
+        """CoreNet stretches positions along the row of tokens."""
+        return run_otherwise(model.name, model.arguments, {"pos_embed_interp": "flat1d"}, layout)
 
 
 def _without_scalars(state: State) -> tuple[State, list[str]]:

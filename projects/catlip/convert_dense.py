@@ -4,9 +4,10 @@ import math
 import re
 
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
-from corekit.checkpoint.key_names import Rules, changed_arguments, renamed
+from corekit.checkpoint.key_names import Rules, changed_arguments, renamed, run_otherwise
 from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import ModelConfig
 from corekit.registry import register
 
 from . import convert
@@ -97,6 +98,11 @@ class CatLIPDenseConverter:
     def save(self, weights: State, name: str, layout: str) -> State:
         return {_renamed(ours, name): value[None] if ours == "encoder.pos_embed" else value
                 for ours, value in weights.items() if ours not in convert.AUGMENT}
+
+    def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
+        """CoreNet's values of what a detector trained here may have others of."""
+        runs = {"pos_embed_interp": "flat1d", **(CORENET if model.name in DETECTORS else {})}
+        return run_otherwise(model.name, model.arguments, runs, layout)
 
 
 def _encoder(name: str) -> str:

@@ -20,6 +20,7 @@ from corekit.errors import CorekitError
 from corekit.registry import register
 
 from .jobs import ROWS
+from .versions import warn_of_other_nltk
 from .vocabulary import Vocabulary, read_vocabulary
 
 
@@ -61,6 +62,7 @@ class MinedLabels:
         self.vocabulary = read_vocabulary(vocabulary, size) if vocabulary is not None else None
         if self.vocabulary is not None:
             self.vocabulary.check()
+            warn_of_other_nltk(f"vocabulary {vocabulary}", self.vocabulary.versions.get("nltk"))
         self.num_classes = len(self.vocabulary) if self.vocabulary is not None else None
         self.fingerprint = _fingerprint(self.vocabulary, dataset.fingerprint, CODE, nouns,
                                         compounds, empty)
@@ -162,7 +164,8 @@ def _stored_rows(content: bytes, classes: int) -> NDArray[np.int32] | None:
 
 def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -> None:
     try:
-        fingerprint = json.loads(manifest or b"")["made_by"]["vocabulary"]
+        made_by = json.loads(manifest or b"")["made_by"]
+        fingerprint, nltk = made_by["vocabulary"], made_by.get("nltk")
     except (ValueError, KeyError, TypeError):
         raise CorekitError(f"{labels} has no {MANIFEST} of labels: give a folder that `corekit "
                            "data label` wrote") from None
@@ -170,6 +173,7 @@ def _check_labels(labels: str, manifest: bytes | None, vocabulary: Vocabulary) -
         raise CorekitError(f"the labels under {labels} were made with another vocabulary than "
                            "data.dataset.vocabulary, or with another size of it: give the one they "
                            "were made with, or label again")
+    warn_of_other_nltk(f"{labels}, a folder of labels,", nltk and str(nltk))
 
 
 def _fingerprint(vocabulary: Vocabulary | None, *decides: object) -> str:

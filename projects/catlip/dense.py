@@ -15,9 +15,10 @@ from corekit.models.dense.mask_rcnn import MaskRCNN
 from corekit.models.dense.pyramid import FeaturePyramid, SimplePyramid
 from corekit.models.dense.roi_heads import HeadSizes
 from corekit.models.layers.norm import LayerNorm2d
+from corekit.models.layers.positions import Interpolation
 from corekit.registry import register
 
-from .vit import NORM_EPS, CatLIP, Interpolation
+from .vit import NORM_EPS, CatLIP
 
 STRIDES = (4, 8, 16, 32, 64)
 CHANNELS, BOX_WIDTH = 256, 1024  # of the pyramid, and of the box head's hidden layer

@@ -1,6 +1,5 @@
 """Jobs over captions: ``corekit data vocabulary`` and ``corekit data label``."""
 
-import importlib.metadata
 import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from corekit.data.shards.members import RawSample, decode_sample
 from corekit.files import write_text
 from corekit.registry import register
 
+from .versions import versions, warn_of_other_nltk
 from .vocabulary import Vocabulary, choose, read_vocabulary
 
 if TYPE_CHECKING:
@@ -43,14 +43,13 @@ class _OfCaptions:
     def identity(self) -> dict[str, object]:
         """The code that finds nouns, and what of WordNet and NLTK is here."""
         from .labels import CODE
-        from .wordnet import VERSION, open_tagger, open_wordnet
+        from .wordnet import open_tagger, open_wordnet
 
         open_wordnet()
         if self.nouns == "tagged":
             open_tagger()
         labels = self.labels  # refuses what it does not know
-        return {"nouns": [CODE, labels.nouns, labels.compounds], "wordnet": VERSION,
-                "nltk": importlib.metadata.version("nltk")}
+        return {"nouns": [CODE, labels.nouns, labels.compounds], **versions()}
 
     def mine(self, samples: Iterator[RawSample], refuse: Refuse) -> Iterator[tuple[str, list[str]]]:
         """(key, synsets) of every sample whose caption can be read."""
@@ -66,9 +65,10 @@ class _OfCaptions:
 class CountNouns(_OfCaptions):
     """The synsets that captions name, counted and chosen: a row of the head a line.
 
-    OUT/vocabulary.tsv has synset, lemma, gloss and count. As in CatLIP (Mehta et al., 2024, section
-    3.1) those stay that occur in more captions than a threshold; frequent ones come first, ties by
-    key. Beside it lie the counts of every shard.
+    OUT/vocabulary.tsv has synset, lemma, gloss and count, and in its first line the versions of
+    NLTK and WordNet. As in CatLIP (Mehta et al., 2024, section 3.1) those stay that occur in more
+    captions than a threshold; frequent ones come first, ties by key. Beside it lie the counts of
+    every shard.
 
     Args:
         threshold: V_tau; the paper's 500 suits millions of captions and more, not thousands.
@@ -130,6 +130,7 @@ class LabelCaptions(_OfCaptions):
         """Read when it is first used."""
         vocabulary = read_vocabulary(self.path, self.size)
         vocabulary.check()
+        warn_of_other_nltk(f"vocabulary {self.path}", vocabulary.versions.get("nltk"))
         return vocabulary
 
     def identity(self) -> dict[str, object]:

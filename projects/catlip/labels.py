@@ -35,7 +35,9 @@ class NounLabels:
 
     Captions are cleaned as CoreNet cleans them and cut into NLTK's Treebank tokens, a stretch
     between spaces at a time: a full stop at its end is one everywhere. CoreNet asks NLTK's punkt
-    where sentences end; that differs after abbreviations such as *fig.*, and needs punkt's data.
+    where sentences end, which needs punkt's data. That differs after abbreviations such as *fig.*,
+    and where no space follows: of *violence.(AP* CoreNet takes *violence*, and here the full stop
+    stays at the word, which then names nothing. Labels depend on NLTK's version (``versions.py``).
 
     Args:
         nouns: which of the two.

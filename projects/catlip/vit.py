@@ -1,7 +1,6 @@
 """CatLIP's image encoder: a ViT behind a convolutional stem, its head as wide as a vocabulary."""
 
 import math
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,9 +8,9 @@ from torch import Tensor, nn
 from corekit.linear_output import LinearOutput
 from corekit.models.conv_stem import ConvStem
 from corekit.models.layers.linear import LinearHead
+from corekit.models.layers.positions import Interpolation
 from corekit.models.vit import ViT
 
-Interpolation = Literal["grid2d", "flat1d"]
 NORM_EPS = 1e-6
 # logits start near 0, so that the loss starts at K ln 2 and rows without a counterpart are no noise
 HEAD_STD = 0.001
@@ -33,9 +32,8 @@ class CatLIP(ViT):
     Args:
         num_classes: K.
         image_size: height and width in pixels that the position table is made for.
-        pos_embed_interp: how the position table is stretched to other sizes: ``grid2d``, bilinearly
-            over the grid; or ``flat1d``, linearly along the row of all tokens, line after line, as
-            CoreNet has it, so that sizes with equally many tokens are the same to it.
+        pos_embed_interp: how the position table is stretched to other sizes, as of ``ViT``; CoreNet
+            has ``flat1d``.
         drop_path_rate: stochastic depth of the last block; the others' grows linearly from 0.
         prior: probability that every class starts at, by the head's bias (Lin et al., 2017, section
             4.1), so that a short training need not first learn that most classes are absent. None:
@@ -53,9 +51,9 @@ class CatLIP(ViT):
                  prior: float | None = None, head_std: float = HEAD_STD,
                  first_stride: int = 4) -> None:
         super().__init__(ConvStem(width, 1, first_stride), image_size // 16, width, layers, heads,
-                         num_classes, class_position=False, norm_eps=NORM_EPS, head_bias=True,
-                         drop_path_rate=drop_path_rate, head_layer=LinearHead)
-        self.pos_embed_interp = pos_embed_interp
+                         num_classes, class_position=False, pos_embed_interp=pos_embed_interp,
+                         norm_eps=NORM_EPS, head_bias=True, drop_path_rate=drop_path_rate,
+                         head_layer=LinearHead)
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         if prior is not None:
             nn.init.constant_(self.head.bias, math.log(prior / (1 - prior)))
@@ -70,12 +68,3 @@ class CatLIP(ViT):
         """Features [B, D], ``pooled``; of unit length and float32 if ``normalize``."""
         pooled: Tensor = self.norm(self.trunk(image, class_only=True)[:, 0])
         return F.normalize(pooled.float(), dim=-1) if normalize else pooled
-
-    def resample_positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The patches' positions, [1, n · n, D], for another grid (rows, columns)."""
-        if self.pos_embed_interp == "grid2d":
-            return super().resample_positions(table, grid)
-        if math.prod(grid) == table.shape[1]:
-            return table
-        return F.interpolate(table.transpose(1, 2), size=math.prod(grid),
-                             mode="linear").transpose(1, 2)

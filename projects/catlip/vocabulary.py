@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from corekit.errors import CorekitError
 
 from .pickled_counts import read_pickled_counts
+from .versions import versions
 
 VOCABULARIES = Path(__file__).parent / "vocabularies"  # tables that come with the project
 COLUMNS = ("synset", "lemma", "gloss", "count")
+_VERSION = re.compile(r"(\w+) (\S+)")  # a title after the columns: what the table was made with
 _KEY = re.compile(r"n(\d{1,8})")
 
 
@@ -24,6 +26,7 @@ class Vocabulary:
     """Synsets as keys (``n02084071``), in the order of the head's rows, with their counts."""
 
     counts: Mapping[str, int]
+    versions: Mapping[str, str] = field(default_factory=dict)  # it was made with; older ones: none
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -53,11 +56,14 @@ class Vocabulary:
                                f"{unknown[0]}: it was made with another version")
 
     def table(self) -> str:
-        """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles."""
+        """A line for each row: synset, lemma, gloss and count, by tabs, under a line of titles.
+
+        After the titles stand the versions of what found the nouns.
+        """
         from .wordnet import open_wordnet
 
         wordnet = open_wordnet()
-        lines = [COLUMNS]
+        lines = [(*COLUMNS, *(f"{name} {version}" for name, version in versions().items()))]
         for key, count in self.counts.items():
             synset = wordnet.noun(key)
             lines.append((key, synset.name().rpartition(".n.")[0], synset.definition(), str(count)))
@@ -119,7 +125,12 @@ def read_vocabulary(path: str | Path, size: int | None = None) -> Vocabulary:
     if not counts or (size is not None and not 0 < size <= len(counts)):
         raise CorekitError(f"vocabulary {path} has {len(counts):,} synsets" +
                            (f", not {size:,}" if counts else ""))
-    return Vocabulary(dict(list(counts.items())[:size]))
+    return Vocabulary(dict(list(counts.items())[:size]), _versions(content) if is_table else {})
+
+
+def _versions(content: bytes) -> dict[str, str]:
+    titles = content.split(b"\n", 1)[0].decode("utf-8", "replace").split("\t")
+    return {match[1]: match[2] for title in titles if (match := _VERSION.fullmatch(title.strip()))}
 
 
 def _lines(content: bytes, path: str | Path) -> Iterator[tuple[str, int]]:

@@ -19,7 +19,8 @@ from nltk.tag.perceptron import PerceptronTagger
 from corekit.errors import CorekitError
 from corekit.registry import register
 
-VERSION = "3.0"
+from .versions import WORDNET as VERSION
+
 PLACES = ("/usr/share/wordnet",)  # where Debian's and Ubuntu's wordnet-base has it
 TAGGER = "averaged_perceptron_tagger_eng"  # JSON; NLTK's older one was a pickle
 FETCH = "`corekit data wordnet --yes` fetches it"

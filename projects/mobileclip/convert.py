@@ -12,12 +12,13 @@ import torch
 
 from corekit import registry
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
-from corekit.checkpoint.key_names import Rules, changed_arguments, renamed
+from corekit.checkpoint.foreign.timm_towers import compare_with_timm
+from corekit.checkpoint.key_names import Rules, changed_arguments, renamed, run_otherwise
 from corekit.checkpoint.read_state import State
 from corekit.errors import CorekitError
 from corekit.models.fusion import exact
 from corekit.models.text_tower import open_clip_names
-from corekit.recipes.schema import Plain
+from corekit.recipes.schema import ModelConfig, Node, Plain
 from corekit.registry import register
 
 from .preprocess import PREPROCESS, UNSTATED
@@ -55,9 +56,14 @@ APPLE: Rules = (
     (r"\.(ln_2|norm2)\.", ".pre_norm_ffn.0."), (r"\.mlp\.(c_fc|fc1)\.", ".pre_norm_ffn.1."),
     (r"\.mlp\.(c_proj|fc2)\.", ".pre_norm_ffn.4."),
 )
+TIMMS = {**{f"s{number}": f"fastvit_mci{number}" for number in range(5)},  # its image towers
+         "b": "vit_base_mci_224", "l14": "vit_large_patch14_clip_224"}
 LAYOUTS = {"apple": APPLE, "open_clip": OPEN_CLIP, "timm": TIMM}
 # the image head of these has no bias
 IN_APPLES = ("mobileclip_s0", "mobileclip_s1", "mobileclip_s2", "mobileclip_b", "mobileclip_b_lt")
+APPLES_B = ("mobileclip_b", "mobileclip_b_lt")
+ALONG_TOKENS = ("at other sizes than the weights' own, positions are stretched along the row of "
+                "tokens, as Apple's code does: pos_embed_interp, flat1d in recipe.yaml")
 TRANSPOSED = (".head.proj", ".classifier.proj")  # ends of names
 NORM_EPS = 1e-5
 COUNTER = "num_batches_tracked"
@@ -94,6 +100,9 @@ class MobileCLIPConverter:
         if name in UNSTATED:
             notes.append(f"how '{name}' wants pictures prepared is not published: preprocess.json "
                          "has what its successor wants")
+        if name in APPLES_B:
+            arguments["pos_embed_interp"] = "flat1d"
+            notes.append(ALONG_TOKENS)
         weights, published = {}, open_clip_names(official)
         for ours, value in official.items():
             published_name = renamed(published.get(ours, ours), LAYOUTS[layout])
@@ -116,6 +125,46 @@ class MobileCLIPConverter:
 
     def save(self, weights: State, name: str, layout: str) -> State:
         return _laid_out(_with_norms(weights), layout)
+
+    def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
+        """What Apple's, open_clip's or timm's code has otherwise, and how far timm's features are.
+
+        open_clip's image tower is timm's.
+        """
+        name, arguments = model.name, model.arguments
+        sentences = run_otherwise(name, arguments, _run_with(name, layout), layout)
+        if layout == "apple":
+            return sentences
+        tower = {key.removeprefix("visual.trunk."): value for key, value in saved.items()
+                 if layout == "timm" or key.startswith("visual.trunk.")}
+        head = next(key for key in ("head.weight", "head.fc.weight") if key in tower)
+        return sentences + compare_with_timm(model, weights, tower, TIMMS[_size(name)],
+                                             len(tower[head]), _pixels(name, arguments))
+
+
+def _size(name: str) -> str:
+    return name.removeprefix("mobileclip2_").removeprefix("mobileclip_").removesuffix("_lt")
+
+
+def _pixels(name: str, arguments: Node) -> int:
+    size = arguments.get("image_size", PREPROCESS[name].size)
+    assert isinstance(size, int)
+    return size
+
+
+def _run_with(name: str, layout: str) -> Plain:
+    """Arguments that no weights show, as code of a layout has them."""
+    runs: dict[str, object] = {}
+    if layout != "timm":
+        is_hybrid = (layout, name) == ("apple", "mobileclip_s0")
+        runs |= {"text_tower": "hybrid" if is_hybrid else "plain", "causal": _size(name) == "b"}
+    if _size(name) == "l14":
+        runs["norm_eps"] = 1e-5
+    elif _size(name) == "b" and layout == "apple":
+        runs |= {"stem_padding": 1, "norm_eps": 1e-5, "pos_embed_interp": "flat1d"}
+    elif _size(name) == "b":
+        runs |= {"stem_padding": 0, "norm_eps": 1e-6}
+    return runs
 
 
 def _layout(state: State) -> str:

@@ -135,6 +135,7 @@ def mobileclip_mci(embed_dim: int = 512, context_length: int = 77, vocab_size: i
 def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: int = 77,
                    vocab_size: int = 49408, text_tower: Literal["plain", "hybrid"] | None = "plain",
                    causal: bool = True, stem_padding: int = 1, norm_eps: float = 1e-5,
+                   pos_embed_interp: Literal["grid2d", "flat1d"] = "grid2d",
                    head_bias: bool = False, drop_path_rate: float = 0.0, fused: bool = False,
                    width_divisor: int = 1, depth_divisor: int = 1) -> nn.Module:
     """A ViT-B/16 with a convolutional stem (Vasu et al., 2024, section 3.1) and a text tower.
@@ -152,6 +153,8 @@ def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: 
         causal: each token sees itself and those before it (plain towers only).
         stem_padding: 1 for Apple's weights, 0 for those trained in timm's ``vit_base_mci_224``.
         norm_eps: of the image tower's layer norms: 1e-5 for Apple's weights, 1e-6 for timm's.
+        pos_embed_interp: how positions are stretched to other sizes: grid2d, over the grid; flat1d,
+            along the row of all tokens, as Apple's code does.
         head_bias: whether the projection to image features has a bias.
         drop_path_rate: stochastic depth of the image tower's last block.
         fused: the form that ``corekit.reparameterize`` gives, to load its weights into.
@@ -161,8 +164,8 @@ def mobileclip_vit(embed_dim: int = 512, image_size: int = 224, context_length: 
     width = 768 // width_divisor
     image = ViT(ConvStem(width, stem_padding), image_size // 16, width,
                 layers=max(1, 12 // depth_divisor), heads=max(1, 12 // width_divisor),
-                embed_dim=embed_dim, class_position=False, norm_eps=norm_eps, head_bias=head_bias,
-                drop_path_rate=drop_path_rate)
+                embed_dim=embed_dim, class_position=False, pos_embed_interp=pos_embed_interp,
+                norm_eps=norm_eps, head_bias=head_bias, drop_path_rate=drop_path_rate)
     captions = _text(text_tower, 512, embed_dim, causal, context_length, vocab_size, width_divisor,
                      depth_divisor)
     return _model(image, captions, fused)

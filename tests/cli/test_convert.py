@@ -16,8 +16,10 @@ from torch import Tensor
 
 import corekit
 from corekit import registry
+from corekit.checkpoint.model_folder import save_model_folder
 from corekit.cli.evaluate import main as evaluate
 from corekit.cli.main import main
+from corekit.data.transforms.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +228,16 @@ def test_a_write_that_fails_leaves_nothing(published: Path, tmp_path: Path,
     with pytest.raises(OSError, match="No space left"):
         convert(published, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_no_library_has_a_class_for_is_told_what_writes_it(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nano = {"name": "mobileclip_nano", "vocab_size": 9}
+    weights = corekit.create_model("mobileclip_nano", vocab_size=9).state_dict()
+    preprocess = Preprocess(64, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    recipe = {"model": nano, "seed": 0, "data": {"preprocess": vars(preprocess) | {
+        "mean": [0.0] * 3, "std": [1.0] * 3}, "tokenizer": {}}}
+    save_model_folder(tmp_path / "nano", weights, recipe, preprocess)
+    message = refused(capsys, tmp_path / "nano", tmp_path / "out.pt", "--to", "open_clip")
+    assert "`corekit export` writes it as ONNX" in message
+    assert not (tmp_path / "out.pt").exists()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import corekit
 from corekit.models.clip import CLIP
 
 
@@ -91,3 +92,16 @@ def test_a_scale_at_its_largest_value_can_come_down(start: float) -> None:
     assert model.logit_scale.grad.item() == pytest.approx(start, rel=1e-5)
     model.after_step()
     assert model.logit_scale.exp().item() == pytest.approx(100, rel=1e-6)
+
+
+def test_a_scale_is_held_at_its_least_value_where_it_has_one() -> None:
+    """AIMv2's towers clamp its logarithm to 0 and log 100 (Apple's code); OpenAI's to log 100."""
+    inputs = torch.rand(2, 3, 2, 2), torch.tensor([[1, 2], [3, 4]])
+    for least, expected in ((1.0, 1.0), (0.0, 0.5)):
+        model = CLIP(nn.Flatten(), nn.EmbeddingBag(10, 12), 0.5, least)
+        assert model(*inputs)["logit_scale"].item() == pytest.approx(expected)
+        model.after_step()
+        assert model.logit_scale.exp().item() == pytest.approx(expected)
+    with torch.device("meta"):
+        lit = corekit.create_model("aimv2_large_lit", width_divisor=8, depth_divisor=12)
+    assert lit.least_logit_scale == 1

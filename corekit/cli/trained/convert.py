@@ -34,8 +34,8 @@ def _convert(options: argparse.Namespace) -> None:
         if options.fuse or options.model is not None:
             raise CorekitError("--to writes the model that a folder holds, as it is: leave --model "
                                "and --fuse out")
-        name = convert_out(options.source, options.target, options.to)
-        print(f"{options.target}: {name} in the layout {options.to}")
+        name, remarks = convert_out(options.source, options.target, options.to)
+        print("\n".join([f"{options.target}: {name} in the layout {options.to}", *remarks]))
         return
     name, notes = convert_in(options.source, options.target, options.model, options.fuse)
     print("\n".join([f"{options.target}: {name}", *map(printable, notes)]))

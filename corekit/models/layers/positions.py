@@ -6,6 +6,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+Interpolation = Literal["grid2d", "flat1d"]
+
 
 def resample_positions(table: Tensor, grid: tuple[int, int], mode: Literal["bilinear", "bicubic"],
                        antialias: bool = False) -> Tensor:
@@ -16,6 +18,17 @@ def resample_positions(table: Tensor, grid: tuple[int, int], mode: Literal["bili
     square = table.transpose(1, 2).reshape(1, -1, side, side)
     resized = F.interpolate(square, grid, mode=mode, antialias=antialias)
     return resized.flatten(2).transpose(1, 2)
+
+
+def resample_along_tokens(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The same, stretched linearly along the row of all tokens, line after line.
+
+    Apple's code does so (CoreNet, MobileCLIP). Grids with equally many tokens are the same to it.
+    """
+    length = math.prod(grid)
+    if length == table.shape[1]:
+        return table
+    return F.interpolate(table.transpose(1, 2), length, mode="linear").transpose(1, 2)
 
 
 def is_position_table(value: Tensor, like: Tensor) -> bool:

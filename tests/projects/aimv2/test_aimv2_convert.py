@@ -11,11 +11,13 @@ from corekit_projects.aimv2 import convert as layouts
 from corekit_projects.aimv2.convert import AIMConverter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import Aimv2VisionConfig, Aimv2VisionModel
 
 import corekit
 from corekit import CorekitError
 from corekit.checkpoint.convert import convert_in
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import ModelConfig
 
 CONVERTER = AIMConverter()
 # name and layout -> the first block's names and shapes and those outside blocks, as the other
@@ -150,3 +152,30 @@ def test_preprocessing_is_what_lies_beside_the_weights(tmp_path: Path) -> None:
         224, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop_rounding="down")
     assert load_file(tmp_path / "read" /
                      "model.safetensors").keys() == weights_of("aimv2_base_224").keys()
+
+
+@pytest.mark.parametrize(("name", "layout", "sentence"), [
+    ("aimv1_600m", "apple", "the seven tensors of a classifier"),
+    ("aimv1_pretrain", "apple", "the seven tensors of a classifier"),
+    ("aimv2_large_lit", "transformers", "lets tokens see later ones"),
+    ("aimv2_large_lit", "apple", ""), ("aimv2_pretrain", "timm", ""),
+    ("aimv2_large_224", "transformers", "")])
+def test_what_a_layout_lacks_is_told(name: str, layout: str, sentence: str) -> None:
+    remarks = CONVERTER.remarks(ModelConfig(name), {}, {}, layout)
+    assert len(remarks) == bool(sentence)
+    assert sentence in "".join(remarks)
+
+
+@torch.no_grad()
+def test_the_quickstarts_encoder_runs_in_transformers() -> None:
+    torch.manual_seed(0)
+    ours = corekit.create_model("aimv2_nano").eval()
+    trained = {f"encoder.{key}": value for key, value in ours.state_dict().items()}
+    saved = CONVERTER.save(trained, "aimv2_pretrain", "transformers")
+    theirs = Aimv2VisionModel(Aimv2VisionConfig(
+        hidden_size=128, intermediate_size=512, num_hidden_layers=6, num_attention_heads=4,
+        image_size=70, use_head=False)).eval()
+    theirs.load_state_dict(saved)
+    image = torch.randn(2, 3, 70, 70)
+    torch.testing.assert_close(ours(image)["tokens"], theirs(image).last_hidden_state, rtol=0,
+                               atol=2e-5)

@@ -8,15 +8,17 @@ import corenet_vit as corenet
 import pytest
 import torch
 from corekit_projects.catlip.convert import CatLIPConverter
+from corekit_projects.catlip.convert_dense import CORENET
 from corekit_projects.mobileclip.convert import MobileCLIPConverter
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import corekit
-from corekit import CorekitError
+from corekit import CorekitError, registry
 from corekit.checkpoint import convert
 from corekit.data.transforms.preprocess import Preprocess
+from corekit.recipes.schema import ModelConfig
 
 CONVERTER = CatLIPConverter()
 State = dict[str, Tensor]
@@ -116,3 +118,17 @@ def test_half_precision_becomes_float32_and_another_table_another_size() -> None
     assert {value.dtype for value in converted.weights.values()} == {torch.float32, torch.int64}
     assert converted.arguments == {"num_classes": 20, "image_size": 512,
                                    "pos_embed_interp": "flat1d"}
+
+
+def test_what_corenet_runs_otherwise_is_told() -> None:
+    def remarks(name: str, **arguments: object) -> list[str]:
+        return registry.build("converter", "catlip_dense" if "rcnn" in name else "catlip").remarks(
+            ModelConfig(name, arguments), {}, {}, "corenet")
+
+    (remark,) = remarks("catlip_vit_b16")
+    assert "pos_embed_interp flat1d instead of grid2d" in remark
+    assert "of other sizes than the weights' own" in remark
+    assert remarks("catlip_vit_b16", pos_embed_interp="flat1d") == []
+    (remark,) = remarks("catlip_mask_rcnn_b16", pos_embed_interp="flat1d")
+    assert "roi_aligned False instead of True" in remark
+    assert remarks("catlip_mask_rcnn_b16", pos_embed_interp="flat1d", **CORENET) == []

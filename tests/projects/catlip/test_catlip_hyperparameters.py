@@ -42,6 +42,10 @@ def test_sizes_are_the_references(name: str, scales: int, mean: float) -> None:
     recipe = composed("catlip", name)
     sampler, batch = sampler_of(recipe), recipe["engine"]["batch_size"]
     assert len(sampler.table) == scales
+    if name == "clip":  # CoreNet's own number, which 25 scales come to as well
+        finer = {**recipe, "sampler": {**recipe["sampler"], "scales": 25}}
+        assert recipe["sampler"]["scales"] == 5
+        assert sampler_of(finer).table == sampler.table
     # a stream gives whole samples, rounded down, where CoreNet rounds those of a GPU
     assert sampler.total * recipe["data"]["streams"] / scales / batch == pytest.approx(
         mean, rel=0.04)

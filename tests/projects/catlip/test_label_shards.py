@@ -2,7 +2,9 @@
 labels.
 """
 
+import importlib.metadata
 import io
+import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -76,7 +78,7 @@ def test_a_vocabulary_is_what_counting_by_hand_gives() -> None:
                      for key in labels(caption))
     frequent = sorted((-count, key) for key, count in counts.items() if count > 1)
     assert len({count for count, _ in frequent}) < len(frequent), "there are ties"
-    assert table[0].split("\t") == list(COLUMNS)
+    assert table[0].split("\t")[:4] == list(COLUMNS)
     assert [(line.split("\t")[0], int(line.split("\t")[3]))
             for line in table[1:]] == [(key, -count) for count, key in frequent]
     assert {line.split("\t")[1] for line in table[1:]} >= {"dog", "cat", "bird", "street"}
@@ -238,3 +240,22 @@ def test_a_dry_run_does_without_data() -> None:
         assert tuple(source.fields) == ("image", "label_rows")
         assert source.shard_sizes.sum() == 0
         assert source.num_classes is None
+
+
+def test_labels_of_another_nltk_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    path = str(vocabulary())
+    run_job("label", {"vocabulary": path}, "in", "labels")
+    manifest = Path("labels/manifest.json")
+    written = json.loads(manifest.read_text())
+    here = written["made_by"]["nltk"]
+    assert here == importlib.metadata.version("nltk")
+    for version in (here, None, "3.8.1"):  # None: made before it was noted
+        manifest.write_text(json.dumps({**written, "made_by": {**written["made_by"],
+                                                               "nltk": version}}))
+        assert StoredLabels("in", "labels", path).shard_sizes.sum() == 16
+    Path("other.tsv").write_text(Path(path).read_text().replace(f"nltk {here}", "nltk 3.9.1", 1))
+    MinedLabels(WebDataset("in"), "other.tsv")
+    MinedLabels(WebDataset("in"), "other.tsv")  # told once
+    warning, of_table = [message for message in caplog.messages if "NLTK" in message]
+    assert f"labels, a folder of labels, was made with NLTK 3.8.1, and {here}" in warning
+    assert f"vocabulary other.tsv was made with NLTK 3.9.1, and {here}" in of_table

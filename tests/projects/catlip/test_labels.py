@@ -51,6 +51,8 @@ def test_corenets_example() -> None:
     ("<b class='x'>street</b> dog", [STREET, DOG]),
     ("\n dog\n", [DOG]),
     ("the \u201cdog\u201d", [DOG]),
+    ("a dog. (AP", [DOG]),
+    ("a dog.(AP", []),  # CoreNet, which asks punkt where sentences end, finds it
     ("photo", []),
     ("of with the", []),
     ("", []),

@@ -2,6 +2,7 @@
 of which nothing is called.
 """
 
+import importlib.metadata
 import pickle
 import tracemalloc
 from collections import Counter, OrderedDict
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corekit_projects.catlip.versions import warn_of_other_nltk
 from corekit_projects.catlip.vocabulary import (
     COLUMNS,
     Vocabulary,
@@ -52,7 +54,7 @@ def test_rows_are_ascending_and_once() -> None:
 def test_a_table_has_lemma_and_gloss_and_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "v.tsv").write_text(Vocabulary({"n02084071": 12, "n05928118": 3}).table())
     lines = [line.split("\t") for line in (tmp_path / "v.tsv").read_text().splitlines()]
-    assert lines[0] == list(COLUMNS)
+    assert lines[0][:4] == list(COLUMNS)
     assert lines[1][:2] == ["n02084071", "dog"]
     assert lines[1][2].startswith("a member of the genus Canis")
     assert lines[1][3] == "12"
@@ -166,3 +168,19 @@ def test_what_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(CorekitError, match=r"1 of the vocabulary's 2 synsets are not in this "
                                            r"WordNet .*such as n00000001"):
         Vocabulary({"n02084071": 2, "n00000001": 1}).check()
+
+
+def test_another_nltk_than_a_vocabulary_was_made_with_is_told(
+        tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    here = importlib.metadata.version("nltk")
+    new, old, other = (tmp_path / name for name in ("new.tsv", "old.tsv", "other.tsv"))
+    new.write_text(Vocabulary({"n02084071": 12}).table())
+    assert new.read_text().splitlines()[0].split("\t")[4:] == [f"nltk {here}", "wordnet 3.0"]
+    old.write_text(new.read_text().replace(f"\tnltk {here}\twordnet 3.0", "", 1))
+    other.write_text(new.read_text().replace(f"nltk {here}", "nltk 3.8.1", 1))
+    for path in (new, old, other):
+        table = read_vocabulary(path)
+        assert dict(table.counts) == {"n02084071": 12}
+        warn_of_other_nltk("other.tsv", table.versions.get("nltk"))
+    (record,) = caplog.records
+    assert f"other.tsv was made with NLTK 3.8.1, and {here} is here" in record.message

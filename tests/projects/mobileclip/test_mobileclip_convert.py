@@ -4,6 +4,7 @@ open_clip's own outputs.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.models.text_tower import open_clip_names
 from corekit.recipes.find import recipe_names
+from corekit.recipes.schema import ModelConfig
 from tests.plain import compose
 
 DATA = Path(__file__).parents[2] / "data" / "mobileclip"
@@ -80,6 +82,11 @@ def model_of(state: State, name: str) -> tuple[nn.Module, dict[str, object]]:
         model: nn.Module = corekit.create_model(name, **converted.arguments).eval()
     model.load_state_dict(converted.weights, assign=True)
     return model, converted.arguments
+
+
+def positions_of(name: str) -> dict[str, str]:
+    """The argument that Apple's rule for positions of other sizes is."""
+    return {"pos_embed_interp": "flat1d"} if name.startswith("mobileclip_b") else {}
 
 
 def captions() -> Tensor:
@@ -153,7 +160,65 @@ def test_timms_names_are_those_of_the_image_tower(theirs: str, embed_dim: int,
 def test_apples_keys_tell_the_model_but_for_b(name: str, fused: bool, names: list[str]) -> None:
     state = without_memory(CONVERTER.save(meta_state(name, fused=fused), name, "apple"))
     assert CONVERTER.detect(state) == names
-    assert CONVERTER.load(state, name).arguments == ({"fused": True} if fused else {})
+    assert CONVERTER.load(state, name).arguments == {**({"fused": True} if fused else {}),
+                                                     **positions_of(name)}
+
+
+def test_converted_bs_positions_are_stretched_as_in_apples_code() -> None:
+    state = without_memory(CONVERTER.save(meta_state("mobileclip_b"), "mobileclip_b", "apple"))
+    table = torch.randn(1, 1, 196, 768)  # of 14 x 14 patches
+    state["image_encoder.model.pos_embed.pos_embed.pos_embed"] = table
+    tower = model_of(state, "mobileclip_b")[0].image_tower
+    for rows, columns in ((16, 16), (10, 14), (7, 28), (14, 14)):
+        apples = nn.functional.interpolate(table, (rows * columns, 768), mode="bilinear")[0]
+        torch.testing.assert_close(tower.positions(rows, columns)[1], apples, rtol=0, atol=1e-6)
+    assert "pos_embed_interp" in CONVERTER.load(state, "mobileclip_b").notes[0]
+    own = corekit.create_model("mobileclip_b", width_divisor=12, depth_divisor=12, vocab_size=9)
+    assert own.image_tower.pos_embed_interp == "grid2d", "a new training keeps the grid"
+
+
+TIMMS_B = {"stem_padding": 0, "norm_eps": 1e-6}
+
+
+def test_layouts_that_run_a_model_otherwise_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoken(name: str, layout: str, **arguments: object) -> str:
+        saved = {"visual.trunk.head.weight": torch.zeros(1), "head.weight": torch.zeros(1)}
+        return " ".join(CONVERTER.remarks(ModelConfig(name, arguments), {}, saved, layout))
+
+    monkeypatch.setattr("corekit_projects.mobileclip.convert.compare_with_timm", lambda *_: [])
+    pairs = [(name, layout) for name in PREPROCESS for layout in CONVERTER.layouts(name)]
+    assert {pair for pair in pairs if spoken(*pair)} == {
+        ("mobileclip_s0", "open_clip"),  # which has no hybrid text tower
+        *((name, layout) for name in ("mobileclip_b", "mobileclip_b_lt")
+          for layout in ("apple", "open_clip", "timm"))}
+    assert "stem_padding 0 instead of 1, norm_eps 1e-06 instead of 1e-05" in spoken(
+        "mobileclip_b", "timm")
+    assert "of other sizes than the weights' own" in spoken("mobileclip_b", "apple")
+    assert not spoken("mobileclip_b", "apple", pos_embed_interp="flat1d")
+    assert not spoken("mobileclip_b", "open_clip", **TIMMS_B)
+    assert "causal True instead of False" in spoken("mobileclip_b", "open_clip", causal=False,
+                                                    **TIMMS_B)
+
+
+@pytest.mark.parametrize(("name", "arguments", "fused"), [
+    ("mobileclip_b", {}, False), ("mobileclip_b", TIMMS_B, False), ("mobileclip2_s0", {}, True)])
+def test_how_far_timms_features_are_is_measured(name: str, arguments: dict[str, Any], fused: bool,
+                                                randomize: Randomize) -> None:
+    arguments = {"text_tower": None, **arguments, **({"fused": True} if fused else {})}
+    model = corekit.create_model(name, **arguments)
+    randomize(model)
+    weights = model.state_dict()
+    saved = CONVERTER.save(weights, name, "timm")
+    remarks = CONVERTER.remarks(ModelConfig(name, arguments), weights, saved, "timm")
+    if name == "mobileclip_b" and arguments.get("stem_padding") != 0:
+        percent = re.search(r"vit_base_mci_224 .* are ([\d.]+)% away", remarks[-1])
+        assert percent is not None
+        assert 1 < float(percent[1]) < 100
+    else:
+        assert remarks == []
+        short = {key: value[..., :-1] if value.ndim else value for key, value in saved.items()}
+        (remark,) = CONVERTER.remarks(ModelConfig(name, arguments), weights, short, "timm")
+        assert "does not take these weights" in remark
 
 
 @pytest.mark.parametrize(("theirs", "names", "size"), [
@@ -186,7 +251,7 @@ def test_b_with_apples_stem_and_with_timms_are_told_apart(open_clip_model: OpenC
     state = reference.state_dict()
     (timms, _), (apples, arguments) = (model_of(state, name)
                                        for name in ("mobileclip2_b", "mobileclip_b"))
-    assert arguments == {"image_size": 112}
+    assert arguments == {"image_size": 112, "pos_embed_interp": "flat1d"}
     assert "image_tower.head.bias" not in apples.state_dict()
     assert images_differ(timms, reference.encode_image, 112) < 1e-5
     assert texts_differ(timms, reference) < 1e-5
@@ -227,10 +292,10 @@ def test_the_round_trip_is_exact_to_the_bit(name: str, layout: str, fused: bool,
     again = CONVERTER.save(converted.weights, name, layout)
     assert again.keys() == out.keys()
     assert all(torch.equal(again[key], value) for key, value in out.items())
-    expected: dict[str, Any] = {"vocab_size": 100, "context_length": 20}
+    expected: dict[str, Any] = {"vocab_size": 100, "context_length": 20, **positions_of(name)}
     tokenizer: dict[str, Any] = {"name": "clip_bpe", "context_length": 20}
     if layout == "timm":
-        expected, tokenizer = {"text_tower": None}, {}
+        expected, tokenizer = {"text_tower": None, **positions_of(name)}, {}
     assert converted.arguments == {**expected, **({"fused": True} if fused else {})}
     assert converted.tokenizer == tokenizer
 
@@ -280,7 +345,7 @@ def test_missing_counters_are_zero_and_said() -> None:
     converted = CONVERTER.load(state, "mobileclip_b")
     assert converted.weights["image_tower.patch_embed.backbone.1.bn.num_batches_tracked"].equal(
         torch.tensor(0))
-    assert converted.notes == ["2 counters of batch norms are not in the file and start at 0"]
+    assert converted.notes[0] == "2 counters of batch norms are not in the file and start at 0"
 
 
 def test_half_precision_becomes_float32() -> None:
