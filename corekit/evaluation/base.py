@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from corekit.data.datasets.base import Source, dataset_info
+from corekit.data.loading.read_ahead import ReadAhead
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.files import replacing
 from corekit.recipes.schema import EvaluatorConfig
@@ -39,6 +40,7 @@ class EvalModel:
     fingerprint: str = ""  # a hash of the weights, and of what they are weights of
     store: Path | None = None  # the folder for what a suite keeps; None: it keeps nothing
     features: Path | None = None  # the folder where features are kept and found again
+    ahead: ReadAhead | None = None  # the data sets that are evaluated one after the other
     # is called with how many samples more went through the model, over all ranks
     progress: Callable[[int], None] = lambda samples: None
 

@@ -84,7 +84,7 @@ def outputs(eval_model: EvalModel, source: Source, batch_size: int,
                            "own root")
     read = 0
     for chunk in chunks(source, eval_model.preprocess, batch_size, eval_model.rank,
-                        eval_model.world, eval_model.workers):
+                        eval_model.world, eval_model.workers, ahead=eval_model.ahead):
         images: Tensor = chunk["image"]
         if not len(images):
             images = torch.zeros(1, *images.shape[1:], dtype=torch.uint8)

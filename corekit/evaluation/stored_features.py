@@ -113,6 +113,12 @@ class StoredFeatures:
             yield chunk, torch.from_numpy(features).to(self.eval_model.device)
 
 
+def are_stored(eval_model: EvalModel, source: Source, output: str | None = None) -> bool:
+    """Whether all ranks find the features of a data set, so that no picture of it is read."""
+    return (StoredFeatures.are_kept(eval_model, source, output)
+            and StoredFeatures(eval_model, source, output).is_complete())
+
+
 class Writer:
     """Writes the features of one rank's chunks as they come."""
 

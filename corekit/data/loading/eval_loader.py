@@ -13,6 +13,7 @@ from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Batch, Sample, 
 from corekit.data.fields import find_fields
 from corekit.data.loading.collate import stack
 from corekit.data.loading.data_processes import DataProcesses
+from corekit.data.loading.read_ahead import ReadAhead
 from corekit.data.loading.whole_picture import WholePicture
 from corekit.data.transforms.base import Transform
 from corekit.data.transforms.geometric import CenterCrop
@@ -78,7 +79,8 @@ class _Chunks(IterableDataset[Chunk]):
 
 
 def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, world: int = 1,
-           workers: int = 0, resize: WholePicture | None = None) -> Iterator[Chunk]:
+           workers: int = 0, resize: WholePicture | None = None,
+           ahead: ReadAhead | None = None) -> Iterator[Chunk]:
     """This rank's chunks of all samples, each once.
 
     A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
@@ -89,13 +91,15 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
 
     With ``resize`` pictures are resized by it and not cut, and listed where their shapes differ.
     Other fields stay as the source gives them, in pixels of the picture itself, whose ``size``
-    (height, width) stands beside them.
+    (height, width) stands beside them. With ``ahead`` the source that it names next is begun, too.
 
     Raises:
         CorekitError: the data cannot be read.
     """
-    dataset = _Chunks(source, preprocess, size, rank, world, resize)
-    with closing(DataProcesses(dataset, workers)) as parts:
+    def begin(each: Source) -> DataProcesses[Chunk]:
+        return DataProcesses(_Chunks(each, preprocess, size, rank, world, resize), workers)
+
+    with closing(ahead.take(source, begin) if ahead and workers else begin(source)) as parts:
         problems = 0
         for chunk in parts:
             if "error" in chunk:

@@ -3,15 +3,18 @@
 import fnmatch
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from corekit import registry
+from corekit.data.loading.read_ahead import ReadAhead
 from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
-from corekit.evaluation.stored_features import data_version, digest
+from corekit.evaluation.stored_features import are_stored, data_version, digest
+from corekit.evaluation.suite.figure import Predictions
 from corekit.evaluation.suite.progress import Progress
 from corekit.evaluation.suite.report.averages import WHOLE, averages
 from corekit.evaluation.suite.report.export import report_files
@@ -82,37 +85,29 @@ class Suite:
         store = eval_model.store
         if store is not None and self.keep_features and eval_model.features is None:
             eval_model = replace(eval_model, features=store / "features")
-        texts = TextFeatures(eval_model)
-        by_key = {each.key: each for each in self.sets}
+        texts, by_key = TextFeatures(eval_model), {each.key: each for each in self.sets}
+        hashes = {key: _hashes(eval_model, task) for key, task in self.tasks.items()}
+        kept = {key: _kept(eval_model, key, hashes[key]) for key in self.tasks}
         progress = Progress(self.table, {key: int(task.source.shard_sizes.sum())
                                          for key, task in self.tasks.items()})
-        eval_model = replace(eval_model, progress=progress.advance)
-        records = [self._evaluate(eval_model, by_key[key], task, texts, progress)
-                   for key, task in self.tasks.items()]
+        sources = [task.source for key, task in self.tasks.items() if kept[key] is None
+                   and not are_stored(eval_model, task.source)]
+        records = []
+        with closing(ReadAhead(sources)) as ahead:
+            eval_model = replace(eval_model, progress=progress.advance, ahead=ahead)
+            for key, task in self.tasks.items():
+                started, predictions = time.monotonic(), kept[key]
+                if predictions is None:
+                    progress.begin(key)
+                    predictions = _predicted(eval_model, key, task, texts)
+                record = _record(by_key[key], task, predictions, hashes[key])
+                is_new = kept[key] is None
+                if is_new and eval_model.store is not None and eval_model.rank == 0:
+                    keep(eval_model.store, record, predictions)
+                progress.end(key, record, time.monotonic() - started, was_kept=not is_new)
+                records.append(record)
+                kept[key] = None  # held no longer
         return self._result(eval_model.name, records)
-
-    def _evaluate(self, eval_model: EvalModel, each: EvalSet, task: Task, texts: TextFeatures,
-                  progress: Progress) -> SetRecord:
-        started, store = time.monotonic(), eval_model.store
-        hashes = _hashes(eval_model, task)
-        kept = kept_predictions(store, each.key, hashes) if store is not None else None
-        kept = kept if eval_model.all_agree(kept is not None) else None
-        if kept is None:
-            progress.begin(each.key)
-            try:
-                predictions = task.predict(eval_model, texts)
-            except CorekitError as error:
-                raise CorekitError(f"{each.key}: {error}") from None
-        else:
-            predictions = dict(kept)
-        count = task.count(predictions)
-        unreadable = len_of(task) - count
-        record = SetRecord(each.key, each.name, each.task, each.metric,
-                           task.figures(predictions), count, unreadable, hashes)
-        if kept is None and store is not None and eval_model.rank == 0:
-            keep(store, record, predictions)
-        progress.end(each.key, record, time.monotonic() - started, was_kept=kept is not None)
-        return record
 
     def _result(self, name: str, records: Sequence[SetRecord]) -> Result:
         results = Results(name, {record.key: record for record in records})
@@ -131,10 +126,28 @@ class Suite:
             sum(record.unreadable for record in records), table)
 
 
-def len_of(task: Task) -> int:
-    """How many samples a set has."""
+def _kept(eval_model: EvalModel, key: str, hashes: Mapping[str, str]) -> Predictions | None:
+    """The predictions of a set where every rank finds them."""
+    if eval_model.store is None:
+        return None
+    kept = kept_predictions(eval_model.store, key, hashes)
+    return kept if eval_model.all_agree(kept is not None) else None
+
+
+def _predicted(eval_model: EvalModel, key: str, task: Task, texts: TextFeatures) -> Predictions:
+    try:
+        return task.predict(eval_model, texts)
+    except CorekitError as error:
+        raise CorekitError(f"{key}: {error}") from None
+
+
+def _record(each: EvalSet, task: Task, predictions: Predictions,
+            hashes: Mapping[str, str]) -> SetRecord:
     instances = getattr(task.source, "instances", None)
-    return int(task.source.shard_sizes.sum()) if instances is None else len(instances)
+    total = int(task.source.shard_sizes.sum()) if instances is None else len(instances)
+    count = task.count(predictions)
+    return SetRecord(each.key, each.name, each.task, each.metric, task.figures(predictions), count,
+                     total - count, hashes)
 
 
 def find_folder(root: str, eval_set: EvalSet) -> str | None:
