@@ -28,7 +28,8 @@ class ReadAhead:
             processes = begin(source)
             if begun is not None:
                 begun[1].close()
-        self.waiting = [each for each in self.waiting if each is not source]
+        place = next((number for number, each in enumerate(self.waiting) if each is source), -1)
+        self.waiting = self.waiting[place + 1:]
         if self.waiting:
             self.begun = self.waiting[0], begin(self.waiting[0])
         return processes
