@@ -227,7 +227,8 @@ def test_what_a_run_trained_is_written_as_others_have_it(folder: Path, layout: s
                                                          tmp_path: Path) -> None:
     from corekit_projects.aimv2.convert import AIMConverter
 
-    assert convert_out(folder / "large", tmp_path / "out.safetensors", layout) == "aimv2_pretrain"
+    name, _ = convert_out(folder / "large", tmp_path / "out.safetensors", layout)
+    assert name == "aimv2_pretrain"
     model, _, _ = corekit.load(folder / "large")
     expected = AIMConverter().save(model.encoder.state_dict(), "aimv2_large_224", layout)
     written = load_file(tmp_path / "out.safetensors")

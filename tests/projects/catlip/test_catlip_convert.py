@@ -76,8 +76,8 @@ def test_a_run_around_the_model_goes_out_without_the_scalars(tmp_path: Path) -> 
     weights = load_file(tmp_path / "run" / "model.safetensors")
     save_file({**weights, **{name: torch.zeros(()) for name in corenet.SCALARS}},
               tmp_path / "run" / "model.safetensors")
-    assert convert.convert_out(tmp_path / "run", tmp_path / "back.safetensors",
-                               "corenet") == "catlip_vit_b16"
+    name, _ = convert.convert_out(tmp_path / "run", tmp_path / "back.safetensors", "corenet")
+    assert name == "catlip_vit_b16"
     assert load_file(tmp_path / "back.safetensors").keys() == state_of("catlip_vit_b16", 20).keys()
 
 
