@@ -14,11 +14,12 @@ from corekit.cli.command import compose_command
 from corekit.cli.sentences import sentences
 from corekit.cli.train import check_roots_inside
 from corekit.errors import CorekitError
+from corekit.evaluation.suite.sets import find_folders, picked, read_table
 from corekit.recipes.compose import checked_evaluation
 from corekit.recipes.explain import FOREIGN, explain
 from corekit.recipes.hydra_schema import recipe_schema
 from corekit.recipes.saved import schema_of_saved, schema_of_sections
-from corekit.recipes.schema import EvaluationConfig
+from corekit.recipes.schema import EvaluationConfig, EvaluatorConfig
 from corekit.records import append_record
 
 if TYPE_CHECKING:
@@ -36,9 +37,19 @@ def main() -> None:
         for config in configs:
             for each in config.evaluators:
                 check_roots_inside(f"evaluators.{each.label}", each, config.data.root)
+                if each.name == "suite":
+                    _check_suite(each)
             from corekit.evaluation.run import evaluate_checkpoint  # imports torch
 
             evaluate_checkpoint(config, _report)
+
+
+def _check_suite(evaluator: EvaluatorConfig) -> None:
+    """Refuse a suite without sets in a second, where importing torch alone takes several."""
+    words = evaluator.arguments
+    sets = picked(read_table(str(words.get("table"))), words.get("sets") or [])
+    if words.get("root"):
+        find_folders(str(words["table"]), str(words["root"]), sets)
 
 
 def _schema_of_checkpoint() -> DictConfig:

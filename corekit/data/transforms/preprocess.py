@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import functional as F
 
 from corekit.errors import CorekitError
 
@@ -70,7 +69,9 @@ class Preprocess:
         padding = [max(0, -left), max(0, -top),
                    max(0, right - resized[0]), max(0, bottom - resized[1])]
         if any(padding):
-            image = F.pad(image, padding, fill=self.fill)
+            from torchvision.transforms.functional import pad  # takes two seconds to import
+
+            image = pad(image, padding, fill=self.fill)
         left, top = max(0, left), max(0, top)
         return to_tensor(image.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
 

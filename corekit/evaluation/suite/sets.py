@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.signatures import nearest
 
@@ -82,6 +83,33 @@ def picked(sets: Sequence[EvalSet], patterns: Sequence[str]) -> list[EvalSet]:
 
 def _own_tables() -> dict[str, Path]:
     return {path.stem: path for path in Path(__file__).with_name("tables").glob("*.csv")}
+
+
+def find_folders(table: str, root: str, sets: Sequence[EvalSet]) -> dict[str, str | None]:
+    """The folder of each set below a suite's root, by key; None where it is not there.
+
+    Raises:
+        CorekitError: none of them is there.
+    """
+    folders = {each.key: _find_folder(root, each) for each in sets}
+    if not any(folders.values()):
+        raise CorekitError(f"{root} holds none of the {len(sets)} sets of table '{table}'; "
+                           f"'{sets[0].key}' would be a folder {' or '.join(sets[0].folders)}")
+    return folders
+
+
+def _find_folder(root: str, eval_set: EvalSet) -> str | None:
+    """The first of a set's patterns that is there."""
+    storage = Storage(root)
+    for pattern in eval_set.folders:
+        if storage.is_local and set(pattern) & set("*?["):
+            found = sorted(path for path in Path(storage.url).iterdir()
+                           if fnmatch.fnmatchcase(path.name, pattern) and path.is_dir())
+            if found:
+                return str(found[0])
+        elif Storage(f"{storage.url}/{pattern}").is_folder():
+            return f"{storage.url}/{pattern}"
+    return None
 
 
 def _fits(each: EvalSet, pattern: str) -> bool:

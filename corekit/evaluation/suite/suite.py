@@ -1,6 +1,5 @@
 """The ``suite`` evaluator: the sets of a table under one folder, and their average."""
 
-import fnmatch
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,6 @@ from pathlib import Path
 
 from corekit import registry
 from corekit.data.loading.read_ahead import ReadAhead
-from corekit.data.storage import Storage
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.stored_features import are_stored, data_version, digest
@@ -22,7 +20,7 @@ from corekit.evaluation.suite.report.picture import suite_picture
 from corekit.evaluation.suite.report.published import find_results
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.report.table import result_table
-from corekit.evaluation.suite.sets import EvalSet, picked, read_table
+from corekit.evaluation.suite.sets import EvalSet, find_folders, picked, read_table
 from corekit.evaluation.suite.store import SetRecord, keep, kept_predictions
 from corekit.evaluation.suite.tasks.base import Task
 from corekit.evaluation.text_features import TextFeatures
@@ -63,12 +61,8 @@ class Suite:
         self.picked = picked(self.sets, sets or [])
         if root is None:
             return
-        folders = {each.key: find_folder(root, each) for each in self.picked}
-        missing = [each.key for each in self.picked if folders[each.key] is None]
-        if len(missing) == len(self.picked):
-            raise CorekitError(f"{root} holds none of the {len(missing)} sets of table '{table}'; "
-                               f"'{missing[0]}' would be a folder "
-                               f"{' or '.join(self.picked[0].folders)}")
+        folders = find_folders(table, root, self.picked)
+        missing = [key for key, folder in folders.items() if folder is None]
         if missing:
             log.warning("%d of %d sets are not under %s: %s", len(missing), len(self.picked), root,
                         ", ".join(missing))
@@ -148,20 +142,6 @@ def _record(each: EvalSet, task: Task, predictions: Predictions,
     count = task.count(predictions)
     return SetRecord(each.key, each.name, each.task, each.metric, task.figures(predictions), count,
                      total - count, hashes)
-
-
-def find_folder(root: str, eval_set: EvalSet) -> str | None:
-    """The set's folder below a suite's root: the first of its patterns that is there."""
-    storage = Storage(root)
-    for pattern in eval_set.folders:
-        if storage.is_local and set(pattern) & set("*?["):
-            found = sorted(path for path in Path(storage.url).iterdir()
-                           if fnmatch.fnmatchcase(path.name, pattern) and path.is_dir())
-            if found:
-                return str(found[0])
-        elif Storage(f"{storage.url}/{pattern}").is_folder():
-            return f"{storage.url}/{pattern}"
-    return None
 
 
 def _hashes(eval_model: EvalModel, task: Task) -> dict[str, str]:
