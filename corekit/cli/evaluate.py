@@ -45,11 +45,18 @@ def main() -> None:
 
 
 def _check_suite(evaluator: EvaluatorConfig) -> None:
-    """Refuse a suite without sets in a second, where importing torch alone takes several."""
+    """Refuse sets that are not as their table says, before torch is imported."""
     words = evaluator.arguments
     sets = picked(read_table(str(words.get("table"))), words.get("sets") or [])
-    if words.get("root"):
-        find_folders(str(words["table"]), str(words["root"]), sets)
+    if not words.get("root"):
+        return
+    from corekit.evaluation.suite.checks import check_folder  # imports numpy
+
+    folders = find_folders(str(words["table"]), str(words["root"]), sets)
+    for each in sets:
+        folder = folders[each.key]
+        if folder is not None and words.get("check", True):
+            check_folder(folder, each)
 
 
 def _schema_of_checkpoint() -> DictConfig:

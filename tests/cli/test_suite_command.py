@@ -1,6 +1,8 @@
 """``corekit-eval`` of many sets: on two ranks as on one, beside a training, and what it refuses."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,17 @@ def test_what_it_cannot_do_is_one_sentence(folder: Path) -> None:
             assert sentence in done.stderr
             assert "Traceback" not in done.stderr
             assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_set_of_another_size_is_refused_before_torch_is_imported(folder: Path) -> None:
+    (folder / "sets" / "plain_test" / "test" / "1.tar").unlink()
+    program = (f"import sys; sys.argv = {list(WORDS)!r}\nfrom corekit.cli.evaluate import main\n"
+               "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          cwd=folder)
+    assert done.returncode == 2
+    assert "'plain' (plain_test) has 6 samples, but its table says 12" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_training_evaluates_a_suite(folder: Path) -> None:

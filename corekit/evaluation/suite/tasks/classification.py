@@ -11,15 +11,10 @@ from corekit.evaluation.classification.predictions import class_scores, zero_sho
 from corekit.evaluation.features import everywhere
 from corekit.evaluation.metrics.classification import classification_figures
 from corekit.evaluation.metrics.multi_label import multi_label_figures
+from corekit.evaluation.suite.checks import check_named, open_shards
 from corekit.evaluation.suite.figure import Figures, Predictions
 from corekit.evaluation.suite.sets import EvalSet
-from corekit.evaluation.suite.tasks.base import (
-    Arrays,
-    check_classes,
-    check_count,
-    checked_templates,
-    open_shards,
-)
+from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures
 from corekit.registry import register
 
@@ -31,9 +26,7 @@ class _Named:
         self.source: Source = open_shards(folder, **fields)
         self.eval_set, self.batch_size = eval_set, batch_size
         self.names, templates = read_set_names(folder)
-        check_classes(eval_set, self.source, self.names)
-        self.templates = checked_templates(eval_set, self.source, templates)
-        check_count(eval_set, self.source)
+        self.templates = check_named(eval_set, self.source, self.names, templates)
 
 
 @register("task", "classification")
