@@ -82,3 +82,10 @@ def test_a_class_that_the_test_part_lacks_shifts_no_label(name: str) -> None:
     tokens = lambda image: table.encode_image(image)[:, None]  # noqa: E731
     table.encode_tokens = tokens  # type: ignore[assignment]
     assert evaluator(eval_model(table)).metrics["top1"] == 1.0
+
+
+def test_the_first_sample_that_cannot_be_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    data = Numbered(range(9), text=[str(index) for index in range(9)], bad=[2, 5, 7])
+    Retrieval(data, batch_size=3)(eval_model(Counting(9)))
+    lines = [line for line in caplog.messages if "cannot be read" in line]
+    assert lines == ["broken; other samples that cannot be read are counted"]
