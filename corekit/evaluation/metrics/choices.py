@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.ties import TIE
 from corekit.evaluation.metrics.uncertainty import Estimates, Floats, figures_of, mean_of
-from corekit.evaluation.suite.figure import Figures, Predictions
 
 CANDIDATES = {"5": (5,), "6": (6,), "10": (10,), "12": (12,), "5_6": (5, 6), "10_12": (10, 12)}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.uncertainty import (
     NONE,
     Estimate,
@@ -13,7 +14,6 @@ from corekit.evaluation.metrics.uncertainty import (
     figures_of,
     mean_of,
 )
-from corekit.evaluation.suite.figure import Figures, Predictions
 
 LEAST_OF_GROUP = 100  # samples, below which a group does not count in the figures "of_100"
 Integers = NDArray[np.int64]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from corekit.errors import CorekitError
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.uncertainty import (
     Estimate,
     Estimates,
@@ -10,7 +11,6 @@ from corekit.evaluation.metrics.uncertainty import (
     Values,
     figures_of,
 )
-from corekit.evaluation.suite.figure import Figures, Predictions
 
 
 def multi_label_figures(predictions: Predictions) -> Figures:

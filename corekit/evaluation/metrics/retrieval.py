@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.uncertainty import (
     Estimate,
     Estimates,
@@ -10,7 +11,6 @@ from corekit.evaluation.metrics.uncertainty import (
     figures_of,
     mean_of,
 )
-from corekit.evaluation.suite.figure import Figures, Predictions
 
 AT = (1, 5, 10)
 Integers = NDArray[np.int64]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from corekit.evaluation.suite.figure import Figure, Figures
+from corekit.evaluation.figure import Figure, Figures
 
 QUANTILE = 1.959963984540054  # of the normal distribution at 97.5 %
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from corekit.evaluation.suite.figure import Figures, Predictions
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.files import remove, replacing
 
 PREDICTIONS, RECORD = "predictions.npz", "record.json"

@@ -11,8 +11,8 @@ from corekit import registry
 from corekit.data.loading.read_ahead import ReadAhead
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
+from corekit.evaluation.figure import Predictions
 from corekit.evaluation.stored_features import are_stored, data_version, digest
-from corekit.evaluation.suite.figure import Predictions
 from corekit.evaluation.suite.progress import Progress
 from corekit.evaluation.suite.report.averages import WHOLE, averages
 from corekit.evaluation.suite.report.export import report_files

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from corekit.evaluation.figure import Predictions
 from corekit.evaluation.metrics.classification import classification_figures, f1_macro
-from corekit.evaluation.suite.figure import Predictions
 
 Integers = NDArray[np.int64]
 

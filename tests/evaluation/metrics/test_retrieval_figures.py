@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from corekit.evaluation.figure import Predictions
 from corekit.evaluation.metrics.retrieval import retrieval_figures
-from corekit.evaluation.suite.figure import Predictions
 
 
 def ranks(image: list[tuple[int, int, int]], text: list[tuple[int, int, int]]) -> Predictions:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.metrics.classification import mean_per_class_recall
 from corekit.evaluation.metrics.retrieval import retrieval_figures
 from corekit.evaluation.metrics.uncertainty import interval, mean_of
-from corekit.evaluation.suite.figure import Figure
 
 Draws = np.random.Generator
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from corekit.evaluation.suite.figure import Figure
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.store import SetRecord
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corekit.errors import CorekitError
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.metrics.uncertainty import NONE
-from corekit.evaluation.suite.figure import Figure
 from corekit.evaluation.suite.report.paired import (
     TASKS,
     Difference,

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from corekit.errors import CorekitError
+from corekit.evaluation.figure import Figure, Figures
 from corekit.evaluation.metrics.classification import LEAST_OF_GROUP
-from corekit.evaluation.suite.figure import Figure, Figures
 from corekit.evaluation.suite.report.names import GROUPS, OF_GROUP, find_set, our_figures
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.sets import EvalSet

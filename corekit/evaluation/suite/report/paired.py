@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from corekit.evaluation.figure import Figure, Predictions
 from corekit.evaluation.metrics.choices import (
     matching_estimates,
     selection_estimates,
@@ -15,7 +16,6 @@ from corekit.evaluation.metrics.classification import classification_estimates
 from corekit.evaluation.metrics.multi_label import multi_label_estimates
 from corekit.evaluation.metrics.retrieval import retrieval_estimates
 from corekit.evaluation.metrics.uncertainty import QUANTILE, Estimate, Estimates, standard_error
-from corekit.evaluation.suite.figure import Figure, Predictions
 
 Of = Callable[[Predictions, int | None], Estimates]
 # the estimates of predictions by task, and what two models' predictions of the same samples share

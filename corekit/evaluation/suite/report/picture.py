@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from corekit.data.image_grid import Picture
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.metrics.uncertainty import interval
-from corekit.evaluation.suite.figure import Figure
 from corekit.evaluation.suite.report.averages import averages, main_figure
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.sets import EvalSet

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from corekit.errors import CorekitError
-from corekit.evaluation.suite.figure import Figure, Predictions
+from corekit.evaluation.figure import Figure, Predictions
 from corekit.evaluation.suite.store import PREDICTIONS, RECORD, SetRecord, set_folder
 from corekit.records import Record
 

@@ -4,8 +4,8 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.metrics.uncertainty import QUANTILE, interval
-from corekit.evaluation.suite.figure import Figure
 from corekit.evaluation.suite.report.averages import Average, averages, main_figure
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.sets import EvalSet

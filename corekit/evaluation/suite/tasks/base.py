@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from corekit.data.datasets.base import Source
 from corekit.evaluation.base import EvalModel
-from corekit.evaluation.suite.figure import Figures, Predictions
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.text_features import TextFeatures
 
 Arrays = dict[str, NDArray[np.generic]]

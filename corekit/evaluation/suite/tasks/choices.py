@@ -13,13 +13,13 @@ from corekit.data.datasets.choices.shards import Choices
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.features import encode, everywhere
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.choices import (
     matching_figures,
     selection_figures,
     winogavil_figures,
 )
 from corekit.evaluation.metrics.ties import TIE, best_classes
-from corekit.evaluation.suite.figure import Figures, Predictions
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures

@@ -9,10 +9,10 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.classification.predictions import class_scores, zero_shot_predictions
 from corekit.evaluation.features import everywhere
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.classification import classification_figures
 from corekit.evaluation.metrics.multi_label import multi_label_figures
 from corekit.evaluation.suite.checks import check_named, open_shards
-from corekit.evaluation.suite.figure import Figures, Predictions
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures

@@ -2,10 +2,10 @@
 
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
+from corekit.evaluation.figure import Figures, Predictions
 from corekit.evaluation.metrics.retrieval import retrieval_figures
 from corekit.evaluation.retrieval.ranks import retrieval_ranks
 from corekit.evaluation.suite.checks import check_count, open_shards
-from corekit.evaluation.suite.figure import Figures, Predictions
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.tasks.base import Arrays
 from corekit.evaluation.text_features import TextFeatures

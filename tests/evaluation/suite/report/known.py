@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from corekit.evaluation.suite.figure import Figure
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.suite.report.results import Results
 from corekit.evaluation.suite.sets import EvalSet
 from corekit.evaluation.suite.store import SetRecord

@@ -11,8 +11,8 @@ from PIL import Image
 
 from corekit import CorekitError
 from corekit.evaluation.base import write_files
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.metrics.classification import classification_figures
-from corekit.evaluation.suite.figure import Figure
 from corekit.evaluation.suite.report.export import clip_benchmark_files, eval_results, report_files
 from corekit.evaluation.suite.report.formats import read_file
 from corekit.evaluation.suite.report.results import Results

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from corekit.evaluation.figure import Figure, Predictions
 from corekit.evaluation.metrics.classification import classification_estimates
 from corekit.evaluation.metrics.uncertainty import mean_of
-from corekit.evaluation.suite.figure import Figure, Predictions
 from corekit.evaluation.suite.report.paired import (
     holm,
     mcnemar,

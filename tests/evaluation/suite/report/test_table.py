@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from corekit.evaluation.suite.figure import Figure
+from corekit.evaluation.figure import Figure
 from corekit.evaluation.suite.report.averages import averages
 from corekit.evaluation.suite.report.picture import LEFT, ROW, TOP, suite_picture
 from corekit.evaluation.suite.report.results import Results
