@@ -49,7 +49,8 @@ def test_the_longest_beginning_counts_and_none_is_that_of_every_name(
     mine = nn.ModuleDict({"all": model()})
     rename = {"": "all.", "encoder.": "all.trunk.", "classifier": "all.head"}
     start_from(mine, str(path), [], rename)
-    assert torch.equal(mine["all"]["head"].weight, state["classifier.weight"])  # type: ignore[index]
+    head = mine["all"]["head"]  # type: ignore[index]
+    assert torch.equal(head.weight, state["classifier.weight"])
     assert torch.equal(mine["all"]["trunk"][0].bias, state["encoder.0.bias"])  # type: ignore[index]
 
 

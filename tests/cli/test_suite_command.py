@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from corekit.files import lock
 from tests.conftest import corekit_command, records, succeeded
@@ -95,3 +96,5 @@ def test_a_training_evaluates_a_suite(folder: Path) -> None:
     last = records(folder / "trained" / "evaluations.jsonl")[-1]
     assert set(last["metrics"]) >= set(TABLE)
     assert not (folder / "trained" / "evaluations" / "suite").exists()
+    events = EventAccumulator(str(folder / "trained" / "tensorboard"))
+    assert "many/sets" in events.Reload().Tags()["images"]

@@ -1,6 +1,5 @@
 """Zero-shot classification: images against the text features of class names in templates."""
 
-import torch
 from torch import Tensor
 
 from corekit.data.datasets.base import Source, dataset_info
@@ -10,7 +9,7 @@ from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Picture, Result
 from corekit.evaluation.classification.predictions import zero_shot_predictions
 from corekit.evaluation.features import check_batch_size, check_field
-from corekit.evaluation.metrics.accuracy import count_hits, figures
+from corekit.evaluation.metrics.classification import classification_figures
 from corekit.evaluation.text_features import TextFeatures
 from corekit.registry import register
 
@@ -71,10 +70,11 @@ class ZeroShot:
         predictions = zero_shot_predictions(eval_model, self.dataset, self.class_names,
                                             self.templates, TextFeatures(eval_model),
                                             self.batch_size, look)
-        best, label = (torch.from_numpy(predictions[name]) for name in ("best", "label"))
-        metrics = figures(count_hits(best, label, len(self.class_names)))
+        figures = classification_figures(predictions)
+        values = {name: figures[name].value for name in ("top1", "top5", "mean_per_class_recall")}
+        metrics = {name: value for name, value in values.items() if value is not None}
         pictures = {"examples": self._picture(examples)} if examples else {}
-        return Result.on(self.dataset, len(label), metrics, pictures)
+        return Result.on(self.dataset, len(predictions["label"]), metrics, pictures)
 
     def _picture(self, examples: list[Example]) -> Picture:
         images, captions = [], []

@@ -116,7 +116,8 @@ class Suite:
             {"sets": suite_picture(self.sets, results, self.published)},
             {**report_files(self.sets, results, self.published, name, "corekit")},
             {"sets": {record.key: {key: asdict(figure) for key, figure in record.figures.items()}
-                      for record in records}},
+                      for record in records},
+             "hashes": {record.key: dict(record.hashes) for record in records}},
             sum(record.unreadable for record in records), table)
 
 

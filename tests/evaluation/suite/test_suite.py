@@ -65,7 +65,7 @@ def test_figures_are_those_by_hand(root: Path) -> None:
     assert set(result.metrics) >= set(TABLE)
 
 
-@pytest.mark.parametrize(("world", "workers"), [(2, 0), (4, 0), (1, 2)])
+@pytest.mark.parametrize(("world", "workers"), [(2, 0), (4, 0), (1, 1), (1, 4)])
 def test_ranks_and_workers_keep_the_same_bytes(root: Path, tmp_path: Path, world: int,
                                                workers: int) -> None:
     alone = suite(root)(keeping(tmp_path / "alone"))
@@ -263,4 +263,6 @@ def test_a_record_says_all_that_decided_it(root: Path, tmp_path: Path) -> None:
     assert set(record["hashes"]) == {"weights", "preprocess", "precision", "data", "names",
                                      "templates"}
     assert record["samples"] == 12
+    result = suite(root)(keeping(tmp_path))
+    assert result.details["hashes"]["plain"] == record["hashes"]  # type: ignore[index]
     assert set(record["figures"]["top1"]) >= {"value", "samples", "standard_error"}
