@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from corekit import CorekitError
+from corekit.data.loading.read_ahead import ReadAhead
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.suite.suite import Suite
 from tests.evaluation.known import eval_model, on_ranks
@@ -74,6 +76,21 @@ def test_ranks_and_workers_keep_the_same_bytes(root: Path, tmp_path: Path, world
     assert len(kept(tmp_path / "alone")) == 2 * len(TABLE)
     for result in results:
         assert (result.metrics, result.samples) == (alone.metrics, alone.samples)
+
+
+def test_the_next_set_is_begun_while_one_is_read(root: Path, tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[bool] = []
+    take = ReadAhead.take
+
+    def counted(self: ReadAhead, *args: Any) -> Any:
+        processes = take(self, *args)
+        begun.append(self.begun is not None)
+        return processes
+
+    monkeypatch.setattr(ReadAhead, "take", counted)
+    suite(root)(keeping(tmp_path, workers=1))
+    assert begun == [True] * (len(TABLE) - 1) + [False]
 
 
 def test_each_sentence_goes_through_the_text_tower_once(root: Path) -> None:

@@ -1,5 +1,7 @@
 """The printed table: averages where all sets are there, stars where a difference is large."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,10 @@ def test_the_picture_shows_bars_where_the_figures_are() -> None:
     assert (np.abs(middle - [0xd1, 0x49, 0x5b]).sum(1) < 30).any(), "the published row's diamond"
     empty = suite_picture(SETS, Results("run", {}))
     assert empty.shape[0] < picture.shape[0]
+
+
+def test_a_long_name_is_cut_within_the_picture() -> None:
+    named = [replace(each, name="a long name " * 5) for each in SETS]
+    picture = suite_picture(named, results("run", WHOLE))
+    assert (picture[TOP:TOP + ROW * len(SETS), :4] == 255).all()
+    assert (picture[TOP:TOP + ROW, :LEFT - 10] < 128).any()
