@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from corekit.checkpoint.init_from import start_from
-from corekit.checkpoint.new_head import NewHead
+from corekit.checkpoint.initial.init_from import start_from
+from corekit.checkpoint.initial.new_head import NewHead
 from corekit.checkpoint.training_state import Checkpoints, Environment
 from corekit.data.loading.collate import to_device
 from corekit.data.loading.loader import Streams, share

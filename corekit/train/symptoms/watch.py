@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from corekit.checkpoint.init_from import preprocess_beside
+from corekit.checkpoint.initial.init_from import preprocess_beside
 from corekit.data.datasets.base import Batch
 from corekit.train.assemble import Parts
 from corekit.train.logger import RunLogger

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from corekit.checkpoint.initial.new_head import NewHead
 from corekit.checkpoint.model_folder import model_folder
-from corekit.checkpoint.new_head import NewHead
 from corekit.checkpoint.own_runs import config_beside
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError

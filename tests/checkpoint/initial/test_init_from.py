@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from corekit import CorekitError
-from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.initial.init_from import start_from
 from corekit.models.freeze import freeze, training_mode
 
 
