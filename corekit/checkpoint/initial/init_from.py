@@ -1,24 +1,37 @@
-"""Where a model starts: weights from elsewhere."""
+"""Where a model starts: weights from elsewhere, for all of it or for each of its parts."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from corekit.checkpoint.initial.names import (
+    State,
+    beginnings,
+    below,
+    idle_renames,
+    listed,
+    new_of_lora,
+    problems,
+    under_own_names,
+)
 from corekit.checkpoint.initial.new_head import NewHead
-from corekit.checkpoint.model_folder import model_folder
+from corekit.checkpoint.initial.weights_file import read_weights
 from corekit.checkpoint.own_runs import config_beside
-from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.models.freeze import matching
-from corekit.models.text_tower import open_clip_names
+from corekit.recipes.schema import InitPartConfig
+from corekit.signatures import nearest
 
-State = dict[str, Tensor]
-SHOWN = 12  # names in a message
+
+class Fit(NamedTuple):
+    """What a module gets: for each of its tensors that is filled, one of the same shape."""
+
+    own: State
+    weights: State
+    lines: list[str]  # about what was refitted or left
 
 
 def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
@@ -31,8 +44,8 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
 
     Args:
         model: filled in place; nothing is changed where something does not fit.
-        path: a run, a checkpoint, a model folder, or a ``.safetensors`` file; None: the random
-            weights stay.
+        path: a run, a checkpoint, a model folder, a ``.safetensors`` file, or a folder of
+            transformers; None: the random weights stay.
         exclude: patterns of tensors of the model that stay as they are, and of the file's that are
             left out.
         rename: how names begin in the file -> how they begin in the model; the longest beginning
@@ -52,83 +65,79 @@ def start_from(model: nn.Module, path: str | None, exclude: Sequence[str],
             raise CorekitError("init.head makes a head of another one: give the weights that have "
                                "it, init.path=RUN")
         return []
-    file, loaded = _read_weights(path)
-    own = model.state_dict()
-    older = {old: name for name, old in open_clip_names(own).items()}
-    names = {name: _renamed(name, rename) for name in loaded}
-    weights = {older.get(names[name], names[name]): value for name, value in loaded.items()}
-    if len(weights) < len(loaded):
-        counts = Counter(names.values())
-        doubled = [name for name in loaded if counts[names[name]] > 1]
-        raise CorekitError(f"init.rename gives {' and '.join(doubled[:2])} of {file} the same name")
+    place = InitPartConfig(path, list(exclude), dict(rename))
+    return _fill([_fit(model, place, "init", new_head=new_head)])
+
+
+def start_parts(model: nn.Module, parts: Mapping[str, InitPartConfig]) -> list[str]:
+    """Fill parts of a model, each with weights of its own place, as ``start_from`` fills a model.
+
+    A file may hold a part under the part's own name among others, as a run of pre-training has
+    ``encoder.*``. Where more names of the part fit so, these are taken, and a line names what is
+    left: the part itself is complete.
+    """
+    return _fill([_fit(model.get_submodule(name), place, f"init.parts.{name}", name)
+                  for name, place in parts.items()])
+
+
+def check_parts(model: nn.Module, parts: Mapping[str, InitPartConfig]) -> None:
+    """Refuse parts that the model does not have, or whose weights are there and do not fit.
+
+    The model may be on the meta device.
+    """
+    for name, place in parts.items():
+        key, names = f"init.parts.{name}", dict(model.named_modules())
+        if not name or name not in names:
+            children = ", ".join(child for child, _ in model.named_children())
+            raise CorekitError(f"{key}: the model has no part '{name}'{nearest(name, names)}; it "
+                               f"is made of {children}")
+        if place.path is not None and Path(place.path).exists():
+            _fit(names[name], place, key, name)
+
+
+def _fit(module: nn.Module, place: InitPartConfig, key: str, part: str | None = None,
+         new_head: NewHead | None = None) -> Fit:
+    """What a module gets of the weights at a place; a CorekitError where something does not fit."""
+    assert place.path is not None
+    file, loaded = read_weights(place.path, f"{key}.path")
+    own, lines = module.state_dict(), list[str]()
+    weights = under_own_names(loaded, own, place.rename, key, file)
+    names = [*own, *weights]
+    inside = under_own_names(below(weights, part), own, {}, key, file) if part else {}
+    if len(inside.keys() & own.keys()) > len(weights.keys() & own.keys()):
+        others = [name for name in weights if not name.startswith(f"{part}.")]
+        left = f"; {listed(beginnings(others))} of it is left" if others else ""
+        lines.append(f"{part} starts from {part}.* of {file}{left}")
+        weights = inside
     if new_head is not None:
         trained_as = (config_beside(file.parent) if file.with_name("recipe.yaml").is_file()
                       else None)
         weights = new_head(weights, own, trained_as, file)
-    excluded = {name for pattern in exclude
-                for name in matching(pattern, [*own, *weights], "init.exclude")}
+    excluded = {name for pattern in place.exclude
+                for name in matching(pattern, [*names, *weights], f"{key}.exclude")}
+    excluded |= new_of_lora(own, weights)
     both = [name for name in own if name in weights and name not in excluded]
-    shapes = {name: weights[name].shape for name in both}
     for name in both:
-        if shapes[name] != own[name].shape:
-            weights[name] = _refitted(model, name, weights[name], own[name])
-    problems = _problems(own, weights, excluded)
-    if problems:
-        raise CorekitError(f"init.path={path} does not fit: {problems}. Name what is to stay "
-                           "random or be left out in init.exclude, and what is called otherwise "
-                           f"in init.rename{_idle_renames(rename, loaded, file)}")
+        shape = weights[name].shape
+        if shape != own[name].shape:
+            weights[name] = _refitted(module, name, weights[name], own[name])
+            lines.append(f"{name} stretched from {list(shape)}, as it is in {file}, to "
+                         f"{list(own[name].shape)}")
+    wrong = problems(own, weights, excluded)
+    if wrong:
+        raise CorekitError(f"{key}.path={place.path} does not fit: {wrong}. Name what is to stay "
+                           f"random or be left out in {key}.exclude, and what is called otherwise "
+                           f"in {key}.rename{idle_renames(place.rename, loaded, file)}")
+    return Fit(own, {name: weights[name] for name in both}, lines)
+
+
+def _fill(fits: Sequence[Fit]) -> list[str]:
+    """Copy what fits, and give the lines about it."""
     with torch.no_grad():
-        for name in both:
-            own[name].copy_(weights[name])
-    return [f"{name} stretched from {list(shape)}, as it is in {file}, to {list(own[name].shape)}"
-            for name, shape in shapes.items() if shape != own[name].shape]
-
-
-def _weights_file(path: str) -> Path:
-    return (Path(path) if path.endswith(".safetensors")
-            else model_folder(path) / "model.safetensors")
-
-
-def _read_weights(path: str) -> tuple[Path, State]:
-    """The file of weights that a path stands for, and what is in it."""
-    try:
-        file = _weights_file(path)
-        return file, load_file(file)
-    except CorekitError as error:
-        raise CorekitError(f"init.path: {error}; set init.path to a run, a checkpoint, a model "
-                           "folder or a .safetensors file") from None
-    except (OSError, SafetensorError) as error:
-        raise CorekitError(f"init.path={path} cannot be read: {error}") from None
-
-
-def preprocess_beside(path: str) -> Preprocess | None:
-    """The preprocessing that lies beside the weights of ``start_from``, if there is one."""
-    file = _weights_file(path).with_name("preprocess.json")
-    return Preprocess.load(file) if file.is_file() else None
-
-
-def _problems(own: State, weights: State, excluded: Collection[str]) -> str:
-    """What is missing, left over, or of another shape; '' where all fits."""
-    missing = [name for name in own if name not in weights and name not in excluded]
-    left_over = [name for name in weights if name not in own and name not in excluded]
-    shapes = [f"{name} is {list(weights[name].shape)} there and {list(value.shape)} here"
-              for name, value in own.items() if name in weights and name not in excluded
-              and weights[name].shape != value.shape]
-    named = ((missing, "tensors of the model are not in the file"),
-             (left_over, "tensors of the file are not in the model"), (shapes, "shapes differ"))
-    return "; ".join(f"{len(names)} {what}: {', '.join(names[:SHOWN])}"
-                     f"{', ...' if len(names) > SHOWN else ''}" for names, what in named if names)
-
-
-def _idle_renames(rename: Mapping[str, str], loaded: State, file: Path) -> str:
-    """A clause on a beginning that no name of the file has; '' where all are used."""
-    idle = [beginning for beginning in rename
-            if not any(name.startswith(beginning) for name in loaded)]
-    if not idle:
-        return ""
-    begins = sorted({name.split(".")[0] for name in loaded})[:SHOWN]
-    return (f", of which no name in {file} begins with '{idle[0]}'; they begin with "
-            f"{', '.join(begins)}")
+        for fit in fits:
+            for name, value in fit.weights.items():
+                fit.own[name].copy_(value)
+    return [line for fit in fits for line in fit.lines]
 
 
 def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:
@@ -137,11 +146,3 @@ def _refitted(model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor
     refit = getattr(model.get_submodule(path), "refit", None)
     refitted: Tensor | None = refit(last, value.float()) if refit is not None else None
     return value if refitted is None or refitted.shape != own.shape else refitted
-
-
-def _renamed(name: str, rename: Mapping[str, str]) -> str:
-    beginnings = [known for known in rename if name.startswith(known)]
-    if not beginnings:
-        return name
-    beginning = max(beginnings, key=len)
-    return rename[beginning] + name.removeprefix(beginning)
