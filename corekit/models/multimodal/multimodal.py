@@ -151,7 +151,7 @@ class Multimodal(nn.Module):
         mask = torch.zeros(samples * length, dtype=torch.int64, device=table.device)
         mask[index] = 1
         ends = sorted(end_tokens)
-        generate: Callable[..., Tensor] = self.language_model.generate
+        generate = cast(Callable[..., Tensor], self.language_model.generate)
         output = generate(
             inputs_embeds=table, attention_mask=mask.view(samples, length), do_sample=False,
             max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=ends[0])
