@@ -166,7 +166,8 @@ def test_lora_trains_its_adapters_alone() -> None:
     model = build(lora={"language_model": {"rank": 4}})
     trained = [name for name, value in model.language_model.named_parameters()
                if value.requires_grad]
-    assert trained and all("lora_" in name for name in trained)
+    assert trained
+    assert all("lora_" in name for name in trained)
     llama = {"q_proj": (64, 64), "k_proj": (64, 32), "v_proj": (64, 32), "o_proj": (64, 64),
              "gate_proj": (64, 128), "up_proj": (64, 128), "down_proj": (128, 64)}
     expected = 3 * sum(4 * (inputs + outputs) for inputs, outputs in llama.values())
@@ -180,7 +181,7 @@ def test_layers_of_both_towers_are_found() -> None:
     assert len(all_layers(build(lora={"language_model": {"rank": 2}}))) == 6 + 3
 
 
-@pytest.mark.parametrize("arguments, message", [
+@pytest.mark.parametrize(("arguments", "message"), [
     ({"language_model": "/nowhere"}, "model.language_model=/nowhere is neither a folder"),
     ({"language_model": {"model_type": "lama"}}, "is neither a folder"),
     ({"encoder_model": {"name": "mobileclip_nano"}}, "gives no tokens"),
@@ -190,8 +191,7 @@ def test_layers_of_both_towers_are_found() -> None:
 ])
 def test_arguments_that_do_not_fit(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(CorekitError, match=message):
-        model = build(**arguments)
-        model.encode_pictures(torch.zeros(1, 3, 70, 70))
+        build(**arguments).encode_pictures(torch.zeros(1, 3, 70, 70))
 
 
 def test_a_file_is_read_and_no_code_of_it_is_run(tmp_path: Path) -> None:
