@@ -138,16 +138,13 @@ class Multimodal(nn.Module):
         places = Places.of(conversation, conversation_offsets)
         rows = self._embedded(pictures, picture_offsets, conversation, conversation_offsets, places)
         samples = len(conversation_offsets) - 1
-        decoder: nn.Module = self.language_model.base_model
         if self.packed:
-            hidden = decoder(inputs_embeds=rows[None], position_ids=places.position[None],
-                             use_cache=False).last_hidden_state[0]
+            hidden = self._decoded(rows[None], places.position[None])[0]
         else:
             length = longest(conversation_offsets, len(conversation))
             table, index = padded(rows, places, samples, length)
             # padding stands behind all words, so a causal model needs no mask
-            output = decoder(inputs_embeds=table, use_cache=False).last_hidden_state
-            hidden = output.flatten(0, 1)[index]
+            hidden = self._decoded(table, None).flatten(0, 1)[index]
         before = torch.cat([hidden[:1], hidden[:-1]])
         return {"text_logits": LinearOutput.of(before, self.head)}
 
@@ -209,9 +206,24 @@ class Multimodal(nn.Module):
         of_pictures = tokens.flatten(0, 1)[rows].to(words.dtype)
         return torch.where((conversation == PICTURE_TOKEN)[:, None], of_pictures, words)
 
+    def _decoded(self, rows: Tensor, position: Tensor | None) -> Tensor:
+        """The language model's last layer of rows [B, L, D], after its norm.
+
+        Where positions begin anew in a row, transformers takes it for several packed into one.
+        """
+        decoder: nn.Module = self.language_model.base_model
+        # transformers reads values to find out which mask it needs, and meta tensors have none
+        mask = rows.new_empty(1, 1, *2 * rows.shape[1:2]).bool() if rows.is_meta else None
+        hidden: Tensor = decoder(inputs_embeds=rows, position_ids=position, attention_mask=mask,
+                                 use_cache=False).last_hidden_state
+        return hidden
+
     def _check_encoder(self) -> None:
         kind = type(self.encoder).__name__
         if isinstance(self.encoder, LayeredEncoder):
+            last_norm = getattr(self.encoder, "norm", None)
+            if isinstance(last_norm, nn.Module) and not self.norm:
+                last_norm.requires_grad_(False)  # nothing that is trained goes through it
             return
         if not hasattr(self.encoder, "encode_tokens"):
             raise CorekitError(f"a {kind} gives no tokens: name an encoder such as aimv2_large_336 "
