@@ -46,6 +46,26 @@ class TokenEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class Conversational(Protocol):
+    """A model that reads pictures in conversations.
+
+    ``most_positions`` is how many tokens a conversation may have; None: any number.
+    """
+
+    most_positions: int | None
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """Tiles [n, 3, S, S] in the place of words, [n, picture tokens, D]."""
+        ...
+
+    def generate(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
+                 conversation_offsets: Tensor, max_new_tokens: int,
+                 end_tokens: Collection[int]) -> list[list[int]]:
+        """The token ids of the answer that comes next in each conversation."""
+        ...
+
+
 @register("model", "multimodal")
 class Multimodal(nn.Module):
     """A picture's tokens, by an encoder and a connector, in the place of words (Liu et al., 2023).
@@ -84,6 +104,8 @@ class Multimodal(nn.Module):
         self.encoder = encoder_model
         self.language_model: PreTrainedModel = language_models.language_model(language_model,
                                                                               attention)
+        config = self.language_model.config
+        self.most_positions: int | None = getattr(config, "max_position_embeddings", None)
         self._check_encoder()
         self.connector = Connector(_width(encoder_model), self.words.embedding_dim, connector,
                                    shuffle)
@@ -151,7 +173,7 @@ class Multimodal(nn.Module):
         mask = torch.zeros(samples * length, dtype=torch.int64, device=table.device)
         mask[index] = 1
         ends = sorted(end_tokens)
-        generate: Callable[..., Tensor] = self.language_model.generate
+        generate = cast(Callable[..., Tensor], self.language_model.generate)
         output = generate(
             inputs_embeds=table, attention_mask=mask.view(samples, length), do_sample=False,
             max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=ends[0])
