@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from corekit.checkpoint.initial.init_from import check_parts
 from corekit.data.datasets.base import Batch, Source, dataset_info
 from corekit.data.fields import Text
 from corekit.data.loading.collate import example_batch
@@ -41,6 +42,7 @@ def verify(parts: Parts) -> list[str]:
     if not any(value.requires_grad for value in parts.model.parameters()):
         raise CorekitError(f"{wiring.label} has no parameter that is trained: nothing would be "
                            "learnt. Let the model leave requires_grad on where it is to learn")
+    check_parts(parts.model, config.init.parts)
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
     tokenizer = tokenizer_info(parts.tokenizer)

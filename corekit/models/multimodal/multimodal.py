@@ -123,6 +123,10 @@ class Multimodal(nn.Module):
         layer = self.language_model.get_output_embeddings()  # type: ignore[no-untyped-call]
         return cast(nn.Linear, layer)
 
+    def portable(self) -> dict[str, object]:
+        """The language model's configuration, in the place of the folder that it came from."""
+        return {"language_model": language_models.portable_config(self.language_model.config)}
+
     def forward(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
                 conversation_offsets: Tensor) -> dict[str, LinearOutput]:
         """``text_logits``, of which row t is of token t, by the tokens before it.
