@@ -16,8 +16,7 @@ def cider(captions: Sequence[list[str]], references: Sequence[Sequence[list[str]
     An n-gram weighs its count times log(pictures / pictures that have it in a reference), so that
     scores depend on the whole set; of a single picture they are 0. For each n of 1 to 4 the cosine
     of both weights is taken, with the caption's weights clipped at the reference's, and lowered
-    where lengths differ. The score is ten times the mean over n and references. Lengths are counted
-    in bigrams, as in the authors' program.
+    where lengths differ. The score is ten times the mean over n and references.
     """
     counts = [[ngrams(words) for words in of_picture] for of_picture in references]
     pictures = Counter(ngram for of_picture in counts for ngram in set().union(*of_picture))
@@ -37,7 +36,7 @@ class _Document:
                         for ngram, count in counts.items()}
         self.norms = [math.sqrt(sum(weight**2 for ngram, weight in self.weights.items()
                                     if len(ngram) == n)) for n in range(1, MOST + 1)]
-        self.length = sum(count for ngram, count in counts.items() if len(ngram) == 2)
+        self.length = sum(count for ngram, count in counts.items() if len(ngram) == 1)
 
 
 def _score(caption: _Document, references: Sequence[_Document]) -> float:

@@ -58,6 +58,13 @@ def test_cider_lowers_captions_of_another_length() -> None:
     assert cider([list("abc"), list("xy")], references)[0] == pytest.approx(expected)
 
 
+def test_cider_clips_repeated_words() -> None:
+    """The second "a" adds to the norm of the caption alone."""
+    references = [[["a"]], [["x"]]]
+    expected = 10 / 4 * 1 / 2 * math.exp(-1 / 72)
+    assert cider([["a", "a"], ["x"]], references)[0] == pytest.approx(expected)
+
+
 def test_bleu() -> None:
     """Clipped counts, the closest length, and the shorter one where two are as close."""
     words, references = [["the"] * 7], [[["the", "cat", "the", "mat"], ["a", "cat"]]]
