@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image as PilImage
 
 from corekit import registry
-from corekit.data.datasets.base import BadSampleError, Batch, Fields, declared
+from corekit.data.datasets.base import BadSampleError, Batch, Fields, Sample, declared
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.decode import decode_image
 from corekit.errors import CorekitError
@@ -64,6 +64,10 @@ class Field:
     def encode(self, value: object, extension: str) -> bytes | None:
         """Its member of a shard, for one of ``extensions``; None: it is not written."""
         return None
+
+    def tokenize(self, sample: Sample, tokenizer: Tokenizer | None) -> object:
+        """What ``collate`` gets of a transformed sample; or a BadSampleError."""
+        return sample[self.name]
 
     def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
         """The entries of a batch.

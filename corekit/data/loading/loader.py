@@ -107,7 +107,8 @@ class Streams:
                 sample = self.source.decode(handle)
                 if self._transform is not None and "image" in sample:
                     sample = self._transform(sample, self.fields, size)
-                return sample
+                return {**sample, **{name: field.tokenize(sample, self.tokenizer)
+                                     for name, field in self.fields.items()}}
             except BadSampleError as error:
                 # counted when it is drawn itself, not when it fails to replace another
                 if attempt == 0:

@@ -1,0 +1,141 @@
+"""The fields of conversations about pictures."""
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from corekit.data.datasets.base import Batch, Sample
+from corekit.data.fields import Field
+from corekit.data.tokenizers.base import Tokenizer
+from corekit.data.tokenizers.chat import ChatTokenizer, Encoded
+from corekit.errors import CorekitError
+from corekit.registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from corekit.data.transforms.preprocess import Preprocess
+
+
+@register("field", "pictures")
+class Pictures(Field):
+    """The pictures of a sample, of which there may be none or several.
+
+    A sample has a list of them: PIL images, and after the transform uint8 [t, 3, S, S] each, the
+    picture as t tiles. A batch has all tiles, float [sum of t, 3, S, S], and in ``picture_offsets``
+    where each sample's begin, int64 [B + 1].
+    """
+
+    extensions = ("jpg", "jpeg", "png", "webp")
+    offsets = "picture_offsets"
+    noun = "picture"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return (self.name, str(self.offsets))
+
+    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+        import torch
+
+        tiles = [_tiles(value) for value in values]
+        counts = torch.tensor([0, *(len(each) for each in tiles)])
+        return {self.name: torch.cat(tiles), str(self.offsets): counts.cumsum(0)}
+
+    def join(self, parts: Sequence[Batch]) -> Batch:
+        from corekit.data.loading.ragged import join
+
+        rows = [(part[self.name], part[str(self.offsets)]) for part in parts
+                if len(part[self.name])]
+        offsets = join([(part[str(self.offsets)], part[str(self.offsets)]) for part in parts])[1]
+        return dict(zip(self.entries, (join(rows)[0] if rows else parts[0][self.name], offsets)))
+
+    def cut(self, batch: Batch, first: int, last: int) -> Batch:
+        from corekit.data.loading.ragged import cut
+
+        return dict(zip(self.entries, cut(batch[self.name], batch[str(self.offsets)], first, last)))
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        shape = (samples, 3, preprocess.size, preprocess.size)
+        return {self.name: torch.zeros(shape, device=device),
+                str(self.offsets): torch.arange(samples + 1, device=device)}
+
+    def normalize(self, value: object, preprocess: "Preprocess") -> object:
+        import torch
+
+        assert isinstance(value, torch.Tensor)
+        return preprocess.normalize(value)
+
+
+@register("field", "conversation")
+class Conversation(Field):
+    """Questions and answers: a list of ``Message`` in a sample.
+
+    A batch has the token ids of all samples one after the other, int64 [sum of L], in which -1 is a
+    place of a picture; ``target_mask``, bool [sum of L], the tokens that are learned: answers and
+    what ends them; and in ``conversation_offsets``, int64 [B + 1], where each sample's begin.
+    """
+
+    extensions = ("json",)
+    offsets = "conversation_offsets"
+    noun = "conversation"
+    mask = "target_mask"
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        return (self.name, self.mask, str(self.offsets))
+
+    def tokenize(self, sample: Sample, tokenizer: Tokenizer | None) -> object:
+        """The conversation's token ids; a BadSampleError where it is of no use."""
+        if not isinstance(tokenizer, ChatTokenizer):
+            raise CorekitError("conversations need a tokenizer that has a chat template: set "
+                               "data.tokenizer.name=chat and data.tokenizer.path to a folder of a "
+                               "language model")
+        tiles = [len(picture) for picture in sample.get("pictures", ())]
+        return tokenizer.encode(sample[self.name], tiles)
+
+    def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
+        import torch
+
+        encoded = [value for value in values if isinstance(value, Encoded)]
+        counts = torch.tensor([0, *(len(each.ids) for each in encoded)])
+        return {self.name: torch.cat([each.ids for each in encoded]),
+                self.mask: torch.cat([each.target_mask for each in encoded]),
+                str(self.offsets): counts.cumsum(0)}
+
+    def join(self, parts: Sequence[Batch]) -> Batch:
+        from corekit.data.loading.ragged import join
+
+        columns = [join([(part[entry], part[str(self.offsets)]) for part in parts])
+                   for entry in self.entries[:-1]]
+        return dict(zip(self.entries, (*(rows for rows, _ in columns), columns[0][1])))
+
+    def cut(self, batch: Batch, first: int, last: int) -> Batch:
+        from corekit.data.loading.ragged import cut
+
+        columns = [cut(batch[entry], batch[str(self.offsets)], first, last)
+                   for entry in self.entries[:-1]]
+        return dict(zip(self.entries, (*(rows for rows, _ in columns), columns[0][1])))
+
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        ids, edges = batch[self.name].tolist(), batch[str(self.offsets)].tolist()
+        return [tuple(ids[first:last]) for first, last in pairwise(edges)]
+
+    def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
+                device: str) -> Batch:
+        import torch
+
+        length = getattr(tokenizer, "context_length", 2048)
+        ids = torch.zeros(samples * length, dtype=torch.int64, device=device)
+        offsets = torch.arange(0, (samples + 1) * length, length, device=device)
+        return dict(zip(self.entries, (ids, ids.bool(), offsets)))
+
+
+def _tiles(value: object) -> "Tensor":
+    """All tiles of a sample's pictures, uint8 [sum of t, 3, S, S]."""
+    import torch
+
+    assert isinstance(value, list)
+    return torch.cat(value) if value else torch.empty(0, 3, 1, 1, dtype=torch.uint8)

@@ -1,0 +1,97 @@
+"""Causal language models of transformers: from a folder, or from a configuration, with LoRA."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import nn
+
+from corekit.errors import CorekitError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flex_attention"]
+MISSING = "needs the libraries transformers and peft: pip install 'corekit[language]'"
+
+
+def language_model(source: "str | Mapping[str, object]",
+                   attention: Attention = "sdpa") -> "PreTrainedModel":
+    """A causal language model with random weights in float32.
+
+    Args:
+        source: a folder of transformers, of which config.json is read, or such a configuration,
+            {model_type: llama, ...}.
+        attention: the implementation that transformers chooses by this name.
+
+    Raises:
+        CorekitError: no transformers, no such folder, or no causal language model.
+    """
+    config = language_config(source)
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation=attention, dtype=torch.float32, trust_remote_code=False)
+    except (ValueError, ImportError) as error:
+        raise CorekitError(f"model.language_model: {_brief(error)}") from None
+    # greedy, whatever the folder would have
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    return model
+
+
+def language_config(source: "str | Mapping[str, object]") -> "PretrainedConfig":
+    """transformers' configuration of a folder or of a mapping; a CorekitError without one."""
+    try:
+        from transformers import AutoConfig
+    except ImportError:
+        raise CorekitError(f"model 'multimodal' {MISSING}") from None
+    try:
+        if isinstance(source, str):
+            config: PretrainedConfig = AutoConfig.from_pretrained(source, local_files_only=True,
+                                                                  trust_remote_code=False)
+            return config
+        arguments = {str(key): value for key, value in source.items()}
+        return AutoConfig.for_model(str(arguments.pop("model_type", "")), **arguments)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        name = f"={source}" if isinstance(source, str) else ""
+        raise CorekitError(f"model.language_model{name} is neither a folder of transformers nor "
+                           f"one of its configurations ({{model_type: llama, ...}}): "
+                           f"{_brief(error)}") from None
+
+
+def add_lora(part: nn.Module, name: str, rank: int, alpha: int | None, dropout: float,
+             targets: list[str] | None) -> None:
+    """Put low-rank adapters (Hu et al., 2021) beside linear layers, which alone are trained then.
+
+    Args:
+        part: the module whose layers get them, in place.
+        name: what messages call it.
+        rank: of the two matrices.
+        alpha: their product is scaled by alpha / rank; None: 2 x rank.
+        dropout: of the adapters' input.
+        targets: names of linear layers, or how they end; None: all but the output layer.
+
+    Raises:
+        CorekitError: no peft, or no such layers.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise CorekitError(f"model.lora {MISSING}") from None
+    output = getattr(part, "get_output_embeddings", lambda: None)()
+    linear = [path for path, layer in part.named_modules()
+              if isinstance(layer, nn.Linear) and layer is not output]
+    chosen = [path for path in linear if targets is None
+              or any(path == each or path.endswith(f".{each}") for each in targets)]
+    if rank < 1 or not chosen:
+        known = ", ".join(sorted({path.split(".")[-1] for path in linear}))
+        raise CorekitError(f"model.lora.{name} needs a rank of 1 or more and linear layers to "
+                           f"adapt; {name} has {known}")
+    part.requires_grad_(False)
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, lora_dropout=dropout,
+                                       target_modules=chosen), part)
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

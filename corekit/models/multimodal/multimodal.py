@@ -1,0 +1,222 @@
+"""An image encoder inside a causal language model, joined by a connector."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from corekit.data.conversations.messages import PICTURE_TOKEN
+from corekit.errors import CorekitError
+from corekit.linear_output import LinearOutput
+from corekit.models.multimodal import language_model as language_models
+from corekit.models.multimodal.connector import Connector, ConnectorKind
+from corekit.models.multimodal.language_model import Attention, add_lora
+from corekit.models.multimodal.layout import Places, longest, padded, picture_rows
+from corekit.registry import register
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Features(Protocol):
+    """Of an encoder: tokens [B, N, D] of the last layer, and of chosen ones."""
+
+    def __getitem__(self, name: str) -> Tensor: ...
+
+
+@runtime_checkable
+class LayeredEncoder(Protocol):
+    """An encoder whose layers' tokens can be had before its last norm, as AIMv2's."""
+
+    def features(self, image: Tensor, *, norm: bool, layers: Sequence[int] = ()) -> Features:
+        """``tokens``, and ``layers``, those of chosen layers."""
+        ...
+
+
+class TokenEncoder(Protocol):
+    """Any encoder that gives tokens."""
+
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """[B, N, D] after the last norm."""
+        ...
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """[B, D]."""
+        ...
+
+
+@register("model", "multimodal")
+class Multimodal(nn.Module):
+    """A picture's tokens, by an encoder and a connector, in the place of words (Liu et al., 2023).
+
+    Pictures and words are one causal sequence for the language model, which gives the next word.
+    ``model.frozen`` names what is not trained (encoder, connector, language_model),
+    ``optimizer.rate_factors`` what learns at another rate.
+
+    Args:
+        encoder_model: a model that gives ``tokens``, {name: ...}.
+        language_model: a folder of transformers whose config.json is read (its weights are those of
+            ``init.parts.language_model``), or such a configuration, {model_type: llama, ...}.
+        layer: the encoder's layer whose tokens are taken; -1: the last, -2: the one before it.
+        norm: whether they go through the encoder's last norm. transformers' Llava takes them
+            before it, so a model with it cannot be written for Llava.
+        connector: mlp, two linear layers; or linear, one.
+        shuffle: of a side of patches, how many become one token.
+        lora: part (encoder, language_model) -> {rank, alpha, dropout, targets}: it is trained by
+            low-rank adapters of its linear layers alone.
+        packed: a micro-batch is one row without padding; for attention that skips what no token
+            sees, as flash_attention_2 and flex_attention do.
+        attention: the language model's, by transformers' names.
+
+    Raises:
+        CorekitError: a part does not take its arguments, or a library is missing.
+    """
+
+    towers = ("encoder", "language_model")
+
+    def __init__(self, encoder_model: nn.Module, language_model: str | dict[str, object],
+                 layer: int = -1, norm: bool = False, connector: ConnectorKind = "mlp",
+                 shuffle: int = 1, lora: dict[str, dict[str, object]] | None = None,
+                 packed: bool = False, attention: Attention = "sdpa") -> None:
+        super().__init__()
+        self.layer, self.norm, self.packed = layer, norm, packed
+        self.encoder = encoder_model
+        self.language_model: PreTrainedModel = language_models.language_model(language_model,
+                                                                              attention)
+        self._check_encoder()
+        self.connector = Connector(_width(encoder_model), self.words.embedding_dim, connector,
+                                   shuffle)
+        for name, arguments in (lora or {}).items():
+            self._add_lora(name, **arguments)  # type: ignore[arg-type]
+
+    @property
+    def words(self) -> nn.Embedding:
+        """The language model's table of words [K, D]."""
+        return cast(nn.Embedding, self.language_model.get_input_embeddings())
+
+    @property
+    def head(self) -> nn.Linear:
+        """The language model's output layer."""
+        layer = self.language_model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        return cast(nn.Linear, layer)
+
+    def forward(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
+                conversation_offsets: Tensor) -> dict[str, LinearOutput]:
+        """``text_logits``, of which row t is of token t, by the tokens before it.
+
+        The first row of a conversation is of no use: nothing comes before its first token.
+
+        Args:
+            pictures: all tiles, [sum of t, 3, S, S]; there may be none.
+            picture_offsets: int64 [B + 1], where each sample's tiles begin.
+            conversation: int64 [T], the token ids of all samples, -1 at a place of a picture.
+            conversation_offsets: int64 [B + 1], where each sample's tokens begin.
+        """
+        places = Places.of(conversation, conversation_offsets)
+        rows = self._embedded(pictures, picture_offsets, conversation, conversation_offsets, places)
+        samples = len(conversation_offsets) - 1
+        decoder: nn.Module = self.language_model.base_model
+        if self.packed:
+            hidden = decoder(inputs_embeds=rows[None], position_ids=places.position[None],
+                             use_cache=False).last_hidden_state[0]
+        else:
+            length = longest(conversation_offsets, len(conversation))
+            table, index = padded(rows, places, samples, length)
+            # padding stands behind all words, so a causal model needs no mask
+            output = decoder(inputs_embeds=table, use_cache=False).last_hidden_state
+            hidden = output.flatten(0, 1)[index]
+        before = torch.cat([hidden[:1], hidden[:-1]])
+        return {"text_logits": LinearOutput.of(before, self.head)}
+
+    @torch.no_grad()
+    def generate(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
+                 conversation_offsets: Tensor, max_new_tokens: int,
+                 end_tokens: Collection[int]) -> list[list[int]]:
+        """The most likely next words of each conversation, one after the other.
+
+        Args:
+            pictures, picture_offsets, conversation, conversation_offsets: as of ``forward``, up to
+                the place where the answer begins.
+            max_new_tokens: after which an answer is cut.
+            end_tokens: ids that end an answer.
+
+        Returns:
+            the token ids of each answer, the end among them.
+        """
+        places = Places.of(conversation, conversation_offsets)
+        rows = self._embedded(pictures, picture_offsets, conversation, conversation_offsets, places)
+        samples, length = len(conversation_offsets) - 1, longest(conversation_offsets, len(rows))
+        table, index = padded(rows, places, samples, length, True, conversation_offsets)
+        mask = torch.zeros(samples * length, dtype=torch.int64, device=table.device)
+        mask[index] = 1
+        ends = sorted(end_tokens)
+        generate = cast(Callable[..., Tensor], self.language_model.generate)
+        output = generate(
+            inputs_embeds=table, attention_mask=mask.view(samples, length), do_sample=False,
+            max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=ends[0])
+        return [_up_to_end(row, end_tokens) for row in output.tolist()]
+
+    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
+        """The encoder's ``encode_image``."""
+        return cast(TokenEncoder, self.encoder).encode_image(image, normalize)
+
+    def encode_tokens(self, image: Tensor) -> Tensor:
+        """The encoder's tokens of [B, 3, H, W], as the connector gets them: [B, N, D]."""
+        if not isinstance(self.encoder, LayeredEncoder):
+            return cast(TokenEncoder, self.encoder).encode_tokens(image)
+        if self.layer == -1:
+            return self.encoder.features(image, norm=self.norm)["tokens"]
+        return self.encoder.features(image, norm=self.norm, layers=[self.layer])["layers"][0]
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """Tiles [n, 3, S, S] in the place of words, [n, picture tokens, D]."""
+        embedded: Tensor = self.connector(self.encode_tokens(pictures))
+        return embedded
+
+    def _embedded(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
+                  offsets: Tensor, places: Places) -> Tensor:
+        """What the language model reads, [T, D]."""
+        words: Tensor = self.words(conversation.clamp(min=0))
+        if not len(pictures):  # every rank runs every part, whatever its samples hold
+            side = getattr(self.encoder, "strides", (16,))[-1] * self.connector.shuffle
+            pictures = words.new_zeros(1, 3, side, side)
+        tokens = self.encode_pictures(pictures)
+        rows = picture_rows(conversation, offsets, places.sample, picture_offsets, tokens.shape[1])
+        rows = rows.clamp(0, tokens.shape[0] * tokens.shape[1] - 1)
+        of_pictures = tokens.flatten(0, 1)[rows].to(words.dtype)
+        return torch.where((conversation == PICTURE_TOKEN)[:, None], of_pictures, words)
+
+    def _check_encoder(self) -> None:
+        kind = type(self.encoder).__name__
+        if isinstance(self.encoder, LayeredEncoder):
+            return
+        if not hasattr(self.encoder, "encode_tokens"):
+            raise CorekitError(f"a {kind} gives no tokens: name an encoder such as aimv2_large_336 "
+                               "as model.encoder_model.name")
+        if self.layer != -1 or not self.norm:
+            raise CorekitError(f"a {kind} gives the tokens of its last layer after its norm alone: "
+                               "set model.layer=-1 model.norm=true")
+
+    def _add_lora(self, name: str, rank: int = 16, alpha: int | None = None,
+                  dropout: float = 0.0, targets: list[str] | None = None) -> None:
+        if name not in self.towers:
+            raise CorekitError(f"model.lora.{name}: the parts that can have adapters are "
+                               f"{' and '.join(self.towers)}")
+        add_lora(self.get_submodule(name), name, rank, alpha, dropout, targets)
+
+
+def _width(encoder: nn.Module) -> int:
+    width = getattr(encoder, "width", None)
+    if not isinstance(width, int):
+        raise CorekitError(f"a {type(encoder).__name__} does not say how wide its tokens are: it "
+                           "needs an attribute `width`")
+    return width
+
+
+def _up_to_end(row: list[int], end_tokens: Collection[int]) -> list[int]:
+    """An answer with its end, without what fills up the row."""
+    for place, token in enumerate(row):
+        if token in end_tokens:
+            return row[:place + 1]
+    return row
