@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # jobs that read captions alone do without torch
     from corekit.data.transforms.preprocess import Preprocess
 
 MOST_TEXT = 1_000_000  # bytes of a caption; more is no caption, and would be tokenized for minutes
-Geometry = Literal["image", "mask", "boxes", "points"]
+Geometry = Literal["image", "pictures", "mask", "boxes", "points"]
 
 
 class Field:
@@ -35,7 +35,8 @@ class Field:
         name: what the dataset calls it; set when the dataset's fields are looked up.
         extensions: of the members of a shard that may hold it, the one to write first.
         geometry: what of the picture it is, so that transforms move it: ``boxes`` are float
-            [n, 4], x1 y1 x2 y2 in pixels; ``points`` float [n, 2]; ``mask`` [..., H, W].
+            [n, 4], x1 y1 x2 y2 in pixels; ``points`` float [n, 2]; ``mask`` [..., H, W];
+            ``pictures`` a list of pictures of their own.
         outside: what a ``mask`` of the field holds outside the picture.
         offsets: of a ragged field, the batch entry that says where each sample's rows begin. Fields
             with the same offsets have a row for the same things: what one loses, all lose.

@@ -22,7 +22,8 @@ Parallel = Literal["none", "ddp", "fsdp"]  # how several processes share a train
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # auto takes CUDA, then MPS, then the CPU
 NonFinite = Literal["raise", "skip"]  # what a loss or gradient that is not finite does
 Interpolation = Literal["bilinear", "bicubic"]
-ResizeMode = Literal["shortest", "squash", "longest"]  # the side that gets the new length, or both
+# the side that gets the new length, or both, as they are or padded to a square first
+ResizeMode = Literal["shortest", "squash", "longest", "pad"]
 CropRounding = Literal["even", "down"]  # of half a pixel: as torchvision does, as transformers does
 
 
@@ -101,6 +102,8 @@ class PreprocessConfig:
     resize: ResizeMode = "shortest"
     fill: Annotated[int, Range(0, 255)] = 0  # level of what lies beside a picture that is padded
     crop_rounding: CropRounding = "even"
+    # most tiles of a picture that stands in a conversation, beside the whole of it
+    tiles: Annotated[int, Range(1, 100)] = 1
 
 
 @dataclass(frozen=True)

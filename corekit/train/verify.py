@@ -49,7 +49,7 @@ def verify(parts: Parts) -> list[str]:
     offers = example_offers(config.engine.steps, 2)
     values = {**batch, **offers}
     givers = {_dataset(config): list(batch)}
-    if "image" in parts.fields:
+    if {"image", "pictures"} & parts.fields.keys():
         _check_transform(parts, Transform.of(parts.transform), givers)
     givers["the trainer"] = list(offers)
     check(wiring, givers)

@@ -79,7 +79,7 @@ def test_a_published_file_becomes_a_model_folder(folder: Path) -> None:
             } == {"model.safetensors", "recipe.yaml", "preprocess.json"}
     assert json.loads((folder / "preprocess.json").read_text()) == {
         "size": 256, "interpolation": "bilinear", "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
-        "crop_fraction": 1.0, "resize": "shortest", "fill": 0, "crop_rounding": "even"}
+        "crop_fraction": 1.0, "resize": "shortest", "fill": 0, "crop_rounding": "even", "tiles": 1}
     model, preprocess, tokenize = corekit.load(str(folder))
     torch.manual_seed(0)
     expected = corekit.create_model("mobileclip_s0", context_length=16,

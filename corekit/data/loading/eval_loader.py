@@ -65,10 +65,11 @@ class _Chunks(IterableDataset[Chunk]):
             first += count
         chunk: Chunk = {name: [sample[name] for sample in samples]
                         for name in self.names}
-        side = self.preprocess.size if self.resize is None else self.resize.size
-        empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-        return {**chunk, "image": stack(chunk["image"]) if samples else empty,
-                "left_out": left_out, "problem": problem}
+        if "image" in self.fields:
+            side = self.preprocess.size if self.resize is None else self.resize.size
+            empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
+            chunk["image"] = stack(chunk["image"]) if samples else empty
+        return {**chunk, "left_out": left_out, "problem": problem}
 
     def _prepared(self, sample: Sample) -> Sample:
         """The sample with the picture as the model sees it."""
@@ -83,11 +84,12 @@ def chunks(source: Source, preprocess: Preprocess, size: int, rank: int = 0, wor
            ahead: ReadAhead | None = None) -> Iterator[Chunk]:
     """This rank's chunks of all samples, each once.
 
-    A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists, ``position``, where each sample
-    stands in the source, ``left_out``, how many the source leaves out of its own accord, and
-    ``problem``, what is wrong with the first that cannot be read, which is logged once. What it
-    holds depends on ``size`` alone, so figures are the same for any number of ranks and workers.
-    All ranks get the same number of chunks, some of which may hold no sample.
+    A chunk has ``image`` uint8 [n, 3, H, W], other fields as lists (``pictures``, too, each
+    sample's a list of uint8 [t, 3, size, size]), ``position``, where each sample stands in the
+    source, ``left_out``, how many the source leaves out of its own accord, and ``problem``,
+    what is wrong with the first that cannot be read, which is logged once. What it holds depends on
+    ``size`` alone, so figures are the same for any number of ranks and workers. All ranks get the
+    same number of chunks, some of which may hold no sample.
 
     With ``resize`` pictures are resized by it and not cut, and listed where their shapes differ.
     Other fields stay as the source gives them, in pixels of the picture itself, whose ``size``

@@ -105,7 +105,7 @@ class Streams:
                 torch.default_generator.manual_seed(
                     derive_seed(self.seed, "augmentation", step, stream, slot))
                 sample = self.source.decode(handle)
-                if self._transform is not None and "image" in sample:
+                if self._transform is not None and {"image", "pictures"} & sample.keys():
                     sample = self._transform(sample, self.fields, size)
                 return {**sample, **{name: field.tokenize(sample, self.tokenizer)
                                      for name, field in self.fields.items()}}

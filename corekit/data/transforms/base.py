@@ -98,10 +98,13 @@ class Transform:
                  size: int | None = None) -> Sample:
         """The transformed sample, in which every field moved with the picture.
 
-        ``image`` of the sample is a PIL image; ``size`` is pixels of a side, if the step has its
-        own.
+        ``image`` of the sample is a PIL image, and ``pictures``, which may stand in its place, are
+        a list of them; ``size`` is pixels of a side, if the step has its own.
         """
         more = {"size": size} if self.sized and size is not None else {}
+        if "image" not in sample:
+            prepared: Sample = self.function(sample, **more)
+            return prepared
         image: Image.Image = sample["image"]
         if not self.of_sample:
             values = {name: sample[name] for name in self.reads if name in sample}
@@ -120,6 +123,11 @@ class Transform:
 
     def check(self, label: str, fields: Mapping[str, Field]) -> None:
         """Raise a CorekitError where it would not move a field with the picture."""
+        for name, field in fields.items():
+            if field.geometry == "pictures" and "pictures" not in self.moves:
+                raise CorekitError(f"{label} does not prepare `{name}`, of which a sample may have "
+                                   "several: leave data.transform out, or set "
+                                   "data.transform.name=center_crop")
         for name in moved_fields(fields):
             geometry = fields[name].geometry
             if geometry not in self.moves:
@@ -129,9 +137,9 @@ class Transform:
 
 
 def moved_fields(fields: Mapping[str, Field]) -> list[str]:
-    """The fields that have a place in the picture, beside the picture itself."""
+    """The fields that have a place in the picture, beside the picture itself and others."""
     return [name for name, field in fields.items()
-            if field.geometry is not None and name != "image"]
+            if field.geometry not in (None, "pictures") and name != "image"]
 
 
 def _plain(value: object) -> object:

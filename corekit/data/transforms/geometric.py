@@ -8,7 +8,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 from corekit.data.datasets.base import Sample
-from corekit.data.transforms.base import SampleTransform
+from corekit.data.transforms.base import ALL, SampleTransform
 from corekit.data.transforms.moving import Placed, crop, cut_out, move, resize
 from corekit.data.transforms.pixels import resized_part
 from corekit.data.transforms.preprocess import Preprocess
@@ -69,8 +69,13 @@ class RandomResizedCrop(SampleTransform):
 
 @register("transform", "center_crop")
 class CenterCrop(SampleTransform):
-    """No augmentation: training sees what evaluation sees."""
+    """No augmentation: training sees what evaluation sees.
 
+    Of ``pictures``, which a sample may have several of, each becomes as many tiles as the
+    preprocessing has for it: uint8 [t, 3, size, size].
+    """
+
+    moves = ALL | {"pictures"}
     moves_outlines = True
 
     def __init__(self, preprocess: Preprocess) -> None:
@@ -79,6 +84,11 @@ class CenterCrop(SampleTransform):
     def transform(self, sample: Sample, size: int | None = None) -> Sample:
         """The sample with ``image`` uint8 [3, size, size] of the centre, and what else is in it."""
         preprocess = self.preprocess if size is None else replace(self.preprocess, size=size)
+        if "pictures" in sample:
+            tiles = [preprocess.tiles_of(picture) for picture in sample["pictures"]]
+            sample = {**sample, "pictures": tiles}
+        if "image" not in sample:
+            return sample
         image: Image.Image = sample["image"]
         middle, (width, height), begin = preprocess.geometry(*image.size)
 

@@ -80,7 +80,8 @@ def test_half_a_pixel_is_rounded_as_asked() -> None:
 def test_saved_and_loaded_and_refused(tmp_path: Path) -> None:
     file = tmp_path / "preprocess.json"
     for preprocess in (Preprocess(96, "bicubic", MEAN, STD),
-                       Preprocess(96, "bilinear", MEAN, STD, 0.9, "longest", 128, "down")):
+                       Preprocess(96, "bilinear", MEAN, STD, 0.9, "longest", 128, "down"),
+                       Preprocess(96, "bilinear", MEAN, STD, resize="pad", tiles=9)):
         preprocess.save(file)
         assert Preprocess.load(file) == preprocess
     content = {"size": 96, "interpolation": "bicubic", "mean": MEAN, "std": STD}
@@ -92,6 +93,7 @@ def test_saved_and_loaded_and_refused(tmp_path: Path) -> None:
     for key, value, message in (
             ("interpolation", "nearest", "'nearest' of a preprocessing is none of bilinear, bicub"),
             ("resize", "fit", "resize 'fit' of a preprocessing is none of shortest, squash, longe"),
+            ("tiles", 0, "has tiles from 1 to 100, not 0"),
             ("crop_rounding", "up", "crop_rounding 'up' of a preprocessing is none of even, down"),
             ("crop_fraction", 0.0, "a crop_fraction above 0"), ("fill", 256, "a fill from 0 to"),
             ("crop_fraction", 193.0, "that leaves a pixel of the picture")):
