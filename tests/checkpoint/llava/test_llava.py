@@ -139,6 +139,23 @@ def test_the_way_back_has_the_same_tensors(tmp_path: Path) -> None:
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "llava" / file).read_bytes()
 
 
+def test_code_beside_the_weights_is_not_run(tmp_path: Path) -> None:
+    convert_out(model_folder(tmp_path), tmp_path / "llava", "transformers")
+    maps = {"config.json": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"},
+            "tokenizer_config.json": {"AutoTokenizer": ["evil.Tokenizer", None]},
+            "processor_config.json": {"AutoProcessor": "evil.Processor"}}
+    for name, auto_map in maps.items():
+        file = tmp_path / "llava" / name
+        content = {**json.loads(file.read_text()), "auto_map": auto_map}
+        if "text_config" in content:
+            content["text_config"]["auto_map"] = auto_map
+        file.write_text(json.dumps(content))
+    (tmp_path / "llava/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    convert_in(tmp_path / "llava", tmp_path / "back")
+    corekit.load(tmp_path / "back")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_picture_is_a_reserved_token_and_nothing_is_put_before_a_text(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
