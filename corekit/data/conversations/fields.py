@@ -61,8 +61,8 @@ class Pictures(Image):
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:
         seen = [thumbnail(tile) for tile in batch[self.name]]
-        edges = batch[str(self.offsets)].tolist()
-        return [tuple(seen[first:last]) for first, last in pairwise(edges)]
+        edges = batch[str(self.offsets)].tolist()  # samples without pictures are not alike in that
+        return [tuple(seen[first:last]) for first, last in pairwise(edges) if last > first]
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
