@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from corekit import registry
-from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.initial.init_from import start_from
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.data.datasets.openmoji.dataset import OpenMoji
 from corekit.data.shards.writer import write_shards

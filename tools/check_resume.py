@@ -1,7 +1,7 @@
 """Kill a small run at random moments, continue it, and compare it with an undisturbed run.
 
-    python tools/check_resume.py [--run clip | detector] [--kills 10] [--ranks 1]
-        [--then-ranks N] [WORDS ...]
+    python tools/check_resume.py [--run clip | detector | conversations] [--kills 10]
+        [--ranks 1] [--then-ranks N] [WORDS ...]
 
 Every third kill waits for the middle of a checkpoint's writing. With --then-ranks the second half
 of the starts is on that many ranks. WORDS change the run, as in "sampler={name: variable_size,
@@ -40,6 +40,7 @@ RUNS = {
                  "evaluators.detection.dataset.samples=4", "evaluators.detection.dataset.size=64",
                  "evaluators.detection.dataset.concepts=10",
                  "evaluators.detection.every_steps=4"),
+    "conversations": ("+recipe=aimv2/multimodal_quickstart", "data.tokenizer.concepts=10"),
 }
 
 

@@ -11,6 +11,7 @@ from corekit.checkpoint.exported import is_exported, load_exported
 from corekit.checkpoint.foreign.find import find_foreign
 from corekit.checkpoint.model_folder import load_weights, model_folder
 from corekit.checkpoint.own_runs import config_beside
+from corekit.checkpoint.portable import build_tokenizer
 from corekit.data.jobs.manifest import sha256
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
@@ -78,6 +79,7 @@ def load_for_evaluation(config: EvaluationConfig, folder: Path, device: torch.de
 
 def _load(path: str | Path, config: RunConfig | EvaluationConfig, device: torch.device) -> Loaded:
     """What is at a path, as a recipe describes it."""
+    folder = Path(path)
     if find_foreign(path):
         preprocess = Preprocess(**vars(config.data.preprocess))
         model = build_model(config.model, config.seed, device).eval()
@@ -85,8 +87,7 @@ def _load(path: str | Path, config: RunConfig | EvaluationConfig, device: torch.
         folder = trained_folder(path)
         preprocess = Preprocess.load(folder / "preprocess.json")
         model = load_model(config.model, config.seed, folder, device)
-    tokenizer = config.data.tokenizer.build("tokenizer") if config.data.tokenizer else None
-    return Loaded(model, preprocess, tokenizer)
+    return Loaded(model, preprocess, build_tokenizer(config.data.tokenizer, folder))
 
 
 def place_of(checkpoint: str | Path) -> Path:

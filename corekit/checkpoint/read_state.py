@@ -77,17 +77,23 @@ def _load(path: Path) -> object:
                            "nothing else: save its state_dict alone, or as .safetensors") from None
 
 
-def _load_shards(path: Path) -> object:
-    """The tensors of all files that an index names, which lie beside it."""
+def shard_files(path: Path) -> list[Path]:
+    """The files of weights that an index names, which lie beside it."""
     try:
         names = sorted({*json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()})
         files = [path.parent / Path(name).name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CorekitError(f"{path} lists no files of weights: it has no weight_map") from None
+    missing = next((file.name for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise CorekitError(f"{path} names {missing}, which is not there: fetch all files")
+    return files
+
+
+def _load_shards(path: Path) -> object:
+    """The tensors of all files that an index names."""
     state: dict[object, object] = {}
-    for file in files:
-        if not file.is_file():
-            raise CorekitError(f"{path} names {file.name}, which is not there: fetch all files")
+    for file in shard_files(path):
         part = _load(file)
         state.update(part if isinstance(part, Mapping) else {})
     return state

@@ -31,6 +31,8 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from corekit.checkpoint.checksums import write_checksums
 from corekit.checkpoint.model_folder import save_model_folder
 from corekit.checkpoint.own_runs import refuse_somebody_elses
+from corekit.checkpoint.portable import portable_recipe, save_tokenizer
+from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import from_files, full_state, is_sharded, local, to_files
 from corekit.distributed.process_group import ProcessGroup
@@ -89,7 +91,7 @@ class Checkpoints:
 
     def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None,
              counters: Counters, recipe: Node, preprocess: Preprocess,
-             environment: Environment) -> None:
+             environment: Environment, tokenizer: Tokenizer | None = None) -> None:
         """Write the state of the run, then make it count by one rename.
 
         In the background this returns once the state is copied, and ``wait`` or the next save
@@ -112,6 +114,7 @@ class Checkpoints:
         if self.ranks.is_first or is_sharded(model):
             with ema.swapped() if ema else contextlib.nullcontext():
                 weights = full_state(model, self.ranks.is_first)
+        recipe = portable_recipe(recipe, model, tokenizer)
         files = {"counters.json": json.dumps(asdict(counters)),
                  "environment.json": json.dumps(environment, indent=1)}
 
@@ -122,6 +125,7 @@ class Checkpoints:
                     for name, content in files.items():
                         (writing / name).write_text(content, encoding="utf-8")
                     save_model_folder(writing / "model", weights, recipe, preprocess)
+                    save_tokenizer(writing / "model", recipe, tokenizer)
                     write_checksums(writing)
                     publish(writing, final, durable=True)
                     self.tidy()

@@ -10,6 +10,7 @@ from corekit.recipes.schema import (
     EntryConfig,
     EvaluationConfig,
     EvaluatorConfig,
+    InitPartConfig,
     LossConfig,
     ModelConfig,
     Node,
@@ -60,7 +61,21 @@ def _value(hint: object, value: Any, key: str) -> object:
         return _READERS[hint](value or {}, key)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _section(hint, value or {})
+    if hint == dict[str, InitPartConfig]:
+        return {part: _section(InitPartConfig, node) for part, node in init_parts(value).items()}
     return copy.deepcopy(value)
+
+
+def init_parts(node: Node, prefix: str = "") -> dict[str, Node]:
+    """The nodes of ``init.parts`` by submodule; one inside another is typed as a key below it."""
+    parts: dict[str, Node] = {}
+    for name, item in node.items():
+        if isinstance(item, Mapping) and item and all(isinstance(each, Mapping)
+                                                      for each in item.values()):
+            parts |= init_parts(item, f"{prefix}{name}.")
+        else:
+            parts[f"{prefix}{name}"] = item
+    return parts
 
 
 def _fields(cls: type) -> list[tuple["dataclasses.Field[object]", object]]:
@@ -106,4 +121,6 @@ def _written(value: object, is_entry: bool) -> object:
     if is_entry:
         entries = value if isinstance(value, Mapping) else {}
         return {label: entry.to_plain() for label, entry in entries.items()}
+    if isinstance(value, Mapping):
+        return {key: _written(item, False) for key, item in value.items()}
     return to_plain(value) if dataclasses.is_dataclass(value) else copy.deepcopy(value)

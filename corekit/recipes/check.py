@@ -1,9 +1,11 @@
 """The check of a plain recipe: its closed sections, the names it picks, and their arguments."""
 
 from collections.abc import Container, Sequence
+from typing import get_type_hints
 
 from corekit import registry
 from corekit.errors import CorekitError
+from corekit.recipes.build import init_parts
 from corekit.recipes.hydra_schema import FREE_SECTIONS
 from corekit.recipes.hydra_sources import current_schema, known_keys, nearest_key
 from corekit.recipes.origin import origin
@@ -11,13 +13,14 @@ from corekit.recipes.ranges import check_finite, check_ranges
 from corekit.recipes.schema import (
     EntryConfig,
     EvaluatorConfig,
+    InitPartConfig,
     LossConfig,
     ModelConfig,
     Node,
     Plain,
     RunConfig,
 )
-from corekit.signatures import nearest
+from corekit.signatures import fits, nearest
 
 SUPPLIED = {  # what the engine itself gives to an entry that asks for it by name
     "dataset": ("root",),
@@ -75,6 +78,7 @@ def check_names(recipe: Node) -> None:
         raise CorekitError("there is no loss: the recipe needs a `loss: {name: ...}`; `corekit "
                            "list losses` lists them")
     _check_head(recipe["init"])
+    _check_parts(recipe["init"])
     for key, kind, node in named_entries(recipe):
         check_entry(key, kind, node, SUPPLIED.get(key.split(".")[0], SUPPLIED.get(kind, ())))
     for kind in ("sampler", "optimizer", "schedule"):
@@ -93,6 +97,27 @@ def _check_head(init: Node) -> None:
         raise CorekitError(f"init.head{origin('init.head')}: no head is called '{name}'{guess}; "
                            "there are random and what `corekit list heads` lists")
     check_entry("init.head_arguments", "head", {**init["head_arguments"], "name": name})
+
+
+def _check_parts(init: Node) -> None:
+    """Check the weights of parts; beside them, no weights of the whole model may be named."""
+    known = get_type_hints(InitPartConfig)
+    for part, node in init_parts(init["parts"]).items():
+        key = f"init.parts.{part}"
+        if not isinstance(node, dict) or not node.get("path"):
+            raise CorekitError(f"{key}{origin(key)} needs a path: {key}.path=RUN")
+        for name, value in node.items():
+            if name not in known:
+                raise CorekitError(f"'{key}.{name}'{origin(f'{key}.{name}')} is not a key of a "
+                                   f"part{nearest(name, known)}; it has {', '.join(known)}")
+            if not fits(str(known[name]), value):
+                raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')} takes {known[name]}, "
+                                   f"not {value!r}")
+    whole = [name for name in known if init[name]]
+    if init["parts"] and whole:
+        raise CorekitError(f"init.parts{origin('init.parts')} names the weights of each part, and "
+                           f"init.{whole[0]}{origin(f'init.{whole[0]}')} is of the whole model: "
+                           f"leave one of them out, as by init.{whole[0]}=null")
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:

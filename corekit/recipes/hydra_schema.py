@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from corekit.recipes.build import is_free
-from corekit.recipes.schema import RunConfig
+from corekit.recipes.schema import InitPartConfig, RunConfig
 
 FREE = dict[str, Any]
 
@@ -62,7 +62,7 @@ def _with_default(item: "dataclasses.Field[object]", hint: object) -> object:
 
 def _known(hint: object, name: str) -> object:
     """A type of a field as OmegaConf knows it."""
-    if is_free(hint):
+    if is_free(hint) or hint == dict[str, InitPartConfig]:
         return FREE
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _structured(hint)

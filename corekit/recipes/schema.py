@@ -149,14 +149,28 @@ class EngineConfig:
 
 
 @dataclass(frozen=True)
-class InitConfig:
-    """Where the weights start."""
+class InitPartConfig:
+    """Weights to start from, of one place."""
 
-    path: str | None = None  # weights to start from: a run, a model folder, a .safetensors file
+    # a run, a model folder, a .safetensors file, or a folder of transformers
+    path: str | None = None
     exclude: list[str] = field(default_factory=list)  # names left at random, or in the file only
     rename: dict[str, str] = field(default_factory=dict)  # beginning in the file -> in the model
+
+
+@dataclass(frozen=True)
+class InitConfig(InitPartConfig):
+    """Where the weights start: all of them in one place, or each part in a place of its own."""
+
+    # a submodule of the model -> its weights, as in init.parts.encoder.path=RUN
+    parts: dict[str, InitPartConfig] = field(default_factory=dict)
     head: str | None = None  # makes a head for other classes; `random`; None: as it is in the file
     head_arguments: Plain = field(default_factory=dict)  # of the entry of kind head
+
+    def places(self) -> dict[str, str]:
+        """The places of weights to start from, by their keys in the recipe."""
+        of_parts = {f"init.parts.{name}.path": part.path for name, part in self.parts.items()}
+        return {key: path for key, path in {"init.path": self.path, **of_parts}.items() if path}
 
 
 @dataclass(frozen=True)

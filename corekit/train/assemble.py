@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from corekit import registry
-from corekit.checkpoint.new_head import RANDOM, NewHead
+from corekit.checkpoint.initial.new_head import RANDOM, NewHead
 from corekit.data.datasets.base import Source, dataset_info
 from corekit.data.fields import Field, find_fields
 from corekit.data.loading.loader import Sampler, SizedSampler

@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from corekit.checkpoint.init_from import start_from
-from corekit.checkpoint.new_head import NewHead
+from corekit.checkpoint.initial.init_from import start_from, start_parts
+from corekit.checkpoint.initial.new_head import NewHead
 from corekit.checkpoint.training_state import Checkpoints, Environment
 from corekit.data.loading.collate import to_device
 from corekit.data.loading.loader import Streams, share
@@ -114,7 +114,7 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     """Give the parts weights and everything else a run needs.
 
     Models are constructed once more, on the device: their initial values are drawn there. A run
-    that begins takes the weights of ``init.path``; one that goes on loads its checkpoint.
+    that begins takes the weights of ``init``; one that goes on loads its checkpoint.
     """
     config, engine, preprocess = parts.config, parts.config.engine, parts.preprocess
     assert config.optimizer is not None
@@ -125,6 +125,7 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     if begins:
         init = config.init
         refitted = start_from(plain_model, init.path, init.exclude, init.rename, parts.new_head)
+        refitted += start_parts(plain_model, init.parts)
     model = _on_ranks(plain_model, parts, ranks)
     optimizer = build_optimizer(config.optimizer.name, config.optimizer.arguments, plain_model)
     ema = Ema(plain_model, engine.ema_decay) if engine.ema_decay is not None else None

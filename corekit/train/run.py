@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from corekit.checkpoint.checksums import set_aside_damaged
-from corekit.checkpoint.new_head import REPORT
+from corekit.checkpoint.initial.new_head import REPORT
 from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import LEFT_OUT, Source

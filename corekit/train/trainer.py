@@ -99,7 +99,8 @@ def save(run: Run, counters: Counters) -> None:
     run.average_statistics()
     counters.loss_scale, counters.good_steps = run.precision.loss_scale, run.precision.good_steps
     run.checkpoints.save(run.plain_model, run.optimizer, run.ema, counters,
-                         run.config.to_plain(), run.preprocess, run.environment)
+                         run.config.to_plain(), run.preprocess, run.environment,
+                         run.streams.tokenizer)
 
 
 def _evaluate_due(run: Run, counters: Counters, logger: RunLogger,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from corekit.checkpoint.initial.init_from import check_parts
 from corekit.data.datasets.base import Batch, Source, dataset_info
 from corekit.data.fields import Text
 from corekit.data.loading.collate import example_batch
@@ -13,6 +14,7 @@ from corekit.data.tokenizers.base import TokenizerInfo, tokenizer_info
 from corekit.data.transforms.base import Transform
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.models.multimodal.multimodal import Conversational
 from corekit.models.shapes import ShapesOnly
 from corekit.optim.base import check_optimizer
 from corekit.recipes.schema import EntryConfig, RunConfig
@@ -40,11 +42,13 @@ def verify(parts: Parts) -> list[str]:
     if not any(value.requires_grad for value in parts.model.parameters()):
         raise CorekitError(f"{wiring.label} has no parameter that is trained: nothing would be "
                            "learnt. Let the model leave requires_grad on where it is to learn")
+    check_parts(parts.model, config.init.parts)
     if config.optimizer is not None:
         check_optimizer(config.optimizer.name, config.optimizer.arguments)
     tokenizer = tokenizer_info(parts.tokenizer)
     _check_context_length(parts.model, tokenizer, "model")
     _check_vocabulary(parts.model, tokenizer)
+    _check_conversations(parts, tokenizer)
     batch = example_batch(parts.fields, parts.preprocess, parts.tokenizer, 2)
     offers = example_offers(config.engine.steps, 2)
     values = {**batch, **offers}
@@ -156,6 +160,24 @@ def _check_context_length(model: nn.Module, tokenizer: TokenizerInfo, key: str) 
                                f"tokens, but {whose} text tower is made for {model_length}: set "
                                f"{key}.context_length and data.tokenizer.context_length to the "
                                "same number")
+
+
+def _check_conversations(parts: Parts, tokenizer: TokenizerInfo) -> None:
+    """Refuse conversations with other places of a picture, or longer ones, than the model has."""
+    model, size = parts.model, parts.preprocess.size
+    if tokenizer.picture_tokens is None or not isinstance(model, Conversational):
+        return
+    with ShapesOnly(), torch.no_grad():
+        tokens = model.encode_pictures(torch.zeros(1, 3, size, size, device="meta")).shape[1]
+    if tokens != tokenizer.picture_tokens:
+        raise CorekitError(f"the model makes {tokens} tokens of a picture of {size} pixels, and "
+                           f"conversations keep {tokenizer.picture_tokens} places for it: set "
+                           f"data.tokenizer.picture_tokens={tokens}")
+    length, most = tokenizer.context_length or 0, model.most_positions
+    if most is not None and length > most:
+        raise CorekitError(f"data.tokenizer cuts conversations at {length:,} tokens, but the "
+                           f"language model is made for {most:,}: set "
+                           f"data.tokenizer.context_length={most}")
 
 
 def _check_vocabulary(model: nn.Module, tokenizer: TokenizerInfo) -> None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corekit.checkpoint.new_head import Match
+from corekit.checkpoint.initial.new_head import Match
 from corekit.errors import CorekitError
 from corekit.recipes.schema import RunConfig
 from corekit.registry import register

@@ -39,7 +39,8 @@ class Pictures(Field):
 
         tiles = [_tiles(value) for value in values]
         counts = torch.tensor([0, *(len(each) for each in tiles)])
-        return {self.name: torch.cat(tiles), str(self.offsets): counts.cumsum(0)}
+        pictures = [each for each in tiles if len(each)] or tiles[:1]
+        return {self.name: torch.cat(pictures), str(self.offsets): counts.cumsum(0)}
 
     def join(self, parts: Sequence[Batch]) -> Batch:
         from corekit.data.loading.ragged import join

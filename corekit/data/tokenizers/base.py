@@ -25,9 +25,11 @@ class TokenizerInfo:
     context_length: int | None = None  # L
     vocab_size: int | None = None  # ids are below it
     end_token: int | None = None  # the id that captions end with
+    picture_tokens: int | None = None  # places of a picture in a conversation
 
 
 def tokenizer_info(tokenizer: Tokenizer | None) -> TokenizerInfo:
     """The optional attributes of a tokenizer, which a recipe may lack."""
     return TokenizerInfo(*(getattr(tokenizer, name, None)
-                           for name in ("context_length", "vocab_size", "end_token")))
+                           for name in ("context_length", "vocab_size", "end_token",
+                                        "picture_tokens")))

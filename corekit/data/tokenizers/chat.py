@@ -103,8 +103,14 @@ class ChatTokenizer:
                        *(token.content for token in added if token.special)})
 
     def __call__(self, text: str | Sequence[str]) -> "Tensor":
-        raise CorekitError("tokenizer 'chat' reads conversations: captions need another one, such "
-                           "as data.tokenizer.name=clip_bpe")
+        """Ids int64 [n, L] of texts as they are, without the template; ends fill up the rows."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        texts = [text] if isinstance(text, str) else text
+        rows = [torch.tensor(self._ids(each, [])[:self.context_length], dtype=torch.int64)
+                for each in texts]
+        return pad_sequence(rows, batch_first=True, padding_value=min(self.end_tokens))
 
     def encode(self, messages: Sequence[Message], tiles: Sequence[int]) -> Encoded:
         """A conversation with its answers.

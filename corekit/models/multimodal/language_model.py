@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flex_attention"]
+# what a configuration says beside the model's shape: where it came from, and in which precision
+OF_THE_FOLDER = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
 MISSING = "needs the libraries transformers and peft: pip install 'corekit[language]'"
 
 
@@ -58,6 +60,12 @@ def language_config(source: "str | Mapping[str, object]") -> "PretrainedConfig":
         raise CorekitError(f"model.language_model{name} is neither a folder of transformers nor "
                            f"one of its configurations ({{model_type: llama, ...}}): "
                            f"{_brief(error)}") from None
+
+
+def portable_config(config: "PretrainedConfig") -> dict[str, object]:
+    """A configuration as ``language_config`` takes it, with nothing of where it came from."""
+    content: dict[str, object] = config.to_diff_dict()
+    return {key: value for key, value in content.items() if key not in OF_THE_FOLDER}
 
 
 def add_lora(part: nn.Module, name: str, rank: int, alpha: int | None, dropout: float,

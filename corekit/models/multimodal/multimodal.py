@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from corekit.data.conversations.messages import PICTURE_TOKEN
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
+from corekit.models.dense.encoder import DenseEncoder, dense_encoder, maps_of
 from corekit.models.multimodal import language_model as language_models
 from corekit.models.multimodal.connector import Connector, ConnectorKind
 from corekit.models.multimodal.language_model import Attention, add_lora
@@ -34,15 +35,23 @@ class LayeredEncoder(Protocol):
         ...
 
 
-class TokenEncoder(Protocol):
-    """Any encoder that gives tokens."""
+@runtime_checkable
+class Conversational(Protocol):
+    """A model that reads pictures in conversations.
 
-    def encode_tokens(self, image: Tensor) -> Tensor:
-        """[B, N, D] after the last norm."""
+    ``most_positions`` is how many tokens a conversation may have; None: any number.
+    """
+
+    most_positions: int | None
+
+    def encode_pictures(self, pictures: Tensor) -> Tensor:
+        """Tiles [n, 3, S, S] in the place of words, [n, picture tokens, D]."""
         ...
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """[B, D]."""
+    def generate(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
+                 conversation_offsets: Tensor, max_new_tokens: int,
+                 end_tokens: Collection[int]) -> list[list[int]]:
+        """The token ids of the answer that comes next in each conversation."""
         ...
 
 
@@ -55,7 +64,7 @@ class Multimodal(nn.Module):
     ``optimizer.rate_factors`` what learns at another rate.
 
     Args:
-        encoder_model: a model that gives ``tokens``, {name: ...}.
+        encoder_model: a model of pictures, {name: ...}; what only its own outputs need is left out.
         language_model: a folder of transformers whose config.json is read (its weights are those of
             ``init.parts.language_model``), or such a configuration, {model_type: llama, ...}.
         layer: the encoder's layer whose tokens are taken; -1: the last, -2: the one before it.
@@ -81,14 +90,21 @@ class Multimodal(nn.Module):
                  packed: bool = False, attention: Attention = "sdpa") -> None:
         super().__init__()
         self.layer, self.norm, self.packed = layer, norm, packed
-        self.encoder = encoder_model
+        self.encoder = dense_encoder(encoder_model)
         self.language_model: PreTrainedModel = language_models.language_model(language_model,
                                                                               attention)
+        config = self.language_model.config
+        self.most_positions: int | None = getattr(config, "max_position_embeddings", None)
         self._check_encoder()
-        self.connector = Connector(_width(encoder_model), self.words.embedding_dim, connector,
+        self.connector = Connector(self.dense.widths[-1], self.words.embedding_dim, connector,
                                    shuffle)
         for name, arguments in (lora or {}).items():
             self._add_lora(name, **arguments)  # type: ignore[arg-type]
+
+    @property
+    def dense(self) -> DenseEncoder:
+        """The encoder, which gives maps."""
+        return cast(DenseEncoder, self.encoder)
 
     @property
     def words(self) -> nn.Embedding:
@@ -100,6 +116,10 @@ class Multimodal(nn.Module):
         """The language model's output layer."""
         layer = self.language_model.get_output_embeddings()  # type: ignore[no-untyped-call]
         return cast(nn.Linear, layer)
+
+    def portable(self) -> dict[str, object]:
+        """The language model's configuration, in the place of the folder that it came from."""
+        return {"language_model": language_models.portable_config(self.language_model.config)}
 
     def forward(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,
                 conversation_offsets: Tensor) -> dict[str, LinearOutput]:
@@ -116,16 +136,13 @@ class Multimodal(nn.Module):
         places = Places.of(conversation, conversation_offsets)
         rows = self._embedded(pictures, picture_offsets, conversation, conversation_offsets, places)
         samples = len(conversation_offsets) - 1
-        decoder: nn.Module = self.language_model.base_model
         if self.packed:
-            hidden = decoder(inputs_embeds=rows[None], position_ids=places.position[None],
-                             use_cache=False).last_hidden_state[0]
+            hidden = self._decoded(rows[None], places.position[None])[0]
         else:
             length = longest(conversation_offsets, len(conversation))
             table, index = padded(rows, places, samples, length)
             # padding stands behind all words, so a causal model needs no mask
-            output = decoder(inputs_embeds=table, use_cache=False).last_hidden_state
-            hidden = output.flatten(0, 1)[index]
+            hidden = self._decoded(table, None).flatten(0, 1)[index]
         before = torch.cat([hidden[:1], hidden[:-1]])
         return {"text_logits": LinearOutput.of(before, self.head)}
 
@@ -157,14 +174,10 @@ class Multimodal(nn.Module):
             max_new_tokens=max_new_tokens, eos_token_id=ends, pad_token_id=ends[0])
         return [_up_to_end(row, end_tokens) for row in output.tolist()]
 
-    def encode_image(self, image: Tensor, normalize: bool = False) -> Tensor:
-        """The encoder's ``encode_image``."""
-        return cast(TokenEncoder, self.encoder).encode_image(image, normalize)
-
     def encode_tokens(self, image: Tensor) -> Tensor:
         """The encoder's tokens of [B, 3, H, W], as the connector gets them: [B, N, D]."""
         if not isinstance(self.encoder, LayeredEncoder):
-            return cast(TokenEncoder, self.encoder).encode_tokens(image)
+            return maps_of(self.encoder, image)[-1].flatten(2).transpose(1, 2)
         if self.layer == -1:
             return self.encoder.features(image, norm=self.norm)["tokens"]
         return self.encoder.features(image, norm=self.norm, layers=[self.layer])["layers"][0]
@@ -179,7 +192,7 @@ class Multimodal(nn.Module):
         """What the language model reads, [T, D]."""
         words: Tensor = self.words(conversation.clamp(min=0))
         if not len(pictures):  # every rank runs every part, whatever its samples hold
-            side = getattr(self.encoder, "strides", (16,))[-1] * self.connector.shuffle
+            side = self.dense.strides[-1] * self.connector.shuffle
             pictures = words.new_zeros(1, 3, side, side)
         tokens = self.encode_pictures(pictures)
         rows = picture_rows(conversation, offsets, places.sample, picture_offsets, tokens.shape[1])
@@ -187,13 +200,25 @@ class Multimodal(nn.Module):
         of_pictures = tokens.flatten(0, 1)[rows].to(words.dtype)
         return torch.where((conversation == PICTURE_TOKEN)[:, None], of_pictures, words)
 
+    def _decoded(self, rows: Tensor, position: Tensor | None) -> Tensor:
+        """The language model's last layer of rows [B, L, D], after its norm.
+
+        Where positions begin anew in a row, transformers takes it for several packed into one.
+        """
+        decoder: nn.Module = self.language_model.base_model
+        # transformers reads values to find out which mask it needs, and meta tensors have none
+        mask = rows.new_empty(1, 1, *2 * rows.shape[1:2]).bool() if rows.is_meta else None
+        hidden: Tensor = decoder(inputs_embeds=rows, position_ids=position, attention_mask=mask,
+                                 use_cache=False).last_hidden_state
+        return hidden
+
     def _check_encoder(self) -> None:
         kind = type(self.encoder).__name__
         if isinstance(self.encoder, LayeredEncoder):
+            last_norm = getattr(self.encoder, "norm", None)
+            if isinstance(last_norm, nn.Module) and not self.norm:
+                last_norm.requires_grad_(False)  # nothing that is trained goes through it
             return
-        if not hasattr(self.encoder, "encode_tokens"):
-            raise CorekitError(f"a {kind} gives no tokens: name an encoder such as aimv2_large_336 "
-                               "as model.encoder_model.name")
         if self.layer != -1 or not self.norm:
             raise CorekitError(f"a {kind} gives the tokens of its last layer after its norm alone: "
                                "set model.layer=-1 model.norm=true")
@@ -204,14 +229,6 @@ class Multimodal(nn.Module):
             raise CorekitError(f"model.lora.{name}: the parts that can have adapters are "
                                f"{' and '.join(self.towers)}")
         add_lora(self.get_submodule(name), name, rank, alpha, dropout, targets)
-
-
-def _width(encoder: nn.Module) -> int:
-    width = getattr(encoder, "width", None)
-    if not isinstance(width, int):
-        raise CorekitError(f"a {type(encoder).__name__} does not say how wide its tokens are: it "
-                           "needs an attribute `width`")
-    return width
 
 
 def _up_to_end(row: list[int], end_tokens: Collection[int]) -> list[int]:

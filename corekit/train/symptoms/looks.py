@@ -16,6 +16,7 @@ from corekit.data.fields import Field, Text
 from corekit.data.loading.collate import cut
 from corekit.data.loading.loader import Streams
 from corekit.data.tokenizers.base import tokenizer_info
+from corekit.data.transforms.geometric import CenterCrop
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import full
 from corekit.recipes.schema import DataConfig
@@ -49,7 +50,7 @@ def as_stored(streams: Streams, preprocess: Preprocess) -> Batch:
     """A few samples whose pictures are not cut at random; {} where they cannot be read."""
     own = streams.streams[:STREAMS]
     few = First(-(-of_data.FEWEST // len(own)))
-    plain = replace(streams, transform=preprocess.crop, sampler=few, streams=own)
+    plain = replace(streams, transform=CenterCrop(preprocess), sampler=few, streams=own)
     return next(plain.parts(0, 1, own)).batch
 
 

@@ -6,11 +6,11 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.train.symptoms.symptom import Symptom
 
 
-def prepared_otherwise(own: Preprocess, weights: Preprocess, path: str) -> Symptom | None:
+def prepared_otherwise(own: Preprocess, weights: Preprocess, where: str) -> Symptom | None:
     """Pixels that are normalised otherwise than those that the weights were trained on."""
     if _close(own.mean, weights.mean) and _close(own.std, weights.std):
         return None
-    return Symptom("pixels_prepared_otherwise", f"the weights of init.path={path} were trained on "
+    return Symptom("pixels_prepared_otherwise", f"the weights of {where} were trained on "
                    f"pixels with mean {list(weights.mean)} and std {list(weights.std)}, and this "
                    f"run gives them mean {list(own.mean)} and std {list(own.std)}: much of what "
                    "they know is lost. Type "

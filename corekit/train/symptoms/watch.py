@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from corekit.checkpoint.init_from import preprocess_beside
+from corekit.checkpoint.initial.weights_file import preprocess_beside
 from corekit.data.datasets.base import Batch
 from corekit.train.assemble import Parts
 from corekit.train.logger import RunLogger
@@ -44,7 +44,7 @@ class Watch:
         """Tell what shows before the first step; all ranks call this."""
         self.sizes = looks.matrix_norms(self.run.plain_model)
         limits = looks.at_limits(self.run.plain_model)
-        if self.first or self.run.config.init.path is not None:
+        if self.first or self.run.config.init.places():
             self.limited = limits
         self._tell(0, self._at_limits(0, limits))
         if self.run.ranks.is_first and not self.first:
@@ -92,12 +92,13 @@ class Watch:
                 self.logger.symptom(step, symptom.name, symptom.sentence)
 
     def _of_recipe(self) -> Iterator[Symptom | None]:
-        run, path = self.run, self.run.config.init.path
+        run = self.run
         numbers = sum(value.numel() for value in run.plain_model.parameters())
         yield of_recipe.only_numbers(looks.trained_sizes(run.plain_model), numbers)
         yield of_recipe.rate_is_zero(self.rates.sampled, run.peak_learning_rate)
-        if path is not None and (weights := preprocess_beside(path)) is not None:
-            yield of_recipe.prepared_otherwise(run.preprocess, weights, path)
+        for key, path in run.config.init.places().items():
+            if (weights := preprocess_beside(path)) is not None:
+                yield of_recipe.prepared_otherwise(run.preprocess, weights, f"{key}={path}")
 
     def _of_batch(self, batch: Batch) -> Iterator[Symptom | None]:
         run, fields = self.run, self.run.streams.fields

@@ -19,7 +19,7 @@ from torch import Tensor
 import corekit
 from corekit import CorekitError
 from corekit.checkpoint.convert import convert_out
-from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.initial.init_from import start_from
 from corekit.data.transforms.preprocess import Preprocess
 from tests.conftest import losses
 from tests.plain import compose, train

@@ -10,7 +10,7 @@ from corekit_projects.aimv2.vitdet import WindowedEncoder
 from safetensors.torch import save_file
 
 import corekit
-from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.initial.init_from import start_from
 
 
 def encoders(window: int | None) -> tuple[Encoder, WindowedEncoder]:

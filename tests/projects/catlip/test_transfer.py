@@ -11,7 +11,7 @@ from corekit_projects.catlip.transfer import NearestRows, SynsetRows, match, rea
 from corekit_projects.catlip.vocabulary import Vocabulary
 from corekit_projects.catlip.wordnet import key_of, open_wordnet
 
-from corekit.checkpoint.new_head import Match
+from corekit.checkpoint.initial.new_head import Match
 from corekit.errors import CorekitError
 from corekit.recipes.build import run_config
 from corekit.recipes.schema import RunConfig

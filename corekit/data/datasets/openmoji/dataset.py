@@ -11,6 +11,7 @@ from random import Random
 from typing import Literal
 
 import numpy as np
+from PIL.Image import Image
 
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.openmoji.caption import TEMPLATES, describe_scene
@@ -20,7 +21,12 @@ from corekit.data.datasets.openmoji.concepts import (
     missing_extra,
     plural,
 )
-from corekit.data.datasets.openmoji.scene import annotate_scene, draw_scene, paint_scene
+from corekit.data.datasets.openmoji.scene import (
+    Scene,
+    annotate_scene,
+    draw_scene,
+    paint_scene,
+)
 from corekit.data.fields import Field
 from corekit.data.segmentation import IGNORED
 from corekit.errors import CorekitError
@@ -136,15 +142,24 @@ class OpenMoji:
         """The key of the scene of that number."""
         return f"{self.split}_{self.seed}_{handle:08d}"
 
+    def scene(self, number: int) -> tuple[Scene, Random]:
+        """What is to be seen in the scene of that number, and where its words' draws come from."""
+        random = Random(derive_seed("openmoji", self.seed, self.split, number))
+        scene = draw_scene(random, self.size, self.objects, self._emoji, self._repeatable)
+        return scene, random
+
+    def paint(self, scene: Scene) -> Image:
+        """The picture of a scene, RGB."""
+        return paint_scene(scene, self._emoji)
+
     def decode(self, handle: int) -> Sample:
         """The scene of that number."""
-        random = Random(derive_seed("openmoji", self.seed, self.split, handle))
-        scene = draw_scene(random, self.size, self.objects, self._emoji, self._repeatable)
+        scene, random = self.scene(handle)
         sample: Sample = {"key": self.key_of(handle),
                           "text": describe_scene(random, scene, self.class_names, self.detail),
                           "label": scene.objects[0].concept}
         if not self.annotations:
-            return sample | {"image": paint_scene(scene, self._emoji)}
+            return sample | {"image": self.paint(scene)}
         image, masks, boxes = annotate_scene(scene, self._emoji)
         labels = np.array([placed.concept for placed in scene.objects], dtype=np.int64)
         nouns = [self.class_names[concept] for concept in dict.fromkeys(labels.tolist())]

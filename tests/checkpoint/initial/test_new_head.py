@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from corekit.checkpoint.init_from import start_from
-from corekit.checkpoint.new_head import Match, NewHead
+from corekit.checkpoint.initial.init_from import start_from
+from corekit.checkpoint.initial.new_head import Match, NewHead
 from corekit.errors import CorekitError
 from corekit.recipes.compose import compose
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from corekit import CorekitError
-from corekit.checkpoint.init_from import start_from
+from corekit.checkpoint.initial.init_from import start_from
 from corekit.models.freeze import freeze, training_mode
 
 
@@ -146,5 +146,5 @@ def test_frozen_parts_stand_still() -> None:
 
 def test_a_path_with_nothing_there_is_named_with_its_key() -> None:
     with pytest.raises(CorekitError, match=r"init.path: /not/there does not exist; set init.path "
-                                           r"to a run, a checkpoint, a model folder or a "):
+                                           r"to a run, a checkpoint, a model folder, a "):
         start_from(model(4), "/not/there", [], {})
