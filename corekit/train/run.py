@@ -13,6 +13,7 @@ import torch
 
 from corekit.checkpoint.checksums import set_aside_damaged
 from corekit.checkpoint.initial.new_head import REPORT
+from corekit.checkpoint.llava.layout import remarks
 from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import LEFT_OUT, Source
@@ -70,7 +71,7 @@ def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
         config = replace(config, engine=replace(config.engine, micro_batch=micro_batch))
         refuse_another_run(config, folder, source)
         parts = assemble(config, source, ranks.world)
-        defaults = verify(parts)
+        defaults = [*verify(parts), *remarks(parts.model, parts.preprocess)]
         if parts.tokenizer is not None:
             parts.tokenizer("")  # its files are missing now or never
         # forward and backward
