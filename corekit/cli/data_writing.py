@@ -94,7 +94,8 @@ def _shards(options: argparse.Namespace) -> None:
     if hasattr(source, "instances"):
         print(f"{len(source.instances):,} choices among them in instances.jsonl")
         return
-    stored = {name: options.image_format if field.geometry == "image" else field.extensions[0]
+    pictures = ("image", "pictures")
+    stored = {name: options.image_format if field.geometry in pictures else field.extensions[0]
               for name, field in find_fields(source.fields).items() if field.extensions}
     folder = f"{options.out}/{options.split}" if options.split else options.out
     listed = ", ".join(f"{name}: {extension}" for name, extension in stored.items())

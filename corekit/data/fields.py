@@ -40,6 +40,8 @@ class Field:
         outside: what a ``mask`` of the field holds outside the picture.
         offsets: of a ragged field, the batch entry that says where each sample's rows begin. Fields
             with the same offsets have a row for the same things: what one loses, all lose.
+        several: a sample may have any number of its members: none, ``KEY.jpg``, or ``KEY.0.jpg``,
+            ``KEY.1.jpg``, ...; its value is then a list of what ``decode`` gives.
         noun: what messages call its values; '' where these may well be alike in all samples.
         is_class: its values are classes, which many samples share.
     """
@@ -49,6 +51,7 @@ class Field:
     geometry: Geometry | None = None
     outside: int = 0
     offsets: str | None = None
+    several: bool = False
     noun: str = ""
     is_class: bool = False
 
@@ -130,7 +133,7 @@ class Image(Field):
         return content.getvalue()
 
     def comparable(self, batch: Batch) -> Sequence[Hashable]:
-        return [_thumbnail(picture) for picture in batch[self.name]]
+        return [thumbnail(picture) for picture in batch[self.name]]
 
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
@@ -243,7 +246,7 @@ class Label(WholeNumber):
         return {self.name: torch.zeros(samples, dtype=torch.int64, device=device)}
 
 
-def _thumbnail(picture: "PilImage.Image | Tensor") -> bytes:
+def thumbnail(picture: "PilImage.Image | Tensor") -> bytes:
     """A few of the pixels."""
     if isinstance(picture, PilImage.Image):
         return picture.convert("RGB").resize((16, 16), PilImage.Resampling.NEAREST).tobytes()
@@ -255,6 +258,11 @@ def _utf8(content: bytes, name: str, where: str) -> str:
         return content.decode("utf-8-sig")  # editors of Windows begin files with a mark
     except UnicodeDecodeError:
         raise BadSampleError("encoding", f"{where}: {name} is not UTF-8") from None
+
+
+def pictures_of(sample: Sample) -> list[PilImage.Image]:
+    """All pictures of a sample that was decoded and not yet transformed."""
+    return [*([sample["image"]] if "image" in sample else []), *sample.get("pictures", ())]
 
 
 def find_field(name: str, entry: str | Field | None = None) -> Field:

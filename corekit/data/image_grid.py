@@ -35,22 +35,28 @@ def captioned_grid(images: Sequence[Picture], captions: Sequence[str], columns: 
 
 
 def batch_grid(batch: Batch, fields: Mapping[str, "Field"], most: int) -> Picture | None:
-    """The first images of a batch as training sees them; None where it has none."""
+    """The first images of a batch as training sees them; None where it has none.
+
+    Of a sample with pictures of its own it is the first, of which there may be none.
+    """
     from corekit.data.loading.collate import cut
 
-    if "image" not in batch:
+    entry = next((name for name in ("image", "pictures") if name in batch), None)
+    if entry is None or not len(batch[entry]):
         return None
     images, captions = [], []
     for number in range(min(most, len(batch["key"]))):
         sample = cut(batch, number, number + 1, fields)
-        pixels = sample["image"][0]
+        if not len(sample[entry]):
+            continue
+        pixels = sample[entry][0]
         if str(getattr(pixels, "dtype", "")) != "torch.uint8":
             return None
         boxes = [box for name, field in fields.items() if field.geometry == "boxes"
                  for box in sample[name]]
         images.append(outlined(pixels.permute(1, 2, 0).numpy(), boxes))
         captions.append(str(sample["caption" if "caption" in sample else "key"][0]))
-    return captioned_grid(images, captions)
+    return captioned_grid(images, captions) if images else None
 
 
 def outlined(image: Picture, boxes: Sequence[Sequence[float]]) -> Picture:

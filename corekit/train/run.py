@@ -29,7 +29,13 @@ from corekit.train.assemble import Parts, assemble
 from corekit.train.cost import cost
 from corekit.train.logger import RunLogger, clock
 from corekit.train.materialise import Run, materialise
-from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
+from corekit.train.run_dir import (
+    describe,
+    order_version,
+    prepare,
+    refuse_another_run,
+    resolve_micro_batch,
+)
 from corekit.train.signals import StopSignals
 from corekit.train.symptoms.watch import Watch
 from corekit.train.trainer import train
@@ -76,7 +82,8 @@ def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
             parts.tokenizer("")  # its files are missing now or never
         # forward and backward
         flops = 3 * cost(parts).forward_flops if ranks.device.type == "cuda" else None
-        environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
+        environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint,
+                       "order": order_version(folder)}
         checkpoints = Checkpoints(folder, config.checkpoint.keep_last, ranks,
                                   config.checkpoint.background)
         begins = not complete_checkpoints(folder)

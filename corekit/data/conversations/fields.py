@@ -1,11 +1,14 @@
 """The fields of conversations about pictures."""
 
+import json
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from corekit.data.datasets.base import Batch, Sample
-from corekit.data.fields import Field
+from corekit.data.conversations.formats import as_notes, read_messages
+from corekit.data.conversations.messages import Message
+from corekit.data.datasets.base import BadSampleError, Batch, Sample
+from corekit.data.fields import MOST_TEXT, Field, Geometry, Image, thumbnail
 from corekit.data.tokenizers.base import Tokenizer
 from corekit.data.tokenizers.chat import ChatTokenizer, Encoded
 from corekit.errors import CorekitError
@@ -18,17 +21,18 @@ if TYPE_CHECKING:
 
 
 @register("field", "pictures")
-class Pictures(Field):
+class Pictures(Image):
     """The pictures of a sample, of which there may be none or several.
 
-    A sample has a list of them: PIL images, and after the transform uint8 [t, 3, S, S] each, the
-    picture as t tiles. A batch has all tiles, float [sum of t, 3, S, S], and in ``picture_offsets``
-    where each sample's begin, int64 [B + 1].
+    In a shard they are ``KEY.jpg``, or ``KEY.0.jpg``, ``KEY.1.jpg``, ... A sample has a list of
+    them: PIL images, and after the transform uint8 [t, 3, S, S] each, the picture as t tiles. A
+    batch has all tiles, float [sum of t, 3, S, S], and in ``picture_offsets`` where each sample's
+    begin, int64 [B + 1].
     """
 
-    extensions = ("jpg", "jpeg", "png", "webp")
+    geometry: Geometry | None = "pictures"
     offsets = "picture_offsets"
-    noun = "picture"
+    several = True
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -55,6 +59,11 @@ class Pictures(Field):
 
         return dict(zip(self.entries, cut(batch[self.name], batch[str(self.offsets)], first, last)))
 
+    def comparable(self, batch: Batch) -> Sequence[Hashable]:
+        seen = [thumbnail(tile) for tile in batch[self.name]]
+        edges = batch[str(self.offsets)].tolist()  # samples without pictures are not alike in that
+        return [tuple(seen[first:last]) for first, last in pairwise(edges) if last > first]
+
     def example(self, samples: int, preprocess: "Preprocess", tokenizer: Tokenizer | None,
                 device: str) -> Batch:
         import torch
@@ -74,12 +83,13 @@ class Pictures(Field):
 class Conversation(Field):
     """Questions and answers: a list of ``Message`` in a sample.
 
-    A batch has the token ids of all samples one after the other, int64 [sum of L], in which -1 is a
-    place of a picture; ``target_mask``, bool [sum of L], the tokens that are learned: answers and
-    what ends them; and in ``conversation_offsets``, int64 [B + 1], where each sample's begin.
+    In a shard it is ``KEY.json``, in LLaVA's form or in FineVision's. A batch has the token ids of
+    all samples one after the other, int64 [sum of L], in which -1 is a place of a picture;
+    ``target_mask``, bool [sum of L], the tokens that are learned: answers and what ends them; and
+    in ``conversation_offsets``, int64 [B + 1], where each sample's begin.
     """
 
-    extensions = ("json",)
+    extensions = ("json", )
     offsets = "conversation_offsets"
     noun = "conversation"
     mask = "target_mask"
@@ -88,6 +98,20 @@ class Conversation(Field):
     def entries(self) -> tuple[str, ...]:
         return (self.name, self.mask, str(self.offsets))
 
+    def decode(self, content: bytes, where: str) -> list[Message]:
+        if len(content) > MOST_TEXT:
+            raise BadSampleError("too_large", f"{where}: {self.name} has {len(content):,} bytes")
+        try:
+            return read_messages(json.loads(content))
+        except BadSampleError as error:
+            raise BadSampleError(error.kind, f"{where}: {error.message}") from None
+        except (ValueError, RecursionError):
+            raise BadSampleError("json", f"{where}: {self.name} is no JSON") from None
+
+    def encode(self, value: object, extension: str) -> bytes:
+        assert isinstance(value, list)
+        return json.dumps(as_notes(value)).encode()
+
     def tokenize(self, sample: Sample, tokenizer: Tokenizer | None) -> object:
         """The conversation's token ids; a BadSampleError where it is of no use."""
         if not isinstance(tokenizer, ChatTokenizer):
@@ -95,7 +119,10 @@ class Conversation(Field):
                                "data.tokenizer.name=chat and data.tokenizer.path to a folder of a "
                                "language model")
         tiles = [len(picture) for picture in sample.get("pictures", ())]
-        return tokenizer.encode(sample[self.name], tiles)
+        try:
+            return tokenizer.encode(sample[self.name], tiles)
+        except BadSampleError as error:
+            raise BadSampleError(error.kind, f"{sample['key']}: {error.message}") from None
 
     def collate(self, values: Sequence[object], tokenizer: Tokenizer | None) -> Batch:
         import torch

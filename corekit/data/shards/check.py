@@ -12,7 +12,7 @@ from PIL import Image
 
 from corekit import registry
 from corekit.data.datasets.base import BadSampleError
-from corekit.data.fields import Field, find_field
+from corekit.data.fields import Field, find_field, pictures_of
 from corekit.data.image_grid import captioned_grid
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.members import RawSample
@@ -92,8 +92,9 @@ def known_fields() -> dict[str, Field]:
     """The fields that members are known to hold by a first extension that no other field has."""
     fields = {name: find_field(name) for name in registry.entries("field")}
     stored = {name: each for name, each in fields.items()
-              if each.extensions and ":" not in each.extensions[0]}
-    claims = Counter(extension for each in fields.values() for extension in each.extensions)
+              if each.extensions and ":" not in each.extensions[0] and not each.several}
+    claims = Counter(extension for each in fields.values() if not each.several
+                     for extension in each.extensions)
     return {name: each for name, each in stored.items() if claims[each.extensions[0]] == 1}
 
 
@@ -122,7 +123,15 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
     where = f"{raw.where}: {raw.key}"
     if raw.bad is not None:
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
+    from corekit.data.shards.check_source import check_annotations, conversation_of
+
     findings.extensions.update(list(raw.members))
+    conversation = conversation_of(raw)
+    for picture in pictures_of(conversation or {}):
+        findings.widths[picture.width] += 1
+        findings.heights[picture.height] += 1
+    if conversation is not None:
+        return
     absent, image = list[str](), None
     for name, field in fields.items():
         content = raw.member(field.extensions, field)
@@ -141,8 +150,6 @@ def _look_at(raw: RawSample, findings: Findings, fields: Mapping[str, Field],
             counts = findings.values.setdefault(name, Counter())
             counts.update(field.comparable({name: [value]}))
     if image is not None:
-        from corekit.data.shards.check_source import check_annotations
-
         check_annotations(raw, image)
     if absent:
         has = ", ".join(raw.members) or "nothing"

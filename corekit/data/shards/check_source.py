@@ -7,14 +7,20 @@ import numpy as np
 from PIL import Image
 
 from corekit import registry
+from corekit.data.conversations.messages import in_order
 from corekit.data.datasets.base import BadSampleError, Sample, Source
 from corekit.data.datasets.dense.coco_instances import AnnotatedPictures
-from corekit.data.fields import Field, find_field, find_fields
+from corekit.data.fields import Field, find_field, find_fields, pictures_of
 from corekit.data.image_grid import captioned_grid, outlined
 from corekit.data.loading.workers import in_processes
 from corekit.data.object_fields import OfObjects
 from corekit.data.shards.check import NAMED, READ, Findings
-from corekit.data.shards.members import RawSample
+from corekit.data.shards.members import (
+    RawSample,
+    decode_sample,
+    default_fields,
+    split_extensions,
+)
 from corekit.data.transforms.base import moved_fields
 from corekit.data.transforms.moving import place
 
@@ -37,24 +43,42 @@ def check_source_shard(source: Source, shard: int) -> Findings:
         for handle in source.read(shard, first, min(READ, count - first)):
             try:
                 sample = source.decode(handle)
-                check_places(sample, fields)
+                check_sample(sample, fields)
             except BadSampleError as error:
                 findings.add(Findings(bad={error.kind: (1, [error.message])}))
                 continue
             findings.extensions.update(list(fields))
-            findings.widths[sample["image"].width] += 1
-            findings.heights[sample["image"].height] += 1
+            for picture in pictures_of(sample):
+                findings.widths[picture.width] += 1
+                findings.heights[picture.height] += 1
     findings.samples = count
     return findings
 
 
-def check_places(sample: Sample, fields: Mapping[str, Field]) -> None:
-    """Raise a BadSampleError where something is not in its picture, or the picture is bad."""
-    image: Image.Image = sample["image"]
-    image.load()
+def check_sample(sample: Sample, fields: Mapping[str, Field]) -> None:
+    """Raise a BadSampleError where a picture is bad, or something in it or said of it is."""
+    for picture in pictures_of(sample):
+        picture.load()
     for name in moved_fields(fields):
         if name in sample:
-            place(sample[name], fields[name], image, str(sample["key"]))
+            place(sample[name], fields[name], sample["image"], str(sample["key"]))
+    if "conversation" in sample:
+        try:
+            in_order(sample["conversation"], len(sample.get("pictures", ())))
+        except BadSampleError as error:
+            raise BadSampleError(error.kind, f"{sample['key']}: {error.message}") from None
+
+
+def conversation_of(raw: RawSample) -> Sample | None:
+    """What a sample of a shard says of its pictures, checked; None where it is no conversation."""
+    content = raw.members.get("json", b"")
+    if not (b'"conversations"' in content or b'"texts"' in content):
+        return None
+    fields = find_fields(("pictures", "conversation"))
+    extensions = split_extensions(default_fields(*fields))
+    sample = {**decode_sample(raw, extensions, fields), "key": f"{raw.where}: {raw.key}"}
+    check_sample(sample, fields)
+    return sample
 
 
 def check_annotations(raw: RawSample, image: Image.Image) -> None:
@@ -69,7 +93,7 @@ def check_annotations(raw: RawSample, image: Image.Image) -> None:
         member = raw.member(field.extensions, field)
         if member is not None:
             sample[name] = field.decode(member, where)
-    check_places(sample, fields)
+    check_sample(sample, fields)
 
 
 def _annotated(content: bytes) -> list[str]:
@@ -91,8 +115,8 @@ def source_picture(source: Source, count: int) -> np.ndarray:
     for handle in handles:
         try:
             sample = source.decode(handle)
-            image = np.asarray(sample["image"])
-        except BadSampleError:
+            image = np.asarray(pictures_of(sample)[0])
+        except (BadSampleError, IndexError):
             continue
         images.append(outlined(image, sample.get("boxes", [])))
         captions.append(f"{sample['key']}\n{image.shape[1]} x {image.shape[0]}")

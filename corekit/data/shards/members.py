@@ -35,6 +35,14 @@ class RawSample:
         return next((content for each in extensions
                      if (content := member_of(self.members, each, field)) is not None), None)
 
+    def members_of(self, extensions: Sequence[str]) -> list[bytes]:
+        """The member with the first there is of these extensions, or all numbered ones in order."""
+        alone = [each for each in extensions if each in self.members]
+        numbered = [(int(number), name) for name in self.members
+                    for number, _, extension in [name.partition(".")]
+                    if extension in extensions and number.isdecimal() and len(number) < 10]
+        return [self.members[name] for name in alone[:1] or [name for _, name in sorted(numbered)]]
+
 
 def member_key(name: str) -> tuple[str, str]:
     """WebDataset's split of a member's name at the first dot of the file name: key and field."""
@@ -194,6 +202,11 @@ def decode_sample(raw: RawSample, extensions: Mapping[str, Sequence[str]],
         raise BadSampleError(raw.bad[0], f"{where}: {raw.bad[1]}")
     sample: Sample = {"key": raw.key}
     for name, field in fields.items():
+        if field.several:
+            contents = raw.members_of(extensions[name])
+            if contents or not raw.members_of(field.extensions):
+                sample[name] = [field.decode(content, where) for content in contents]
+                continue
         content = raw.member(extensions[name], field)
         if content is None:
             raise BadSampleError("missing_field",

@@ -3,14 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
 from corekit.data.datasets.base import BadSampleError, Sample, Source, dataset_info
 from corekit.data.datasets.choices.instances import InstanceSource
-from corekit.data.fields import Field, find_fields
+from corekit.data.fields import Field, find_fields, pictures_of
 from corekit.data.jobs.manifest import MANIFEST, Manifest, WrittenShard, write_tar
 from corekit.data.loading.workers import in_processes
 from corekit.data.shards.notes import (
@@ -108,7 +108,8 @@ def _samples(source: Source, first: int, count: int, bad: Counter[str]) -> Itera
             for handle in source.read(shard, skip, stop - skip):
                 try:
                     sample = source.decode(handle)
-                    sample["image"].load()  # a JPEG is decoded here, where it can be bad
+                    for picture in pictures_of(sample):
+                        picture.load()  # a JPEG is decoded here, where it can be bad
                 except BadSampleError as error:
                     bad[error.kind] += 1
                 else:
@@ -123,17 +124,28 @@ def _members(sample: Sample, fields: Mapping[str, Field],
         extensions = field.extensions
         if name not in sample or not extensions:
             continue
-        if field.geometry == "image" and image_format in extensions:
+        if field.geometry in ("image", "pictures") and image_format in extensions:
             extension = image_format
         else:
             free = (each.partition(":")[0] for each in extensions)
             extension = next(each for each in free if each == "json" or each not in members)
+        if field.several:
+            members.update(_numbered(sample[name], field, extension))
+            continue
         content = field.encode(sample[name], extension)
         if content is not None and extension in members:
             content = merged(members[extension], content)
         if content is not None:
             members[extension] = content
     return members
+
+
+def _numbered(values: Sequence[object], field: Field, extension: str) -> dict[str, bytes]:
+    """The member of a single value, or those of several by their numbers."""
+    contents = [field.encode(value, extension) for value in values]
+    names = ([extension] if len(values) == 1
+             else [f"{number}.{extension}" for number in range(len(values))])
+    return {name: content for name, content in zip(names, contents) if content is not None}
 
 
 def stored_key(key: str) -> str:

@@ -1,6 +1,6 @@
 """The ``chat`` tokenizer: conversations as a language model's own template writes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -93,7 +93,8 @@ class ChatTokenizer:
     def end_tokens(self) -> frozenset[int]:
         """The ids that end an answer."""
         example = [Message("user", "a"), Message("assistant", "b")]
-        return frozenset({self._ids(self._parts(example, 1)[1], [])[-1]})
+        (_, answer), = self._pieces(example)
+        return frozenset({self._ids(answer, [])[-1]})
 
     @cached_property
     def special_tokens(self) -> list[str]:
@@ -126,27 +127,19 @@ class ChatTokenizer:
         import torch
 
         turns = self._in_order(messages, len(tiles))
-        row, text, left = _Row(), "", list(tiles)
-        for number, message in enumerate(turns):
-            if message.role != "assistant":
-                continue
-            prompt, answer = self._parts(turns, number)
-            if not prompt.startswith(text):
-                raise _other_template(self.path, "writes an earlier turn otherwise when another "
-                                      "one follows")
-            question = self._ids(prompt[len(text):], left)
+        row, left = _Row(), list(tiles)
+        for text, answer in self._pieces(turns):
+            question = self._ids(text, left)
             room = self.context_length - len(row.ids) - len(question)
             if room < 1:
                 break
             row.add(question, False)
             row.add(self._ids(answer, [])[:room], True)
-            text = prompt + answer
-            if len(row.ids) == self.context_length:
-                break
-        if not any(row.is_target):
-            raise BadSampleError("too_long", "the conversation has no room for an answer: its "
-                                 f"first question alone has {self.context_length:,} tokens or more"
-                                 if len(turns) > 1 else "the conversation has no answer")
+        if not any(message.role == "assistant" for message in turns):
+            raise BadSampleError("empty_conversation", "the conversation has no answer")
+        if not row.ids:
+            raise BadSampleError("too_long", "the conversation has no room for an answer: its first"
+                                 f" question alone has {self.context_length:,} tokens or more")
         return Encoded(torch.tensor(row.ids), torch.tensor(row.is_target))
 
     def prompt(self, messages: Sequence[Message], tiles: Sequence[int]) -> "Tensor":
@@ -159,21 +152,16 @@ class ChatTokenizer:
 
         try:
             turns = self._in_order(messages, len(tiles))
-            row, text, left = _Row(), "", list(tiles)
-            for number, message in enumerate(turns):
-                if message.role == "assistant":
-                    prompt, answer = self._parts(turns, number)
-                    row.add(self._ids(prompt[len(text):], left), False)
-                    row.add(self._ids(answer, []), False)
-                    text = prompt + answer
-            row.add(self._ids(self._rendered(turns, True)[len(text):], left), False)
+            left = list(tiles)
+            ids = [token for text, answer in self._pieces(turns, asks=True)
+                   for token in (*self._ids(text, left), *self._ids(answer, []))]
         except BadSampleError as error:
             raise CorekitError(error.message) from None
-        if len(row.ids) >= self.context_length:
-            raise CorekitError(f"the question has {len(row.ids):,} tokens with its pictures, and "
+        if len(ids) >= self.context_length:
+            raise CorekitError(f"the question has {len(ids):,} tokens with its pictures, and "
                                f"data.tokenizer.context_length={self.context_length:,} leaves no "
                                "room for an answer")
-        return torch.tensor(row.ids)
+        return torch.tensor(ids)
 
     def answer(self, ids: Sequence[int]) -> str:
         """The words of an answer's token ids, up to the first that ends it."""
@@ -196,22 +184,40 @@ class ChatTokenizer:
                                      "which means something else to the language model")
         return turns
 
-    def _parts(self, turns: Sequence[Message], number: int) -> tuple[str, str]:
-        """The text before an answer, and the answer with the token that ends it."""
-        prompt = self._rendered(turns[:number], True)
-        whole = self._rendered(turns[:number + 1], False)
-        content = turns[number].content
-        after = whole[len(prompt):]
-        if not whole.startswith(prompt) or not after.lstrip().startswith(content):
+    def _pieces(self, turns: Sequence[Message], asks: bool = False) -> Iterator[tuple[str, str]]:
+        """The text before each answer, and the answer with the token that ends it.
+
+        With ``asks`` the last text is followed by no answer yet.
+        """
+        whole, text = self._rendered(turns, False), ""
+        for number, message in enumerate(turns):
+            if message.role == "assistant":
+                prompt = self._rendered(turns[:number], True)
+                if not prompt.startswith(text) or not whole.startswith(prompt):
+                    raise _other_template(self.path, "writes an earlier turn otherwise when "
+                                          "another one follows")
+                answer = self._ended(whole[len(prompt):], message.content)
+                yield prompt[len(text):], answer
+                text = prompt + answer
+        if asks:
+            prompt = self._rendered(turns, True)
+            if not prompt.startswith(text):
+                raise _other_template(self.path, "writes an answer otherwise when a question "
+                                      "follows")
+            yield prompt[len(text):], ""
+
+    def _ended(self, text: str, content: str) -> str:
+        """The beginning of a text that is an answer, up to the token that ends it."""
+        begin = len(text) - len(text.lstrip()) + len(content)
+        ends = [(text.find(token, begin), token) for token in self.special_tokens]
+        place, token = min((each for each in ends if each[0] >= 0), default=(-1, ""))
+        if not text.lstrip().startswith(content):
             raise _other_template(self.path, "does not write an answer as it is, after the words "
                                   "that begin one")
-        begin = len(after) - len(after.lstrip()) + len(content)
-        ends = [(after.find(token, begin), token) for token in self.special_tokens]
-        place, token = min((each for each in ends if each[0] >= 0), default=(-1, ""))
         if place < 0:
             raise _other_template(self.path, "does not end an answer with a special token, so "
                                   "nothing would tell a model to stop")
-        return prompt, after[:place + len(token)]
+        return text[:place + len(token)]
 
     def _rendered(self, turns: Sequence[Message], begins_answer: bool) -> str:
         messages = [message._asdict() for message in turns]

@@ -83,7 +83,7 @@ def pixel_symptoms(batch: Batch, fields: Mapping[str, Field], preprocess: Prepro
                    ) -> Iterator[Symptom | None]:
     """Of the first pictures of a batch as the model sees them."""
     for name, field in fields.items():
-        if field.geometry == "image":
+        if field.geometry in ("image", "pictures") and len(batch[name]):
             pictures = batch[name][:SAMPLES // 8]
             seen = cast(Sequence[Tensor], field.normalize(pictures, preprocess))
             yield of_data.odd_pixels(seen, pictures[0].dtype == torch.uint8)
