@@ -5,8 +5,9 @@
 MODEL_FOLDER is a run or a model folder of a model `multimodal` whose recipe evaluates on questions,
 such as aimv2/multimodal_quickstart's. Tokens and pixels are transformers' own, from its processor;
 logits are compared on the same pixels, where a difference in the last bit would grow; given the
-same tokens of the picture too, they are to be the same bits. Exits with 0 where logits agree to
-1e-6 of the largest one, and all words are the same.
+same tokens of the picture too, they are the same bits, but for a model with adapters, whose folder
+has them merged. Exits with 0 where logits agree to 1e-6 of the largest one, and all words are the
+same.
 """
 
 import contextlib
