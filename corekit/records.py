@@ -101,5 +101,6 @@ def changes(before: Mapping[str, object], now: Mapping[str, object], keys: Itera
 
 
 def figures(metrics: Mapping[str, float]) -> str:
-    """Metrics as people read them."""
-    return ", ".join(f"{name} {value:.2%}" for name, value in metrics.items())
+    """Metrics as people read them: fractions of 1 in percent, and points, which are above 10."""
+    return ", ".join(f"{name} {value:.2f}" if value > 10 else f"{name} {value:.2%}"
+                     for name, value in metrics.items())

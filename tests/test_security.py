@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 # what makes code, objects or processes of words or bytes, where it may stand
 KNOWN = {
     ("corekit/checkpoint/training_state.py", "load"),  # one's own state
-    ("corekit/evaluation/prediction/predict.py", "load"),  # corekit.load
+    ("corekit/checkpoint/convert.py", "load"),  # corekit.load
+    ("corekit/evaluation/prediction/predict.py", "load"),  # the same
     ("corekit/export/export.py", "load"),  # the same
     ("corekit/export/files.py", "torch.export.load"),  # what was written a moment ago
     ("corekit/recipes/origin.py", "OmegaConf.load"),  # a recipe of a project

@@ -17,8 +17,12 @@ from torch import nn
 from corekit import registry
 from corekit.checkpoint.foreign.open_clip_models import CONFIG as OPEN_CLIP_CONFIG
 from corekit.checkpoint.foreign.open_clip_models import OpenClip
+from corekit.checkpoint.llava.read import is_llava, read_llava
+from corekit.checkpoint.llava.write import write_llava
+from corekit.checkpoint.load import load
 from corekit.checkpoint.model_folder import fill, model_folder, save_model_folder
 from corekit.checkpoint.own_runs import config_beside
+from corekit.checkpoint.portable import save_tokenizer
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.checkpoint.read_state import State, read_state
 from corekit.data.transforms.preprocess import Preprocess
@@ -26,6 +30,7 @@ from corekit.errors import CorekitError
 from corekit.files import replacing
 from corekit.models.build import build_model
 from corekit.models.fusion import reparameterize
+from corekit.models.multimodal.multimodal import Multimodal
 from corekit.recipes.saved import fused as fused_recipe
 from corekit.recipes.saved import load_plain
 from corekit.recipes.schema import EntryConfig, ModelConfig, Plain
@@ -77,11 +82,14 @@ def convert_in(source: Path, target: Path, name: str | None = None,
     """Make a model folder of a file of weights in a known layout, or of a corekit folder, fused.
 
     The file is ``.safetensors``, or torch's own (tensors and plain values only: nothing else is
-    unpickled), of the model that is named, or whose keys it has. Returns the model's name, and
-    sentences about what was filled in.
+    unpickled), of the model that is named, or whose keys it has. A folder of transformers' Llava
+    becomes a model ``multimodal``. Returns the model's name, and sentences about what was filled
+    in.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a folder that is not")
+    if is_llava(source) and not fused and name is None:
+        return _llava_in(source, target)
     if source.is_dir():
         if not fused:
             raise CorekitError(f"{source} is a folder: name a file of weights in it to make a "
@@ -97,9 +105,9 @@ def convert_in(source: Path, target: Path, name: str | None = None,
         converted = _with_preprocessing(converted, source.parent)
         model = ModelConfig(name, converted.arguments)
         preprocess, weights, notes = converted.preprocess, converted.weights, converted.notes
-        values = {**vars(preprocess), "mean": [*preprocess.mean], "std": [*preprocess.std]}
         recipe = {"model": model.to_plain(), "seed": 0,
-                  "data": {"preprocess": values, "tokenizer": converted.tokenizer}}
+                  "data": {"preprocess": _plain_values(preprocess),
+                           "tokenizer": converted.tokenizer}}
     if fused:
         weights, recipe = _fused(weights, model), fused_recipe(recipe)
     with replacing(target) as folder:
@@ -111,16 +119,19 @@ def convert_out(source: Path, target: Path, layout: str) -> tuple[str, list[str]
     """Write the weights of a run, a checkpoint or a model folder to a file, in another layout.
 
     The target is ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` for torch's own, and the layout
-    one of those that the model's converter writes. Returns the model's name, and sentences on what
+    one of those that the model's converter writes; a model ``multimodal`` becomes a folder of
+    transformers' Llava. Returns the model's name, and sentences on what
     code of that layout computes otherwise. Raises a CorekitError where no model is there, or no
     converter writes it in that layout.
     """
     if target.exists():
         raise CorekitError(f"{target} is there already; name a file that is not")
+    folder = model_folder(source)
+    if config_beside(folder).model.name == "multimodal":
+        return "multimodal", _llava_out(folder, target, layout)
     if target.suffix not in (*PICKLED, ".safetensors"):
         raise CorekitError(f"{target} must end in .safetensors, or in {', '.join(PICKLED)} for "
                            "torch's own files")
-    folder = model_folder(source)
     model: EntryConfig = config_beside(folder).model
     while (inner := model.inner("model")) is not None:  # one around another has its names
         model = inner
@@ -139,6 +150,34 @@ def convert_out(source: Path, target: Path, layout: str) -> tuple[str, list[str]
     if not isinstance(converter, ConverterWithRemarks):
         return name, []
     return name, converter.remarks(ModelConfig(name, model.arguments), weights, state, layout)
+
+
+def _llava_in(source: Path, target: Path) -> tuple[str, list[str]]:
+    """Make a model folder of one of transformers' Llava."""
+    llava = read_llava(source)
+    own = build_model(llava.model, 0, torch.device("meta")).state_dict()
+    check_state(llava.weights, own, "multimodal", "transformers")
+    recipe = {"model": llava.model.to_plain(), "seed": 0,
+              "data": {"preprocess": _plain_values(llava.preprocess),
+                       "tokenizer": llava.recipe_of_tokenizer()}}
+    with replacing(target) as folder:
+        save_model_folder(folder, llava.weights, recipe, llava.preprocess)
+        save_tokenizer(folder, recipe, llava.tokenizer)
+    return "multimodal", []
+
+
+def _llava_out(folder: Path, target: Path, layout: str) -> list[str]:
+    """Write an encoder inside a language model as transformers' Llava, which is a folder."""
+    if layout != "transformers":
+        raise CorekitError(f"model 'multimodal' cannot be written in the layout '{layout}': there "
+                           "is transformers")
+    model, preprocess, tokenizer = load(folder)
+    assert isinstance(model, Multimodal)
+    return write_llava(model, preprocess, tokenizer, target)
+
+
+def _plain_values(preprocess: Preprocess) -> Plain:
+    return {**vars(preprocess), "mean": [*preprocess.mean], "std": [*preprocess.std]}
 
 
 def _check_resize(folder: Path) -> None:

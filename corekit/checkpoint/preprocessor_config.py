@@ -46,6 +46,8 @@ def _read(settings: Plain, otherwise: Preprocess) -> Preprocess | str:
     preprocess = _square(settings, replace(otherwise, crop_rounding="down"))
     if isinstance(preprocess, str):
         return preprocess
+    if settings.get("do_pad") and settings.get("image_processor_type", "").startswith("Llava"):
+        preprocess = replace(preprocess, resize="pad")
     if "resample" in settings and settings.get("do_resize", True):
         if settings["resample"] not in RESAMPLE:
             return f"resizes with Pillow's filter {settings['resample']}"

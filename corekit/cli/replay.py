@@ -101,12 +101,13 @@ def _seen(args: argparse.Namespace) -> None:
     from corekit.data.transforms.preprocess import Preprocess
     from corekit.seeds import derive_seed
     from corekit.train.assemble import build_sampler
-    from corekit.train.run_dir import refuse_another_run
+    from corekit.train.run_dir import order_version, refuse_another_run
 
     refuse_another_run(config, args.folder, source)
     data, records = config.data, read_records(args.folder / "metrics.jsonl")
     trained = records[-1]["step"] if records else 0
-    order = order_of(source, data.streams, data.window, derive_seed(config.seed, "order"))
+    order = order_of(source, data.streams, data.window, derive_seed(config.seed, "order"),
+                     order_version(args.folder))
     sampler = build_sampler(config, Preprocess(**vars(data.preprocess)))
     places = list(find_sample(source, args.key))
     if not places:

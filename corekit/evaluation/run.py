@@ -19,6 +19,9 @@ from corekit.files import lock
 from corekit.optim.loss_scale import Precision
 from corekit.recipes.schema import EvaluationConfig, RunConfig
 
+# evaluators that go on where they were killed
+KEEPING = ("suite", "question_answering", "captioning")
+
 Progress = tuple[int | None, int | None]  # steps and samples behind weights, where they are known
 Report = Callable[[Path, Progress, str, Result], None]  # with the weights' folder and a label
 
@@ -61,14 +64,14 @@ def evaluate_checkpoint(config: EvaluationConfig, report: Report) -> None:
 
 @contextmanager
 def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> Iterator[EvalModel]:
-    """The model with the folder where suites keep their sets, for one command at a time.
+    """The model with the folder where suites keep sets and others replies, for one command at once.
 
     It is named by a hash of the weights, the model and the tokenizer, below ``store``.
 
     Raises:
         CorekitError: nothing can be written there, or another command is at work.
     """
-    if not config.store and not any(each.name == "suite" for each in config.evaluators):
+    if not config.store and not any(each.name in KEEPING for each in config.evaluators):
         yield eval_model
         return
     checkpoint, tokenizer = str(config.checkpoint), config.data.tokenizer
@@ -88,7 +91,7 @@ def keeping(eval_model: EvalModel, config: EvaluationConfig, folder: Path) -> It
                                    "wait until it ends, or type store=ANOTHER_FOLDER") from None
             except OSError as error:
                 raise CorekitError(f"{store} cannot be written to ({error.strerror}), so that "
-                                   "nothing of a suite would be kept: type store=FOLDER") from None
+                                   "nothing would be kept: type store=FOLDER") from None
         yield replace(eval_model, name=checkpoint, fingerprint=fingerprint, store=store,
                       features=store / "features" if config.store else None)
 

@@ -117,7 +117,7 @@ def _check_parts(init: Node) -> None:
     if init["parts"] and whole:
         raise CorekitError(f"init.parts{origin('init.parts')} names the weights of each part, and "
                            f"init.{whole[0]}{origin(f'init.{whole[0]}')} is of the whole model: "
-                           f"leave one of them out, as by init.{whole[0]}=null")
+                           "leave one of them out")
 
 
 def check_entry(key: str, kind: str, node: object, supplied: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 
+from corekit.checkpoint.llava.layout import remarks
 from corekit.data.datasets.base import Source
 from corekit.recipes.schema import RunConfig
 from corekit.train.assemble import Parts, assemble
@@ -22,6 +23,8 @@ def dry_run(config: RunConfig, source: Source) -> None:
         log.info(f"{name:<11}{text}")
     for line in defaults:
         log.info(f"{'wiring':<11}{line}")
+    for line in remarks(parts.model, parts.preprocess):
+        log.info(f"{'export':<11}{line}")
     log.info("The recipe is sound: leave out dry_run=true to train.")
 
 

@@ -14,7 +14,7 @@ from corekit.checkpoint.initial.new_head import NewHead
 from corekit.checkpoint.training_state import Checkpoints, Environment
 from corekit.data.loading.collate import to_device
 from corekit.data.loading.loader import Streams, share
-from corekit.data.loading.shuffled_order import order_of
+from corekit.data.loading.shuffled_order import ORDER, order_of
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.distributed.fsdp import shard, whole
 from corekit.distributed.process_group import ProcessGroup, wrap
@@ -138,9 +138,10 @@ def materialise(parts: Parts, ranks: ProcessGroup, checkpoints: Checkpoints,
     frozen = build_frozen(config.frozen, preprocess, ranks.device)
     prepare = Prepare(place, frozen, partial(precision.autocast, ranks.device))
     step = make_step(forward, parts.losses, prepare, engine.steps)
+    streams = _streams(parts, ranks, environment)
     return Run(config, environment, ranks, plain_model, optimizer, parts.schedule, ema, precision,
-               step, _streams(parts, ranks), preprocess, checkpoints, evaluators, parts.new_head,
-               refitted, float(config.optimizer.arguments["learning_rate"]))
+               step, streams, preprocess, checkpoints, evaluators, parts.new_head, refitted,
+               float(config.optimizer.arguments["learning_rate"]))
 
 
 def build_evaluators(config: RunConfig, preprocess: Preprocess) -> list[ScheduledEvaluator]:
@@ -168,9 +169,11 @@ def _on_ranks(plain_model: nn.Module, parts: Parts, ranks: ProcessGroup) -> nn.M
     return shard(plain_model, ranks) if sharded else wrap(plain_model, ranks)
 
 
-def _streams(parts: Parts, ranks: ProcessGroup) -> Streams:
+def _streams(parts: Parts, ranks: ProcessGroup, environment: Environment) -> Streams:
     """What this rank reads."""
     data, seed = parts.config.data, parts.config.seed
-    order = order_of(parts.source, data.streams, data.window, derive_seed(seed, "order"))
+    version = environment.get("order", ORDER)
+    assert isinstance(version, int)
+    order = order_of(parts.source, data.streams, data.window, derive_seed(seed, "order"), version)
     mine = range(data.streams)[share(data.streams, ranks.rank, ranks.world)]
     return Streams(parts.source, order, parts.sampler, mine, seed, parts.transform, parts.tokenizer)

@@ -21,7 +21,7 @@ from corekit.records import read_records
 from corekit.train.assemble import assemble
 from corekit.train.materialise import Run, materialise
 from corekit.train.run import set_determinism
-from corekit.train.run_dir import refuse_another_run
+from corekit.train.run_dir import order_version, refuse_another_run
 from corekit.train.step.sample_losses import sample_losses
 from corekit.train.step.update import update
 
@@ -120,7 +120,8 @@ def _materialised(config: RunConfig, folder: Path, source: Source, ranks: Proces
     engine = replace(config.engine, parallel="none")
     config = replace(config, engine=engine, evaluators=(), checkpoint=CheckpointConfig())
     checkpoints = Checkpoints(folder, 1, ranks)
-    return materialise(assemble(config, source), ranks, checkpoints, {}, begins)
+    environment = {"order": order_version(folder)}
+    return materialise(assemble(config, source), ranks, checkpoints, environment, begins)
 
 
 def _start(run: Run, checkpoint: Path | None, step: int) -> Counters:

@@ -13,6 +13,7 @@ import torch
 
 from corekit.checkpoint.checksums import set_aside_damaged
 from corekit.checkpoint.initial.new_head import REPORT
+from corekit.checkpoint.llava.layout import remarks
 from corekit.checkpoint.own_runs import refuse_somebody_elses
 from corekit.checkpoint.training_state import Checkpoints, Counters, complete_checkpoints
 from corekit.data.datasets.base import LEFT_OUT, Source
@@ -28,7 +29,13 @@ from corekit.train.assemble import Parts, assemble
 from corekit.train.cost import cost
 from corekit.train.logger import RunLogger, clock
 from corekit.train.materialise import Run, materialise
-from corekit.train.run_dir import describe, prepare, refuse_another_run, resolve_micro_batch
+from corekit.train.run_dir import (
+    describe,
+    order_version,
+    prepare,
+    refuse_another_run,
+    resolve_micro_batch,
+)
 from corekit.train.signals import StopSignals
 from corekit.train.symptoms.watch import Watch
 from corekit.train.trainer import train
@@ -70,12 +77,13 @@ def _run(config: RunConfig, source: Source, ranks: ProcessGroup) -> bool:
         config = replace(config, engine=replace(config.engine, micro_batch=micro_batch))
         refuse_another_run(config, folder, source)
         parts = assemble(config, source, ranks.world)
-        defaults = verify(parts)
+        defaults = [*verify(parts), *remarks(parts.model, parts.preprocess)]
         if parts.tokenizer is not None:
             parts.tokenizer("")  # its files are missing now or never
         # forward and backward
         flops = 3 * cost(parts).forward_flops if ranks.device.type == "cuda" else None
-        environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint}
+        environment = {**describe(ranks, torch.get_num_threads()), "data": source.fingerprint,
+                       "order": order_version(folder)}
         checkpoints = Checkpoints(folder, config.checkpoint.keep_last, ranks,
                                   config.checkpoint.background)
         begins = not complete_checkpoints(folder)

@@ -15,6 +15,7 @@ from corekit.checkpoint.model_folder import save_recipe
 from corekit.checkpoint.own_runs import user_name
 from corekit.checkpoint.training_state import Checkpoints, Environment, complete_checkpoints
 from corekit.data.datasets.base import Source
+from corekit.data.loading.shuffled_order import ORDER
 from corekit.distributed.process_group import ProcessGroup
 from corekit.errors import CorekitError
 from corekit.files import lock
@@ -64,6 +65,14 @@ def refuse_another_run(config: RunConfig, folder: Path, source: Source) -> None:
             raise CorekitError(f"{folder} was trained on other data: the samples or shards of "
                                f"{config.data.root or 'the data set'} are not those of its "
                                "checkpoint; give it the same data or another run_dir")
+
+
+def order_version(folder: Path) -> int:
+    """The version of the order in which a run reads its samples: that of its beginning."""
+    for checkpoint in complete_checkpoints(folder)[-1:]:
+        environment = json.loads((checkpoint / "environment.json").read_text(encoding="utf-8"))
+        return int(environment.get("order", 1))
+    return ORDER
 
 
 def _may_change(key: str) -> bool:

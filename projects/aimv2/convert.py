@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import nn
 
 from corekit.checkpoint.convert import Converted, check_state, differences, state_of
 from corekit.checkpoint.foreign.timm_towers import compare_with_timm
@@ -10,10 +11,12 @@ from corekit.checkpoint.key_names import Rules, renamed
 from corekit.checkpoint.read_state import State
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.recipes.schema import CLIP_MEAN, CLIP_STD, ModelConfig
+from corekit.models.layers.mlp import SwiGLU
+from corekit.recipes.schema import CLIP_MEAN, CLIP_STD, ModelConfig, Plain
 from corekit.registry import register
 
 from .blocks import PATCH_SIZE
+from .encoder import Encoder
 
 ASSUMED = ("no preprocessor_config.json lies beside the weights: preprocess.json has CLIP's mean "
            "and std and the whole square, as that of the published models has; Apple's README and "
@@ -30,6 +33,8 @@ WIDTHS_1 = {1536: "600m", 2048: "1b", 3072: "3b", 4096: "7b"}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = (224, 336, 448)
 NATIVE, LIT = "aimv2_large_native", "aimv2_large_lit"
+NANO, NANO_WIDTH = "aimv2_nano", 128  # which nobody published
+VISION = "aimv2_vision_model"  # of transformers, as a part of a model
 ENCODERS = tuple(f"aimv2_{size}_{pixels}" for size in WIDTHS.values() for pixels in SIZES)
 FIRST = tuple(f"aimv1_{size}" for size in WIDTHS_1.values())
 TRAINED = {  # models around an encoder, which is all that is written of them
@@ -99,7 +104,7 @@ class AIMConverter:
 
     def load(self, state: State, name: str) -> Converted:
         layout = _look(state)[0]
-        if name not in LAYOUTS[layout]:
+        if name not in (*LAYOUTS[layout], NANO):
             raise CorekitError(f"'{name}' is not published in the layout of these weights, "
                                f"{layout}'s")
         state, notes = _without_classifier(state, name)
@@ -143,6 +148,35 @@ class AIMConverter:
             else:
                 converted[published_name] = value
         return converted
+
+    def vision_config(self, encoder: nn.Module, size: int) -> Plain | None:
+        """Of AIMv2's encoders, for the vision model of transformers."""
+        if not isinstance(encoder, Encoder) or not isinstance(encoder.norm, nn.RMSNorm):
+            return None
+        feed_forward: SwiGLU = encoder.blocks[0].mlp  # type: ignore[assignment, union-attr]
+        return {"model_type": VISION, "hidden_size": encoder.width, "use_head": False,
+                "intermediate_size": feed_forward.fc2.in_features, "image_size": size,
+                "num_hidden_layers": len(encoder.blocks), "patch_size": encoder.patch_embed.stride,
+                "num_attention_heads": max(1, encoder.width // encoder.head_width)}
+
+    def vision_weights(self, encoder: nn.Module, size: int) -> State:
+        """With positions for pictures of that size, which the encoder computes or stretches."""
+        assert isinstance(encoder, Encoder)
+        side = size // encoder.patch_embed.stride
+        positions = encoder.positions((side, side), encoder.patch_embed.proj.weight[:, 0, 0])
+        state = {**encoder.state_dict(), "pos_embed": positions.detach()}
+        return {name: value.clone() for name, value in self.save(state, "", "transformers").items()}
+
+    def from_vision(self, config: Plain, weights: State) -> tuple[ModelConfig, State] | None:
+        """An encoder of Llava; the head that its class has but does not use is left out."""
+        if config.get("model_type") != VISION:
+            return None
+        weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
+        name = NANO if config["hidden_size"] == NANO_WIDTH else _look(weights)[1]
+        if name not in (NANO, *ENCODERS):
+            raise CorekitError(f"corekit has no encoder of {config['hidden_size']} channels for "
+                               f"{config.get('image_size')} pixels")
+        return ModelConfig(name), self.load(weights, name).weights
 
     def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:
         """AIMv1's classifier, transformers' captions, and how far timm's features are."""

@@ -46,5 +46,6 @@ def test_language_model_and_tokenizer_come_with_the_weights(tmp_path: Path) -> N
     loaded = corekit.load(tmp_path / "elsewhere")
     assert all(map(torch.equal, model.state_dict().values(), loaded.model.state_dict().values()))
     assert isinstance(loaded.tokenizer, ChatTokenizer)
+    assert loaded.tokenizer.path == str(tmp_path / "elsewhere/tokenizer")
     assert loaded.tokenizer.picture_tokens == 25
     assert torch.equal(loaded.tokenizer.prompt(QUESTION, []), expected)

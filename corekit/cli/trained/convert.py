@@ -16,8 +16,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
                     "without unpickling anything but tensors.")
     convert.add_argument(
         "source", type=Path,
-        help=".pt, .pth, .bin or .safetensors; a run or model folder with --to, --fuse")
-    convert.add_argument("target", type=Path, help="the model folder to write; with --to: the file")
+        help=".pt, .pth, .bin or .safetensors, or a folder of transformers' Llava; a run or model "
+             "folder with --to, --fuse")
+    convert.add_argument(
+        "target", type=Path,
+        help="the model folder to write; with --to: the file, or Llava's folder")
     convert.add_argument("--model", metavar="NAME",
                          help="the model, where the keys do not tell (corekit list models)")
     convert.add_argument("--to", metavar="LAYOUT",

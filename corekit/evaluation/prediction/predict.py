@@ -19,8 +19,12 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.detection.objects import Paste
+from corekit.evaluation.generation.captioning import PROMPT
+from corekit.evaluation.generation.replies import Generator
+from corekit.evaluation.prediction.answers import MOST_TOKENS, Answers
 from corekit.evaluation.prediction.kinds import Captions, Labels, Objects, PixelClasses, Predictor
 from corekit.files import replacing, write_bytes, write_text
+from corekit.models.multimodal.multimodal import Conversational
 from corekit.recipes.schema import RunConfig
 
 log = logging.getLogger(__name__)
@@ -29,12 +33,12 @@ EVALUATORS = ("detection", "segmentation")  # which say how pictures are resized
 
 
 def predict(folder: Path, pictures: Sequence[Path], out: Path, captions: Sequence[str] = (),
-            threshold: float = 0.5) -> int:
+            threshold: float = 0.5, questions: Sequence[str] = ()) -> int:
     """Write what a model says of pictures: for each a JSON file, and the picture with it drawn.
 
     A model that detects gives objects, one that segments the class of each pixel (and a PNG of
-    their numbers), one with a text tower scores of ``captions``, another one classes. They are
-    named as in the recipe beside the weights.
+    their numbers), one that reads conversations answers, one with a text tower scores of
+    ``captions``, another one classes. They are named as in the recipe beside the weights.
 
     Args:
         folder: a run, a checkpoint or a model folder.
@@ -42,6 +46,7 @@ def predict(folder: Path, pictures: Sequence[Path], out: Path, captions: Sequenc
         out: the folder to write, which holds nothing yet.
         captions: what a model with a text tower is asked about.
         threshold: the least score of an object, or of a class of which a picture may have several.
+        questions: what a model that reads conversations is asked; none: it gives a caption.
 
     Returns:
         how many pictures there are results of.
@@ -53,7 +58,7 @@ def predict(folder: Path, pictures: Sequence[Path], out: Path, captions: Sequenc
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CorekitError(f"{out} is there already; name a folder that is not")
     files = [file for path in pictures for file in _files(path)]
-    predictor = make_predictor(folder, captions, threshold)
+    predictor = make_predictor(folder, captions, threshold, questions)
     unreadable = 0
     for file, name in zip(files, _free_names(files)):
         try:
@@ -81,7 +86,8 @@ def _write(target: Path, file: Path, image: Image.Image, predictor: Predictor) -
     write_text(_named(target, ".json"), json.dumps(content, indent=2) + "\n")
 
 
-def make_predictor(folder: Path, captions: Sequence[str], threshold: float) -> Predictor:
+def make_predictor(folder: Path, captions: Sequence[str], threshold: float,
+                   questions: Sequence[str] = ()) -> Predictor:
     """What predicts with a trained model; a CorekitError where it can say nothing of pictures."""
     model, preprocess, tokenizer = load(folder)
     config = config_of(folder)
@@ -91,6 +97,12 @@ def make_predictor(folder: Path, captions: Sequence[str], threshold: float) -> P
     if captions and not reads_text:
         raise CorekitError(f"model '{config.model.name}' has no text tower (encode_text): leave "
                            "--captions out")
+    if questions and not isinstance(model, Conversational):
+        raise CorekitError(f"model '{config.model.name}' reads no conversations (generate): leave "
+                           "--ask out")
+    if isinstance(model, Conversational):
+        generator = Generator(eval_model, "predict", MOST_TOKENS, blind=False)
+        return Answers(generator, questions or [PROMPT])
     resize, paste = _resizing(config, preprocess)
     if hasattr(model, "detect"):
         return Objects(eval_model, resize, _class_names(config), threshold, paste)

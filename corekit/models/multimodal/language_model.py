@@ -101,5 +101,14 @@ def add_lora(part: nn.Module, name: str, rank: int, alpha: int | None, dropout: 
                                        target_modules=chosen), part)
 
 
+def merge_lora(model: nn.Module) -> None:
+    """Add what adapters compute to the weights of their layers, and take the adapters away."""
+    for path, layer in [*model.named_modules()]:
+        if hasattr(layer, "get_base_layer"):
+            layer.merge()
+            parent, _, name = path.rpartition(".")
+            setattr(model.get_submodule(parent), name, layer.get_base_layer())
+
+
 def _brief(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

@@ -148,3 +148,20 @@ def test_places_of_parts_are_typed_as_keys() -> None:
              "init.parts.* names the weights of each part, and init.path.* is of the whole model")):
         with pytest.raises(CorekitError, match=message):
             compose(recipe, *words)
+
+
+def test_a_folder_of_transformers_fits_a_language_model_with_adapters(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from corekit.models.multimodal.language_model import add_lora, language_model
+    from tests.language_models import small_llama
+
+    there = AutoModelForCausalLM.from_config(AutoConfig.for_model(**small_llama()))
+    there.save_pretrained(tmp_path, max_shard_size="200KB")
+    assert len([*tmp_path.glob("*.safetensors")]) > 1
+    here = nn.ModuleDict({"language_model": language_model(small_llama())})
+    add_lora(here["language_model"], "language_model", 2, None, 0.0, None)
+    start_parts(here, {"language_model": InitPartConfig(str(tmp_path))})
+    ids = torch.arange(12)[None]
+    assert torch.equal(here["language_model"](ids).logits, there(ids).logits)

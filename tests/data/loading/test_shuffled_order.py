@@ -3,9 +3,11 @@
 import pickle
 import time
 import tracemalloc
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from corekit import CorekitError
 from corekit.data.loading.shuffled_order import ShuffledOrder
@@ -55,6 +57,46 @@ def test_windows_are_shuffled_and_stay_together() -> None:
     first = [sample_of(order, 0, draw)[1] for draw in range(16)]
     assert sorted(first) == list(range(16))
     assert first != sorted(first)
+
+
+def share_met_before(batches: Iterable[NDArray[np.int64]], samples: int) -> float:
+    """Of the pairs in batches [passes, steps, B], how many were in a batch of an earlier pass."""
+    met, again, pairs = np.zeros((samples, samples), dtype=bool), 0, 0
+    for number, of_pass in enumerate(batches):
+        for batch in of_pass:
+            first, second = np.triu_indices(len(batch), 1)
+            if number:
+                again += int(met[batch[first], batch[second]].sum())
+                pairs += len(first)
+        for batch in of_pass:
+            met[np.ix_(batch, batch)] = True
+    return again / pairs
+
+
+@pytest.mark.parametrize("sizes", [[1920], [480] * 4, [100] * 19 + [20]])
+def test_later_passes_bring_other_samples_together(sizes: list[int]) -> None:
+    samples, streams, passes, batch = 1920, 16, 5, 32
+    order = ShuffledOrder(np.array(sizes), streams, 32, seed=1)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    drawn = np.array([[starts[shard] + position for shard, position in
+                       (sample_of(order, stream, draw) for draw in range(passes * order.stretch))]
+                      for stream in range(streams)])
+    per_stream = batch // streams
+    ours = [np.stack(np.split(of_pass, order.stretch // per_stream, 1)).reshape(-1, batch)
+            for of_pass in np.split(drawn, passes, 1)]
+    generator = np.random.default_rng(0)
+    shuffled = [generator.permutation(samples).reshape(-1, batch) for _ in range(passes)]
+    assert share_met_before(ours, samples) < 1.2 * share_met_before(shuffled, samples)
+
+
+@pytest.mark.parametrize(("size", "window"), [(23, 5), (20, 5), (3, 8)])
+def test_a_draw_is_found_again_in_every_pass(size: int, window: int) -> None:
+    order = ShuffledOrder(np.array([size, size]), 2, window, seed=4)
+    before = 4 * order.stretch
+    for stream in range(2):
+        for draw in range(before):
+            sample = sample_of(order, stream, draw)
+            assert (stream, draw) in set(order.draws_of(*sample, before))
 
 
 def test_fewer_samples_than_streams_is_said() -> None:

@@ -1,19 +1,23 @@
 """Questions answered by a model: figures, files, ranks, resuming, examples, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from corekit import registry
 from corekit.data.conversations.messages import Message
+from corekit.data.datasets.base import BadSampleError
 from corekit.data.datasets.questions.dataset import QuestionPictures
 from corekit.data.tokenizers.chat import ChatTokenizer
+from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.generation.captioning import Captioning
+from corekit.evaluation.generation.prompts import Prompted
 from corekit.evaluation.generation.question_answering import SHORT, QuestionAnswering
 from corekit.evaluation.metrics.generation.figures import caption_estimates
 from tests.data.datasets.questions.benchmarks import (
@@ -24,6 +28,7 @@ from tests.data.datasets.questions.benchmarks import (
 )
 from tests.evaluation.generation.naming import COLOURS, Naming, chat_tokenizer, naming_model
 from tests.evaluation.known import on_ranks
+from tests.language_models import small_llama
 
 pytest.importorskip("transformers")
 
@@ -101,7 +106,7 @@ def test_goes_on_where_it_was_killed(own: QuestionPictures, tokenizer: ChatToken
     evaluator = QuestionAnswering(own, batch_size=2)
     undisturbed = evaluator(naming_model(Naming(tokenizer), tokenizer))
 
-    def keeping(model: Naming, batch_size: int = 2, **arguments: Any) -> EvalModel:
+    def keeping(model: Naming) -> EvalModel:
         return naming_model(model, tokenizer, store=tmp_path)
 
     killed = Naming(tokenizer, most=2)
@@ -119,6 +124,21 @@ def test_goes_on_where_it_was_killed(own: QuestionPictures, tokenizer: ChatToken
     assert evaluator(keeping(third)).unreadable == 1
     QuestionAnswering(own, batch_size=2, prompt="Say it.")(keeping(third))
     assert len(third.prompts) == 6
+
+
+def test_ranks_without_a_common_disk(own: QuestionPictures, tokenizer: ChatTokenizer,
+                                     tmp_path: Path) -> None:
+    """What not every rank finds is answered again."""
+    evaluator = QuestionAnswering(own, batch_size=2)
+    model = Naming(tokenizer)
+
+    def apart(ready: EvalModel) -> Result:
+        return evaluator(replace(ready, store=tmp_path / str(ready.rank)))
+
+    first = on_ranks(apart, naming_model(model, tokenizer), 2)[0]
+    second = on_ranks(apart, naming_model(model, tokenizer), 2)[0]
+    assert first.files == second.files
+    assert len([batch for batch in model.prompts if "What is" in batch[0]]) == 12
 
 
 def test_examples_are_turns_with_pictures(own: QuestionPictures, tokenizer: ChatTokenizer) -> None:
@@ -141,6 +161,22 @@ def test_examples_are_turns_with_pictures(own: QuestionPictures, tokenizer: Chat
         assert f"assistant\n{answer}<|im_end|>" in turn
     assert "What is 0?" in turns[2]
     assert not any("What is 6?" in prompt for prompt in first)
+    assert len({prompt.rpartition("<|im_start|>user")[0] for prompt in first}) > 5
+
+
+def test_examples_have_answers(tmp_path: Path) -> None:
+    """A question without one is no example; where too few are left, the question is lost."""
+    rows = [{"question": f"{number}?", **({"answers": ["a", "b", "b"]} if number < 2 else {})}
+            for number in range(4)]
+    (tmp_path / "questions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    source = QuestionPictures(str(tmp_path), "questions", form="questions")
+    prompted = Prompted(source, "", source, shots=2)
+    messages = prompted.decode(prompted.read(0, 3, 1)[0])["messages"]
+    assert [each.content for each in messages[1::2]] == ["b", "b"]
+    assert {each.content for each in messages[::2]} == {"0?", "1?", "3?"}
+    prompted = Prompted(source, "", source, shots=3)
+    with pytest.raises(BadSampleError, match="of 4 that were drawn 2 can be read and have an"):
+        prompted.decode(prompted.read(0, 3, 1)[0])
 
 
 def test_captions(tmp_path: Path, tokenizer: ChatTokenizer) -> None:
@@ -211,3 +247,18 @@ def test_what_does_not_fit_is_refused(own: QuestionPictures, tokenizer: ChatToke
     with pytest.raises(CorekitError, match="holds no samples"):
         QuestionAnswering(QuestionPictures(None, "val", form="gqa"))(
             naming_model(Naming(tokenizer), tokenizer))
+
+
+def test_padding_changes_no_answer(own: QuestionPictures, tokenizer: ChatTokenizer) -> None:
+    """A model's words are the same, however many questions of other lengths stand beside one."""
+    torch.manual_seed(0)
+    model = registry.build("model", "multimodal", {
+        "encoder_model": {"name": "aimv2_nano"},
+        "language_model": small_llama(initializer_range=0.2)})
+    chat = ChatTokenizer(tokenizer.path, 400, picture_tokens=25)
+    preprocess = Preprocess(70, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    ready = replace(naming_model(model.eval(), chat), preprocess=preprocess)
+    rows = [answers_of(QuestionAnswering(own, batch_size=size, max_new_tokens=6)(ready))
+            for size in (1, 11)]
+    assert rows[0] == rows[1]
+    assert len({*rows[0]}) > 2

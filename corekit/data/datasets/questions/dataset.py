@@ -44,7 +44,7 @@ FORMS: dict[str, Callable[[AnnotationFiles, str], Questions]] = {
 @register("dataset", "scienceqa", "ScienceQA: choices, of which those with a picture.",
           form="scienceqa", split="test")
 @register("dataset", "mme", "MME: two questions about each picture, yes and no.",
-          form="mme", split="test")
+          form="mme", split="mme")
 @register("dataset", "seed", "SEED-Bench: choices about single pictures.",
           form="seed", split="SEED-Bench")
 @register("dataset", "coco_captions", "COCO's captions in Karpathy's splits.",
