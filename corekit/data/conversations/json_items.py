@@ -44,8 +44,9 @@ def _of_lines(file: IO[bytes]) -> Offsets:
         ends.append(np.flatnonzero(chunk == ord("\n")) + begin)
         size = begin + len(chunk)
     edges = np.concatenate([[-1], *ends, [size]])
-    lines = np.stack([edges[:-1] + 1, edges[1:]], 1)
-    return lines[lines[:, 1] - lines[:, 0] > 1]  # `{}` has two bytes
+    begins, lasts = edges[:-1] + 1, edges[1:]
+    is_item = lasts - begins > 1  # `{}` has two bytes
+    return np.stack([begins[is_item], lasts[is_item]], 1)
 
 
 def _of_list(file: IO[bytes]) -> Offsets:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from corekit.data.conversations.messages import PICTURE, PICTURE_TOKEN, Message, in_order
 from corekit.data.datasets.base import BadSampleError
@@ -221,9 +221,9 @@ class ChatTokenizer:
 
     def _rendered(self, turns: Sequence[Message], begins_answer: bool) -> str:
         messages = [message._asdict() for message in turns]
-        more: dict[str, Any] = self.template_arguments
         return str(self.vocabulary.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=begins_answer, **more))
+            messages, tokenize=False, add_generation_prompt=begins_answer,
+            **self.template_arguments))  # type: ignore[arg-type]
 
     def _ids(self, text: str, tiles: list[int]) -> list[int]:
         """Token ids of a piece of text; the pictures in it are taken off the list of tiles."""

@@ -65,7 +65,7 @@ def _vocabulary(concepts: int) -> "PreTrainedTokenizerBase":
     tokenizer = Tokenizer(WordLevel(ids, unk_token=UNKNOWN))
     signs = [pre_tokenizers.Split(sign, "isolated") for sign in SIGNS]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), *signs])
-    fast = PreTrainedTokenizerFast(
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, unk_token=UNKNOWN, pad_token=PADDING, eos_token=END,
         additional_special_tokens=[SYSTEM, USER, ASSISTANT], chat_template=TEMPLATE)
     return prepared(fast, "openmoji_chat")

@@ -51,5 +51,6 @@ def centred(image: Image.Image, width: int, height: int, colour: Colour) -> Imag
 
 def cut_tiles(pixels: Tensor, rows: int, columns: int) -> Tensor:
     """The tiles [rows x columns, 3, H, W], line by line, of a canvas [3, rows x H, columns x W]."""
-    lines = pixels.unflatten(2, (columns, -1)).unflatten(1, (rows, -1))
-    return lines.permute(1, 3, 0, 2, 4).flatten(0, 1)
+    height, width = pixels.shape[1] // rows, pixels.shape[2] // columns
+    lines = pixels.view(3, rows, height, columns, width)
+    return lines.permute(1, 3, 0, 2, 4).reshape(-1, 3, height, width)

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from random import Random
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 from corekit.data.datasets.openmoji.background import COLOURS, TEXTURES
+from corekit.data.datasets.openmoji.caption import pick
 from corekit.data.datasets.openmoji.concepts import with_article
 from corekit.data.datasets.openmoji.scene import Scene
 
 Kind = Literal["object", "count", "colour", "pattern", "place", "presence"]
 Phrasing = Literal["train", "held_out"]
-T = TypeVar("T")
 
 # Questions that are held out use no other words; all fit an apple as well as jeans.
 _QUESTIONS: dict[Kind, dict[Phrasing, tuple[str, ...]]] = {
@@ -80,11 +80,11 @@ def ask(random: Random, scene: Scene, names: Sequence[str], phrasing: Phrasing) 
     present = [placed.concept for placed in scene.objects]
     is_asked = random.random() < 0.5
     absent = [concept for concept in range(len(names)) if concept not in present]
-    sought = _pick(random, present if is_asked or not absent else absent)
+    sought = pick(random, present if is_asked or not absent else absent)
     placed = [(names[each.concept], place) for each in scene.objects
               if present.count(each.concept) == 1
               and (place := _place(scene, each.left + each.width / 2, each.top + each.height / 2))]
-    named, place = _pick(random, placed) if placed else ("", "")
+    named, place = pick(random, placed) if placed else ("", "")
     texture = scene.background.texture
     answers: dict[Kind, tuple[str, str]] = {
         "object": ("", names[present[0]]), "count": ("", _NUMBERS[len(present) - 1]),
@@ -92,7 +92,7 @@ def ask(random: Random, scene: Scene, names: Sequence[str], phrasing: Phrasing) 
         "pattern": ("", texture), "place": (named, place),
         "presence": (with_article(names[sought]), "yes" if sought in present else "no"),
     }
-    return [Question(kind, _pick(random, _QUESTIONS[kind][phrasing]).format(noun), answer)
+    return [Question(kind, pick(random, _QUESTIONS[kind][phrasing]).format(noun), answer)
             for kind, (noun, answer) in answers.items() if answer]
 
 
@@ -120,7 +120,3 @@ def _place(scene: Scene, across: float, down: float) -> str:
     if abs(right) > abs(lower):
         return "right" if right > 0 else "left"
     return "bottom" if lower > 0 else "top"
-
-
-def _pick(random: Random, choices: Sequence[T]) -> T:
-    return choices[int(random.random() * len(choices))]

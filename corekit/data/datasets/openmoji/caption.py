@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import TypeVar
 
 from corekit.data.datasets.openmoji.background import Background
 from corekit.data.datasets.openmoji.concepts import plural, with_article
@@ -22,6 +23,7 @@ _BACKGROUNDS = {
 _NUMBERS = ("two", "three", "four", "five", "six")
 _LARGE = 0.75  # parts of the picture's side from which, and up to which, the sizes are said
 _SMALL = 0.3
+T = TypeVar("T")
 
 
 def describe_scene(random: Random, scene: Scene, names: Sequence[str], detail: float) -> str:
@@ -41,14 +43,14 @@ def describe_scene(random: Random, scene: Scene, names: Sequence[str], detail: f
     else:
         phrase = _listing([_group(random, members, scene.size, names, detail)
                            for members in groups.values()])
-    caption = _pick(random, _OPENINGS).format(phrase)
+    caption = pick(random, _OPENINGS).format(phrase)
     if random.random() < detail:
         caption += " " + _background(random, scene.background)
     return caption
 
 
 def _background(random: Random, background: Background) -> str:
-    phrase = _pick(random, _BACKGROUNDS[background.texture]).format(*background.colours)
+    phrase = pick(random, _BACKGROUNDS[background.texture]).format(*background.colours)
     return phrase.replace(" a orange", " an orange")
 
 
@@ -73,7 +75,7 @@ def _group(random: Random, members: list[Placed], size: int, names: Sequence[str
     if _SMALL < part < _LARGE or random.random() >= detail:
         return with_article(name)
     words = ("large", "big") if part >= _LARGE else ("small", "little")
-    return with_article(f"{_pick(random, words)} {name}", name)
+    return with_article(f"{pick(random, words)} {name}", name)
 
 
 def _listing(phrases: list[str]) -> str:
@@ -82,5 +84,6 @@ def _listing(phrases: list[str]) -> str:
     return ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
-def _pick(random: Random, choices: Sequence[str]) -> str:
+def pick(random: Random, choices: Sequence[T]) -> T:
+    """One of several, by one draw."""
     return choices[int(random.random() * len(choices))]
