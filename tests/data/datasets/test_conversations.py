@@ -16,6 +16,8 @@ from corekit.cli.data import _print_findings
 from corekit.data.conversations.messages import Message
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.conversations import Conversations
+from corekit.data.datasets.mixture import Mixture
+from corekit.data.datasets.openmoji.questions import OpenMojiQuestions
 from corekit.data.fields import find_field
 from corekit.data.image_grid import batch_grid
 from corekit.data.loading.batch_shape import FixedSize
@@ -220,3 +222,12 @@ def samples_of_good(source: Conversations) -> dict[str, Sample]:
     handles = source.read(0, 0, int(source.shard_sizes[0]))
     return {f"{number:08d}": source.decode((number, content)) for number, content in handles
             if number < len(ITEMS)}
+
+
+def test_sources_of_conversations_mix(tmp_path: Path) -> None:
+    own, drawn = Conversations(str(write_folder(tmp_path / "data", ITEMS))), OpenMojiQuestions(8)
+    mixture = Mixture({"own": {"dataset": own}, "drawn": {"weight": 3, "dataset": drawn}})
+    for shard, key in ((0, own.key_of(own.read(0, 0, 1)[0])), (1, "train_0_00000000")):
+        sample = mixture.decode(mixture.read(shard, 0, 1)[0])
+        assert sample.keys() == {"key", "pictures", "conversation"}
+        assert sample["key"] == key
