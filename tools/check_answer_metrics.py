@@ -63,6 +63,7 @@ def functions(path: Path) -> SimpleNamespace:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign))]
     names: dict[str, Any] = {"re": re, "np": np, "math": math, "string": string,
                              "statistics": statistics, "sys": sys, "defaultdict": defaultdict,
+                             "print": lambda *words: None,
                              "eval_logger": SimpleNamespace(info=lambda line: None)}
     for node in kept:
         if isinstance(node, ast.FunctionDef):
@@ -165,7 +166,8 @@ def compare_mme(rng: random.Random, folder: Path, count: int) -> bool:
     theirs = functions(folder / "tasks/mme/utils.py")
     replies = ["Yes", "no.", "Y", "n", "Not at all", "yes, it is", "  YES", "maybe", "", "I say no",
                "No, yes", "nope", ".yes"]
-    answered, items = [], defaultdict(list)
+    answered: list[tuple[str, str, bool]] = []
+    items: dict[str, list[object]] = defaultdict(list)
     tasks = (*PERCEPTION, *COGNITION)
     for number in range(count // 2):
         for _ in range(2):
@@ -180,7 +182,7 @@ def compare_mme(rng: random.Random, folder: Path, count: int) -> bool:
                     - theirs.mme_aggregate_results(each)) for name, each in items.items())
     print(f"{'mme':16} {len(answered):6,} cases: largest difference {worst:.1e}, "
           f"perception {figures['mme_perception'].value:.1f}")
-    return worst <= 1e-9  # of figures of up to 2,000
+    return bool(worst <= 1e-9)  # of figures of up to 2,000
 
 
 def compare_captions(captions: Sequence[list[str]],

@@ -38,8 +38,8 @@ class Prompted:
         self.fields = {**declared(source.fields), "messages": "messages"}
         self.shard_sizes, self.fingerprint = source.shard_sizes, source.fingerprint
         self.starts = np.concatenate([[0], np.cumsum(source.shard_sizes)])
-        sizes = examples.shard_sizes if examples is not None else []
-        self.example_starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        sizes = np.zeros(0, dtype=np.int64) if examples is None else examples.shard_sizes
+        self.example_starts = np.concatenate([[0], np.cumsum(sizes)])
         # a dry run has no samples
         if shots and (examples is None or (self.starts[-1] and self.example_starts[-1] < shots)):
             raise CorekitError(f"shots={shots} needs a shots_dataset with as many questions, such "
@@ -57,7 +57,8 @@ class Prompted:
         messages: list[Message] = []
         examples = self._examples_of(number)
         for example in examples:
-            answer = Counter(example["answers"]).most_common(1)[0][0]
+            answers: list[str] = example["answers"]
+            answer = Counter(answers).most_common(1)[0][0]
             messages += [self._question(example), Message("assistant", answer)]
         pictures = [picture for each in [*examples, sample] for picture in each["pictures"]]
         return {**sample, "messages": [*messages, self._question(sample)], "pictures": pictures}

@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corekit.data.conversations.messages import Message
@@ -56,7 +57,8 @@ class Generator:
 
     def __init__(self, eval_model: EvalModel, evaluator: str, max_new_tokens: int,
                  blind: bool) -> None:
-        self.generate: Callable[..., Any] = model_method(eval_model, evaluator, "generate")
+        self.generate = cast(Callable[..., list[list[int]]],
+                             model_method(eval_model, evaluator, "generate"))
         if not isinstance(eval_model.tokenize, ChatTokenizer):
             raise CorekitError(f"evaluator '{evaluator}' needs a tokenizer with a chat template: "
                                "set data.tokenizer.name=chat")
@@ -93,10 +95,9 @@ class Generator:
         if self.blind:
             values = torch.zeros_like(values)
         with model.autocast():
-            ids: list[list[int]] = self.generate(
-                values, self._offsets(tiles), torch.cat(prompts).to(model.device),
-                self._offsets(prompts), self.max_new_tokens, self.end_tokens)
-        return ids
+            return self.generate(values, self._offsets(tiles),
+                                 torch.cat(prompts).to(model.device), self._offsets(prompts),
+                                 self.max_new_tokens, self.end_tokens)
 
     def _offsets(self, parts: list[Tensor]) -> Tensor:
         counts = accumulate((len(each) for each in parts), initial=0)
@@ -115,15 +116,8 @@ def all_replies(generator: Generator, source: Prompted, batch_size: int,
         the replies, and how many samples the data set leaves out of its own accord.
     """
     model, total = generator.eval_model, int(source.shard_sizes.sum())
-    number = np.arange(total)
-    is_kept, own, left_out = np.zeros(total, dtype=np.bool_), dict[int, bytes](), 0
-    if kept is not None:
-        for chunk, content in kept.load().items():
-            is_kept[chunk * batch_size:(chunk + 1) * batch_size] = True
-            if chunk % model.world == model.rank:
-                own |= {place: text.encode() for place, text in content.replies.items()}
-                left_out += content.left_out
-    rest, last, answered = number[~is_kept], time.monotonic(), 0
+    own, is_kept, left_out = _from_before(model, kept, total, batch_size)
+    rest, last, answered = np.flatnonzero(~is_kept), time.monotonic(), int(is_kept.sum())
     for chunk in chunks(Subset(source, ~is_kept), model.preprocess, batch_size, model.rank,
                         model.world, model.workers):
         answers = generator(chunk)
@@ -138,14 +132,25 @@ def all_replies(generator: Generator, source: Prompted, batch_size: int,
         model.progress(batch_size * model.world)
         if time.monotonic() - last > EVERY:
             last = time.monotonic()
-            log.info("%s of %s questions answered", f"{total - len(rest) + answered:,}",
-                     f"{total:,}")
+            log.info("%s of %s questions answered", f"{answered:,}", f"{total:,}")
     count = torch.tensor([left_out], device=model.device)
     texts = gathered(model, total, own, on_all_ranks=True)
     return ({place: Reply(*json.loads(text)) for place, text in enumerate(texts) if text},
             int(model.sum(count)))
 
 
+def _from_before(model: EvalModel, kept: KeptReplies | None, total: int,
+                 batch_size: int) -> tuple[dict[int, bytes], NDArray[np.bool_], int]:
+    """This rank's share of what is kept, which samples are, and how many it says are left out."""
+    own, is_kept, left_out = dict[int, bytes](), np.zeros(total, dtype=np.bool_), 0
+    for number, chunk in (kept.load() if kept is not None else {}).items():
+        is_kept[number * batch_size:(number + 1) * batch_size] = True
+        if number % model.world == model.rank:
+            own |= {place: text.encode() for place, text in chunk.replies.items()}
+            left_out += chunk.left_out
+    return own, is_kept, left_out
+
+
 def _reply(chunk: Chunk, place: int, answer: str) -> Reply:
-    fields = ("key", "question", "question_id", "category", "answers")
-    return Reply(*(chunk[field][place] for field in fields), answer)
+    return Reply(chunk["key"][place], chunk["question"][place], chunk["question_id"][place],
+                 chunk["category"][place], chunk["answers"][place], answer)

@@ -40,7 +40,7 @@ class Naming(nn.Module):
             prompt = conversation[slice(*ids)]
             shown = pictures[slice(*tiles)]
             assert int((prompt == PICTURE_TOKEN).sum()) == 2 * len(shown)
-            texts.append(words.decode(prompt[prompt != PICTURE_TOKEN].tolist()))
+            texts.append(str(words.decode(prompt[prompt != PICTURE_TOKEN].tolist())))
             levels = shown[-1].mean((1, 2)) if len(shown) else torch.zeros(3)
             answer = COLOURS[int(levels.argmax())] if levels.any() else "grey"
             token = words(answer)["input_ids"]

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from corekit.data.storage import Storage
 from corekit.errors import CorekitError
+
+Item = Mapping[str, Any]  # an object of a JSON file
 
 
 class Question(NamedTuple):

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
 
-from corekit.data.datasets.questions.annotations import AnnotationFiles, Question, Questions
+from corekit.data.datasets.questions.annotations import AnnotationFiles, Item, Question, Questions
 
 
 def vqav2(files: AnnotationFiles, split: str) -> Questions:
@@ -25,7 +24,7 @@ def _vqa(files: AnnotationFiles, split: str, version: str) -> Questions:
         annotations = {item["question_id"]: item for item in items}
     folder = split.replace("-dev", "")
 
-    def question(item: dict[str, Any]) -> Question:
+    def question(item: Item) -> Question:
         annotation = annotations.get(item["question_id"], {})
         answers = tuple(each["answer"] for each in annotation.get("answers", ()))
         return Question((f"COCO_{folder}_{int(item['image_id']):012}.jpg",), item["question"],
@@ -94,13 +93,13 @@ def lines(files: AnnotationFiles, split: str) -> Questions:
     return Questions([_own(row, number) for number, row in enumerate(rows)])
 
 
-def _own(row: dict[str, Any], number: int) -> Question:
+def _own(row: Item, number: int) -> Question:
     return Question(_several(row, "pictures", "picture"), row.get("question", ""),
                     _several(row, "answers", "answer"), row.get("id", number),
                     str(row.get("category", "")))
 
 
-def _several(row: dict[str, Any], many: str, one: str) -> tuple[str, ...]:
+def _several(row: Item, many: str, one: str) -> tuple[str, ...]:
     values: Iterable[str] = row[many] if many in row else [row[one]] if one in row else []
     if isinstance(values, str):
         raise TypeError(f"{many} is no list")

@@ -1,9 +1,8 @@
 """The forms of benchmarks that ask for captions."""
 
 from collections import defaultdict
-from typing import Any
 
-from corekit.data.datasets.questions.annotations import AnnotationFiles, Question, Questions
+from corekit.data.datasets.questions.annotations import AnnotationFiles, Item, Question, Questions
 
 
 def coco_captions(files: AnnotationFiles, split: str) -> Questions:
@@ -32,7 +31,7 @@ def nocaps(files: AnnotationFiles, split: str) -> Questions:
 
 def textcaps(files: AnnotationFiles, split: str) -> Questions:
     """TextCaps_0.1_SPLIT.json, which has an item for each caption."""
-    items: dict[str, dict[str, Any]] = {}
+    items: dict[str, Item] = {}
     for item in files.json(f"TextCaps_0.1_{split}.json")["data"]:
         items.setdefault(item["image_id"], item)
     folder = "test_images/" if split == "test" else "train_images/"
