@@ -24,8 +24,8 @@ from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import Streams
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.shards.check import Findings, check_index
-from corekit.data.shards.check_source import check_source
+from corekit.data.shards.check import Findings, check_index, picture_of
+from corekit.data.shards.check_source import check_source, source_picture
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.shards.writer import write_shards
@@ -147,9 +147,11 @@ def test_damage_is_counted_by_kind_and_place(tmp_path: Path,
     printed = capsys.readouterr().out
     assert f"item 5: {root}/gone.jpg does not exist" in printed
     assert "turn 2 of the conversation is the user's, where the assistant's belongs" in printed
+    assert source_picture(Conversations(str(root)), 3).shape[2] == 3
 
 
-def test_shards_of_conversations_are_checked(tmp_path: Path) -> None:
+def test_shards_of_conversations_are_checked(tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
         add(archive, "good.json", json.dumps(item(None)).encode())
         add(archive, "two.0.jpg", jpeg(0))
@@ -165,6 +167,11 @@ def test_shards_of_conversations_are_checked(tmp_path: Path) -> None:
     assert {kind: count for kind, (count, _) in findings.problems().items()} == {
         "pictures": 1, "image": 1}
     assert sum(findings.widths.values()) == 2
+    captions: list[str] = []
+    monkeypatch.setattr("corekit.data.shards.check.captioned_grid",
+                        lambda images, words, **_: captions.extend(words))
+    picture_of(load_index(str(tmp_path)), 4)
+    assert captions == ["two\n48 x 40\nuser: <image> and <image>?\nassistant: é"]
 
 
 @pytest.mark.parametrize(("content", "message"), [
