@@ -1,8 +1,9 @@
 #!/bin/sh
 # What only a GPU can show, in one go: the quickstart in every precision, compiled and recomputed,
 # killed and continued; the engine's cost at MobileCLIP-S2's size; towers, steps and latency against
-# open_clip; AIMv2's masks, steps, encoder and probes; a step of CatLIP against CLIP's. Results go
-# to the folder given, or gpu/ here. With corekit's environment active:
+# open_clip; AIMv2's masks, steps, encoder and probes; conversations padded and packed; a step of
+# CatLIP against CLIP's. Results go to the folder given, or gpu/ here. With corekit's environment
+# active:
 #
 #   sh tools/check_gpu.sh [FOLDER]
 set -u
@@ -18,7 +19,7 @@ try() { # NAME COMMAND...: runs it, keeps what it says, and says how it ended
     status=$?
     [ $status = 0 ] || failed=1
     echo "$name: status $status, $(($(date +%s) - begin)) s"
-    grep -E 'top1|equal|engine /|bare loop| x \(|MiB' "$out/$name.txt" | tail -n 8
+    grep -E 'top1|exact_match|equal|engine /|bare loop| x \(|MiB' "$out/$name.txt" | tail -n 8
 }
 
 quickstart='+recipe=mobileclip/quickstart engine.device=cuda engine.steps=200 data.workers=8'
@@ -49,5 +50,11 @@ try prefix python tools/benchmark_step.py aimv2 --device cuda --precision bf16 -
 try encoder python tools/benchmark_towers.py --models aimv2_large_224 --limit 1 --device cuda \
     --precision bf16
 try probe python tools/benchmark_probe.py --probe attentive --device cuda
+talk='+recipe=aimv2/multimodal_quickstart engine.device=cuda engine.precision=bf16 data.workers=8'
+try padded corekit-train $talk "run_dir=$out/runs/padded"
+for attention in sdpa flex_attention; do
+    try "packed_$attention" corekit-train $talk model.packed=true "model.attention=$attention" \
+        "run_dir=$out/runs/packed_$attention"
+done
 try catlip python tools/benchmark_step.py catlip --device cuda --precision bf16 --batch-size 64
 exit $failed
