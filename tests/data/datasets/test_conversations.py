@@ -87,6 +87,9 @@ def test_items_are_read_from_a_list_and_from_lines(tmp_path: Path) -> None:
     assert [each["conversation"] for each in samples_of(other).values()] == [
         each["conversation"] for each in samples.values()]
     assert other.name == "elsewhere"
+    lines.write_text(f"{lines.read_text(encoding='utf-8')}\nnone\n", encoding="utf-8")
+    with pytest.raises(BadSampleError, match=r"elsewhere.jsonl: item 5: conversation is no JSON"):
+        samples_of(Conversations(str(root), annotations=str(lines)))
     assert other.fingerprint != source.fingerprint
     assert len(Conversations(None).shard_sizes) == 0
 
