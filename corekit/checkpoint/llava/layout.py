@@ -53,7 +53,7 @@ def obstacle(model: Multimodal, preprocess: Preprocess) -> str | None:
         return "the language model's output layer has a bias, and Llava's has none"
     if vision_converter(model.encoder, preprocess.size) is None:
         return ("no converter knows a vision model of transformers for its encoder: choose another "
-                "one, such as model.encoder_model.name=aimv2_large_336")
+                "one as model.encoder_model")
     return None
 
 
