@@ -22,7 +22,10 @@ from safetensors.torch import load_file
 from corekit import registry
 from corekit.checkpoint.initial.init_from import start_from
 from corekit.checkpoint.model_folder import save_model_folder
+from corekit.data.conversations.formats import as_notes
+from corekit.data.conversations.messages import Message
 from corekit.data.datasets.openmoji.dataset import OpenMoji
+from corekit.data.datasets.openmoji.questions import OpenMojiQuestions
 from corekit.data.shards.writer import write_shards
 from corekit.optim import loss_scale as precision
 from corekit.recipes.find import recipe_names
@@ -76,11 +79,16 @@ MODELS: dict[str, dict[str, Any]] = {
     **small("aimv2_pretrain", "aimv1_pretrain", "aimv2_large_lit", width=16),
     **small("aimv2_student", width=16, teacher_width=3072 // 16),
     "token_teacher": {},
+    "multimodal": {"encoder_model": {"name": "aimv2_nano"}, "language_model": {
+        "model_type": "llama", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 128}},
 }
 TEACHER = 6  # width of a teacher's features
 DATASETS: dict[str, dict[str, Any]] = {
     "openmoji": {"samples": 32, "concepts": CONCEPTS},
     "openmoji_referring": {"samples": 32, "concepts": CONCEPTS},
+    "openmoji_questions": {"samples": 32, "concepts": CONCEPTS},
+    "conversations": {"annotations": "conversations.json"},
     "webdataset": {"shards": "*.tar"},
     "reinforced": {},
     "coco_labels": {},
@@ -106,7 +114,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     captioner.
     """
     folders = {name: tmp_path_factory.mktemp(name)
-               for name in ("webdataset", "reinforced", "coco_labels", "ade20k")}
+               for name in ("webdataset", "reinforced", "coco_labels", "ade20k", "conversations")}
     folders["coco_instances"] = folders["refcoco"] = folders["coco_labels"]
     drawn = OpenMoji(32, split="validation", size=72, concepts=CONCEPTS, objects=(1, 1),
                      annotations=True)
@@ -118,6 +126,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         write_refcoco(folders["refcoco"], split, [drawn.decode(number) for number in range(8)])
     for split in ("training", "validation"):
         write_ade20k(folders["ade20k"], split, [drawn.decode(number) for number in range(8)])
+    write_conversations(folders["conversations"], OpenMojiQuestions(8, concepts=CONCEPTS))
     write_together(folders["reinforced"], [list(range(16))], version=2, width=2 * TEACHER,
                    captioners=("syn_text", "syn_text_dfn_mscoco38k"))
     write_unigram(folders["webdataset"] / "letters.model")
@@ -166,6 +175,17 @@ def outline(left: float, top: float, right: float, bottom: float) -> dict[str, A
     width, height = right - left, bottom - top
     return {"bbox": [left, top, width, height], "area": width * height,
             "segmentation": [[left, top, right, top, right, bottom, left, bottom]]}
+
+
+def write_conversations(root: Path, source: OpenMojiQuestions) -> None:
+    """Questions about drawn scenes, and about none, in LLaVA's layout."""
+    items: list[dict[str, object]] = [as_notes([Message("user", "how many?"),
+                                                Message("assistant", "one")])]
+    for number in source.read(0, 0, 8):
+        sample = source.decode(number)
+        sample["pictures"][0].save(root / f"{number}.jpg")
+        items.append({"image": f"{number}.jpg", **as_notes(sample["conversation"])})
+    (root / "conversations.json").write_text(json.dumps(items))
 
 
 def write_ade20k(root: Path, split: str, samples: list[dict[str, Any]]) -> None:
@@ -273,6 +293,9 @@ def shrink(recipe: dict[str, Any], shards: Mapping[str, Path]) -> dict[str, Any]
     if file := {"sentencepiece": "letters.model", "bert_wordpiece": "vocab.txt"}.get(
             tokenizer.get("name")):
         tokenizer["path"] = str(shards["webdataset"] / file)
+    if recipe["model"]["name"] == "multimodal":
+        recipe["data"]["tokenizer"] = {"name": "openmoji_chat", "concepts": CONCEPTS}
+        recipe["data"]["preprocess"]["size"] = 70  # of its small encoder
     if "teacher_widths" in recipe["loss"]:
         recipe["loss"]["teacher_widths"] = [TEACHER] * len(recipe["loss"]["teacher_widths"])
     for section, key, value in (("schedule", "warmup_steps", 1), ("optimizer", "weight_decay", 0.0),

@@ -40,7 +40,10 @@ RUNS = {
                  "evaluators.detection.dataset.samples=4", "evaluators.detection.dataset.size=64",
                  "evaluators.detection.dataset.concepts=10",
                  "evaluators.detection.every_steps=4"),
-    "conversations": ("+recipe=aimv2/multimodal_quickstart", "data.tokenizer.concepts=10"),
+    "conversations": ("+recipe=aimv2/multimodal_quickstart", "data.tokenizer.concepts=10",
+                      "evaluators.questions.dataset.samples=4",
+                      "evaluators.questions.dataset.concepts=10",
+                      "evaluators.questions.every_steps=4"),
 }
 
 

@@ -19,7 +19,8 @@ def check(words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("words", ["--ranks 1 --kills 2", "--ranks 3",
-                                   "--run detector --ranks 2"])
+                                   "--run detector --ranks 2",
+                                   "--run conversations --ranks 2 --parallel fsdp"])
 def test_losses_after_kills_are_the_same(words: str) -> None:
     done = check(words)
     assert done.returncode == 0, done.stdout + done.stderr

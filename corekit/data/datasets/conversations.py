@@ -52,7 +52,7 @@ class Conversations:
             self.storage = Storage(folder or "/" if is_elsewhere else f"{root}/{folder}")
             self._find_items()
         self.shard_sizes = sizes_of_shards(len(self.edges))
-        self.order = permutation(len(self.edges))
+        self.order_of_items = permutation(len(self.edges))
 
     def _find_items(self) -> None:
         where = self.storage.where(self.file)
@@ -76,7 +76,7 @@ class Conversations:
     def read(self, shard: int, first: int, count: int) -> list[Handle]:
         """The JSON of neighbouring items; their pictures are read when they are decoded."""
         begin = shard * SHARD + first
-        numbers = self.order[begin:begin + count].tolist()
+        numbers = self.order_of_items[begin:begin + count].tolist()
         return [(number, self.storage.read(self.file, *self.edges[number].tolist()))
                 for number in numbers]
 

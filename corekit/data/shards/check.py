@@ -177,6 +177,14 @@ def picture_of(index: RawSamples, count: int) -> np.ndarray:
 
 def _show(raw: RawSample, fields: Mapping[str, Field]) -> tuple[np.ndarray, str] | None:
     """A sample's first picture and its caption: key, size and all other fields in words."""
+    from corekit.data.shards.check_source import conversation_of, first_picture
+
+    try:
+        conversation = None if raw.bad is not None else conversation_of(raw)
+    except BadSampleError:
+        return None
+    if conversation is not None:
+        return first_picture({**conversation, "key": raw.key})
     image: Image.Image | None = None
     words = []
     for field in fields.values():

@@ -107,6 +107,15 @@ def _annotated(content: bytes) -> list[str]:
                        and field.annotation in keys)]
 
 
+def first_picture(sample: Sample) -> tuple[np.ndarray, str] | None:
+    """A sample's first picture and its caption: key, size and conversation; None: it has none."""
+    for picture in pictures_of(sample)[:1]:
+        turns = [f"{role}: {content}" for role, content in sample.get("conversation", ())]
+        size = f"{picture.width} x {picture.height}"
+        return np.asarray(picture), "\n".join([str(sample["key"]), size, *turns])
+    return None
+
+
 def source_picture(source: Source, count: int) -> np.ndarray:
     """uint8 [H, W, 3]: the first sound samples of a data set, with the boxes of their objects."""
     images, captions = [], []
@@ -115,11 +124,12 @@ def source_picture(source: Source, count: int) -> np.ndarray:
     for handle in handles:
         try:
             sample = source.decode(handle)
-            image = np.asarray(pictures_of(sample)[0])
-        except (BadSampleError, IndexError):
+            shown = first_picture(sample)
+        except BadSampleError:
             continue
-        images.append(outlined(image, sample.get("boxes", [])))
-        captions.append(f"{sample['key']}\n{image.shape[1]} x {image.shape[0]}")
+        if shown is not None:
+            images.append(outlined(shown[0], sample.get("boxes", [])))
+            captions.append(shown[1])
         if len(images) == count:
             break
     return captioned_grid(images, captions, columns=min(5, max(1, len(images))), lines=8)

@@ -16,14 +16,16 @@ from corekit.cli.data import _print_findings
 from corekit.data.conversations.messages import Message
 from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.datasets.conversations import Conversations
+from corekit.data.datasets.mixture import Mixture
+from corekit.data.datasets.openmoji.questions import OpenMojiQuestions
 from corekit.data.fields import find_field
 from corekit.data.image_grid import batch_grid
 from corekit.data.loading.batch_shape import FixedSize
 from corekit.data.loading.collate import join, split
 from corekit.data.loading.loader import Streams
 from corekit.data.loading.shuffled_order import ShuffledOrder
-from corekit.data.shards.check import Findings, check_index
-from corekit.data.shards.check_source import check_source
+from corekit.data.shards.check import Findings, check_index, picture_of
+from corekit.data.shards.check_source import check_source, source_picture
 from corekit.data.shards.indexing import load_index
 from corekit.data.shards.webdataset import WebDataset
 from corekit.data.shards.writer import write_shards
@@ -85,6 +87,9 @@ def test_items_are_read_from_a_list_and_from_lines(tmp_path: Path) -> None:
     assert [each["conversation"] for each in samples_of(other).values()] == [
         each["conversation"] for each in samples.values()]
     assert other.name == "elsewhere"
+    lines.write_text(f"{lines.read_text(encoding='utf-8')}\nnone\n", encoding="utf-8")
+    with pytest.raises(BadSampleError, match=r"elsewhere.jsonl: item 5: conversation is no JSON"):
+        samples_of(Conversations(str(root), annotations=str(lines)))
     assert other.fingerprint != source.fingerprint
     assert len(Conversations(None).shard_sizes) == 0
 
@@ -145,9 +150,11 @@ def test_damage_is_counted_by_kind_and_place(tmp_path: Path,
     printed = capsys.readouterr().out
     assert f"item 5: {root}/gone.jpg does not exist" in printed
     assert "turn 2 of the conversation is the user's, where the assistant's belongs" in printed
+    assert source_picture(Conversations(str(root)), 3).shape[2] == 3
 
 
-def test_shards_of_conversations_are_checked(tmp_path: Path) -> None:
+def test_shards_of_conversations_are_checked(tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(tmp_path / "0.tar", "w") as archive:
         add(archive, "good.json", json.dumps(item(None)).encode())
         add(archive, "two.0.jpg", jpeg(0))
@@ -163,6 +170,11 @@ def test_shards_of_conversations_are_checked(tmp_path: Path) -> None:
     assert {kind: count for kind, (count, _) in findings.problems().items()} == {
         "pictures": 1, "image": 1}
     assert sum(findings.widths.values()) == 2
+    captions: list[str] = []
+    monkeypatch.setattr("corekit.data.shards.check.captioned_grid",
+                        lambda images, words, **_: captions.extend(words))
+    picture_of(load_index(str(tmp_path)), 4)
+    assert captions == ["two\n48 x 40\nuser: <image> and <image>?\nassistant: é"]
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -220,3 +232,12 @@ def samples_of_good(source: Conversations) -> dict[str, Sample]:
     handles = source.read(0, 0, int(source.shard_sizes[0]))
     return {f"{number:08d}": source.decode((number, content)) for number, content in handles
             if number < len(ITEMS)}
+
+
+def test_sources_of_conversations_mix(tmp_path: Path) -> None:
+    own, drawn = Conversations(str(write_folder(tmp_path / "data", ITEMS))), OpenMojiQuestions(8)
+    mixture = Mixture({"own": {"dataset": own}, "drawn": {"weight": 3, "dataset": drawn}})
+    for shard, key in ((0, own.key_of(own.read(0, 0, 1)[0])), (1, "train_0_00000000")):
+        sample = mixture.decode(mixture.read(shard, 0, 1)[0])
+        assert sample.keys() == {"key", "pictures", "conversation"}
+        assert sample["key"] == key

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from corekit import registry
-from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample
+from corekit.data.datasets.base import LEFT_OUT, BadSampleError, Sample, dataset_info
 from corekit.data.datasets.openmoji.asking import _QUESTIONS, KINDS, ask, split_words, words
 from corekit.data.datasets.openmoji.background import Background
 from corekit.data.datasets.openmoji.questions import OpenMojiQuestions
@@ -103,6 +103,7 @@ def test_questions_asked_singly_are_those_of_the_conversation() -> None:
     whole = rows(OpenMojiQuestions(30, kinds=kinds))
     singly = OpenMojiQuestions(30, kinds=kinds, singly=True)
     assert singly.shard_sizes.tolist() == [90]
+    assert dataset_info(singly).templates == (), "they are no sentences for names of classes"
     questions = rows(singly)
     pairs = Counter(pair for sample in whole for pair in zip(
         *([message.content for message in sample["conversation"][begin::2]] for begin in (0, 1))))

@@ -57,7 +57,7 @@ class OpenMojiQuestions:
         self.scenes = OpenMoji(samples, seed, split, concepts, size, objects)
         self.seed, self.split = seed, split
         self.kinds = [kind for kind in KINDS if kind in kinds]
-        self.templates, self.singly = templates, singly
+        self.phrasing, self.singly = templates, singly
         self.name, self.attribution = "openmoji_questions", self.scenes.attribution
         self.fields: Fields = ("pictures", "conversation")
         if singly:
@@ -84,7 +84,7 @@ class OpenMojiQuestions:
         scene, _ = self.scenes.scene(number)
         random = Random(derive_seed("openmoji_questions", self.seed, self.split, number))
         questions = {each.kind: each for each in ask(random, scene, self.scenes.class_names,
-                                                     self.templates) if each.kind in self.kinds}
+                                                     self.phrasing) if each.kind in self.kinds}
         if not questions or (self.singly and self.kinds[place] not in questions):
             raise BadSampleError(LEFT_OUT, f"{self.key_of(handle)}: the scene has no answer to it")
         sample: Sample = {"key": self.key_of(handle), "pictures": [self.scenes.paint(scene)]}
