@@ -7,12 +7,18 @@ from typing import NamedTuple
 from corekit.checkpoint.initial.names import below
 from corekit.checkpoint.initial.weights_file import read_weights
 from corekit.checkpoint.llava.layout import State, vision_converters
+from corekit.checkpoint.model_folder import brief
 from corekit.checkpoint.portable import TOKENIZER
 from corekit.checkpoint.preprocessor_config import read_preprocessor
 from corekit.data.tokenizers.chat import ChatTokenizer
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
-from corekit.models.multimodal.language_model import language_config, portable_config
+from corekit.models.multimodal.language_model import (
+    MISSING,
+    config_errors,
+    language_config,
+    portable_config,
+)
 from corekit.recipes.schema import CLIP_MEAN, CLIP_STD, ModelConfig, Plain
 
 # what corekit's model does, of what Llava's configuration can say
@@ -46,13 +52,12 @@ def read_llava(folder: Path) -> Llava:
     Raises:
         CorekitError: the encoder, the connector or the layer is none that corekit has.
     """
-    settings = _config(folder)
+    settings = _with_defaults(folder)
     for key, value in KNOWN.items():
-        other = settings.get(key, True if key == "multimodal_projector_bias" else value)
-        if other != value:
-            raise CorekitError(f"{folder}/config.json has {key} {other}, and corekit's model "
-                               f"multimodal knows {value} alone")
-    layer = settings.get("vision_feature_layer", -2)
+        if settings[key] != value:
+            raise CorekitError(f"{folder}/config.json has {key} {settings[key]}, and corekit's "
+                               f"model multimodal knows {value} alone")
+    layer = settings["vision_feature_layer"]
     if not isinstance(layer, int):
         raise CorekitError(f"{folder}/config.json takes tokens of several layers, {layer}, and "
                            "corekit's model multimodal of one")
@@ -97,7 +102,21 @@ def _on_disk(loaded: State) -> State:
             for name, value in loaded.items()}
 
 
+def _with_defaults(folder: Path) -> Plain:
+    """Llava's configuration with the values that config.json leaves out."""
+    try:
+        from transformers import LlavaConfig
+    except ImportError:
+        raise CorekitError(f"a folder of Llava {MISSING}") from None
+    try:
+        content: Plain = LlavaConfig.from_dict(_config(folder)).to_dict()
+    except config_errors() as error:
+        raise CorekitError(f"{folder}/config.json cannot be read: {brief(error)}") from None
+    return content
+
+
 def _config(folder: Path) -> Plain:
+    """The content of config.json; empty where there is none."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

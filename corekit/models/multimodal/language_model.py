@@ -55,11 +55,18 @@ def language_config(source: "str | Mapping[str, object]") -> "PretrainedConfig":
             return config
         arguments = {str(key): value for key, value in source.items()}
         return AutoConfig.for_model(str(arguments.pop("model_type", "")), **arguments)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except config_errors() as error:
         name = f"={source}" if isinstance(source, str) else ""
         raise CorekitError(f"model.language_model{name} is neither a folder of transformers nor "
                            f"one of its configurations ({{model_type: llama, ...}}): "
                            f"{_brief(error)}") from None
+
+
+def config_errors() -> tuple[type[Exception], ...]:
+    """What transformers raises for a configuration that it cannot take."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    return OSError, ValueError, KeyError, TypeError, StrictDataclassError
 
 
 def portable_config(config: "PretrainedConfig") -> dict[str, object]:

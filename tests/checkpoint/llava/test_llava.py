@@ -215,8 +215,10 @@ def test_what_cannot_be_written_or_read_is_one_sentence(tmp_path: Path) -> None:
         convert_out(folder, tmp_path / "llava", "timm")
     other = tmp_path / "other"
     other.mkdir()
-    for config, message in (({"vision_feature_select_strategy": "default"}, "knows full alone"),
-                            ({"vision_feature_layer": [1, 2]}, "of several layers")):
+    full = {"vision_feature_select_strategy": "full"}
+    for config, message in (({}, "strategy default, .* knows full alone"),
+                            ({**full, "vision_feature_layer": [1, 2]}, "of several layers"),
+                            ({**full, "text_config": 3}, "config.json cannot be read")):
         (other / "config.json").write_text(json.dumps({"model_type": "llava", **config}))
         with pytest.raises(CorekitError, match=message):
             convert_in(other, tmp_path / "back")

@@ -197,6 +197,7 @@ def test_layers_of_both_towers_are_found() -> None:
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"language_model": "/nowhere"}, "model.language_model=/nowhere is neither a folder"),
     ({"language_model": {"model_type": "lama"}}, "is neither a folder"),
+    ({"language_model": {"model_type": "llama", "hidden_size": "wide"}}, "is neither a folder"),
     ({"encoder_model": {"name": "mobileclip_nano"}}, "set model.layer=-1 model.norm=true"),
     ({"lora": {"connector": {"rank": 2}}}, "encoder and language_model"),
     ({"lora": {"language_model": {"targets": ["qproj"]}}}, "language_model has down_proj"),
