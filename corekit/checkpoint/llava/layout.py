@@ -22,7 +22,7 @@ class VisionConverter(Protocol):
     def vision_weights(self, encoder: nn.Module, size: int) -> State:
         """The encoder's weights under the names of that vision model."""
 
-    def from_vision(self, config: Plain, weights: State) -> tuple[ModelConfig, State] | None:
+    def from_vision(self, settings: Plain, weights: State) -> tuple[ModelConfig, State] | None:
         """The encoder of a configuration, and its weights; None: it is no such encoder."""
 
 
