@@ -27,7 +27,8 @@ LONGEST = tuple(f"tests/{name}" for name in (
     "projects/mobileclip/test_mobileclip_models", "train/step/test_accumulate", "test_slurm"))
 # of each kind the suite runs one member; `sh tools/test.sh --slow` runs all, as CI does
 SLOW = re.compile("|".join((
-    r"train/test_resume.*(ranks 3|detector|conversations)", r"train/test_resume_sharded.*then-ranks",
+    r"train/test_resume.*(ranks 3|detector|conversations)",
+    r"train/test_resume_sharded.*then-ranks",
     r"train/test_compile.*(aimv2|catlip)", r"test_wheel.*(composes_every_recipe|strangers_package)",
     r"cli/test_new.*spawned_workers", r"test_aimv2_ranks.*as_one", r"cli/test_signals.*2-10",
     r"test_chat_targets.*thousand.*(chatml|llama3)",

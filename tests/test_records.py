@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from corekit.records import append_record, best_evaluation, cut_back, read_records
+from corekit.records import append_record, best_evaluation, cut_back, figures, read_records
 
 STRANGE = ("\0\0\0", "# a note", '{"loss": 1}', '{"step": "3"}', "[]", "7", "\udcff")
 
@@ -39,3 +39,9 @@ def test_a_record_goes_on_its_own_line(tmp_path: Path) -> None:
     assert best_evaluation(path, "a/top1") == (0.5, 2)
     cut_back(path, 1)
     assert [record["step"] for record in read_records(path)] == [None]
+
+
+def test_figures_are_percent_or_points() -> None:
+    """CIDEr is a fraction above 1 at times; MME's scores are points."""
+    assert figures({"top1": 0.5, "cider": 1.003, "mme_perception": 1545.25}) == (
+        "top1 50.00%, cider 100.30%, mme_perception 1545.25")

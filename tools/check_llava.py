@@ -5,12 +5,16 @@
 MODEL_FOLDER is a run or a model folder of a model `multimodal` whose recipe evaluates on questions,
 such as aimv2/multimodal_quickstart's. Tokens and pixels are transformers' own, from its processor;
 logits are compared on the same pixels, where a difference in the last bit would grow; given the
-same tokens of the picture too, they are to be the same bits. Exits with 0 where logits agree to
-1e-6 of the largest one, and all words are the same.
+same tokens of the picture too, they are the same bits, but for a model with adapters, whose folder
+has them merged. Exits with 0 where logits agree to 1e-6 of the largest one, and all words are the
+same.
 """
 
+import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -22,7 +26,7 @@ from torch import Tensor
 
 from corekit.checkpoint.convert import convert_out
 from corekit.checkpoint.load import config_of, load
-from corekit.data.datasets.base import Sample
+from corekit.data.datasets.base import BadSampleError, Sample
 from corekit.data.tokenizers.chat import ChatTokenizer
 from corekit.errors import CorekitError
 from corekit.evaluation.generation.prompts import Prompted
@@ -58,11 +62,16 @@ def questions(folder: Path, count: int) -> list[Sample]:
         entry = each.inner("dataset")
         dataset = entry.build("dataset") if entry else None
         if dataset is not None and "question" in dataset.fields:
-            source = Prompted(dataset, each.arguments.get("prompt") or "")
-            places = [(shard, number) for shard, size in enumerate(source.shard_sizes)
-                      for number in range(size)][:count]
-            return [source.decode(source.read(shard, number, 1)[0]) for shard, number in places]
+            return [*islice(readable(Prompted(dataset, each.arguments.get("prompt") or "")), count)]
     raise CorekitError(f"the recipe of {folder} has no evaluator of questions")
+
+
+def readable(source: Prompted) -> Iterator[Sample]:
+    """The samples of a data set, without those that it leaves out."""
+    for shard, size in enumerate(source.shard_sizes):
+        for number in range(size):
+            with contextlib.suppress(BadSampleError):
+                yield source.decode(source.read(shard, number, 1)[0])
 
 
 def compare(folder: Path, target: Path, samples: list[Sample]) -> int:

@@ -162,7 +162,7 @@ def _llava_in(source: Path, target: Path) -> tuple[str, list[str]]:
                        "tokenizer": llava.recipe_of_tokenizer()}}
     with replacing(target) as folder:
         save_model_folder(folder, llava.weights, recipe, llava.preprocess)
-        save_tokenizer(folder, recipe, llava.tokenizer)
+        save_tokenizer(folder, llava.tokenizer)
     return "multimodal", []
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import nn
 
 from corekit.data.tokenizers.base import Tokenizer
+from corekit.recipes.saved import without_places
 from corekit.recipes.schema import EntryConfig, Node
 
 TOKENIZER = "tokenizer"  # the folder, and what ``path`` of the saved recipe says
@@ -26,7 +27,9 @@ class PortableModel(Protocol):
 
 @runtime_checkable
 class SavedTokenizer(Protocol):
-    """A tokenizer that is built of files, by an argument ``path``."""
+    """A tokenizer that is built of files at ``path``; None: it is built of none."""
+
+    path: str | None
 
     def save(self, folder: Path) -> None:
         """Write them."""
@@ -34,20 +37,15 @@ class SavedTokenizer(Protocol):
 
 def portable_recipe(recipe: Node, model: nn.Module, tokenizer: Tokenizer | None) -> Node:
     """The recipe of a model folder: a training recipe without places that the model needs."""
-    if isinstance(model, PortableModel):
-        recipe = {**recipe, "model": {**recipe["model"], **model.portable()}}
-    data = recipe.get("data") or {}
-    if _saved(data.get("tokenizer"), tokenizer):
-        entry = {**data["tokenizer"], "path": TOKENIZER}
-        recipe = {**recipe, "data": {**data, "tokenizer": entry}}
-    return recipe
+    arguments = model.portable() if isinstance(model, PortableModel) else {}
+    return without_places(recipe, arguments, TOKENIZER if _of_files(tokenizer) else None)
 
 
-def save_tokenizer(folder: Path, recipe: Node, tokenizer: Tokenizer | None) -> None:
-    """Write the files that the tokenizer of a recipe is built of, if any, into a model folder."""
-    saved = _saved((recipe.get("data") or {}).get("tokenizer"), tokenizer)
-    if saved is not None:
-        saved.save(folder / TOKENIZER)
+def save_tokenizer(folder: Path, tokenizer: Tokenizer | None) -> None:
+    """Write the files that a tokenizer is built of, if any, into a model folder."""
+    of_files = _of_files(tokenizer)
+    if of_files is not None:
+        of_files.save(folder / TOKENIZER)
 
 
 def build_tokenizer(entry: EntryConfig | None, folder: Path) -> Tokenizer | None:
@@ -60,7 +58,6 @@ def build_tokenizer(entry: EntryConfig | None, folder: Path) -> Tokenizer | None
     return tokenizer
 
 
-def _saved(entry: Node | None, tokenizer: object) -> SavedTokenizer | None:
-    """The tokenizer, if it is one of files."""
-    is_of_files = bool(entry and entry.get("path"))
-    return tokenizer if is_of_files and isinstance(tokenizer, SavedTokenizer) else None
+def _of_files(tokenizer: object) -> SavedTokenizer | None:
+    """The tokenizer, if it is built of files."""
+    return tokenizer if isinstance(tokenizer, SavedTokenizer) and tokenizer.path else None

@@ -125,7 +125,7 @@ class Checkpoints:
                     for name, content in files.items():
                         (writing / name).write_text(content, encoding="utf-8")
                     save_model_folder(writing / "model", weights, recipe, preprocess)
-                    save_tokenizer(writing / "model", recipe, tokenizer)
+                    save_tokenizer(writing / "model", tokenizer)
                     write_checksums(writing)
                     publish(writing, final, durable=True)
                     self.tidy()

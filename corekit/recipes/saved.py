@@ -103,6 +103,15 @@ def fused(recipe: Plain) -> Plain:
     return {**recipe, "model": {**recipe["model"], "fused": True}}
 
 
+def without_places(recipe: Node, arguments: Node, tokenizer: str | None) -> Node:
+    """The recipe with other arguments of its model and, if given, another path of its tokenizer."""
+    changed = {**recipe, "model": {**recipe["model"], **arguments}}
+    if tokenizer is not None:
+        data = recipe["data"]
+        changed["data"] = {**data, "tokenizer": {**data["tokenizer"], "path": tokenizer}}
+    return changed
+
+
 def schema_of_saved(path: Path, checkpoint: str, own_evaluators: bool,
                     is_own_run: bool) -> DictConfig:
     """The schema of an evaluation with a saved recipe as its values.

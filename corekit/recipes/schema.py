@@ -233,6 +233,6 @@ class EvaluationConfig:
     sets: list[str] = field(default_factory=list)  # of a suite, by pattern; none: all
     # rows beside a suite's figures, such as mobileclip/mobileclip_s0
     published: list[str] = field(default_factory=list)
-    # the folder where suites keep what they need to go on, and evaluators keep features; None: a
-    # suite's lies beside evaluations.jsonl
+    # the folder where suites and evaluators that generate keep what they need to go on, and others
+    # keep features; None: the former's lies beside evaluations.jsonl
     store: str | None = None

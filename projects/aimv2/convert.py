@@ -167,15 +167,15 @@ class AIMConverter:
         state = {**encoder.state_dict(), "pos_embed": positions.detach()}
         return {name: value.clone() for name, value in self.save(state, "", "transformers").items()}
 
-    def from_vision(self, config: Plain, weights: State) -> tuple[ModelConfig, State] | None:
+    def from_vision(self, settings: Plain, weights: State) -> tuple[ModelConfig, State] | None:
         """An encoder of Llava; the head that its class has but does not use is left out."""
-        if config.get("model_type") != VISION:
+        if settings.get("model_type") != VISION:
             return None
         weights = {key: value for key, value in weights.items() if not key.startswith("head.")}
-        name = NANO if config["hidden_size"] == NANO_WIDTH else _look(weights)[1]
+        name = NANO if settings["hidden_size"] == NANO_WIDTH else _look(weights)[1]
         if name not in (NANO, *ENCODERS):
-            raise CorekitError(f"corekit has no encoder of {config['hidden_size']} channels for "
-                               f"{config.get('image_size')} pixels")
+            raise CorekitError(f"corekit has no encoder of {settings['hidden_size']} channels for "
+                               f"{settings.get('image_size')} pixels")
         return ModelConfig(name), self.load(weights, name).weights
 
     def remarks(self, model: ModelConfig, weights: State, saved: State, layout: str) -> list[str]:

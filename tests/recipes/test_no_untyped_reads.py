@@ -17,6 +17,7 @@ RECIPES = {"recipe", "config", "composed", "plain", "node"}  # what a plain one 
 OTHER_MAPPINGS = {  # which have keys of the same names
     "corekit/evaluation/suite/report/compare.py": {"data"},  # hashes of a record
     "corekit/evaluation/suite/report/formats.py": {"model"},  # CLIP_benchmark's JSON
+    "corekit/checkpoint/llava/vocabulary.py": {"model"},  # tokenizer.json
     "corekit/checkpoint/training_state.py": {"model", "optimizer"},  # a checkpoint's state
     "corekit/source/constructors.py": {"init"},  # arguments of a dataclass's field
     "corekit/train/run_dir.py": {"data"},  # environment.json

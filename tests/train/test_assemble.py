@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from corekit import registry
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.models.build import build_model
 from corekit.train.assemble import micro_batches
+from corekit.train.verify import verify
 from tests.plain import compose, parts, train
 
 WORDS = ("+recipe=mobileclip/quickstart", "model.name=clip_vit_b16", "+model.image_size=32",
@@ -68,3 +71,17 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
         micro_batches(engine, streams=4, world=3)
     with pytest.raises(CorekitError, match=r"data\.streams=3 must be a multiple of the 2"):
         micro_batches(engine, streams=3, world=1)
+
+
+def test_a_part_starts_from_a_place_of_its_own_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    there = build_model(parts(compose(*WORDS)).config.model, 5, torch.device("cpu")).state_dict()
+    tower = {name: value for name, value in there.items() if name.startswith("text_tower.")}
+    assert tower
+    save_file(tower, tmp_path / "tower.safetensors")
+    place = f"init.parts.text_tower.path={tmp_path}/tower.safetensors"
+    train({**compose(*WORDS, place, "optimizer.learning_rate=1e-12"),
+           "run_dir": str(tmp_path / "run")})
+    weights = load_file(tmp_path / "run/model/model.safetensors")
+    assert all(torch.allclose(weights[name], value) for name, value in tower.items())
+    with pytest.raises(CorekitError, match="init.parts.text_towr: the model has no part"):
+        verify(parts(compose(*WORDS, place.replace("tower.path", "towr.path"))))

@@ -22,7 +22,7 @@ class VisionConverter(Protocol):
     def vision_weights(self, encoder: nn.Module, size: int) -> State:
         """The encoder's weights under the names of that vision model."""
 
-    def from_vision(self, config: Plain, weights: State) -> tuple[ModelConfig, State] | None:
+    def from_vision(self, settings: Plain, weights: State) -> tuple[ModelConfig, State] | None:
         """The encoder of a configuration, and its weights; None: it is no such encoder."""
 
 
@@ -53,7 +53,7 @@ def obstacle(model: Multimodal, preprocess: Preprocess) -> str | None:
         return "the language model's output layer has a bias, and Llava's has none"
     if vision_converter(model.encoder, preprocess.size) is None:
         return ("no converter knows a vision model of transformers for its encoder: choose another "
-                "one, such as model.encoder_model.name=aimv2_large_336")
+                "one as model.encoder_model")
     return None
 
 

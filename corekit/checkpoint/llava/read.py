@@ -46,18 +46,18 @@ def read_llava(folder: Path) -> Llava:
     Raises:
         CorekitError: the encoder, the connector or the layer is none that corekit has.
     """
-    config = _config(folder)
+    settings = _config(folder)
     for key, value in KNOWN.items():
-        other = config.get(key, True if key == "multimodal_projector_bias" else value)
+        other = settings.get(key, True if key == "multimodal_projector_bias" else value)
         if other != value:
             raise CorekitError(f"{folder}/config.json has {key} {other}, and corekit's model "
                                f"multimodal knows {value} alone")
-    layer = config.get("vision_feature_layer", -2)
+    layer = settings.get("vision_feature_layer", -2)
     if not isinstance(layer, int):
         raise CorekitError(f"{folder}/config.json takes tokens of several layers, {layer}, and "
                            "corekit's model multimodal of one")
     loaded = _on_disk(read_weights(str(folder), "SOURCE")[1])
-    vision, text = config["vision_config"], config["text_config"]
+    vision, text = settings["vision_config"], settings["text_config"]
     encoder = next((part for converter in vision_converters() if
                     (part := converter.from_vision(vision, below(loaded, "vision_tower")))), None)
     if encoder is None:

@@ -10,8 +10,6 @@ from corekit.evaluation.metrics.generation.figures import caption_estimates
 from corekit.evaluation.metrics.uncertainty import Estimates
 from corekit.registry import register
 
-PROMPT = "Provide a one-sentence caption for the provided image."
-
 
 @register("evaluator", "captioning")
 class Captioning:
@@ -35,9 +33,10 @@ class Captioning:
         CorekitError: a data set lacks a field, or there are fewer examples than shots.
     """
 
-    def __init__(self, dataset: Source, prompt: str = PROMPT, max_new_tokens: int = 64,
-                 batch_size: int = 16, shots: int = 0, shots_dataset: Source | None = None,
-                 seed: int = 0, blind: bool = False) -> None:
+    def __init__(self, dataset: Source,
+                 prompt: str = "Provide a one-sentence caption for the provided image.",
+                 max_new_tokens: int = 64, batch_size: int = 16, shots: int = 0,
+                 shots_dataset: Source | None = None, seed: int = 0, blind: bool = False) -> None:
         decoding = Decoding(prompt, max_new_tokens, batch_size, shots, seed, blind)
         self.evaluation = GenerationEvaluation("captioning", dataset, shots_dataset, decoding,
                                                "captions", _score)

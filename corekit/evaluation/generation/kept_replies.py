@@ -39,22 +39,22 @@ class KeptReplies:
 
     def load(self) -> dict[int, KeptChunk]:
         """The chunks that every rank finds, by number."""
-        found: dict[int, KeptChunk] = {}
+        finished: dict[int, KeptChunk] = {}
         for path in sorted(self.folder.glob("*.jsonl")):
             for line in path.read_bytes().splitlines():
                 try:
                     number, left_out, replies = json.loads(line)
                 except ValueError:  # of a process that was killed while it wrote
                     continue
-                found[number] = KeptChunk({int(place): text for place, text in replies.items()},
-                                          left_out)
+                finished[number] = KeptChunk(
+                    {int(place): text for place, text in replies.items()}, left_out)
         model = self.eval_model
         flags = torch.zeros(self.count, dtype=torch.int64, device=model.device)
-        flags[[*found]] = 1
+        flags[[*finished]] = 1
         everywhere = (model.sum(flags) == model.world).tolist()
         if any(everywhere):
             log.info("%d of %d batches were answered before", sum(everywhere), self.count)
-        return {number: chunk for number, chunk in found.items() if everywhere[number]}
+        return {number: chunk for number, chunk in finished.items() if everywhere[number]}
 
     def add(self, number: int, chunk: KeptChunk) -> None:
         """Keep a chunk."""

@@ -1,6 +1,7 @@
 """Replies as the servers of benchmarks take them."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -37,7 +38,8 @@ def _mme(replies: Sequence[Reply]) -> Files:
         picture = str(each.question_id).rpartition("/")[2]
         answer = " ".join(each.answer.split())
         lines[each.category].append("\t".join([picture, each.question, *each.right, answer]))
-    return {f"{task}.txt": "\n".join([*of_task, ""]).encode() for task, of_task in lines.items()}
+    return {f"{re.sub('[^0-9A-Za-z_-]', '_', task)}.txt": "\n".join([*of_task, ""]).encode()
+            for task, of_task in lines.items()}  # tasks are names from outside
 
 
 SUBMISSIONS: Mapping[str, Callable[[Sequence[Reply]], Files]] = {

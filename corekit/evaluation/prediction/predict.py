@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from inspect import signature
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
 from corekit.evaluation.base import EvalModel
 from corekit.evaluation.detection.objects import Paste
-from corekit.evaluation.generation.captioning import PROMPT
+from corekit.evaluation.generation.captioning import Captioning
 from corekit.evaluation.generation.replies import Generator
 from corekit.evaluation.prediction.answers import MOST_TOKENS, Answers
 from corekit.evaluation.prediction.kinds import Captions, Labels, Objects, PixelClasses, Predictor
@@ -102,7 +103,8 @@ def make_predictor(folder: Path, captions: Sequence[str], threshold: float,
                            "--ask out")
     if isinstance(model, Conversational):
         generator = Generator(eval_model, "predict", MOST_TOKENS, blind=False)
-        return Answers(generator, questions or [PROMPT])
+        caption = str(signature(Captioning).parameters["prompt"].default)
+        return Answers(generator, questions or [caption])
     resize, paste = _resizing(config, preprocess)
     if hasattr(model, "detect"):
         return Objects(eval_model, resize, _class_names(config), threshold, paste)

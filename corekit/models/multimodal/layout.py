@@ -5,8 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from corekit.data.conversations.messages import PICTURE_TOKEN
-
 
 class Places(NamedTuple):
     """The tokens of B conversations, T in all: the sample of each, and its place there."""
@@ -29,7 +27,7 @@ def picture_rows(conversation: Tensor, offsets: Tensor, sample: Tensor, tile_off
     A conversation that was cut has fewer places than tiles: the first ones are taken. What is no
     place of a picture gets any row.
     """
-    is_place = conversation == PICTURE_TOKEN
+    is_place = conversation < 0
     places_up_to = is_place.cumsum(0)
     before = torch.cat([places_up_to.new_zeros(1), places_up_to])[offsets[:-1]]
     return tile_offsets[sample] * tokens + places_up_to - 1 - before[sample]

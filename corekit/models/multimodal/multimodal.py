@@ -1,18 +1,17 @@
 """An image encoder inside a causal language model, joined by a connector."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from corekit.data.conversations.messages import PICTURE_TOKEN
 from corekit.errors import CorekitError
 from corekit.linear_output import LinearOutput
 from corekit.models.dense.encoder import DenseEncoder, dense_encoder, maps_of
 from corekit.models.multimodal import language_model as language_models
-from corekit.models.multimodal.connector import Connector, ConnectorKind
-from corekit.models.multimodal.language_model import Attention, add_lora
+from corekit.models.multimodal.connector import Connector
+from corekit.models.multimodal.language_model import add_lora
 from corekit.models.multimodal.layout import Places, longest, padded, picture_rows
 from corekit.registry import register
 
@@ -85,9 +84,11 @@ class Multimodal(nn.Module):
     towers = ("encoder", "language_model")
 
     def __init__(self, encoder_model: nn.Module, language_model: str | dict[str, object],
-                 layer: int = -1, norm: bool = False, connector: ConnectorKind = "mlp",
+                 layer: int = -1, norm: bool = False, connector: Literal["mlp", "linear"] = "mlp",
                  shuffle: int = 1, lora: dict[str, dict[str, object]] | None = None,
-                 packed: bool = False, attention: Attention = "sdpa") -> None:
+                 packed: bool = False,
+                 attention: Literal["sdpa", "eager", "flash_attention_2",
+                                    "flex_attention"] = "sdpa") -> None:
         super().__init__()
         self.layer, self.norm, self.packed = layer, norm, packed
         self.encoder = dense_encoder(encoder_model)
@@ -130,7 +131,7 @@ class Multimodal(nn.Module):
         Args:
             pictures: all tiles, [sum of t, 3, S, S]; there may be none.
             picture_offsets: int64 [B + 1], where each sample's tiles begin.
-            conversation: int64 [T], the token ids of all samples, -1 at a place of a picture.
+            conversation: int64 [T], the token ids of all samples, below 0 at a place of a picture.
             conversation_offsets: int64 [B + 1], where each sample's tokens begin.
         """
         places = Places.of(conversation, conversation_offsets)
@@ -198,7 +199,7 @@ class Multimodal(nn.Module):
         rows = picture_rows(conversation, offsets, places.sample, picture_offsets, tokens.shape[1])
         rows = rows.clamp(0, tokens.shape[0] * tokens.shape[1] - 1)
         of_pictures = tokens.flatten(0, 1)[rows].to(words.dtype)
-        return torch.where((conversation == PICTURE_TOKEN)[:, None], of_pictures, words)
+        return torch.where((conversation < 0)[:, None], of_pictures, words)
 
     def _decoded(self, rows: Tensor, position: Tensor | None) -> Tensor:
         """The language model's last layer of rows [B, L, D], after its norm.

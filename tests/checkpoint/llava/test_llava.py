@@ -52,7 +52,7 @@ def model_folder(folder: Path, template: str = "chatml", preprocess: Preprocess 
     tokenizer = ChatTokenizer(str(vocabulary), 300, 25)
     recipe = dict(portable_recipe(run_config(recipe).to_plain(), model, tokenizer))
     save_model_folder(folder / "model", full_state(model, True), recipe, preprocess)
-    save_tokenizer(folder / "model", recipe, tokenizer)
+    save_tokenizer(folder / "model", tokenizer)
     return folder / "model"
 
 

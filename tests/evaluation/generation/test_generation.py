@@ -19,6 +19,8 @@ from corekit.evaluation.base import EvalModel, Result
 from corekit.evaluation.generation.captioning import Captioning
 from corekit.evaluation.generation.prompts import Prompted
 from corekit.evaluation.generation.question_answering import SHORT, QuestionAnswering
+from corekit.evaluation.generation.replies import Reply
+from corekit.evaluation.generation.submission import SUBMISSIONS
 from corekit.evaluation.metrics.generation.figures import caption_estimates
 from tests.data.datasets.questions.benchmarks import (
     picture,
@@ -201,6 +203,8 @@ def test_mme(tmp_path: Path, tokenizer: ChatTokenizer) -> None:
     assert result.details["by_category"] == {"count": 0, "posters": 0}
     assert bytes(result.files["count.txt"]).decode() == (
         "000.jpg\tIs there one?\tYes\tred\n000.jpg\tAre there two?\tNo\tred\n")
+    outside = SUBMISSIONS["mme"]([Reply("k", "?", "1", "../../count", ["Yes"], "a\tb\nc")])
+    assert outside == {"______count.txt": b"1\t?\tYes\ta b c\n"}
 
 
 def test_secret_answers_have_no_figures(tmp_path: Path, tokenizer: ChatTokenizer) -> None:

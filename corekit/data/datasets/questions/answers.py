@@ -1,6 +1,7 @@
 """The forms of benchmarks that ask for short answers."""
 
 import json
+import sys
 from collections.abc import Iterable
 
 from corekit.data.datasets.questions.annotations import AnnotationFiles, Item, Question, Questions
@@ -26,7 +27,8 @@ def _vqa(files: AnnotationFiles, split: str, version: str) -> Questions:
 
     def question(item: Item) -> Question:
         annotation = annotations.get(item["question_id"], {})
-        answers = tuple(each["answer"] for each in annotation.get("answers", ()))
+        # two million strings, of which most are alike
+        answers = tuple(sys.intern(each["answer"]) for each in annotation.get("answers", ()))
         return Question((f"COCO_{folder}_{int(item['image_id']):012}.jpg",), item["question"],
                         answers, item["question_id"], annotation.get("answer_type", ""))
 
@@ -95,7 +97,7 @@ def lines(files: AnnotationFiles, split: str) -> Questions:
 
 def _own(row: Item, number: int) -> Question:
     return Question(_several(row, "pictures", "picture"), row.get("question", ""),
-                    _several(row, "answers", "answer"), row.get("id", number),
+                    tuple(map(str, _several(row, "answers", "answer"))), row.get("id", number),
                     str(row.get("category", "")))
 
 

@@ -84,6 +84,8 @@ class QuestionPictures(Pictures):
         files = AnnotationFiles(self.storage)
         try:
             self.questions, folders = FORMS[form](files, split)
+            for each in self.questions:
+                _check_text(*each.pictures, each.question, *each.answers, each.category)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise CorekitError(f"{files.where} is not as files of '{form}' are: "
                                f"{type(error).__name__}: {error}") from None
@@ -113,3 +115,8 @@ class QuestionPictures(Pictures):
         return {**sample, "pictures": pictures, "question": question.question,
                 "answers": [*question.answers], "question_id": question.question_id,
                 "category": question.category}
+
+
+def _check_text(*values: object) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("a name, a question or an answer is no text")

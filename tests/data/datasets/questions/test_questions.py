@@ -94,8 +94,9 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CorekitError, match=r"v2_.*_questions\.json does not exist"):
         samples("vqav2", tmp_path)
     path = tmp_path / "TextVQA_0.5.1_val.json"
-    for content in ("{", "[]", '{"data": [{"question": "?"}]}', '{"data": 1}', '{"data": [[]]}'):
-        path.write_text(content)
+    for content in ("{", "[]", '{"data": [{"question": "?"}]}', '{"data": 1}', '{"data": [[]]}',
+                    '{"data": [{"image_id": "a", "question": 1, "question_id": 1}]}', "\xff"):
+        path.write_text(content, encoding="latin-1")
         with pytest.raises(CorekitError, match="is not as files of 'textvqa' are"):
             samples("textvqa", tmp_path)
     path.write_text('{"data": []}')
