@@ -127,6 +127,10 @@ def _check_transform(parts: Parts, transform: Transform, givers: Mapping[str, li
             raise CorekitError(f"{sampler} draws a size for the images of each step, but {label} "
                                "takes none: choose another one, such as random_resized_crop, or "
                                "sampler.name=fixed_size")
+        if "pictures" in parts.fields:
+            raise CorekitError(f"{sampler} draws a size for the images of each step, but a picture "
+                               "in a conversation keeps as many tokens in all of them: set "
+                               "sampler.name=fixed_size")
         givers = {**givers, sampler: ["size"]}
     required = frozenset(transform.required)
     check(Wiring(label, transform.function, {name: name for name in required}, required), givers)

@@ -19,6 +19,8 @@ OTHER_MAPPINGS = {  # which have keys of the same names
     "corekit/evaluation/suite/report/formats.py": {"model"},  # CLIP_benchmark's JSON
     "corekit/checkpoint/llava/vocabulary.py": {"model"},  # tokenizer.json
     "corekit/checkpoint/training_state.py": {"model", "optimizer"},  # a checkpoint's state
+    "corekit/data/datasets/questions/answers.py": {"data"},  # files of benchmarks
+    "corekit/data/datasets/questions/captions.py": {"data"},
     "corekit/source/constructors.py": {"init"},  # arguments of a dataclass's field
     "corekit/train/run_dir.py": {"data"},  # environment.json
 }

@@ -19,6 +19,8 @@ from corekit.data.transforms.base import Transform
 from corekit.data.transforms.geometric import CenterCrop, RandomResizedCrop
 from corekit.data.transforms.preprocess import Preprocess
 from corekit.errors import CorekitError
+from corekit.train.verify import verify
+from tests.plain import compose, parts
 
 PREPROCESS = Preprocess(8, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), resize="pad", tiles=4)
 
@@ -86,3 +88,16 @@ def test_a_transform_that_does_not_prepare_pictures_is_refused() -> None:
         with pytest.raises(CorekitError, match="transform `it` does not prepare `pictures`, of whi"
                                                "ch .* or set data.transform.name=center_crop"):
             Transform.of(function).check("transform `it`", fields)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["data.transform.name=random_resized_crop"], "`random_resized_crop` does not prepare `pictu"),
+    (["sampler={name: variable_size, smallest: 56, largest: 84, divisor: 14}"],
+     "sampler `variable_size` draws a size .* in a conversation keeps as many tokens"),
+])
+def test_what_does_not_suit_pictures_is_refused_before_training(words: list[str], message: str
+                                                                ) -> None:
+    pytest.importorskip("transformers")
+    assembled = parts(compose("+recipe=aimv2/multimodal_quickstart", *words))
+    with pytest.raises(CorekitError, match=message):
+        verify(assembled)
