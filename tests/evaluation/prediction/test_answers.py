@@ -9,7 +9,6 @@ from torch import Tensor
 
 from corekit import CorekitError
 from corekit.data.tokenizers.chat import ChatTokenizer
-from corekit.evaluation.generation.captioning import PROMPT
 from corekit.evaluation.prediction.predict import predict
 from tests.evaluation.prediction.test_predict import Classifier, Stub, content, picture, run_of
 from tests.language_models import write_tokenizer
@@ -56,7 +55,8 @@ def test_every_question_about_every_picture_is_answered(
     assert abs(drawn[:40] - [200, 0, 0]).max() > 50
     assert abs(drawn[60:] - [200, 0, 0]).max() < 6
     predict(run, files[:1], tmp_path / "captions")
-    assert [each["question"] for each in content(tmp_path / "captions")["answers"]] == [PROMPT]
+    (caption,) = content(tmp_path / "captions")["answers"]
+    assert caption["question"] == "Provide a one-sentence caption for the provided image."
 
 
 def test_a_model_that_answers_nothing_is_a_sentence(tmp_path: Path,
