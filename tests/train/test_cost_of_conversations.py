@@ -1,12 +1,15 @@
-"""A dry run's memory and numbers of parameters are those of a real step of conversations."""
+"""A dry run's memory and numbers of parameters are those of a real step of conversations; what does
+not fit together is told then.
+"""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from corekit.errors import CorekitError
 from corekit.losses.answer_tokens import AnswerTokens
 from corekit.train.cost import Cost
-from tests.plain import compose, cost_of, model_of
+from tests.plain import compose, cost_of, dry_run, model_of
 
 pytest.importorskip("transformers")
 
@@ -74,3 +77,16 @@ def test_lora_frozen_and_full_train_what_the_arithmetic_says() -> None:
     last_norm = 128  # of the encoder: nothing that is trained goes through it
     encoder = full.parameters - frozen.trained
     assert full.trained == frozen.trained + encoder - last_norm
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["data.tokenizer.name=clip_bpe", "~data.tokenizer.picture_tokens"],
+     "need a tokenizer that has a chat template"),
+    (["data.tokenizer.picture_tokens=26"], "set data.tokenizer.picture_tokens=25"),
+    (["data.tokenizer.context_length=512"], "set data.tokenizer.context_length=256"),
+    (["model.shuffle=2"], "must divide the side of their grid"),
+])
+def test_what_does_not_fit_is_told_by_a_dry_run(words: list[str], message: str) -> None:
+    recipe = compose("+recipe=aimv2/multimodal_quickstart", *words)
+    with pytest.raises(CorekitError, match=message):
+        dry_run(recipe)

@@ -114,13 +114,9 @@ class Conversation(Field):
 
     def tokenize(self, sample: Sample, tokenizer: Tokenizer | None) -> object:
         """The conversation's token ids; a BadSampleError where it is of no use."""
-        if not isinstance(tokenizer, ChatTokenizer):
-            raise CorekitError("conversations need a tokenizer that has a chat template: set "
-                               "data.tokenizer.name=chat and data.tokenizer.path to a folder of a "
-                               "language model")
         tiles = [len(picture) for picture in sample.get("pictures", ())]
         try:
-            return tokenizer.encode(sample[self.name], tiles)
+            return _chat(tokenizer).encode(sample[self.name], tiles)
         except BadSampleError as error:
             raise BadSampleError(error.kind, f"{sample['key']}: {error.message}") from None
 
@@ -155,10 +151,19 @@ class Conversation(Field):
                 device: str) -> Batch:
         import torch
 
-        length = getattr(tokenizer, "context_length", 2048)
+        length = _chat(tokenizer).context_length
         ids = torch.zeros(samples * length, dtype=torch.int64, device=device)
         offsets = torch.arange(0, (samples + 1) * length, length, device=device)
         return dict(zip(self.entries, (ids, ids.bool(), offsets)))
+
+
+def _chat(tokenizer: Tokenizer | None) -> ChatTokenizer:
+    """The recipe's tokenizer, which has to be one of conversations."""
+    if not isinstance(tokenizer, ChatTokenizer):
+        raise CorekitError("conversations need a tokenizer that has a chat template: set "
+                           "data.tokenizer.name=chat and data.tokenizer.path to a folder of a "
+                           "language model")
+    return tokenizer
 
 
 def _tiles(value: object) -> "Tensor":
