@@ -1,5 +1,6 @@
 """What the evaluators that let a model generate have in common."""
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -15,7 +16,9 @@ from corekit.evaluation.generation.replies import Generator, Replies, Reply, all
 from corekit.evaluation.generation.submission import SUBMISSIONS, answer_lines
 from corekit.evaluation.metrics.uncertainty import Estimates
 from corekit.evaluation.stored_features import data_version
+from corekit.records import figures
 
+log = logging.getLogger(__name__)
 FIELDS = ("pictures", "question", "answers", "question_id", "category")
 LOOKS = 8  # questions to look at
 Score = Callable[[Sequence[Reply]], tuple[Estimates, Estimates]]  # the figures, by category, too
@@ -82,18 +85,22 @@ class GenerationEvaluation:
             raise CorekitError("the data set of an evaluator holds no question that can be asked")
         ordered = [*replies.values()]
         estimates, by_category = self._figures(ordered)
+        blind_by_category: Estimates = {}
         if self.decoding.blind:
             of_blind, _ = self._replies(eval_model, blind=True)
-            figures, _ = self._figures([*of_blind.values()])
-            estimates |= {f"blind_{name}": each for name, each in figures.items()}
-        metrics = {name: each.value for name, each in estimates.items() if each.value is not None}
+            of_all, blind_by_category = self._figures([*of_blind.values()])
+            estimates |= {f"blind_{name}": each for name, each in of_all.items()}
+        if by_category:
+            log.info(_by_category(by_category, blind_by_category))
+        metrics = _values(estimates)
         errors = {name: each.figure().standard_error for name, each in estimates.items()}
-        categories = {name: each.value for name, each in by_category.items()
-                      if each.value is not None}
+        categories = {"by_category": _values(by_category),
+                      **({"blind_by_category": _values(blind_by_category)}
+                         if self.decoding.blind else {})}
         files = SUBMISSIONS[self.submission](ordered) if self.submission else {}
         return Result.on(
             self.dataset, len(replies), metrics, self._looks(eval_model, replies), left_out,
-            {"answers.jsonl": answer_lines(ordered), **files}, by_category=categories,
+            {"answers.jsonl": answer_lines(ordered), **files}, **categories,
             standard_errors={name: error for name, error in errors.items() if error is not None},
             decoding=self.decoding._asdict())
 
@@ -137,3 +144,17 @@ class GenerationEvaluation:
         """The shard of a question, and its number there."""
         shard = int(self.prompted.starts.searchsorted(number, side="right")) - 1
         return shard, number - int(self.prompted.starts[shard])
+
+
+def _values(estimates: Estimates) -> dict[str, float]:
+    return {name: each.value for name, each in estimates.items() if each.value is not None}
+
+
+def _by_category(estimates: Estimates, blind: Estimates) -> str:
+    """The figure of each category, for people."""
+    parts = []
+    for name, each in estimates.items():
+        without = figures({"blind": blind[name].value or 0.0}) if name in blind else ""
+        number = figures({name: each.value or 0.0})
+        parts.append(f"{number} of {each.samples:,}{without and f' ({without})'}")
+    return ", ".join(parts)
