@@ -102,7 +102,7 @@ def _check_head(init: Node) -> None:
 def _check_parts(init: Node) -> None:
     """Check the weights of parts; beside them, no weights of the whole model may be named."""
     known = get_type_hints(InitPartConfig)
-    for part, node in init_parts(init["parts"]).items():
+    for part, node in init_parts(init.get("parts") or {}).items():
         key = f"init.parts.{part}"
         if not isinstance(node, dict) or not node.get("path"):
             raise CorekitError(f"{key}{origin(key)} needs a path: {key}.path=RUN")
@@ -113,7 +113,7 @@ def _check_parts(init: Node) -> None:
             if not fits(str(known[name]), value):
                 raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')} takes {known[name]}, "
                                    f"not {value!r}")
-    whole = [name for name in known if init[name]]
+    whole = [name for name in known if init.get(name)]
     if init["parts"] and whole:
         raise CorekitError(f"init.parts{origin('init.parts')} names the weights of each part, and "
                            f"init.{whole[0]}{origin(f'init.{whole[0]}')} is of the whole model: "
