@@ -13,8 +13,9 @@ from corekit.data.tokenizers.clip_bpe import ClipTokenizer
 from corekit.data.tokenizers.sentencepiece import SentencePiece
 from corekit.recipes.check import check_names
 from corekit.wiring import Wiring, check, rename_outputs
+from tests.conftest import TINY
 from tests.data.tokenizers.unigram_file import write_unigram
-from tests.plain import verified
+from tests.plain import compose, verified
 
 
 class Foreign(nn.Module):
@@ -98,6 +99,7 @@ def test_a_dataset_without_captions_is_noticed_before_anything_is_read() -> None
 
 
 def test_several_losses_are_named() -> None:
+    compose(*TINY)  # what is checked is a recipe of training, whatever was composed before
     node = {"one": {"name": "contrastive", "weight": 0.5}, "two": {"name": "contrastiv"}}
     whole = {**recipe(loss=node), "sampler": {}, "optimizer": {}, "schedule": {}}
     with pytest.raises(CorekitError, match=r"loss\.two\.name.*did you mean 'contrastive'"):

@@ -114,7 +114,7 @@ def _check_parts(init: Node) -> None:
                 raise CorekitError(f"{key}.{name}{origin(f'{key}.{name}')} takes {known[name]}, "
                                    f"not {value!r}")
     whole = [name for name in known if init.get(name)]
-    if init["parts"] and whole:
+    if init.get("parts") and whole:
         raise CorekitError(f"init.parts{origin('init.parts')} names the weights of each part, and "
                            f"init.{whole[0]}{origin(f'init.{whole[0]}')} is of the whole model: "
                            "leave one of them out")

@@ -25,8 +25,8 @@ PIP = re.compile(r"pip install '(.*?)'")
 KEY = re.compile(r"(?<![\w./{}\"'])([a-z_]+(?:\.[a-z_]+)+)(?:\.\{\w+\})?=|"
                  r"[^.\w](run_dir|checkpoint)=")
 FREE = {"model": "model", "loss": "loss", "sampler": "sampler", "optimizer": "optimizer",
-        "schedule": "schedule", "data.dataset": "dataset", "data.tokenizer": "tokenizer", "data.transform": "transform",
-        "init.head_arguments": "head", "captioner": "captioner"}
+        "schedule": "schedule", "data.dataset": "dataset", "data.tokenizer": "tokenizer",
+        "data.transform": "transform", "init.head_arguments": "head", "captioner": "captioner"}
 # what stands in a message for something of the user's -> one such thing
 FILLED = {"FOLDER": "x", "OUT": "x", "{folder}": "x", "{args.folder}": "x", "NAME": "mobileclip_s2",
           "{options.name}": "idea"}

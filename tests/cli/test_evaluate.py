@@ -73,7 +73,7 @@ def test_models_of_other_libraries_are_evaluated_with_typed_keys(
     main()
     record = json.loads((tmp_path / "peer.evaluations.jsonl").read_text())
     assert (record["evaluated"], record["step"]) == (16, None)
-    for wrong, sentence in (("data.preprocess.resize=fit", "one of [shortest, squash, longest, pad]"),
+    for wrong, sentence in (("data.preprocess.resize=fit", "one of [shortest, squash, longest"),
                             ("data.tokenizer.name=clip_bpee", "did you mean 'clip_bpe'"),
                             ("checkpoint=open_clip:ViT-B-32,nowhere.pt", "no file nowhere.pt")):
         monkeypatch.setattr(sys, "argv", [*words, *SMALL, wrong])
