@@ -13,6 +13,7 @@ same.
 import contextlib
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -82,9 +83,9 @@ def compare(folder: Path, target: Path, samples: list[Sample]) -> int:
     assert isinstance(model, Multimodal)
     assert isinstance(tokenizer, ChatTokenizer)
     llava: Any = LlavaForConditionalGeneration.from_pretrained(target)
-    processors: dict[str, Any] = {
-        backend: AutoProcessor.from_pretrained(target, backend=backend)  # type: ignore[no-untyped-call]
-        for backend in ("pil", "torchvision")}
+    from_pretrained: Callable[..., Any] = AutoProcessor.from_pretrained
+    processors = {backend: from_pretrained(target, backend=backend)
+                  for backend in ("pil", "torchvision")}
     equal, largest = Counter[str](), dict.fromkeys(("logits", *processors), 0.0)
     for sample in samples:
         images = [image.convert("RGB") for image in sample["pictures"]]

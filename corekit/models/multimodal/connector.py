@@ -30,7 +30,9 @@ class Connector(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.linear_1(self._shuffled(tokens))
-        return x if self.linear_2 is None else self.linear_2(F.gelu(x))  # type: ignore[no-any-return]
+        if self.linear_2 is not None:
+            x = self.linear_2(F.gelu(x))
+        return x
 
     def _shuffled(self, tokens: Tensor) -> Tensor:
         if self.shuffle == 1:

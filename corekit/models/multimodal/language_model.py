@@ -4,17 +4,33 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corekit.errors import CorekitError
+from corekit.linear_output import LinearOutput
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+# what some models multiply or bound their logits by, behind the output layer
+BEHIND = ("logit_scale", "logits_scaling", "final_logit_softcapping", "output_multiplier",
+          "lm_head_multiplier")
+# in these, conversations of one row do not see each other where their positions begin anew
+PACKED = frozenset(("llama", "qwen2", "qwen3", "mistral", "phi", "phi3", "gemma", "gemma3_text",
+                    "granite", "olmo", "olmo2", "smollm3", "gpt2", "gpt_neox", "stablelm",
+                    "starcoder2", "glm", "glm4", "helium", "nemotron"))
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flex_attention"]
 # what a configuration says beside the model's shape: where it came from, and in which precision
 OF_THE_FOLDER = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
 MISSING = "needs the libraries transformers and peft: pip install 'corekit[language]'"
+
+
+class OutputLayer(nn.Linear):
+    """A language model's output layer: it gives a tensor, or a ``LinearOutput`` where asked to."""
+
+    def forward(self, hidden: Tensor,  # type: ignore[override]
+                factors: bool = False) -> Tensor | LinearOutput:
+        return LinearOutput.of(hidden, self) if factors else super().forward(hidden)
 
 
 def language_model(source: "str | Mapping[str, object]",
@@ -27,9 +43,16 @@ def language_model(source: "str | Mapping[str, object]",
         attention: the implementation that transformers chooses by this name.
 
     Raises:
-        CorekitError: no transformers, no such folder, or no causal language model.
+        CorekitError: no transformers, no such folder, no causal language model, or one whose
+            logits are something else than what its output layer gives.
     """
     config = language_config(source)
+    for name in BEHIND:
+        value = getattr(config, name, None)
+        if value not in (None, 1):
+            raise CorekitError(f"model.language_model: a {config.model_type} changes its logits "
+                               f"behind the output layer ({name} {value}), which the loss would "
+                               "not: choose another language model")
     from transformers import AutoModelForCausalLM, GenerationConfig
 
     try:
@@ -39,6 +62,11 @@ def language_model(source: "str | Mapping[str, object]",
         raise CorekitError(f"model.language_model: {_brief(error)}") from None
     # greedy, whatever the folder would have
     model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if type(head) is not nn.Linear:
+        raise CorekitError(f"model.language_model: the output layer of a {config.model_type} is "
+                           f"no linear layer, but a {type(head).__name__}")
+    head.__class__ = OutputLayer
     return model
 
 

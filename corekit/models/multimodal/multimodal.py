@@ -11,7 +11,7 @@ from corekit.linear_output import LinearOutput
 from corekit.models.dense.encoder import DenseEncoder, dense_encoder, maps_of
 from corekit.models.multimodal import language_model as language_models
 from corekit.models.multimodal.connector import Connector
-from corekit.models.multimodal.language_model import add_lora
+from corekit.models.multimodal.language_model import PACKED, OutputLayer, add_lora
 from corekit.models.multimodal.layout import Places, longest, padded, picture_rows
 from corekit.registry import register
 
@@ -95,6 +95,9 @@ class Multimodal(nn.Module):
         self.language_model: PreTrainedModel = language_models.language_model(language_model,
                                                                               attention)
         config = self.language_model.config
+        if packed and config.model_type not in PACKED:
+            raise CorekitError(f"model.packed=true is not known to keep the samples of a row apart "
+                               f"in a {config.model_type}: set model.packed=false")
         self.most_positions: int | None = getattr(config, "max_position_embeddings", None)
         self._check_encoder()
         self.connector = Connector(self.dense.widths[-1], self.words.embedding_dim, connector,
@@ -113,10 +116,10 @@ class Multimodal(nn.Module):
         return cast(nn.Embedding, self.language_model.get_input_embeddings())
 
     @property
-    def head(self) -> nn.Linear:
+    def head(self) -> OutputLayer:
         """The language model's output layer."""
         layer = self.language_model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        return cast(nn.Linear, layer)
+        return cast(OutputLayer, layer)
 
     def portable(self) -> dict[str, object]:
         """The language model's configuration, in the place of the folder that it came from."""
@@ -145,7 +148,8 @@ class Multimodal(nn.Module):
             # padding stands behind all words, so a causal model needs no mask
             hidden = self._decoded(table, None).flatten(0, 1)[index]
         before = torch.cat([hidden[:1], hidden[:-1]])
-        return {"text_logits": LinearOutput.of(before, self.head)}
+        text_logits: LinearOutput = self.head(before, factors=True)
+        return {"text_logits": text_logits}
 
     @torch.no_grad()
     def generate(self, pictures: Tensor, picture_offsets: Tensor, conversation: Tensor,

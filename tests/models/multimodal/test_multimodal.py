@@ -13,6 +13,7 @@ from corekit.data.tokenizers.chat import ChatTokenizer
 from corekit.errors import CorekitError
 from corekit.losses.answer_tokens import AnswerTokens
 from corekit.models.layer_list import all_layers
+from corekit.models.multimodal.language_model import PACKED, language_model
 from corekit.models.multimodal.multimodal import Multimodal
 from tests.language_models import small_llama, write_tokenizer
 
@@ -26,6 +27,12 @@ CONVERSATIONS = [
       Message("user", "how many"), Message("assistant", "why not")], 2),
 ]
 Batch = dict[str, Tensor]
+GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 128}
+
+
+def small_opt() -> dict[str, object]:
+    return {"model_type": "opt", "hidden_size": 64, "ffn_dim": 96, "word_embed_proj_dim": 64,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 300}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,21 @@ def test_packed_padded_and_single_samples_have_the_same_loss(tokenizer: ChatToke
     model.packed = False
     alone = [summed(model, batch_of(tokenizer, [number])) for number in range(3)]
     torch.testing.assert_close(torch.stack(alone).sum(), together, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("model_type", sorted(PACKED))
+def test_any_language_model_has_the_logits_that_transformers_has(model_type: str) -> None:
+    torch.manual_seed(0)
+    more = GPT2 if model_type == "gpt2" else {"head_dim": 16, "pad_token_id": 0}
+    model = language_model({**small_llama(), "model_type": model_type, **more}).eval().double()
+    rows = torch.randn(2, 11, 64, dtype=torch.float64)
+    expected = model(inputs_embeds=rows, use_cache=False).logits
+    multimodal = build().eval()
+    multimodal.language_model = model
+    for table, position in ((rows, None), (rows.view(1, 22, 64), torch.arange(11).repeat(2)[None])):
+        hidden = multimodal._decoded(table, position).view(2, 11, 64)
+        logits = multimodal.head(hidden, factors=True).dense()
+        torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_gradients_of_packed_and_padded_rows_are_the_same(tokenizer: ChatTokenizer) -> None:
@@ -202,6 +224,9 @@ def test_layers_of_both_towers_are_found() -> None:
     ({"lora": {"connector": {"rank": 2}}}, "encoder and language_model"),
     ({"lora": {"language_model": {"targets": ["qproj"]}}}, "language_model has down_proj"),
     ({"layer": 7}, "layers 0 to 5"),
+    ({"language_model": {"model_type": "cohere"}}, r"behind the output layer \(logit_scale 0.0625"),
+    ({"language_model": {"model_type": "gemma2"}}, "final_logit_softcapping 30"),
+    ({"packed": True, "language_model": small_opt()}, "not known to keep the samples of a row"),
 ])
 def test_arguments_that_do_not_fit(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(CorekitError, match=message):
